@@ -1,1 +1,1 @@
-"""."""
+"""Protocol code: the router graph, path creation, stages, the compiler, the FIB."""

@@ -1,1 +1,1 @@
-"""."""
+"""Shared memory between domains: atomics, segments, replicated channels. Knows nothing of packets."""
