@@ -1,0 +1,298 @@
+"""The accessors: the only way in which a stage touches a packet's bytes.
+
+Each has a Python body, for a `Frame` over a bytes buffer, and a numba lowering, for an address; so a
+stage runs as plain Python (print, pdb, coverage) and natively, and nothing in it depends on which.
+Values are plain int64, on the wire in network order; offsets count from the header at hand.
+
+A stage calls `require` before it touches bytes that an earlier stage did not vouch for. With
+`SCOUT_CHECKED=1` every native access is compared with the packet's bounds too, and a bad one is counted
+and does nothing.
+"""
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic, overload
+
+from scout.ring.errors import ScoutError
+from scout.ring.jit import CHECKED
+from scout.ring.memory import compare_exchange, load64_acquire
+from scout.ring.shared import address, private
+
+__all__ = [
+    "BOUNDS",
+    "Frame",
+    "add16",
+    "allow",
+    "length",
+    "load8",
+    "load16",
+    "load32",
+    "load48",
+    "load64",
+    "require",
+    "store8",
+    "store16",
+    "store32",
+    "store48",
+    "store64",
+    "sum16",
+    "trim",
+    "within",
+]
+
+_I64 = ir.IntType(64)
+
+BOUNDS = private(4, np.int64)
+"""In checked mode: the bytes that may be touched, `[from, to)`, the accesses refused so far, and the
+address from which on writing is allowed (`from`, or `to` for a packet that is only looked at)."""
+
+
+class Frame:
+    """A packet for the plain Python run: what a native run addresses, as a bytearray.
+
+    Parameters
+    ----------
+    data : bytes
+        The frame, from the header at hand on.
+    headroom : int
+        Bytes before it that headers can be pushed into.
+    """
+
+    def __init__(self, data: bytes, headroom: int = 64) -> None:
+        self.data = bytearray(headroom) + bytearray(data)
+        self.start = headroom
+        self.reach: int | None = None
+
+    def __len__(self) -> int:
+        size = len(self.data) - self.start
+        return size if self.reach is None else min(size, self.reach)
+
+    def __bytes__(self) -> bytes:
+        return bytes(self.data[self.start :])
+
+    def move(self, size: int) -> None:
+        """Pull (`size` > 0) or push (`size` < 0) a header."""
+        if not 0 <= self.start + size <= len(self.data):
+            raise ScoutError(f"a header of {size} bytes does not fit the packet")
+        self.start += size
+
+    def span(self, offset: int, size: int) -> slice:
+        """The place of `size` bytes at `offset`; an IndexError if they are not all in the packet."""
+        if offset < 0 or offset + size > len(self):
+            raise IndexError(f"bytes {offset} to {offset + size} of a packet of {len(self)}: call require first")
+        return slice(self.start + offset, self.start + offset + size)
+
+
+def _lowering(function: Any) -> Any:
+    """Register the decorated numba lowering for an accessor with a Python body."""
+    function.has_lowering = True  # the compiler leaves such functions alone
+    return overload(function, inline="always")
+
+
+def require(frame: Any, end: Any, size: int) -> bool:
+    """True if the packet has at least `size` bytes from the header at hand on."""
+    return len(frame) >= size
+
+
+def length(frame: Any, end: Any, packet: Any) -> int:
+    """All bytes of the packet from the header at hand on, those that the stage cannot see included."""
+    return len(frame.data) - frame.start
+
+
+@_lowering(length)
+def _native_length(frame, end, packet):  # type: ignore[no-untyped-def]
+    return lambda frame, end, packet: end - frame + packet.tail_bytes
+
+
+def trim(frame: Any, end: Any, packet: Any, size: int) -> None:
+    """Cut the packet off behind `size` bytes from the header at hand on; the stage needs `resizes`."""
+    del frame.data[frame.start + size :]
+
+
+@_lowering(trim)
+def _native_trim(frame, end, packet, size):  # type: ignore[no-untyped-def]
+    def native(frame, end, packet, size):  # type: ignore[no-untyped-def]
+        surplus = end - frame + packet.tail_bytes - size
+        if surplus > 0:
+            kept = max(packet.tail_bytes - surplus, 0)
+            packet.end = end - (surplus - (packet.tail_bytes - kept))
+            packet.tail_bytes = kept
+
+    return native
+
+
+@intrinsic
+def _require(typingctx, frame, end, size):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        # Unsigned: the only comparison of packet bounds that the BPF verifier follows.
+        return builder.icmp_unsigned("<=", builder.add(args[0], args[2]), args[1])
+
+    return types.boolean(types.int64, types.int64, types.int64), codegen
+
+
+@_lowering(require)
+def _native_require(frame, end, size):  # type: ignore[no-untyped-def]
+    return lambda frame, end, size: _require(frame, end, size)
+
+
+def _in_bounds(builder: Any, place: Any, size: int, writes: bool) -> Any:
+    """True if [place, place + size) may be touched; if not, counts it."""
+    bounds = builder.inttoptr(ir.Constant(_I64, address(BOUNDS)), _I64.as_pointer())
+    cell = [builder.gep(bounds, [ir.Constant(_I64, index)]) for index in range(4)]
+    low = builder.load(cell[3] if writes else cell[0])
+    good = builder.and_(
+        builder.icmp_unsigned(">=", place, low),
+        builder.icmp_unsigned("<=", builder.add(place, ir.Constant(_I64, size)), builder.load(cell[1])),
+    )
+    refused = builder.zext(builder.not_(good), _I64)
+    builder.store(builder.add(builder.load(cell[2]), refused), cell[2])
+    return good
+
+
+def _accessors(bits: int) -> tuple[Any, Any]:
+    width = ir.IntType(bits)
+    size = bits // 8
+
+    def load(frame: Any, offset: int) -> int:
+        return int.from_bytes(frame.data[frame.span(offset, size)], "big")
+
+    def store(frame: Any, offset: int, value: int) -> None:
+        frame.data[frame.span(offset, size)] = (value & (1 << bits) - 1).to_bytes(size, "big")
+
+    load.__doc__ = f"The {bits} bits at `offset`, from network order."
+    store.__doc__ = f"Write the low {bits} bits of `value` at `offset`, in network order."
+    load.__name__, store.__name__ = f"load{bits}", f"store{bits}"
+
+    def swapped(builder: Any, value: Any) -> Any:
+        return value if bits == 8 else builder.bswap(value)
+
+    @intrinsic
+    def native_load(typingctx, place):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            pointer = builder.inttoptr(args[0], width.as_pointer())
+            if CHECKED:
+                result = builder.alloca(width)
+                builder.store(ir.Constant(width, 0), result)
+                with builder.if_then(_in_bounds(builder, args[0], size, False)):
+                    builder.store(builder.load(pointer, align=1), result)
+                value = builder.load(result)
+            else:
+                value = builder.load(pointer, align=1)
+            value = swapped(builder, value)
+            return value if bits == 64 else builder.zext(value, _I64)
+
+        return types.int64(types.int64), codegen
+
+    @intrinsic
+    def native_store(typingctx, place, value):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            pointer = builder.inttoptr(args[0], width.as_pointer())
+            value = swapped(builder, args[1] if bits == 64 else builder.trunc(args[1], width))
+            if CHECKED:
+                with builder.if_then(_in_bounds(builder, args[0], size, True)):
+                    builder.store(value, pointer, align=1)
+            else:
+                builder.store(value, pointer, align=1)
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64), codegen
+
+    @_lowering(load)
+    def _native(frame, offset):  # type: ignore[no-untyped-def]
+        return lambda frame, offset: native_load(frame + offset)
+
+    @_lowering(store)
+    def _native_store(frame, offset, value):  # type: ignore[no-untyped-def]
+        return lambda frame, offset, value: native_store(frame + offset, value)
+
+    return load, store
+
+
+load8, store8 = _accessors(8)
+load16, store16 = _accessors(16)
+load32, store32 = _accessors(32)
+load64, store64 = _accessors(64)
+
+
+def load48(frame: Any, offset: int) -> int:
+    """The 48 bits (a MAC address) at `offset`, from network order."""
+    return load32(frame, offset) << 16 | load16(frame, offset + 4)
+
+
+def store48(frame: Any, offset: int, value: int) -> None:
+    """Write the low 48 bits of `value` at `offset`, in network order."""
+    store32(frame, offset, value >> 16)
+    store16(frame, offset + 4, value)
+
+
+def add16(one: int, other: int) -> int:
+    """Ones' complement sum of two 16-bit sums (RFC 1071)."""
+    total = one + other
+    return (total & 0xFFFF) + (total >> 16)
+
+
+def sum16(frame: Any, offset: int, size: int) -> int:
+    """Ones' complement sum of the 16-bit words of `size` bytes at `offset`, 0 to 0xFFFF (RFC 1071).
+
+    A last odd byte counts as if a zero followed. The Internet checksum is the sum's complement.
+    """
+    total = 0
+    for index in range(0, size - 3, 4):
+        total += load32(frame, offset + index)
+    rest = size & ~3
+    if size & 2:
+        total += load16(frame, offset + rest)
+        rest += 2
+    if size & 1:
+        total += load8(frame, offset + rest) << 8
+    total = (total & 0xFFFFFFFF) + (total >> 32)
+    total = (total & 0xFFFF) + (total >> 16)
+    total = (total & 0xFFFF) + (total >> 16)
+    return (total & 0xFFFF) + (total >> 16)
+
+
+def within(words: Any, index: int, now: int, interval: int, burst: int) -> bool:
+    """True if one more event at time `now` keeps to the rate of one per `interval`; it is then counted.
+
+    The word `words[index]` says when the next event is due (the generic cell rate algorithm); an event
+    may come up to `burst` early. All in nanoseconds. One word may serve all replicas: it is exchanged
+    atomically, so that what primaries do is limited for the machine and not for each of them.
+    """
+    due = max(int(words[index]), now)
+    if due - now > burst:
+        return False
+    words[index] = due + interval
+    return True
+
+
+@_lowering(within)
+def _native_within(words, index, now, interval, burst):  # type: ignore[no-untyped-def]
+    def native(words, index, now, interval, burst):  # type: ignore[no-untyped-def]
+        word = words.ctypes.data + index * 8
+        while True:
+            before = load64_acquire(word)  # pairs with the exchange of another replica
+            due = max(before, now)
+            if due - now > burst:
+                return False
+            if compare_exchange(word, before, due + interval):
+                return True
+
+    return native
+
+
+@intrinsic
+def allow(typingctx, start, end, writable):  # type: ignore[no-untyped-def]
+    """In checked mode, let the accessors touch [start, end), to write only if `writable`. Else nothing."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        if CHECKED:
+            bounds = builder.inttoptr(ir.Constant(_I64, address(BOUNDS)), _I64.as_pointer())
+            low = builder.select(args[2], args[0], ir.Constant(_I64, (1 << 63) - 1))
+            for index, value in ((0, args[0]), (1, args[1]), (3, low)):
+                builder.store(value, builder.gep(bounds, [ir.Constant(_I64, index)]))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.boolean), codegen

@@ -1,0 +1,52 @@
+"""Batches: the packets that go through a path together, and room for those wanted in one piece."""
+
+import numpy as np
+
+from scout.io.packet import HEADROOM, PACKET, REACH
+from scout.ring.jit import inline
+from scout.ring.memory import copy
+from scout.ring.shared import address, private
+
+__all__ = ["BATCH_SIZE", "LONGEST", "SLOT", "WHOLE", "linearise", "new_batch"]
+
+BATCH_SIZE = 256
+"""Packets that go through a path together: enough to make a system call pay, few enough to stay in L2."""
+
+SLOT = HEADROOM + REACH + HEADROOM
+"""Bytes of a packet's private slot: room to push, what stages see, and to spare, in whole cache lines."""
+
+LONGEST = 1 << 16
+"""Bytes of the longest frame that fits a whole-packet slot, less `HEADROOM`."""
+
+_WHOLE_SLOT = HEADROOM + LONGEST
+WHOLE = BATCH_SIZE * _WHOLE_SLOT
+"""Bytes of the room for whole packets, one for each slot of a batch; untouched pages cost nothing."""
+
+
+def new_batch(size: int = BATCH_SIZE) -> tuple[np.ndarray, np.ndarray]:
+    """A batch of `size` packets, and the slots (uint8, `SLOT` bytes each) that its frames live in.
+
+    The frames' addresses are those of the slots, behind the headroom.
+    """
+    batch, slots = private(size, PACKET), private(size * SLOT, np.uint8)
+    batch["origin"] = address(slots) + np.arange(size) * SLOT + HEADROOM
+    batch["frame"] = batch["end"] = batch["origin"]
+    return batch, slots
+
+
+@inline
+def linearise(packet: np.void, frame: int, whole: np.ndarray, index: int) -> int:
+    """Copy a packet with a tail to one piece; its new address, 0 if it is too long."""
+    if packet.tail_bytes == 0:
+        return frame
+    head = packet.end - frame
+    room = index * _WHOLE_SLOT
+    if head + packet.tail_bytes > LONGEST or room + _WHOLE_SLOT > whole.shape[0]:
+        return 0
+    target = whole.ctypes.data + room + HEADROOM
+    copy(target, frame, head)
+    copy(target + head, packet.tail, packet.tail_bytes)
+    packet.origin += target - frame
+    packet.end = target + head + packet.tail_bytes
+    packet.tail_bytes = 0
+    return target

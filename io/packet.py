@@ -1,0 +1,50 @@
+"""The record of a packet on its way through a path, one for each slot of a batch."""
+
+import numpy as np
+
+__all__ = ["CONSUMED", "DROPPED", "GSO_NONE", "HEADROOM", "HELD", "NEEDS_CHECKSUM", "OFFLOAD", "PACKET", "REACH"]
+
+REACH = 640
+"""Bytes of a frame that a stage sees if it does not ask for the payload: enough for any header and for
+an ICMP error's quote (RFC 1812 section 4.3.2.3: 576 bytes in all). The rest stays where it was received."""
+
+HEADROOM = 64
+"""Bytes before a frame that headers can be pushed into."""
+
+DROPPED, HELD, CONSUMED = -1, -2, -3
+"""What `egress` says of a packet that leaves by no port."""
+
+NEEDS_CHECKSUM, GSO_NONE = 1, 0
+"""`flags` and `gso_type` of linux/virtio_net.h."""
+
+PACKET = np.dtype(
+    [
+        ("frame", "i8"),  # address of the header that the next stage works on
+        ("end", "i8"),  # address behind the last byte that a stage may touch
+        ("tail", "i8"),  # the rest of the frame, not to be written: its address ...
+        ("tail_bytes", "i8"),  # ... and size
+        ("origin", "i8"),  # address of the frame's first byte as received
+        ("timestamp", "i8"),  # nanoseconds since 1970, when the packet was received
+        ("port", "i8"),  # index of the port it came from
+        ("at", "i8"),  # index of the stage to begin with: 0, or where it was held
+        ("egress", "i8"),  # index of the port it leaves by, or DROPPED, HELD, CONSUMED
+        ("next_hop", "i8"),  # index of the next hop that the route lookup chose
+        ("destination", "i8"),  # MAC address to send to, 48 bits
+        ("ethertype", "i8"),  # of the frame to send
+        ("error", "i8"),  # ICMP error to answer with: type << 24 | code << 16 | MTU
+        # struct virtio_net_hdr, little-endian: what is left to the device of the sender
+        ("flags", "u1"),
+        ("gso_type", "u1"),
+        ("header_bytes", "u2"),
+        ("gso_size", "u2"),
+        ("checksum_start", "u2"),  # from `origin`
+        ("checksum_offset", "u2"),
+        ("link_broadcast", "u1"),  # not 0: came to a group address of the link
+        ("spare", "u1", 13),
+    ],
+    align=True,
+)
+"""A packet. Stages get it as `packet`; addresses are absolute, in native byte order."""
+
+OFFLOAD = (PACKET.fields or {})["flags"][1]
+"""Offset of the 10 bytes of struct virtio_net_hdr in `PACKET`."""

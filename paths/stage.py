@@ -1,0 +1,192 @@
+"""Stages: one router's part of a path, a plain function over a packet with what it is bound to."""
+
+import dis
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from scout.ring.errors import ScoutError
+
+__all__ = ["HOLD", "DropReason", "Exit", "Outcome", "Stage", "Table", "To", "Via", "drop", "reason_of", "references"]
+
+
+class DropReason(int):
+    """A verdict of a stage: the packet goes no further, and is counted under a name."""
+
+    name: str
+
+    def __repr__(self) -> str:
+        return f"drop({self.name!r})"
+
+
+_reasons: dict[int, DropReason] = {}
+
+
+def drop(name: str) -> DropReason:
+    """The verdict that drops a packet and counts it under `name`.
+
+    Call it at the top of a module and return the result from a stage. It is a negative int that depends
+    on the name alone, so that compiled code in the cache stays true.
+
+    Examples
+    --------
+    >>> TELNET = drop("telnet")
+    >>> TELNET < 0, TELNET == drop("telnet")
+    (True, True)
+    """
+    code = -(zlib.crc32(name.encode()) & 0x3FFFFFFF) - 16
+    known = _reasons.get(code)
+    if known is None:
+        known = DropReason(code)
+        known.name = name
+        _reasons[code] = known
+    elif known.name != name:
+        raise ScoutError(f"drop reasons {known.name!r} and {name!r} have the same code; rename one")
+    return known
+
+
+def reason_of(verdict: int) -> str:
+    """The name of a drop verdict."""
+    known = _reasons.get(verdict)
+    return known.name if known else "unknown-verdict"
+
+
+HOLD = -1
+"""The verdict of a stage that cannot go on yet: the packet is kept and comes back to this stage."""
+
+
+class Table:
+    """State of a stage: a numpy array of which each domain has its own, or all share one.
+
+    Parameters
+    ----------
+    initial : numpy.ndarray
+        What the state is before the first packet.
+    kind : {"replicated", "private", "shared"}
+        `replicated`: each domain's own, changed by replicated work alone and so the same everywhere.
+        `private`: each domain's own, about what it is primary of. `shared`: one for all domains, only
+        read, or changed atomically.
+    """
+
+    def __init__(self, initial: np.ndarray, kind: str = "replicated") -> None:
+        if kind not in ("replicated", "private", "shared"):
+            raise ScoutError(f"table of kind {kind!r}: use replicated, private or shared")
+        self.initial, self.kind = np.ascontiguousarray(initial), kind
+
+
+@dataclass(frozen=True)
+class To:
+    """The next stage is the same router's stage `key`."""
+
+    key: str
+
+
+@dataclass(frozen=True)
+class Via:
+    """The next stage is another router's: the one connected to this router's `service`.
+
+    `router` picks one of several that are connected.
+    """
+
+    service: str
+    router: str | None = None
+
+
+@dataclass(frozen=True)
+class Exit:
+    """The packet leaves the path: by the port of router `port`, or None if it ends here."""
+
+    port: str | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where a verdict leads: verdict k of a stage is its k-th outcome.
+
+    `pull` bytes of header are taken off on the way.
+    """
+
+    label: str
+    hop: To | Via | Exit | DropReason
+    pull: int = 0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A function and what binds it into a path.
+
+    Parameters
+    ----------
+    function : callable
+        `function(frame, end, ...)` returns a verdict: k >= 0 takes the k-th outcome, a `drop(...)` drops,
+        `HOLD` holds. Its other parameters are found by name: `packet` (the record `PACKET`), `primary`
+        (False in the replicas that only keep their state), or one of `bindings`.
+    outcomes : tuple of Outcome
+        Where the verdicts 0, 1, ... lead.
+    bindings : mapping
+        Parameters of the function: an int becomes a field of the path's configuration (a function that
+        gives one is asked when the path is started), a `Table` an array.
+    push : int
+        Bytes of header that the stage puts before the packet.
+    replicated : bool
+        True if every replica has to run it, to keep state the same.
+    writes : bool
+        False if it never writes the packet in a replica that is not the primary.
+    resizes : bool
+        True if it changes `packet.end` or the tail.
+    payload : bool
+        True if it wants all of the packet in one piece, and not its first `REACH` bytes.
+    note : str
+        A word for people, shown in pictures.
+    on_timeout : To or Via, optional
+        Where packets go that were held too long. They enter there anew: it is no edge of the path.
+    """
+
+    function: Callable[..., int]
+    outcomes: tuple[Outcome, ...]
+    bindings: Mapping[str, "int | Table | Callable[[], int]"] = field(default_factory=dict)
+    push: int = 0
+    replicated: bool = False
+    writes: bool = True
+    resizes: bool = False
+    payload: bool = False
+    note: str = ""
+    on_timeout: "To | Via | None" = None
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The function's parameters after `frame` and `end`."""
+        code = self.function.__code__
+        return code.co_varnames[2 : code.co_argcount]
+
+    @property
+    def drops(self) -> tuple[DropReason, ...]:
+        """The drop verdicts that the function names, in the order of their names."""
+        found: dict[str, DropReason] = {}
+        _find_drops(self.function, found, set())
+        return tuple(found[name] for name in sorted(found))
+
+    @property
+    def holds(self) -> bool:
+        """True if the function may hold a packet."""
+        return "HOLD" in references(self.function)
+
+
+def references(function: Any) -> dict[str, Any]:
+    """What the global names and the closure of a function's body stand for."""
+    scope = function.__globals__
+    named = {step.argval for step in dis.get_instructions(function) if step.opname == "LOAD_GLOBAL"}
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    return {name: scope[name] for name in sorted(named & scope.keys())} | {n: c.cell_contents for n, c in cells}
+
+
+def _find_drops(function: Any, found: dict[str, DropReason], seen: set[int]) -> None:
+    for value in references(function).values():
+        if isinstance(value, DropReason):
+            found[value.name] = value
+        elif hasattr(value, "__code__") and id(value) not in seen:
+            seen.add(id(value))
+            _find_drops(value, found, seen)

@@ -1,0 +1,152 @@
+"""Memory by address: plain and atomic accesses with an explicit order, for compiled code only.
+
+Numba has no CPU atomics (numba#2988); these are made with llvmlite. Addresses and values are int64. An
+order says what the access pairs with: `load_acquire` sees all that was written before the
+`store_release`, or the releasing half of the `fetch_*`, whose value it reads.
+
+"""
+
+import platform
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+__all__ = [
+    "compare_exchange",
+    "copy",
+    "fetch_add",
+    "fetch_sub",
+    "load32",
+    "load32_acquire",
+    "load64",
+    "load64_acquire",
+    "move",
+    "pause",
+    "prefetch",
+    "store32",
+    "store32_release",
+    "store64",
+    "store64_release",
+]
+
+_I8, _I32, _I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
+
+
+def _pointer(builder: Any, address: Any, width: Any) -> Any:
+    return builder.inttoptr(address, width.as_pointer())
+
+
+def _load(bits: int, order: str) -> Any:
+    width = ir.IntType(bits)
+
+    @intrinsic
+    def load(typingctx, address):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            pointer = _pointer(builder, args[0], width)
+            value = builder.load_atomic(pointer, order, bits // 8) if order else builder.load(pointer, align=1)
+            return value if bits == 64 else builder.zext(value, _I64)
+
+        return types.int64(types.int64), codegen
+
+    return load
+
+
+def _store(bits: int, order: str) -> Any:
+    width = ir.IntType(bits)
+
+    @intrinsic
+    def store(typingctx, address, value):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            pointer = _pointer(builder, args[0], width)
+            value = args[1] if bits == 64 else builder.trunc(args[1], width)
+            if order:
+                builder.store_atomic(value, pointer, order, bits // 8)
+            else:
+                builder.store(value, pointer, align=1)
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64), codegen
+
+    return store
+
+
+def _fetch(operation: str) -> Any:
+    @intrinsic
+    def fetch(typingctx, address, value):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            # acq_rel: what this thread wrote is visible to who reads the result, and the other way round.
+            return builder.atomic_rmw(operation, _pointer(builder, args[0], _I64), args[1], "acq_rel")
+
+        return types.int64(types.int64, types.int64), codegen
+
+    return fetch
+
+
+load32, load64 = _load(32, ""), _load(64, "")
+store32, store64 = _store(32, ""), _store(64, "")
+load32_acquire, load64_acquire = _load(32, "acquire"), _load(64, "acquire")
+store32_release, store64_release = _store(32, "release"), _store(64, "release")
+fetch_add, fetch_sub = _fetch("add"), _fetch("sub")
+
+
+@intrinsic
+def compare_exchange(typingctx, address, expected, value):  # type: ignore[no-untyped-def]
+    """True if the word held `expected` and now holds `value` (acq_rel; acquire on failure)."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        pointer = _pointer(builder, args[0], _I64)
+        result = builder.cmpxchg(pointer, args[1], args[2], "acq_rel", "acquire")
+        return builder.extract_value(result, 1)
+
+    return types.boolean(types.int64, types.int64, types.int64), codegen
+
+
+def _memory_intrinsic(name: str) -> Any:
+    @intrinsic
+    def call(typingctx, target, source, size):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            pointer = _I8.as_pointer()
+            kind = ir.FunctionType(ir.VoidType(), [pointer, pointer, _I64, ir.IntType(1)])
+            function = builder.module.declare_intrinsic(name, [pointer, pointer, _I64], kind)
+            target, source = (builder.inttoptr(argument, pointer) for argument in args[:2])
+            builder.call(function, [target, source, args[2], ir.Constant(ir.IntType(1), 0)])
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64, types.int64), codegen
+
+    return call
+
+
+copy = _memory_intrinsic("llvm.memcpy")
+"""copy(target, source, bytes): the two may not overlap."""
+move = _memory_intrinsic("llvm.memmove")
+"""move(target, source, bytes): the two may overlap."""
+
+
+@intrinsic
+def prefetch(typingctx, address):  # type: ignore[no-untyped-def]
+    """Ask for the cache line at `address`, to be read and written soon."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        pointer = _I8.as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [pointer, _I32, _I32, _I32])
+        function = builder.module.declare_intrinsic("llvm.prefetch", [pointer], kind)
+        constants = [ir.Constant(_I32, number) for number in (1, 3, 1)]  # write, all levels, data
+        builder.call(function, [builder.inttoptr(args[0], pointer), *constants])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
+
+
+@intrinsic
+def pause(typingctx):  # type: ignore[no-untyped-def]
+    """Tell the core that this is a spin loop (`pause` on x86, `yield` on ARM)."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        hint = {"x86_64": "pause", "aarch64": "yield"}.get(platform.machine(), "")
+        builder.asm(ir.FunctionType(ir.VoidType(), []), hint, "", [], side_effect=True)
+        return context.get_dummy_value()
+
+    return types.void(), codegen

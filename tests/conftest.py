@@ -1,0 +1,23 @@
+"""An ordinary user's tests run in a sandbox, entered here: before any test imports numpy and its threads."""
+
+import pytest
+
+from scout.io import sandbox
+from scout.ring.errors import ScoutError
+
+try:
+    sandbox.enter()
+    WHY_NOT = ""
+except ScoutError as error:
+    WHY_NOT = str(error)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "needs_namespaces: makes network namespaces; skipped where that is forbidden"
+    )
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if WHY_NOT and item.get_closest_marker("needs_namespaces"):
+        pytest.skip(WHY_NOT)
