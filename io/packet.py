@@ -2,7 +2,17 @@
 
 import numpy as np
 
-__all__ = ["CONSUMED", "DROPPED", "GSO_NONE", "HEADROOM", "HELD", "NEEDS_CHECKSUM", "OFFLOAD", "PACKET", "REACH"]
+__all__ = [
+    "CONSUMED",
+    "DROPPED",
+    "GSO_NONE",
+    "HEADROOM",
+    "HELD",
+    "NEEDS_CHECKSUM",
+    "OFFLOAD",
+    "PACKET",
+    "REACH",
+]
 
 REACH = 640
 """Bytes of a frame that a stage sees if it does not ask for the payload: enough for any header and for

@@ -185,7 +185,9 @@ class Arp(Router):
         # The function runs on records; a plain array gives copies.
         index = place(adjacencies.view(np.recarray), (port + 1) << 32 | address, 1)
         if index < 0:
-            raise GraphError(f"{self.name}: too many gateways; {CAPACITY} adjacencies fit, fewer if they collide")
+            raise GraphError(
+                f"{self.name}: too many gateways; {CAPACITY} adjacencies fit, fewer if they collide"
+            )
         adjacencies[index]["pinned"] = 1
         return index
 
@@ -202,7 +204,8 @@ class Arp(Router):
         if key == "resolve":
             joined = {name for name, _ in graph.joined(self.name, "net")}
             outcomes = tuple(
-                Outcome(port, Via("net", port) if port in joined else drop("no-arp")) for port in graph.ports
+                Outcome(port, Via("net", port) if port in joined else drop("no-arp"), common=True)
+                for port in graph.ports
             )
             tables = {"adjacencies": self.adjacencies, "wishes": self.wishes, "asked": self.asked}
             bindings = {"next_hops": ip.next_hops, "refresh": self.lifetime // 4} | tables

@@ -91,7 +91,9 @@ def compile_path(path: Path) -> CompiledPath:
     """
     text = source(path)
     given: dict[str, Any] = {
-        variable(node): native(stage.function) for node, stage in path.stages.items() if _module(stage) is None
+        variable(node): native(stage.function)
+        for node, stage in path.stages.items()
+        if _module(stage) is None
     }
     marks = "".join(_fingerprint(stage.function, set()) for stage in path.stages.values())
     signature = _signature(path)
@@ -148,35 +150,70 @@ def source(path: Path) -> str:
         ),
         "",
         "",
-        *_function(path, "run", list(path.running_order), primary=True),
     ]
+    if path.aside:
+        lines += _function(path, "aside", path.aside, primary=True)
+    lines += _function(path, "run", set(path.main_line), primary=True)
     if path.replicated:
-        order = [node for node in path.running_order if node in path.replicated]
-        lines += ["", "", *_function(path, "replicate", order, primary=False)]
+        lines += _function(path, "replicate", path.replicated, primary=False)
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
-def _function(path: Path, name: str, order: list[str], primary: bool) -> list[str]:
-    tables = table_names(path)
-    settings = [key for key in path.configuration if any(key.startswith(variable(node) + "_") for node in order)]
-    body = [line for node in order for line in _stage(path, node, set(order), primary)]
+_DOCUMENTATION = {
+    "aside": "What packet `count` of the batch goes through off the main line, from stage `packet.at` on.",
+    "run": "The main line, for the primary: packets that leave it go through `aside` one by one.",
+    "replicate": "What every replica but the primary does.",
+}
+
+
+def _function(path: Path, name: str, present: set[str], primary: bool) -> list[str]:
+    tables = "".join(f", {table}" for table in table_names(path).values())
+    parameters = f"batch, count, counters, configuration, whole{tables}"
+    settings = [
+        key for key in path.configuration if any(key.startswith(f"{variable(node)}_") for node in present)
+    ]
+    single = name == "aside"  # one packet at a time: order is kept, and the main line keeps its registers
+    away = [
+        "packet.frame = frame",
+        "packet.at = at",
+        f"aside({parameters.replace('count', 'index', 1)})",
+    ]
+    lines = [
+        "packet = batch[index]",
+        "frame = packet.frame",
+        "end = packet.end",
+        "at = packet.at",
+        *(
+            ["if at != 0:", *(f"    {line}" for line in [*away, "continue"])]
+            if name == "run" and path.aside
+            else []
+        ),
+        *(
+            line
+            for node in path.running_order
+            if node in present
+            for line in _stage(path, node, present, primary)
+        ),
+        *(away if name == "run" and path.aside else []),
+    ]
     return [
+        "",
+        "",
         "@entry",
-        f"def {name}(batch, count, counters, configuration, whole{''.join(', ' + t for t in tables.values())}):",
-        *([f"    {key} = configuration[0].{key}" for key in settings]),
-        "    for index in range(count):",
-        "        packet = batch[index]",
-        "        frame = packet.frame",
-        "        end = packet.end",
-        "        at = packet.at",
-        *(f"        {line}" for line in body),
+        f"def {name}({parameters}):",
+        f'    """{_DOCUMENTATION[name]}"""',
+        *(f"    {key} = configuration[0].{key}" for key in settings),
+        *(["    index = count"] if single else ["    for index in range(count):"]),
+        *(
+            f"    {'' if single else '    '}{line.replace('continue', 'return') if single else line}"
+            for line in lines
+        ),
     ]
 
 
 def _stage(path: Path, node: str, present: set[str], primary: bool) -> list[str]:
     data = path.nodes[node]
     stage, index = data["stage"], data["index"]
-    first = path.has_edge(f"port {path.source}", node)
     lines = []
     if stage.push:
         lines.append(f"frame -= {stage.push}")
@@ -193,7 +230,9 @@ def _stage(path: Path, node: str, present: set[str], primary: bool) -> list[str]
     if stage.resizes:
         lines.append("end = packet.end")
     word = "if"
-    for _, target, edge in sorted(path.out_edges(node, data=True), key=lambda edge: min(map(abs, edge[2]["verdicts"]))):
+    for _, target, edge in sorted(
+        path.out_edges(node, data=True), key=lambda edge: min(map(abs, edge[2]["verdicts"]))
+    ):
         test = " or ".join(f"verdict == {verdict}" for verdict in edge["verdicts"])
         lines.append(f"{word} {test}:  # {edge['outcome'] or path.nodes[target]['label']}")
         lines += [f"    {line}" for line in _edge(path, node, target, present, primary)]
@@ -201,8 +240,7 @@ def _stage(path: Path, node: str, present: set[str], primary: bool) -> list[str]
     if stage.holds and primary:
         lines += [f"{word} verdict == {HOLD}:", *(f"    {line}" for line in _hold(path, node, index))]
     lines += ["else:", *(f"    {line}" for line in _leave("DROPPED", path.unknown_counter(node), primary))]
-    head = f"if at == {index}:  # {node}" if not first or index else f"if at == 0:  # {node}"
-    return [head, *(f"    {line}" for line in lines)]
+    return [f"if at == {index}:  # {node}", *(f"    {line}" for line in lines)]
 
 
 def _arguments(path: Path, node: str, primary: bool) -> list[str]:
@@ -228,7 +266,7 @@ def _arguments(path: Path, node: str, primary: bool) -> list[str]:
 def _edge(path: Path, tail: str, head: str, present: set[str], primary: bool) -> list[str]:
     edge, data = path.edges[tail, head], path.nodes[head]
     counter = path.counter(tail, head)
-    if "stage" in data and head in present:
+    if "stage" in data and (primary or head in present):
         pull = [f"frame += {edge['pull']}"] if edge["pull"] else []
         count = [f"counters[{counter}] += 1"] if counter is not None and primary else []
         return [*pull, *count, f"at = {data['index']}"]
@@ -338,7 +376,11 @@ def _fingerprint(function: Any, seen: set[int]) -> str:
     if (getattr(function, "__module__", "") or "").startswith("scout."):
         return function.__qualname__  # the cache folder's name carries a hash of these sources
     code = function.__code__
-    parts = [code.co_code.hex(), repr([c for c in code.co_consts if not inspect.iscode(c)]), repr(code.co_names)]
+    parts = [
+        code.co_code.hex(),
+        repr([c for c in code.co_consts if not inspect.iscode(c)]),
+        repr(code.co_names),
+    ]
     for name, value in references(function).items():
         if isinstance(value, FunctionType | Dispatcher):
             parts.append(f"{name}: {_fingerprint(value, seen)}")
@@ -377,8 +419,12 @@ def _blame(path: Path, error: Exception) -> CompileError:
             native(stage.function).compile(tuple(kinds))
         except numba.core.errors.NumbaError as own:
             code = stage.function.__code__
-            found = re.findall(rf'File "{re.escape(FilePath(code.co_filename).name)}", line (\d+)', _plain(own))
-            found += re.findall(rf'File "[^"]*{re.escape(FilePath(code.co_filename).name)}", line (\d+)', _plain(own))
+            found = re.findall(
+                rf'File "{re.escape(FilePath(code.co_filename).name)}", line (\d+)', _plain(own)
+            )
+            found += re.findall(
+                rf'File "[^"]*{re.escape(FilePath(code.co_filename).name)}", line (\d+)', _plain(own)
+            )
             line = found[-1] if found else code.co_firstlineno
             return CompileError(
                 f"{code.co_filename}:{line}: stage {node} does not compile: {_reason(own)}; "
@@ -394,7 +440,17 @@ def _plain(error: Exception) -> str:
 def _reason(error: Exception) -> str:
     """The sentence of numba's message that says what is wrong."""
     lines = [line.strip() for line in _plain(error).splitlines() if line.strip()]
-    noise = ("Failed in nopython mode", "During:", "File ", "There are", "Overload", "Match:", "-", "1:", "2:")
+    noise = (
+        "Failed in nopython mode",
+        "During:",
+        "File ",
+        "There are",
+        "Overload",
+        "Match:",
+        "-",
+        "1:",
+        "2:",
+    )
     telling = [line for line in lines if not line.startswith(noise)]
     return textwrap.shorten(telling[0] if telling else str(error), 160)
 
@@ -410,14 +466,18 @@ def explain(path: Path) -> str:
         flags = [word for word in ("replicated", "payload", "resizes") if getattr(stage, word)]
         if node in path.replicated and not stage.replicated:
             flags.append("leads to replicated work")
-        lines.append(f"{index:3} {node:20} {_place(stage)} {' '.join(f'[{flag}]' for flag in flags)}".rstrip())
+        lines.append(
+            f"{index:3} {node:20} {_place(stage)} {' '.join(f'[{flag}]' for flag in flags)}".rstrip()
+        )
         for _, head, edge in path.out_edges(node, data=True):
             if path.nodes[head]["kind"] != "drop":
                 pull = f", pulls {edge['pull']} bytes" if edge["pull"] else ""
                 lines.append(f"      {edge['outcome'] or 'next'} -> {head}{pull}")
         if stage.push:
             lines.append(f"      pushes {stage.push} bytes")
-        dropped = [path.nodes[head]["label"] for head in path.successors(node) if path.nodes[head]["kind"] == "drop"]
+        dropped = [
+            path.nodes[head]["label"] for head in path.successors(node) if path.nodes[head]["kind"] == "drop"
+        ]
         if dropped:
             lines.append(f"      drops: {', '.join(sorted(dropped))}")
     lines.append("constants in the code: the verdicts, headers pulled and pushed, port numbers")
@@ -429,7 +489,7 @@ def explain(path: Path) -> str:
         f"      {names[id(table)]}: {table.kind}, {table.initial.shape[0]} of {table.initial.dtype.itemsize} bytes"
         for table in path.tables
     ] or ["      none"]
-    lines.append(f"replicated on every core: {', '.join(n for n in path.stages if n in path.replicated) or 'nothing'}")
+    lines.append(
+        f"replicated on every core: {', '.join(n for n in path.stages if n in path.replicated) or 'nothing'}"
+    )
     return "\n".join(lines)
-
-

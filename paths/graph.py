@@ -137,7 +137,9 @@ class RouterGraph(nx.DiGraph):
                 f"{lower.name} provides {_services(lower.provides)}; connect routers whose types match"
             )
         if upper.name == lower.name or nx.has_path(self, lower.name, upper.name):
-            raise GraphError(f"connecting {upper.name} to {lower.name} closes a cycle; leave one connection out")
+            raise GraphError(
+                f"connecting {upper.name} to {lower.name} closes a cycle; leave one connection out"
+            )
         types = sorted({upper.requires[wanted] for wanted, _ in pairs})
         self.add_edge(upper.name, lower.name, pairs=pairs, service=", ".join(types))
 
@@ -195,7 +197,9 @@ class RouterGraph(nx.DiGraph):
         """
         router = self.router(source)
         if router.port is None:
-            raise GraphError(f"path from {source!r}: it has no port; these have: {', '.join(self.ports) or 'none'}")
+            raise GraphError(
+                f"path from {source!r}: it has no port; these have: {', '.join(self.ports) or 'none'}"
+            )
         if order not in ("completed", "channel"):
             raise GraphError(f"path from {source!r}: order {order!r}; use completed or channel")
         leaves = list(self.ports if to is None else to)
@@ -217,7 +221,7 @@ class _Creation:
     def run(self) -> Path:
         source = self._path.graph["source"]
         self._path.add_port(source, entry=True)
-        self._path.add_outcome(f"port {source}", 0, "", self._place(source, ""), "frame", 0)
+        self._path.add_outcome(f"port {source}", 0, "", self._place(source, ""), "frame", 0, True)
         while self._timeouts:
             router, node, hop = self._timeouts.pop()
             target, _ = self._follow(router, node, Outcome("held too long", hop))
@@ -235,7 +239,8 @@ class _Creation:
         self._path.add_stage(node, router, stage)
         for index, outcome in enumerate(stage.outcomes):
             target, service = self._follow(router, node, outcome)
-            self._path.add_outcome(node, index, outcome.label, target, service, outcome.pull)
+            main = index == 0 or outcome.common
+            self._path.add_outcome(node, index, outcome.label, target, service, outcome.pull, main)
         if stage.on_timeout:
             # May lead to a stage that is being placed: it is looked at when all are.
             self._timeouts.append((router, node, stage.on_timeout))
@@ -266,7 +271,9 @@ class _Creation:
             return self._path.add_drop(node, drop(f"no-{kind}")), kind
         if len(joined) > 1:
             names = " and ".join(name for name, _ in joined)
-            raise GraphError(f"{router}: {names} are both connected to service {hop.service!r}; leave one out")
+            raise GraphError(
+                f"{router}: {names} are both connected to service {hop.service!r}; leave one out"
+            )
         name, service = joined[0]
         key = self._graph.router(name).arrive(service, below)
         if isinstance(key, Via):

@@ -35,7 +35,17 @@ from scout.paths.stage import Outcome, Stage, Table, To, Via, drop
 __all__ = ["NEXT_HOP", "Ip", "check", "forward", "local", "lookup", "route"]
 
 # Offsets in the header, RFC 791 section 3.1.
-VERSION_IHL, TOTAL_LENGTH, FRAGMENT, TTL, PROTOCOL, CHECKSUM, SOURCE, DESTINATION, HEADER = 0, 2, 6, 8, 9, 10, 12, 16, 20
+VERSION_IHL, TOTAL_LENGTH, FRAGMENT, TTL, PROTOCOL, CHECKSUM, SOURCE, DESTINATION, HEADER = (
+    0,
+    2,
+    6,
+    8,
+    9,
+    10,
+    12,
+    16,
+    20,
+)
 DONT_FRAGMENT, FRAGMENT_MASK = 0x4000, 0x3FFF  # MASK: more fragments, and the offset
 ICMP, TCP, UDP = 1, 6, 17
 UDP_HEADER, TCP_HEADER, TCP_DATA_OFFSET = 8, 20, 12
@@ -98,9 +108,7 @@ def check(frame: Any, end: Any, packet: Any) -> int:
     return 0
 
 
-def lookup(
-    frame: Any, end: Any, packet: Any, table: Any, groups: Any, default: Any, next_hops: Any
-) -> int:
+def lookup(frame: Any, end: Any, packet: Any, table: Any, groups: Any, default: Any, next_hops: Any) -> int:
     """Find the next hop by the longest matching prefix (RFC 1812 section 5.2.4)."""
     first = load8(frame, SOURCE)
     if first >= 224 or first == 127 or first == 0:
@@ -166,9 +174,7 @@ def local(frame: Any, end: Any, packet: Any) -> int:
     return 1
 
 
-def route(
-    frame: Any, end: Any, packet: Any, table: Any, groups: Any, default: Any, next_hops: Any
-) -> int:
+def route(frame: Any, end: Any, packet: Any, table: Any, groups: Any, default: Any, next_hops: Any) -> int:
     """Send a packet of the router's own: find its next hop, fill in source (if 0) and checksum."""
     hop = find(table, groups, default, load32(frame, DESTINATION))
     packet.next_hop = hop
@@ -198,26 +204,35 @@ class Ip(Router):
     requires = {"net": "ipv4", "resolve": "adjacency"}
     provides = {"messages": "icmp", "errors": "icmp-error"}
 
-    def __init__(self, name: str, addresses: Mapping[str, str], routes: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, name: str, addresses: Mapping[str, str], routes: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(name)
         self.addresses = {port: self._parse(IPv4Interface, text) for port, text in addresses.items()}
         self.routes = {
-            self._parse(IPv4Network, prefix): self._parse(IPv4Address, via) for prefix, via in (routes or {}).items()
+            self._parse(IPv4Network, prefix): self._parse(IPv4Address, via)
+            for prefix, via in (routes or {}).items()
         }
 
     def _parse(self, kind: Any, text: str) -> Any:
         try:
             return kind(text)
         except ValueError as error:
-            raise GraphError(f"{self.name}: {error}; write addresses as 10.0.0.1/24, prefixes as 10.0.0.0/24") from error
+            raise GraphError(
+                f"{self.name}: {error}; write addresses as 10.0.0.1/24, prefixes as 10.0.0.0/24"
+            ) from error
 
     def configure(self, graph: RouterGraph) -> None:
         for port in self.addresses:
             if port not in graph.ports:
-                raise GraphError(f"{self.name} has an address on {port!r}, which is no port of the graph: {graph.ports}")
+                raise GraphError(
+                    f"{self.name} has an address on {port!r}, which is no port of the graph: {graph.ports}"
+                )
         resolver: Any = graph.router(graph.joined(self.name, "resolve")[0][0])
         hops: list[tuple[int, ...]] = [(kind, -1, 0, -1, 0, 0) for kind in range(BROADCAST + 1)]
-        routes: dict[str | IPv4Network, int] = {IPv4Network(prefix): kind for prefix, kind in _SPECIAL.items()}
+        routes: dict[str | IPv4Network, int] = {
+            IPv4Network(prefix): kind for prefix, kind in _SPECIAL.items()
+        }
         for port, interface in self.addresses.items():
             index, own = graph.ports.index(port), int(interface)
             routes[interface.network] = len(hops)
@@ -231,9 +246,13 @@ class Ip(Router):
                 known[gateway] = len(hops)
                 port = self._port_of(gateway)
                 slot = resolver.reserve(graph.ports.index(port), int(gateway))
-                hops.append((GATEWAY, graph.ports.index(port), int(gateway), slot, 0, int(self.addresses[port])))
+                hops.append(
+                    (GATEWAY, graph.ports.index(port), int(gateway), slot, 0, int(self.addresses[port]))
+                )
             if prefix in routes:
-                raise GraphError(f"{self.name}: {prefix} is routed to {gateway} and is connected or special already")
+                raise GraphError(
+                    f"{self.name}: {prefix} is routed to {gateway} and is connected or special already"
+                )
             routes[prefix] = known[gateway]
         for interface in self.addresses.values():
             routes[IPv4Network(interface.ip)] = LOCAL
@@ -256,7 +275,9 @@ class Ip(Router):
         for port, interface in self.addresses.items():
             if gateway in interface.network and gateway != interface.ip:
                 return port
-        raise GraphError(f"{self.name}: gateway {gateway} is on no connected network; give an address next to it")
+        raise GraphError(
+            f"{self.name}: gateway {gateway} is on no connected network; give an address next to it"
+        )
 
     def arrive(self, service: str, below: bool) -> str | Via:
         if service == "net":
@@ -270,7 +291,9 @@ class Ip(Router):
             return Stage(check, (Outcome("good", To("lookup")),), writes=False, resizes=True)
         if key == "lookup":
             outcomes = (Outcome("forward", To("forward")), Outcome("for us", To("local")), error)
-            return Stage(lookup, outcomes, self._fib_tables | hops, writes=False, note=f"{len(self.fib)} routes")
+            return Stage(
+                lookup, outcomes, self._fib_tables | hops, writes=False, note=f"{len(self.fib)} routes"
+            )
         if key == "forward":
             outcomes = (Outcome("next hop", Via("resolve")), Outcome("expired, too big", Via("errors")))
             return Stage(forward, outcomes, hops)

@@ -17,7 +17,7 @@ class Path(nx.DiGraph):
 
     Nodes have `kind` ("stage", "port", "drop" or "end"), `router`, `label`, `note`, and stages `stage`
     (a `Stage`) and `index`. Edges have `service` (its type), `outcome` (the verdict's name), `verdicts`
-    (the numbers), `pull`, and `main` where it is the first outcome.
+    (the numbers), `pull`, and `main` if it is common.
     """
 
     def __init__(self, incoming_graph_data: Any = None, **attributes: Any) -> None:
@@ -35,7 +35,7 @@ class Path(nx.DiGraph):
 
     @property
     def order(self) -> str:
-        """"completed" or "channel": how packets leave."""
+        """ "completed" or "channel": how packets leave."""
         return self.graph["order"]
 
     # What the walk of `create_path` calls.
@@ -59,7 +59,9 @@ class Path(nx.DiGraph):
         self.add_node(label, kind="end", router="drop", label=label)
         return label
 
-    def add_outcome(self, node: str, verdict: int, label: str, target: str, service: str, pull: int) -> None:
+    def add_outcome(
+        self, node: str, verdict: int, label: str, target: str, service: str, pull: int, main: bool
+    ) -> None:
         if self.has_edge(node, target):
             edge = self.edges[node, target]
             edge["verdicts"].append(verdict)
@@ -67,7 +69,7 @@ class Path(nx.DiGraph):
             if edge["pull"] != pull:
                 raise ScoutError(f"{node}: two outcomes lead to {target} and pull different headers")
             return
-        self.add_edge(node, target, verdicts=[verdict], outcome=label, service=service, pull=pull, main=verdict == 0)
+        self.add_edge(node, target, verdicts=[verdict], outcome=label, service=service, pull=pull, main=main)
 
     def establish(self) -> None:
         """Number the stages, add what their functions drop, and say what is counted."""
@@ -77,7 +79,9 @@ class Path(nx.DiGraph):
                 if self.has_edge(node, leaf):
                     self.edges[node, leaf]["verdicts"].append(int(reason))
                 else:
-                    self.add_edge(node, leaf, verdicts=[int(reason)], outcome="", service="", pull=0, main=False)
+                    self.add_edge(
+                        node, leaf, verdicts=[int(reason)], outcome="", service="", pull=0, main=False
+                    )
         if not nx.is_directed_acyclic_graph(self):
             cycle = " -> ".join(edge[0] for edge in nx.find_cycle(self))
             raise ScoutError(f"path {self.source!r} goes in a circle: {cycle}; a packet would never leave")
@@ -90,14 +94,17 @@ class Path(nx.DiGraph):
 
     @property
     def main_line(self) -> list[str]:
-        """The stages that a packet goes through if every verdict is 0."""
-        node, line = f"port {self.source}", []
-        while True:
-            following = [target for _, target, main in self.out_edges(node, data="main") if main]
-            if not following or "stage" not in self.nodes[following[0]]:
-                return line
-            node = following[0]
-            line.append(node)
+        """The stages that the common outcomes lead through, each after all that lead to it."""
+        common = nx.subgraph_view(self, filter_edge=lambda tail, head: self.edges[tail, head]["main"])
+        reached = nx.descendants(common, f"port {self.source}")
+        return [node for node in nx.topological_sort(self) if node in reached and "stage" in self.nodes[node]]
+
+    @property
+    def aside(self) -> set[str]:
+        """The stages that packets can go through off the main line: begun there, or come back from being held."""
+        starts = set(self.stages) - set(self.main_line)
+        starts |= {node for node, stage in self.stages.items() if stage.holds}
+        return {node for start in starts for node in {start} | nx.descendants(self, start)} & set(self.stages)
 
     @property
     def stages(self) -> dict[str, Stage]:
@@ -241,5 +248,3 @@ class Path(nx.DiGraph):
 def variable(node: str) -> str:
     """The name of stage `node` in generated code."""
     return node.replace(".", "_")
-
-

@@ -10,7 +10,19 @@ import numpy as np
 
 from scout.ring.errors import ScoutError
 
-__all__ = ["HOLD", "DropReason", "Exit", "Outcome", "Stage", "Table", "To", "Via", "drop", "reason_of", "references"]
+__all__ = [
+    "HOLD",
+    "DropReason",
+    "Exit",
+    "Outcome",
+    "Stage",
+    "Table",
+    "To",
+    "Via",
+    "drop",
+    "reason_of",
+    "references",
+]
 
 
 class DropReason(int):
@@ -106,12 +118,14 @@ class Exit:
 class Outcome:
     """Where a verdict leads: verdict k of a stage is its k-th outcome.
 
-    `pull` bytes of header are taken off on the way.
+    `pull` bytes of header are taken off on the way. The first outcome, and those marked `common`, are laid
+    out as the path's main line.
     """
 
     label: str
     hop: To | Via | Exit | DropReason
     pull: int = 0
+    common: bool = False
 
 
 @dataclass(frozen=True)
@@ -180,7 +194,9 @@ def references(function: Any) -> dict[str, Any]:
     scope = function.__globals__
     named = {step.argval for step in dis.get_instructions(function) if step.opname == "LOAD_GLOBAL"}
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
-    return {name: scope[name] for name in sorted(named & scope.keys())} | {n: c.cell_contents for n, c in cells}
+    return {name: scope[name] for name in sorted(named & scope.keys())} | {
+        n: c.cell_contents for n, c in cells
+    }
 
 
 def _find_drops(function: Any, found: dict[str, DropReason], seen: set[int]) -> None:

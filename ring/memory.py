@@ -45,7 +45,9 @@ def _load(bits: int, order: str) -> Any:
     def load(typingctx, address):  # type: ignore[no-untyped-def]
         def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
             pointer = _pointer(builder, args[0], width)
-            value = builder.load_atomic(pointer, order, bits // 8) if order else builder.load(pointer, align=1)
+            value = (
+                builder.load_atomic(pointer, order, bits // 8) if order else builder.load(pointer, align=1)
+            )
             return value if bits == 64 else builder.zext(value, _I64)
 
         return types.int64(types.int64), codegen

@@ -17,7 +17,7 @@ from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from io import BytesIO
-from itertools import accumulate, combinations, pairwise
+from itertools import accumulate, combinations, pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -659,7 +659,7 @@ def _hung(graph: nx.DiGraph, stage: Hashable, drops: list[Hashable]) -> Layout:
         lines = _edge_lines(graph.edges[stage, drop])
         label_w, label_h = _text_size(lines)
         w, h = _size(graph, drop)
-        box = boxes[drop] = Box(_STUB + _TWIG + w / 2, bottom + label_h + h / 2, w, h)
+        box = boxes[drop] = Box(_STUB + _TWIG + w / 2, bottom + label_h + 1 + h / 2, w, h)
         label = Box(_STUB + 4 + label_w / 2, bottom + label_h / 2, label_w, label_h) if lines else None
         corner = (_STUB, box.y)
         routes[stage, drop] = Route([(_STUB, 0), corner, corner, (box.left, box.y)], lines, label)
@@ -690,14 +690,14 @@ def _labelled(routes: dict[Edge, Route], boxes: Collection[Box]) -> dict[Edge, R
 def _places(route: Route) -> Iterator[tuple[Box, float]]:
     """Places for an edge's label, each with what speaks against it: best is above the middle of a piece."""
     w, h = _text_size(route.lines)
+    rises = ((-h / 2 - 3, 0), (h / 2 + 3, 1), (0, 1), (-1.5 * h - 4, 8), (1.5 * h + 4, 8))
     for i in range(0, len(route.curve) - 1, 3):
         piece = Route(route.curve[i : i + 4], [])
         middle = (piece.curve[0][0] + piece.curve[-1][0]) / 2
         for t, (x, y) in zip(np.linspace(0, 1, 9), piece.sampled(9), strict=True):
-            for rise in (-h / 2 - 3, h / 2 + 3, 0):
-                for along in (x, middle):
-                    unease = 4 * abs(t - 0.5) + (rise >= 0) + 0.2 * abs(along - x)
-                    yield Box(float(along), float(y) + rise, w, h), float(unease)
+            for (rise, against), along in product(rises, (x, middle)):
+                unease = against + 4 * abs(t - 0.5) + 0.2 * abs(along - x)
+                yield Box(float(along), float(y) + rise, w, h), float(unease)
 
 
 def _inside(points: np.ndarray, box: Box) -> int:
