@@ -42,6 +42,7 @@ PACKET = np.dtype(
         ("destination", "i8"),  # MAC address to send to, 48 bits
         ("ethertype", "i8"),  # of the frame to send
         ("error", "i8"),  # ICMP error to answer with: type << 24 | code << 16 | MTU
+        ("held_since", "i8"),  # when it was first held, nanoseconds since 1970; 0: never
         # struct virtio_net_hdr, little-endian: what is left to the device of the sender
         ("flags", "u1"),
         ("gso_type", "u1"),
@@ -50,11 +51,14 @@ PACKET = np.dtype(
         ("checksum_start", "u2"),  # from `origin`
         ("checksum_offset", "u2"),
         ("link_broadcast", "u1"),  # not 0: came to a group address of the link
-        ("spare", "u1", 13),
+        ("spare", "u1", 5),
     ],
     align=True,
 )
 """A packet. Stages get it as `packet`; addresses are absolute, in native byte order."""
+
+RECORD = PACKET.itemsize
+"""Bytes from one record of a batch to the next."""
 
 OFFLOAD = (PACKET.fields or {})["flags"][1]
 """Offset of the 10 bytes of struct virtio_net_hdr in `PACKET`."""

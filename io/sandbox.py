@@ -15,11 +15,12 @@ from pathlib import Path
 
 from scout.ring.errors import ScoutError
 
-__all__ = ["enter"]
+__all__ = ["enter", "needed"]
 
 CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWNET = 0x00020000, 0x10000000, 0x40000000  # linux/sched.h
 MS_NOSUID, MS_NODEV, MS_BIND, MS_REC = 0x2, 0x4, 0x1000, 0x4000  # linux/mount.h
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 0x1  # linux/sockios.h, linux/if.h
+CAPABILITIES = 1 << 12 | 1 << 13 | 1 << 21  # linux/capability.h: NET_ADMIN, NET_RAW, SYS_ADMIN
 IFREQ = "16sH14x"  # struct ifreq with ifr_flags
 
 # Where iproute2 and pyroute2 keep named namespaces; /var/run is a link to /run nearly everywhere.
@@ -29,8 +30,18 @@ NETNS = f"{RUN}/netns"
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+def needed() -> bool:
+    """Whether this process may not make namespaces and links itself: nearly everyone but root.
+
+    Root in a container may lack the capabilities, and has use for a sandbox too.
+    """
+    status = Path("/proc/self/status").read_text()
+    effective = int(status.partition("CapEff:")[2].split()[0], 16)
+    return effective & CAPABILITIES != CAPABILITIES
+
+
 def enter() -> bool:
-    """Put this process into user, network and mount namespaces of its own, unless it runs as root.
+    """Put this process into user, network and mount namespaces of its own, unless it needs none.
 
     Inside it is root over its own network: it may make namespaces and links and open raw sockets. Its
     `lo` is up, and `/run/netns` is private and writable. There is no way back, and nothing to clean up:
@@ -39,16 +50,16 @@ def enter() -> bool:
     Returns
     -------
     bool
-        True if the process is in the sandbox now; False if it runs as root, when nothing was done.
+        True if the process is in the sandbox now; False if nothing was done, as root needs none.
 
     Raises
     ------
     ScoutError
         If threads are running, or the kernel forbids it; the message names the setting to change.
     """
-    user, group = os.geteuid(), os.getegid()
-    if user == 0:
+    if not needed():
         return False
+    user, group = os.geteuid(), os.getegid()
     threads = len(os.listdir("/proc/self/task"))
     if threads > 1:
         raise ScoutError(

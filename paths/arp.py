@@ -19,7 +19,7 @@ from scout.paths.graph import GraphError, Router, RouterGraph
 from scout.paths.ipv4 import DESTINATION
 from scout.paths.stage import HOLD, Exit, Outcome, Stage, Table, Via, drop
 
-__all__ = ["ADJACENCY", "Arp", "receive", "resolve"]
+__all__ = ["ADJACENCY", "Arp", "receive", "request", "resolve"]
 
 # Offsets in the message (RFC 826); the first 6 bytes say Ethernet, IPv4, and the sizes of both addresses.
 KIND, OPERATION, SENDER_MAC, SENDER, TARGET_MAC, TARGET, MESSAGE = 0, 6, 8, 14, 18, 24, 28
@@ -33,6 +33,9 @@ PROBES = 16  # how far a key may stand from its place
 ASKED = 1024  # words that limit the requests; a power of two
 WISHES = 64  # requests waiting to be sent by a replica, one less
 FOREVER = 1 << 62
+BROADCAST = (1 << 48) - 1
+
+INTERFACE = np.dtype([("mac", "i8"), ("address", "i8")])
 
 ADJACENCY = np.dtype([("key", "i8"), ("mac", "i8"), ("expires", "i8"), ("pinned", "i8")])
 """A next hop on a port: key (port + 1) << 32 | address, 0 if empty; `expires` in nanoseconds since 1970,
@@ -156,6 +159,27 @@ def receive(
     return 0
 
 
+def request(frame: Any, end: Any, packet: Any, wishes: Any, interfaces: Any) -> int:
+    """Make the frame of one request that is waiting to be sent; 0 if there is none."""
+    if wishes[0] == 0:
+        return 0
+    key = wishes[wishes[0]]
+    wishes[0] -= 1
+    port = (key >> 32) - 1
+    mac = interfaces[port].mac
+    store48(frame, 0, BROADCAST)
+    store48(frame, 6, mac)
+    store16(frame, 12, ARP)
+    store48(frame, 14, ETHERNET_IPV4)
+    store16(frame, 14 + OPERATION, REQUEST)
+    store48(frame, 14 + SENDER_MAC, mac)
+    store32(frame, 14 + SENDER, interfaces[port].address)
+    store48(frame, 14 + TARGET_MAC, 0)
+    store32(frame, 14 + TARGET, key)
+    packet.egress = port
+    return 1
+
+
 class Arp(Router):
     """Adjacencies by ARP.
 
@@ -175,9 +199,24 @@ class Arp(Router):
             raise GraphError(f"{name}: timeout of {timeout} seconds; give more than 0 and less than a year")
         self.lifetime = int(timeout * SECOND)
         self.adjacencies = Table(np.zeros(CAPACITY, ADJACENCY))
-        self.changes = Table(np.zeros(1, np.int64), "private")
+        self.changes: Table = Table(np.zeros(1, np.int64), "private")
         self.wishes = Table(np.zeros(WISHES, np.int64), "private")
         self.asked = Table(np.zeros(ASKED, np.int64), "shared")
+
+    def configure(self, graph: RouterGraph) -> None:
+        self.interfaces = Table(np.zeros(len(graph.ports), INTERFACE), "constant")
+
+    def start(self, graph: RouterGraph) -> None:
+        addresses = self._ip(graph).addresses
+        for index, name in enumerate(graph.ports):
+            address = int(addresses[name]) if name in addresses else 0
+            self.interfaces.initial[index] = (graph.router(name).port.mac, address)
+
+    def emitter(self) -> Stage:
+        return Stage(request, (), {"wishes": self.wishes, "interfaces": self.interfaces})
+
+    def _ip(self, graph: RouterGraph) -> Any:
+        return graph.router(graph.joined(self.name, "resolve")[0][0])
 
     def reserve(self, port: int, address: int) -> int:
         """Give a gateway its place in the table; the index."""
@@ -200,7 +239,7 @@ class Arp(Router):
         return "in" if service == "net" else "resolve"
 
     def stage(self, key: str, graph: RouterGraph, source: str) -> Stage:
-        ip: Any = graph.router(graph.joined(self.name, "resolve")[0][0])
+        ip = self._ip(graph)
         if key == "resolve":
             joined = {name for name, _ in graph.joined(self.name, "net")}
             outcomes = tuple(

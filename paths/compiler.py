@@ -31,12 +31,14 @@ from scout.paths.path import Path, variable
 from scout.paths.stage import HOLD, DropReason, Stage, Table, drop, references
 from scout.ring.errors import ScoutError
 from scout.ring.jit import CHECKED, cache_folder, entry, inline
+from scout.ring.shared import private
 
 __all__ = [
     "BATCH",
     "CompileError",
     "CompiledPath",
     "compile_path",
+    "configuration",
     "explain",
     "load_generated",
     "native",
@@ -77,8 +79,11 @@ class CompiledPath:
     def arguments(self) -> list[np.ndarray]:
         """Fresh counters, the configuration, room for whole packets, and the tables as they begin."""
         counters = np.zeros(len(self.path.counter_names), np.int64)
-        whole = np.zeros(WHOLE if any(stage.payload for stage in self.path.stages.values()) else 1, np.uint8)
-        return [counters, self.configuration, whole, *(table.initial for table in self.path.tables)]
+        return [counters, self.configuration, self.whole(), *(table.initial for table in self.path.tables)]
+
+    def whole(self) -> np.ndarray:
+        """Room for whole packets, if a stage wants them; untouched pages cost nothing."""
+        return private(WHOLE if any(stage.payload for stage in self.path.stages.values()) else 1, np.uint8)
 
 
 def compile_path(path: Path) -> CompiledPath:

@@ -12,7 +12,7 @@ from typing import Any
 import networkx as nx
 
 from scout.paths.path import Path
-from scout.paths.stage import DropReason, Exit, Outcome, Stage, To, Via, drop
+from scout.paths.stage import DropReason, Exit, Outcome, Stage, Table, To, Via, drop
 from scout.ring.errors import ScoutError
 
 __all__ = ["GraphError", "Router", "RouterGraph"]
@@ -42,6 +42,13 @@ class Router:
 
     port: Any = None
     """The packet port that this router drives; a router with a port begins and ends paths."""
+
+    changes: Table | None = None
+    """A private table whose first cell changes when held packets may be able to go on."""
+
+    def emitter(self) -> Stage | None:
+        """A stage without outcomes that makes packets: it fills one, sets its `egress`, and returns 1, or 0."""
+        return None
 
     def configure(self, graph: "RouterGraph") -> None:
         """Check what was given and build tables, once, when the graph is complete."""

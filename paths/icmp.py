@@ -25,7 +25,7 @@ from scout.io.access import (
 )
 from scout.io.packet import GSO_NONE
 from scout.paths.graph import GraphError, Router, RouterGraph
-from scout.paths.ipv4 import CHECKSUM, DESTINATION, FRAGMENT, HEADER, ICMP, PROTOCOL, SOURCE, TTL
+from scout.paths.ipv4 import DESTINATION, FRAGMENT, HEADER, ICMP, PROTOCOL, SOURCE, TTL
 from scout.paths.stage import Outcome, Stage, Table, Via, drop
 
 __all__ = ["Icmp", "error", "receive"]

@@ -260,9 +260,9 @@ class Ip(Router):
         table = np.zeros(len(hops), NEXT_HOP)
         for index, hop in enumerate(hops):
             table[index] = (*hop, (0, 0))
-        self.next_hops = Table(table, "shared")
+        self.next_hops = Table(table, "constant")
         self._fib_tables = {
-            name: Table(array, "shared")
+            name: Table(array, "constant")
             for name, array in zip(("table", "groups", "default"), self.fib.arrays, strict=True)
         }
 

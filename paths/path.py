@@ -5,7 +5,6 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
-
 from scout.paths.stage import DropReason, Stage, Table
 from scout.ring.errors import ScoutError
 

@@ -77,15 +77,15 @@ class Table:
     ----------
     initial : numpy.ndarray
         What the state is before the first packet.
-    kind : {"replicated", "private", "shared"}
+    kind : {"replicated", "private", "shared", "constant"}
         `replicated`: each domain's own, changed by replicated work alone and so the same everywhere.
-        `private`: each domain's own, about what it is primary of. `shared`: one for all domains, only
-        read, or changed atomically.
+        `private`: each domain's own, about what it is primary of. `shared`: one for all domains, changed
+        atomically. `constant`: one for all domains, never changed while they run.
     """
 
     def __init__(self, initial: np.ndarray, kind: str = "replicated") -> None:
-        if kind not in ("replicated", "private", "shared"):
-            raise ScoutError(f"table of kind {kind!r}: use replicated, private or shared")
+        if kind not in ("replicated", "private", "shared", "constant"):
+            raise ScoutError(f"table of kind {kind!r}: use replicated, private, shared or constant")
         self.initial, self.kind = np.ascontiguousarray(initial), kind
 
 

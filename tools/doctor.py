@@ -1,11 +1,13 @@
 """What this machine allows Scout to do: what `scout doctor` shows. Every line is a probe, not a guess."""
 
 import ctypes
+import errno
 import fcntl
 import mmap
 import multiprocessing
 import os
 import platform
+import resource
 import select
 import shutil
 import socket
@@ -15,18 +17,20 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from typing import Literal
 
 from rich import box
 from rich.console import Console
+from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from scout.io import sandbox
 from scout.io.lab import Lab, Namespace
+from scout.ring.errors import ScoutError
 from scout.tools.report import write_json
 
 __all__ = ["Check", "checks", "run"]
@@ -111,8 +115,17 @@ def run(json_path: str | None = None) -> int:
         The exit status: 0 if nothing that Scout needs is missing, else 1.
     """
     console = Console()
-    with console.status("probing") if console.is_terminal and json_path != "-" else nullcontext():
-        found = checks()
+    found = []
+    # No spinner: its thread would run while the probes fork.
+    with (
+        Live(console=console, auto_refresh=False, transient=True)
+        if console.is_terminal
+        else nullcontext() as live
+    ):
+        for probe in _probes():
+            if live is not None:
+                live.update(Text(f"probing: {probe.name}"), refresh=True)
+            found.append(_check(probe))
     if json_path is not None:
         write_json(json_path, "doctor", {}, [asdict(check) for check in found])
     if json_path != "-":
@@ -120,11 +133,8 @@ def run(json_path: str | None = None) -> int:
             console.print(_table(found))
         else:
             for check in found:
-                print(
-                    f"{check.status:8} {check.name}: {check.found}. {check.meaning}. {check.mend}".rstrip(
-                        " ."
-                    )
-                )
+                line = f"{check.status:8} {check.name}: {check.found}. {check.meaning}. {check.mend}"
+                print(line.rstrip(" ."))
     return int(any(check.status == "missing" for check in found))
 
 
@@ -141,35 +151,41 @@ def _table(found: list[Check]) -> Table:
 
 def _check(probe: Probe) -> Check:
     ours, theirs = multiprocessing.Pipe(duplex=False)
-    process = multiprocessing.get_context("fork").Process(target=_look, args=(probe.look, theirs))
+    process = multiprocessing.get_context("fork").Process(target=_look, args=(probe, theirs))
     process.start()
     theirs.close()  # so that a probe that dies ends the pipe
-    status: Status = probe.lack
+    status, found, mend = probe.lack, f"no answer in {PROBE_SECONDS:g} s", probe.mend
     try:
-        status, found = (
-            ours.recv() if ours.poll(PROBE_SECONDS) else (None, f"no answer in {PROBE_SECONDS:g} s")
-        )
+        if ours.poll(PROBE_SECONDS):
+            status, found, mend = ours.recv()
+        else:
+            process.kill()
     except EOFError:
         process.join()
         found = f"the probe died with status {process.exitcode}"
     finally:
+        process.join(1)  # on Ctrl-C it removes its namespaces first
         process.kill()
         process.join()
         ours.close()
-    status = status or probe.lack
-    return Check(probe.name, status, found, probe.meaning, "" if status == "ok" else probe.mend)
+    return Check(probe.name, status, found, probe.meaning, mend)
 
 
-def _look(look: Callable[[], str], report: Connection) -> None:
+def _look(probe: Probe, report: Connection) -> None:
     """Run in a forked process."""
     try:
-        report.send(("ok", look()))
-    except Shortfall as error:
-        report.send(("optional", str(error)))
+        report.send(("ok", probe.look(), ""))
+    except Shortfall as shortfall:
+        report.send(("optional", str(shortfall), probe.mend))
+    except ScoutError as error:
+        found, _, mend = str(error).partition("; ")  # such an error says itself what to do
+        report.send((probe.lack, found, mend or probe.mend))
+    except OSError as error:
+        report.send((probe.lack, error.strerror or str(error), probe.mend))
     except Exception as error:  # whatever it is, it is the finding
-        report.send(
-            (None, f"{error.strerror}" if isinstance(error, OSError) and error.strerror else f"{error}")
-        )
+        report.send((probe.lack, f"{type(error).__name__}: {error}", probe.mend))
+    except KeyboardInterrupt:
+        pass  # the parent had it too
 
 
 @contextmanager
@@ -184,17 +200,13 @@ def _link() -> Iterator[Namespace]:
 
 
 def _user_namespaces() -> str:
-    if os.geteuid() == 0:
-        try:
-            os.setgroups([])
-            os.setresgid(NOBODY, NOBODY, NOBODY)
-            os.setresuid(NOBODY, NOBODY, NOBODY)
-        except OSError:
-            return "this process is in one"  # where there is no other user to become
+    with suppress(OSError):  # there may be no other user to become: not root, or in a sandbox already
+        os.setgroups([])
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
         # A change of user closes /proc/self to the process itself; this opens it again.
         _libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
-    sandbox.enter()
-    return "an ordinary user may enter one"
+    return "an ordinary user may enter one" if sandbox.enter() else "this process is in one"
 
 
 def _veth() -> str:
@@ -301,9 +313,9 @@ def _xdp_socket(size: int) -> tuple[socket.socket, mmap.mmap]:
 
 def _af_xdp() -> str:
     with _link():
-        sock, frames = _xdp_socket(64 * CHUNK)
+        sock, frames = _xdp_socket(16 * CHUNK)
         for ring in (XDP_UMEM_FILL_RING, XDP_UMEM_COMPLETION_RING, XDP_RX_RING, XDP_TX_RING):
-            sock.setsockopt(SOL_XDP, ring, struct.pack("I", 64))
+            sock.setsockopt(SOL_XDP, ring, struct.pack("I", 16))
         address = struct.pack("HHIII", AF_XDP, XDP_COPY, socket.if_nametoindex("b"), 0, 0)
         if _libc.bind(sock.fileno(), address, len(address)) != 0:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
@@ -313,8 +325,13 @@ def _af_xdp() -> str:
 
 
 def _locked_memory() -> str:
-    with _link():
-        _xdp_socket(UMEM_BYTES)
+    soft, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    try:
+        with _link():
+            _xdp_socket(UMEM_BYTES)
+    except OSError as error:
+        limit = f"{UMEM_BYTES // MEBIBYTE} MiB refused, the limit is {soft / MEBIBYTE:.3g} MiB"
+        raise OSError(limit if error.errno == errno.ENOBUFS else error.strerror) from error
     return f"{UMEM_BYTES // MEBIBYTE} MiB registered with an AF_XDP socket"
 
 
@@ -352,7 +369,8 @@ def _numba() -> str:
     if numba.njit("int64(int64)")(lambda value: value + 1)(41) != 42:
         raise OSError("a compiled function gave a wrong result")
     seconds = time.perf_counter() - start
-    return f"numba {numba.__version__} compiles for {llvm.get_host_cpu_name()}; import and first function {seconds:.1f} s"
+    target = f"{llvm.get_process_triple()} {llvm.get_host_cpu_name()}"
+    return f"numba {numba.__version__}, {target}; import and first function in {seconds:.1f} s"
 
 
 def _bpf_target() -> str:
@@ -389,13 +407,13 @@ def _program(name: str) -> Probe:
 def _probes() -> list[Probe]:
     """In the order of a reader: what everything rests on first, what only the tests use last."""
     root = "run as root, or see user namespaces"
-    user_lack: Status = "optional" if os.geteuid() == 0 else "missing"
+    user_lack: Status = "missing" if sandbox.needed() else "optional"
     return [
         Probe(
             "user namespaces",
             user_lack,
             "Without root, Scout works in one",
-            "see the finding",
+            "allow them (sysctl user.max_user_namespaces, the container's policy), or run as root",
             _user_namespaces,
         ),
         Probe("namespaces and veth", "missing", "Labs and the demo are made of them", root, _veth),
@@ -417,7 +435,9 @@ def _probes() -> list[Probe]:
         Probe(
             "veth offloads", "optional", "Benchmarks make packets with UDP segmentation", root, _veth_offloads
         ),
-        Probe("TAP", "optional", "TAP ports need it", "load the module tun: `modprobe tun`", _tap),
+        Probe(
+            "TAP", "optional", "TAP ports need it", "as root: `modprobe tun; chmod 666 /dev/net/tun`", _tap
+        ),
         Probe("AF_XDP", "optional", "AF_XDP ports need it", "use a kernel with CONFIG_XDP_SOCKETS", _af_xdp),
         Probe(
             "locked memory",

@@ -13,7 +13,7 @@ own in each of them, so that no edge runs through a box. Drops hang under the st
 
 import json
 import math
-from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from io import BytesIO
@@ -35,6 +35,9 @@ Edge = tuple[Hashable, Hashable]
 # pale yellow comes last. From the eighth router on they come again, with dashed borders.
 _PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
 _INK, _LINE, _FAINT, _PALE = "#1A1A1A", "#707070", "#9A9A9A", "#F1F1F1"
+
+# matplotlib brings the first, which the boxes are measured for; a browser without it has one not much wider.
+_FONTS = ["DejaVu Sans", "Verdana", "Arial"]
 
 # All lengths are points, 1/72 inch.
 _SMALL = 9.0  # text of notes, edge labels and the legend
@@ -203,7 +206,7 @@ def dot(graph: nx.DiGraph, title: str = "") -> str:
     ]
     for node in graph:
         fill, border, dashed = paints[node]
-        small = ", fontsize=9, height=0.2" if _kind(graph, node) == "drop" else ""
+        small = ", fontsize=9, height=0.2" if _is_drop(graph, node) else ""
         style = "rounded,filled,dashed" if dashed else "rounded,filled"
         lines.append(
             f"  {_dot_text([node])} [label={_dot_text(_node_lines(graph, node))},"
@@ -232,7 +235,7 @@ def mermaid(graph: nx.DiGraph, title: str = "") -> str:
     names = {node: f"n{i}" for i, node in enumerate(graph)}
     paints = _paints(graph)
     classes = {paint: f"c{i}" for i, paint in enumerate(dict.fromkeys(paints.values()))}
-    lines = ["---", f"title: {json.dumps(title)}", "---"] if title else []
+    lines = ["---", f"title: {json.dumps(_plain(title), ensure_ascii=False)}", "---"] if title else []
     lines.append("flowchart LR")
     for node, name in names.items():
         opening, closing = ("(", ")") if _kind(graph, node).corner < math.inf else ("([", "])")
@@ -310,11 +313,11 @@ def _plain(value: object) -> str:
 def _node_lines(graph: nx.DiGraph, node: Hashable) -> list[str]:
     data = graph.nodes[node]
     note = _plain(data.get("note", ""))
-    return [_plain(data.get("label", node)), *([note] if note else [])]
+    return [_plain(data.get("label", node)) or "?", *([note] if note else [])]
 
 
 def _edge_lines(data: dict[str, Any]) -> list[str]:
-    rate = [_rate(data["rate"])] if "rate" in data else []
+    rate = [_rate(data["rate"])] if data.get("rate") is not None else []
     return [
         text for text in (_plain(data.get("service", "")), _plain(data.get("outcome", "")), *rate) if text
     ]
@@ -337,7 +340,7 @@ def _rate(pps: float) -> str:
 
 def _thickness(data: dict[str, Any]) -> float:
     """Width of an edge's line: a packet rate shows its order of magnitude, the main line stands out."""
-    if "rate" in data:
+    if data.get("rate") is not None:
         return 0.8 + 0.45 * math.log10(1 + data["rate"])
     return 1.8 if data.get("main") else 1.2
 
@@ -348,7 +351,7 @@ def _colours(graph: nx.DiGraph) -> dict[str, tuple[str, bool]]:
     By name, so that a router graph and the paths through it agree.
     """
     routers = sorted(
-        {str(data["router"]) for node, data in graph.nodes(data=True) if not _is_drop(graph, node)}
+        {_plain(data["router"]) for node, data in graph.nodes(data=True) if not _is_drop(graph, node)}
     )
     return {router: (_PALETTE[i % len(_PALETTE)], i >= len(_PALETTE)) for i, router in enumerate(routers)}
 
@@ -361,7 +364,7 @@ def _paints(graph: nx.DiGraph) -> dict[Hashable, tuple[str, str, bool]]:
         if _is_drop(graph, node):
             paints[node] = (_PALE, _FAINT, False)
         else:
-            colour, dashed = colours[str(data["router"])]
+            colour, dashed = colours[_plain(data["router"])]
             paints[node] = ("#FFFFFF" if data.get("kind") == "port" else _tint(colour), colour, dashed)
     return paints
 
@@ -378,7 +381,7 @@ def _dot_text(lines: Iterable[object]) -> str:
 
 def _mermaid_text(lines: Iterable[str]) -> str:
     """Quote for Mermaid, which reads entities, HTML and (between backticks) Markdown even inside quotes."""
-    escaped = ("".join(f"#{ord(c)};" if c in '"#&<>`\\' else c for c in line) for line in lines)
+    escaped = ("".join(f"#{ord(c)};" if c in '"#$&*<>`\\' else c for c in line) for line in lines)
     return '"' + "<br>".join(escaped) + '"'
 
 
@@ -515,16 +518,14 @@ def _slots(
 
 
 def _gap(graph: nx.DiGraph, mesh: nx.DiGraph, node: Hashable) -> float:
-    """Room for the labels of a stage's edges, and for the turns to where those are level."""
+    """Room after a layer for the labels of a stage's edges, and for the turns to where those are level."""
     gap = _GAP
-    for other in mesh.succ[node]:
-        ends = (other.source, other.target) if isinstance(other, _Bend) else (node, other)
-        if not isinstance(node, _Bend):
-            label = max(
-                _text_size(_edge_lines(graph.edges[e]))[0] for e in (ends, ends[::-1]) if e in graph.edges
-            )
-            turn = _TURN if mesh.out_degree(node) > 1 or mesh.in_degree(other) > 1 else 6
-            gap = max(gap, label + turn + 8)
+    for step in () if isinstance(node, _Bend) else mesh.succ[node]:
+        target = step.target if isinstance(step, _Bend) else step
+        # Side by side, where an edge and its reverse share a curve.
+        edges = [edge for edge in ((node, target), (target, node)) if edge in graph.edges]
+        turn = _TURN if mesh.out_degree(node) > 1 or mesh.in_degree(step) > 1 else 6
+        gap = max(gap, turn + sum(_text_size(_edge_lines(graph.edges[edge]))[0] + 8 for edge in edges))
     return gap
 
 
@@ -547,11 +548,11 @@ def _rows(
             # Whole points, so that what is level is so exactly.
             rows.update(zip(layer, map(round, _settle(wanted, weights, steps)), strict=True))
 
-    # Least squares spread a rise over many steps. A run of nodes with one way on had better be level, at
-    # the row of any of them that is clear in all their layers.
+    # Least squares spread a rise over many steps. A run of nodes with one way on had better be level, at the
+    # row of any of them that is clear in all their layers. Twice, as one run may clear a row for another.
     ahead = [(a, b) for a, b in mesh.edges if mesh.out_degree(a) == mesh.in_degree(b) == 1]
     neighbours = [pair for layer in layers for pair in pairwise(layer)]
-    for run in nx.weakly_connected_components(nx.DiGraph(ahead)):
+    for run in 2 * list(nx.weakly_connected_components(nx.DiGraph(ahead))):
         mean = sum(rows[n] for n in run) / len(run)
         for row in sorted({rows[n] for n in run & held or run}, key=lambda row: (abs(row - mean), row)):
             tried = rows | dict.fromkeys(run, row)
@@ -667,42 +668,52 @@ def _hung(graph: nx.DiGraph, stage: Hashable, drops: list[Hashable]) -> Layout:
     return Layout(boxes, routes, right, bottom - 4)
 
 
-def _labelled(routes: dict[Edge, Route], boxes: Collection[Box]) -> dict[Edge, Route]:
+def _labelled(routes: dict[Edge, Route], boxes: Iterable[Box]) -> dict[Edge, Route]:
     """Put every label by its edge where it covers the least: never a box or a label if there is room."""
-    lines = {edge: route.sampled() for edge, route in routes.items()}
+    solid = _array(boxes)
+    lines = {edge: np.pad(route.sampled(), ((0, 0), (0, 2))) for edge, route in routes.items()}
     labelled = dict(routes)
-    for edge, route in routes.items():
+    # Twice, as a label could not yet make room for those after it.
+    for edge, route in 2 * list(routes.items()):
         if route.lines and not route.label:
-            others = np.vstack([np.empty((0, 2)), *(line for other, line in lines.items() if other != edge)])
-            taken = [other.label for other in labelled.values() if other.label]
-            costs = {
-                place: 1000 * sum(place.overlaps(box, 3) for box in boxes)
-                + 200 * sum(place.overlaps(box, 1) for box in taken)
-                + 5 * _inside(others, place)
-                + _inside(lines[edge], place)
-                + unease
-                for place, unease in _places(route)
-            }
-            labelled[edge] = replace(route, label=min(costs, key=costs.__getitem__))
+            # An edge and its reverse share a curve, each with its label nearer to its own source.
+            places, cost = _places(route, at=0.5 if edge[::-1] not in routes else 0.8 if route.back else 0.2)
+            tried = _array(places)
+            taken = _array(other.label for e, other in labelled.items() if other.label and e != edge)
+            others = np.vstack([_array([]), *(line for e, line in lines.items() if e != edge)])
+            cost += _covered(tried, lines[edge], 1) + 5 * _covered(tried, others, 1)
+            cost += 200 * _covered(tried, taken, 1) + 1000 * _covered(tried, solid, 3)
+            labelled[edge] = replace(route, label=places[int(np.argmin(cost))])
     return labelled
 
 
-def _places(route: Route) -> Iterator[tuple[Box, float]]:
-    """Places for an edge's label, each with what speaks against it: best is above the middle of a piece."""
+def _array(boxes: Iterable[Box]) -> np.ndarray:
+    """Boxes as rows of x, y, w, h."""
+    return np.array([(box.x, box.y, box.w, box.h) for box in boxes]).reshape(-1, 4)
+
+
+def _covered(places: np.ndarray, things: np.ndarray, margin: float) -> np.ndarray:
+    """For each place, how many things are less than `margin` away; all places are of one size."""
+    reach = (places[0, 2:] + things[:, 2:]) / 2 + margin
+    low, high = places[:, :2].min(axis=0), places[:, :2].max(axis=0)
+    near = np.all((things[:, :2] > low - reach) & (things[:, :2] < high + reach), axis=1)
+    away = np.abs(places[:, None, :2] - things[near, :2])
+    return np.sum(np.all(away < reach[near], axis=2), axis=1)
+
+
+def _places(route: Route, at: float) -> tuple[list[Box], np.ndarray]:
+    """Places for an edge's label, and what speaks against each: best is above the point `at` of a piece."""
     w, h = _text_size(route.lines)
     rises = ((-h / 2 - 3, 0), (h / 2 + 3, 1), (0, 1), (-1.5 * h - 4, 8), (1.5 * h + 4, 8))
-    for i in range(0, len(route.curve) - 1, 3):
+    places, unease = [], []
+    for i in range(0, min(len(route.curve) - 1, 15), 3):  # near the source is where one looks for it
         piece = Route(route.curve[i : i + 4], [])
         middle = (piece.curve[0][0] + piece.curve[-1][0]) / 2
-        for t, (x, y) in zip(np.linspace(0, 1, 9), piece.sampled(9), strict=True):
+        for t, (x, y) in zip(np.linspace(0, 1, 7), piece.sampled(7), strict=True):
             for (rise, against), along in product(rises, (x, middle)):
-                unease = against + 4 * abs(t - 0.5) + 0.2 * abs(along - x)
-                yield Box(float(along), float(y) + rise, w, h), float(unease)
-
-
-def _inside(points: np.ndarray, box: Box) -> int:
-    away = np.abs(points - (box.x, box.y))
-    return int(np.sum((away[:, 0] < box.w / 2 + 1) & (away[:, 1] < box.h / 2 + 1)))
+                places.append(Box(float(along), float(y) + rise, w, h))
+                unease.append(against + 4 * abs(t - at) + 0.2 * abs(along - x))
+    return places, np.array(unease)
 
 
 def _trimmed(boxes: dict[Hashable, Box], routes: dict[Edge, Route]) -> Layout:
@@ -736,7 +747,7 @@ def _width(text: str, size: float, bold: bool = False) -> float:
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path
 
-    font = FontProperties("DejaVu Sans", size=size, weight="bold" if bold else "normal")
+    font = FontProperties(family=_FONTS[0], size=size, weight="bold" if bold else "normal")
     width, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
     return float(math.ceil(width))
 
@@ -755,8 +766,12 @@ def _picture(graph: nx.DiGraph, suffix: str, title: str) -> bytes:
     )
     bottom = max([plan.height, *(box.bottom + _MARGIN for box in legend.values())])
 
-    # Text stays text in an SVG, and nothing in it may differ between two runs: no salt, date or version.
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "scout"}):
+    # Text stays text in an SVG, and nothing may differ between two runs or two users' settings.
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(
+            {"svg.fonttype": "none", "svg.hashsalt": "scout", "font.sans-serif": _FONTS}
+        )
         figure = Figure(figsize=(width / 72, (top + bottom) / 72), facecolor="white")
         axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(bottom, -top))
         axes.set_axis_off()
@@ -788,7 +803,7 @@ def _legend(graph: nx.DiGraph, plan: Layout) -> dict[str, Box]:
     boxes: dict[str, Box] = {}
     left, y = _MARGIN, plan.height + _MARGIN
     for router in _colours(graph):
-        w = _width(_plain(router), _SMALL)
+        w = _width(router, _SMALL)
         if boxes and left + 20 + w > max(plan.width, 240) - _MARGIN:
             left, y = _MARGIN, y + 2 * _SMALL
         boxes[router] = Box(left + 20 + w / 2, y, w, _SMALL)
@@ -845,7 +860,6 @@ def _write(axes: Any, box: Box, lines: Sequence[tuple[str, float, bool]]) -> Non
             text,
             size=size,
             weight="bold" if bold else "normal",
-            family="DejaVu Sans",
             color=_INK,
             ha="center",
             va="baseline",

@@ -1,0 +1,533 @@
+"""Ports on AF_PACKET sockets: any NIC or veth; the kernel's receive ring is the replicated channel.
+
+A TPACKET_V3 ring is mapped by every replica. Each walks the blocks with its own head; a block's
+`references` word elects the primary of all its packets, and who releases it last hands the block back
+to the kernel. No copy, no producer's core. What makes it right:
+
+- a replica reads a block only when its status says USER *and* its sequence number is the one that this
+  replica expects: a fast replica must not read again a block that a slow one still holds;
+- the last one resets the word before it hands the block back with a release store; the kernel's own
+  release of the block carries that to whoever loads the status next with acquire.
+
+Nobody writes to the ring. A replica that works on packets copies their headers to its own slots (`REACH`
+bytes); the rest goes out from where it is.
+
+Every frame comes with its virtio-net header, which says what the sending kernel left undone (checksum,
+segmentation), and goes out with it: so TCP passes with the offloads that veths have by default.
+"""
+
+import errno
+import fcntl
+import mmap
+import socket
+import struct
+from contextlib import suppress
+
+import numba
+import numpy as np
+
+from scout.io.batch import BATCH_SIZE
+from scout.io.packet import NEEDS_CHECKSUM, OFFLOAD, REACH, RECORD
+from scout.io.port import PortError
+from scout.io.system import error_number, sendmmsg
+from scout.ring.jit import entry, inline
+from scout.ring.memory import (
+    copy,
+    load32,
+    load32_acquire,
+    load64,
+    load64_acquire,
+    pause,
+    store32,
+    store32_release,
+    store64,
+    store64_release,
+)
+from scout.ring.references import dequeue, discharge, everyone, release, unreleased
+from scout.ring.shared import LINE, address, private, shared
+
+__all__ = ["CURSOR", "RING", "TRANSMIT", "AfPacketPort", "await_turn", "done", "enqueue", "flush", "receive"]
+
+# linux/if_packet.h
+SOL_PACKET, PACKET_ADD_MEMBERSHIP, PACKET_RX_RING, PACKET_STATISTICS, PACKET_VERSION = 263, 1, 5, 6, 10
+PACKET_VNET_HDR, PACKET_QDISC_BYPASS, PACKET_IGNORE_OUTGOING, PACKET_MR_PROMISC, TPACKET_V3 = 15, 20, 23, 1, 2
+STATUS_USER, STATUS_VLAN_VALID, STATUS_VLAN_TPID_VALID = 1, 1 << 4, 1 << 6
+BLOCK_STATUS, BLOCK_PACKETS, BLOCK_FIRST, BLOCK_SEQUENCE = 8, 12, 16, 24  # struct tpacket_block_desc
+NEXT, SECONDS, NANOSECONDS, SNAPLEN, STATUS, MAC, TCI, TPID = (
+    0,
+    4,
+    8,
+    12,
+    20,
+    24,
+    32,
+    36,
+)  # struct tpacket3_hdr
+ETH_P_ALL, ETH_P_8021Q, VLAN_AT, VLAN_TAG = 0x0003, 0x8100, 12, 4
+VNET_HEADER = 10  # struct virtio_net_hdr
+SIOCGIFFLAGS, SIOCGIFMTU, SIOCGIFHWADDR, IFF_UP, ARPHRD_ETHER, ARPHRD_LOOPBACK = (
+    0x8913,
+    0x8921,
+    0x8927,
+    1,
+    1,
+    772,
+)
+
+# struct mmsghdr (64 bytes) and two struct iovec (16 bytes each) for every message, x86-64 and aarch64.
+MESSAGE, MESSAGE_VECTOR, MESSAGE_VECTORS, VECTORS = 64, 16, 24, 32
+
+BLOCK_BYTES = 1 << 18  # holds three of the longest super-frames (64 KiB), or some 1,600 small frames
+BLOCKS = 64
+RETIRE_MS = 1  # after this a block that is not full is handed over: what an idle path waits at most
+SEND_BUFFER = 1 << 24
+
+REFERENCES, MEMBERS, OWNER = 0, 8, 16  # the words of a block, a cache line each
+
+RING = np.dtype(
+    [
+        ("ring", "i8"),  # address of the first block
+        ("block_bytes", "i8"),
+        ("blocks", "i8"),
+        ("words", "i8"),  # address of the blocks' words
+        ("members", "i8"),  # address of the mask of replicas that have joined
+        ("turn", "i8"),  # address of the sequence number whose packets may leave, for channel order
+        ("port", "i8"),  # index of the port
+        ("spare", "i8"),
+    ]
+)
+CURSOR = np.dtype(
+    [
+        ("block", "i8"),  # index of the block at hand
+        ("sequence", "i8"),  # blocks released so far: the head
+        ("open", "i8"),  # not 0: the block at hand is dequeued and not released
+        ("primary", "i8"),  # not 0: this replica is its primary
+        ("remaining", "i8"),  # packets of the block not yet looked at
+        ("next", "i8"),  # address of the next one
+        ("seen", "i8"),  # packets looked at
+        ("claimed", "i8"),  # packets that this replica was primary of
+    ]
+)
+"""Where a replica stands in a ring; written by it alone, a cache line."""
+TRANSMIT = np.dtype(
+    [
+        ("socket", "i8"),
+        ("messages", "i8"),  # address of the mmsghdrs
+        ("vectors", "i8"),  # address of the iovecs
+        ("count", "i8"),  # messages waiting
+        ("made", "i8"),  # frames that began here and were received by no port
+        ("sent", "i8"),  # frames that the kernel took
+        ("full", "i8"),  # frames it refused for lack of room,
+        ("too_big", "i8"),  # for their size,
+        ("down", "i8"),  # because the interface is down or gone,
+        ("refused", "i8"),  # for another reason: the last such error number is `error`
+        ("error", "i8"),
+        ("spare", "i8", 5),
+    ]
+)
+"""A replica's sending end; written by it alone. The first four are set up by the supervisor."""
+
+
+@inline
+def receive(ring: np.void, cursor: np.void, replica: int, batch: np.ndarray, copies: bool) -> int:
+    """Fill `batch` with the next packets of the block at hand, or of the next; how many.
+
+    A block that was opened stays open (`cursor.open`) until `done`, also if it is empty. With `copies`
+    false a replica that is not the primary looks at the packets in the ring, where nobody may write.
+    """
+    if cursor.open == 0:
+        block = ring.ring + cursor.block * ring.block_bytes
+        if load32_acquire(block + BLOCK_STATUS) & STATUS_USER == 0:  # pairs with the kernel's release
+            return 0
+        if load64_acquire(block + BLOCK_SEQUENCE) != cursor.sequence + 1:
+            return 0  # still held by a slower replica, from the round before
+        word = ring.words + cursor.block * LINE
+        cursor.primary = 0
+        if dequeue(word + REFERENCES, replica, load64(word + MEMBERS)):
+            cursor.primary = 1
+            store64_release(word + OWNER, replica + 1)  # for who buries this replica
+        cursor.remaining = load32(block + BLOCK_PACKETS)
+        cursor.next = block + load32(block + BLOCK_FIRST)
+        cursor.open = 1
+    count = min(cursor.remaining, batch.shape[0])
+    header = cursor.next
+    in_place = not copies and cursor.primary == 0
+    for index in range(count):
+        _take(batch[index], batch.ctypes.data + index * RECORD, header, ring.port, in_place)
+        header += load32(header + NEXT)
+    cursor.next = header
+    cursor.remaining -= count
+    cursor.seen += count
+    if cursor.primary:
+        cursor.claimed += count
+    return count
+
+
+@inline
+def _take(packet: np.void, record: int, header: int, port: int, in_place: bool) -> None:
+    """Fill a packet's record from a frame of the ring."""
+    mac = header + (load32(header + MAC) & 0xFFFF)
+    size = load32(header + SNAPLEN)
+    store64(record + OFFLOAD, load64(mac - VNET_HEADER))
+    packet.checksum_offset = load32(mac - 4) >> 16
+    packet.timestamp = load32(header + SECONDS) * 1_000_000_000 + load32(header + NANOSECONDS)
+    packet.port = port
+    packet.at = 0
+    packet.link_broadcast = 0
+    packet.held_since = 0
+    if load32(header + STATUS) & STATUS_VLAN_VALID:
+        _untag(packet, header, mac, size)
+        return
+    if in_place:
+        packet.frame = mac
+        packet.end = mac + size
+        packet.tail_bytes = 0
+        return
+    origin = packet.origin
+    linear = min(size, REACH)
+    copy(origin, mac, linear)
+    packet.frame = origin
+    packet.end = origin + linear
+    packet.tail = mac + linear
+    packet.tail_bytes = size - linear
+
+
+@inline
+def _untag(packet: np.void, header: int, mac: int, size: int) -> None:
+    """Put the VLAN tag, which the kernel took out, back into the frame."""
+    origin = packet.origin
+    linear = min(size, REACH)
+    tpid = ETH_P_8021Q
+    if load32(header + STATUS) & STATUS_VLAN_TPID_VALID:
+        tpid = load32(header + TPID) & 0xFFFF
+    tag = tpid << 16 | (load32(header + TCI) & 0xFFFF)
+    swapped = (tag & 0xFF) << 24 | (tag & 0xFF00) << 8 | (tag >> 8 & 0xFF00) | tag >> 24
+    before = min(linear, VLAN_AT)
+    copy(origin, mac, before)
+    store32(origin + VLAN_AT, swapped)
+    copy(origin + VLAN_AT + VLAN_TAG, mac + before, linear - before)
+    packet.frame = origin
+    packet.end = origin + linear + VLAN_TAG
+    packet.tail = mac + linear
+    packet.tail_bytes = size - linear
+    packet.checksum_start += VLAN_TAG
+
+
+@inline
+def await_turn(ring: np.void, cursor: np.void, stop: int) -> None:
+    """Wait until all packets before the block at hand have left; in vain if the word at `stop` is set."""
+    while load64_acquire(ring.turn) != cursor.sequence and load64_acquire(stop) == 0:  # pairs with done
+        pause()
+
+
+@inline
+def done(ring: np.void, cursor: np.void, replica: int, ordered: bool) -> None:
+    """Release the block at hand if all its packets have been looked at; the last one hands it back."""
+    if cursor.open == 0 or cursor.remaining:
+        return
+    block, word = ring.ring + cursor.block * ring.block_bytes, ring.words + cursor.block * LINE
+    if ordered and cursor.primary:
+        store64_release(ring.turn, cursor.sequence + 1)  # pairs with await_turn
+    if release(word + REFERENCES, replica):
+        _hand_back(ring, word, block)
+    cursor.block = cursor.block + 1 if cursor.block + 1 < ring.blocks else 0
+    cursor.open = 0
+    cursor.sequence += 1  # a plain store: others only look at it
+
+
+@inline
+def _hand_back(ring: np.void, word: int, block: int) -> None:
+    """Give the block to the kernel. Only who released it last may."""
+    members = load64_acquire(ring.members)  # pairs with bury
+    store64(word + MEMBERS, members)
+    store64(word + OWNER, 0)
+    store64(word + REFERENCES, everyone(members))
+    store32_release(block + BLOCK_STATUS, 0)  # pairs with the kernel's read before it fills the block
+
+
+@inline
+def enqueue(transmit: np.void, packet: np.void, record: int) -> None:
+    """Put a packet in line for `flush`. Its memory is read then."""
+    message, vector = (
+        transmit.messages + transmit.count * MESSAGE,
+        transmit.vectors + transmit.count * VECTORS,
+    )
+    start = packet.frame - VNET_HEADER
+    if packet.flags & NEEDS_CHECKSUM:
+        # Headers pushed or pulled since move the place where the checksum starts.
+        packet.checksum_start += packet.origin - packet.frame
+    store64(start, load64(record + OFFLOAD))
+    store32(start + 6, load32(record + OFFLOAD + 6))  # with the one above, 10 bytes
+    store64(vector, start)
+    store64(vector + 8, packet.end - start)
+    store64(vector + 16, packet.tail)
+    store64(vector + 24, packet.tail_bytes)
+    store64(message + MESSAGE_VECTORS, 2 if packet.tail_bytes else 1)
+    transmit.count += 1
+
+
+@inline
+def flush(transmit: np.void) -> None:
+    """Send what is in line; count every frame as sent, or under the reason why it was not."""
+    first = 0
+    while first < transmit.count:
+        waiting = transmit.count - first
+        taken = sendmmsg(transmit.socket, transmit.messages + first * MESSAGE, waiting, 0)
+        if taken > 0:
+            transmit.sent += taken
+            first += taken
+            continue
+        # The error is the first message's: it is left out, the others are tried.
+        first += 1
+        error = error_number()
+        if error == errno.ENOBUFS or error == errno.EAGAIN:
+            transmit.full += 1
+        elif error == errno.EMSGSIZE:
+            transmit.too_big += 1
+        elif error == errno.ENETDOWN or error == errno.ENXIO or error == errno.ENODEV:
+            transmit.down += 1
+        else:
+            transmit.refused += 1
+            transmit.error = error
+    transmit.count = 0
+
+
+@entry(
+    numba.int64(numba.types.Array(numba.from_dtype(RING), 1, "C"), numba.int64, numba.boolean, numba.boolean)
+)
+def bury(rings: np.ndarray, replica: int, ordered: bool, sure: bool) -> int:
+    """Release what a dead `replica` held; how many packets it was primary of in the blocks it left.
+
+    One process only. To be called again until nothing is left: the first time not `sure`, as a replica
+    that has just dequeued a block may not yet have signed it as its primary; in channel order a block
+    waits until all before it have left.
+    """
+    ring = rings[0]
+    orphans = 0
+    for _ in range(ring.blocks):  # as often as one block's turn can bring the next one's
+        moved = False
+        for index in range(ring.blocks):
+            block, word = ring.ring + index * ring.block_bytes, ring.words + index * LINE
+            if unreleased(word + REFERENCES) >> replica & 1 == 0:
+                continue
+            dequeued = load64_acquire(word + REFERENCES) >> replica & 1 == 0
+            owner = load64_acquire(word + OWNER)  # pairs with receive
+            if dequeued and owner == 0 and not sure:
+                continue
+            packets = 0
+            if dequeued and (owner == 0 or owner == replica + 1):
+                sequence = load64_acquire(block + BLOCK_SEQUENCE)
+                if ordered:
+                    if load64_acquire(ring.turn) != sequence - 1:
+                        continue
+                    store64_release(ring.turn, sequence)  # pairs with await_turn
+                packets = load32(block + BLOCK_PACKETS)
+            orphans += packets
+            moved = True
+            if discharge(word + REFERENCES, replica):
+                _hand_back(ring, word, block)
+        if not moved:
+            break
+    return orphans
+
+
+class AfPacketPort:
+    """A port on a network interface of this process's namespace.
+
+    Parameters
+    ----------
+    interface : str
+        The interface's name.
+    promiscuous : bool
+        Also receive frames that are not for its MAC address (they reach veths in any case).
+    blocks : int
+        Blocks of 256 KiB in the receive ring; each holds some 1,600 small frames.
+
+    Attributes
+    ----------
+    mac, mtu : int
+        Of the interface, once open.
+    ring, cursors, transmits : numpy.ndarray
+        For the compiled loops, shared by all replicas: one `RING`, and a `CURSOR` and a `TRANSMIT` each.
+    """
+
+    kernels = ("scout.io.afpacket", "scout.io.afpacket")
+    """The modules of `receive`, `await_turn` and `done`, and of `enqueue` and `flush`."""
+    RECEIVE, CURSOR, TRANSMIT = RING, CURSOR, TRANSMIT
+    """The dtypes of what these are given."""
+
+    def __init__(self, interface: str, promiscuous: bool = False, blocks: int = BLOCKS) -> None:
+        if not 0 < len(interface.encode()) < 16:
+            raise PortError(f"interface {interface!r}: a name has 1 to 15 bytes")
+        if not 2 <= blocks <= 4096:
+            raise PortError(f"port {interface}: {blocks} blocks; give 2 to 4096")
+        self.interface, self.promiscuous, self.blocks = interface, promiscuous, blocks
+        self.mac = self.mtu = 0
+        self._receiver: socket.socket | None = None
+        self._senders: list[socket.socket] = []
+        self._kernel = np.zeros(3, np.int64)
+
+    def __repr__(self) -> str:
+        return f"AfPacketPort({self.interface!r})"
+
+    def open(self, index: int, replicas: int, members: int) -> None:
+        """Open the sockets and map the ring, for the port of number `index`.
+
+        Parameters
+        ----------
+        members : int
+            Address of the shared mask of replicas that have joined.
+
+        Raises
+        ------
+        PortError
+            If there is no such interface, it is down, or raw sockets are not allowed.
+        """
+        try:
+            self._receiver = receiver = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        except PermissionError as error:
+            raise PortError(
+                f"port {self.interface}: raw sockets are not allowed; run as root, or see scout doctor"
+            ) from error
+        self._read_interface(receiver)
+        self.words = shared(self.blocks * LINE // 8, np.int64)
+        self._turn = shared(1, np.int64)
+        self.ring, self.cursors = shared(1, RING), shared(replicas, CURSOR)
+        mask = (1 << replicas) - 1
+        lines = self.words.reshape(self.blocks, LINE // 8)
+        lines[:, REFERENCES // 8], lines[:, MEMBERS // 8] = mask | mask << 32, mask
+        self._map(receiver)
+        self.ring[0] = (
+            address(self._mapped),
+            BLOCK_BYTES,
+            self.blocks,
+            address(self.words),
+            members,
+            address(self._turn),
+            index,
+            0,
+        )
+        self.transmits = shared(replicas, TRANSMIT)
+        self._lines = [private(BATCH_SIZE * (MESSAGE + VECTORS) // 8, np.int64) for _ in range(replicas)]
+        for transmit, line in zip(self.transmits, self._lines, strict=True):
+            sender = self._sender()
+            self._senders.append(sender)
+            messages, vectors = line[: BATCH_SIZE * MESSAGE // 8], line[BATCH_SIZE * MESSAGE // 8 :]
+            messages.reshape(BATCH_SIZE, MESSAGE // 8)[:, MESSAGE_VECTOR // 8] = (
+                address(vectors) + np.arange(BATCH_SIZE) * VECTORS
+            )
+            transmit["socket"], transmit["messages"], transmit["vectors"] = (
+                sender.fileno(),
+                address(messages),
+                address(vectors),
+            )
+        # Last, so that nothing is received before all is ready.
+        receiver.bind((self.interface, ETH_P_ALL))
+        self._kernel[:] = 0
+
+    def _map(self, receiver: socket.socket) -> None:
+        options = ((PACKET_VERSION, TPACKET_V3), (PACKET_VNET_HDR, 1), (PACKET_IGNORE_OUTGOING, 1))
+        for option, value in options:
+            receiver.setsockopt(SOL_PACKET, option, value)
+        request = struct.pack(
+            "7I", BLOCK_BYTES, self.blocks, 2048, BLOCK_BYTES // 2048 * self.blocks, RETIRE_MS, 0, 0
+        )
+        try:
+            receiver.setsockopt(SOL_PACKET, PACKET_RX_RING, request)
+        except OSError as error:
+            raise PortError(
+                f"port {self.interface}: no receive ring of {self.blocks} blocks of 256 KiB: {error.strerror}; "
+                "give fewer blocks"
+            ) from error
+        self._mapping = mmap.mmap(receiver.fileno(), BLOCK_BYTES * self.blocks)
+        self._mapped = np.frombuffer(self._mapping, np.uint8)
+        if self.promiscuous:
+            index = socket.if_nametoindex(self.interface)
+            receiver.setsockopt(
+                SOL_PACKET, PACKET_ADD_MEMBERSHIP, struct.pack("iHH8s", index, PACKET_MR_PROMISC, 0, b"")
+            )
+
+    def _sender(self) -> socket.socket:
+        sender = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)  # protocol 0: it receives nothing
+        sender.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
+        sender.setsockopt(SOL_PACKET, PACKET_QDISC_BYPASS, 1)
+        with suppress(OSError):  # beyond the limit only with CAP_NET_ADMIN of the first user namespace
+            sender.setsockopt(socket.SOL_SOCKET, 32, SEND_BUFFER)  # SO_SNDBUFFORCE
+        sender.setblocking(False)
+        sender.bind((self.interface, 0))
+        return sender
+
+    def _read_interface(self, receiver: socket.socket) -> None:
+        def ask(request: int) -> bytes:
+            return fcntl.ioctl(receiver, request, struct.pack("16s24x", self.interface.encode()))[16:]
+
+        try:
+            flags, mtu, hardware = ask(SIOCGIFFLAGS), ask(SIOCGIFMTU), ask(SIOCGIFHWADDR)
+        except OSError as error:
+            names = ", ".join(name for _, name in socket.if_nameindex())
+            raise PortError(
+                f"port {self.interface}: there is no such interface here; there are {names}"
+            ) from error
+        if not struct.unpack_from("H", flags)[0] & IFF_UP:
+            raise PortError(f"port {self.interface}: the interface is down; ip link set {self.interface} up")
+        kind = struct.unpack_from("H", hardware)[0]
+        if kind not in (ARPHRD_ETHER, ARPHRD_LOOPBACK):
+            raise PortError(f"port {self.interface}: not an Ethernet interface (type {kind})")
+        self.mtu = struct.unpack_from("i", mtu)[0]
+        self.mac = int.from_bytes(hardware[2:8], "big")
+
+    @property
+    def descriptor(self) -> int | None:
+        """The file descriptor to poll for packets."""
+        assert self._receiver
+        return self._receiver.fileno()
+
+    def feed(self) -> None:
+        """Begin to bring packets: nothing to do, the kernel does."""
+
+    def drained(self, dead: set[int]) -> bool:
+        """True if no more packets will come: never."""
+        return False
+
+    def is_up(self) -> bool:
+        """False if the interface is down or gone."""
+        assert self._receiver
+        try:
+            flags = fcntl.ioctl(self._receiver, SIOCGIFFLAGS, struct.pack("16s24x", self.interface.encode()))
+        except OSError:
+            return False
+        return bool(struct.unpack_from("H", flags, 16)[0] & IFF_UP)
+
+    def kernel_counters(self) -> dict[str, int]:
+        """Packets that the ring took, and that found it full, since it was opened."""
+        if self._receiver:
+            statistics = self._receiver.getsockopt(SOL_PACKET, PACKET_STATISTICS, 12)
+            self._kernel += struct.unpack("3I", statistics)  # reading sets them to 0
+        packets, drops, _ = (int(number) for number in self._kernel)
+        return {"received": packets - drops, "ring-full": drops}
+
+    def transmitted(self) -> dict[str, int]:
+        """Frames that the kernel took from all replicas, those of them made here, those it refused by reason."""
+        names = {
+            "sent": "sent",
+            "made": "made",
+            "full": "tx-full",
+            "too_big": "tx-too-big",
+            "down": "tx-down",
+            "refused": "tx-refused",
+        }
+        return {name: int(self.transmits[field].sum()) for field, name in names.items()}
+
+    def bury(self, replica: int, ordered: bool, sure: bool) -> int:
+        """See the function `bury`."""
+        return int(bury(self.ring, replica, ordered, sure))
+
+    def close(self) -> None:
+        """Close the sockets; the ring goes with the last process that maps it."""
+        if self._receiver:
+            self.kernel_counters()
+            self._receiver.close()
+            self._receiver = None
+        for sender in self._senders:
+            sender.close()
+        self._senders.clear()

@@ -1,0 +1,78 @@
+"""System calls from compiled code; all by the C library, which every Python process has loaded."""
+
+import numpy as np
+from numba import types
+
+from scout.ring.jit import inline
+from scout.ring.memory import load32, load64, pause, store64
+
+__all__ = ["WAITER", "error_number", "now", "poll", "rest", "sendmmsg", "write"]
+
+_int, _long = types.int32, types.int64
+
+poll = types.ExternalFunction("poll", _int(_long, _long, _int))
+sendmmsg = types.ExternalFunction("sendmmsg", _int(_int, _long, types.uint32, _int))
+write = types.ExternalFunction("write", _long(_int, _long, _long))
+nanosleep = types.ExternalFunction("nanosleep", _int(_long, _long))
+clock_gettime = types.ExternalFunction("clock_gettime", _int(_int, _long))
+getsockopt = types.ExternalFunction("getsockopt", _int(_int, _int, _int, _long, _long))
+_errno_location = types.ExternalFunction("__errno_location", _long())
+
+
+@inline
+def error_number() -> int:
+    """`errno` of this thread, after a call that failed."""
+    return load32(_errno_location())
+
+
+CLOCK_REALTIME = 0
+SOL_SOCKET, SO_ERROR = 1, 4
+POLLIN, POLLERR = 1, 8
+
+SPINS = 64  # a request often follows at once; a system call costs as much as these
+NAP = 50_000  # nanoseconds: another replica still holds a block, poll would return at once
+
+WAITER = np.dtype(
+    [
+        ("descriptors", "i8"),  # address of the struct pollfds
+        ("count", "i8"),
+        ("timeout", "i8"),  # milliseconds; 0 if there are channels that poll knows nothing of
+        ("errors", "i8"),  # errors that sockets reported (interfaces that went down)
+        ("time", "i8", 2),  # a struct timespec
+        ("scratch", "i8", 2),
+    ]
+)
+"""What a replica needs to wait for packets; written by it alone."""
+
+
+@inline
+def now(waiter: np.ndarray) -> int:
+    """Nanoseconds since 1970, the clock of the kernel's time stamps. Never for replicated work."""
+    time = waiter.ctypes.data + 32
+    clock_gettime(CLOCK_REALTIME, time)
+    return load64(time) * 1_000_000_000 + load64(time + 8)
+
+
+@inline
+def rest(waiter: np.ndarray, idle: int) -> None:
+    """Wait for packets, after `idle` rounds in vain: spin, then poll; nap where poll does not wait."""
+    if idle < SPINS:
+        pause()
+        return
+    me = waiter[0]
+    ready = poll(me.descriptors, me.count, me.timeout)
+    if ready > 0:
+        for index in range(me.count):
+            descriptor = me.descriptors + index * 8
+            if load32(descriptor + 4) >> 16 & POLLERR:
+                # Reading the error clears it; else poll would return at once for ever.
+                store64(waiter.ctypes.data + 56, 4)
+                getsockopt(
+                    load32(descriptor), SOL_SOCKET, SO_ERROR, waiter.ctypes.data + 48, waiter.ctypes.data + 56
+                )
+                me.errors += 1
+    if idle > SPINS and (ready > 0 or me.timeout == 0):
+        time = waiter.ctypes.data + 32
+        store64(time, 0)
+        store64(time + 8, NAP)
+        nanosleep(time, 0)

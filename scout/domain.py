@@ -1,0 +1,283 @@
+"""Domains: a core's private copy of the state, and the loop that serves it.
+
+The loop is generated like the paths it runs, for the ports and paths at hand: it takes packets from each
+port's channel, runs the port's path as the primary or as one of the other replicas, sends what came of
+it, and sees to the packets that are held. It reads no clock but for packets that are held, which are
+the primary's own affair.
+"""
+
+import ctypes
+import os
+import signal
+from collections.abc import Sequence
+from typing import Any
+
+import numba
+import numpy as np
+import psutil
+from numba.core import types
+
+from scout.io.hold import HOLD
+from scout.io.packet import DROPPED, HELD
+from scout.io.system import WAITER
+from scout.paths.compiler import BATCH, CompiledPath, CompileError, load_generated, native, table_names
+from scout.paths.graph import RouterGraph
+from scout.paths.stage import Stage, Table
+
+__all__ = ["HOLD_TIME", "RETRY", "CompiledDomain", "compile_domain", "run_domain"]
+
+HOLD_TIME = 3_000_000_000
+"""Nanoseconds that a packet is held at most."""
+
+RETRY = 250_000_000
+"""Nanoseconds after which held packets are looked at again, also if nothing changed."""
+
+_PR_SET_PDEATHSIG = 1
+
+
+class CompiledDomain:
+    """The native loop of a domain: `serve(replica, stop, waiter, batch, ...)`."""
+
+    def __init__(self, serve: Any, tables: list[Table], file: str) -> None:
+        self.serve, self.tables, self.file = serve, tables, file
+
+
+def compile_domain(graph: RouterGraph, compiled: Sequence[CompiledPath]) -> CompiledDomain:
+    """Compile the loop that serves these paths of a graph, or load it from the cache."""
+    tables: dict[int, tuple[str, Table]] = {}
+    for each in compiled:
+        names = table_names(each.path)
+        for table in each.path.tables:
+            tables.setdefault(id(table), (names[id(table)], table))
+    emitters = {router.name: stage for router in graph.routers if (stage := router.emitter())}
+    for name, stage in emitters.items():
+        for parameter, value in stage.bindings.items():
+            if isinstance(value, Table):
+                tables.setdefault(id(value), (f"{name}_{parameter}", value))
+    for router in graph.routers:
+        if router.changes is not None and id(router.changes) not in tables:
+            tables[id(router.changes)] = (f"{router.name}_changes", router.changes)
+
+    text = _source(graph, compiled, tables, emitters)
+    given: dict[str, Any] = {f"{name}_emit": native(stage.function) for name, stage in emitters.items()}
+    for each in compiled:
+        name = each.path.source
+        given[f"{name}_run"] = each.run
+        given[f"{name}_aside"] = getattr(each.module, "aside", None)
+        given[f"{name}_replicate"] = each.replicate
+    marks = " ".join(each.file.name for each in compiled)
+    try:
+        module = load_generated(
+            f"{graph.name}_domain", text, marks, _signature(graph, compiled, tables), given
+        )
+    except numba.core.errors.NumbaError as error:
+        raise CompileError(f"the domain of graph {graph.name!r} does not compile: {error}") from error
+    return CompiledDomain(module.serve, [table for _, table in tables.values()], str(module.__file__))
+
+
+def _signature(
+    graph: RouterGraph, compiled: Sequence[CompiledPath], tables: dict[int, tuple[str, Table]]
+) -> Any:
+    def array(dtype: np.dtype) -> Any:
+        return types.Array(numba.from_dtype(dtype), 1, "C")
+
+    kinds: list[Any] = [
+        types.int64,
+        types.int64,
+        array(WAITER),
+        BATCH,
+        BATCH,
+        BATCH,
+        array(HOLD),
+        types.uint8[::1],
+    ]
+    for name in graph.ports:
+        port = graph.router(name).port
+        kinds += [array(port.RECEIVE), array(port.CURSOR), array(port.TRANSMIT)]
+    for each in compiled:
+        kinds += [types.int64[::1], numba.typeof(each.configuration)]
+    return types.void(*kinds, *(numba.typeof(table.initial) for _, table in tables.values()))
+
+
+def _source(
+    graph: RouterGraph,
+    compiled: Sequence[CompiledPath],
+    tables: dict[int, tuple[str, Table]],
+    emitters: dict[str, Stage],
+) -> str:
+    ports = graph.ports
+    parameters = ["replica", "stop", "waiter", "batch", "resumed", "made", "hold", "whole"]
+    parameters += [f"{name}_{part}" for name in ports for part in ("ring", "cursor", "transmit")]
+    parameters += [
+        f"{each.path.source}_{part}" for each in compiled for part in ("counters", "configuration")
+    ]
+    parameters += [name for name, _ in tables.values()]
+    transmits = ", ".join(f"{name}_transmit" for name in ports)
+    body: list[str] = []
+    for each in compiled:
+        body += _from_port(graph, each, transmits)
+    if any(stage.holds for each in compiled for stage in each.path.stages.values()):
+        body += _held(graph, compiled, tables, transmits)
+    for name, stage in emitters.items():
+        body += _emit(name, stage, ports, tables, transmits)
+    modules = sorted({module for name in ports for module in graph.router(name).port.kernels})
+    return "\n".join(
+        [
+            f'"""The domain of graph {graph.name!r}: paths from {", ".join(each.path.source for each in compiled)}.',
+            'Generated by Scout."""',
+            "",
+            *(f"import {module}" for module in modules),
+            "from scout.io.hold import keep, take_back",
+            "from scout.io.packet import RECORD",
+            "from scout.io.system import now, rest",
+            "from scout.ring.jit import inline",
+            "from scout.ring.memory import load64_acquire",
+            "",
+            "",
+            *_send(graph, transmits),
+            "",
+            "",
+            "@entry",
+            f"def serve({', '.join(parameters)}):",
+            '    """Serve until the word at address `stop` is set (acquire, pairs with the supervisor\'s store)."""',
+            "    idle = 0",
+            "    while load64_acquire(stop) == 0:",
+            "        work = 0",
+            *(f"        {line}" for line in body),
+            "        if work:",
+            "            idle = 0",
+            "        else:",
+            "            idle += 1",
+            "            rest(waiter, idle)",
+            "",
+        ]
+    )
+
+
+def _send(graph: RouterGraph, transmits: str) -> list[str]:
+    lines = [
+        "@inline",
+        f"def send(batch, count, hold, {transmits}):",
+        '    """Send what leaves by a port, keep what is held."""',
+        "    for index in range(count):",
+        "        packet = batch[index]",
+        "        record = batch.ctypes.data + index * RECORD",
+    ]
+    word = "if"
+    for index, name in enumerate(graph.ports):
+        module = graph.router(name).port.kernels[1]
+        lines += [
+            f"        {word} packet.egress == {index}:",
+            f"            {module}.enqueue({name}_transmit[0], packet, record)",
+        ]
+        word = "elif"
+    lines += [f"        {word} packet.egress == {HELD}:", "            keep(hold[0], packet, record)"]
+    lines += [f"    {graph.router(name).port.kernels[1]}.flush({name}_transmit[0])" for name in graph.ports]
+    return lines
+
+
+def _call(each: CompiledPath, function: str, batch: str, count: str) -> str:
+    name = each.path.source
+    tables = "".join(f", {table}" for table in table_names(each.path).values())
+    return f"{name}_{function}({batch}, {count}, {name}_counters, {name}_configuration, whole{tables})"
+
+
+def _from_port(graph: RouterGraph, each: CompiledPath, transmits: str) -> list[str]:
+    path, name = each.path, each.path.source
+    module = graph.router(name).port.kernels[0]
+    copies = any(path.nodes[node]["stage"].writes for node in path.replicated)
+    ordered = path.order == "channel"
+    turn = [f"    {module}.await_turn({name}_ring[0], {name}_cursor[0], stop)"] if ordered else []
+    return [
+        f"# from {name}",
+        f"count = {module}.receive({name}_ring[0], {name}_cursor[0], replica, batch, {copies})",
+        f"if {name}_cursor[0].open:",
+        "    work += 1",
+        f"    if {name}_cursor[0].primary:",
+        f"        {_call(each, 'run', 'batch', 'count')}",
+        *(f"    {line}" for line in turn),
+        f"        send(batch, count, hold, {transmits})",
+        *(["    else:", f"        {_call(each, 'replicate', 'batch', 'count')}"] if each.replicate else []),
+        f"    {module}.done({name}_ring[0], {name}_cursor[0], replica, {ordered})",
+    ]
+
+
+def _held(
+    graph: RouterGraph, compiled: Sequence[CompiledPath], tables: dict[int, tuple[str, Table]], transmits: str
+) -> list[str]:
+    changes = (
+        " + ".join(f"{tables[id(r.changes)][0]}[0]" for r in graph.routers if r.changes is not None) or "0"
+    )
+    lines = [
+        "# held",
+        "if hold[0].count:",
+        f"    changes = {changes}",
+        "    time = now(waiter)",
+        f"    if changes != hold[0].changes or time - hold[0].looked > {RETRY}:",
+        "        hold[0].changes = changes",
+        "        hold[0].looked = time",
+        "        count = take_back(hold[0], resumed)",
+        "        for index in range(count):",
+        "            packet = resumed[index]",
+        "            packet.timestamp = time",
+        f"            if time - packet.held_since > {HOLD_TIME}:",
+    ]
+    for each in compiled:
+        path = each.path
+        indices = {node: data["index"] for node, data in path.nodes(data=True) if "stage" in data}
+        for node, data in path.nodes(data=True):
+            if "timeout" in data:
+                lines += [
+                    f"                if packet.port == {path.ports.index(path.source)} and packet.at == {indices[node]}:",
+                    f"                    packet.at = {indices[data['timeout']]}  # {data['timeout']}",
+                    "                    packet.held_since = time",
+                ]
+    lines += [
+        f"            if time - packet.held_since > {HOLD_TIME}:",
+        f"                packet.egress = {DROPPED}",
+        "                hold[0].expired += 1",
+    ]
+    for each in compiled:
+        path, name = each.path, each.path.source
+        if not path.aside:
+            continue
+        first = path.held_counter(next(iter(path.stages)))
+        lines += [
+            f"            elif packet.port == {path.ports.index(name)}:",
+            f"                {name}_counters[{first} + packet.at] -= 1",
+            f"                {_call(each, 'aside', 'resumed', 'index')}",
+        ]
+    return [*lines, f"        send(resumed, count, hold, {transmits})"]
+
+
+def _emit(
+    name: str, stage: Stage, ports: list[str], tables: dict[int, tuple[str, Table]], transmits: str
+) -> list[str]:
+    arguments = ", ".join(
+        {"packet": "packet"}.get(parameter) or tables[id(stage.bindings[parameter])][0]
+        for parameter in stage.parameters
+    )
+    return [
+        f"# made by {name}",
+        "packet = made[0]",
+        "packet.flags = 0",
+        "packet.gso_type = 0",
+        "packet.tail_bytes = 0",
+        "packet.frame = packet.origin",
+        "packet.end = packet.origin + 42",
+        f"while {name}_emit(packet.frame, packet.end, {arguments}):",
+        *(f"    {port}_transmit[0].made += packet.egress == {index}" for index, port in enumerate(ports)),
+        f"    send(made, 1, hold, {transmits})",
+    ]
+
+
+def run_domain(core: int | None, serve: Any, arguments: tuple[Any, ...], parent: int) -> None:
+    """The body of a domain's process: pin it, tie its life to the supervisor's, serve."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the supervisor, who stops the domains
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        return  # it died before the line above
+    if core is not None:
+        psutil.Process().cpu_affinity([core])
+    serve(*arguments)
