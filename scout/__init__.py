@@ -1,13 +1,39 @@
 """Scout: packet paths as graphs, compiled to native code and replicated on every core.
 
-The public names are imported when first used: `scout --help` must not wait for numba, and a
-process that enters a user namespace must do so before numpy starts its threads.
+The public names are imported when first used: `scout --help` must not wait for numba, and a process that
+enters a user namespace must do so before numpy starts its threads.
 """
 
 from importlib import import_module
 from typing import Any
 
-_HOME: dict[str, str] = {}
+_HOMES = {
+    "scout.ring.errors": ("ScoutError",),
+    "scout.ring.channel": ("Channel",),
+    "scout.io.access": (
+        *(f"{verb}{bits}" for verb in ("load", "store") for bits in (8, 16, 32, 48, 64)),
+        *("add16", "length", "require", "sum16", "trim", "within"),
+    ),
+    "scout.io.afpacket": ("AfPacketPort",),
+    "scout.io.memory": ("MemoryPort",),
+    "scout.io.pcap": ("PcapPort",),
+    "scout.io.lab": ("Lab",),
+    "scout.paths.graph": ("Router", "RouterGraph"),
+    "scout.paths.stage": ("HOLD", "Exit", "Outcome", "Stage", "Table", "To", "Via", "drop"),
+    "scout.paths.path": ("Path",),
+    "scout.paths.ethernet": ("Ethernet",),
+    "scout.paths.arp": ("Arp",),
+    "scout.paths.ipv4": ("Ip",),
+    "scout.paths.icmp": ("Icmp",),
+    "scout.paths.filter": ("Filter",),
+    "scout.paths.counter": ("Counter",),
+    "scout.paths.blackhole": ("Drop",),
+    "scout.paths.tee": ("Tee",),
+    "scout.paths.interpreter": ("try_stage",),
+    "scout.supervisor": ("Supervisor",),
+    "scout.loader": ("load_router",),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = sorted(_HOME)
 
@@ -15,4 +41,6 @@ __all__ = sorted(_HOME)
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'scout' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value

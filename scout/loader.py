@@ -1,0 +1,60 @@
+"""Router files: Python files that define a router graph, and paths of it."""
+
+import importlib.util
+import sys
+import traceback
+from pathlib import Path as FilePath
+
+from scout.paths.graph import RouterGraph
+from scout.paths.path import Path
+from scout.ring.errors import ScoutError
+
+__all__ = ["load_router"]
+
+
+def load_router(file: str) -> tuple[RouterGraph, list[Path]]:
+    """Import a router file and check what it defines; nothing outside is touched.
+
+    Returns
+    -------
+    tuple of RouterGraph and list of Path
+        The file's one graph and its paths, in any variables or lists; if it creates none, one path from
+        each port.
+
+    Raises
+    ------
+    ScoutError
+        If the file is missing, is not Python, fails, or defines no router; names the file and line.
+    """
+    place = FilePath(file)
+    if not place.is_file():
+        raise ScoutError(f"{file}: no such file; name a Python file that defines a RouterGraph")
+    # Registered under a name that does not change: compiled code in the cache refers to it.
+    name = f"scout_router_{place.stem}"
+    spec = importlib.util.spec_from_file_location(name, place)
+    if spec is None or spec.loader is None:
+        raise ScoutError(f"{file}: not a Python file; name one that ends in .py and defines a RouterGraph")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise ScoutError(f"{error.filename}:{error.lineno}: {error.msg}; mend the file") from error
+    except Exception as error:
+        lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(place)]
+        what = str(error) if isinstance(error, ScoutError) else f"{type(error).__name__}: {error}"
+        raise ScoutError(f"{file}:{lines[-1] if lines else 1}: {' '.join(what.split())}") from error
+    values = [v for value in vars(module).values() for v in (value if isinstance(value, list) else [value])]
+    graphs = list({id(value): value for value in values if isinstance(value, RouterGraph)}.values())
+    if len(graphs) != 1:
+        found = f"{len(graphs)} router graphs" if graphs else "no router graph"
+        raise ScoutError(f"{file}: defines {found}; define one, as in graph = RouterGraph('name')")
+    graph = graphs[0]
+    paths = list({id(value): value for value in values if isinstance(value, Path)}.values())
+    try:
+        paths = paths or [graph.create_path(port) for port in graph.ports]
+    except ScoutError as error:
+        raise ScoutError(f"{file}: {error}") from error
+    if not paths:
+        raise ScoutError(f"{file}: graph {graph.name!r} has no port; add one, as in Ethernet('left', port)")
+    return graph, paths
