@@ -9,11 +9,13 @@ until their next hop is known, by the primary alone. The sender of one that was 
 unreachable. A next hop is asked for at most once a second by all replicas together.
 """
 
+from ipaddress import IPv4Address
 from typing import Any
 
 import numpy as np
 
 from scout.io.access import load16, load32, load48, load64, require, store16, store32, store48, within
+from scout.io.port import mac_number
 from scout.paths.ethernet import ARP, GROUP, IPV4
 from scout.paths.graph import GraphError, Router, RouterGraph
 from scout.paths.ipv4 import DESTINATION
@@ -230,10 +232,11 @@ class Arp(Router):
         adjacencies[index]["pinned"] = 1
         return index
 
-    def pin(self, port: int, address: int, mac: int) -> None:
-        """Set an adjacency by hand, for ever."""
-        index = self.reserve(port, address)
-        self.adjacencies.initial[index]["mac"], self.adjacencies.initial[index]["expires"] = mac, FOREVER
+    def pin(self, port: int, address: str, mac: str) -> None:
+        """Set an adjacency by hand, for ever: `address` has `mac` at the port of index `port`."""
+        index = self.reserve(port, int(IPv4Address(address)))
+        adjacency = self.adjacencies.initial[index : index + 1]
+        adjacency["mac"], adjacency["expires"] = mac_number(mac), FOREVER
 
     def arrive(self, service: str, below: bool) -> str:
         return "in" if service == "net" else "resolve"

@@ -307,6 +307,10 @@ class Supervisor:
             )
         return figures
 
+    def flows(self, path: Path) -> dict[tuple[str, str], int]:
+        """Packets along every edge of a path so far."""
+        return path.flows(self.counters[path.source].sum(axis=0))
+
     def account(self) -> dict[str, Any]:
         """What became of every packet.
 

@@ -1,0 +1,49 @@
+"""What benchmarks share: interleaved rounds, and the table of what they gave."""
+
+from collections.abc import Callable, Iterator, Sequence
+from statistics import median
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+__all__ = ["interleaved", "show", "spread"]
+
+
+def interleaved(contenders: Sequence[Callable[[], float]], rounds: int, what: str) -> list[list[float]]:
+    """Measure all contenders in turn, `rounds` times: what disturbs the machine disturbs all alike."""
+    figures: list[list[float]] = [[] for _ in contenders]
+    for _ in _progress(rounds, what):
+        for contender, figure in zip(contenders, figures, strict=True):
+            figure.append(contender())
+    return figures
+
+
+def _progress(rounds: int, what: str) -> Iterator[int]:
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield from range(rounds)
+        return
+    with Progress(console=console, transient=True) as progress:
+        yield from progress.track(range(rounds), description=what)
+
+
+def spread(figures: Sequence[float], unit: str, digits: int = 0) -> dict[str, float]:
+    """Least, median and greatest, as `unit_min` and so on."""
+
+    def rounded(value: float) -> float:
+        return round(value, digits) if digits else round(value)
+
+    values = {"min": min(figures), "median": median(figures), "max": max(figures)}
+    return {f"{unit}_{name}": rounded(value) for name, value in values.items()}
+
+
+def show(rows: list[dict[str, Any]], stderr: bool) -> None:
+    """Print rows that have the same keys as a table."""
+    shown = Table()
+    for key in rows[0]:
+        shown.add_column(key, justify="left" if key == "name" else "right")
+    for row in rows:
+        shown.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()))
+    Console(stderr=stderr).print(shown)
