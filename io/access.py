@@ -16,6 +16,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload
 
+from scout.io.packet import HEADROOM
 from scout.ring.errors import ScoutError
 from scout.ring.jit import CHECKED
 from scout.ring.memory import compare_exchange, load64_acquire
@@ -59,24 +60,27 @@ class Frame:
         The frame, from the header at hand on.
     headroom : int
         Bytes before it that headers can be pushed into.
+    reach : int, optional
+        Bytes of `data` that a stage may touch; all by default.
     """
 
-    def __init__(self, data: bytes, headroom: int = 64) -> None:
+    def __init__(self, data: bytes, headroom: int = HEADROOM, reach: int | None = None) -> None:
         self.data = bytearray(headroom) + bytearray(data)
         self.start = headroom
-        self.reach: int | None = None
+        self.end = len(self.data) if reach is None else min(len(self.data), headroom + reach)
 
     def __len__(self) -> int:
-        size = len(self.data) - self.start
-        return size if self.reach is None else min(size, self.reach)
+        return self.end - self.start
 
     def __bytes__(self) -> bytes:
         return bytes(self.data[self.start :])
 
     def move(self, size: int) -> None:
         """Pull (`size` > 0) or push (`size` < 0) a header."""
-        if not 0 <= self.start + size <= len(self.data):
-            raise ScoutError(f"a header of {size} bytes does not fit the packet")
+        if self.start + size < 0:
+            raise ScoutError(f"no room to push {-size} bytes: {self.start} are left before the packet")
+        if size > len(self):
+            raise ScoutError(f"cannot pull {size} bytes of a packet of {len(self)}: call require first")
         self.start += size
 
     def span(self, offset: int, size: int) -> slice:
@@ -112,6 +116,8 @@ def _native_length(frame, end, packet):  # type: ignore[no-untyped-def]
 def trim(frame: Any, end: Any, packet: Any, size: int) -> None:
     """Cut the packet off behind `size` bytes from the header at hand on; the stage needs `resizes`."""
     del frame.data[frame.start + size :]
+    frame.end = min(frame.end, len(frame.data))
+    packet.tail_bytes = len(frame.data) - frame.end
 
 
 @_lowering(trim)
@@ -159,7 +165,8 @@ def _accessors(bits: int) -> tuple[Any, Any]:
     size = bits // 8
 
     def load(frame: Any, offset: int) -> int:
-        return int.from_bytes(frame.data[frame.span(offset, size)], "big")
+        # 64 bits fill an int64, sign and all.
+        return int.from_bytes(frame.data[frame.span(offset, size)], "big", signed=bits == 64)
 
     def store(frame: Any, offset: int, value: int) -> None:
         frame.data[frame.span(offset, size)] = (value & (1 << bits) - 1).to_bytes(size, "big")

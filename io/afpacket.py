@@ -28,7 +28,7 @@ import numpy as np
 
 from scout.io.batch import BATCH_SIZE
 from scout.io.packet import NEEDS_CHECKSUM, OFFLOAD, REACH, RECORD
-from scout.io.port import PortError
+from scout.io.port import PortError, mac_number
 from scout.io.system import error_number, sendmmsg
 from scout.ring.jit import entry, inline
 from scout.ring.memory import (
@@ -50,7 +50,7 @@ __all__ = ["CURSOR", "RING", "TRANSMIT", "AfPacketPort", "await_turn", "done", "
 
 # linux/if_packet.h
 SOL_PACKET, PACKET_ADD_MEMBERSHIP, PACKET_RX_RING, PACKET_STATISTICS, PACKET_VERSION = 263, 1, 5, 6, 10
-PACKET_VNET_HDR, PACKET_IGNORE_OUTGOING, PACKET_MR_PROMISC, TPACKET_V3 = 15, 23, 1, 2
+PACKET_VNET_HDR, PACKET_IGNORE_OUTGOING, PACKET_MR_PROMISC, PACKET_MR_UNICAST, TPACKET_V3 = 15, 23, 1, 3, 2
 STATUS_USER, STATUS_VLAN_VALID, STATUS_VLAN_TPID_VALID = 1, 1 << 4, 1 << 6
 BLOCK_STATUS, BLOCK_PACKETS, BLOCK_FIRST, BLOCK_SEQUENCE = 8, 12, 16, 24  # struct tpacket_block_desc
 NEXT, SECONDS, NANOSECONDS, SNAPLEN, STATUS, MAC, TCI, TPID = (
@@ -338,6 +338,10 @@ class AfPacketPort:
     ----------
     interface : str
         The interface's name.
+    mac : str, optional
+        A MAC address of the router's own, as 02:00:00:00:00:01; by default the interface's. With its own,
+        what is sent to the router is never also handled by this namespace's kernel, which sees it as
+        another host's: it answers nothing, forwards nothing, and spends less time.
     promiscuous : bool
         Also receive frames that are not for its MAC address (they reach veths in any case).
     blocks : int
@@ -356,12 +360,15 @@ class AfPacketPort:
     RECEIVE, CURSOR, TRANSMIT = RING, CURSOR, TRANSMIT
     """The dtypes of what these are given."""
 
-    def __init__(self, interface: str, promiscuous: bool = False, blocks: int = BLOCKS) -> None:
+    def __init__(
+        self, interface: str, mac: str | None = None, promiscuous: bool = False, blocks: int = BLOCKS
+    ) -> None:
         if not 0 < len(interface.encode()) < 16:
             raise PortError(f"interface {interface!r}: a name has 1 to 15 bytes")
         if not 2 <= blocks <= 4096:
             raise PortError(f"port {interface}: {blocks} blocks; give 2 to 4096")
         self.interface, self.promiscuous, self.blocks = interface, promiscuous, blocks
+        self._own_mac = None if mac is None else mac_number(mac)
         self.mac = self.mtu = 0
         self._receiver: socket.socket | None = None
         self._senders: list[socket.socket] = []
@@ -441,11 +448,13 @@ class AfPacketPort:
             ) from error
         self._mapping = mmap.mmap(receiver.fileno(), BLOCK_BYTES * self.blocks)
         self._mapped = np.frombuffer(self._mapping, np.uint8)
-        if self.promiscuous:
-            index = socket.if_nametoindex(self.interface)
-            receiver.setsockopt(
-                SOL_PACKET, PACKET_ADD_MEMBERSHIP, struct.pack("iHH8s", index, PACKET_MR_PROMISC, 0, b"")
-            )
+        memberships = [(PACKET_MR_PROMISC, b"")] if self.promiscuous else []
+        if self._own_mac:
+            memberships.append((PACKET_MR_UNICAST, self._own_mac.to_bytes(6, "big")))
+        index = socket.if_nametoindex(self.interface) if memberships else 0
+        for kind, mac in memberships:
+            request = struct.pack("iHH8s", index, kind, len(mac), mac)
+            receiver.setsockopt(SOL_PACKET, PACKET_ADD_MEMBERSHIP, request)
 
     def _sender(self) -> socket.socket:
         sender = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)  # protocol 0: it receives nothing
@@ -475,7 +484,7 @@ class AfPacketPort:
         if kind not in (ARPHRD_ETHER, ARPHRD_LOOPBACK):
             raise PortError(f"port {self.interface}: not an Ethernet interface (type {kind})")
         self.mtu = struct.unpack_from("i", mtu)[0]
-        self.mac = int.from_bytes(hardware[2:8], "big")
+        self.mac = self._own_mac or int.from_bytes(hardware[2:8], "big")
 
     @property
     def descriptor(self) -> int | None:

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import re
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
@@ -98,10 +99,10 @@ class Namespace:
         Its name in the kernel, for `ip netns exec` and `scout rates --netns`.
     """
 
-    def __init__(self, name: str, netns_name: str, cleanup: ExitStack) -> None:
+    def __init__(self, name: str, netns_name: str, processes: list[ForkProcess]) -> None:
         self.name = name
         self.netns = netns_name
-        self._cleanup = cleanup
+        self._processes = processes
         # Quiet: no router solicitations, no duplicate address detection. `all` holds for new links too.
         if os.path.exists("/proc/sys/net/ipv6"):
             self.sysctl("net.ipv6.conf.all.disable_ipv6", 1)
@@ -195,9 +196,8 @@ class Namespace:
                         f"{place}: no {name}; of `ethtool -k`'s names, near it are {', '.join(near)}"
                     )
                 known[name] = value
-            with suppress(
-                NotSupportedError
-            ):  # a partial success is reported so too; what counts is read back
+            # pyroute2 raises this for a partial success too; what counts is what is read back.
+            with suppress(NotSupportedError):
                 ethtool.set_features(known)
             now = ethtool.get_features()
             kept = [name for name, value in wanted.items() if now[name] != value]
@@ -221,8 +221,8 @@ class Namespace:
         not. To run a program: `run(os.execvp, "ping", ["ping", "10.0.0.1"])`.
         """
         process = _fork.Process(target=_serve, args=(os.getpid(), function, args), name=self.netns)
-        self._cleanup.callback(_end, process)
-        with self.entered():
+        with self.entered(), _uninterrupted():
+            self._processes.append(process)
             process.start()
         return process
 
@@ -239,7 +239,7 @@ class Namespace:
     def _await_carrier(self, interface: str) -> None:
         """Wait until the interface transmits: just after "up" the kernel still drops what is sent.
 
-        Since Linux 6.8 asking for one link makes the kernel catch up first, so one question is enough.
+        Since Linux 6.8 (commit facd15dfd691) asking for one link makes the kernel catch up first.
         """
         with self._netlink(f"waiting for {interface}") as ip:
             index = self._index(ip, interface)
@@ -289,7 +289,7 @@ class Lab:
     Examples
     --------
     >>> from scout.io.sandbox import enter
-    >>> entered = enter()
+    >>> in_sandbox = enter()
     >>> with Lab("example") as lab:
     ...     left, right = lab.namespace("left"), lab.namespace("right")
     ...     lab.veth((left, "eth0"), (right, "eth0"))
@@ -301,7 +301,8 @@ class Lab:
 
     def __init__(self, name: str) -> None:
         self.name = _checked(name)
-        self._cleanup = ExitStack()
+        self._netns: list[str] = []
+        self._processes: list[ForkProcess] = []
         self._owner = 0
         self._macs = itertools.count(0x02_00_00_00_00_01)  # 02: locally administered
 
@@ -312,9 +313,15 @@ class Lab:
 
     def __exit__(self, *exception: object) -> None:
         # A forked copy that leaves the block must not take the lab away from its owner.
-        if os.getpid() == self._owner:
+        if os.getpid() != self._owner:
+            return
+        with _uninterrupted():
             self._owner = 0
-            self._cleanup.close()
+            try:
+                _end(self._processes)
+            finally:
+                for name in self._netns:
+                    _remove(name)
 
     def namespace(self, name: str) -> Namespace:
         """Make a namespace: `lo` up, IPv6 off, IPv4 forwarding off.
@@ -331,9 +338,10 @@ class Lab:
         netns_name = f"scout-{self._owner}.{_start_time(self._owner)}-{self.name}-{_checked(name)}"
         if netns_name in netns.listnetns():
             raise ScoutError(f"lab {self.name}: namespace {name} exists; choose another name")
-        self._cleanup.callback(_remove, netns_name)
+        self._netns.append(netns_name)
         try:
-            netns.create(netns_name)
+            with _uninterrupted():
+                netns.create(netns_name)
         except OSError as error:
             mend = "run as root, or call scout.io.sandbox.enter() first"
             if error.errno == errno.ENOSPC:
@@ -341,7 +349,7 @@ class Lab:
             raise ScoutError(
                 f"lab {self.name}: namespace {name}: {error.strerror or error}; {mend}"
             ) from error
-        return Namespace(name, netns_name, self._cleanup)
+        return Namespace(name, netns_name, self._processes)
 
     def veth(
         self,
@@ -431,13 +439,40 @@ def _serve(parent: int, function: Callable[..., object], args: tuple[object, ...
         function(*args)
 
 
-def _end(process: ForkProcess) -> None:
-    with suppress(ValueError):  # closed by its user, so it has ended
-        if process.pid is None:
-            return  # never started
-        process.terminate()
-        try:
-            process.join(GRACE_SECONDS)
-        finally:  # a second Ctrl-C cuts the grace short
-            process.kill()
+def _end(processes: list[ForkProcess]) -> None:
+    alive = []
+    for process in processes:
+        with suppress(ValueError):  # closed by its user, so it has ended
+            if process.is_alive():
+                alive.append(process)
+                process.terminate()
+    deadline = time.monotonic() + GRACE_SECONDS
+    for process in alive:
+        process.join(max(0.0, deadline - time.monotonic()))
+        process.kill()  # does nothing to one that has ended
         process.join()
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Put off what the handlers of SIGINT and SIGTERM do until the end of the block.
+
+    By handlers and not by the signal mask: with another thread to take the signal, Python would run the
+    handler in this one all the same.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # handlers run in the main thread alone
+        return
+    caught: list[int] = []
+    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        for number, handler in usual.items():
+            if callable(handler):
+                signal.signal(number, lambda number, _: caught.append(number))
+        yield
+    finally:
+        for number, handler in usual.items():
+            if callable(handler):
+                signal.signal(number, handler)
+    for number in caught:
+        signal.raise_signal(number)

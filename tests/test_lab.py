@@ -85,12 +85,11 @@ def test_ping_through_a_router_that_forwards(capfd: pytest.CaptureFixture[str]) 
         right.address("eth0", "10.0.2.2/24")
         left.route("default", via="10.0.1.1")
         right.route("10.0.1.0/24", via="10.0.2.1", interface="eth0")
-        ping = ["ping", "-n", "-c1", "-W0.2", "10.0.2.2"]
-        with left.entered():
-            assert subprocess.run(ping).returncode == 1  # a new namespace does not forward
+        with left.entered():  # a new namespace does not forward
+            assert subprocess.run(["ping", "-n", "-c1", "-W0.2", "10.0.2.2"]).returncode == 1
         router.sysctl("net.ipv4.ip_forward", 1)
-        process = left.run(os.execvp, "ping", ping)
-        process.join(5)
+        process = left.run(os.execvp, "ping", ["ping", "-n", "-c1", "-W5", "10.0.2.2"])
+        process.join(10)
         assert process.exitcode == 0, capfd.readouterr().out
     assert here() == host
 

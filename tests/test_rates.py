@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -78,10 +79,34 @@ def test_two_namespaces_in_one_table(pair: tuple[Namespace, Namespace], clock: l
 
 
 @pytest.mark.needs_namespaces
+def test_an_interface_made_again_counts_from_zero(clock: list[float]) -> None:
+    with Lab("again") as lab:
+        left, right = lab.namespace("left"), lab.namespace("right")
+        lab.veth((left, "eth0"), (right, "r0"))
+        with left.entered(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sender:
+            sender.bind(("eth0", 0))
+            sender.send(FRAME)
+            meter = rates.Meter(["eth0"])
+            assert subprocess.run(["ip", "link", "del", "eth0"]).returncode == 0
+            lab.veth((left, "eth0"), (right, "r0"))
+            (row,) = meter.sample()
+    assert row["tx_pps"] == 0
+
+
+@pytest.mark.needs_namespaces
 def test_the_calling_threads_namespace_is_the_default(pair: tuple[Namespace, Namespace]) -> None:
     left, _ = pair
-    with left.entered():
-        assert {row["interface"] for row in rates.Meter().sample()} == {"lo", "eth0"}
+    seen: set[str] = set()
+
+    def measure() -> None:
+        with left.entered():
+            seen.update(row["interface"] for row in rates.Meter().sample())
+
+    # Not in the first thread: /proc/net is that one's, whoever reads it.
+    thread = threading.Thread(target=measure)
+    thread.start()
+    thread.join()
+    assert seen == {"lo", "eth0"}
     assert rates.psutil.PROCFS_PATH == "/proc"
 
 
@@ -136,9 +161,13 @@ def test_short_figures(value: float, text: str) -> None:
 
 
 def command(arguments: str, **options: object) -> subprocess.Popen[str]:
+    # Buffered, as for most users: what a broken pipe leaves in the buffer is the trap.
+    usual = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    usual |= {"TERM": "xterm", "COLUMNS": "120"}
     return subprocess.Popen(
         [sys.executable, "-c", f"from scout.tools.rates import run; run({arguments})"],
         cwd=Path(__file__).parents[1],
+        env=usual,
         text=True,
         **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},  # type: ignore[call-overload]
     )
@@ -167,8 +196,7 @@ def test_it_ends_quietly(how: str) -> None:
 
 def test_a_table_on_a_terminal() -> None:
     ours, theirs = pty.openpty()
-    environment = os.environ | {"TERM": "xterm", "COLUMNS": "120"}
-    process = command("['lo'], [], 0.01, 1", stdout=theirs, env=environment)
+    process = command("['lo'], [], 0.01, 1", stdout=theirs)
     _, errors = process.communicate(timeout=20)
     os.close(theirs)
     shown = os.read(ours, 1 << 16).decode()

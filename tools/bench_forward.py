@@ -31,6 +31,7 @@ from scout.tools.rounds import interleaved, show, spread
 __all__ = ["run"]
 
 MACS = [f"02:00:00:00:00:{number:02x}" for number in range(1, 5)]  # source, r0, r1, sink
+ROUTER_MACS = ("02:00:00:00:01:01", "02:00:00:00:01:02")  # Scout's own
 NOBODY = "02:00:00:00:00:ff"  # what flood frames are sent on to: the sink's kernel drops them at once
 SOURCE, SINK, SINK_HOST = "10.0.0.2", "10.0.1.2", "10.0.1.3"  # floods go to SINK_HOST, TCP to SINK
 WARM_UP = 0.2  # seconds
@@ -41,7 +42,8 @@ PATIENCE = 60.0
 class _Topology:
     """A source, a router and a sink."""
 
-    def __init__(self, lab: Lab, name: str) -> None:
+    def __init__(self, lab: Lab, name: str, router_mac: str = MACS[1]) -> None:
+        self.router_mac = router_mac
         self.source, self.router, self.sink = (lab.namespace(f"{name}-{part}") for part in ("a", "r", "b"))
         lab.veth((self.source, "eth0"), (self.router, "r0"), mac=(MACS[0], MACS[1]))
         lab.veth((self.router, "r1"), (self.sink, "eth0"), mac=(MACS[2], MACS[3]))
@@ -52,7 +54,7 @@ class _Topology:
 
     def flood(self, frame_bytes: int, seconds: float) -> float:
         """Packets a second that arrive at the sink."""
-        flood = Flood(frame_bytes, SOURCE, SINK_HOST, mac_number(MACS[0]), mac_number(MACS[1]))
+        flood = Flood(frame_bytes, SOURCE, SINK_HOST, mac_number(MACS[0]), mac_number(self.router_mac))
         process = self.source.run(flood.run, "eth0", WARM_UP + seconds + 1.0, None, usable_cores()[0])
         time.sleep(WARM_UP)
         start, before = time.perf_counter(), self.sink.link_stats("eth0").rx_packets
@@ -91,12 +93,12 @@ class _Contender:
 
 
 def _scout(lab: Lab, name: str, replicas: int, order: str) -> _Contender:
-    topology = _Topology(lab, name)
+    topology = _Topology(lab, name, ROUTER_MACS[0])
 
     def serving() -> AbstractContextManager[Any]:
         graph = RouterGraph("bench_forward")
-        graph.add(Ethernet("left", AfPacketPort("r0")))
-        graph.add(Ethernet("right", AfPacketPort("r1")))
+        graph.add(Ethernet("left", AfPacketPort("r0", mac=ROUTER_MACS[0])))
+        graph.add(Ethernet("right", AfPacketPort("r1", mac=ROUTER_MACS[1])))
         graph.add(Ip("ip", {"left": "10.0.0.1/24", "right": "10.0.1.1/24"}))
         arp = Arp("arp")
         arp.pin(1, SINK_HOST, NOBODY)

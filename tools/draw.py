@@ -65,6 +65,7 @@ _KINDS = {
     "stage": _Kind(text=10.5, pad=(6, 7), corner=5),
     "port": _Kind(text=10.5, pad=(8, 7), corner=math.inf),
     "drop": _Kind(text=8.5, pad=(6, 2), corner=math.inf),
+    "end": _Kind(text=8.5, pad=(6, 2), corner=math.inf),
     "router": _Kind(text=12, pad=(14, 10), corner=7, bold=True),
 }
 

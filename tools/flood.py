@@ -47,7 +47,13 @@ class Flood:
     """
 
     def __init__(
-        self, frame_bytes: int, source: str, destination: str, source_mac: int, next_hop_mac: int, ttl: int = 64
+        self,
+        frame_bytes: int,
+        source: str,
+        destination: str,
+        source_mac: int,
+        next_hop_mac: int,
+        ttl: int = 64,
     ) -> None:
         payload = frame_bytes - HEADERS
         if not 1 <= payload <= 1472:

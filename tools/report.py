@@ -16,8 +16,11 @@ __all__ = ["machine", "write_json"]
 def machine() -> dict[str, Any]:
     """What the figures were measured on: cores this process may use, CPU model, kernel, versions."""
     model = next(
-        (line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-         if line.startswith("model name")),
+        (
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
         platform.machine(),
     )
     return {
@@ -37,7 +40,13 @@ def write_json(path: str, command: str, parameters: dict[str, Any], results: lis
     ScoutError
         If the file cannot be written.
     """
-    report = {"schema": 1, "command": command, "machine": machine(), "parameters": parameters, "results": results}
+    report = {
+        "schema": 1,
+        "command": command,
+        "machine": machine(),
+        "parameters": parameters,
+        "results": results,
+    }
     text = json.dumps(report, indent=2) + "\n"
     if path == "-":
         sys.stdout.write(text)
