@@ -33,6 +33,7 @@ __all__ = [
     "load32",
     "load48",
     "load64",
+    "lowering",
     "require",
     "store8",
     "store16",
@@ -92,7 +93,7 @@ class Frame:
         return slice(self.start + offset, self.start + offset + size)
 
 
-def _lowering(function: Any) -> Any:
+def lowering(function: Any) -> Any:
     """Register the decorated numba lowering for an accessor with a Python body."""
     function.has_lowering = True  # the compiler leaves such functions alone
     return overload(function, inline="always")
@@ -108,7 +109,7 @@ def length(frame: Any, end: Any, packet: Any) -> int:
     return len(frame.data) - frame.start
 
 
-@_lowering(length)
+@lowering(length)
 def _native_length(frame, end, packet):  # type: ignore[no-untyped-def]
     return lambda frame, end, packet: end - frame + packet.tail_bytes
 
@@ -120,7 +121,7 @@ def trim(frame: Any, end: Any, packet: Any, size: int) -> None:
     packet.tail_bytes = len(frame.data) - frame.end
 
 
-@_lowering(trim)
+@lowering(trim)
 def _native_trim(frame, end, packet, size):  # type: ignore[no-untyped-def]
     def native(frame, end, packet, size):  # type: ignore[no-untyped-def]
         surplus = end - frame + packet.tail_bytes - size
@@ -141,7 +142,7 @@ def _require(typingctx, frame, end, size):  # type: ignore[no-untyped-def]
     return types.boolean(types.int64, types.int64, types.int64), codegen
 
 
-@_lowering(require)
+@lowering(require)
 def _native_require(frame, end, size):  # type: ignore[no-untyped-def]
     return lambda frame, end, size: _require(frame, end, size)
 
@@ -209,11 +210,11 @@ def _accessors(bits: int) -> tuple[Any, Any]:
 
         return types.void(types.int64, types.int64), codegen
 
-    @_lowering(load)
+    @lowering(load)
     def _native(frame, offset):  # type: ignore[no-untyped-def]
         return lambda frame, offset: native_load(frame + offset)
 
-    @_lowering(store)
+    @lowering(store)
     def _native_store(frame, offset, value):  # type: ignore[no-untyped-def]
         return lambda frame, offset, value: native_store(frame + offset, value)
 
@@ -277,7 +278,7 @@ def within(words: Any, index: int, now: int, interval: int, burst: int) -> bool:
     return True
 
 
-@_lowering(within)
+@lowering(within)
 def _native_within(words, index, now, interval, burst):  # type: ignore[no-untyped-def]
     def native(words, index, now, interval, burst):  # type: ignore[no-untyped-def]
         word = words.ctypes.data + index * 8

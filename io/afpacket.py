@@ -512,7 +512,8 @@ class AfPacketPort:
         """Packets that the ring took, and that found it full, since it was opened."""
         if self._receiver:
             statistics = self._receiver.getsockopt(SOL_PACKET, PACKET_STATISTICS, 12)
-            self._kernel += struct.unpack("3I", statistics)  # reading sets them to 0
+            if len(statistics) == 12:  # less before the ring was mapped
+                self._kernel += struct.unpack("3I", statistics)  # reading sets them to 0
         packets, drops, _ = (int(number) for number in self._kernel)
         return {"received": packets - drops, "ring-full": drops}
 

@@ -12,6 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, fields
 from multiprocessing.context import ForkProcess
@@ -22,6 +23,7 @@ from pyroute2 import IPRoute, netns
 from pyroute2.ethtool.ioctl import IoctlEthtool, NotSupportedError
 from pyroute2.netlink.exceptions import NetlinkError
 
+from scout.io.sandbox import CLONE_NEWNET
 from scout.ring.errors import ScoutError
 
 __all__ = ["Lab", "LinkStats", "Namespace", "entered"]
@@ -221,7 +223,7 @@ class Namespace:
         not. To run a program: `run(os.execvp, "ping", ["ping", "10.0.0.1"])`.
         """
         process = _fork.Process(target=_serve, args=(os.getpid(), function, args), name=self.netns)
-        with self.entered(), _uninterrupted():
+        with _uninterrupted(), self.entered():
             self._processes.append(process)
             process.start()
         return process
@@ -262,7 +264,8 @@ class Namespace:
         # One socket per use: an IPRoute kept open would silently open another one in another thread,
         # in whatever namespace that thread is.
         try:
-            with self.entered(), IPRoute() as ip:
+            # Uninterrupted, or the event loop inside complains about what a Ctrl-C leaves half done.
+            with _uninterrupted(), self.entered(), IPRoute() as ip:
                 yield ip
         except NetlinkError as error:
             raise ScoutError(f"namespace {self.name}: {task}: {error.args[1]}") from error
@@ -340,8 +343,10 @@ class Lab:
             raise ScoutError(f"lab {self.name}: namespace {name} exists; choose another name")
         self._netns.append(netns_name)
         try:
-            with _uninterrupted():
-                netns.create(netns_name)
+            # In a thread, which can leave the namespace it makes behind. pyroute2's `create` forks for that,
+            # and a Ctrl-C then lets a copy of this process unwind all that its callers have to clean up.
+            with _uninterrupted(), ThreadPoolExecutor(1) as thread:
+                thread.submit(_create, netns_name).result()
         except OSError as error:
             mend = "run as root, or call scout.io.sandbox.enter() first"
             if error.errno == errno.ENOSPC:
@@ -417,6 +422,13 @@ def _start_time(pid: int) -> int | None:
     return int(text.rpartition(")")[2].split()[22 - 3])
 
 
+def _create(netns_name: str) -> None:
+    """Move the calling thread to a new network namespace and give it a name."""
+    if _libc.unshare(CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    netns.attach(netns_name, threading.get_native_id())
+
+
 def _remove_leftovers() -> None:
     for name in netns.listnetns():
         owner = LAB_NETNS.match(name)
@@ -468,11 +480,11 @@ def _uninterrupted() -> Iterator[None]:
     try:
         for number, handler in usual.items():
             if callable(handler):
-                signal.signal(number, lambda number, _: caught.append(number))
+                signal.signal(number, lambda signum, _: caught.append(signum))
         yield
     finally:
         for number, handler in usual.items():
             if callable(handler):
                 signal.signal(number, handler)
-    for number in caught:
-        signal.raise_signal(number)
+        for signum in caught:
+            signal.raise_signal(signum)

@@ -218,7 +218,7 @@ class Arp(Router):
         return Stage(request, (), {"wishes": self.wishes, "interfaces": self.interfaces})
 
     def _ip(self, graph: RouterGraph) -> Any:
-        return graph.router(graph.joined(self.name, "resolve")[0][0])
+        return graph.router(graph.reached(self.name, "resolve")[0][0])
 
     def reserve(self, port: int, address: int) -> int:
         """Give a gateway its place in the table; the index."""
@@ -244,7 +244,7 @@ class Arp(Router):
     def stage(self, key: str, graph: RouterGraph, source: str) -> Stage:
         ip = self._ip(graph)
         if key == "resolve":
-            joined = {name for name, _ in graph.joined(self.name, "net")}
+            joined = {name for name, _ in graph.reached(self.name, "net")}
             outcomes = tuple(
                 Outcome(port, Via("net", port) if port in joined else drop("no-arp"), common=True)
                 for port in graph.ports

@@ -40,6 +40,9 @@ class Router:
             raise GraphError(f"router name {name!r}: use letters, digits and _, as in a Python name")
         self.name = name
 
+    through: Mapping[str, str] = {}
+    """Of a router that only stands between others (a filter): its services, each with the one behind it."""
+
     port: Any = None
     """The packet port that this router drives; a router with a port begins and ends paths."""
 
@@ -155,7 +158,10 @@ class RouterGraph(nx.DiGraph):
             raise GraphError(f"{what}: graph {self.name!r} has paths already; complete the graph first")
 
     def joined(self, router: str, service: str) -> list[tuple[str, str]]:
-        """What is connected to `service` of `router`: pairs of a router's name and its service."""
+        """What is connected to `service` of `router`: pairs of a router's name and its service.
+
+        A filter between two routers takes the place of their direct connection.
+        """
         below = [
             (lower, offered)
             for _, lower, pairs in self.out_edges(router, data="pairs")
@@ -168,7 +174,18 @@ class RouterGraph(nx.DiGraph):
             for wanted, offered in pairs
             if offered == service
         ]
-        return below if service in self.router(router).requires else above
+        pairs = below if service in self.router(router).requires else above
+        replaced = {end for pair in pairs for end in self.beyond(*pair) if end != pair}
+        return [pair for pair in pairs if pair not in replaced]
+
+    def beyond(self, router: str, service: str) -> list[tuple[str, str]]:
+        """What is behind `service` of `router` if that is a filter, else these two themselves."""
+        passage = self.router(router).through.get(service)
+        return self.reached(router, passage) if passage else [(router, service)]
+
+    def reached(self, router: str, service: str) -> list[tuple[str, str]]:
+        """What `service` of `router` leads to, past all filters: pairs of a router's name and its service."""
+        return [end for pair in self.joined(router, service) for end in self.beyond(*pair)]
 
     def configure(self) -> None:
         """Check the whole graph and let every router build its tables. Called by `create_path`."""
@@ -269,7 +286,7 @@ class _Creation:
         joined = [
             (name, service)
             for name, service in self._graph.joined(router, hop.service)
-            if hop.router in (None, name)
+            if hop.router is None or hop.router in dict(self._graph.beyond(name, service))
         ]
         instance = self._graph.router(router)
         below = hop.service in instance.provides

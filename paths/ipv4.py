@@ -228,7 +228,7 @@ class Ip(Router):
                 raise GraphError(
                     f"{self.name} has an address on {port!r}, which is no port of the graph: {graph.ports}"
                 )
-        resolver: Any = graph.router(graph.joined(self.name, "resolve")[0][0])
+        resolver: Any = graph.router(graph.reached(self.name, "resolve")[0][0])
         hops: list[tuple[int, ...]] = [(kind, -1, 0, -1, 0, 0) for kind in range(BROADCAST + 1)]
         routes: dict[str | IPv4Network, int] = {
             IPv4Network(prefix): kind for prefix, kind in _SPECIAL.items()

@@ -93,6 +93,7 @@ class Supervisor:
         self._report = report or (lambda line: print(f"scout: {line}", file=sys.stderr, flush=True))
         self._progress = progress or (lambda line: None)
         self.processes: list[Any] = []
+        self._watcher: threading.Thread | None = None
         self._dead: dict[int, int] = {}  # replica: ticks since it was found dead
         self._orphans = 0
         self._down: set[str] = set()
@@ -232,9 +233,11 @@ class Supervisor:
         if self.processes:
             self._stop[0] = 1
             self._finished.set()
-            if self._watcher.is_alive():
+            if self._watcher:
                 self._watcher.join()
             for process in self.processes:
+                if process.pid is None:
+                    continue  # never started
                 process.join(GRACE)
                 if process.is_alive():
                     process.kill()

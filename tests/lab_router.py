@@ -1,0 +1,61 @@
+"""A router in a lab, for tests: two hosts with the kernel's own stack, and Scout between them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from scout.io.afpacket import AfPacketPort
+from scout.io.lab import Lab, Namespace
+from scout.paths.arp import Arp
+from scout.paths.ethernet import Ethernet
+from scout.paths.graph import RouterGraph
+from scout.paths.icmp import Icmp
+from scout.paths.ipv4 import Ip
+from scout.supervisor import Supervisor
+from scout.tools.demo import two_hosts
+
+LEFT, RIGHT = "10.0.0.2", "10.0.1.2"
+
+
+@dataclass
+class Running:
+    left: Namespace
+    router: Namespace
+    right: Namespace
+    supervisor: Supervisor
+    reports: list[str]
+
+    def sums(self) -> tuple[int, int]:
+        """Packets received, and packets accounted for."""
+        account: Any = self.supervisor.account()
+        return account["received"], sum(sum(account[part].values()) for part in ("out", "ended", "drops"))
+
+
+def router_graph(name: str = "lab_router") -> RouterGraph:
+    graph = RouterGraph(name)
+    graph.add(Ethernet("left", AfPacketPort("r0")))
+    graph.add(Ethernet("right", AfPacketPort("r1")))
+    graph.add(Ip("ip", {"left": "10.0.0.1/24", "right": "10.0.1.1/24"}, {"10.9.0.0/16": "10.0.1.2"}))
+    graph.add(Arp("arp"))
+    graph.add(Icmp("icmp"))
+    for port in ("left", "right"):
+        graph.connect("icmp", "ip", port)
+        graph.connect("ip", "arp", port)
+    return graph
+
+
+@contextmanager
+def running(replicas: int = 1, order: str = "completed") -> Iterator[Running]:
+    graph = router_graph()
+    paths = [graph.create_path(port, order=order) for port in ("left", "right")]
+    reports: list[str] = []
+    with Lab("test") as lab:
+        left, router, right = two_hosts(lab)
+        supervisor = Supervisor(graph, paths, replicas, report=reports.append)
+        with router.entered():
+            supervisor.__enter__()
+        try:
+            yield Running(left, router, right, supervisor, reports)
+        finally:
+            supervisor.stop()
