@@ -87,9 +87,7 @@ class Frame:
     def span(self, offset: int, size: int) -> slice:
         """The place of `size` bytes at `offset`; an IndexError if they are not all in the packet."""
         if offset < 0 or offset + size > len(self):
-            raise IndexError(
-                f"bytes {offset} to {offset + size} of a packet of {len(self)}: call require first"
-            )
+            raise IndexError(f"bytes {offset} to {offset + size} of a packet of {len(self)}: call require first")
         return slice(self.start + offset, self.start + offset + size)
 
 

@@ -30,7 +30,7 @@ from scout.io.batch import BATCH_SIZE
 from scout.io.packet import NEEDS_CHECKSUM, OFFLOAD, REACH, RECORD
 from scout.io.port import PortError, mac_number
 from scout.io.system import error_number, sendmmsg
-from scout.ring.jit import entry, inline
+from scout.ring.jit import Record, entry, inline
 from scout.ring.memory import (
     copy,
     load32,
@@ -129,7 +129,7 @@ TRANSMIT = np.dtype(
 
 
 @inline
-def receive(ring: np.void, cursor: np.void, replica: int, batch: np.ndarray, copies: bool) -> int:
+def receive(ring: Record, cursor: Record, replica: int, batch: np.ndarray, copies: bool) -> int:
     """Fill `batch` with the next packets of the block at hand, or of the next; how many.
 
     A block that was opened stays open (`cursor.open`) until `done`, also if it is empty. With `copies`
@@ -164,7 +164,7 @@ def receive(ring: np.void, cursor: np.void, replica: int, batch: np.ndarray, cop
 
 
 @inline
-def _take(packet: np.void, record: int, header: int, port: int, in_place: bool) -> None:
+def _take(packet: Record, record: int, header: int, port: int, in_place: bool) -> None:
     """Fill a packet's record from a frame of the ring."""
     mac = header + (load32(header + MAC) & 0xFFFF)
     size = load32(header + SNAPLEN)
@@ -193,7 +193,7 @@ def _take(packet: np.void, record: int, header: int, port: int, in_place: bool) 
 
 
 @inline
-def _untag(packet: np.void, header: int, mac: int, size: int) -> None:
+def _untag(packet: Record, header: int, mac: int, size: int) -> None:
     """Put the VLAN tag, which the kernel took out, back into the frame."""
     origin = packet.origin
     linear = min(size, REACH)
@@ -214,14 +214,14 @@ def _untag(packet: np.void, header: int, mac: int, size: int) -> None:
 
 
 @inline
-def await_turn(ring: np.void, cursor: np.void, stop: int) -> None:
+def await_turn(ring: Record, cursor: Record, stop: int) -> None:
     """Wait until all packets before the block at hand have left; in vain if the word at `stop` is set."""
     while load64_acquire(ring.turn) != cursor.sequence and load64_acquire(stop) == 0:  # pairs with done
         pause()
 
 
 @inline
-def done(ring: np.void, cursor: np.void, replica: int, ordered: bool) -> None:
+def done(ring: Record, cursor: Record, replica: int, ordered: bool) -> None:
     """Release the block at hand if all its packets have been looked at; the last one hands it back."""
     if cursor.open == 0 or cursor.remaining:
         return
@@ -236,7 +236,7 @@ def done(ring: np.void, cursor: np.void, replica: int, ordered: bool) -> None:
 
 
 @inline
-def _hand_back(ring: np.void, word: int, block: int) -> None:
+def _hand_back(ring: Record, word: int, block: int) -> None:
     """Give the block to the kernel. Only who released it last may."""
     members = load64_acquire(ring.members)  # pairs with bury
     store64(word + MEMBERS, members)
@@ -246,7 +246,7 @@ def _hand_back(ring: np.void, word: int, block: int) -> None:
 
 
 @inline
-def enqueue(transmit: np.void, packet: np.void, record: int) -> None:
+def enqueue(transmit: Record, packet: Record, record: int) -> None:
     """Put a packet in line for `flush`. Its memory is read then."""
     message, vector = (
         transmit.messages + transmit.count * MESSAGE,
@@ -267,7 +267,7 @@ def enqueue(transmit: np.void, packet: np.void, record: int) -> None:
 
 
 @inline
-def flush(transmit: np.void) -> None:
+def flush(transmit: Record) -> None:
     """Send what is in line; count every frame as sent, or under the reason why it was not."""
     first = 0
     while first < transmit.count:
@@ -292,9 +292,7 @@ def flush(transmit: np.void) -> None:
     transmit.count = 0
 
 
-@entry(
-    numba.int64(numba.types.Array(numba.from_dtype(RING), 1, "C"), numba.int64, numba.boolean, numba.boolean)
-)
+@entry(numba.int64(numba.types.Array(numba.from_dtype(RING), 1, "C"), numba.int64, numba.boolean, numba.boolean))
 def bury(rings: np.ndarray, replica: int, ordered: bool, sure: bool) -> int:
     """Release what a dead `replica` held; how many packets it was primary of in the blocks it left.
 
@@ -360,9 +358,7 @@ class AfPacketPort:
     RECEIVE, CURSOR, TRANSMIT = RING, CURSOR, TRANSMIT
     """The dtypes of what these are given."""
 
-    def __init__(
-        self, interface: str, mac: str | None = None, promiscuous: bool = False, blocks: int = BLOCKS
-    ) -> None:
+    def __init__(self, interface: str, mac: str | None = None, promiscuous: bool = False, blocks: int = BLOCKS) -> None:
         if not 0 < len(interface.encode()) < 16:
             raise PortError(f"interface {interface!r}: a name has 1 to 15 bytes")
         if not 2 <= blocks <= 4096:
@@ -436,9 +432,7 @@ class AfPacketPort:
         options = ((PACKET_VERSION, TPACKET_V3), (PACKET_VNET_HDR, 1), (PACKET_IGNORE_OUTGOING, 1))
         for option, value in options:
             receiver.setsockopt(SOL_PACKET, option, value)
-        request = struct.pack(
-            "7I", BLOCK_BYTES, self.blocks, 2048, BLOCK_BYTES // 2048 * self.blocks, RETIRE_MS, 0, 0
-        )
+        request = struct.pack("7I", BLOCK_BYTES, self.blocks, 2048, BLOCK_BYTES // 2048 * self.blocks, RETIRE_MS, 0, 0)
         try:
             receiver.setsockopt(SOL_PACKET, PACKET_RX_RING, request)
         except OSError as error:
@@ -475,9 +469,7 @@ class AfPacketPort:
             flags, mtu, hardware = ask(SIOCGIFFLAGS), ask(SIOCGIFMTU), ask(SIOCGIFHWADDR)
         except OSError as error:
             names = ", ".join(name for _, name in socket.if_nameindex())
-            raise PortError(
-                f"port {self.interface}: there is no such interface here; there are {names}"
-            ) from error
+            raise PortError(f"port {self.interface}: there is no such interface here; there are {names}") from error
         if not struct.unpack_from("H", flags)[0] & IFF_UP:
             raise PortError(f"port {self.interface}: the interface is down; ip link set {self.interface} up")
         kind = struct.unpack_from("H", hardware)[0]

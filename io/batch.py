@@ -3,7 +3,7 @@
 import numpy as np
 
 from scout.io.packet import HEADROOM, PACKET, REACH
-from scout.ring.jit import inline
+from scout.ring.jit import Record, inline
 from scout.ring.memory import copy
 from scout.ring.shared import address, private
 
@@ -35,7 +35,7 @@ def new_batch(size: int = BATCH_SIZE) -> tuple[np.ndarray, np.ndarray]:
 
 
 @inline
-def linearise(packet: np.void, frame: int, whole: np.ndarray, index: int) -> int:
+def linearise(packet: Record, frame: int, whole: np.ndarray, index: int) -> int:
     """Copy a packet with a tail to one piece; its new address, 0 if it is too long."""
     if packet.tail_bytes == 0:
         return frame

@@ -8,7 +8,7 @@ import numpy as np
 
 from scout.io.batch import LONGEST
 from scout.io.packet import HEADROOM, PACKET, RECORD
-from scout.ring.jit import inline
+from scout.ring.jit import Record, inline
 from scout.ring.memory import copy
 from scout.ring.shared import address, private
 
@@ -42,7 +42,7 @@ def new_hold(hold: np.ndarray) -> list[np.ndarray]:
 
 
 @inline
-def keep(hold: np.void, packet: np.void, record: int) -> None:
+def keep(hold: Record, packet: Record, record: int) -> None:
     """Keep a copy of a packet, or count that there was no room."""
     start = min(packet.origin, packet.frame)
     size = packet.end - start
@@ -64,7 +64,7 @@ def keep(hold: np.void, packet: np.void, record: int) -> None:
 
 
 @inline
-def take_back(hold: np.void, batch: np.ndarray) -> int:
+def take_back(hold: Record, batch: np.ndarray) -> int:
     """Put all that is held into `batch`, which needs no slots of its own; how many."""
     count = hold.count
     copy(batch.ctypes.data, hold.records + hold.bank * MOST_HELD * RECORD, count * RECORD)

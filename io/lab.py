@@ -82,9 +82,7 @@ def entered(name: str) -> Iterator[None]:
             stack.callback(netns.setns, before)
         except FileNotFoundError as error:
             known = ", ".join(sorted(netns.listnetns())) or "none"
-            raise ScoutError(
-                f"namespace {name}: not found in {netns.NETNS_RUN_DIR}; there are: {known}"
-            ) from error
+            raise ScoutError(f"namespace {name}: not found in {netns.NETNS_RUN_DIR}; there are: {known}") from error
         except PermissionError as error:
             raise ScoutError(f"namespace {name}: may not be entered; run as root") from error
         yield
@@ -143,9 +141,7 @@ class Namespace:
     def route(self, destination: str, via: str | None = None, interface: str | None = None) -> None:
         """Add a route to a prefix or `"default"`, via a gateway, out of an interface, or both."""
         if via is None and interface is None:
-            raise ScoutError(
-                f"namespace {self.name}: route {destination} leads nowhere; give via or interface"
-            )
+            raise ScoutError(f"namespace {self.name}: route {destination} leads nowhere; give via or interface")
         spec: dict[str, Any] = {"dst": destination}
         if destination != "default":
             spec["dst"] = str(self._parse(ipaddress.ip_network, destination))
@@ -166,9 +162,7 @@ class Namespace:
     def sysctl(self, name: str, value: int | str) -> None:
         """Set a `net.` sysctl of this namespace: `sysctl("net.ipv4.ip_forward", 1)`."""
         if not name.startswith("net."):
-            raise ScoutError(
-                f"namespace {self.name}: sysctl {name} is the whole machine's; only net.* is its own"
-            )
+            raise ScoutError(f"namespace {self.name}: sysctl {name} is the whole machine's; only net.* is its own")
         try:
             with self.entered():
                 Path("/proc/sys", name.replace(".", "/")).write_text(str(value))
@@ -194,9 +188,7 @@ class Namespace:
             for name, value in wanted.items():
                 if name not in known:
                     near = difflib.get_close_matches(name, known.keys(), cutoff=0)
-                    raise ScoutError(
-                        f"{place}: no {name}; of `ethtool -k`'s names, near it are {', '.join(near)}"
-                    )
+                    raise ScoutError(f"{place}: no {name}; of `ethtool -k`'s names, near it are {', '.join(near)}")
                 known[name] = value
             # pyroute2 raises this for a partial success too; what counts is what is read back.
             with suppress(NotSupportedError):
@@ -248,9 +240,7 @@ class Namespace:
             deadline = time.monotonic() + CARRIER_SECONDS
             while ip.link("get", index=index)[0].get("operstate") != "UP":
                 if time.monotonic() > deadline:
-                    raise ScoutError(
-                        f"namespace {self.name}: {interface} has no carrier; is its other end up?"
-                    )
+                    raise ScoutError(f"namespace {self.name}: {interface} has no carrier; is its other end up?")
 
     def _index(self, ip: IPRoute, interface: str) -> int:
         found = ip.link_lookup(ifname=interface)
@@ -335,9 +325,7 @@ class Lab:
             If the lab has one of that name, or this process may not make namespaces.
         """
         if os.getpid() != self._owner:
-            raise ScoutError(
-                f"lab {self.name}: not entered by this process; use `with Lab({self.name!r}) as lab:`"
-            )
+            raise ScoutError(f"lab {self.name}: not entered by this process; use `with Lab({self.name!r}) as lab:`")
         netns_name = f"scout-{self._owner}.{_start_time(self._owner)}-{self.name}-{_checked(name)}"
         if netns_name in netns.listnetns():
             raise ScoutError(f"lab {self.name}: namespace {name} exists; choose another name")
@@ -351,9 +339,7 @@ class Lab:
             mend = "run as root, or call scout.io.sandbox.enter() first"
             if error.errno == errno.ENOSPC:
                 mend = "raise `sysctl user.max_net_namespaces`"
-            raise ScoutError(
-                f"lab {self.name}: namespace {name}: {error.strerror or error}; {mend}"
-            ) from error
+            raise ScoutError(f"lab {self.name}: namespace {name}: {error.strerror or error}; {mend}") from error
         return Namespace(name, netns_name, self._processes)
 
     def veth(
@@ -378,9 +364,7 @@ class Lab:
         size = {} if mtu is None else {"mtu": mtu}
         for _, interface in (end, peer):
             if not 0 < len(interface) < IFNAMSIZ:
-                raise ScoutError(
-                    f"lab {self.name}: interface {interface!r}: use 1 to {IFNAMSIZ - 1} characters"
-                )
+                raise ScoutError(f"lab {self.name}: interface {interface!r}: use 1 to {IFNAMSIZ - 1} characters")
         (here, near), (there, far) = end, peer
         with here._netlink(f"veth pair {near} to {there.name} {far}") as ip:
             ip.link(

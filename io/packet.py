@@ -60,5 +60,5 @@ PACKET = np.dtype(
 RECORD = PACKET.itemsize
 """Bytes from one record of a batch to the next."""
 
-OFFLOAD = (PACKET.fields or {})["flags"][1]
+OFFLOAD = int((PACKET.fields or {})["flags"][1])  # type: ignore[index]
 """Offset of the 10 bytes of struct virtio_net_hdr in `PACKET`."""

@@ -75,9 +75,7 @@ def enter() -> bool:
         _raise_loopback()
         _make_private_netns_directory()
     except OSError as error:
-        raise ScoutError(
-            f"sandbox: no user namespace ({error.strerror}); {_mend(error)}, or run as root"
-        ) from error
+        raise ScoutError(f"sandbox: no user namespace ({error.strerror}); {_mend(error)}, or run as root") from error
     return True
 
 
@@ -88,9 +86,7 @@ def _check(result: int) -> None:
 
 
 def _mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
-    _check(
-        _libc.mount(*(part.encode() for part in (source, target, kind)), ctypes.c_ulong(flags), data.encode())
-    )
+    _check(_libc.mount(*(part.encode() for part in (source, target, kind)), ctypes.c_ulong(flags), data.encode()))
 
 
 def _raise_loopback() -> None:

@@ -1,5 +1,7 @@
 """System calls from compiled code; all by the C library, which every Python process has loaded."""
 
+from typing import Any
+
 import numpy as np
 from numba import types
 
@@ -8,15 +10,21 @@ from scout.ring.memory import load32, load64, pause, store64
 
 __all__ = ["WAITER", "error_number", "now", "poll", "rest", "sendmmsg", "write"]
 
-_int, _long = types.int32, types.int64
+_int: Any = types.int32
+_long: Any = types.int64
 
-poll = types.ExternalFunction("poll", _int(_long, _long, _int))
-sendmmsg = types.ExternalFunction("sendmmsg", _int(_int, _long, types.uint32, _int))
-write = types.ExternalFunction("write", _long(_int, _long, _long))
-nanosleep = types.ExternalFunction("nanosleep", _int(_long, _long))
-clock_gettime = types.ExternalFunction("clock_gettime", _int(_int, _long))
-getsockopt = types.ExternalFunction("getsockopt", _int(_int, _int, _int, _long, _long))
-_errno_location = types.ExternalFunction("__errno_location", _long())
+
+def _function(name: str, signature: Any) -> Any:
+    return types.ExternalFunction(name, signature)
+
+
+poll = _function("poll", _int(_long, _long, _int))
+sendmmsg = _function("sendmmsg", _int(_int, _long, types.uint32, _int))
+write = _function("write", _long(_int, _long, _long))
+nanosleep = _function("nanosleep", _int(_long, _long))
+clock_gettime = _function("clock_gettime", _int(_int, _long))
+getsockopt = _function("getsockopt", _int(_int, _int, _int, _long, _long))
+_errno_location = _function("__errno_location", _long())
 
 
 @inline
@@ -67,9 +75,7 @@ def rest(waiter: np.ndarray, idle: int) -> None:
             if load32(descriptor + 4) >> 16 & POLLERR:
                 # Reading the error clears it; else poll would return at once for ever.
                 store64(waiter.ctypes.data + 56, 4)
-                getsockopt(
-                    load32(descriptor), SOL_SOCKET, SO_ERROR, waiter.ctypes.data + 48, waiter.ctypes.data + 56
-                )
+                getsockopt(load32(descriptor), SOL_SOCKET, SO_ERROR, waiter.ctypes.data + 48, waiter.ctypes.data + 56)
                 me.errors += 1
     if idle > SPINS and (ready > 0 or me.timeout == 0):
         time = waiter.ctypes.data + 32

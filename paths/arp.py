@@ -226,9 +226,7 @@ class Arp(Router):
         # The function runs on records; a plain array gives copies.
         index = place(adjacencies.view(np.recarray), (port + 1) << 32 | address, 1)
         if index < 0:
-            raise GraphError(
-                f"{self.name}: too many gateways; {CAPACITY} adjacencies fit, fewer if they collide"
-            )
+            raise GraphError(f"{self.name}: too many gateways; {CAPACITY} adjacencies fit, fewer if they collide")
         adjacencies[index]["pinned"] = 1
         return index
 

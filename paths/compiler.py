@@ -96,9 +96,7 @@ def compile_path(path: Path) -> CompiledPath:
     """
     text = source(path)
     given: dict[str, Any] = {
-        variable(node): native(stage.function)
-        for node, stage in path.stages.items()
-        if _module(stage) is None
+        variable(node): native(stage.function) for node, stage in path.stages.items() if _module(stage) is None
     }
     marks = "".join(_fingerprint(stage.function, set()) for stage in path.stages.values())
     signature = _signature(path)
@@ -174,9 +172,7 @@ _DOCUMENTATION = {
 def _function(path: Path, name: str, present: set[str], primary: bool) -> list[str]:
     tables = "".join(f", {table}" for table in table_names(path).values())
     parameters = f"batch, count, counters, configuration, whole{tables}"
-    settings = [
-        key for key in path.configuration if any(key.startswith(f"{variable(node)}_") for node in present)
-    ]
+    settings = [key for key in path.configuration if any(key.startswith(f"{variable(node)}_") for node in present)]
     single = name == "aside"  # one packet at a time: order is kept, and the main line keeps its registers
     away = [
         "packet.frame = frame",
@@ -188,17 +184,8 @@ def _function(path: Path, name: str, present: set[str], primary: bool) -> list[s
         "frame = packet.frame",
         "end = packet.end",
         "at = packet.at",
-        *(
-            ["if at != 0:", *(f"    {line}" for line in [*away, "continue"])]
-            if name == "run" and path.aside
-            else []
-        ),
-        *(
-            line
-            for node in path.running_order
-            if node in present
-            for line in _stage(path, node, present, primary)
-        ),
+        *(["if at != 0:", *(f"    {line}" for line in [*away, "continue"])] if name == "run" and path.aside else []),
+        *(line for node in path.running_order if node in present for line in _stage(path, node, present, primary)),
         *(away if name == "run" and path.aside else []),
     ]
     return [
@@ -209,10 +196,7 @@ def _function(path: Path, name: str, present: set[str], primary: bool) -> list[s
         f'    """{_DOCUMENTATION[name]}"""',
         *(f"    {key} = configuration[0].{key}" for key in settings),
         *(["    index = count"] if single else ["    for index in range(count):"]),
-        *(
-            f"    {'' if single else '    '}{line.replace('continue', 'return') if single else line}"
-            for line in lines
-        ),
+        *(f"    {'' if single else '    '}{line.replace('continue', 'return') if single else line}" for line in lines),
     ]
 
 
@@ -235,9 +219,7 @@ def _stage(path: Path, node: str, present: set[str], primary: bool) -> list[str]
     if stage.resizes:
         lines.append("end = packet.end")
     word = "if"
-    for _, target, edge in sorted(
-        path.out_edges(node, data=True), key=lambda edge: min(map(abs, edge[2]["verdicts"]))
-    ):
+    for _, target, edge in sorted(path.out_edges(node, data=True), key=lambda edge: min(map(abs, edge[2]["verdicts"]))):
         test = " or ".join(f"verdict == {verdict}" for verdict in edge["verdicts"])
         lines.append(f"{word} {test}:  # {edge['outcome'] or path.nodes[target]['label']}")
         lines += [f"    {line}" for line in _edge(path, node, target, present, primary)]
@@ -303,9 +285,7 @@ def _hold(path: Path, node: str, index: int) -> list[str]:
 
 
 def _leaf(path: Path, node: str, verdict: int, primary: bool) -> list[str]:
-    head = next(
-        (head for _, head, edge in path.out_edges(node, data=True) if verdict in edge["verdicts"]), None
-    )
+    head = next((head for _, head, edge in path.out_edges(node, data=True) if verdict in edge["verdicts"]), None)
     if head is None:
         return _leave("DROPPED", path.unknown_counter(node), primary)
     return _edge(path, node, head, set(), primary)
@@ -424,12 +404,8 @@ def _blame(path: Path, error: Exception) -> CompileError:
             native(stage.function).compile(tuple(kinds))
         except numba.core.errors.NumbaError as own:
             code = stage.function.__code__
-            found = re.findall(
-                rf'File "{re.escape(FilePath(code.co_filename).name)}", line (\d+)', _plain(own)
-            )
-            found += re.findall(
-                rf'File "[^"]*{re.escape(FilePath(code.co_filename).name)}", line (\d+)', _plain(own)
-            )
+            found = re.findall(rf'File "{re.escape(FilePath(code.co_filename).name)}", line (\d+)', _plain(own))
+            found += re.findall(rf'File "[^"]*{re.escape(FilePath(code.co_filename).name)}", line (\d+)', _plain(own))
             line = found[-1] if found else code.co_firstlineno
             return CompileError(
                 f"{code.co_filename}:{line}: stage {node} does not compile: {_reason(own)}; "
@@ -471,18 +447,14 @@ def explain(path: Path) -> str:
         flags = [word for word in ("replicated", "payload", "resizes") if getattr(stage, word)]
         if node in path.replicated and not stage.replicated:
             flags.append("leads to replicated work")
-        lines.append(
-            f"{index:3} {node:20} {_place(stage)} {' '.join(f'[{flag}]' for flag in flags)}".rstrip()
-        )
+        lines.append(f"{index:3} {node:20} {_place(stage)} {' '.join(f'[{flag}]' for flag in flags)}".rstrip())
         for _, head, edge in path.out_edges(node, data=True):
             if path.nodes[head]["kind"] != "drop":
                 pull = f", pulls {edge['pull']} bytes" if edge["pull"] else ""
                 lines.append(f"      {edge['outcome'] or 'next'} -> {head}{pull}")
         if stage.push:
             lines.append(f"      pushes {stage.push} bytes")
-        dropped = [
-            path.nodes[head]["label"] for head in path.successors(node) if path.nodes[head]["kind"] == "drop"
-        ]
+        dropped = [path.nodes[head]["label"] for head in path.successors(node) if path.nodes[head]["kind"] == "drop"]
         if dropped:
             lines.append(f"      drops: {', '.join(sorted(dropped))}")
     lines.append("constants in the code: the verdicts, headers pulled and pushed, port numbers")
@@ -494,7 +466,5 @@ def explain(path: Path) -> str:
         f"      {names[id(table)]}: {table.kind}, {table.initial.shape[0]} of {table.initial.dtype.itemsize} bytes"
         for table in path.tables
     ] or ["      none"]
-    lines.append(
-        f"replicated on every core: {', '.join(n for n in path.stages if n in path.replicated) or 'nothing'}"
-    )
+    lines.append(f"replicated on every core: {', '.join(n for n in path.stages if n in path.replicated) or 'nothing'}")
     return "\n".join(lines)

@@ -33,9 +33,7 @@ LENGTHS = {"": 32} | {f"/{length}": length for length in range(33)}  # an addres
 ROUTE = np.dtype([("network", np.int64), ("length", np.int64), ("next_hop", np.int64)])
 
 
-def lookup(
-    table: NDArray[np.int32], groups: NDArray[np.int32], default: NDArray[np.int64], address: int
-) -> int:
+def lookup(table: NDArray[np.int32], groups: NDArray[np.int32], default: NDArray[np.int64], address: int) -> int:
     """Find the next hop of a destination address; the hot path, which paths compile in.
 
     Parameters
@@ -186,9 +184,7 @@ def _empty_table() -> NDArray[np.int32]:
     return np.frombuffer(memory, np.int32)
 
 
-def _fill(
-    array: NDArray[np.int32], width: int, positions: NDArray[np.int64], entries: NDArray[np.int32]
-) -> None:
+def _fill(array: NDArray[np.int32], width: int, positions: NDArray[np.int64], entries: NDArray[np.int32]) -> None:
     """Write `entries` to prefixes of one length: `width` entries of `array` each, from `positions` on."""
     # Prefixes are aligned to their size, so seen in rows of that size each is exactly one row.
     array.reshape(-1, width)[positions // width] = entries[:, np.newaxis]

@@ -102,20 +102,15 @@ class Filter(Router):
         for parameter in _parameters(function):
             if parameter not in _STANDARD and parameter not in self.bindings:
                 raise GraphError(
-                    f"{place}: parameter {parameter!r} is not bound; "
-                    f"give Filter({self.name!r}, ..., {parameter}=...)"
+                    f"{place}: parameter {parameter!r} is not bound; give Filter({self.name!r}, ..., {parameter}=...)"
                 )
 
     def _check_bindings(self, wanted: set[str]) -> None:
         for name, value in self.bindings.items():
             if name in _STANDARD or name not in wanted:
-                raise GraphError(
-                    f"{self.name}: no function has a parameter {name!r} to bind; leave {name}=... out"
-                )
+                raise GraphError(f"{self.name}: no function has a parameter {name!r} to bind; leave {name}=... out")
             if not isinstance(value, int | np.integer | Table) and not callable(value):
-                raise GraphError(
-                    f"{self.name}: {name}={value!r} cannot be bound; give an int, a function or a Table"
-                )
+                raise GraphError(f"{self.name}: {name}={value!r} cannot be bound; give an int, a function or a Table")
 
     def configure(self, graph: RouterGraph) -> None:
         for upper, service in graph.reached(self.name, "up"):

@@ -7,6 +7,7 @@ says for every outcome by which service the packet goes on.
 """
 
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import Any
 
 import networkx as nx
@@ -122,16 +123,14 @@ class RouterGraph(nx.DiGraph):
         self._refuse_if_configured(f"router {router.name!r}")
         if router.name in self:
             other = type(self.router(router.name)).__name__
-            raise GraphError(
-                f"two routers are called {router.name!r}: {other} and {type(router).__name__}; rename one"
-            )
+            raise GraphError(f"two routers are called {router.name!r}: {other} and {type(router).__name__}; rename one")
         self.add_node(router.name, instance=router, router=router.name, kind="router")
         return router
 
     def connect(self, *names: str) -> None:
         """Join each router named to the next, upper to lower, by every pair of services that match."""
         self._refuse_if_configured(f"connection {' - '.join(names)}")
-        for upper, lower in zip(names, names[1:], strict=False):
+        for upper, lower in pairwise(names):
             self._join(self.router(upper), self.router(lower))
 
     def _join(self, upper: Router, lower: Router) -> None:
@@ -147,9 +146,7 @@ class RouterGraph(nx.DiGraph):
                 f"{lower.name} provides {_services(lower.provides)}; connect routers whose types match"
             )
         if upper.name == lower.name or nx.has_path(self, lower.name, upper.name):
-            raise GraphError(
-                f"connecting {upper.name} to {lower.name} closes a cycle; leave one connection out"
-            )
+            raise GraphError(f"connecting {upper.name} to {lower.name} closes a cycle; leave one connection out")
         types = sorted({upper.requires[wanted] for wanted, _ in pairs})
         self.add_edge(upper.name, lower.name, pairs=pairs, service=", ".join(types))
 
@@ -221,9 +218,7 @@ class RouterGraph(nx.DiGraph):
         """
         router = self.router(source)
         if router.port is None:
-            raise GraphError(
-                f"path from {source!r}: it has no port; these have: {', '.join(self.ports) or 'none'}"
-            )
+            raise GraphError(f"path from {source!r}: it has no port; these have: {', '.join(self.ports) or 'none'}")
         if order not in ("completed", "channel"):
             raise GraphError(f"path from {source!r}: order {order!r}; use completed or channel")
         leaves = list(self.ports if to is None else to)
@@ -295,9 +290,7 @@ class _Creation:
             return self._path.add_drop(node, drop(f"no-{kind}")), kind
         if len(joined) > 1:
             names = " and ".join(name for name, _ in joined)
-            raise GraphError(
-                f"{router}: {names} are both connected to service {hop.service!r}; leave one out"
-            )
+            raise GraphError(f"{router}: {names} are both connected to service {hop.service!r}; leave one out")
         name, service = joined[0]
         key = self._graph.router(name).arrive(service, below)
         if isinstance(key, Via):

@@ -111,9 +111,7 @@ class Icmp(Router):
     def __init__(self, name: str, errors_per_second: float = 1000.0, burst: int = 50) -> None:
         super().__init__(name)
         if not 0 < errors_per_second <= SECOND or burst < 1:
-            raise GraphError(
-                f"{name}: {errors_per_second} errors a second, burst {burst}; give more than 0 of both"
-            )
+            raise GraphError(f"{name}: {errors_per_second} errors a second, burst {burst}; give more than 0 of both")
         self.interval = int(SECOND / errors_per_second)
         self.burst = self.interval * (burst - 1)
         self.limit = Table(np.zeros(1, np.int64), "shared")
@@ -124,6 +122,6 @@ class Icmp(Router):
     def stage(self, key: str, graph: RouterGraph, source: str) -> Stage:
         if key == "in":
             return Stage(receive, (Outcome("reply", Via("messages")),), payload=True)
-        bindings = {"limit": self.limit, "interval": self.interval, "burst": self.burst}
+        bindings: dict[str, Any] = {"limit": self.limit, "interval": self.interval, "burst": self.burst}
         outcomes = (Outcome("error", Via("messages")),)
         return Stage(error, outcomes, bindings, push=HEADER + MESSAGE, resizes=True)

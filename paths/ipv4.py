@@ -204,14 +204,11 @@ class Ip(Router):
     requires = {"net": "ipv4", "resolve": "adjacency"}
     provides = {"messages": "icmp", "errors": "icmp-error"}
 
-    def __init__(
-        self, name: str, addresses: Mapping[str, str], routes: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, name: str, addresses: Mapping[str, str], routes: Mapping[str, str] | None = None) -> None:
         super().__init__(name)
         self.addresses = {port: self._parse(IPv4Interface, text) for port, text in addresses.items()}
         self.routes = {
-            self._parse(IPv4Network, prefix): self._parse(IPv4Address, via)
-            for prefix, via in (routes or {}).items()
+            self._parse(IPv4Network, prefix): self._parse(IPv4Address, via) for prefix, via in (routes or {}).items()
         }
 
     def _parse(self, kind: Any, text: str) -> Any:
@@ -230,9 +227,7 @@ class Ip(Router):
                 )
         resolver: Any = graph.router(graph.reached(self.name, "resolve")[0][0])
         hops: list[tuple[int, ...]] = [(kind, -1, 0, -1, 0, 0) for kind in range(BROADCAST + 1)]
-        routes: dict[str | IPv4Network, int] = {
-            IPv4Network(prefix): kind for prefix, kind in _SPECIAL.items()
-        }
+        routes: dict[str | IPv4Network, int] = {IPv4Network(prefix): kind for prefix, kind in _SPECIAL.items()}
         for port, interface in self.addresses.items():
             index, own = graph.ports.index(port), int(interface)
             routes[interface.network] = len(hops)
@@ -246,13 +241,9 @@ class Ip(Router):
                 known[gateway] = len(hops)
                 port = self._port_of(gateway)
                 slot = resolver.reserve(graph.ports.index(port), int(gateway))
-                hops.append(
-                    (GATEWAY, graph.ports.index(port), int(gateway), slot, 0, int(self.addresses[port]))
-                )
+                hops.append((GATEWAY, graph.ports.index(port), int(gateway), slot, 0, int(self.addresses[port])))
             if prefix in routes:
-                raise GraphError(
-                    f"{self.name}: {prefix} is routed to {gateway} and is connected or special already"
-                )
+                raise GraphError(f"{self.name}: {prefix} is routed to {gateway} and is connected or special already")
             routes[prefix] = known[gateway]
         for interface in self.addresses.values():
             routes[IPv4Network(interface.ip)] = LOCAL
@@ -261,9 +252,9 @@ class Ip(Router):
         for index, hop in enumerate(hops):
             table[index] = (*hop, (0, 0))
         self.next_hops = Table(table, "constant")
+        tables: tuple[Any, ...] = self.fib.arrays
         self._fib_tables = {
-            name: Table(array, "constant")
-            for name, array in zip(("table", "groups", "default"), self.fib.arrays, strict=True)
+            name: Table(array, "constant") for name, array in zip(("table", "groups", "default"), tables, strict=True)
         }
 
     def start(self, graph: RouterGraph) -> None:
@@ -275,9 +266,7 @@ class Ip(Router):
         for port, interface in self.addresses.items():
             if gateway in interface.network and gateway != interface.ip:
                 return port
-        raise GraphError(
-            f"{self.name}: gateway {gateway} is on no connected network; give an address next to it"
-        )
+        raise GraphError(f"{self.name}: gateway {gateway} is on no connected network; give an address next to it")
 
     def arrive(self, service: str, below: bool) -> str | Via:
         if service == "net":
@@ -291,12 +280,10 @@ class Ip(Router):
             return Stage(check, (Outcome("good", To("lookup")),), writes=False, resizes=True)
         if key == "lookup":
             outcomes = (Outcome("forward", To("forward")), Outcome("for us", To("local")), error)
-            return Stage(
-                lookup, outcomes, self._fib_tables | hops, writes=False, note=f"{len(self.fib)} routes"
-            )
+            return Stage(lookup, outcomes, self._fib_tables | hops, writes=False, note=f"{len(self.fib)} routes")
         if key == "forward":
-            outcomes = (Outcome("next hop", Via("resolve")), Outcome("expired, too big", Via("errors")))
-            return Stage(forward, outcomes, hops)
+            good, bad = Outcome("next hop", Via("resolve")), Outcome("expired, too big", Via("errors"))
+            return Stage(forward, (good, bad), hops)
         if key == "local":
             return Stage(local, (Outcome("icmp", Via("messages")), error), writes=False)
         return Stage(route, (Outcome("next hop", Via("resolve")),), self._fib_tables | hops)

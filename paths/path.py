@@ -78,9 +78,7 @@ class Path(nx.DiGraph):
                 if self.has_edge(node, leaf):
                     self.edges[node, leaf]["verdicts"].append(int(reason))
                 else:
-                    self.add_edge(
-                        node, leaf, verdicts=[int(reason)], outcome="", service="", pull=0, main=False
-                    )
+                    self.add_edge(node, leaf, verdicts=[int(reason)], outcome="", service="", pull=0, main=False)
         if not nx.is_directed_acyclic_graph(self):
             cycle = " -> ".join(edge[0] for edge in nx.find_cycle(self))
             raise ScoutError(f"path {self.source!r} goes in a circle: {cycle}; a packet would never leave")

@@ -194,9 +194,7 @@ def references(function: Any) -> dict[str, Any]:
     scope = function.__globals__
     named = {step.argval for step in dis.get_instructions(function) if step.opname == "LOAD_GLOBAL"}
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
-    return {name: scope[name] for name in sorted(named & scope.keys())} | {
-        n: c.cell_contents for n, c in cells
-    }
+    return {name: scope[name] for name in sorted(named & scope.keys())} | {n: c.cell_contents for n, c in cells}
 
 
 def _find_drops(function: Any, found: dict[str, DropReason], seen: set[int]) -> None:

@@ -17,7 +17,7 @@ import numba
 import numpy as np
 
 from scout.ring.errors import ScoutError
-from scout.ring.jit import entry, inline
+from scout.ring.jit import Record, entry, inline
 from scout.ring.memory import (
     copy,
     load32,
@@ -55,13 +55,13 @@ that have joined, and the replicas' heads, a cache line each."""
 
 
 @inline
-def head_of(channel: np.void, replica: int) -> int:
+def head_of(channel: Record, replica: int) -> int:
     """Address of `replica`'s head: how many requests it has let go of. Written by its owner alone."""
     return channel.words + _HEADS + replica * LINE
 
 
 @inline
-def reserve(channel: np.void) -> int:
+def reserve(channel: Record) -> int:
     """Address of the next entry to fill, 0 if the channel is full. Producer only."""
     tail = load64_acquire(channel.words + _TAIL)  # our own last store: the order pairs with nothing
     slot = channel.ring + (tail & (channel.entries - 1)) * channel.stride
@@ -70,7 +70,7 @@ def reserve(channel: np.void) -> int:
 
 
 @inline
-def publish(channel: np.void, slot: int, length: int) -> None:
+def publish(channel: Record, slot: int, length: int) -> None:
     """Make the reserved `slot`, with `length` bytes of payload, the newest request. Producer only."""
     tail = load64_acquire(channel.words + _TAIL)
     members = load64_acquire(channel.words + _JOINED)  # pairs with join and leave
@@ -82,7 +82,7 @@ def publish(channel: np.void, slot: int, length: int) -> None:
 
 
 @inline
-def next_request(channel: np.void, head: int) -> int:
+def next_request(channel: Record, head: int) -> int:
     """Address of the request after `head` others, 0 if there is none yet."""
     slot = channel.ring + (head & (channel.entries - 1)) * channel.stride
     return slot if load64_acquire(slot + _SEQUENCE) == head + 1 else 0  # pairs with publish
@@ -101,7 +101,7 @@ def payload_length(slot: int) -> int:
 
 
 @inline
-def let_go(channel: np.void, slot: int, replica: int, head: int) -> None:
+def let_go(channel: Record, slot: int, replica: int, head: int) -> None:
     """Release the request in `slot`, the one after `head` others; its memory may not be read after."""
     release(slot + _REFERENCES, replica)
     store64_release(head_of(channel, replica), head + 1)  # for observers of the lag

@@ -17,9 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as llvm
-import numba
+import numba as _typed_numba
 
-__all__ = ["CHECKED", "cache_folder", "entry", "inline"]
+numba: Any = _typed_numba  # its stubs know neither `forceinline` nor `_nrt`
+
+__all__ = ["CHECKED", "Record", "cache_folder", "entry", "inline"]
+
+Record = Any
+"""A record of a structured array as compiled code sees it: its fields are attributes."""
 
 # Inline assembly (`pause`) ends the process without a parser, also in code that comes from the cache.
 llvm.initialize_native_asmparser()
@@ -29,7 +34,7 @@ CHECKED = os.environ.get("SCOUT_CHECKED") == "1"
 
 # "numpy": no exception on division by zero, so no status to carry through every call. Without `_nrt`
 # nothing counts references to arrays, which are all made outside: numba would do it with atomics.
-_OPTIONS = {"error_model": "numpy", "nogil": True, "_nrt": False}
+_OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True, "_nrt": False}
 
 
 def inline(function: Callable[..., Any]) -> Any:

@@ -45,9 +45,7 @@ def _load(bits: int, order: str) -> Any:
     def load(typingctx, address):  # type: ignore[no-untyped-def]
         def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
             pointer = _pointer(builder, args[0], width)
-            value = (
-                builder.load_atomic(pointer, order, bits // 8) if order else builder.load(pointer, align=1)
-            )
+            value = builder.load_atomic(pointer, order, bits // 8) if order else builder.load(pointer, align=1)
             return value if bits == 64 else builder.zext(value, _I64)
 
         return types.int64(types.int64), codegen
@@ -143,7 +141,7 @@ def prefetch(typingctx, address):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def pause(typingctx):  # type: ignore[no-untyped-def]
+def _pause(typingctx):  # type: ignore[no-untyped-def]
     """Tell the core that this is a spin loop (`pause` on x86, `yield` on ARM)."""
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
@@ -152,3 +150,6 @@ def pause(typingctx):  # type: ignore[no-untyped-def]
         return context.get_dummy_value()
 
     return types.void(), codegen
+
+
+pause: Any = _pause

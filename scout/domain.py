@@ -67,17 +67,13 @@ def compile_domain(graph: RouterGraph, compiled: Sequence[CompiledPath]) -> Comp
         given[f"{name}_replicate"] = each.replicate
     marks = " ".join(each.file.name for each in compiled)
     try:
-        module = load_generated(
-            f"{graph.name}_domain", text, marks, _signature(graph, compiled, tables), given
-        )
+        module = load_generated(f"{graph.name}_domain", text, marks, _signature(graph, compiled, tables), given)
     except numba.core.errors.NumbaError as error:
         raise CompileError(f"the domain of graph {graph.name!r} does not compile: {error}") from error
     return CompiledDomain(module.serve, [table for _, table in tables.values()], str(module.__file__))
 
 
-def _signature(
-    graph: RouterGraph, compiled: Sequence[CompiledPath], tables: dict[int, tuple[str, Table]]
-) -> Any:
+def _signature(graph: RouterGraph, compiled: Sequence[CompiledPath], tables: dict[int, tuple[str, Table]]) -> Any:
     def array(dtype: np.dtype) -> Any:
         return types.Array(numba.from_dtype(dtype), 1, "C")
 
@@ -108,9 +104,7 @@ def _source(
     ports = graph.ports
     parameters = ["replica", "stop", "waiter", "batch", "resumed", "made", "hold", "whole"]
     parameters += [f"{name}_{part}" for name in ports for part in ("ring", "cursor", "transmit")]
-    parameters += [
-        f"{each.path.source}_{part}" for each in compiled for part in ("counters", "configuration")
-    ]
+    parameters += [f"{each.path.source}_{part}" for each in compiled for part in ("counters", "configuration")]
     parameters += [name for name, _ in tables.values()]
     transmits = ", ".join(f"{name}_transmit" for name in ports)
     body: list[str] = []
@@ -205,9 +199,7 @@ def _from_port(graph: RouterGraph, each: CompiledPath, transmits: str) -> list[s
 def _held(
     graph: RouterGraph, compiled: Sequence[CompiledPath], tables: dict[int, tuple[str, Table]], transmits: str
 ) -> list[str]:
-    changes = (
-        " + ".join(f"{tables[id(r.changes)][0]}[0]" for r in graph.routers if r.changes is not None) or "0"
-    )
+    changes = " + ".join(f"{tables[id(r.changes)][0]}[0]" for r in graph.routers if r.changes is not None) or "0"
     lines = [
         "# held",
         "if hold[0].count:",
@@ -224,11 +216,12 @@ def _held(
     ]
     for each in compiled:
         path = each.path
+        port = path.ports.index(path.source)
         indices = {node: data["index"] for node, data in path.nodes(data=True) if "stage" in data}
         for node, data in path.nodes(data=True):
             if "timeout" in data:
                 lines += [
-                    f"                if packet.port == {path.ports.index(path.source)} and packet.at == {indices[node]}:",
+                    f"                if packet.port == {port} and packet.at == {indices[node]}:",
                     f"                    packet.at = {indices[data['timeout']]}  # {data['timeout']}",
                     "                    packet.held_since = time",
                 ]
@@ -250,9 +243,7 @@ def _held(
     return [*lines, f"        send(resumed, count, hold, {transmits})"]
 
 
-def _emit(
-    name: str, stage: Stage, ports: list[str], tables: dict[int, tuple[str, Table]], transmits: str
-) -> list[str]:
+def _emit(name: str, stage: Stage, ports: list[str], tables: dict[int, tuple[str, Table]], transmits: str) -> list[str]:
     arguments = ", ".join(
         {"packet": "packet"}.get(parameter) or tables[id(stage.bindings[parameter])][0]
         for parameter in stage.parameters

@@ -134,9 +134,7 @@ class Supervisor:
                 self._arguments(replica, compiled, domain),
                 os.getpid(),
             )
-            self.processes.append(
-                _fork.Process(target=run_domain, args=arguments, name=f"scout-domain-{replica}")
-            )
+            self.processes.append(_fork.Process(target=run_domain, args=arguments, name=f"scout-domain-{replica}"))
         for process in self.processes:
             process.start()
         for name in self.graph.ports:
@@ -147,9 +145,7 @@ class Supervisor:
     def _allocate(self, compiled: list[CompiledPath], domain: CompiledDomain) -> None:
         lines = LINE // 8
         self.counters = {
-            each.path.source: shared(
-                (self.replicas, -(-len(each.path.counter_names) // lines) * lines), np.int64
-            )
+            each.path.source: shared((self.replicas, -(-len(each.path.counter_names) // lines) * lines), np.int64)
             for each in compiled
         }
         self.holds = shared(self.replicas, HOLD)
@@ -161,10 +157,7 @@ class Supervisor:
         initial = table.initial
         if table.kind == "constant":
             return [initial] * self.replicas
-        arrays = [
-            shared(initial.shape, initial.dtype)
-            for _ in range(1 if table.kind == "shared" else self.replicas)
-        ]
+        arrays = [shared(initial.shape, initial.dtype) for _ in range(1 if table.kind == "shared" else self.replicas)]
         for array in arrays:
             array[:] = initial
         return arrays * (self.replicas // len(arrays))
@@ -173,9 +166,7 @@ class Supervisor:
         """A replica's copy of a stage's table, to look at."""
         return self._tables[id(table)][replica]
 
-    def _arguments(
-        self, replica: int, compiled: list[CompiledPath], domain: CompiledDomain
-    ) -> tuple[Any, ...]:
+    def _arguments(self, replica: int, compiled: list[CompiledPath], domain: CompiledDomain) -> tuple[Any, ...]:
         batch, slots = new_batch()
         made, room = new_batch(1)
         resumed = private(MOST_HELD, PACKET)
@@ -282,9 +273,7 @@ class Supervisor:
             up = self.port(name).is_up()
             if not up and name not in self._down:
                 self._down.add(name)
-                self._report(
-                    f"port {name}: interface {self.port(name).interface} is down or gone; the others go on"
-                )
+                self._report(f"port {name}: interface {self.port(name).interface} is down or gone; the others go on")
             elif up and name in self._down:
                 self._down.discard(name)
                 self._report(f"port {name}: interface {self.port(name).interface} is up again")

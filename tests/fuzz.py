@@ -31,9 +31,7 @@ def ip(
     destination: str, protocol: int, payload: bytes, options: bytes = b"", fragment: int = 0, ttl: int = 64
 ) -> bytes:
     ihl = 5 + len(options) // 4
-    head = bytes(
-        [0x40 | ihl, 0, *(ihl * 4 + len(payload)).to_bytes(2, "big"), 0, 1, *fragment.to_bytes(2, "big")]
-    )
+    head = bytes([0x40 | ihl, 0, *(ihl * 4 + len(payload)).to_bytes(2, "big"), 0, 1, *fragment.to_bytes(2, "big")])
     head += bytes([ttl, protocol, 0, 0, 10, 0, 0, 2, *map(int, destination.split("."))]) + options
     return TO_US + FROM + b"\x08\x00" + head + payload
 
@@ -68,14 +66,10 @@ def mutate(random: np.random.Generator, frames: np.ndarray, sizes: np.ndarray) -
     count = len(frames)
     rows = np.arange(count)
     for _ in range(3):
-        at = np.where(
-            random.random(count) < 0.8, random.integers(0, 60, count), random.integers(0, LONGEST, count)
-        )
+        at = np.where(random.random(count) < 0.8, random.integers(0, 60, count), random.integers(0, LONGEST, count))
         kinds = random.integers(0, 8, count)
         value = random.integers(0, 256, count)
-        value = np.choose(
-            np.minimum(kinds, 3), [np.zeros_like(value), np.full_like(value, 255), value, value]
-        )
+        value = np.choose(np.minimum(kinds, 3), [np.zeros_like(value), np.full_like(value, 255), value, value])
         changed = kinds < 4
         frames[rows[changed], at[changed]] = value[changed]
     words = frames[:, 14:34].astype(np.int64)
@@ -145,9 +139,7 @@ def main(packets: int, seed: int) -> None:
     account = path.account(counters)
     held = sum(int(counters[path.held_counter(node)]) for node in path.stages)
     total = held + sum(sum(part.values()) for part in account.values())
-    print(
-        json.dumps(account | {"held": held, "total": total, "refused": int(BOUNDS[2]), "bad_ends": bad_ends})
-    )
+    print(json.dumps(account | {"held": held, "total": total, "refused": int(BOUNDS[2]), "bad_ends": bad_ends}))
 
 
 if __name__ == "__main__":

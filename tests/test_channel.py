@@ -29,9 +29,7 @@ def test_every_replica_sees_all_in_order_and_each_request_has_one_primary(replic
     count = 5_000
     channel = Channel(64, 16, replicas)
     results = fork.Queue()
-    processes = [
-        fork.Process(target=drain, args=(channel.replica(n), count, results)) for n in range(replicas)
-    ]
+    processes = [fork.Process(target=drain, args=(channel.replica(n), count, results)) for n in range(replicas)]
     for process in processes:
         process.start()
     for number in range(count):

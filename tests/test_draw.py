@@ -163,9 +163,7 @@ class TestEveryGraph:
         assert plan.boxes.keys() == set(graph) and plan.routes.keys() == set(graph.edges)
         assert not overlaps(plan)
         labels = [route.label for route in plan.routes.values() if route.label]
-        assert len(labels) == sum(
-            "service" in data or "outcome" in data for _, _, data in graph.edges(data=True)
-        )
+        assert len(labels) == sum("service" in data or "outcome" in data for _, _, data in graph.edges(data=True))
         assert not any(a.overlaps(b) for a, b in combinations(labels, 2))
         assert not any(label.overlaps(box) for label in labels for box in plan.boxes.values())
 

@@ -159,9 +159,7 @@ def test_lookup_of_no_address(address: str | int) -> None:
         Fib().lookup(address)
 
 
-def prefixes(
-    lengths: st.SearchStrategy[int], addresses: st.SearchStrategy[int]
-) -> st.SearchStrategy[IPv4Network]:
+def prefixes(lengths: st.SearchStrategy[int], addresses: st.SearchStrategy[int]) -> st.SearchStrategy[IPv4Network]:
     return st.builds(lambda bits, length: IPv4Network((bits, length), strict=False), addresses, lengths)
 
 

@@ -13,7 +13,7 @@ from lab_router import LEFT, RIGHT, router_graph, running
 from scout.io.lab import Lab
 from scout.io.port import PortError
 from scout.supervisor import Supervisor, usable_cores
-from scout.tools.demo import MACS, two_hosts
+from scout.tools.demo import MACS
 from scout.tools.flood import Flood
 from scout.tools.peers import ping, tcp_transfer
 
@@ -230,9 +230,7 @@ def test_tcpdump_sees_no_bad_checksum(tmp_path):
             dump.stderr.readline()
         assert ping(run.left, RIGHT, 5)["received"] == 5
         dump.communicate(timeout=10)
-        shown = subprocess.run(
-            ["tcpdump", "-r", str(capture), "-vv", "-n"], capture_output=True, text=True, check=True
-        )
+        shown = subprocess.run(["tcpdump", "-r", str(capture), "-vv", "-n"], capture_output=True, text=True, check=True)
         assert shown.stdout.count("ICMP echo request") == 5
         assert "bad" not in shown.stdout and "wrong" not in shown.stdout
 

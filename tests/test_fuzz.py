@@ -13,9 +13,7 @@ PACKETS = 1_000_000
 def fuzz(packets, seed, checked):
     environment = os.environ | ({"SCOUT_CHECKED": "1"} if checked else {})
     command = [sys.executable, str(FUZZ), str(packets), str(seed)]
-    result = subprocess.run(
-        command, capture_output=True, text=True, env=environment, timeout=280, check=False
-    )
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280, check=False)
     assert result.returncode == 0, result.stderr[-2000:]
     return json.loads(result.stdout)
 

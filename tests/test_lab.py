@@ -58,10 +58,7 @@ def test_udp_round_trip_moves_the_counters(pair: tuple[Namespace, Namespace]) ->
         assert client.recv(100) == b"hellohello"
         after = left.link_stats("eth0"), right.link_stats("r0")
     moved = [
-        {
-            name: getattr(b, name) - getattr(a, name)
-            for name in ("rx_packets", "tx_packets", "rx_bytes", "tx_bytes")
-        }
+        {name: getattr(b, name) - getattr(a, name) for name in ("rx_packets", "tx_packets", "rx_bytes", "tx_bytes")}
         for a, b in zip(before, after, strict=True)
     ]
     there, back = HEADERS + 5, HEADERS + 10

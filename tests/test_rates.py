@@ -21,9 +21,7 @@ from scout.io.lab import Lab, Namespace
 from scout.ring.errors import ScoutError
 from scout.tools import rates
 
-FRAME = (
-    b"\xff" * 6 + b"\x02\x00\x00\x00\x00\x01" + b"\x88\xb5" + bytes(86)
-)  # 100 bytes, local experimental type
+FRAME = b"\xff" * 6 + b"\x02\x00\x00\x00\x00\x01" + b"\x88\xb5" + bytes(86)  # 100 bytes, local experimental type
 
 
 @pytest.fixture

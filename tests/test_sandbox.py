@@ -18,9 +18,7 @@ from scout.io import sandbox
 pytestmark = pytest.mark.needs_namespaces
 
 NOBODY = 65534
-PYTHONPATH = os.pathsep.join(
-    str(path) for path in (Path(__file__).parents[1], Path(pyroute2.__file__).parents[1])
-)
+PYTHONPATH = os.pathsep.join(str(path) for path in (Path(__file__).parents[1], Path(pyroute2.__file__).parents[1]))
 
 
 def run_as_nobody(python: str, code: str) -> Any:

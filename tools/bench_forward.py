@@ -156,9 +156,7 @@ def _python(lab: Lab) -> _Contender:
     topology, core = _Topology(lab, "python"), usable_cores()[-1]
     routes = {"10.0.1.0/24": mac_number(NOBODY).to_bytes(6, "big")}
     arguments = (core, "r0", "r1", routes)
-    return _Contender(
-        "python-socket", 1, topology, lambda: _Process(topology.router, python_socket.serve, *arguments)
-    )
+    return _Contender("python-socket", 1, topology, lambda: _Process(topology.router, python_socket.serve, *arguments))
 
 
 def _c(lab: Lab, program: str) -> _Contender:
@@ -193,21 +191,18 @@ def run(rounds: int, seconds: float, sizes: list[int], json_path: str | None) ->
             pass  # compiled before anything is measured
         for size in sizes:
             calls = [lambda c=contender, s=size: c.flood(s, seconds) for contender in contenders]
-            for contender, figures in zip(
-                contenders, interleaved(calls, rounds, f"{size}-byte frames"), strict=True
-            ):
+            for contender, figures in zip(contenders, interleaved(calls, rounds, f"{size}-byte frames"), strict=True):
                 who = {"name": contender.name, "replicas": contender.replicas, "frame_bytes": size}
                 rows.append(who | spread(figures, "pps"))
         streams = [_scout(lab, "tcp1", 1, "channel")]
         if everyone > 1:
             streams.append(_scout(lab, "tcpn", everyone, "channel"))
         streams.append(contenders[-2 - bool(program)])
-        calls = [contender.tcp for contender in streams]
+        transfers: list[Callable[[], float]] = [contender.tcp for contender in streams]
         tcp_rows: list[dict[str, Any]] = []
-        for contender, figures in zip(streams, interleaved(calls, rounds, "TCP"), strict=True):
+        for contender, figures in zip(streams, interleaved(transfers, rounds, "TCP"), strict=True):
             tcp_rows.append(
-                {"name": contender.name, "replicas": contender.replicas, "load": "tcp"}
-                | spread(figures, "gbps", 2)
+                {"name": contender.name, "replicas": contender.replicas, "load": "tcp"} | spread(figures, "gbps", 2)
             )
     quiet = json_path == "-"
     show(_with_ratios(rows), stderr=quiet)

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from scout.io.memory import MemoryPort
 
 from scout.io.access import load8, load16
 from scout.io.batch import BATCH_SIZE, SLOT, new_batch
-from scout.io.memory import MemoryPort
 from scout.io.packet import HEADROOM
 from scout.paths.arp import FOREVER, Arp
 from scout.paths.compiler import CompiledPath, compile_path
@@ -128,9 +128,8 @@ def run(rounds: int, json_path: str | None) -> None:
     for contender in contenders.values():
         contender()
     figures = interleaved(list(contenders.values()), rounds, "path")
-    rows = [
-        {"name": name, **spread(figure, "ns_per_packet", 2)}
-        for name, figure in zip(contenders, figures, strict=True)
+    rows: list[dict[str, Any]] = [
+        {"name": name, **spread(figure, "ns_per_packet", 2)} for name, figure in zip(contenders, figures, strict=True)
     ]
     expected = BATCH_SIZE * RUNS * (rounds + 1)
     forwarded = sum(plain.compiled.path.account(plain.arguments[0])["out"].values())

@@ -47,9 +47,7 @@ def demo(
     seconds: Annotated[float, typer.Option(help="How long to flood.")] = 3.0,
     replicas: Replicas = None,
     json: Json = None,
-    picture: Annotated[
-        str, typer.Option(help="Where to draw the path: .svg, .png, .dot or .mmd.")
-    ] = "scout-demo.svg",
+    picture: Annotated[str, typer.Option(help="Where to draw the path: .svg, .png, .dot or .mmd.")] = "scout-demo.svg",
 ) -> None:
     """Join two namespaces by a router and send ping, TCP and a flood through it."""
     _sandbox()
@@ -73,12 +71,8 @@ def run(
 @app.command(epilog="Example: scout draw examples/01_router.py -o router.svg --path left")
 def draw(
     file: Annotated[str, typer.Argument(help="A Python file that defines a RouterGraph.")],
-    output: Annotated[
-        str, typer.Option("--output", "-o", help="Picture to write: .svg, .png, .dot or .mmd.")
-    ],
-    path: Annotated[
-        str | None, typer.Option(help="Draw the path from this port and not the router graph.")
-    ] = None,
+    output: Annotated[str, typer.Option("--output", "-o", help="Picture to write: .svg, .png, .dot or .mmd.")],
+    path: Annotated[str | None, typer.Option(help="Draw the path from this port and not the router graph.")] = None,
     live: Annotated[bool, typer.Option(help="With the rates of `scout run FILE`, which is running.")] = False,
 ) -> None:
     """Draw a router graph, or one of its paths."""
@@ -89,9 +83,7 @@ def draw(
 
 @app.command(epilog="Example: scout rates eth0 --interval 0.5")
 def rates(
-    interfaces: Annotated[
-        list[str] | None, typer.Argument(metavar="[IFACE]...", help="All by default.")
-    ] = None,
+    interfaces: Annotated[list[str] | None, typer.Argument(metavar="[IFACE]...", help="All by default.")] = None,
     netns: Annotated[list[str] | None, typer.Option(help="Look in this network namespace.")] = None,
     interval: Annotated[float, typer.Option(help="Seconds between looks.")] = 1.0,
     count: Annotated[int | None, typer.Option(help="How many looks; without end by default.")] = None,
@@ -114,9 +106,7 @@ def doctor(json: Json = None) -> None:
 def bench_forward(
     rounds: Rounds = 5,
     seconds: Annotated[float, typer.Option(help="How long a measurement lasts.")] = 1.0,
-    frame_bytes: Annotated[
-        list[int] | None, typer.Option(help="Frame sizes; 60 and 1514 by default.")
-    ] = None,
+    frame_bytes: Annotated[list[int] | None, typer.Option(help="Frame sizes; 60 and 1514 by default.")] = None,
     json: Json = None,
 ) -> None:
     """Forward between two namespaces: Scout, the kernel, C on AF_PACKET, plain Python sockets."""

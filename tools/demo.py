@@ -94,9 +94,7 @@ def _flood(
     screen: "_Screen",
 ) -> dict[str, Any]:
     """Flood the router; where every frame went."""
-    left.offload(
-        "eth0", tx_udp_segmentation=False
-    )  # the kernel cuts the generator's super-frames at the device
+    left.offload("eth0", tx_udp_segmentation=False)  # the kernel cuts the generator's super-frames at the device
     flood = Flood(60, LEFT, RIGHT, mac_number(MACS[0]), mac_number(MACS[1]))
     with right.entered():
         sink = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -171,9 +169,7 @@ def _summary(
     rows = {row["name"]: row for row in results}
     pinged, tcp, flood = rows["ping"], rows["tcp"], rows["flood"]
     shown = Table.grid(padding=(0, 2))
-    shown.add_row(
-        "ping", f"{pinged['received']} of {pinged['sent']} answered, median {pinged['rtt_ms_median']} ms"
-    )
+    shown.add_row("ping", f"{pinged['received']} of {pinged['sent']} answered, median {pinged['rtt_ms_median']} ms")
     intact = "intact" if tcp["intact"] else "NOT intact"
     shown.add_row("tcp", f"{tcp['bytes'] >> 20} MiB {intact}, {tcp['gbps']} Gbit/s")
     drops = ", ".join(f"{count:,} {reason}" for reason, count in sorted(flood["drops"].items())) or "none"

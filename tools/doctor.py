@@ -117,11 +117,7 @@ def run(json_path: str | None = None) -> int:
     console = Console()
     found = []
     # No spinner: its thread would run while the probes fork.
-    with (
-        Live(console=console, auto_refresh=False, transient=True)
-        if console.is_terminal
-        else nullcontext() as live
-    ):
+    with Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else nullcontext() as live:
         for probe in _probes():
             if live is not None:
                 live.update(Text(f"probing: {probe.name}"), refresh=True)
@@ -339,9 +335,7 @@ def _bpf() -> str:
     number = NR_BPF.get(platform.machine())
     if number is None:
         raise OSError(f"the number of its system call on {platform.machine()} is not known here")
-    program = struct.pack("<BBhi", 0xB7, 0, 0, XDP_PASS) + struct.pack(
-        "<BBhi", 0x95, 0, 0, 0
-    )  # r0 = PASS; exit
+    program = struct.pack("<BBhi", 0xB7, 0, 0, XDP_PASS) + struct.pack("<BBhi", 0x95, 0, 0, 0)  # r0 = PASS; exit
     code, licence = ctypes.create_string_buffer(program), ctypes.create_string_buffer(b"MIT")
     attributes = struct.pack(
         "IIQQIIQII",
@@ -386,9 +380,7 @@ def _compiler() -> str:
         raise OSError("no cc, gcc or clang")
     with tempfile.TemporaryDirectory() as folder:
         command = [compiler, "-x", "c", "-", "-shared", "-fPIC", "-o", f"{folder}/probe.so"]
-        compiled = subprocess.run(
-            command, input="#include <stdio.h>\nint zero;", capture_output=True, text=True
-        )
+        compiled = subprocess.run(command, input="#include <stdio.h>\nint zero;", capture_output=True, text=True)
         if compiled.returncode != 0:
             raise OSError(f"{compiler} failed: {compiled.stderr.strip().splitlines()[-1]}")
     return compiler
@@ -432,12 +424,8 @@ def _probes() -> list[Probe]:
             "use Linux 6.18 or later, or live with the latency at low rates",
             _ring_latency,
         ),
-        Probe(
-            "veth offloads", "optional", "Benchmarks make packets with UDP segmentation", root, _veth_offloads
-        ),
-        Probe(
-            "TAP", "optional", "TAP ports need it", "as root: `modprobe tun; chmod 666 /dev/net/tun`", _tap
-        ),
+        Probe("veth offloads", "optional", "Benchmarks make packets with UDP segmentation", root, _veth_offloads),
+        Probe("TAP", "optional", "TAP ports need it", "as root: `modprobe tun; chmod 666 /dev/net/tun`", _tap),
         Probe("AF_XDP", "optional", "AF_XDP ports need it", "use a kernel with CONFIG_XDP_SOCKETS", _af_xdp),
         Probe(
             "locked memory",
@@ -461,9 +449,7 @@ def _probes() -> list[Probe]:
             _cores,
         ),
         Probe("numba", "missing", "Compiles the paths", "install Scout again with pip", _numba),
-        Probe(
-            "BPF target", "optional", "To run stages in the kernel", "use llvmlite's own wheel", _bpf_target
-        ),
+        Probe("BPF target", "optional", "To run stages in the kernel", "use llvmlite's own wheel", _bpf_target),
         Probe("C compiler", "optional", "Benchmarks compare with C", "install gcc", _compiler),
         *map(_program, ("ping", "curl", "iperf3", "tcpdump")),
     ]

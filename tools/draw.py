@@ -141,9 +141,7 @@ class Route:
         """Points along the curve, `steps` for each Bézier curve, of shape (steps * n, 2)."""
         t = np.linspace(0, 1, steps)[:, None]
         weights = np.hstack([(1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3])
-        return np.vstack(
-            [weights @ np.array(self.curve[i : i + 4]) for i in range(0, len(self.curve) - 1, 3)]
-        )
+        return np.vstack([weights @ np.array(self.curve[i : i + 4]) for i in range(0, len(self.curve) - 1, 3)])
 
 
 @dataclass(frozen=True)
@@ -177,9 +175,7 @@ def draw(graph: nx.DiGraph, path: str | Path, title: str = "") -> None:
     elif suffix in (".dot", ".mmd"):
         content = (dot if suffix == ".dot" else mermaid)(graph, title).encode()
     else:
-        raise ScoutError(
-            f"{path}: cannot draw {suffix or 'a file without suffix'}; use .svg, .png, .dot or .mmd"
-        )
+        raise ScoutError(f"{path}: cannot draw {suffix or 'a file without suffix'}; use .svg, .png, .dot or .mmd")
     try:
         Path(path).write_bytes(content)
     except OSError as error:
@@ -306,9 +302,7 @@ def _kind(graph: nx.DiGraph, node: Hashable) -> _Kind:
 
 def _plain(value: object) -> str:
     """One line of text: control characters have no place in XML, and line breaks none in a label."""
-    return "".join(
-        c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(str(value).split())
-    )
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(str(value).split()))
 
 
 def _node_lines(graph: nx.DiGraph, node: Hashable) -> list[str]:
@@ -319,9 +313,7 @@ def _node_lines(graph: nx.DiGraph, node: Hashable) -> list[str]:
 
 def _edge_lines(data: dict[str, Any]) -> list[str]:
     rate = [_rate(data["rate"])] if data.get("rate") is not None else []
-    return [
-        text for text in (_plain(data.get("service", "")), _plain(data.get("outcome", "")), *rate) if text
-    ]
+    return [text for text in (_plain(data.get("service", "")), _plain(data.get("outcome", "")), *rate) if text]
 
 
 def _rate(pps: float) -> str:
@@ -351,9 +343,7 @@ def _colours(graph: nx.DiGraph) -> dict[str, tuple[str, bool]]:
 
     By name, so that a router graph and the paths through it agree.
     """
-    routers = sorted(
-        {_plain(data["router"]) for node, data in graph.nodes(data=True) if not _is_drop(graph, node)}
-    )
+    routers = sorted({_plain(data["router"]) for node, data in graph.nodes(data=True) if not _is_drop(graph, node)})
     return {router: (_PALETTE[i % len(_PALETTE)], i >= len(_PALETTE)) for i, router in enumerate(routers)}
 
 
@@ -762,17 +752,13 @@ def _picture(graph: nx.DiGraph, suffix: str, title: str) -> bytes:
     title = _plain(title)
     top = 24.0 if title else 0.0
     legend = _legend(graph, plan)
-    width = max(
-        plan.width, _width(title, 13, True) + 2 * _MARGIN, *(box.right + _MARGIN for box in legend.values())
-    )
+    width = max(plan.width, _width(title, 13, True) + 2 * _MARGIN, *(box.right + _MARGIN for box in legend.values()))
     bottom = max([plan.height, *(box.bottom + _MARGIN for box in legend.values())])
 
     # Text stays text in an SVG, and nothing may differ between two runs or two users' settings.
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(
-            {"svg.fonttype": "none", "svg.hashsalt": "scout", "font.sans-serif": _FONTS}
-        )
+        matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "scout", "font.sans-serif": _FONTS})
         figure = Figure(figsize=(width / 72, (top + bottom) / 72), facecolor="white")
         axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(bottom, -top))
         axes.set_axis_off()

@@ -54,9 +54,7 @@ def _checksum(data: bytes) -> int:
     return ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
 
 
-def tcp_transfer(
-    client: Namespace, server: Namespace, address: str, size: int, timeout: float
-) -> dict[str, Any]:
+def tcp_transfer(client: Namespace, server: Namespace, address: str, size: int, timeout: float) -> dict[str, Any]:
     """Send `size` bytes over one TCP connection; whether its SHA-256 is right at the far end, and the goodput.
 
     Hashing is not timed: the sender does it before, the receiver after.

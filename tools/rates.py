@@ -53,9 +53,7 @@ class Meter:
 
     def __init__(self, interfaces: Sequence[str] = (), namespaces: Sequence[str] = ()) -> None:
         self._interfaces = interfaces
-        self._namespaces: list[tuple[str | None, str | None]] = [
-            (name, _resolve(name)) for name in namespaces
-        ]
+        self._namespaces: list[tuple[str | None, str | None]] = [(name, _resolve(name)) for name in namespaces]
         self._namespaces = self._namespaces or [(None, None)]
         self._last = {name: _counters(kernel_name) for name, kernel_name in self._namespaces}
         present = sorted({interface for _, counters in self._last.values() for interface in counters})
@@ -133,11 +131,7 @@ def run(interfaces: Sequence[str], netns: Sequence[str], interval: float, count:
     meter = Meter(interfaces, netns)
     console = Console()
     try:
-        with (
-            Live(table([]), console=console, auto_refresh=False)
-            if console.is_terminal
-            else nullcontext() as live
-        ):
+        with Live(table([]), console=console, auto_refresh=False) if console.is_terminal else nullcontext() as live:
             for _ in _ticks(interval, count):
                 rows = meter.sample()
                 if live is None:
@@ -178,9 +172,7 @@ def _resolve(name: str) -> str:
     if name in known or not full:
         return name  # `entered` says so if there is none
     if len(full) > 1:
-        raise ScoutError(
-            f"namespace {name}: {len(full)} labs have one; name it in full: {', '.join(sorted(full))}"
-        )
+        raise ScoutError(f"namespace {name}: {len(full)} labs have one; name it in full: {', '.join(sorted(full))}")
     return full[0]
 
 

@@ -22,9 +22,7 @@ def serve(core: int, incoming: str, outgoing: str, routes: dict[str, bytes]) -> 
     sender = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     sender.bind((outgoing, 0))
     source = sender.getsockname()[4]
-    networks = sorted(
-        ((IPv4Network(prefix), mac) for prefix, mac in routes.items()), key=lambda r: -r[0].prefixlen
-    )
+    networks = sorted(((IPv4Network(prefix), mac) for prefix, mac in routes.items()), key=lambda r: -r[0].prefixlen)
     known: dict[bytes, bytes | None] = {}
     header = struct.Struct("!10H")
     while True:

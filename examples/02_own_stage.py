@@ -1,0 +1,45 @@
+"""Lesson 2: a stage of your own.
+
+    scout draw examples/02_own_stage.py -o own.svg --path left     your stage, between left and ip
+    python examples/02_own_stage.py                                try it as plain Python
+
+A stage is a function of a packet. `frame` is the header at hand, here IPv4, and is only touched by the
+accessors; `end` is where the packet ends. 0 lets the packet pass, a `drop(...)` drops it and counts it
+under a name. The same function runs as plain Python, where print and pdb work, and as native code.
+"""
+
+from scout import AfPacketPort, Arp, Ethernet, Filter, Icmp, Ip, RouterGraph, drop, load8, load16, require
+
+TELNET = drop("telnet")
+
+
+def no_telnet(frame, end, port):
+    """Drop TCP to `port`."""
+    header = (load8(frame, 0) & 15) * 4
+    if load8(frame, 9) == 6 and require(frame, end, header + 4) and load16(frame, header + 2) == port:
+        return TELNET
+    return 0
+
+
+graph = RouterGraph("own_stage")
+graph.add(Ethernet("left", AfPacketPort("r0")))
+graph.add(Ethernet("right", AfPacketPort("r1")))
+graph.add(Ip("ip", {"left": "10.0.0.1/24", "right": "10.0.1.1/24"}))
+graph.add(Arp("arp"))
+graph.add(Icmp("icmp"))
+graph.add(Filter("no_telnet", no_telnet, port=23))
+graph.connect("icmp", "ip", "no_telnet", "left")  # what comes in at left goes through it
+graph.connect("ip", "right")
+for port in ("left", "right"):
+    graph.connect("ip", "arp", port)
+paths = [graph.create_path(port, order="channel") for port in ("left", "right")]
+
+
+if __name__ == "__main__":
+    from scout import try_stage
+
+    to_telnet = bytes.fromhex("450000280000000040060000 0a000002 0a000102 9c400017") + bytes(16)
+    verdict, _ = try_stage(no_telnet, to_telnet, port=23)
+    print(f"to port 23: {verdict!r}, dropped: {verdict == TELNET}")
+    verdict, _ = try_stage(no_telnet, to_telnet, port=80)
+    print(f"to another: {verdict!r}")

@@ -1,0 +1,153 @@
+"""A small router, and a path of it run both ways: as plain Python and natively, with the same frame and state."""
+
+import ctypes
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from scout.io.access import BOUNDS
+from scout.io.batch import new_batch
+from scout.io.packet import HEADROOM, REACH
+from scout.paths.arp import Arp
+from scout.paths.compiler import compile_path, configuration
+from scout.paths.ethernet import Ethernet
+from scout.paths.graph import Router, RouterGraph
+from scout.paths.icmp import Icmp
+from scout.paths.interpreter import walk
+from scout.paths.ipv4 import Ip
+from scout.paths.path import Path
+from scout.ring.jit import CHECKED
+from scout.ring.shared import address
+
+LEFT, RIGHT = "02:00:00:00:00:01", "02:00:00:00:00:02"  # the router's own MAC addresses
+HOST, GATEWAY = "02:00:00:00:00:0a", "02:00:00:00:00:0b"  # 10.0.0.2 on the left, 10.0.1.2 on the right
+NOW = 1_700_000_000_000_000_000
+MTU = {"left": 1500, "right": 1400}
+
+_SAME_FIELDS = ("next_hop", "destination", "ethertype", "error", "flags", "gso_type", "link_broadcast")
+
+
+def number(mac: str) -> int:
+    """The 48-bit number of a MAC address."""
+    return int(mac.replace(":", ""), 16)
+
+
+def two_ports(*more: tuple[Router, tuple[str, ...]], **options: Any) -> SimpleNamespace:
+    """An IPv4 router between `left` and `right`; with `more` routers, and how each is connected.
+
+    Gives `graph`, `ip`, `arp` and `icmp`. Neighbours are known: 10.0.0.2, and the gateway 10.0.1.2.
+    """
+    graph = RouterGraph("test")
+    for name, mac in (("left", LEFT), ("right", RIGHT)):
+        graph.add(Ethernet(name, SimpleNamespace(mac=number(mac), mtu=MTU[name])))
+    addresses = {"left": "10.0.0.1/24", "right": "10.0.1.1/24"}
+    made = SimpleNamespace(graph=graph)
+    made.ip = graph.add(Ip("ip", addresses, {"10.9.0.0/16": "10.0.1.2"}))
+    made.arp, made.icmp = graph.add(Arp("arp")), graph.add(Icmp("icmp", **options))
+    for name in ("left", "right"):
+        graph.connect("icmp", "ip", name)
+        graph.connect("ip", "arp", name)
+    for router, connection in more:
+        graph.add(router)
+        graph.connect(*connection)
+    graph.configure()
+    made.arp.pin(0, "10.0.0.2", HOST)
+    made.arp.pin(1, "10.0.1.2", GATEWAY)
+    for router in graph.routers:
+        router.start(graph)
+    return made
+
+
+class Result(NamedTuple):
+    """What became of a frame, in either run."""
+
+    leaf: str
+    data: bytes
+    fields: dict[str, int]
+    tables: list[np.ndarray]
+
+
+class Twin:
+    """A path that is run both ways. Its tables are as they were at the beginning until `both` changes them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.compiled = path, compile_path(path)
+        self._tables = [table.initial for table in path.tables if table.kind != "constant"]
+        self._first = self._state()
+        self._batch, self._slots = new_batch(1)
+        self._origin = int(self._batch["origin"][0])
+        self._whole = self.compiled.whole()
+
+    def _state(self) -> list[np.ndarray]:
+        return [table.copy() for table in self._tables]
+
+    def _restore(self, state: list[np.ndarray]) -> None:
+        for table, before in zip(self._tables, state, strict=True):
+            table[:] = before
+
+    def reset(self) -> None:
+        """Put all state back to how it was at first."""
+        self._restore(self._first)
+
+    def both(self, data: bytes, **fields: int) -> Result:
+        """Run a frame both ways from the same state, check that nothing differs; what the native run gave."""
+        fields = {"timestamp": NOW} | fields
+        state = self._state()
+        plain = self.plain(data, **fields)
+        self._restore(state)
+        native = self.native(data, **fields)
+        assert native.leaf == plain.leaf
+        assert native.fields == plain.fields
+        for ours, theirs in zip(native.tables, plain.tables, strict=True):
+            assert np.array_equal(ours, theirs)
+        if native.leaf.startswith("to "):
+            assert native.data == plain.data
+        # A dropped packet's record does not say which header is at hand: compare from there to the end.
+        assert native.data[-len(plain.data) :] == plain.data or not plain.data
+        return plain
+
+    def plain(self, data: bytes, **fields: int) -> Result:
+        """Run a frame as plain Python."""
+        leaf, frame, packet = walk(self.path, data, fields)
+        seen = {name: getattr(packet, name) for name in (*_SAME_FIELDS, "tail_bytes")}
+        return Result(leaf, bytes(frame), seen | {"end": frame.end - HEADROOM}, self._state())
+
+    def native(self, data: bytes, **fields: int) -> Result:
+        """Run a frame natively, laid out as a port does: `REACH` bytes in a slot, the rest elsewhere."""
+        batch, tail = self._batch, np.frombuffer(data[REACH:] or b"\0", np.uint8)
+        self._slots[:] = 0
+        self._slots[HEADROOM : HEADROOM + min(len(data), REACH)] = np.frombuffer(data[:REACH], np.uint8)
+        batch[:] = np.zeros(1, batch.dtype)
+        batch["frame"] = batch["origin"] = self._origin
+        batch["end"] = self._origin + min(len(data), REACH)
+        batch["tail"], batch["tail_bytes"] = address(tail), max(len(data) - REACH, 0)
+        batch["port"] = self.path.ports.index(self.path.source)
+        for name, value in fields.items():
+            batch[name] = value
+        counters = np.zeros(len(self.path.counter_names), np.int64)
+        arrays = [table.initial for table in self.path.tables]
+        self.compiled.run(batch, 1, counters, configuration(self.path), self._whole, *arrays)
+        if CHECKED:
+            assert BOUNDS[2] == 0, "a stage touched bytes outside the packet"
+        packet = batch[0]
+        leaf = self._leaf(counters)
+        start = packet["frame"] if leaf.startswith("to ") else packet["origin"] - HEADROOM
+        out = ctypes.string_at(int(start), int(packet["end"] - start))
+        out += ctypes.string_at(int(packet["tail"]), int(packet["tail_bytes"]))
+        seen = {name: int(packet[name]) for name in (*_SAME_FIELDS, "tail_bytes")}
+        seen["end"] = int(packet["end"] - packet["origin"])
+        return Result(leaf, out, seen, self._state())
+
+    def _leaf(self, counters: np.ndarray) -> str:
+        """The leaf that was counted: every packet is counted at exactly one."""
+        leaves = [head for _, head in self.path.graph["counted"]]
+        leaves += [f"{node} unknown-verdict" for node in self.path.stages]
+        leaves += [f"{node} holds" for node in self.path.stages]
+        (leaf,) = {leaf for leaf, count in zip(leaves, counters, strict=True) if count and leaf not in self.path.stages}
+        return leaf
+
+    @property
+    def leaves(self) -> set[str]:
+        """Names of all leaves of the path."""
+        return {node for node in self.path if self.path.out_degree(node) == 0}
