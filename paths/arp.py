@@ -255,7 +255,7 @@ class Arp(Router):
         bindings = {
             "adjacencies": self.adjacencies,
             "changes": self.changes,
-            "address": int(interface) if interface else 0,
+            "address": int(interface) if interface else -1,  # which no message is for
             "network": int(interface.network.network_address) if interface else 0,
             "mask": int(interface.netmask) if interface else 0,
             "mac": lambda: port.mac,

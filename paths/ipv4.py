@@ -185,7 +185,8 @@ def route(frame: Any, end: Any, packet: Any, table: Any, groups: Any, default: A
     if load32(frame, SOURCE) == 0:
         store32(frame, SOURCE, next_hops[hop].source)
     store16(frame, CHECKSUM, 0)
-    store16(frame, CHECKSUM, ~sum16(frame, 0, HEADER))
+    # The header's own length: a reply to an echo request keeps its options.
+    store16(frame, CHECKSUM, ~sum16(frame, 0, (load8(frame, VERSION_IHL) & 15) * 4))
     return 0
 
 
