@@ -380,7 +380,7 @@ def test_a_graph_that_cannot_be_drawn_is_an_error(render):
         render(nx.DiGraph([("ip.check", "ip.lookup")]))
     graph = nx.DiGraph()
     graph.add_node("ip.check", router="ip", kind="blob")
-    with pytest.raises(ScoutError, match=r"ip\.check: unknown kind 'blob'; use stage, port, drop, router"):
+    with pytest.raises(ScoutError, match=r"ip\.check: unknown kind 'blob'; use stage, port, drop, end, router"):
         render(graph)
 
 
