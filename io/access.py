@@ -67,7 +67,7 @@ class Frame:
 
     def __init__(self, data: bytes, headroom: int = HEADROOM, reach: int | None = None) -> None:
         self.data = bytearray(headroom) + bytearray(data)
-        self.start = headroom
+        self.start = self.origin = headroom
         self.end = len(self.data) if reach is None else min(len(self.data), headroom + reach)
 
     def __len__(self) -> int:

@@ -12,8 +12,9 @@ __all__ = ["BATCH_SIZE", "LONGEST", "SLOT", "WHOLE", "linearise", "new_batch"]
 BATCH_SIZE = 256
 """Packets that go through a path together: enough to make a system call pay, few enough to stay in L2."""
 
-SLOT = HEADROOM + REACH + HEADROOM
-"""Bytes of a packet's private slot: room to push, what stages see, and to spare, in whole cache lines."""
+SLOT = HEADROOM + REACH + 2 * HEADROOM
+"""Bytes of a packet's private slot: room to push, what stages see, and to spare. An odd number of cache
+lines, or the headers of a batch would all fall into a few sets of the first-level cache."""
 
 LONGEST = 1 << 16
 """Bytes of the longest frame that fits a whole-packet slot, less `HEADROOM`."""

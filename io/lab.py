@@ -26,7 +26,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from scout.io.sandbox import CLONE_NEWNET
 from scout.ring.errors import ScoutError
 
-__all__ = ["Lab", "LinkStats", "Namespace", "entered"]
+__all__ = ["Lab", "LinkStats", "Namespace", "entered", "uninterrupted"]
 
 NAME = re.compile(r"[\w.-]+", re.ASCII)
 MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}", re.IGNORECASE)
@@ -86,6 +86,31 @@ def entered(name: str) -> Iterator[None]:
         except PermissionError as error:
             raise ScoutError(f"namespace {name}: may not be entered; run as root") from error
         yield
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Put off what the handlers of SIGINT and SIGTERM do until the end of the block.
+
+    By handlers and not by the signal mask: with another thread to take the signal, Python would run the
+    handler in this one all the same.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # handlers run in the main thread alone
+        return
+    caught: list[int] = []
+    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        for number, handler in usual.items():
+            if callable(handler):
+                signal.signal(number, lambda signum, _: caught.append(signum))
+        yield
+    finally:
+        for number, handler in usual.items():
+            if callable(handler):
+                signal.signal(number, handler)
+        for signum in caught:
+            signal.raise_signal(signum)
 
 
 class Namespace:
@@ -215,7 +240,7 @@ class Namespace:
         not. To run a program: `run(os.execvp, "ping", ["ping", "10.0.0.1"])`.
         """
         process = _fork.Process(target=_serve, args=(os.getpid(), function, args), name=self.netns)
-        with _uninterrupted(), self.entered():
+        with uninterrupted(), self.entered():
             self._processes.append(process)
             process.start()
         return process
@@ -255,7 +280,7 @@ class Namespace:
         # in whatever namespace that thread is.
         try:
             # Uninterrupted, or the event loop inside complains about what a Ctrl-C leaves half done.
-            with _uninterrupted(), self.entered(), IPRoute() as ip:
+            with uninterrupted(), self.entered(), IPRoute() as ip:
                 yield ip
         except NetlinkError as error:
             raise ScoutError(f"namespace {self.name}: {task}: {error.args[1]}") from error
@@ -308,13 +333,15 @@ class Lab:
         # A forked copy that leaves the block must not take the lab away from its owner.
         if os.getpid() != self._owner:
             return
-        with _uninterrupted():
+        with uninterrupted():
             self._owner = 0
             try:
                 _end(self._processes)
             finally:
                 for name in self._netns:
                     _remove(name)
+            self._processes.clear()
+            self._netns.clear()
 
     def namespace(self, name: str) -> Namespace:
         """Make a namespace: `lo` up, IPv6 off, IPv4 forwarding off.
@@ -331,10 +358,8 @@ class Lab:
             raise ScoutError(f"lab {self.name}: namespace {name} exists; choose another name")
         self._netns.append(netns_name)
         try:
-            # In a thread, which can leave the namespace it makes behind. pyroute2's `create` forks for that,
-            # and a Ctrl-C then lets a copy of this process unwind all that its callers have to clean up.
-            with _uninterrupted(), ThreadPoolExecutor(1) as thread:
-                thread.submit(_create, netns_name).result()
+            with uninterrupted():
+                _create(netns_name)
         except OSError as error:
             mend = "run as root, or call scout.io.sandbox.enter() first"
             if error.errno == errno.ENOSPC:
@@ -407,10 +432,19 @@ def _start_time(pid: int) -> int | None:
 
 
 def _create(netns_name: str) -> None:
-    """Move the calling thread to a new network namespace and give it a name."""
-    if _libc.unshare(CLONE_NEWNET) != 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    netns.attach(netns_name, threading.get_native_id())
+    """Make a network namespace without moving the calling thread there.
+
+    A thread that ends is left in it instead. pyroute2's `netns.create` forks for that, and on Ctrl-C the
+    copy of this process unwinds all that its callers have to clean up.
+    """
+
+    def make() -> None:
+        if _libc.unshare(CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        netns.attach(netns_name, threading.get_native_id())
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(make).result()
 
 
 def _remove_leftovers() -> None:
@@ -447,28 +481,3 @@ def _end(processes: list[ForkProcess]) -> None:
         process.join(max(0.0, deadline - time.monotonic()))
         process.kill()  # does nothing to one that has ended
         process.join()
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Put off what the handlers of SIGINT and SIGTERM do until the end of the block.
-
-    By handlers and not by the signal mask: with another thread to take the signal, Python would run the
-    handler in this one all the same.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # handlers run in the main thread alone
-        return
-    caught: list[int] = []
-    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        for number, handler in usual.items():
-            if callable(handler):
-                signal.signal(number, lambda signum, _: caught.append(signum))
-        yield
-    finally:
-        for number, handler in usual.items():
-            if callable(handler):
-                signal.signal(number, handler)
-        for signum in caught:
-            signal.raise_signal(signum)

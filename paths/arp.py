@@ -96,21 +96,20 @@ def resolve(
     refresh: int,
 ) -> int:
     """Find the MAC address of the next hop; hold the packet while it is being asked for."""
-    hop = next_hops[packet.next_hop]
-    port, index = hop.port, hop.slot
-    key = (port + 1) << 32 | hop.address
+    hop = next_hops[np.uint32(packet.next_hop)]  # unsigned: no code to count from the end
+    port, index, address = hop.port, hop.slot, hop.address
     if index < 0:
-        key |= load32(frame, DESTINATION)
-        index = find(adjacencies, key)
+        address = load32(frame, DESTINATION)
+        index = find(adjacencies, (port + 1) << 32 | address)
     if index >= 0:
         adjacency = adjacencies[index]
         if packet.timestamp < adjacency.expires:
             packet.destination = adjacency.mac
             packet.ethertype = IPV4
             if packet.timestamp > adjacency.expires - refresh:
-                ask(wishes, asked, key, packet.timestamp)
+                ask(wishes, asked, (port + 1) << 32 | address, packet.timestamp)
             return port
-    ask(wishes, asked, key, packet.timestamp)
+    ask(wishes, asked, (port + 1) << 32 | address, packet.timestamp)
     packet.error = HOST_UNREACHABLE
     return HOLD
 

@@ -31,6 +31,7 @@ from scout.paths.path import Path, variable
 from scout.paths.stage import HOLD, DropReason, Stage, Table, drop, references
 from scout.ring.errors import ScoutError
 from scout.ring.jit import CHECKED, cache_folder, entry, inline
+from scout.ring.memory import count_rare
 from scout.ring.shared import private
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "explain",
     "load_generated",
     "native",
+    "seldom",
     "source",
     "table_names",
 ]
@@ -143,7 +145,7 @@ def source(path: Path) -> str:
         *imports,
         "from scout.io.access import allow",
         "from scout.io.batch import linearise",
-        "from scout.paths.compiler import native",
+        "from scout.paths.compiler import native, seldom",
         "",
         *(
             f"{variable(node)} = native({_module(stage)}.{stage.function.__name__})"
@@ -255,7 +257,8 @@ def _edge(path: Path, tail: str, head: str, present: set[str], primary: bool) ->
     counter = path.counter(tail, head)
     if "stage" in data and (primary or head in present):
         pull = [f"frame += {edge['pull']}"] if edge["pull"] else []
-        count = [f"counters[{counter}] += 1"] if counter is not None and primary else []
+        increment = f"counters[{counter}] += 1" if edge["main"] else f"seldom(counters, {counter})"
+        count = [increment] if counter is not None and primary else []
         return [*pull, *count, f"at = {data['index']}"]
     if "stage" in data:
         return ["continue"]  # nothing replicated there
@@ -269,8 +272,9 @@ def _leave(egress: str, counter: int | None, primary: bool, keep: bool = False) 
     number = {"DROPPED": str(DROPPED), "CONSUMED": str(CONSUMED)}.get(egress, egress)
     if not primary:
         return ["continue"]
+    count = f"counters[{counter}] += 1" if keep else f"seldom(counters, {counter})"
     frame = ["packet.frame = frame"] if keep else []
-    return [*frame, f"packet.egress = {number}", f"counters[{counter}] += 1", "continue"]
+    return [*frame, f"packet.egress = {number}", count, "continue"]
 
 
 def _hold(path: Path, node: str, index: int) -> list[str]:
@@ -279,7 +283,7 @@ def _hold(path: Path, node: str, index: int) -> list[str]:
         f"packet.frame = frame + {push}" if push else "packet.frame = frame",
         f"packet.at = {index}",
         f"packet.egress = {HELD}",
-        f"counters[{path.held_counter(node)}] += 1",
+        f"seldom(counters, {path.held_counter(node)})",
         "continue",
     ]
 
@@ -324,6 +328,12 @@ def _signature(path: Path) -> Any:
 
 
 # Stage functions as native code.
+
+
+@inline
+def seldom(counters: np.ndarray, index: int) -> None:
+    """Count a packet that leaves the main line; generated code calls it where that happens."""
+    count_rare(counters.ctypes.data + index * 8)
 
 
 def native(function: Callable[..., Any]) -> Any:

@@ -7,7 +7,7 @@ Drops: too-short, not-for-us, unknown-ethertype.
 
 from typing import Any
 
-from scout.io.access import load16, load48, require, store16, store32, store64
+from scout.io.access import load16, load64, require, store16, store32, store64
 from scout.paths.graph import Router, RouterGraph
 from scout.paths.stage import Exit, Outcome, Stage, Via, drop
 
@@ -24,7 +24,7 @@ def receive(frame: Any, end: Any, packet: Any, mac: int) -> int:
     """Take frames sent to us or to a group; tell IPv4 from ARP."""
     if not require(frame, end, HEADER):
         return TOO_SHORT
-    destination = load48(frame, DESTINATION)
+    destination = load64(frame, DESTINATION) >> 16 & 0xFFFF_FFFF_FFFF  # one load, two bytes of the source go
     if destination != mac:
         if destination & GROUP == 0:
             return NOT_FOR_US

@@ -172,17 +172,23 @@ class RouterGraph(nx.DiGraph):
             if offered == service
         ]
         pairs = below if service in self.router(router).requires else above
-        replaced = {end for pair in pairs for end in self.beyond(*pair) if end != pair}
+        replaced = {further for pair in pairs for further in self._behind(*pair)}
         return [pair for pair in pairs if pair not in replaced]
 
-    def beyond(self, router: str, service: str) -> list[tuple[str, str]]:
-        """What is behind `service` of `router` if that is a filter, else these two themselves."""
+    def _behind(self, router: str, service: str) -> list[tuple[str, str]]:
+        """What is behind `service` of a filter: further filters, and the routers behind the last; else nothing."""
         passage = self.router(router).through.get(service)
-        return self.reached(router, passage) if passage else [(router, service)]
+        nearest = self.joined(router, passage) if passage else []
+        return [each for pair in nearest for each in (pair, *self._behind(*pair))]
 
     def reached(self, router: str, service: str) -> list[tuple[str, str]]:
-        """What `service` of `router` leads to, past all filters: pairs of a router's name and its service."""
-        return [end for pair in self.joined(router, service) for end in self.beyond(*pair)]
+        """Like `joined`, but past all filters."""
+        found = [each for pair in self.joined(router, service) for each in (pair, *self._behind(*pair))]
+        return [(name, other) for name, other in found if other not in self.router(name).through]
+
+    def leads_to(self, router: str, service: str, other: str) -> bool:
+        """True if `service` of `router` is router `other`'s, or that of a filter with `other` behind it."""
+        return other == router or other in dict(self._behind(router, service))
 
     def configure(self) -> None:
         """Check the whole graph and let every router build its tables. Called by `create_path`."""
@@ -281,7 +287,7 @@ class _Creation:
         joined = [
             (name, service)
             for name, service in self._graph.joined(router, hop.service)
-            if hop.router is None or hop.router in dict(self._graph.beyond(name, service))
+            if hop.router is None or self._graph.leads_to(name, service, hop.router)
         ]
         instance = self._graph.router(router)
         below = hop.service in instance.provides

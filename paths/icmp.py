@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from scout.io.access import (
-    add16,
     length,
     load8,
     load16,
@@ -53,8 +52,9 @@ def receive(frame: Any, end: Any, packet: Any) -> int:
     if load8(frame, header + TYPE) != ECHO or load8(frame, header + CODE) != 0 or packet.link_broadcast:
         return UNHANDLED
     store8(frame, header + TYPE, ECHO_REPLY)
-    # The sum of the rest stays: RFC 1624 equation 3, from 0x0800 to 0.
-    store16(frame, header + SUM, ~add16(load16(frame, header + SUM) ^ 0xFFFF, 0xFFFF - 0x0800))
+    # Anew: an update of the sum (RFC 1624) would give 0 for a message of zeros, and only 0xFFFF is right.
+    store16(frame, header + SUM, 0)
+    store16(frame, header + SUM, ~sum16(frame, header, size))
     source = load32(frame, SOURCE)
     store32(frame, SOURCE, load32(frame, DESTINATION))
     store32(frame, DESTINATION, source)

@@ -84,8 +84,11 @@ def check(frame: Any, end: Any, packet: Any) -> int:
     if not require(frame, end, HEADER):
         return TOO_SHORT
     header = HEADER
-    if load8(frame, VERSION_IHL) == 0x45:  # no options: the sum's length is a constant
-        sum_ = sum16(frame, 0, HEADER)
+    if load8(frame, VERSION_IHL) == 0x45:  # no options: all is constant
+        sum_ = load32(frame, 0) + load32(frame, 4) + load32(frame, 8) + load32(frame, 12) + load32(frame, 16)
+        sum_ = (sum_ & 0xFFFFFFFF) + (sum_ >> 32)
+        sum_ = (sum_ & 0xFFFF) + (sum_ >> 16)
+        sum_ = (sum_ & 0xFFFF) + (sum_ >> 16)  # a good one is 0xFFFF by now, no other multiple of it fits
     else:
         if load8(frame, VERSION_IHL) >> 4 != 4:
             return BAD_VERSION
@@ -111,7 +114,7 @@ def check(frame: Any, end: Any, packet: Any) -> int:
 def lookup(frame: Any, end: Any, packet: Any, table: Any, groups: Any, default: Any, next_hops: Any) -> int:
     """Find the next hop by the longest matching prefix (RFC 1812 section 5.2.4)."""
     first = load8(frame, SOURCE)
-    if first >= 224 or first == 127 or first == 0:
+    if first == 127 or (first - 1) & 0xFF >= 223:  # 127/8, and 0/8 or 224/3
         return MARTIAN_SOURCE
     hop = find(table, groups, default, load32(frame, DESTINATION))
     packet.next_hop = hop
@@ -138,7 +141,7 @@ def forward(frame: Any, end: Any, packet: Any, next_hops: Any) -> int:
     if ttl <= 1:
         packet.error = TIME_EXCEEDED
         return 1
-    mtu = next_hops[packet.next_hop].mtu
+    mtu = next_hops[np.uint32(packet.next_hop)].mtu  # unsigned: no code to count from the end
     if load16(frame, TOTAL_LENGTH) > mtu and segment(frame, end, packet) > mtu:
         if load16(frame, FRAGMENT) & DONT_FRAGMENT == 0:
             return NO_FRAGMENTATION

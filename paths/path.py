@@ -130,15 +130,15 @@ class Path(nx.DiGraph):
         """The edges that have a counter. After them come two for each stage: unknown verdicts, and packets
         held there less those that came in from being held.
 
-        All edges to leaves are counted. Of the edges into a stage all but one are, preferring to leave out
-        the main line's; what passed that one follows from what left the stage.
+        All edges are counted but, for each stage, one edge of the main line that leads to it: what passed
+        that one follows from what left the stage.
         """
         counted = []
         for node, data in self.nodes(data=True):
             edges = [edge[:2] for edge in self.in_edges(node)]
             if "stage" in data:
                 edges.sort(key=lambda edge: not self.edges[edge]["main"])
-                edges = edges[1:]
+                edges = edges[1:] if edges and self.edges[edges[0]]["main"] else edges
             counted += edges
         return counted
 

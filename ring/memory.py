@@ -16,6 +16,7 @@ from numba.extending import intrinsic
 __all__ = [
     "compare_exchange",
     "copy",
+    "count_rare",
     "fetch_add",
     "fetch_sub",
     "load32",
@@ -153,3 +154,31 @@ def _pause(typingctx):  # type: ignore[no-untyped-def]
 
 
 pause: Any = _pause
+
+
+@intrinsic
+def _count_rare(typingctx, address):  # type: ignore[no-untyped-def]
+    """Add 1 to the word at `address`, by a call that tells LLVM that this is seldom.
+
+    A block with a call of a cold function is laid out away from the others: the usual way runs straight on.
+    """
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        kind = ir.FunctionType(ir.VoidType(), [_I64])
+        function = builder.module.globals.get("scout_count_rare")
+        if function is None:
+            function = ir.Function(builder.module, kind, "scout_count_rare")
+            function.linkage = "internal"
+            function.attributes.add("cold")
+            function.attributes.add("noinline")
+            inner = ir.IRBuilder(function.append_basic_block())
+            pointer = _pointer(inner, function.args[0], _I64)
+            inner.store(inner.add(inner.load(pointer), ir.Constant(_I64, 1)), pointer)
+            inner.ret_void()
+        builder.call(function, [args[0]])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
+
+
+count_rare: Any = _count_rare

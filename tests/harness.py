@@ -12,11 +12,12 @@ from scout.io.packet import HEADROOM, REACH
 from scout.paths.arp import Arp
 from scout.paths.compiler import compile_path, configuration
 from scout.paths.ethernet import Ethernet
-from scout.paths.graph import Router, RouterGraph
+from scout.paths.graph import RouterGraph
 from scout.paths.icmp import Icmp
 from scout.paths.interpreter import walk
 from scout.paths.ipv4 import Ip
 from scout.paths.path import Path
+from scout.paths.stage import Table
 from scout.ring.jit import CHECKED
 from scout.ring.shared import address
 
@@ -24,6 +25,8 @@ LEFT, RIGHT = "02:00:00:00:00:01", "02:00:00:00:00:02"  # the router's own MAC a
 HOST, GATEWAY = "02:00:00:00:00:0a", "02:00:00:00:00:0b"  # 10.0.0.2 on the left, 10.0.1.2 on the right
 NOW = 1_700_000_000_000_000_000
 MTU = {"left": 1500, "right": 1400}
+
+PUSHED = HEADROOM // 2  # room enough for what a stage has put before a packet that it then drops
 
 _SAME_FIELDS = ("next_hop", "destination", "ethertype", "error", "flags", "gso_type", "link_broadcast")
 
@@ -33,8 +36,8 @@ def number(mac: str) -> int:
     return int(mac.replace(":", ""), 16)
 
 
-def two_ports(*more: tuple[Router, tuple[str, ...]], **options: Any) -> SimpleNamespace:
-    """An IPv4 router between `left` and `right`; with `more` routers, and how each is connected.
+def two_ports(*more: tuple[Any, ...], **options: Any) -> SimpleNamespace:
+    """An IPv4 router between `left` and `right`; with `more` routers, each followed by how it is connected.
 
     Gives `graph`, `ip`, `arp` and `icmp`. Neighbours are known: 10.0.0.2, and the gateway 10.0.1.2.
     """
@@ -48,9 +51,10 @@ def two_ports(*more: tuple[Router, tuple[str, ...]], **options: Any) -> SimpleNa
     for name in ("left", "right"):
         graph.connect("icmp", "ip", name)
         graph.connect("ip", "arp", name)
-    for router, connection in more:
+    for router, *connections in more:
         graph.add(router)
-        graph.connect(*connection)
+        for names in connections:
+            graph.connect(*names)
     graph.configure()
     made.arp.pin(0, "10.0.0.2", HOST)
     made.arp.pin(1, "10.0.1.2", GATEWAY)
@@ -69,11 +73,16 @@ class Result(NamedTuple):
 
 
 class Twin:
-    """A path that is run both ways. Its tables are as they were at the beginning until `both` changes them."""
+    """A path that is run both ways, from the same state.
 
-    def __init__(self, path: Path) -> None:
+    `scratch` are tables that only native code uses, as room to work.
+    """
+
+    def __init__(self, path: Path, *scratch: Table) -> None:
         self.path, self.compiled = path, compile_path(path)
-        self._tables = [table.initial for table in path.tables if table.kind != "constant"]
+        self._tables = [
+            table.initial for table in path.tables if table.kind != "constant" and table not in scratch
+        ]
         self._first = self._state()
         self._batch, self._slots = new_batch(1)
         self._origin = int(self._batch["origin"][0])
@@ -91,7 +100,7 @@ class Twin:
         self._restore(self._first)
 
     def both(self, data: bytes, **fields: int) -> Result:
-        """Run a frame both ways from the same state, check that nothing differs; what the native run gave."""
+        """Run a frame both ways from the same state, check that nothing differs; what became of it."""
         fields = {"timestamp": NOW} | fields
         state = self._state()
         plain = self.plain(data, **fields)
@@ -132,7 +141,7 @@ class Twin:
             assert BOUNDS[2] == 0, "a stage touched bytes outside the packet"
         packet = batch[0]
         leaf = self._leaf(counters)
-        start = packet["frame"] if leaf.startswith("to ") else packet["origin"] - HEADROOM
+        start = packet["frame"] if leaf.startswith("to ") else packet["origin"] - PUSHED
         out = ctypes.string_at(int(start), int(packet["end"] - start))
         out += ctypes.string_at(int(packet["tail"]), int(packet["tail_bytes"]))
         seen = {name: int(packet[name]) for name in (*_SAME_FIELDS, "tail_bytes")}

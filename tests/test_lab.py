@@ -183,6 +183,25 @@ def test_nothing_is_left_however_the_block_ends(end: type[BaseException] | None)
         lab.namespace("late")
 
 
+@pytest.mark.parametrize("moment", ["attach", "remove"])
+def test_ctrl_c_waits_for_what_must_not_be_left_half_done(monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+    work = getattr(netns, moment)
+    names: list[str] = []
+
+    def interrupted(name: str, *args: int) -> None:
+        names.append(name)
+        os.kill(os.getpid(), signal.SIGINT)
+        work(name, *args)
+
+    monkeypatch.setattr(netns, moment, interrupted)
+    with pytest.raises(KeyboardInterrupt), Lab("interrupted") as lab:
+        lab.namespace("one")
+        lab.namespace("two")
+    assert len(names) == (2 if moment == "remove" else 1)
+    assert not set(names) & set(netns.listnetns())
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_a_process_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scout.io.lab.GRACE_SECONDS", 0.05)
     ready, write = os.pipe()

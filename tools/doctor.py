@@ -29,7 +29,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scout.io import sandbox
-from scout.io.lab import Lab, Namespace
+from scout.io.lab import Lab, Namespace, uninterrupted
 from scout.ring.errors import ScoutError
 from scout.tools.report import write_json
 
@@ -148,7 +148,8 @@ def _table(found: list[Check]) -> Table:
 def _check(probe: Probe) -> Check:
     ours, theirs = multiprocessing.Pipe(duplex=False)
     process = multiprocessing.get_context("fork").Process(target=_look, args=(probe, theirs))
-    process.start()
+    with uninterrupted():  # the child keeps it so: it ends by itself, and removes its namespaces first
+        process.start()
     theirs.close()  # so that a probe that dies ends the pipe
     status, found, mend = probe.lack, f"no answer in {PROBE_SECONDS:g} s", probe.mend
     try:
@@ -160,7 +161,7 @@ def _check(probe: Probe) -> Check:
         process.join()
         found = f"the probe died with status {process.exitcode}"
     finally:
-        process.join(1)  # on Ctrl-C it removes its namespaces first
+        process.join(1)
         process.kill()
         process.join()
         ours.close()
@@ -180,8 +181,6 @@ def _look(probe: Probe, report: Connection) -> None:
         report.send((probe.lack, error.strerror or str(error), probe.mend))
     except Exception as error:  # whatever it is, it is the finding
         report.send((probe.lack, f"{type(error).__name__}: {error}", probe.mend))
-    except KeyboardInterrupt:
-        pass  # the parent had it too
 
 
 @contextmanager

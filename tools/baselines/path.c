@@ -22,7 +22,7 @@ struct next_hop { int64_t kind, port, address, slot, mtu, source, spare[2]; };
 struct adjacency { int64_t key, mac, expires, pinned; };
 
 enum { FORWARDED, SHORT, NOT_MINE, NOT_IPV4, BAD_HEADER, BAD_CHECKSUM, BAD_LENGTH, MARTIAN, NO_ROUTE,
-       NOT_FORWARDED, EXPIRED, TOO_BIG, UNRESOLVED };
+       NOT_FORWARDED, EXPIRED, TOO_BIG, UNRESOLVED, STALE };
 
 static inline uint16_t load16(const uint8_t *p) { uint16_t v; memcpy(&v, p, 2); return __builtin_bswap16(v); }
 static inline uint32_t load32(const uint8_t *p) { uint32_t v; memcpy(&v, p, 4); return __builtin_bswap32(v); }
@@ -44,7 +44,7 @@ static inline int header_is_good(const uint8_t *ip)
 
 static inline int one(struct packet *packet, uint64_t mac, uint64_t out_mac, const int32_t *table,
                       const int32_t *groups, const int64_t *default_hop, const struct next_hop *next_hops,
-                      const struct adjacency *adjacencies)
+                      const struct adjacency *adjacencies, int64_t refresh, int64_t *stale)
 {
     uint8_t *frame = packet->frame, *ip = frame + 14;
     int64_t size = packet->end - frame + packet->tail_bytes - 14;
@@ -62,6 +62,11 @@ static inline int one(struct packet *packet, uint64_t mac, uint64_t out_mac, con
     int total = load16(ip + 2);
     if (total < 20 || total > size)
         return BAD_LENGTH;
+    if (total < size) {                 /* the link's padding; the tail is the end of a long frame */
+        int64_t surplus = size - total, kept = packet->tail_bytes > surplus ? packet->tail_bytes - surplus : 0;
+        packet->end -= surplus - (packet->tail_bytes - kept);
+        packet->tail_bytes = kept;
+    }
     if (ip[12] >= 224 || ip[12] == 127 || ip[12] == 0)
         return MARTIAN;
     uint32_t destination = load32(ip + 16);
@@ -85,20 +90,26 @@ static inline int one(struct packet *packet, uint64_t mac, uint64_t out_mac, con
     const struct adjacency *adjacency = &adjacencies[hop->slot];
     if (packet->timestamp >= adjacency->expires)
         return UNRESOLVED;
+    if (packet->timestamp > adjacency->expires - refresh)
+        (*stale)++;                     /* to be asked for anew */
     uint64_t head = __builtin_bswap64((uint64_t)adjacency->mac << 16 | out_mac >> 32);
     uint32_t rest = __builtin_bswap32((uint32_t)out_mac);
+    uint16_t type = __builtin_bswap16(0x0800);
     memcpy(frame, &head, 8);
     memcpy(frame + 8, &rest, 4);
+    memcpy(frame + 12, &type, 2);
     packet->egress = hop->port;
     return FORWARDED;
 }
 
-void path(struct packet *batch, int64_t count, int64_t *counters, uint64_t mac, uint64_t out_mac,
+void path(int64_t runs, struct packet *batch, int64_t count, int64_t *counters, uint64_t mac, uint64_t out_mac,
           const int32_t *table, const int32_t *groups, const int64_t *default_hop,
-          const struct next_hop *next_hops, const struct adjacency *adjacencies)
+          const struct next_hop *next_hops, const struct adjacency *adjacencies, int64_t refresh)
 {
+    for (int64_t run = 0; run < runs; run++)
     for (int64_t i = 0; i < count; i++) {
-        int verdict = one(&batch[i], mac, out_mac, table, groups, default_hop, next_hops, adjacencies);
+        int verdict = one(&batch[i], mac, out_mac, table, groups, default_hop, next_hops, adjacencies,
+                          refresh, &counters[STALE]);
         if (verdict != FORWARDED)
             batch[i].egress = -1;
         counters[verdict]++;
