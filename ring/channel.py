@@ -46,12 +46,13 @@ __all__ = [
 ]
 
 _REFERENCES, _SEQUENCE, _MEMBERS, _LENGTH, HEADER = 0, 8, 16, 20, 24
-_TAIL, _JOINED, _HEADS = 0, LINE, 2 * LINE
+_TAIL, _JOINED, _TURN, _HEADS = 0, LINE, 2 * LINE, 3 * LINE
 
-CHANNEL = np.dtype([("ring", "i8"), ("entries", "i8"), ("stride", "i8"), ("words", "i8")], align=True)
+CHANNEL = np.dtype([(name, "i8") for name in ("ring", "entries", "stride", "words", "turn", "tag")])
 """What a compiled loop needs of a channel: the ring's address, its entries (a power of two), the bytes
 from one to the next, and the address of the words beside it: the producer's tail, the mask of replicas
-that have joined, and the replicas' heads, a cache line each."""
+that have joined, and the replicas' heads, a cache line each. Then the address of the number of requests
+whose primary has committed, for those who keep channel order, and a number of the owner's own."""
 
 
 @inline
@@ -160,6 +161,8 @@ class Channel:
         The longest payload.
     replicas : int
         How many domains dequeue, 1 to 31.
+    tag : int
+        A number for those who serve it.
 
     Examples
     --------
@@ -170,7 +173,7 @@ class Channel:
     ((b'hello', True), (b'hello', False))
     """
 
-    def __init__(self, entries: int, entry_bytes: int, replicas: int) -> None:
+    def __init__(self, entries: int, entry_bytes: int, replicas: int, tag: int = 0) -> None:
         if entries < 1 or entries & (entries - 1):
             raise ScoutError(f"channel of {entries} entries: give a power of two")
         if not 1 <= replicas <= MOST_REPLICAS:
@@ -178,10 +181,11 @@ class Channel:
         self.entry_bytes, self.replicas = entry_bytes, replicas
         stride = -(-(HEADER + entry_bytes) // LINE) * LINE
         self._ring = shared(entries * stride, np.uint8)
-        self._words = shared((2 + replicas) * LINE // 8, np.int64)
+        self._words = shared((3 + replicas) * LINE // 8, np.int64)
         self.record = shared(1, CHANNEL)
         """The channel for compiled loops: an array of one `CHANNEL`."""
-        self.record[0] = (address(self._ring), entries, stride, address(self._words))
+        words = address(self._words)
+        self.record[0] = (address(self._ring), entries, stride, words, words + _TURN, tag)
         self._joined[0] = (1 << replicas) - 1
 
     @property
@@ -215,13 +219,17 @@ class Channel:
             raise ScoutError(f"replica {number}: the channel has {self.replicas}, counted from 0")
         return Replica(self, number)
 
+    def leave(self, replica: int) -> None:
+        """Let no further request wait for `replica`."""
+        self._joined[0] &= ~(1 << replica)
+
     def bury(self, replica: int) -> int:
         """Take a dead replica out, so that nothing waits for it; how many requests it still held.
 
         Only one process may call it. Call it again while requests of before may still be published:
         a producer that had read the old membership can leave one more.
         """
-        self._joined[0] &= ~(1 << replica)
+        self.leave(replica)
         return int(sweep(self.record, replica))
 
 

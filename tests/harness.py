@@ -80,9 +80,7 @@ class Twin:
 
     def __init__(self, path: Path, *scratch: Table) -> None:
         self.path, self.compiled = path, compile_path(path)
-        self._tables = [
-            table.initial for table in path.tables if table.kind != "constant" and table not in scratch
-        ]
+        self._tables = [table.initial for table in path.tables if table.kind != "constant" and table not in scratch]
         self._first = self._state()
         self._batch, self._slots = new_batch(1)
         self._origin = int(self._batch["origin"][0])

@@ -74,7 +74,10 @@ def filtered() -> SimpleNamespace:
     made, twin = twin_with(
         (Filter("no_telnet", no_telnet, port=lambda: 23), ("ip", "no_telnet", "left")),
         (Filter("no_secret", no_secret, payload=True, secret=7), ("no_telnet", "no_secret", "left")),
-        (Filter("only_to", send=only_to, service="adjacency", allowed=table, hits=hits), ("ip", "only_to", "arp")),
+        (
+            Filter("only_to", send=only_to, service="adjacency", allowed=table, hits=hits),
+            ("ip", "only_to", "arp"),
+        ),
         (Counter("messages", "icmp"), ("icmp", "messages", "ip")),
         (Counter("errors", "icmp-error"), ("icmp", "errors", "ip")),
         (Counter("at_left", "arp"), ("arp", "at_left", "left")),
@@ -123,10 +126,16 @@ def test_a_filter_sees_what_ip_sends(filtered: SimpleNamespace, twin: Twin) -> N
         (frame(UDP()), {"at_left": 1, "at_right": 1}),
         (frame(ICMP(), "10.0.0.1"), {"messages": 2, "at_left": 1}),
         (frame(UDP(), ttl=1), {"errors": 1, "messages": 1, "at_left": 1}),
-        (bytes(Ether(src=HOST, dst=LEFT) / ARP(hwsrc=HOST, psrc="10.0.0.2", pdst="10.0.0.1")), {"at_left": 2}),
-        (bytes(Ether(src=HOST, dst=LEFT) / ARP(op=2, hwsrc=HOST, psrc="10.0.0.2", pdst="10.0.0.1")), {"at_left": 1}),
+        (
+            bytes(Ether(src=HOST, dst=LEFT) / ARP(hwsrc=HOST, psrc="10.0.0.2", pdst="10.0.0.1")),
+            {"at_left": 2},
+        ),
+        (
+            bytes(Ether(src=HOST, dst=LEFT) / ARP(op=2, hwsrc=HOST, psrc="10.0.0.2", pdst="10.0.0.1")),
+            {"at_left": 1},
+        ),
     ],
-    ids="forwarded echo expired arp-request arp-reply".split(),
+    ids=["forwarded", "echo", "expired", "arp-request", "arp-reply"],
 )
 def test_filters_stand_in_every_service(
     filtered: SimpleNamespace, twin: Twin, data: bytes, seen: dict[str, int]
@@ -192,8 +201,14 @@ HERE = re.escape(__file__)
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: Filter("f", no_telnet), rf"f: no_telnet at {HERE}:\d+: parameter 'port' is not bound; give .*port="),
-        (lambda: Filter("f", no_frame), rf"f: no_frame at {HERE}:\d+ is no stage function; .*no_frame\(frame, end"),
+        (
+            lambda: Filter("f", no_telnet),
+            rf"f: no_telnet at {HERE}:\d+: parameter 'port' is not bound; give .*port=",
+        ),
+        (
+            lambda: Filter("f", no_frame),
+            rf"f: no_frame at {HERE}:\d+ is no stage function; .*no_frame\(frame, end",
+        ),
         (lambda: Filter("f", too_few), rf"f: too_few at {HERE}:\d+ is no stage function"),
         (lambda: Filter("f", starred), rf"f: starred at {HERE}:\d+ is no stage function"),
         (lambda: Filter("f", 7), "f: 7 is no plain function"),  # type: ignore[arg-type]
@@ -285,7 +300,10 @@ def test_tee_writes_whole_frames_with_their_times(teed: SimpleNamespace, size: i
         records = list(RawPcapReader(str(file)))
         assert [record for record, _ in records] == [written, written]
         for _, about in records:
-            assert (about.sec * 1_000_000_000 + about.usec, about.wirelen) == (NOW + 123_456_789, len(written))
+            assert (about.sec * 1_000_000_000 + about.usec, about.wirelen) == (
+                NOW + 123_456_789,
+                len(written),
+            )
     assert teed.before.missing.initial[0] == 0
     assert rdpcap(str(before))[0][UDP].dport == 53
 

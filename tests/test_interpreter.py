@@ -93,7 +93,18 @@ def patched(data: bytes, offset: int, new: bytes, mend: bool = False) -> bytes:
         bytes(ether() / ip() / TCP(dport=80)),
         bytes(ether() / ip(proto=200)),
     ],
-    ids="udp last-hop tos fragment all-in-reach one-beyond long options tcp bare".split(),
+    ids=[
+        "udp",
+        "last-hop",
+        "tos",
+        "fragment",
+        "all-in-reach",
+        "one-beyond",
+        "long",
+        "options",
+        "tcp",
+        "bare",
+    ],
 )
 def test_forwards_with_new_addresses_ttl_and_checksum(twin: Twin, data: bytes) -> None:
     result = twin.both(data)
@@ -251,7 +262,7 @@ def test_answers_an_expired_ttl(twin: Twin, size: int, ttl: int) -> None:
         (bytes(ether() / ip(ttl=1, options=[IPOption_NOP()] * 8) / ICMP(type=13)), 11, 0),
         (bytes(ether() / ip(ttl=1) / ICMP()), 11, 0),
     ],
-    ids="net protocol port fragmentation-needed timestamp echo".split(),
+    ids=["net", "protocol", "port", "fragmentation-needed", "timestamp", "echo"],
 )
 def test_answers_what_cannot_be_delivered(twin: Twin, cause: bytes, kind: int, code: int) -> None:
     result = twin.both(cause)

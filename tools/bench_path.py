@@ -130,7 +130,7 @@ def run(rounds: int, json_path: str | None) -> None:
         "scout": bench.scout(bench.plain, plain),
         "scout-user-stage": bench.scout(bench.staged, bench.staged.arguments()),
     }
-    library = compile_c("path.c", "-shared", "-fPIC")
+    library = compile_c("main_line.c", "-shared", "-fPIC")
     if library:
         contenders["c"] = bench.c(ctypes.CDLL(str(library)).path, counters)
     for contender in contenders.values():

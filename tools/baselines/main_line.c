@@ -1,5 +1,5 @@
 /*
- * path: what Scout's path does with a packet on its main line, as a C programmer would write it.
+ * main_line: what Scout's path does with a packet on its main line, as a C programmer would write it.
  *
  * Ethernet destination and type, IPv4 header check (RFC 1812 section 5.2.2), longest prefix match by
  * DIR-24-8, TTL and checksum (RFC 1624), adjacency, MAC rewrite. It works on the same batches and tables
