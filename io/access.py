@@ -63,6 +63,12 @@ class Frame:
         Bytes before it that headers can be pushed into.
     reach : int, optional
         Bytes of `data` that a stage may touch; all by default.
+
+    Attributes
+    ----------
+    start, end, origin : int
+        Where in `data` (a bytearray, headroom and all) the header at hand begins, where what a stage may
+        touch ends, and where the frame began as received.
     """
 
     def __init__(self, data: bytes, headroom: int = HEADROOM, reach: int | None = None) -> None:

@@ -1,6 +1,7 @@
-"""A small router, and a path of it run both ways: as plain Python and natively, with the same frame and state."""
+"""A small router, and a path of it run both ways: as plain Python and natively, from the same state."""
 
 import ctypes
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -36,14 +37,15 @@ def number(mac: str) -> int:
     return int(mac.replace(":", ""), 16)
 
 
-def two_ports(*more: tuple[Any, ...], **options: Any) -> SimpleNamespace:
+def two_ports(*more: tuple[Any, ...], ports: Mapping[str, Any] | None = None, **options: Any) -> SimpleNamespace:
     """An IPv4 router between `left` and `right`; with `more` routers, each followed by how it is connected.
 
+    Without `ports` it is for plain runs and a `Twin`, and started.
     Gives `graph`, `ip`, `arp` and `icmp`. Neighbours are known: 10.0.0.2, and the gateway 10.0.1.2.
     """
     graph = RouterGraph("test")
     for name, mac in (("left", LEFT), ("right", RIGHT)):
-        graph.add(Ethernet(name, SimpleNamespace(mac=number(mac), mtu=MTU[name])))
+        graph.add(Ethernet(name, ports[name] if ports else SimpleNamespace(mac=number(mac), mtu=MTU[name])))
     addresses = {"left": "10.0.0.1/24", "right": "10.0.1.1/24"}
     made = SimpleNamespace(graph=graph)
     made.ip = graph.add(Ip("ip", addresses, {"10.9.0.0/16": "10.0.1.2"}))
@@ -58,7 +60,7 @@ def two_ports(*more: tuple[Any, ...], **options: Any) -> SimpleNamespace:
     graph.configure()
     made.arp.pin(0, "10.0.0.2", HOST)
     made.arp.pin(1, "10.0.1.2", GATEWAY)
-    for router in graph.routers:
+    for router in [] if ports else graph.routers:
         router.start(graph)
     return made
 

@@ -3,19 +3,21 @@
 import os
 import re
 from ipaddress import IPv4Address
+from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from harness import HOST, LEFT, NOW, Twin, two_ports
+from harness import HOST, LEFT, NOW, RIGHT, Twin, two_ports
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Raw
 from scapy.utils import RawPcapReader, rdpcap
 
 from scout.io.access import load8, load16, load32, require, store8
+from scout.io.memory import MemoryPort
 from scout.io.packet import REACH
 from scout.paths.blackhole import Drop
 from scout.paths.counter import Counter, Counts
@@ -25,6 +27,7 @@ from scout.paths.graph import GraphError
 from scout.paths.ipv4 import DESTINATION, PROTOCOL
 from scout.paths.stage import Table, drop
 from scout.paths.tee import Tee
+from scout.supervisor import Supervisor
 
 TELNET, SECRET, BLOCKED = drop("telnet"), drop("secret"), drop("blocked")
 
@@ -342,8 +345,59 @@ def test_tee_empties_the_file_of_the_run_before(teed: SimpleNamespace) -> None:
     assert before.stat().st_size == 24
 
 
+def test_replicas_write_to_one_file(teed: SimpleNamespace) -> None:
+    before, _ = start(teed)
+    frames = {replica: [frame(UDP(), body=bytes([replica]) * size) for size in range(0, 1200, 3)] for replica in (1, 2)}
+
+    def serve(replica: int) -> None:
+        for data in frames[replica]:
+            teed.twin.native(data, timestamp=NOW)
+
+    replicas = [get_context("fork").Process(target=serve, args=(replica,)) for replica in frames]
+    for process in replicas:
+        process.start()
+    for process in replicas:
+        process.join()
+        assert process.exitcode == 0
+    written = [record for record, _ in RawPcapReader(str(before))]
+    for replica, sent in frames.items():
+        assert [record for record in written if record[42:43] == bytes([replica])] == sent[1:]
+    assert len(written) == sum(map(len, frames.values()))
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_each_packet_is_seen_once_however_many_replicas(replicas: int, tmp_path: Path) -> None:
+    said = bytes(Ether(src=HOST, dst=LEFT) / ARP(hwsrc=HOST, psrc="10.0.0.2", pdst="10.0.0.1"))
+    sent = [frame(UDP(), body=number.to_bytes(4, "big")) for number in range(2000)]
+    sent += [frame(TCP(dport=23), body=number.to_bytes(4, "big")) for number in range(100)] + [said] * 30
+    counter, arp, tee = Counter("counter"), Counter("arp_counter", "arp"), Tee("tee", tmp_path / "tee.pcap")
+    left = MemoryPort(LEFT, frames=[(data, NOW + number) for number, data in enumerate(sent)])
+    right = MemoryPort(RIGHT, frames=[])
+    made = two_ports(
+        (Filter("no_telnet", no_telnet, port=23), ("ip", "no_telnet", "left")),
+        (counter, ("no_telnet", "counter", "left")),
+        (tee, ("counter", "tee", "left")),
+        (arp, ("arp", "arp_counter", "left")),
+        ports={"left": left, "right": right},
+    )
+    paths = [made.graph.create_path(name) for name in ("left", "right")]
+    with Supervisor(made.graph, paths, replicas) as supervisor:
+        assert supervisor.wait(60.0)
+        account = supervisor.account()
+        assert account["drops"] == {"telnet": 100}
+        assert account["out"] == {"left": 30, "right": 2000}
+        copies = {
+            router: [supervisor.table(router.counts, replica) for replica in range(replicas)]
+            for router in (counter, arp)
+        }
+        assert counter.read(copies[counter]).packets == 2100
+        assert arp.read(copies[arp]).packets == 60  # requests, and the answers
+    written = [record for record, _ in RawPcapReader(str(tee.file))]
+    assert sorted(written) == sorted(sent[:2100])
+
+
 def test_tee_names_a_file_that_it_cannot_write(tmp_path: Path) -> None:
-    with pytest.raises(GraphError, match=r"tap: cannot write .*nowhere/x\.pcap: No such file"):
+    with pytest.raises(GraphError, match=r"tap: .*nowhere/x\.pcap: No such file"):
         two_ports((Tee("tap", tmp_path / "nowhere" / "x.pcap"), ("ip", "tap", "left")))
 
 

@@ -46,7 +46,8 @@ def ether(**fields: Any) -> Packet:
 
 
 def ip(destination: str = "10.9.0.7", **fields: Any) -> Packet:
-    return IP(**{"src": "10.0.0.2", "dst": destination, "ttl": 9, "id": 4711} | fields)
+    given: dict[str, Any] = {"src": "10.0.0.2", "dst": destination, "ttl": 9, "id": 4711}
+    return IP(**given | fields)
 
 
 def udp(*arguments: Any, size: int = 20, **fields: Any) -> bytes:

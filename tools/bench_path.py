@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 from numba import types
-from scout.io.memory import MemoryPort
 
 from scout.io.access import load8, load16
 from scout.io.batch import BATCH_SIZE, SLOT, new_batch
+from scout.io.memory import MemoryPort
 from scout.io.packet import HEADROOM
 from scout.io.port import mac_text
 from scout.paths.arp import FOREVER, Arp

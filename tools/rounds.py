@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -41,9 +42,12 @@ def spread(figures: Sequence[float], unit: str, digits: int = 0) -> dict[str, fl
 
 def show(rows: list[dict[str, Any]], stderr: bool) -> None:
     """Print rows that have the same keys as a table."""
-    shown = Table()
+    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
     for key in rows[0]:
-        shown.add_column(key, justify="left" if key == "name" else "right")
+        shown.add_column(key, justify="left" if key == "name" else "right", no_wrap=True)
     for row in rows:
         shown.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()))
-    Console(stderr=stderr).print(shown)
+    console = Console(stderr=stderr)
+    if not console.is_terminal:
+        console.width = 120  # a pipe has no width of its own
+    console.print(shown)
