@@ -28,6 +28,7 @@ _HOMES = {
     "scout.paths.filter": ("Filter",),
     "scout.paths.counter": ("Counter",),
     "scout.paths.blackhole": ("Drop",),
+    "scout.paths.tee": ("Tee",),
     "scout.paths.interpreter": ("try_stage",),
     "scout.supervisor": ("Supervisor",),
     "scout.loader": ("load_router",),
