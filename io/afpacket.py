@@ -178,24 +178,23 @@ def _take(packet: Record, record: int, header: int, port: int, in_place: bool) -
     if load32(header + STATUS) & STATUS_VLAN_VALID:
         _untag(packet, header, mac, size)
         return
-    if in_place:
-        packet.frame = mac
-        packet.end = mac + size
-        packet.tail_bytes = 0
-        return
-    origin = packet.origin
     linear = min(size, REACH)
-    copy(origin, mac, linear)
-    packet.frame = origin
-    packet.end = origin + linear
     packet.tail = mac + linear
     packet.tail_bytes = size - linear
+    if in_place:
+        packet.origin = packet.frame = mac
+        packet.end = mac + linear  # not more than the primary sees, or states could differ
+        return
+    origin = packet.slot
+    copy(origin, mac, linear)
+    packet.origin = packet.frame = origin
+    packet.end = origin + linear
 
 
 @inline
 def _untag(packet: Record, header: int, mac: int, size: int) -> None:
     """Put the VLAN tag, which the kernel took out, back into the frame."""
-    origin = packet.origin
+    origin = packet.slot
     linear = min(size, REACH)
     tpid = ETH_P_8021Q
     if load32(header + STATUS) & STATUS_VLAN_TPID_VALID:
@@ -206,7 +205,7 @@ def _untag(packet: Record, header: int, mac: int, size: int) -> None:
     copy(origin, mac, before)
     store32(origin + VLAN_AT, swapped)
     copy(origin + VLAN_AT + VLAN_TAG, mac + before, linear - before)
-    packet.frame = origin
+    packet.origin = packet.frame = origin
     packet.end = origin + linear + VLAN_TAG
     packet.tail = mac + linear
     packet.tail_bytes = size - linear

@@ -30,8 +30,8 @@ def new_batch(size: int = BATCH_SIZE) -> tuple[np.ndarray, np.ndarray]:
     The frames' addresses are those of the slots, behind the headroom.
     """
     batch, slots = private(size, PACKET), private(size * SLOT, np.uint8)
-    batch["origin"] = address(slots) + np.arange(size) * SLOT + HEADROOM
-    batch["frame"] = batch["end"] = batch["origin"]
+    batch["slot"] = address(slots) + np.arange(size) * SLOT + HEADROOM
+    batch["origin"] = batch["frame"] = batch["end"] = batch["slot"]
     return batch, slots
 
 
@@ -40,14 +40,15 @@ def linearise(packet: Record, frame: int, whole: np.ndarray, index: int) -> int:
     """Copy a packet with a tail to one piece; its new address, 0 if it is too long."""
     if packet.tail_bytes == 0:
         return frame
-    head = packet.end - frame
+    start = min(packet.origin, frame)  # with the headers that were pulled: others may want them
+    head = packet.end - start
     room = index * _WHOLE_SLOT
     if head + packet.tail_bytes > LONGEST or room + _WHOLE_SLOT > whole.shape[0]:
         return 0
     target = whole.ctypes.data + room + HEADROOM
-    copy(target, frame, head)
+    copy(target, start, head)
     copy(target + head, packet.tail, packet.tail_bytes)
-    packet.origin += target - frame
+    packet.origin += target - start
     packet.end = target + head + packet.tail_bytes
     packet.tail_bytes = 0
-    return target
+    return frame + target - start

@@ -82,18 +82,17 @@ def _take(packet: Record, record: int, slot: int, port: int, in_place: bool) -> 
     packet.at = 0
     packet.link_broadcast = 0
     packet.held_since = 0
-    if in_place:
-        packet.frame = frame
-        packet.end = frame + size
-        packet.tail_bytes = 0
-        return
     linear = min(size, REACH)
-    origin = packet.origin
-    copy(origin, frame, linear)
-    packet.frame = origin
-    packet.end = origin + linear
     packet.tail = frame + linear
     packet.tail_bytes = size - linear
+    if in_place:
+        packet.origin = packet.frame = frame
+        packet.end = frame + linear  # not more than the primary sees, or states could differ
+        return
+    origin = packet.slot
+    copy(origin, frame, linear)
+    packet.origin = packet.frame = origin
+    packet.end = origin + linear
 
 
 @inline

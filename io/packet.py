@@ -40,7 +40,7 @@ PACKET = np.dtype(
         ("egress", "i8"),  # index of the port it leaves by, or DROPPED, HELD, CONSUMED
         ("next_hop", "i8"),  # index of the next hop that the route lookup chose
         ("destination", "i8"),  # MAC address to send to, 48 bits
-        ("ethertype", "i8"),  # of the frame to send
+        ("slot", "i8"),  # address of the batch's own room for this packet; never changes
         ("error", "i8"),  # ICMP error to answer with: type << 24 | code << 16 | MTU
         ("held_since", "i8"),  # when it was first held, nanoseconds since 1970; 0: never
         # struct virtio_net_hdr, little-endian: what is left to the device of the sender
@@ -50,8 +50,9 @@ PACKET = np.dtype(
         ("gso_size", "u2"),
         ("checksum_start", "u2"),  # from `origin`
         ("checksum_offset", "u2"),
+        ("ethertype", "u2"),  # of the frame to send
         ("link_broadcast", "u1"),  # not 0: came to a group address of the link
-        ("spare", "u1", 5),
+        ("spare", "u1", 3),
     ],
     align=True,
 )

@@ -28,7 +28,7 @@ from numba.core.dispatcher import Dispatcher
 from scout.io.batch import WHOLE
 from scout.io.packet import CONSUMED, DROPPED, HELD, PACKET
 from scout.paths.path import Path, variable
-from scout.paths.stage import HOLD, DropReason, Stage, Table, drop, references
+from scout.paths.stage import HOLD, TOO_LONG, DropReason, Stage, Table, references
 from scout.ring.errors import ScoutError
 from scout.ring.jit import CHECKED, cache_folder, entry, inline
 from scout.ring.memory import count_rare
@@ -50,8 +50,6 @@ __all__ = [
 
 BATCH = types.Array(numba.from_dtype(PACKET), 1, "C")
 """The numba type of a batch."""
-
-_TOO_LONG = drop("too-long-for-payload")
 
 
 class CompileError(ScoutError):
@@ -213,7 +211,7 @@ def _stage(path: Path, node: str, present: set[str], primary: bool) -> list[str]
             "frame = linearise(packet, frame, whole, index)",
             "end = packet.end",
             "if frame == 0:",
-            *(f"    {line}" for line in _leaf(path, node, int(_TOO_LONG), primary)),
+            *(f"    {line}" for line in _leaf(path, node, int(TOO_LONG), primary)),
         ]
     if CHECKED:
         lines.append(f"allow(frame, end, {primary or stage.writes})")

@@ -16,12 +16,10 @@ from scout.io.access import Frame
 from scout.io.batch import LONGEST
 from scout.io.packet import PACKET, REACH
 from scout.paths.path import Path
-from scout.paths.stage import HOLD, Stage, Table, drop
+from scout.paths.stage import HOLD, TOO_LONG, Stage, Table
 from scout.ring.errors import ScoutError
 
 __all__ = ["Record", "run", "try_stage", "walk"]
-
-_TOO_LONG = drop("too-long-for-payload")  # as the compiler says
 
 
 class Record:
@@ -164,7 +162,7 @@ def _packet(fields: Mapping[str, int]) -> Record:
 def _verdict(stage: Stage, frame: Frame, packet: Record) -> int:
     if stage.payload and packet.tail_bytes:
         if len(frame.data) - frame.start > LONGEST:
-            return _TOO_LONG
+            return TOO_LONG
         frame.end, packet.tail_bytes = len(frame.data), 0
     return _call(stage, frame, packet)
 

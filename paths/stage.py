@@ -12,6 +12,7 @@ from scout.ring.errors import ScoutError
 
 __all__ = [
     "HOLD",
+    "TOO_LONG",
     "DropReason",
     "Exit",
     "Outcome",
@@ -65,6 +66,9 @@ def reason_of(verdict: int) -> str:
     known = _reasons.get(verdict)
     return known.name if known else "unknown-verdict"
 
+
+TOO_LONG = drop("too-long-for-payload")
+"""The verdict on a packet that a stage wants in one piece and that does not fit."""
 
 HOLD = -1
 """The verdict of a stage that cannot go on yet: the packet is kept and comes back to this stage."""
@@ -181,6 +185,8 @@ class Stage:
         """The drop verdicts that the function names, in the order of their names."""
         found: dict[str, DropReason] = {}
         _find_drops(self.function, found, set())
+        if self.payload:
+            found[TOO_LONG.name] = TOO_LONG
         return tuple(found[name] for name in sorted(found))
 
     @property
