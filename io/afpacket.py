@@ -314,8 +314,9 @@ def bury(rings: np.ndarray, replica: int, ordered: bool, sure: bool) -> int:
             packets = 0
             if dequeued and (owner == 0 or owner == replica + 1):
                 sequence = load64_acquire(block + BLOCK_SEQUENCE)
-                if ordered:
-                    if load64_acquire(ring.turn) != sequence - 1:
+                turn = load64_acquire(ring.turn)
+                if ordered and turn < sequence:  # else it had passed the turn on before it died
+                    if turn != sequence - 1:
                         continue
                     store64_release(ring.turn, sequence)  # pairs with await_turn
                 packets = load32(block + BLOCK_PACKETS)

@@ -31,7 +31,9 @@ from scout.tools.rounds import interleaved, show, spread
 __all__ = ["run"]
 
 MACS = [f"02:00:00:00:00:{number:02x}" for number in range(1, 5)]  # source, r0, r1, sink
-ROUTER_MACS = ("02:00:00:00:01:01", "02:00:00:00:01:02")  # Scout's own
+ROUTER_MACS = ("02:00:00:00:01:01", "02:00:00:00:01:02")
+"""Of all routers in userspace: not the interfaces' own, or the kernel would look up each frame's route too, in
+the sender's time."""
 NOBODY = "02:00:00:00:00:ff"  # what flood frames are sent on to: the sink's kernel drops them at once
 SOURCE, SINK, SINK_HOST = "10.0.0.2", "10.0.1.2", "10.0.1.3"  # floods go to SINK_HOST, TCP to SINK
 WARM_UP = 0.2  # seconds
@@ -153,15 +155,16 @@ class _Process:
 
 
 def _python(lab: Lab) -> _Contender:
-    topology, core = _Topology(lab, "python"), usable_cores()[-1]
+    topology, core = _Topology(lab, "python", ROUTER_MACS[0]), usable_cores()[-1]
     routes = {"10.0.1.0/24": mac_number(NOBODY).to_bytes(6, "big")}
-    arguments = (core, "r0", "r1", routes)
+    arguments = (core, "r0", "r1", mac_number(ROUTER_MACS[0]).to_bytes(6, "big"), routes)
     return _Contender("python-socket", 1, topology, lambda: _Process(topology.router, python_socket.serve, *arguments))
 
 
 def _c(lab: Lab, program: str) -> _Contender:
-    topology, core = _Topology(lab, "c"), usable_cores()[-1]
-    command = [program, str(core), "r0", "r1", f"10.0.1.0/24,1,{NOBODY}", f"10.0.0.0/24,0,{MACS[0]}"]
+    topology, core = _Topology(lab, "c", ROUTER_MACS[0]), usable_cores()[-1]
+    ports = [f"{name}/{mac}" for name, mac in zip(("r0", "r1"), ROUTER_MACS, strict=True)]
+    command = [program, str(core), *ports, f"10.0.1.0/24,1,{NOBODY}", f"10.0.0.0/24,0,{MACS[0]}"]
     return _Contender("c-afpacket", 1, topology, lambda: _Process(topology.router, _execute, command))
 
 

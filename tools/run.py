@@ -21,7 +21,11 @@ def run(file: str, replicas: int | None, json_path: str | None) -> int:
     with supervisor:
         shared = publish(file, supervisor)
         ports = ", ".join(f"{name} ({supervisor.port(name)!r})" for name in graph.ports)
-        console.print(f"scout: {graph.name} on {ports}, {supervisor.replicas} replicas; Ctrl-C stops it", markup=False)
+        console.print(
+            f"scout: {graph.name} on {ports}, {supervisor.replicas} replicas; Ctrl-C stops it",
+            markup=False,
+            soft_wrap=True,
+        )
         try:
             while not supervisor.wait(0.5):
                 shared.update()

@@ -2,7 +2,24 @@
  * forward: an IPv4 router between two interfaces, written as a good C programmer would with AF_PACKET.
  *
  *     forward CORE IN OUT PREFIX/LENGTH,PORT,MAC...
+ *
+ * IN and OUT are NAME, or NAME/MAC if the router's address is not the interface's; PORT is 0 for IN, 1 for
+ * OUT; the MAC of a route is the next hop's. Prints "ready" when it forwards, its counters at SIGTERM.
+ *
  *     forward 1 r0 r1 10.0.1.0/24,1,02:00:00:00:00:04 10.0.0.0/24,0,02:00:00:00:00:01
+ *
+ * The block and batch sizes are what measured best between veths (Xeon, Linux 6.18; thousand packets a
+ * second, more offered than forwarded; differences under 10 % mean nothing):
+ *
+ *     blocks        4 Ki x 256  16 Ki x 64  64 Ki x 16  64 Ki x 64  256 Ki x 16  256 Ki x 64  1 Mi x 16
+ *     60 B          1,718       1,720       1,710       1,683       1,663        1,661        1,718
+ *     1514 B        1,160       1,315       1,379       1,198       1,187        1,146        1,170
+ *
+ * A ring of 1 MiB (64 Ki x 16) stays in L2 and is the fastest when flooded, but holds only 0.5 ms of long
+ * frames: a search for the rate with under 0.1 % loss found none from 600 up (on a busy machine), and for
+ * 60 B 1,591; 64 Ki x 64 had 1,716 and 256 Ki x 64 had 1,794. So it is 64 Ki x 64. Batches of 16 to 512
+ * messages are equal (1,676 to 1,732), and so is one socket for both directions. A lone packet takes 0.9 ms
+ * (median; 1.7 at most of 99 %), as it waits for its block to be handed over.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -23,18 +40,10 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 
-#ifndef BLOCK_SIZE
 #define BLOCK_SIZE (1 << 16)
-#endif
-#ifndef BLOCKS
 #define BLOCKS 64
-#endif
-#ifndef BATCH
 #define BATCH 64
-#endif
-#ifndef SPINS
-#define SPINS 1000
-#endif
+#define SPINS 1000      /* looks at both rings in vain before it sleeps in poll() */
 #define RETIRE_MS 1     /* hand over a block that isn't full after so long: the least there is */
 #define MAX_NEXT_HOPS 256
 #define MAX_GROUPS 256
@@ -133,7 +142,8 @@ static void load_routes(int count, char **texts)
     struct route routes[MAX_NEXT_HOPS];
     if (count > MAX_NEXT_HOPS)
         fail("too many routes");
-    table = mmap(NULL, sizeof *table << 24, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    table = mmap(NULL, sizeof *table << 24, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                 -1, 0);
     if (table == MAP_FAILED)
         fail("mmap of the route table");
     madvise(table, sizeof *table << 24, MADV_HUGEPAGE); /* a lookup should not miss the TLB too */
@@ -157,12 +167,12 @@ static inline uint32_t header_sum(const uint8_t *header, unsigned words)
     return (sum & 0xffff) + (sum >> 16);
 }
 
-/* Checks, lookup, TTL, checksum and MAC rewrite; on FORWARDED *egress is the port and *length without padding. */
-static inline enum verdict route_packet(uint8_t *frame, unsigned *length, const uint8_t *mac, int *egress)
+/* Checks, lookup, TTL, checksum and MAC rewrite; on FORWARDED *egress is the port. */
+static inline enum verdict route_packet(uint8_t *frame, unsigned length, const uint8_t *mac, int *egress)
 {
     struct iphdr *ip = (struct iphdr *)(frame + ETH_HLEN);
     uint16_t ethertype;
-    if (*length < ETH_HLEN + sizeof *ip)
+    if (length < ETH_HLEN + sizeof *ip)
         return SHORT;
     memcpy(&ethertype, frame + 12, 2);
     if (ethertype != htons(ETHERTYPE_IP))
@@ -172,7 +182,7 @@ static inline enum verdict route_packet(uint8_t *frame, unsigned *length, const 
     unsigned total = ntohs(ip->tot_len);
     if (ip->version != 4 || ip->ihl < 5)
         return BAD_HEADER;
-    if (total < ip->ihl * 4u || total + ETH_HLEN > *length)
+    if (total < ip->ihl * 4u || total + ETH_HLEN > length)
         return BAD_LENGTH;
     if (header_sum((uint8_t *)ip, ip->ihl) != 0xffff)
         return BAD_CHECKSUM;
@@ -266,7 +276,7 @@ static bool serve(struct port *port)
         uint8_t *frame = (uint8_t *)packet + packet->tp_mac;
         unsigned length = packet->tp_snaplen;
         int egress;
-        enum verdict verdict = route_packet(frame, &length, port->mac, &egress);
+        enum verdict verdict = route_packet(frame, length, port->mac, &egress);
         if (verdict != FORWARDED) {
             counters[verdict]++;
             continue;

@@ -11,14 +11,16 @@ ETH_P_ALL = 0x0003
 SOL_PACKET, PACKET_IGNORE_OUTGOING = 263, 23
 
 
-def serve(core: int, incoming: str, outgoing: str, routes: dict[str, bytes]) -> None:
-    """Forward from one interface to another until killed; `routes`: prefix to the next hop's MAC address."""
+def serve(core: int, incoming: str, outgoing: str, own: bytes, routes: dict[str, bytes]) -> None:
+    """Forward what comes for MAC address `own` from one interface to another until killed.
+
+    `routes` has the next hop's MAC address for each prefix.
+    """
     os.sched_setaffinity(0, [core])
     receiver = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
     receiver.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
     receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
     receiver.bind((incoming, ETH_P_ALL))
-    own = receiver.getsockname()[4]
     sender = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     sender.bind((outgoing, 0))
     source = sender.getsockname()[4]
