@@ -1,72 +1,102 @@
-"""Receiving from a general replicated channel: what memory and pcap ports bring packets by.
+"""Receiving from a replicated channel: a request is one frame, from a producer of Scout's own.
 
-A request is one frame: `timestamp | virtio-net header | owner | frame`. A batch holds requests of one role
-only, as the domain runs a batch either as primary or as one of the others. The functions are those of
-`afpacket`: `receive`, `await_turn`, `done`; frames are used in place and released when they have left.
+A request's payload is `timestamp (8 bytes) | struct virtio_net_hdr (10) | spare (6) | frame`.
+
+A replica takes the next requests a batch at a time. The domain runs a whole batch as the primary or as one
+of the others, so a batch ends where the role would change; batches differ between replicas, and their
+packets are handled one by one in channel order. Nobody writes to a request: a replica that works on
+packets copies their headers to its own slots (`REACH` bytes), the rest goes out from where it is. Requests
+are let go of when the batch has been sent.
+
+Frames come from `Feed.send`, one at a time, or from `Feed.play`, a process that sends the records of a
+pcap file as fast as they are taken. A channel has one producer: use one or the other.
 """
 
+import ctypes
+import os
+import signal
 import struct
-import threading
 import time
-from collections.abc import Iterable
+from multiprocessing import get_context
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 
 from scout.io.batch import LONGEST
 from scout.io.packet import OFFLOAD, REACH, RECORD
-from scout.io.port import PortError
-from scout.ring.channel import CHANNEL, HEADER, Channel, is_primary, let_go, next_request, payload_length
+from scout.io.port import PortError, mac_number
+from scout.io.sink import RECORD_HEADER, SECOND, TRANSMIT, Sink
+from scout.ring import channel
+from scout.ring.channel import CHANNEL, Channel
 from scout.ring.jit import Record, entry, inline
-from scout.ring.memory import copy, load32, load64, load64_acquire, pause, store64, store64_release
-from scout.ring.references import discharge, unreleased
-from scout.ring.shared import shared
+from scout.ring.memory import copy, load32, load64, store64
+from scout.ring.shared import address, shared
 
-__all__ = ["CURSOR", "Feed", "await_turn", "done", "receive"]
+__all__ = ["CURSOR", "FEED", "FedPort", "Feed", "Records", "await_turn", "done", "number", "receive"]
 
-TIMESTAMP, VNET, OWNER, META = 0, 8, 24, 32  # of the payload; the frame follows at META
-ENTRIES = 256
-_SLEEP = 0.0002  # seconds that the producer waits for space
+ENTRIES = 1024  # requests that the channel holds: four batches
+FRAME_MARGIN = 18  # bytes of a frame beyond the MTU: the Ethernet header and one VLAN tag
+REQUEST = struct.Struct("<q10s6x")
+TIMESTAMP, OFFLOADS, FRAME = 0, 8, REQUEST.size  # offsets in a request
+NAP = 50e-6  # seconds that the feeding process rests when the channel is full
+PR_SET_PDEATHSIG = 1
+
+# The channel's fields come last: a record that begins as a CHANNEL would be taken for one by numba.
+FEED = np.dtype(
+    [
+        ("port", "i8"),  # index of the port
+        ("frame_bytes", "i8"),  # of the longest frame
+        ("too_long", "i8"),  # frames left out; written by the producer
+        ("spare", "i8"),
+        *((name, "i8") for name in CHANNEL.names or ()),
+    ]
+)
+"""A `CHANNEL`, and what a port needs besides."""
 
 CURSOR = np.dtype(
     [
-        ("head", "i8"),  # requests let go
+        ("head", "i8"),  # requests let go of
         ("count", "i8"),  # requests of the batch at hand
         ("open", "i8"),  # not 0: there is a batch at hand
-        ("primary", "i8"),  # not 0: this replica is its primary
-        ("role", "i8"),  # of the request after it, if that is dequeued already: 1 primary, 2 not; else 0
-        ("seen", "i8"),
-        ("claimed", "i8"),
-        ("spare", "i8"),
+        ("primary", "i8"),  # not 0: this replica is primary of all its packets
+        ("seen", "i8"),  # packets looked at
+        ("claimed", "i8"),  # packets that this replica was primary of
+        ("spare", "i8", 2),
     ]
 )
-"""Where a replica stands; written by it alone, a cache line."""
+"""Where a replica stands in a feed; written by it alone, a cache line."""
 
 
 @inline
 def receive(feed: Record, cursor: Record, replica: int, batch: np.ndarray, copies: bool) -> int:
-    """Fill `batch` with the next requests of one role; how many."""
+    """Fill `batch` with the next packets that this replica has the same role for; how many.
+
+    With `copies` false a replica that is not the primary looks at the packets in the channel, where nobody
+    may write.
+    """
+    slot = channel.next_request(feed, cursor.head)
+    if slot == 0:
+        return 0
+    primary = channel.is_primary(slot, replica)
+    in_place = not copies and not primary
     count = 0
-    while count < batch.shape[0]:
-        slot = next_request(feed, cursor.head + count)
-        if slot == 0:
-            break
-        if cursor.role == 0:
-            cursor.role = 2
-            if is_primary(slot, replica):
-                cursor.role = 1
-                store64_release(slot + HEADER + OWNER, replica + 1)  # for who buries this replica
-        if count == 0:
-            cursor.primary = cursor.role & 1
-        elif cursor.primary != cursor.role & 1:
-            break  # a batch of the other role begins here
-        cursor.role = 0
-        _take(batch[count], batch.ctypes.data + count * RECORD, slot, feed.tag, not copies and cursor.primary == 0)
+    while True:
+        _take(batch[count], batch.ctypes.data + count * RECORD, slot, feed.port, in_place)
         count += 1
+        slot = channel.next_request(feed, cursor.head + count)
+        if slot == 0 or count == batch.shape[0]:
+            break
+        if primary:
+            if not channel.is_primary(slot, replica):
+                break
+        elif channel.owner_of(slot) == 0:
+            break  # we may be the primary of this one
     cursor.count = count
-    cursor.open = 1 if count else 0
+    cursor.primary = 1 if primary else 0
+    cursor.open = 1
     cursor.seen += count
-    if cursor.primary:
+    if primary:
         cursor.claimed += count
     return count
 
@@ -74,10 +104,11 @@ def receive(feed: Record, cursor: Record, replica: int, batch: np.ndarray, copie
 @inline
 def _take(packet: Record, record: int, slot: int, port: int, in_place: bool) -> None:
     """Fill a packet's record from a request."""
-    frame, size = slot + HEADER + META, payload_length(slot) - META
-    packet.timestamp = load64(slot + HEADER + TIMESTAMP)
-    store64(record + OFFLOAD, load64(slot + HEADER + VNET))
-    packet.checksum_offset = load32(slot + HEADER + VNET + 8) & 0xFFFF
+    request = slot + channel.HEADER
+    frame, size = request + FRAME, channel.payload_length(slot) - FRAME
+    packet.timestamp = load64(request + TIMESTAMP)
+    store64(record + OFFLOAD, load64(request + OFFLOADS))
+    packet.checksum_offset = load32(request + OFFLOADS + 8) & 0xFFFF
     packet.port = port
     packet.at = 0
     packet.link_broadcast = 0
@@ -97,108 +128,227 @@ def _take(packet: Record, record: int, slot: int, port: int, in_place: bool) -> 
 
 @inline
 def await_turn(feed: Record, cursor: Record, stop: int) -> None:
-    """Wait until all requests before the batch at hand have left; in vain if the word at `stop` is set."""
-    while load64_acquire(feed.turn) != cursor.head and load64_acquire(stop) == 0:  # pairs with done
-        pause()
+    """Wait until all packets before the batch at hand have left; in vain if the word at `stop` is set."""
+    channel.await_turn(feed, cursor.head, stop)
 
 
 @inline
 def done(feed: Record, cursor: Record, replica: int, ordered: bool) -> None:
-    """Release the requests of the batch at hand."""
-    if ordered and cursor.primary and cursor.count:
-        store64_release(feed.turn, cursor.head + cursor.count)  # pairs with await_turn
-    for _ in range(cursor.count):
-        let_go(feed, next_request(feed, cursor.head), replica, cursor.head)
-        cursor.head += 1
-    cursor.count = 0
+    """Let go of the requests of the batch at hand."""
+    if cursor.open == 0:
+        return
+    if ordered and cursor.primary:
+        channel.pass_turn(feed, cursor.head + cursor.count)
+    for head in range(cursor.head, cursor.head + cursor.count):
+        channel.let_go(feed, channel.next_request(feed, head), replica, head)
+    cursor.head += cursor.count
     cursor.open = 0
 
 
-@entry(numba.int64(numba.types.Array(numba.from_dtype(CHANNEL), 1, "C"), numba.int64, numba.boolean, numba.boolean))
-def _bury(feeds: np.ndarray, replica: int, ordered: bool, sure: bool) -> int:
-    """Release what a dead `replica` held, oldest first; see `afpacket.bury`."""
+_ARRAY = numba.types.Array(numba.from_dtype(FEED), 1, "C")
+
+
+@inline
+def number(place: int, swapped: bool) -> int:
+    """The 32 bits at an address, in this machine's byte order or the other one."""
+    value = load32(place)
+    if swapped:
+        return value >> 24 | (value >> 8 & 0xFF00) | (value & 0xFF00) << 8 | (value & 0xFF) << 24
+    return value
+
+
+@entry(numba.int64(_ARRAY, numba.int64, numba.int64, numba.int64, numba.boolean, numba.int64))
+def _play(feeds: np.ndarray, records: int, at: int, end: int, swapped: bool, scale: int) -> int:
+    """Send the pcap `records` at offsets [at, end) until the channel is full; the offset of the next one."""
     feed = feeds[0]
-    orphans = 0
-    newest = load64_acquire(feed.words)  # the producer's tail
-    for sequence in range(max(newest - feed.entries, 0), newest):
-        slot = next_request(feed, sequence)
-        if slot == 0 or unreleased(slot) >> replica & 1 == 0:
-            continue
-        owner = load64_acquire(slot + HEADER + OWNER)  # pairs with receive
-        dequeued = load64_acquire(slot) >> replica & 1 == 0
-        if dequeued and owner == 0 and not sure:
-            break
-        if dequeued and (owner == 0 or owner == replica + 1):
-            if ordered:
-                if load64_acquire(feed.turn) != sequence:
-                    break  # those before it have not left
-                store64_release(feed.turn, sequence + 1)  # pairs with await_turn
-            orphans += 1
-        discharge(slot, replica)
-    return orphans
+    while at < end:
+        record = records + at
+        size = number(record + 8, swapped)
+        if size > feed.frame_bytes:
+            feed.too_long += 1
+        else:
+            slot = channel.reserve(feed)
+            if slot == 0:
+                break
+            request = slot + channel.HEADER
+            store64(request + TIMESTAMP, number(record, swapped) * SECOND + number(record + 4, swapped) * scale)
+            store64(request + OFFLOADS, 0)
+            store64(request + OFFLOADS + 8, 0)
+            copy(request + FRAME, record + RECORD_HEADER, size)
+            channel.publish(feed, slot, FRAME + size)
+        at += RECORD_HEADER + size
+    return at
+
+
+class Records(NamedTuple):
+    """Packets as pcap records, known to be whole."""
+
+    data: np.ndarray  # of bytes, with the records from `start` to the end
+    start: int = 0
+    swapped: bool = False  # True if their numbers are in the other byte order
+    scale: int = 1  # nanoseconds in a unit of their fractions of a second
 
 
 class Feed:
-    """The receiving half of a memory or pcap port: a channel, and a thread that fills it.
+    """The receiving side of a port: a channel, and what the replicas need to receive from it.
 
     Parameters
     ----------
-    index, replicas : int
-        Of the port; of those that will dequeue.
+    index : int
+        The port's.
+    replicas : int
+    frame_bytes : int
+        Of the longest frame; longer ones are left out and counted.
+
+    Attributes
+    ----------
+    ring, cursors : numpy.ndarray
+        For the compiled loops, shared: one `FEED`, and a `CURSOR` for each replica.
     """
 
-    def __init__(self, index: int, replicas: int) -> None:
-        self.channel = Channel(ENTRIES, META + LONGEST, replicas, tag=index)
-        self.ring, self.cursors = self.channel.record, shared(replicas, CURSOR)
-        self.too_long = 0
-        self._ended, self._closed = threading.Event(), threading.Event()
-        self._lock = threading.Lock()
+    def __init__(self, index: int, replicas: int, frame_bytes: int) -> None:
+        self._channel = Channel(ENTRIES, FRAME + frame_bytes, replicas)
+        self.ring, self.cursors = shared(1, FEED), shared(replicas, CURSOR)
+        self.ring["port"], self.ring["frame_bytes"] = index, frame_bytes
+        for name in CHANNEL.names or ():
+            self.ring[name] = self._channel.record[name]
+        self._refused = 0
+        self._player: Any = None
 
-    def start(self, frames: Iterable[tuple[int, bytes]]) -> None:
-        """Send frames with their time stamps (nanoseconds) from a thread of their own, then end."""
-        threading.Thread(target=self._run, args=(frames,), name="scout-feed", daemon=True).start()
-
-    def _run(self, frames: Iterable[tuple[int, bytes]]) -> None:
-        for timestamp, frame in frames:
-            if self._closed.is_set():
-                break
-            self.send(frame, timestamp)
-        self._ended.set()
-
-    def send(self, frame: bytes, timestamp: int | None = None, offload: bytes = bytes(10)) -> None:
-        """Broadcast one frame, waiting for space; one that is too long is counted and left out."""
-        if len(frame) > LONGEST - 64:
-            self.too_long += 1
-            return
-        stamp = time.time_ns() if timestamp is None else timestamp
-        payload = struct.pack("<q10s6xq", stamp, offload, 0) + frame
-        with self._lock:  # the channel has one producer
-            while not self.channel.send(payload, timeout=0) and not self._closed.is_set():
-                time.sleep(_SLEEP)
-
-    def drained(self, dead: set[int]) -> bool:
-        """True if the input is at its end and every living replica has let go of all of it."""
-        if not self._ended.is_set():
+    def send(self, frame: bytes, timestamp: int, offload: bytes, timeout: float) -> bool:
+        """Send one frame, waiting at most `timeout` seconds for space; False if it was left out."""
+        if len(frame) > self.ring["frame_bytes"][0]:
+            self.ring["too_long"] += 1
             return False
-        heads = [head for replica, head in enumerate(self.channel.heads()) if replica not in dead]
-        return all(head == self.channel.sent for head in heads)
+        taken = self._channel.send(REQUEST.pack(timestamp, offload) + frame, timeout)
+        self._refused += not taken
+        return taken
+
+    def play(self, records: Records) -> None:
+        """Send all these records from a process of their own, which ends with this one."""
+        self._player = get_context("fork").Process(
+            target=self._run, args=(records, os.getpid()), name="scout-feed", daemon=True
+        )
+        self._player.start()
+
+    def _run(self, records: Records, parent: int) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the supervisor, who closes the port
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            return  # it died before the line above
+        data, at, swapped, scale = records
+        while at < len(data):
+            before = at
+            at = _play(self.ring, address(data), at, len(data), swapped, scale)
+            if at == before:
+                time.sleep(NAP)
+
+    @property
+    def failed(self) -> bool:
+        """True if the process of `play` ended before its time."""
+        return self._player is not None and self._player.exitcode not in (None, 0)
+
+    @property
+    def played(self) -> bool:
+        """True if all that `play` was given has been sent, also if that is nothing."""
+        return self._player is None or self._player.exitcode == 0
+
+    def caught_up(self, dead: set[int]) -> bool:
+        """True if every replica that lives has let go of all that was sent."""
+        sent = self._channel.sent
+        return all(head == sent for replica, head in enumerate(self._channel.heads()) if replica not in dead)
 
     def counters(self) -> dict[str, int]:
-        """Frames that the channel took, and those that were too long for it."""
-        return {"received": self.channel.sent, "too-long": self.too_long}
+        """Frames that the channel took, that found it full, and that were too long for it."""
+        return {
+            "received": self._channel.sent,
+            "ring-full": self._refused,
+            "too-long": int(self.ring["too_long"][0]),
+        }
 
-    def bury(self, replica: int, ordered: bool, sure: bool) -> int:
-        """Take a dead replica out; how many requests it was primary of that nobody finished."""
-        self.channel.leave(replica)
-        return int(_bury(self.ring, replica, ordered, sure))
+    def bury(self, replica: int, ordered: bool) -> int:
+        """Release what a dead `replica` held; of how many packets it was primary. To be called repeatedly."""
+        return int(channel.sweep(self._channel.record, replica, ordered)[1])
 
     def close(self) -> None:
-        """End the thread that sends."""
-        self._closed.set()
+        """End the process of `play`."""
+        if self._player:
+            self._player.kill()
+            self._player.join()
 
 
-def checked_mtu(mtu: int) -> int:
-    """An MTU that makes sense for a port without a device."""
-    if not 68 <= mtu <= 65535:
-        raise PortError(f"mtu {mtu}: give 68 to 65535")
-    return mtu
+class FedPort:
+    """What ports on a `Feed` and a `Sink` have in common; subclasses open and feed them.
+
+    Parameters
+    ----------
+    name : str
+        What messages call the port.
+    mac : str
+        Its MAC address, as 02:00:00:00:00:01.
+    mtu : int
+        Bytes of the longest IP packet; frames that are longer by more than a VLAN tag are left out.
+
+    Attributes
+    ----------
+    interface : str
+        The name.
+    ring, cursors, transmits : numpy.ndarray
+        For the compiled loops, shared by all replicas.
+    """
+
+    kernels = ("scout.io.feed", "scout.io.sink")
+    """The modules of `receive`, `await_turn` and `done`, and of `enqueue` and `flush`."""
+    RECEIVE, CURSOR, TRANSMIT = FEED, CURSOR, TRANSMIT
+    """The dtypes of what these are given."""
+
+    descriptor: int | None = None
+    """There is nothing to poll for packets."""
+
+    def __init__(self, name: str, mac: str, mtu: int) -> None:
+        if not 68 <= mtu <= LONGEST - FRAME_MARGIN:
+            raise PortError(f"port {name}: mtu {mtu}; give 68 to {LONGEST - FRAME_MARGIN}")
+        self.interface, self.mac, self.mtu = name, mac_number(mac), mtu
+        self._feed: Feed | None = None
+
+    def _open(self, index: int, replicas: int, sink: Sink) -> None:
+        self._feed, self._sink = Feed(index, replicas, self.mtu + FRAME_MARGIN), sink
+        self.ring, self.cursors, self.transmits = self._feed.ring, self._feed.cursors, sink.transmits
+
+    @property
+    def _fed(self) -> Feed:
+        if self._feed is None:
+            raise PortError(f"port {self.interface} is not open; use it inside `with Supervisor(...)`")
+        return self._feed
+
+    def drained(self, dead: set[int]) -> bool:
+        """True if the input is at its end and all of it has been dealt with by the replicas not `dead`."""
+        return self._at_end() and self._fed.caught_up(dead)
+
+    def _at_end(self) -> bool:
+        return self._fed.played
+
+    def is_up(self) -> bool:
+        """False if the process that brings the packets has died."""
+        return not self._fed.failed
+
+    def kernel_counters(self) -> dict[str, int]:
+        """Frames that the channel took, that found it full, and that were too long for it."""
+        return self._fed.counters()
+
+    def transmitted(self) -> dict[str, int]:
+        """Frames that left from all replicas, those of them made here, those for which there was no room."""
+        return self._sink.transmitted()
+
+    def bury(self, replica: int, ordered: bool, sure: bool) -> int:
+        """Release what a dead `replica` held; of how many packets it was primary. To be called repeatedly.
+
+        It is known for sure at once.
+        """
+        return self._fed.bury(replica, ordered)
+
+    def close(self) -> None:
+        """End the input; what was sent can still be read."""
+        if self._feed:
+            self._feed.close()

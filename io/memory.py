@@ -1,95 +1,132 @@
-"""Ports in memory: for tests, lessons and benchmarks, without root or interfaces."""
+"""Ports in memory: frames from a list, frames to a list. No root, no namespace, no interface.
 
+For tests, lessons and benchmarks; a path cannot tell them from ports on interfaces.
+"""
+
+import struct
+import time
 from collections.abc import Iterable
 
-from scout.io import feed, sink
-from scout.io.feed import Feed, checked_mtu
-from scout.io.port import PortError, mac_number
-from scout.io.sink import Sink
-from scout.ring.channel import CHANNEL
+import numpy as np
+
+from scout.io.feed import FedPort, Records
+from scout.io.port import PortError
+from scout.io.sink import SECOND, Sink
 
 __all__ = ["MemoryPort"]
 
+_RECORD = struct.Struct("=IIII")  # of pcap
+_LATEST = (1 << 32) * SECOND
 
-class MemoryPort:
+
+class MemoryPort(FedPort):
     """A port that receives frames it is given, and keeps those that it sends.
 
     Parameters
     ----------
     mac : str
-        As 02:00:00:00:00:01.
+        Its MAC address, as 02:00:00:00:00:01.
     mtu : int
-    frames : iterable of bytes, or of pairs of bytes and a time stamp in nanoseconds, optional
-        What to receive. With frames the port's input ends after the last one; without, `send` gives it
-        frames while the router runs.
+        Bytes of the longest IP packet; frames that are longer by more than a VLAN tag are left out.
+    frames : iterable of bytes or of (bytes, int), optional
+        What the port receives, and when, in nanoseconds since 1970; by default when the run starts. The
+        input ends with them. Without `frames` it receives what `send` gives it, until `end`.
     capacity : int
-        Bytes of sent frames that each replica can keep; more are counted as tx-full.
-    """
+        Bytes of sent frames (16 more for each) that a replica can keep; what exceeds it is counted as tx-full.
+        Memory that is not used costs nothing.
 
-    kernels = ("scout.io.feed", "scout.io.sink")
-    RECEIVE, CURSOR, TRANSMIT = CHANNEL, feed.CURSOR, sink.TRANSMIT
-    descriptor = None
+    Examples
+    --------
+    ::
+
+        left, right = MemoryPort("02:00:00:00:00:01", frames=[frame]), MemoryPort("02:00:00:00:00:02", frames=[])
+        ...  # a graph with both, and its paths
+        with Supervisor(graph, paths) as supervisor:
+            supervisor.wait()
+        print(right.sent())
+    """
 
     def __init__(
         self,
         mac: str,
         mtu: int = 1500,
         frames: Iterable[bytes | tuple[bytes, int]] | None = None,
-        capacity: int = 1 << 24,
+        capacity: int = 1 << 26,
     ) -> None:
-        self.interface = "memory"
-        self.mac, self.mtu, self._frames, self._capacity = mac_number(mac), checked_mtu(mtu), frames, capacity
-        self._feed: Feed | None = None
+        super().__init__(f"in memory {mac}", mac, mtu)
+        if capacity < 0:
+            raise PortError(f"port {self.interface}: capacity {capacity}; give a number of bytes")
+        self._frames = None if frames is None else [self._dated(each) for each in frames]
+        self._capacity, self._ended = capacity, False
 
     def __repr__(self) -> str:
-        return "MemoryPort()"
+        return f"MemoryPort({self.interface.split()[-1]!r})"
+
+    def _dated(self, each: bytes | tuple[bytes, int]) -> tuple[bytes, int | None]:
+        frame, timestamp = each if isinstance(each, tuple) else (each, None)
+        if timestamp is not None and not 0 <= timestamp < _LATEST:
+            raise PortError(f"port {self.interface}: time {timestamp}; give nanoseconds since 1970, before 2106")
+        return frame, timestamp
 
     def open(self, index: int, replicas: int, members: int) -> None:
-        """Make the channel and the buffers."""
-        self._feed, self._sink = Feed(index, replicas), Sink(replicas, self._capacity)
-        self.ring, self.cursors, self.transmits = self._feed.ring, self._feed.cursors, self._sink.transmits
+        """Make the channel and the buffers, for the port of number `index`."""
+        self._open(index, replicas, Sink(replicas, capacity=self._capacity))
+        self._ended = False
 
     def feed(self) -> None:
-        """Begin to receive the frames given."""
-        if self._frames is not None:
-            pairs = (each if isinstance(each, tuple) else (each, 0) for each in self._frames)
-            self._opened.start((stamp, frame) for frame, stamp in pairs)
+        """Begin to receive the frames given, if any were."""
+        if not self._frames:
+            return
+        now = time.time_ns()
+        records = []
+        for frame, timestamp in self._frames:
+            seconds, nanoseconds = divmod(now if timestamp is None else timestamp, SECOND)
+            records += [_RECORD.pack(seconds, nanoseconds, len(frame), len(frame)), frame]
+        self._fed.play(Records(np.frombuffer(b"".join(records), np.uint8)))
 
-    def send(self, frame: bytes, timestamp: int | None = None) -> None:
-        """Have the router receive a frame now."""
-        self._opened.send(frame, timestamp)
+    def send(
+        self, frame: bytes, timestamp: int | None = None, offload: bytes = bytes(10), timeout: float = 1.0
+    ) -> bool:
+        """Have the router receive a frame.
+
+        Parameters
+        ----------
+        frame : bytes
+        timestamp : int, optional
+            When it was received, nanoseconds since 1970; now by default.
+        offload : bytes
+            Its struct virtio_net_hdr, 10 bytes, little-endian: what the sender left to a device.
+        timeout : float
+            Seconds to wait for room in the channel.
+
+        Returns
+        -------
+        bool
+            False if the frame was left out: it is too long, or there was no room in time. It is counted.
+
+        Raises
+        ------
+        PortError
+            If the port is not open or was given `frames`, or after `end`.
+        """
+        if self._frames is not None or self._ended:
+            raise PortError(f"port {self.interface}: its input has an end; make it without frames, send before end()")
+        if len(offload) != 10:
+            raise PortError(f"port {self.interface}: offload of {len(offload)} bytes; struct virtio_net_hdr has 10")
+        return self._fed.send(frame, time.time_ns() if timestamp is None else timestamp, offload, timeout)
+
+    def end(self) -> None:
+        """No more frames will be sent: the run can come to its end."""
+        self._ended = True
 
     def sent(self) -> list[bytes]:
-        """The frames that the router sent, by the time at which they were received."""
-        return [frame for _, frame in sorted(self._sink.records(), key=lambda record: record[0])]
+        """The frames that the router has sent by this port since it was opened, in the order in which they left.
 
-    @property
-    def _opened(self) -> Feed:
-        if self._feed is None:
-            raise PortError("memory port: not open; use it inside `with Supervisor(...)`")
-        return self._feed
+        Replicas send a batch at a time, one batch after another. In a path with channel order that is the
+        order in which its packets came.
+        """
+        self._fed  # noqa: B018
+        return self._sink.frames() if self._feed else []
 
-    def is_up(self) -> bool:
-        """True: memory does not go away."""
-        return True
-
-    def drained(self, dead: set[int]) -> bool:
-        """True if all frames given have been dealt with."""
-        return self._opened.drained(dead)
-
-    def bury(self, replica: int, ordered: bool, sure: bool) -> int:
-        """Take a dead replica out; how many packets went with it."""
-        return self._opened.bury(replica, ordered, sure)
-
-    def kernel_counters(self) -> dict[str, int]:
-        """Frames received, and those that were too long."""
-        return self._opened.counters()
-
-    def transmitted(self) -> dict[str, int]:
-        """Frames sent, and those refused by reason."""
-        return self._sink.counters()
-
-    def close(self) -> None:
-        """End the input."""
-        if self._feed:
-            self._feed.close()
+    def _at_end(self) -> bool:
+        return self._ended if self._frames is None else super()._at_end()

@@ -1,31 +1,40 @@
-"""Ports on pcap files: packets come from one file and go to another."""
+"""Ports on pcap files: packets come from one file, with their times, and go to another.
+
+Read are classic pcap files of either byte order, in micro- or nanoseconds; written are nanoseconds in the byte
+order of this machine (https://www.ietf.org/archive/id/draft-ietf-opsawg-pcap-05.html). The links are Ethernet.
+Not read: pcapng, compressed files, pipes.
+"""
 
 import os
 import struct
+import sys
 from collections.abc import Iterator
-from pathlib import Path
 
-from scout.io.feed import Feed, checked_mtu
-from scout.io.memory import MemoryPort
-from scout.io.port import PortError, mac_number
-from scout.io.sink import RECORD_HEADER, Sink
+import numba
+import numpy as np
+
+from scout.io.feed import FedPort, Records, number
+from scout.io.port import PortError
+from scout.io.sink import RECORD_HEADER, SECOND, Sink
+from scout.ring.jit import entry
+from scout.ring.shared import address
 
 __all__ = ["RECORD_HEADER", "PcapPort", "file_header", "open_for_append", "read_pcap"]
 
-FILE_HEADER = 24
-MICROSECONDS, NANOSECONDS, PCAPNG = 0xA1B2C3D4, 0xA1B23C4D, 0x0A0D0D0A
-ETHERNET = 1  # LINKTYPE_ETHERNET
-LONGEST = 1 << 18  # bytes of a record, by the format
-BUFFER = 1 << 20
+MICROSECONDS, NANOSECONDS, PCAPNG = 0xA1B2C3D4, 0xA1B23C4D, 0x0A0D0D0A  # magic numbers
+FILE_HEADER, LINK_TYPE = 24, 20  # bytes of the file's header; offset of the kind of link in it
+ETHERNET = 1
+LONGEST_RECORD = 1 << 18  # bytes of a packet, as libpcap has it: more means that the file is damaged
+_SWAPPED = {"little": ">", "big": "<"}[sys.byteorder]
 
 
 def file_header() -> bytes:
-    """The header of a file of nanosecond records of Ethernet frames, in this machine's byte order."""
-    return struct.pack("=IHHiIII", NANOSECONDS, 2, 4, 0, 0, LONGEST, ETHERNET)
+    """The first 24 bytes of a file of Ethernet packets with nanoseconds, in this machine's byte order."""
+    return struct.pack("=IHHiIII", NANOSECONDS, 2, 4, 0, 0, LONGEST_RECORD, ETHERNET)
 
 
-def open_for_append(path: str) -> int:
-    """Make or empty a pcap file; a descriptor by which several processes can append records.
+def open_for_append(path: str | os.PathLike[str]) -> int:
+    """Make a pcap file, or empty it; a descriptor by which several processes can append records.
 
     Raises
     ------
@@ -34,87 +43,123 @@ def open_for_append(path: str) -> int:
     """
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o644)
+        os.write(descriptor, file_header())
     except OSError as error:
         raise PortError(f"{path}: {error.strerror}; name a file that can be written") from error
-    os.write(descriptor, file_header())
     return descriptor
 
 
-def read_pcap(path: str) -> Iterator[tuple[int, bytes]]:
-    """Time stamps (nanoseconds) and frames of a pcap file, of either byte order and resolution.
+def read_pcap(path: str | os.PathLike[str]) -> Iterator[tuple[int, bytes]]:
+    """Packets of a pcap file and when they were captured, nanoseconds since 1970.
 
     Raises
     ------
     PortError
-        If the file cannot be read, is not pcap, or ends in the middle; names the offset.
+        If the file cannot be read, is of another format, or is damaged; before the first packet.
     """
+    data, at, swapped, scale = _open(path)
+    record = struct.Struct(f"{_SWAPPED if swapped else '='}IIII")
+    while at < len(data):
+        seconds, fraction, size, _ = record.unpack_from(data.data, at)
+        at += RECORD_HEADER
+        yield seconds * SECOND + fraction * scale, data[at : at + size].tobytes()
+        at += size
+
+
+def _open(path: str | os.PathLike[str]) -> Records:
+    """The records of a file, looked at from the first to the last."""
     try:
-        data = memoryview(Path(path).read_bytes())
+        data = np.memmap(path, np.uint8, "r") if os.path.getsize(path) else np.zeros(0, np.uint8)
     except OSError as error:
         raise PortError(f"{path}: {error.strerror}; name a pcap file") from error
-    magics = {
-        struct.pack(f"{order}I", magic): (order, magic) for order in "<>" for magic in (MICROSECONDS, NANOSECONDS)
-    }
-    if bytes(data[:4]) == struct.pack("<I", PCAPNG):
-        raise PortError(f"{path}: is pcapng; convert it with editcap -F nsecpcap")
-    if bytes(data[:4]) not in magics or len(data) < FILE_HEADER:
-        raise PortError(f"{path}: is no pcap file; capture one with tcpdump -w")
-    order, magic = magics[bytes(data[:4])]
-    link = struct.unpack_from(f"{order}I", data, 20)[0] & 0xFFFF
-    if link != ETHERNET:
-        raise PortError(f"{path}: link type {link}; only Ethernet (1) is supported")
-    scale = 1 if magic == NANOSECONDS else 1000
-    at = FILE_HEADER
-    while at < len(data):
-        if at + RECORD_HEADER > len(data):
-            raise PortError(f"{path}: ends inside the record at offset {at}; capture it again")
-        seconds, fraction, size, _ = struct.unpack_from(f"{order}4I", data, at)
-        if size > LONGEST or at + RECORD_HEADER + size > len(data):
-            raise PortError(f"{path}: the record at offset {at} has {size} bytes, more than follow; capture it again")
-        yield seconds * 1_000_000_000 + fraction * scale, bytes(data[at + RECORD_HEADER : at + RECORD_HEADER + size])
+    head = data[:FILE_HEADER].tobytes().ljust(FILE_HEADER, b"\0")
+    swapped = struct.unpack_from("=I", head)[0] not in (MICROSECONDS, NANOSECONDS)
+    magic, *_, link = struct.unpack(f"{_SWAPPED if swapped else '='}IHHiIII", head)
+    if magic == PCAPNG:
+        raise PortError(f"{path}: is pcapng, which is not read; convert it: editcap -F nsecpcap {path} NEW")
+    if magic not in (MICROSECONDS, NANOSECONDS):
+        raise PortError(f"{path}: is no pcap file, by its first 4 bytes; name one, as tcpdump -w writes")
+    if len(data) < FILE_HEADER:
+        raise PortError(f"{path}: ends at offset {len(data)}, within the file's header; capture it again")
+    if link & 0xFFFF != ETHERNET:  # above are flags
+        raise PortError(f"{path}: has packets of link type {link & 0xFFFF}; capture on Ethernet, link type 1")
+    end = _end(address(data), FILE_HEADER, len(data), swapped)
+    if end != len(data):
+        raise PortError(
+            f"{path}: the record at offset {end} is cut short or damaged; keep those before it: "
+            f"head -c {end} {path} > NEW"
+        )
+    return Records(data, FILE_HEADER, swapped, 1 if magic == NANOSECONDS else 1000)
+
+
+@entry(numba.int64(numba.int64, numba.int64, numba.int64, numba.boolean))
+def _end(records: int, at: int, end: int, swapped: bool) -> int:
+    """Offset of the first of the `records` at [at, end) that cannot be; `end` if there is none."""
+    while at < end:
+        if at + RECORD_HEADER > end:
+            return at
+        size = number(records + at + 8, swapped)
+        if size > LONGEST_RECORD or at + RECORD_HEADER + size > end:
+            return at
         at += RECORD_HEADER + size
+    return at
 
 
-class PcapPort(MemoryPort):
-    """A port that receives a pcap file's packets as fast as they are taken, and writes what it sends.
+class PcapPort(FedPort):
+    """A port that receives the packets of a pcap file and writes what it sends to another.
+
+    Packets come as fast as they are taken, with the times at which they were captured. The run is at its end when
+    all have been dealt with.
 
     Parameters
     ----------
-    read, write : str, optional
-        The files; without `read` nothing is received, without `write` what is sent is dropped as tx-full.
+    read : str or os.PathLike, optional
+        The file to receive; nothing by default.
+    write : str or os.PathLike, optional
+        The file to write, made or emptied when the run starts; by default what is sent is thrown away.
     mac : str
+        The port's MAC address, as 02:00:00:00:00:01.
     mtu : int
+        Bytes of the longest IP packet; frames that are longer by more than a VLAN tag are left out.
+
+    Raises
+    ------
+    PortError
+        When the run starts, if a file cannot be opened or is damaged.
     """
 
     def __init__(
-        self, read: str | None = None, write: str | None = None, mac: str = "02:00:00:00:00:01", mtu: int = 1500
+        self,
+        read: str | os.PathLike[str] | None = None,
+        write: str | os.PathLike[str] | None = None,
+        mac: str = "02:00:00:00:00:01",
+        mtu: int = 1500,
     ) -> None:
-        self.interface = read or write or "nothing"
-        self.mac, self.mtu = mac_number(mac), checked_mtu(mtu)
+        super().__init__(str(read or write or "on no file"), mac, mtu)
         self._read, self._write = read, write
-        self._feed: Feed | None = None
-        self._file = -1
+        self._records: Records | None = None
+        self._descriptor = -1
 
     def __repr__(self) -> str:
-        return f"PcapPort(read={self._read!r}, write={self._write!r})"
+        files = {"read": self._read, "write": self._write}
+        return f"PcapPort({', '.join(f'{name}={str(file)!r}' for name, file in files.items() if file)})"
 
     def open(self, index: int, replicas: int, members: int) -> None:
-        """Check the file to read from its beginning to its end, and make the one to write."""
-        if self._read:
-            for _ in read_pcap(self._read):
-                pass
-        self._file = open_for_append(self._write) if self._write else -1
-        self._feed = Feed(index, replicas)
-        self._sink = Sink(replicas, BUFFER if self._write else 0, self._file)
-        self.ring, self.cursors, self.transmits = self._feed.ring, self._feed.cursors, self._sink.transmits
+        """Look at the whole file to read, make the one to write, for the port of number `index`."""
+        self._records = _open(self._read) if self._read else None
+        if self._read and self._write and os.path.exists(self._write) and os.path.samefile(self._read, self._write):
+            raise PortError(f"port {self._read}: writing would empty the file it reads; name another file to write")
+        self._descriptor = open_for_append(self._write) if self._write else os.open(os.devnull, os.O_WRONLY)
+        self._open(index, replicas, Sink(replicas, self._descriptor))
 
     def feed(self) -> None:
         """Begin to receive the file's packets."""
-        self._opened.start(read_pcap(self._read) if self._read else ())
+        if self._records:
+            self._fed.play(self._records)
 
     def close(self) -> None:
         """End the input, close the output."""
         super().close()
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._descriptor, self._records = -1, None

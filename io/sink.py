@@ -1,6 +1,15 @@
-"""Sending without a device: frames become pcap records, in memory or in a file.
+"""Sending without a device: packets become pcap records, in a file or in shared memory.
 
-Nobody completes a checksum behind such a port, so it is done here.
+Each replica has a buffer. `enqueue` copies a packet to it, and completes the checksum that the sender left
+to a device; `flush` writes what is in the buffer to a file with one call, or leaves it there for the
+supervisor to read.
+
+In memory a buffer holds one batch behind the other: `ticket | frames | records`. Tickets are drawn from a
+counter of the whole port when a batch leaves, so they give the order in which batches left, over all
+replicas, as on a wire.
+
+Replicas append to one file (`O_APPEND`): the kernel puts each batch behind the last one whole. A replica
+that is killed within the call, or a full disk, may cut one off; what follows in the file is lost then.
 """
 
 import numpy as np
@@ -8,113 +17,156 @@ import numpy as np
 from scout.io.packet import NEEDS_CHECKSUM
 from scout.io.system import write
 from scout.ring.jit import Record, inline
-from scout.ring.memory import copy, load32, store32
+from scout.ring.memory import copy, fetch_add, load32, store32, store64, store64_release
 from scout.ring.shared import address, shared
 
-__all__ = ["RECORD_HEADER", "TRANSMIT", "Sink", "enqueue", "flush"]
+__all__ = ["RECORD_HEADER", "SECOND", "TRANSMIT", "Sink", "enqueue", "flush"]
 
-RECORD_HEADER = 16  # of pcap: seconds, nanoseconds, bytes kept, bytes there were; 32 bits each
-_SPARE = 64  # behind the buffer, for accesses of 4 bytes
+RECORD_HEADER = 16
+"""Bytes before a packet in a pcap file: seconds, fraction, bytes here, bytes of the packet; 32 bits each."""
+
+SECOND = 1_000_000_000
+
+_BATCH_HEADER = 16
+_SLACK = 4  # bytes behind a record: its checksum is summed by words
+_FILE_BUFFER = 1 << 20  # of a replica that writes to a file; holds the longest packet
 
 TRANSMIT = np.dtype(
     [
-        ("buffer", "i8"),  # address of the records
-        ("capacity", "i8"),  # bytes
-        ("used", "i8"),
-        ("file", "i8"),  # descriptor to write them to; -1: they stay
-        ("made", "i8"),  # the rest as in afpacket.TRANSMIT
-        ("sent", "i8"),
-        ("full", "i8"),
-        ("refused", "i8"),
+        ("descriptor", "i8"),  # the file to write to; -1: what is sent stays in the buffer
+        ("here", "i8"),  # address of this record
+        ("ticket", "i8"),  # address of the port's counter of batches
+        ("buffer", "i8"),  # address of the buffer,
+        ("capacity", "i8"),  # and its bytes
+        ("start", "i8"),  # offset of the batch at hand,
+        ("filled", "i8"),  # and of what comes behind it
+        ("count", "i8"),  # packets in it
+        ("made", "i8"),  # frames that began here and were received by no port
+        ("sent", "i8"),  # frames that left
+        ("full", "i8"),  # frames for which there was no room, in the buffer or on the disk
+        ("spare", "i8", 5),
     ]
 )
-"""A replica's sending end; written by it alone, a cache line."""
+"""A replica's sending end; written by it alone. The first five are set up by the supervisor."""
+
+_SENT = int((TRANSMIT.fields or {})["sent"][1])  # type: ignore[index]
 
 
 @inline
 def enqueue(transmit: Record, packet: Record, record: int) -> None:
-    """Append a packet to the buffer, or count that there is no room."""
+    """Copy a packet to the batch that `flush` sends."""
     head = packet.end - packet.frame
     size = head + packet.tail_bytes
-    if transmit.used + RECORD_HEADER + size > transmit.capacity:
-        if transmit.file >= 0:
-            flush(transmit)
-        if transmit.used + RECORD_HEADER + size > transmit.capacity:
-            transmit.full += 1
-            return
-    at = transmit.buffer + transmit.used
-    store32(at, packet.timestamp // 1_000_000_000)
-    store32(at + 4, packet.timestamp % 1_000_000_000)
-    store32(at + 8, size)
-    store32(at + 12, size)
-    frame = at + RECORD_HEADER
+    room = transmit.capacity - RECORD_HEADER - size - _SLACK
+    if transmit.filled > room and transmit.descriptor >= 0:
+        flush(transmit)
+    if transmit.filled > room:
+        transmit.full += 1
+        return
+    place = transmit.buffer + transmit.filled
+    store32(place, packet.timestamp // SECOND)
+    store32(place + 4, packet.timestamp % SECOND)
+    store32(place + 8, size)
+    store32(place + 12, size)
+    frame = place + RECORD_HEADER
     copy(frame, packet.frame, head)
     copy(frame + head, packet.tail, packet.tail_bytes)
     if packet.flags & NEEDS_CHECKSUM:
+        # Headers pushed or pulled since move the place where the checksum starts.
         start = packet.checksum_start + packet.origin - packet.frame
         if start >= 0 and start + packet.checksum_offset + 2 <= size:
-            _complete(frame + start, size - start, packet.checksum_offset)
-    transmit.used += RECORD_HEADER + size
-    transmit.sent += 1
+            _complete(frame + start, frame + start + packet.checksum_offset, frame + size)
+    transmit.filled += RECORD_HEADER + size
+    transmit.count += 1
 
 
 @inline
-def _complete(start: int, size: int, offset: int) -> None:
-    """Replace the partial checksum, which holds the pseudo-header's sum, by the whole one (RFC 1071)."""
+def _complete(start: int, place: int, end: int) -> None:
+    """Write the checksum of [start, end) to `place`, where the pseudo-header's sum is (RFC 1071)."""
+    # The sum does not depend on the order of bytes, and zeros behind the end add nothing.
+    store32(end, 0)
     total = 0
-    for index in range(0, size - 1, 2):
-        total += load32(start + index) & 0xFFFF  # as the bytes stand: the sum does not depend on their order
-    if size & 1:
-        total += load32(start + size - 1) & 0xFF
-    total = (total & 0xFFFF) + (total >> 16)
-    total = (total & 0xFFFF) + (total >> 16)
-    checksum = ~total & 0xFFFF
-    if checksum == 0:
-        checksum = 0xFFFF  # 0 would say that there is none (RFC 768)
-    store32(start + offset, load32(start + offset) >> 16 << 16 | checksum)
+    for word in range(start, end, 4):
+        total += load32(word)
+    for _ in range(3):  # a packet's sum has less than 47 bits: to 31, to 17, to 16
+        total = (total & 0xFFFF) + (total >> 16)
+    # 0 would mean that there is no checksum (RFC 768); 0xFFFF is the same number.
+    checksum = ~total & 0xFFFF if total != 0xFFFF else 0xFFFF
+    store32(place, load32(place) & ~0xFFFF | checksum)
 
 
 @inline
 def flush(transmit: Record) -> None:
-    """Write the buffer to the file, if there is one, with a single call: replicas append to the same file."""
-    if transmit.file < 0 or transmit.used == 0:
+    """Send the batch at hand; count every frame as sent, or that there was no room."""
+    if transmit.count == 0:
         return
-    if write(transmit.file, transmit.buffer, transmit.used) != transmit.used:
-        transmit.refused += 1
-    transmit.used = 0
+    batch = transmit.buffer + transmit.start
+    sent = transmit.count
+    if transmit.descriptor < 0:
+        # acq_rel, pairs with the other replicas': who leaves after us, in our turn or by chance, draws after us.
+        store64(batch, fetch_add(transmit.ticket, 1))
+        store64(batch + 8, sent)
+        transmit.start = transmit.filled
+    else:
+        size = transmit.filled - transmit.start - _BATCH_HEADER
+        if write(transmit.descriptor, batch + _BATCH_HEADER, size) != size:
+            transmit.full += sent
+            sent = 0
+    # Release, pairs with `Sink.frames`: frames that are counted can be read.
+    store64_release(transmit.here + _SENT, transmit.sent + sent)
+    transmit.filled = transmit.start + _BATCH_HEADER
+    transmit.count = 0
 
 
 class Sink:
-    """The sending half of a memory or pcap port.
+    """The sending side of a port: a buffer for each replica.
 
     Parameters
     ----------
     replicas : int
+    descriptor : int
+        A file opened with O_APPEND; -1 to keep what is sent.
     capacity : int
-        Bytes of each replica's buffer.
-    file : int
-        Descriptor opened for appending, or -1.
+        Bytes that each replica can keep; for a file, as many as it writes at once.
+
+    Attributes
+    ----------
+    transmits : numpy.ndarray
+        For the compiled loops, shared: one `TRANSMIT` for each replica.
     """
 
-    def __init__(self, replicas: int, capacity: int, file: int = -1) -> None:
-        self._buffers = [shared(capacity + _SPARE, np.uint8) for _ in range(replicas)]
-        self.transmits = shared(replicas, TRANSMIT)
-        for transmit, buffer in zip(self.transmits, self._buffers, strict=True):
-            transmit["buffer"], transmit["capacity"], transmit["file"] = address(buffer), capacity, file
+    def __init__(self, replicas: int, descriptor: int = -1, capacity: int = _FILE_BUFFER) -> None:
+        self.transmits, self._ticket = shared(replicas, TRANSMIT), shared(1, np.int64)
+        self._buffers = [shared(capacity, np.uint8) for _ in range(replicas)]
+        for replica, buffer in enumerate(self._buffers):
+            transmit = self.transmits[replica : replica + 1]
+            transmit["descriptor"], transmit["here"] = descriptor, address(transmit)
+            transmit["ticket"], transmit["buffer"] = address(self._ticket), address(buffer)
+            transmit["capacity"], transmit["filled"] = capacity, _BATCH_HEADER
 
-    def records(self) -> list[tuple[int, bytes]]:
-        """Time stamps (nanoseconds) and frames of what was sent and kept, replica by replica."""
-        found = []
-        for transmit, buffer in zip(self.transmits, self._buffers, strict=True):
-            at, used = 0, int(transmit["used"])
-            while at < used:
-                seconds, nanoseconds, size, _ = (int(n) for n in buffer[at : at + RECORD_HEADER].view(np.uint32))
-                at += RECORD_HEADER
-                found.append((seconds * 1_000_000_000 + nanoseconds, buffer[at : at + size].tobytes()))
-                at += size
-        return found
+    def frames(self) -> list[bytes]:
+        """What was sent and kept so far, in the order in which it left.
 
-    def counters(self) -> dict[str, int]:
-        """Frames sent, those of them made here, those refused by reason."""
-        names = {"sent": "sent", "made": "made", "full": "tx-full", "refused": "tx-refused"}
+        Batches leave one after the other; in a path with channel order that is the order of the channel.
+        """
+        batches: list[tuple[int, list[bytes]]] = []
+        for transmit, buffer in zip(self.transmits, self._buffers, strict=True):
+            # The count is read first: what it counts was written before it.
+            at, left = 0, int(transmit["sent"])
+            while left:
+                ticket, count = (int(number) for number in buffer[at : at + _BATCH_HEADER].view(np.int64))
+                at += _BATCH_HEADER
+                frames = []
+                for _ in range(count):
+                    size = int(buffer[at + 8 : at + 12].view(np.uint32)[0])
+                    at += RECORD_HEADER
+                    frames.append(buffer[at : at + size].tobytes())
+                    at += size
+                batches.append((ticket, frames))
+                left -= count
+        return [frame for _, frames in sorted(batches) for frame in frames]
+
+    def transmitted(self) -> dict[str, int]:
+        """Frames that left from all replicas, those of them made here, those for which there was no room."""
+        names = {"sent": "sent", "made": "made", "full": "tx-full"}
         return {name: int(self.transmits[field].sum()) for field, name in names.items()}

@@ -1,146 +1,422 @@
-"""Memory and pcap ports, through a router with replicas: no root, no namespaces."""
+"""Memory and pcap ports through a router with replicas: no root, no namespace."""
 
 import os
 import signal
 import struct
+import subprocess
+import sys
 import time
+from collections import Counter
+from pathlib import Path
 
+import numpy as np
 import pytest
-from scapy.all import IP, UDP, Ether, Raw, raw, rdpcap, wrpcap
+from scapy.all import ARP, IP, TCP, UDP, Ether, Raw, raw, rdpcap, wrpcap
 
 from scout.io.memory import MemoryPort
-from scout.io.pcap import PcapPort, read_pcap
+from scout.io.pcap import PcapPort, file_header, read_pcap
 from scout.io.port import PortError
 from scout.paths.arp import Arp
 from scout.paths.ethernet import Ethernet
 from scout.paths.graph import RouterGraph
 from scout.paths.icmp import Icmp
 from scout.paths.ipv4 import Ip
+from scout.ring.channel import Channel, await_turn, is_primary, let_go, next_request, owner_of, pass_turn
+from scout.ring.shared import address
 from scout.supervisor import Supervisor
 
 LEFT, RIGHT, HOST = "02:00:00:00:00:01", "02:00:00:00:00:02", "02:00:00:00:00:0b"
+UDP_PAYLOAD = 42  # offset of the payload in a frame
 
 
-def frame(number, size=18):
-    payload = struct.pack("!I", number) + bytes(size - 4)
-    return raw(Ether(dst=LEFT, src=HOST) / IP(src="10.0.0.2", dst="10.0.1.2") / UDP(sport=1, dport=2) / Raw(payload))
+def packet(number=0, size=18, transport=None):
+    payload = struct.pack("!I", number) + bytes(number + index & 0xFF for index in range(size - 4))
+    headers = IP(src="10.0.0.2", dst="10.0.1.2") / (transport or UDP(sport=1, dport=2))
+    return Ether(dst=LEFT, src=HOST) / headers / Raw(payload)
 
 
-def router(left, right, order="completed"):
+def frames(count):
+    """Frames that carry their numbers."""
+    first = bytearray(raw(packet()))
+    first[40:42] = bytes(2)  # no UDP checksum
+    for number in range(count):
+        first[UDP_PAYLOAD : UDP_PAYLOAD + 4] = struct.pack("!I", number)
+        yield bytes(first)
+
+
+def numbers(sent):
+    return [struct.unpack_from("!I", frame, UDP_PAYLOAD)[0] for frame in sent]
+
+
+def missing(data):
+    """The word that makes the ones' complement sum of `data` 0xFFFF."""
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return 0xFFFF - total
+
+
+def supervised(left, right, replicas, order="completed", reports=None, known=True):
+    """A router between two ports; 10.0.1.2, on the right, is known."""
     graph = RouterGraph("ports")
     graph.add(Ethernet("left", left))
     graph.add(Ethernet("right", right))
     graph.add(Ip("ip", {"left": "10.0.0.1/24", "right": "10.0.1.1/24"}))
     arp = Arp("arp")
-    arp.pin(1, "10.0.1.2", HOST)
+    if known:
+        arp.pin(1, "10.0.1.2", HOST)
     graph.add(arp)
     graph.add(Icmp("icmp"))
     for port in ("left", "right"):
         graph.connect("icmp", "ip", port)
         graph.connect("ip", "arp", port)
-    return graph, [graph.create_path(port, order=order) for port in ("left", "right")]
+    paths = [graph.create_path(port, order=order) for port in ("left", "right")]
+    return Supervisor(graph, paths, replicas, report=(reports if reports is not None else []).append)
 
 
-def run(left, right, replicas, order="completed"):
-    graph, paths = router(left, right, order)
-    reports = []
-    with Supervisor(graph, paths, replicas, report=reports.append) as supervisor:
-        assert supervisor.wait(60.0)
+def finished(supervisor):
+    """The accounts of a run that has come to its end by itself; the sums add up."""
+    assert supervisor.wait(60.0), supervisor.account()
+    supervisor.stop()
     account = supervisor.account()
     assert account["received"] == sum(sum(account[part].values()) for part in ("out", "ended", "drops"))
-    return supervisor, account
+    return account
+
+
+def awaited(condition, seconds=20.0):
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.002)
+    return found
+
+
+# Memory.
 
 
 @pytest.mark.parametrize("replicas", [1, 2])
-def test_every_frame_is_forwarded_by_one_primary_and_seen_by_all(replicas):
-    count = 5_000
-    left = MemoryPort(LEFT, frames=[(frame(n), n) for n in range(count)])
-    right = MemoryPort(RIGHT, frames=[])
-    supervisor, account = run(left, right, replicas)
-    assert account["out"] == {"right": count}
+def test_every_frame_leaves_once_and_is_seen_by_all(replicas):
+    count = 10_000
+    left, right = MemoryPort(LEFT, frames=frames(count)), MemoryPort(RIGHT, frames=[])
+    with supervised(left, right, replicas) as supervisor:
+        account = finished(supervisor)
+    assert account == {"received": count, "out": {"right": count}, "ended": {}, "drops": {}}
     figures = supervisor.replica_figures()
     assert sum(row["primary"] for row in figures) == count
-    assert {row["seen"] for row in figures} == {count}
-    packets = [Ether(data) for data in right.sent()]
-    assert [struct.unpack("!I", bytes(p[Raw])[:4])[0] for p in packets] == list(range(count))
-    for packet in packets[:: count // 10]:
-        assert (packet.dst, packet.src, packet[IP].ttl) == (HOST, RIGHT, 63)
-        expected = packet.copy()
-        del expected[IP].chksum
-        assert raw(expected) == raw(packet)
+    assert [row["seen"] for row in figures] == [count] * replicas
+    assert sorted(numbers(right.sent())) == list(range(count))
+    assert left.sent() == []
+    expected = Ether(next(frames(1)))
+    expected.dst, expected.src, expected[IP].ttl = HOST, RIGHT, 63
+    del expected[IP].chksum
+    assert right.sent()[numbers(right.sent()).index(0)] == raw(expected)
 
 
 @pytest.mark.parametrize("replicas", [1, 2])
-def test_channel_order_keeps_the_order_and_pcap_files_carry_it(tmp_path, replicas):
-    count = 10_000
-    wrpcap(str(tmp_path / "in.pcap"), [Ether(frame(n, 18 + n % 900)) for n in range(count)])
-    left = PcapPort(read=str(tmp_path / "in.pcap"), mac=LEFT)
-    right = PcapPort(write=str(tmp_path / "out.pcap"), mac=RIGHT)
-    _, account = run(left, right, replicas, "channel")
+def test_channel_order_is_kept(replicas):
+    count = 20_000
+    left, right = MemoryPort(LEFT, frames=frames(count)), MemoryPort(RIGHT, frames=[])
+    with supervised(left, right, replicas, "channel") as supervisor:
+        account = finished(supervisor)
     assert account["out"] == {"right": count}
-    got = rdpcap(str(tmp_path / "out.pcap"))
-    assert [struct.unpack("!I", bytes(p[Raw])[:4])[0] for p in got] == list(range(count))
-    assert [len(p) for p in got[:50]] == [42 + 18 + n % 900 for n in range(50)]
-    assert len(list(read_pcap(str(tmp_path / "out.pcap")))) == count
+    assert numbers(right.sent()) == list(range(count))
 
 
-def test_a_partial_checksum_is_completed():
+def test_frames_sent_while_it_runs_and_an_answer():
+    left, right = MemoryPort(LEFT), MemoryPort(RIGHT)
+    with supervised(left, right, 2) as supervisor:
+        question = ARP(hwsrc=HOST, psrc="10.0.0.2", pdst="10.0.0.1")
+        assert left.send(raw(Ether(dst="ff:ff:ff:ff:ff:ff", src=HOST) / question))
+        (answer,) = awaited(left.sent)
+        assert Ether(answer)[ARP].hwsrc == LEFT and Ether(answer)[ARP].op == 2
+        for number, frame in enumerate(frames(20)):
+            assert left.send(frame)
+            assert numbers(awaited(lambda number=number: right.sent()[number:])) == [number]
+        assert not supervisor.wait(0.1)  # more may come
+        left.end()
+        right.end()
+        account = finished(supervisor)
+    assert account == {"received": 21, "out": {"left": 1, "right": 20}, "ended": {}, "drops": {}}
+    with pytest.raises(PortError, match="send before end"):
+        left.send(b"")
+
+
+def test_packets_held_until_their_next_hop_is_known_leave_whole():
+    left, right = MemoryPort(LEFT), MemoryPort(RIGHT)
+    with supervised(left, right, 2, known=False) as supervisor:
+        for frame in frames(3):
+            assert left.send(frame)
+        question = Ether(awaited(right.sent)[0])
+        assert question[ARP].pdst == "10.0.1.2"
+        awaited(lambda: supervisor.holds["count"].sum() == 3)
+        assert right.send(raw(Ether(dst=RIGHT, src=HOST) / ARP(op=2, hwsrc=HOST, psrc="10.0.1.2", pdst="10.0.1.1")))
+        sent = awaited(lambda: right.sent()[3:] and right.sent()[1:])
+        left.end()
+        right.end()
+        account = finished(supervisor)
+    assert sorted(numbers(sent)) == [0, 1, 2]
+    assert {frame[:14] for frame in sent} == {raw(Ether(dst=HOST, src=RIGHT, type=0x0800))}
+    assert account == {"received": 4, "out": {"right": 3}, "ended": {"learnt": 1}, "drops": {}}
+
+
+def test_a_port_can_be_run_again():
+    left, right = MemoryPort(LEFT, frames=frames(3)), MemoryPort(RIGHT, frames=[])
+    for _ in range(2):
+        with supervised(left, right, 1) as supervisor:
+            assert finished(supervisor)["received"] == 3
+        assert numbers(right.sent()) == [0, 1, 2]
+
+
+def test_what_there_is_no_room_for_is_counted():
+    count, size = 100, 16 + 60
+    given = [*frames(count), raw(packet(size=1501)), bytes(60)]
+    left, right = MemoryPort(LEFT, frames=given), MemoryPort(RIGHT, frames=[], capacity=10 * size)
+    with supervised(left, right, 1) as supervisor:
+        account = finished(supervisor)
+    out = account["out"]["right"]
+    assert out == len(right.sent()) == 9  # less what batches take
+    assert account["drops"] == {"too-long": 1, "tx-full": count - out, "not-for-us": 1}
+    assert account["received"] == count + 2
+
+
+@pytest.mark.parametrize("size", [18, 33, 700, 1459])
+@pytest.mark.parametrize("transport", [UDP(sport=1, dport=2), TCP(sport=1, dport=2, flags="A")])
+def test_a_partial_checksum_is_completed(transport, size):
+    """As the kernel leaves it: the field holds the pseudo-header's sum. Scapy knows the whole one."""
+    whole = Ether(raw(packet(7, size, transport)))  # more than REACH bytes: a part of it never leaves the channel
+    partial = bytearray(raw(whole))
+    offset = 34 + (6 if UDP in whole else 16)
+    pseudo = partial[26:34] + struct.pack("!HH", whole[IP].proto, len(partial) - 34)
+    total = sum(struct.unpack("!6H", pseudo))
+    partial[offset : offset + 2] = struct.pack("!H", (total & 0xFFFF) + (total >> 16))
     left, right = MemoryPort(LEFT), MemoryPort(RIGHT, frames=[])
-    graph, paths = router(left, right)
-    good = Ether(frame(7, 33))
-    partial = bytearray(raw(good))
-    # What a kernel leaves in the field: the pseudo-header's sum, not complemented.
-    pseudo = sum(struct.unpack("!6H", partial[26:34] + struct.pack("!HH", 17, len(partial) - 34)))
-    partial[40:42] = struct.pack("!H", (pseudo & 0xFFFF) + (pseudo >> 16))
-    with Supervisor(graph, paths, 1) as supervisor:
-        left._opened.send(bytes(partial), 1, struct.pack("<BBHHHH", 1, 0, 0, 0, 34, 6))
-        end = time.monotonic() + 10
-        while not right.sent() and time.monotonic() < end:
-            time.sleep(0.01)
-        supervisor.stop()
-    assert Ether(right.sent()[0])[UDP].chksum == good[UDP].chksum
+    with supervised(left, right, 1):
+        assert left.send(bytes(partial), offload=struct.pack("<BBHHHH", 1, 0, 0, 0, 34, offset - 34))
+        (sent,) = awaited(right.sent)
+    assert sent[34:] == raw(whole)[34:]
+
+
+def test_a_checksum_that_comes_to_zero_is_sent_as_ffff():
+    frame = bytearray(next(frames(1)))
+    pseudo = sum(struct.unpack("!6H", frame[26:34] + struct.pack("!HH", 17, len(frame) - 34)))
+    frame[40:42] = struct.pack("!H", (pseudo & 0xFFFF) + (pseudo >> 16))
+    frame[58:60] = struct.pack("!H", missing(frame[34:58]))
+    left, right = MemoryPort(LEFT), MemoryPort(RIGHT, frames=[])
+    with supervised(left, right, 1):
+        left.send(bytes(frame), offload=struct.pack("<BBHHHH", 1, 0, 0, 0, 34, 6))
+        (sent,) = awaited(right.sent)
+    assert sent[40:42] == b"\xff\xff"
 
 
 @pytest.mark.parametrize("order", ["completed", "channel"])
-def test_a_killed_replica_does_not_stop_the_others(order):
-    count = 30_000
-    known = [frame(n) for n in range(100)]
-    left = MemoryPort(LEFT, frames=((known[n % 100], n) for n in range(count)))
-    right = MemoryPort(RIGHT, frames=[])
-    graph, paths = router(left, right, order)
+def test_a_killed_replica_does_not_stop_the_other_and_its_loss_is_named(order):
+    count = 400_000
+    left, right = MemoryPort(LEFT, frames=frames(count)), MemoryPort(RIGHT, frames=[])
     reports = []
-    with Supervisor(graph, paths, 2, report=reports.append) as supervisor:
-        while supervisor.replica_figures()[0]["seen"] < 1000:
-            time.sleep(0.001)
+    with supervised(left, right, 2, order, reports) as supervisor:
+        awaited(lambda: supervisor.replica_figures()[0]["primary"] > 1000)
         os.kill(supervisor.processes[0].pid, signal.SIGKILL)
-        assert supervisor.wait(60.0)
-    account = supervisor.account()
-    assert "SIGKILL" in reports[0]
+        account = finished(supervisor)
+    assert "replica 0" in reports[0] and "SIGKILL" in reports[0]
     assert account["received"] == count
-    assert account["out"]["right"] + account["drops"].get("replica-died", 0) == count
-    assert account["drops"].get("replica-died", 0) <= 512
+    lost = account["drops"].pop("replica-died", 0)
+    assert account["drops"] == {} and lost <= 256  # a batch
+    got = numbers(right.sent())
+    assert len(got) == account["out"]["right"] == count - lost
+    assert len(set(got)) == len(got)
+    if order == "channel":
+        assert got == sorted(got)
+    assert supervisor.replica_figures()[1]["seen"] == count
+
+
+def test_nothing_is_taken_for_nobody():
+    left, right = MemoryPort(LEFT, frames=frames(400_000)), MemoryPort(RIGHT, frames=[])
+    with supervised(left, right, 1) as supervisor:
+        awaited(lambda: supervisor.replica_figures()[0]["seen"] > 1000)
+        os.kill(supervisor.processes[0].pid, signal.SIGKILL)
+        account = finished(supervisor)
+    assert supervisor.alive == 0
+    assert account["received"] < 400_000
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: MemoryPort("02:00"), "02:00.*not a MAC address"),
+        (lambda: MemoryPort(LEFT, mtu=20), "mtu 20; give 68"),
+        (lambda: MemoryPort(LEFT, capacity=-1), "capacity -1"),
+        (lambda: MemoryPort(LEFT, frames=[(b"", -1)]), "time -1; give nanoseconds"),
+        (lambda: MemoryPort(LEFT).send(b""), "not open; use it inside"),
+        (lambda: MemoryPort(LEFT, frames=[]).send(b""), "has an end; make it without frames"),
+        (lambda: MemoryPort(LEFT).send(b"", offload=b"123"), "offload of 3 bytes"),
+    ],
+)
+def test_bad_use_is_named_with_the_mend(make, words):
+    with pytest.raises(PortError, match=words):
+        make()
+
+
+# The turn of a channel, and who was primary, when a replica dies in the worst places.
+
+
+def test_the_turn_of_the_dead_passes_on_wherever_they_died():
+    channel = Channel(8, 8, 2)
+    record, stop = channel.record[0], np.zeros(1, np.int64)
+    for number in range(6):
+        assert channel.send(bytes([number]))
+    slots = [next_request(record, number) for number in range(6)]
+    # Replica 1 claims 0 to 2, replica 0 claims 3, replica 1 claims 4; 5 is nobody's.
+    assert [is_primary(slots[number], owner) for number, owner in enumerate((1, 1, 1, 0, 1))] == [True] * 5
+    assert not is_primary(slots[0], 0)
+    assert [owner_of(slot) for slot in slots] == [2, 2, 2, 1, 2, 0]
+    pass_turn(record, 2)  # 0 and 1 have left; of these it dies before it lets go of 1
+    let_go(record, slots[0], 1, 0)
+    assert channel.bury(1, ordered=True) == 4  # 1, 2, 3 and 5; 4 waits for its turn
+    await_turn(record, 3, address(stop))
+    for head in range(4):
+        let_go(record, slots[head], 0, head)
+    pass_turn(record, 4)
+    assert channel.bury(1, ordered=True) == 1
+    await_turn(record, 5, address(stop))
+    assert channel.bury(1, ordered=True) == 0
+    assert is_primary(slots[5], 0)
+
+
+# Files.
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_from_file_to_file(tmp_path, replicas):
+    count = 5_000
+    given = [packet(number, 18 + number % 900) for number in range(count)]
+    for number, each in enumerate(given):
+        each.time = 1_600_000_000 + number / 1000
+    wrpcap(str(tmp_path / "in.pcap"), given)
+    left = PcapPort(read=tmp_path / "in.pcap", mac=LEFT)
+    right = PcapPort(write=str(tmp_path / "out.pcap"), mac=RIGHT)
+    with supervised(left, right, replicas, "channel") as supervisor:
+        account = finished(supervisor)
+    assert account == {"received": count, "out": {"right": count}, "ended": {}, "drops": {}}
+    got = rdpcap(str(tmp_path / "out.pcap"))
+    assert numbers(map(raw, got)) == list(range(count))
+    assert [each[Raw].load for each in got] == [each[Raw].load for each in given]
+    assert [round(float(each.time) * 1000) for each in got] == [1_600_000_000_000 + number for number in range(count)]
+    assert all((each.src, each.dst, each[IP].ttl) == (RIGHT, HOST, 63) for each in got)
+    assert [frame for _, frame in read_pcap(tmp_path / "out.pcap")] == list(map(raw, got))
+
+
+def test_several_replicas_write_one_whole_file(tmp_path):
+    count = 50_000
+    right = PcapPort(write=tmp_path / "out.pcap", mac=RIGHT)
+    with supervised(MemoryPort(LEFT, frames=frames(count)), right, 2) as supervisor:
+        finished(supervisor)
+    assert all(row["primary"] for row in supervisor.replica_figures())
+    assert Counter(numbers(frame for _, frame in read_pcap(tmp_path / "out.pcap"))) == Counter(range(count))
+
+
+def test_without_a_file_to_write_frames_are_thrown_away():
+    left, right = MemoryPort(LEFT, frames=frames(10)), PcapPort(mac=RIGHT)
+    with supervised(left, right, 1) as supervisor:
+        assert finished(supervisor)["out"] == {"right": 10}
+
+
+def test_a_full_disk_is_counted(monkeypatch):
+    monkeypatch.setattr(os, "devnull", "/dev/full")
+    with supervised(MemoryPort(LEFT, frames=frames(10)), PcapPort(mac=RIGHT), 1) as supervisor:
+        account = finished(supervisor)
+    assert account["out"] == {} and account["drops"] == {"tx-full": 10}
+
+
+def test_a_feeding_process_that_dies_is_reported(tmp_path):
+    record = struct.pack("=IIII", 0, 0, 60, 60) + next(frames(1))
+    (tmp_path / "in.pcap").write_bytes(file_header() + record * 1_000_000)
+    left, reports = PcapPort(read=tmp_path / "in.pcap", mac=LEFT), []
+    with supervised(left, PcapPort(mac=RIGHT), 1, reports=reports) as supervisor:
+        left._feed._player.kill()
+        awaited(lambda: reports)
+        assert "in.pcap" in reports[0]
+        assert not supervisor.wait(0.1)
+
+
+def test_nothing_outlives_a_supervisor_that_is_killed(tmp_path):
+    """The feeding process would wait for ever: nobody takes what it sends."""
+    program = (
+        "import os, signal, test_ports as t\n"
+        "left = t.MemoryPort(t.LEFT, frames=t.frames(100_000))\n"
+        "supervisor = t.supervised(left, t.MemoryPort(t.RIGHT, frames=[]), 1).__enter__()\n"
+        "os.kill(supervisor.processes[0].pid, signal.SIGSTOP)\n"
+        "print(left._feed._player.pid, supervisor.processes[0].pid, flush=True)\n"
+        "signal.pause()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent
+    ) as process:
+        assert process.stdout
+        children = [int(word) for word in process.stdout.readline().split()]
+        assert len(children) == 2
+        process.kill()
+    awaited(lambda: not any(map(runs, children)))
+
+
+def runs(process):
+    try:
+        return Path(f"/proc/{process}/stat").read_text().split()[2] != "Z"
+    except OSError:
+        return False
+
+
+def test_both_byte_orders_and_resolutions(tmp_path):
+    file = tmp_path / "in.pcap"
+    for order in "<>":
+        for magic, scale in ((0xA1B2C3D4, 1000), (0xA1B23C4D, 1)):
+            head = struct.pack(f"{order}IHHiIII", magic, 2, 4, 0, 0, 65535, 1)
+            data = next(frames(1))
+            record = struct.pack(f"{order}4I", 5, 7, len(data), len(data))
+            file.write_bytes(head + record + data + struct.pack(f"{order}4I", 6, 8, 0, 60))
+            assert list(read_pcap(file)) == [(5 * 10**9 + 7 * scale, data), (6 * 10**9 + 8 * scale, b"")]
+            right = PcapPort(write=tmp_path / "out.pcap", mac=RIGHT)
+            with supervised(PcapPort(read=file, mac=LEFT), right, 1) as supervisor:
+                assert finished(supervisor)["drops"] == {"too-short": 1}
+            ((timestamp, _),) = read_pcap(tmp_path / "out.pcap")
+            assert timestamp == 5 * 10**9 + 7 * scale
+
+
+HEAD = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1)
+RECORD = struct.pack("<4I", 0, 0, 4, 4) + b"1234"
 
 
 @pytest.mark.parametrize(
     ("data", "words"),
     [
+        (b"", "no pcap file"),
         (b"hello world, this is not a capture", "no pcap file"),
-        (struct.pack("<I", 0x0A0D0D0A) + bytes(40), "pcapng"),
-        (struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1) + struct.pack("<4I", 0, 0, 99, 99), "offset 24"),
+        (HEAD[:20], "ends at offset 20"),
+        (struct.pack("<I", 0x0A0D0D0A) + bytes(40), "pcapng.*editcap"),
         (struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 113), "link type 113"),
+        (HEAD + RECORD + RECORD[:-1], "offset 44 is cut short"),
+        (HEAD + RECORD + RECORD[:15], "offset 44 is cut short"),
+        (HEAD + struct.pack("<4I", 0, 0, 1 << 19, 4) + bytes(1 << 20), "offset 24 .*damaged"),
+        (None, "No such file"),
     ],
 )
-def test_a_bad_capture_is_named_with_the_place(tmp_path, data, words):
-    file = tmp_path / "bad.pcap"
-    file.write_bytes(data)
-    with pytest.raises(PortError, match=words):
-        list(read_pcap(str(file)))
+def test_a_bad_file_is_named_with_the_place_before_traffic(tmp_path, data, words):
+    file = tmp_path / "in.pcap"
+    if data is not None:
+        file.write_bytes(data)
+    with pytest.raises(PortError, match=f"in.pcap: .*{words}"):
+        list(read_pcap(file))
+    with pytest.raises(PortError, match=f"in.pcap: .*{words}"):
+        PcapPort(read=file).open(0, 1, 0)
 
 
-def test_both_byte_orders_and_resolutions(tmp_path):
-    for order in "<>":
-        for magic, scale in ((0xA1B2C3D4, 1000), (0xA1B23C4D, 1)):
-            file = tmp_path / "x.pcap"
-            head = struct.pack(f"{order}IHHiIII", magic, 2, 4, 0, 0, 65535, 1)
-            file.write_bytes(head + struct.pack(f"{order}4I", 5, 7, 3, 3) + b"abc")
-            assert list(read_pcap(str(file))) == [(5 * 10**9 + 7 * scale, b"abc")]
+def test_a_file_is_not_written_over_while_it_is_read(tmp_path):
+    file = tmp_path / "in.pcap"
+    file.write_bytes(HEAD + RECORD)
+    with pytest.raises(PortError, match="another file"):
+        PcapPort(read=file, write=file).open(0, 1, 0)
+    assert file.read_bytes() == HEAD + RECORD
+
+
+def test_a_file_that_cannot_be_written(tmp_path):
+    with pytest.raises(PortError, match=r"out\.pcap: .*can be written"):
+        PcapPort(write=tmp_path / "none" / "out.pcap").open(0, 1, 0)
