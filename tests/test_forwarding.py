@@ -230,7 +230,9 @@ def test_tcpdump_sees_no_bad_checksum(tmp_path):
             dump.stderr.readline()
         assert ping(run.left, RIGHT, 5)["received"] == 5
         dump.communicate(timeout=10)
-        shown = subprocess.run(["tcpdump", "-r", str(capture), "-vv", "-n"], capture_output=True, text=True, check=True)
+        shown = subprocess.run(
+            ["tcpdump", "-Z", "root", "-r", str(capture), "-vv", "-n"], capture_output=True, text=True, check=True
+        )
         assert shown.stdout.count("ICMP echo request") == 5
         assert "bad" not in shown.stdout and "wrong" not in shown.stdout
 
