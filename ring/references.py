@@ -20,7 +20,7 @@ and with the acquire load by which a producer finds the entry free.
 from scout.ring.jit import inline
 from scout.ring.memory import fetch_sub, load64_acquire
 
-__all__ = ["MOST_REPLICAS", "dequeue", "discharge", "everyone", "release", "take", "unreleased"]
+__all__ = ["MOST_REPLICAS", "dequeue", "discharge", "everyone", "release", "unreleased"]
 
 MOST_REPLICAS = 31
 _HALF = 32
@@ -43,14 +43,6 @@ def dequeue(word: int, replica: int, members: int) -> bool:
 def release(word: int, replica: int) -> bool:
     """Take `replica`'s release bit; True if it was the last: the entry is free."""
     return fetch_sub(word, 1 << (_HALF + replica)) >> _HALF == 1 << replica
-
-
-@inline
-def take(word: int, replica: int, members: int) -> int:
-    """Dequeue and release in one decrement, for a request that was copied: 1 if primary, 2 if last, 3 if both."""
-    before = fetch_sub(word, (1 << replica) | (1 << (_HALF + replica)))
-    first = 1 if before & _LOWER == members else 0
-    return first | (2 if before >> _HALF == 1 << replica else 0)
 
 
 @inline

@@ -38,3 +38,31 @@ def test_a_million_mutated_packets_stay_in_bounds_and_are_accounted_for():
     ):
         assert reason in reached
     assert "unknown-verdict" not in reached
+
+
+OUTSIDE = """
+import numpy as np
+from numba import types
+from scout.io.access import BOUNDS, allow, load8, store8
+from scout.ring.jit import entry
+
+@entry(types.int64(types.int64, types.int64))
+def touch(start, end):
+    allow(start, end, False)
+    store8(start, 0, 7)
+    return load8(start, 3) + load8(start, 4)
+
+data = np.zeros(8, np.uint8)
+touch(data.ctypes.data, data.ctypes.data + 4)
+print(int(BOUNDS[2]), int(data[0]))
+"""
+
+
+def test_the_checked_run_refuses_what_is_outside(tmp_path):
+    """One byte behind the packet, and a write to one that is only looked at: both refused, nothing written."""
+    file = tmp_path / "outside.py"
+    file.write_text(OUTSIDE)
+    result = subprocess.run(
+        [sys.executable, str(file)], capture_output=True, text=True, env=os.environ | {"SCOUT_CHECKED": "1"}, check=True
+    )
+    assert result.stdout.split() == ["2", "0"]
