@@ -1,206 +1,64 @@
-"""The replicated channel: a ring in shared memory, one producer, every replica dequeues every request.
+"""The replicated channel: a ring in shared memory, from which every replica dequeues every request.
 
-Each replica has a private head. The first to dequeue a request is its primary; the last to release it
-frees its entry (`references`). A full channel refuses (`send` waits): nothing is overwritten.
-
-An entry is `references | sequence | claim | payload`, padded to whole cache lines. The sequence, counted
-from 1, is stored last, with release; the acquire load by which a replica finds its next request there
-pairs with it. The claim holds the payload's length and, in its upper half, who is primary: the first puts
-itself there by an exchange. So whoever buries a replica knows for sure what it was primary of, also if it
-died in between.
-
-For work that must leave in channel order there is a turn: how many requests have left. A primary waits
-for its own (`await_turn`) and passes it on (`pass_turn`); of the dead, whoever buries them does.
-
-The functions are for compiled loops and take the channel's record; `Channel` and `Replica` are the same
-for Python, one request at a time.
+The first replica to dequeue a request is its primary, by one of three policies (`election`); replicas join and leave
+while requests flow (`membership`); a full channel blocks its producer, refuses, or lets it overtake a replica that
+lags. This module is the channel for Python, a request or a batch at a time; compiled loops use the functions of the
+modules beside it, on `Channel.record` and `Channel.members`.
 """
 
 import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 
+from scout.ring.election import LONGEST_BATCH, close_batch, close_round, open_batch
 from scout.ring.errors import ScoutError
-from scout.ring.jit import Record, entry, inline
-from scout.ring.memory import (
-    compare_exchange,
-    copy,
-    load32,
-    load64_acquire,
-    pause,
-    store64,
-    store64_release,
+from scout.ring.jit import entry
+from scout.ring.layout import (
+    CHANNEL,
+    CLAIM,
+    CLOSED,
+    GATING,
+    HEADER,
+    LOCK,
+    MEMBER,
+    MEMBERS,
+    MODULO,
+    PATIENCE,
+    REFCOUNT,
+    REFUSED,
+    TAIL,
+    WORDS,
+    payload,
+    payload_length,
+    published,
+    set_length,
+    slot_of,
 )
-from scout.ring.references import MOST_REPLICAS, discharge, everyone, release, unreleased
+from scout.ring.membership import MOST_REPLICAS, join, leave, resign
+from scout.ring.memory import copy
+from scout.ring.producer import acquire, give_back, publish, reserve
 from scout.ring.shared import LINE, address, shared
+from scout.ring.wait import BLOCK, STRATEGIES, wait
 
-__all__ = [
-    "CHANNEL",
-    "HEADER",
-    "Channel",
-    "Replica",
-    "await_turn",
-    "head_of",
-    "is_primary",
-    "let_go",
-    "next_request",
-    "owner_of",
-    "pass_turn",
-    "payload_length",
-    "publish",
-    "reserve",
-    "sweep",
-]
+__all__ = ["POLICIES", "Batch", "Channel", "Replica"]
 
-_REFERENCES, _SEQUENCE, _CLAIM, HEADER = 0, 8, 16, 24
-_OWNER = 32  # bits of the claim below the owner's number plus 1
-_TAIL, _JOINED, _TURN, _HEADS = 0, LINE, 2 * LINE, 3 * LINE
+POLICIES = {"claim": CLAIM, "refcount": REFCOUNT, "modulo": MODULO}
+FULL = ("block", "drop", "lap")
 
-CHANNEL = np.dtype([("ring", "i8"), ("entries", "i8"), ("stride", "i8"), ("words", "i8")], align=True)
-"""What a compiled loop needs of a channel: the ring's address, its entries (a power of two), the bytes
-from one to the next, and the address of the words beside it: the producer's tail, the mask of replicas
-that have joined, the turn, and the replicas' heads, a cache line each."""
+_CHANNELS = numba.types.Array(numba.from_dtype(CHANNEL), 1, "C")
+_MEMBERS = numba.types.Array(numba.from_dtype(MEMBER), 1, "C")
+_NAP = 50e-6  # seconds between looks at a channel that is full
 
 
-@inline
-def head_of(channel: Record, replica: int) -> int:
-    """Address of `replica`'s head: how many requests it has let go of. Written by its owner alone."""
-    return channel.words + _HEADS + replica * LINE
+class Batch(NamedTuple):
+    """Requests dequeued together, all with one role."""
 
-
-@inline
-def reserve(channel: Record) -> int:
-    """Address of the next entry to fill, 0 if the channel is full or nobody dequeues. Producer only."""
-    if load64_acquire(channel.words + _JOINED) == 0:  # pairs with sweep
-        return 0
-    tail = load64_acquire(channel.words + _TAIL)  # our own last store: the order pairs with nothing
-    slot = _slot(channel, tail)
-    # Acquire, pairs with the releasing decrements: no replica reads the entry any more.
-    return 0 if unreleased(slot + _REFERENCES) else slot
-
-
-@inline
-def publish(channel: Record, slot: int, length: int) -> None:
-    """Make the reserved `slot`, with `length` bytes of payload, the newest request. Producer only."""
-    tail = load64_acquire(channel.words + _TAIL)  # our own last store
-    members = load64_acquire(channel.words + _JOINED)  # pairs with sweep
-    store64(slot + _CLAIM, length)
-    store64(slot + _REFERENCES, everyone(members))  # only releases are taken: the claim tells who was first
-    store64_release(slot + _SEQUENCE, tail + 1)  # pairs with next_request
-    store64_release(channel.words + _TAIL, tail + 1)  # pairs with sweep; for observers of the lag
-
-
-@inline
-def _slot(channel: Record, number: int) -> int:
-    """Address of the entry of the request after `number` others."""
-    return channel.ring + (number & (channel.entries - 1)) * channel.stride
-
-
-@inline
-def next_request(channel: Record, head: int) -> int:
-    """Address of the request after `head` others, 0 if there is none yet."""
-    slot = _slot(channel, head)
-    return slot if load64_acquire(slot + _SEQUENCE) == head + 1 else 0  # pairs with publish
-
-
-@inline
-def is_primary(slot: int, replica: int) -> bool:
-    """Dequeue the request in `slot`; True if this replica is its primary."""
-    claim = load64_acquire(slot + _CLAIM)  # pairs with the exchange of another replica
-    # acq_rel, pairs with the load above and with owner_of; who loses it is not the first.
-    mine = (replica + 1) << _OWNER | claim
-    return claim >> _OWNER == 0 and compare_exchange(slot + _CLAIM, claim, mine)  # type: ignore[call-arg]
-
-
-@inline
-def owner_of(slot: int) -> int:
-    """Who is primary of the request in `slot`, plus 1; 0 if nobody has dequeued it."""
-    return load64_acquire(slot + _CLAIM) >> _OWNER  # pairs with the exchange in is_primary
-
-
-@inline
-def payload_length(slot: int) -> int:
-    """Bytes of payload in `slot`, from `slot + HEADER` on."""
-    return load32(slot + _CLAIM)
-
-
-@inline
-def let_go(channel: Record, slot: int, replica: int, head: int) -> None:
-    """Release the request in `slot`, the one after `head` others; its memory may not be read after."""
-    release(slot + _REFERENCES, replica)
-    store64_release(head_of(channel, replica), head + 1)  # for observers of the lag
-
-
-@inline
-def await_turn(channel: Record, head: int, stop: int) -> None:
-    """Wait until the `head` first requests have left; in vain if the word at address `stop` is set."""
-    # Both acquire: the turn pairs with pass_turn and sweep, stop with who sets it.
-    while load64_acquire(channel.words + _TURN) != head and load64_acquire(stop) == 0:
-        pause()
-
-
-@inline
-def pass_turn(channel: Record, head: int) -> None:
-    """The `head` first requests have left. For their primary, after its `await_turn`."""
-    store64_release(channel.words + _TURN, head)  # pairs with await_turn
-
-
-_SCALAR = numba.from_dtype(CHANNEL)
-_ARRAY = numba.types.Array(_SCALAR, 1, "C")
-
-
-@entry(numba.types.UniTuple(numba.int64, 2)(_ARRAY, numba.int64, numba.boolean))
-def sweep(channels: np.ndarray, replica: int, ordered: bool) -> tuple[int, int]:
-    """Take a dead `replica` out and release what it held; how many requests, and of how many it was primary.
-
-    One process only. If requests leave in channel order, those it was primary of are released as their
-    turn comes, and pass it on.
-    """
-    channel = channels[0]
-    members = load64_acquire(channel.words + _JOINED)  # our own last store
-    store64_release(channel.words + _JOINED, members & ~(1 << replica))  # pairs with reserve and publish
-    held = orphans = 0
-    tail = load64_acquire(channel.words + _TAIL)  # pairs with publish
-    for number in range(max(tail - channel.entries, 0), tail):
-        slot = next_request(channel, number)
-        if slot == 0 or unreleased(slot + _REFERENCES) >> replica & 1 == 0:
-            continue
-        if owner_of(slot) == replica + 1:
-            turn = load64_acquire(channel.words + _TURN)  # pairs with pass_turn
-            if ordered and turn < number:
-                continue
-            if ordered and turn == number:  # else it had left, and the replica died before it let go
-                pass_turn(channel, number + 1)
-            orphans += 1
-        discharge(slot + _REFERENCES, replica)
-        held += 1
-    return held, orphans
-
-
-@entry(numba.boolean(_ARRAY, numba.int64, numba.int64))
-def _send(channels: np.ndarray, source: int, length: int) -> bool:
-    slot = reserve(channels[0])
-    if slot == 0:
-        return False
-    copy(slot + HEADER, source, length)
-    publish(channels[0], slot, length)
-    return True
-
-
-@entry(numba.int64(_ARRAY, numba.int64, numba.int64, numba.int64))
-def _receive(channels: np.ndarray, replica: int, head: int, target: int) -> int:
-    """Length of the payload copied to `target`, with bit 32 set for the primary; -1: no request."""
-    channel = channels[0]
-    slot = next_request(channel, head)
-    if slot == 0:
-        pause()
-        return -1
-    length = payload_length(slot)
-    primary = is_primary(slot, replica)
-    copy(target, slot + HEADER, length)
-    let_go(channel, slot, replica, head)
-    return length | (1 << 32 if primary else 0)
+    number: int  # of the first: how many requests were before it
+    requests: list[bytes]
+    primary: bool
 
 
 class Channel:
@@ -213,7 +71,27 @@ class Channel:
     entry_bytes : int
         The longest payload.
     replicas : int
-        How many domains dequeue, 1 to 31.
+        How many take part from the start, 1 to 31; others can join.
+    policy : {"claim", "refcount", "modulo"}
+        How primaries are elected: see `scout.ring.election`.
+    batch : int
+        Requests that are dequeued together at most; a power of two.
+    full : {"block", "drop", "lap"}
+        What a producer does that finds the channel full: wait; refuse and count; or overtake replicas that are not at
+        work, but for the foremost, so that they have to go on from a snapshot of another (not with "modulo").
+    producers : int
+        How many processes send. More than one take turns: all replicas see the same order.
+    wait : {"spin", "yield", "block"}
+        How replicas wait for requests: see `scout.ring.wait`.
+    interval : int, optional
+        No batch crosses a multiple of this power of two; a quarter of the entries by default.
+    keeps : bool
+        True if requests are kept back to each replica's newest snapshot.
+
+    Attributes
+    ----------
+    record, members : numpy.ndarray
+        For compiled loops: one `CHANNEL`, and a `MEMBER` for each of 31 replicas.
 
     Examples
     --------
@@ -224,69 +102,299 @@ class Channel:
     ((b'hello', True), (b'hello', False))
     """
 
-    def __init__(self, entries: int, entry_bytes: int, replicas: int) -> None:
-        if entries < 1 or entries & (entries - 1):
-            raise ScoutError(f"channel of {entries} entries: give a power of two")
-        if not 1 <= replicas <= MOST_REPLICAS:
-            raise ScoutError(f"channel for {replicas} replicas: give 1 to {MOST_REPLICAS}")
-        self.entry_bytes, self.replicas = entry_bytes, replicas
+    def __init__(
+        self,
+        entries: int,
+        entry_bytes: int,
+        replicas: int,
+        policy: str = "claim",
+        batch: int = 32,
+        full: str = "block",
+        producers: int = 1,
+        wait: str = "yield",
+        interval: int | None = None,
+        keeps: bool = False,
+    ) -> None:
+        interval = max(1, entries // 4) if interval is None else interval
+        batch = min(batch, interval)
+        _check_power("entries", entries, 1 << 40)
+        _check_power("interval", interval, entries)
+        _check_power("batch", batch, LONGEST_BATCH)
+        _check_choice("policy", policy, POLICIES)
+        _check_choice("full", full, FULL)
+        _check_choice("wait", wait, STRATEGIES)
+        if not 0 <= replicas <= MOST_REPLICAS:
+            raise ScoutError(f"channel for {replicas} replicas: give 0 to {MOST_REPLICAS}")
+        if full == "lap" and policy == "modulo":
+            raise ScoutError(
+                "channel that laps with policy modulo: nobody would do the share of who is lapped; use claim"
+            )
+        self.entry_bytes, self.producers, self.full = entry_bytes, producers, full
+        self.strategy = STRATEGIES[wait]
         stride = -(-(HEADER + entry_bytes) // LINE) * LINE
         self._ring = shared(entries * stride, np.uint8)
-        self._words = shared(_HEADS // 8 + replicas * LINE // 8, np.int64)
+        self._words = shared((WORDS, LINE // 8), np.int64)
+        self._words[PATIENCE] = (0, 10_000_000, *[0] * (LINE // 8 - 2))
+        self.members = shared(MOST_REPLICAS, MEMBER)
         self.record = shared(1, CHANNEL)
-        """The channel for compiled loops: an array of one `CHANNEL`."""
-        self.record[0] = (address(self._ring), entries, stride, address(self._words))
-        self._words[_JOINED // 8] = (1 << replicas) - 1
+        values = {
+            "ring": address(self._ring),
+            "entries": entries,
+            "stride": stride,
+            "words": address(self._words),
+            "members": address(self.members),
+            "policy": POLICIES[policy],
+            "batch": batch,
+            "group": 1 if policy == "claim" else batch,
+            "interval": interval,
+            "keeps": keeps,
+            "laps": full == "lap",
+            "wakes": self.strategy == BLOCK,
+        }
+        for name, value in values.items():
+            self.record[name] = value
+        self._words[MEMBERS, 0] = self._words[GATING, 0] = (1 << replicas) - 1
 
     @property
     def sent(self) -> int:
         """Requests published so far."""
-        return int(self._words[_TAIL // 8])
+        return int(self._words[TAIL, 0])
 
-    def heads(self) -> list[int]:
-        """Requests that each replica has let go of."""
-        return [int(head) for head in self._words[_HEADS // 8 :: LINE // 8]]
+    @property
+    def refused(self) -> int:
+        """Requests that found the channel full and were left out."""
+        return int(self._words[REFUSED, 0])
 
-    def send(self, payload: bytes, timeout: float = 1.0) -> bool:
-        """Broadcast `payload`, waiting at most `timeout` seconds for space; False if there was none."""
-        if len(payload) > self.entry_bytes:
-            raise ScoutError(f"payload of {len(payload)} bytes: the channel was made for {self.entry_bytes}")
-        source = np.frombuffer(payload, np.uint8) if payload else np.zeros(1, np.uint8)
+    @property
+    def closed(self) -> bool:
+        """True if nothing more will be sent."""
+        return bool(self._words[CLOSED, 0])
+
+    def close(self) -> None:
+        """Say that nothing more will be sent: replicas end when they have dequeued all."""
+        self._words[CLOSED, 0] = 1
+
+    @property
+    def taking_part(self) -> list[int]:
+        """The replicas that the producer minds."""
+        mask = int(self._words[GATING, 0])
+        return [replica for replica in range(MOST_REPLICAS) if mask >> replica & 1]
+
+    def heads(self) -> dict[int, int]:
+        """Requests that each replica has let go of. Its lag is `sent` less that."""
+        return {replica: int(self.members["head"][replica]) for replica in self.taking_part}
+
+    # Sending.
+
+    def send(self, request: bytes, timeout: float = 1.0, producer: int = 0) -> bool:
+        """Broadcast a request; False if it was left out: for `timeout` seconds (block), or now (drop), there was no room."""
+        if len(request) > self.entry_bytes:
+            raise ScoutError(f"payload of {len(request)} bytes: the channel was made for {self.entry_bytes}")
+        data = np.frombuffer(request, np.uint8) if request else np.zeros(1, np.uint8)
+        return self._send(data, len(request), 1, timeout, producer) == 1
+
+    def send_records(self, records: np.ndarray, timeout: float = 1.0, producer: int = 0) -> int:
+        """Broadcast each record of a contiguous array as a request; how many were, before there was no room."""
+        if records.dtype.itemsize > self.entry_bytes:
+            raise ScoutError(f"records of {records.dtype.itemsize} bytes: the channel was made for {self.entry_bytes}")
+        return self._send(np.ascontiguousarray(records), records.dtype.itemsize, len(records), timeout, producer)
+
+    def _send(self, data: np.ndarray, size: int, count: int, timeout: float, producer: int) -> int:
+        if not 0 <= producer < self.producers:
+            raise ScoutError(f"producer {producer}: the channel has {self.producers}, counted from 0")
+        turn = producer if self.producers > 1 else -1
+        sent = 0
         deadline = time.monotonic() + timeout
-        while not _send(self.record, address(source), len(payload)):
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0)
+        while True:
+            sent += int(_send(self.record, address(data) + sent * size, size, count - sent, turn))
+            if sent == count:
+                return sent
+            if self.full == "drop" or time.monotonic() > deadline:
+                self._words[REFUSED, 0] += count - sent
+                return sent
+            time.sleep(_NAP)
+
+    def free_lock(self, producer: int) -> bool:
+        """Take the turn from a `producer` that died with it; False if it had not. Only once it surely runs no more."""
+        if int(self._words[LOCK, 0]) != producer + 1:
+            return False
+        self._words[LOCK, 0] = 0
         return True
 
+    # Taking part.
+
     def replica(self, number: int) -> "Replica":
-        """The receiving end of replica `number`, counted from 0; for one process only."""
-        if not 0 <= number < self.replicas:
-            raise ScoutError(f"replica {number}: the channel has {self.replicas}, counted from 0")
+        """The receiving end of replica `number`, which takes part; for one process only."""
+        if number not in self.taking_part:
+            raise ScoutError(f"replica {number} does not take part; those that do: {self.taking_part}; or join()")
         return Replica(self, number)
 
-    def bury(self, replica: int, ordered: bool = False) -> int:
-        """Take a dead replica out, so that nothing waits for it; how many requests it still held.
+    def join(self, number: int | None = None, place: int | None = None) -> "Replica":
+        """Have one more replica take part, while requests flow.
 
-        Only one process may call it. Call it again while requests of before may still be published (a
-        producer that had read the old membership can leave one more), and, if requests leave in channel
-        order (`ordered`), while those before its own have not left.
+        Parameters
+        ----------
+        number : int, optional
+            Its number; the first free one by default.
+        place : int, optional
+            How many requests are before its first: another's head, or the place of a snapshot. By default what the
+            foremost replica dequeues next.
+
+        Raises
+        ------
+        ScoutError
+            If the number is taken, or the requests from `place` on are no longer in the channel.
         """
-        return int(sweep(self.record, replica, ordered)[0])
+        taken = self.taking_part
+        number = next(n for n in range(MOST_REPLICAS + 1) if n not in taken) if number is None else number
+        if number in taken or not 0 <= number < MOST_REPLICAS:
+            raise ScoutError(f"replica {number}: give a number from 0 to {MOST_REPLICAS - 1} that is not in {taken}")
+        while not join(self.record, self.members, number, int(self.members["head"].max()) if place is None else place):
+            if place is not None:
+                raise ScoutError(f"joining at request {place}: it is no longer in the channel; use a newer snapshot")
+        return Replica(self, number)
 
 
 class Replica:
-    """One domain's end of a channel. Starts where the replica's head stands."""
+    """One domain's end of a channel; goes on where its predecessor in the same place stopped.
+
+    Requests come in batches; the next batch is opened, and this one let go of, when all have been received. A replica
+    that dies in between has let go of none: its successor receives them again, in the same role.
+    """
 
     def __init__(self, channel: Channel, number: int) -> None:
-        self._channel, self._number = channel, number
-        self._head = channel.heads()[number]
-        self._buffer = np.zeros(max(1, channel.entry_bytes), np.uint8)
+        self.channel, self.number = channel, number
+        self._member = channel.members[number : number + 1]
+        self._buffer = np.zeros(int(channel.record["batch"][0]) * max(1, channel.entry_bytes), np.uint8)
+        self._lengths = np.zeros(int(channel.record["batch"][0]), np.int64)
+        self._pending: list[bytes] = []
+        self._open = False
+
+    @property
+    def head(self) -> int:
+        """How many requests it has let go of."""
+        return int(self._member["head"][0])
 
     def receive(self) -> tuple[bytes, bool] | None:
         """The next request and whether this replica is its primary; None if there is none yet."""
-        result = _receive(self._channel.record, self._number, self._head, address(self._buffer))
-        if result < 0:
+        if not self._pending:
+            batch = self.batch()
+            if batch is None:
+                return None
+            self._pending = batch.requests[::-1]
+        return self._pending.pop(), bool(self._member["primary"][0])
+
+    def batch(self) -> Batch | None:
+        """The next requests that this replica has one role for; None if there are none yet. Lets go of those before.
+
+        Raises
+        ------
+        ScoutError
+            If the producer has overtaken this replica.
+        """
+        self.let_go()
+        count = int(_open(self.channel.record, self._member, self.number, address(self._buffer), self._lengths))
+        if count < 0:
+            raise ScoutError(f"replica {self.number} was overtaken: it lagged by the whole channel; join() anew")
+        if count == 0:
+            _wait(self.channel.record, self.channel.strategy, self.head)
             return None
-        self._head += 1
-        return self._buffer[: result & 0xFFFFFFFF].tobytes(), bool(result >> 32)
+        self._open = True
+        requests, at = [], 0
+        for size in self._lengths[:count].tolist():
+            requests.append(self._buffer[at : at + size].tobytes())
+            at += size
+        return Batch(self.head, requests, bool(self._member["primary"][0]))
+
+    def records(self, dtype: Any) -> tuple[np.ndarray, bool] | None:
+        """Like `batch`, as an array of records (a copy), all requests being one record each; and the role."""
+        batch = self.batch()
+        return None if batch is None else (np.frombuffer(b"".join(batch.requests), dtype), batch.primary)
+
+    def let_go(self) -> None:
+        """Let go of the batch at hand: what was received of it is dealt with."""
+        if self._open:
+            _close(self.channel.record, self._member, self.number)
+            self._open = False
+
+    def __iter__(self) -> Iterator[tuple[bytes, bool]]:
+        """All requests until the channel is closed."""
+        while True:
+            closed = self.channel.closed  # first: what was sent before is received
+            request = self.receive()
+            if request is not None:
+                yield request
+            elif closed:
+                return
+
+    def leave(self) -> Iterator[tuple[bytes, bool]]:
+        """Stop taking part: yields the requests that are still this replica's to receive, if there are any."""
+        resign(self.channel.record, self.number)
+        while self._pending or self._open or not _leave(self.channel.record, self._member, self.number):
+            request = self.receive()
+            if request is not None:
+                yield request
+
+
+@entry(numba.int64(_CHANNELS, numba.int64, numba.int64, numba.int64, numba.int64))
+def _send(channels: np.ndarray, source: int, size: int, count: int, producer: int) -> int:
+    """Send up to `count` requests of `size` bytes each; how many there was room for. By turns unless `producer` < 0."""
+    channel = channels[0]
+    if producer >= 0:
+        acquire(channel, producer)
+    sent = 0
+    while sent < count:
+        room = reserve(channel, min(count - sent, channel.batch))
+        if room == 0:
+            break
+        tail = published(channel)
+        for index in range(room):
+            slot = slot_of(channel, tail + index)
+            copy(payload(slot), source + (sent + index) * size, size)
+            set_length(slot, size)
+        publish(channel, room)
+        sent += room
+    if producer >= 0:
+        give_back(channel)
+    return sent
+
+
+@entry(numba.int64(_CHANNELS, _MEMBERS, numba.int64, numba.int64, numba.int64[::1]))
+def _open(channels: np.ndarray, members: np.ndarray, replica: int, target: int, lengths: np.ndarray) -> int:
+    """Open a batch and copy its payloads to `target`, one behind the other; how many, as `open_batch`."""
+    channel, member = channels[0], members[0]
+    count = open_batch(channel, member, replica)
+    for index in range(count):
+        slot = slot_of(channel, member.head + index)
+        lengths[index] = payload_length(slot)
+        copy(target, payload(slot), lengths[index])
+        target += lengths[index]
+    return count
+
+
+@entry(numba.void(_CHANNELS, _MEMBERS, numba.int64))
+def _close(channels: np.ndarray, members: np.ndarray, replica: int) -> None:
+    close_batch(channels[0], members[0], replica)
+
+
+@entry(numba.boolean(_CHANNELS, _MEMBERS, numba.int64))
+def _leave(channels: np.ndarray, members: np.ndarray, replica: int) -> bool:
+    if not close_round(channels[0], members[0], replica):
+        return False
+    leave(channels[0], replica)
+    return True
+
+
+@entry(numba.void(_CHANNELS, numba.int64, numba.int64))
+def _wait(channels: np.ndarray, strategy: int, tail: int) -> None:
+    wait(channels[0], strategy, tail, 1 << 30)
+
+
+def _check_power(what: str, value: int, most: int) -> None:
+    if not 1 <= value <= most or value & (value - 1):
+        raise ScoutError(f"channel with {what}={value}: give a power of two from 1 to {most}")
+
+
+def _check_choice(what: str, value: str, choices: Any) -> None:
+    if value not in choices:
+        raise ScoutError(f"channel with {what}={value!r}: use one of {', '.join(choices)}")

@@ -15,16 +15,23 @@ from numba.extending import intrinsic
 
 __all__ = [
     "compare_exchange",
+    "compare_exchange32",
     "copy",
     "count_rare",
+    "exchange",
+    "fence",
     "fetch_add",
+    "fetch_and",
+    "fetch_or",
     "fetch_sub",
     "load32",
     "load32_acquire",
     "load64",
     "load64_acquire",
+    "load64_seq",
     "move",
     "pause",
+    "popcount",
     "prefetch",
     "store32",
     "store32_release",
@@ -73,12 +80,12 @@ def _store(bits: int, order: str) -> Any:
     return store
 
 
-def _fetch(operation: str) -> Any:
+def _fetch(operation: str, order: str = "acq_rel") -> Any:
     @intrinsic
     def fetch(typingctx, address, value):  # type: ignore[no-untyped-def]
         def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
             # acq_rel: what this thread wrote is visible to who reads the result, and the other way round.
-            return builder.atomic_rmw(operation, _pointer(builder, args[0], _I64), args[1], "acq_rel")
+            return builder.atomic_rmw(operation, _pointer(builder, args[0], _I64), args[1], order)
 
         return types.int64(types.int64, types.int64), codegen
 
@@ -89,19 +96,55 @@ load32, load64 = _load(32, ""), _load(64, "")
 store32, store64 = _store(32, ""), _store(64, "")
 load32_acquire, load64_acquire = _load(32, "acquire"), _load(64, "acquire")
 store32_release, store64_release = _store(32, "release"), _store(64, "release")
+load64_seq = _load(64, "seq_cst")
 fetch_add, fetch_sub = _fetch("add"), _fetch("sub")
+# For words that two sides write and read crosswise, where neither may miss the other's store: of such accesses
+# all threads see one order.
+exchange, fetch_or, fetch_and = _fetch("xchg", "seq_cst"), _fetch("or", "seq_cst"), _fetch("and", "seq_cst")
+
+
+def _compare_exchange(bits: int) -> Any:
+    width = ir.IntType(bits)
+
+    @intrinsic
+    def call(typingctx, address, expected, value):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            expected, value = (v if bits == 64 else builder.trunc(v, width) for v in args[1:])
+            result = builder.cmpxchg(_pointer(builder, args[0], width), expected, value, "acq_rel", "acquire")
+            return builder.extract_value(result, 1)
+
+        return types.boolean(types.int64, types.int64, types.int64), codegen
+
+    return call
+
+
+compare_exchange, compare_exchange32 = _compare_exchange(64), _compare_exchange(32)
+"""compare_exchange(address, expected, value): True if the word held `expected` and now holds `value` (acq_rel;
+acquire on failure)."""
 
 
 @intrinsic
-def compare_exchange(typingctx, address, expected, value):  # type: ignore[no-untyped-def]
-    """True if the word held `expected` and now holds `value` (acq_rel; acquire on failure)."""
+def _fence(typingctx):  # type: ignore[no-untyped-def]
+    """Everything before happens before everything after, for all threads (seq_cst)."""
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        pointer = _pointer(builder, args[0], _I64)
-        result = builder.cmpxchg(pointer, args[1], args[2], "acq_rel", "acquire")
-        return builder.extract_value(result, 1)
+        builder.fence("seq_cst")
+        return context.get_dummy_value()
 
-    return types.boolean(types.int64, types.int64, types.int64), codegen
+    return types.void(), codegen
+
+
+fence: Any = _fence
+
+
+@intrinsic
+def popcount(typingctx, value):  # type: ignore[no-untyped-def]
+    """How many bits of `value` are set."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return builder.ctpop(args[0])
+
+    return types.int64(types.int64), codegen
 
 
 def _memory_intrinsic(name: str) -> Any:

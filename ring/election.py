@@ -1,0 +1,166 @@
+"""Who is primary of a request: the replica's side of a channel, by three policies.
+
+`open_batch` dequeues the next requests and says who this replica is to them; `close_batch` lets go of them. In
+between they are used in place. A batch has one role, and never crosses a multiple of the channel's interval, so
+that all replicas have a boundary there.
+
+CLAIM (the default): the mark of the entry at a replica's head is a *claim*, `number + 1 | count | owner + 1`.
+Who finds the claim of an older request there claims up to a batch of requests for itself by one
+compare-exchange; who finds this one's goes on behind it. As all replicas begin at the same place and each goes
+on where a claim ends, all follow the same chain of claims. One atomic a batch, none for who comes later.
+
+REFCOUNT (the paper's): the producer marks the first entry of each group with the mask of members, twice.
+Each replica takes its own bit of the lower half by one atomic subtraction (a count with names: it can be told who
+has dequeued); who finds both halves equal is the first. The first signs the entry, by a compare-exchange, and who
+signs is the primary: so a successor of a replica that died after its bit was taken can sign in its place, and
+there is still one primary.
+
+MODULO: the producer marks each group with the mask of members, whose g-th in turn is the primary of group g.
+No atomic; but a slow replica keeps its share, where with the others the fast ones do more.
+
+A replica that goes on in a dead one's place (its successor) finds its own number in the marks and is primary
+again of what the dead had not let go of; what comes before `until` it replays, as one of the others.
+"""
+
+from scout.ring.jit import Record, inline
+from scout.ring.layout import (
+    CLAIM,
+    MARK,
+    OWNER,
+    REFCOUNT,
+    floor_of,
+    published,
+    slot_of,
+    state_of,
+)
+from scout.ring.memory import (
+    compare_exchange,
+    compare_exchange32,
+    fetch_sub,
+    load32_acquire,
+    load64,
+    load64_acquire,
+    popcount,
+    store64_release,
+)
+
+__all__ = ["BUSY", "IDLE", "LAPPED", "LONGEST_BATCH", "close_batch", "close_round", "open_batch"]
+
+IDLE, BUSY, LAPPED = 0, 1, 2
+"""A member's `state` in a channel that laps: between batches, at work on one, overtaken by the producer."""
+
+_OWNERS, _COUNTS = 6, 14  # bits of a claim for the owner and the count; the rest is the request's number plus 1
+LONGEST_BATCH = (1 << _COUNTS) - 1
+_LOWER = (1 << 32) - 1
+
+
+@inline
+def open_batch(channel: Record, member: Record, replica: int) -> int:
+    """Dequeue the next requests: how many, 0 if there are none, -1 if the producer has overtaken this replica.
+
+    They are those after `member.head` others; `member.primary` says who this replica is to them.
+    """
+    head = member.head
+    if member.tail <= head:
+        member.tail = published(channel)
+        if member.tail <= head:
+            return 0
+    # Pairs with `overtake`: who is at work is not overtaken.
+    if channel.laps and not compare_exchange(state_of(channel, replica), IDLE, BUSY):
+        return -1
+    most = min(member.tail - head, channel.interval - (head & (channel.interval - 1)))
+    if head < member.until:
+        count = min(most, channel.batch, member.until - head)
+        member.primary = 0
+        member.replayed += count
+    elif channel.policy == CLAIM:
+        count = _claim(channel, member, replica, min(most, channel.batch))
+    else:
+        first = head & ~(channel.group - 1)
+        if member.group != first + 1:
+            mark = slot_of(channel, first) + MARK
+            if channel.policy == REFCOUNT:
+                member.role = _dequeue(mark, replica)
+            else:
+                member.role = _in_turn(load64(mark), replica, first // channel.group)
+            member.group = first + 1  # after the role: a successor that finds it goes by the role
+        member.primary = member.role
+        count = min(most, first + channel.group - head)
+    member.count = count
+    return count
+
+
+@inline
+def _claim(channel: Record, member: Record, replica: int, most: int) -> int:
+    """Claim up to `most` requests at the head, or follow the claim that is there; how many it covers."""
+    head = member.head
+    mark = slot_of(channel, head) + MARK
+    claim = load64_acquire(mark)  # pairs with the exchange of another replica
+    if claim >> (_OWNERS + _COUNTS) != head + 1:
+        mine = ((head + 1) << _COUNTS | most) << _OWNERS | replica + 1
+        # acq_rel: who reads the claim sees what the claimant had seen published.
+        if compare_exchange(mark, claim, mine):
+            member.primary = 1
+            return most
+        claim = load64_acquire(mark)  # pairs with the exchange that won
+    member.primary = 1 if claim & ((1 << _OWNERS) - 1) == replica + 1 else 0
+    return claim >> _OWNERS & LONGEST_BATCH
+
+
+@inline
+def _dequeue(mark: int, replica: int) -> int:
+    """Take this replica's bit of a group's mark; 1 if it is the group's primary."""
+    before = load64_acquire(mark)  # the producer's store is older than TAIL; other bits may change at any time
+    if before >> 32 >> replica & 1 == 0:
+        return 0  # it joined after the group was published
+    if before >> replica & 1:
+        # acq_rel: pairs with the other replicas' subtractions.
+        before = fetch_sub(mark, 1 << replica)
+        if before & _LOWER != before >> 32:
+            return 0
+    # The first; or a successor of one that died before it knew, if nobody has signed. Pairs with another's exchange.
+    if compare_exchange32(mark + OWNER, 0, replica + 1):
+        return 1
+    return 1 if load32_acquire(mark + OWNER) == replica + 1 else 0
+
+
+@inline
+def _in_turn(members: int, replica: int, number: int) -> int:
+    """1 if it is this replica's turn to be primary, of group `number`, among the `members`."""
+    bit = 1 << replica
+    if members & bit == 0:
+        return 0
+    return 1 if number % popcount(members) == popcount(members & (bit - 1)) else 0
+
+
+@inline
+def close_batch(channel: Record, member: Record, replica: int) -> None:
+    """Let go of the requests of the batch at hand; their memory may not be read after."""
+    member.seen += member.count
+    if member.primary:
+        member.claimed += member.count
+    head = member.head + member.count
+    # Release, pairs with the producer's look: what was read of the entries was read before.
+    if channel.keeps == 0:
+        store64_release(floor_of(channel, replica), head)
+    store64_release(floor_of(channel, replica) - 8, head)  # the head: for joiners and observers
+    if channel.laps:
+        store64_release(state_of(channel, replica), IDLE)  # pairs with `overtake`
+
+
+@inline
+def close_round(channel: Record, member: Record, replica: int) -> bool:
+    """True if a replica whose bit is out of MEMBERS may leave: nothing before it is its to do.
+
+    With CLAIM that is always so between batches. With REFCOUNT a group that it is primary of has to end; with MODULO a
+    request has to come that was published without it.
+    """
+    if channel.policy == CLAIM:
+        return True
+    head = member.head
+    first = head & ~(channel.group - 1)
+    if channel.policy == REFCOUNT:
+        return head == first or member.role == 0
+    if published(channel) == head:
+        return False
+    return load64(slot_of(channel, first) + MARK) >> replica & 1 == 0

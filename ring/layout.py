@@ -1,0 +1,148 @@
+"""How a replicated channel lies in shared memory: its words, its members' records, its entries.
+
+An entry is `mark | length | owner | payload`, padded to whole cache lines. The mark is the election's
+(`scout.ring.election`); the length is the payload's; the owner says who signed for the entry's group.
+"""
+
+import numpy as np
+
+from scout.ring.jit import Record, inline
+from scout.ring.memory import load32, load64_acquire, store32
+from scout.ring.shared import LINE
+
+__all__ = [
+    "CHANNEL",
+    "CLAIM",
+    "CLOSED",
+    "GATING",
+    "HEADER",
+    "LENGTH",
+    "LIMIT",
+    "LOCK",
+    "MARK",
+    "MEMBER",
+    "MEMBER_BYTES",
+    "MEMBERS",
+    "MODULO",
+    "OWNER",
+    "PATIENCE",
+    "REFCOUNT",
+    "REFUSED",
+    "SLEEPERS",
+    "TAIL",
+    "TURN",
+    "WORDS",
+    "floor_of",
+    "payload",
+    "payload_length",
+    "published",
+    "set_length",
+    "slot_of",
+    "state_of",
+    "word",
+]
+
+CHANNEL = np.dtype(
+    [
+        ("ring", "i8"),  # address of the first entry
+        ("entries", "i8"),  # how many, a power of two
+        ("stride", "i8"),  # bytes from one to the next
+        ("words", "i8"),  # address of the words, a cache line each
+        ("members", "i8"),  # address of the MEMBER records
+        ("policy", "i8"),  # who is primary: CLAIM, REFCOUNT or MODULO
+        ("batch", "i8"),  # requests that are dequeued together at most, a power of two
+        ("group", "i8"),  # requests that have one primary by their number: batch, or 1 with CLAIM
+        ("interval", "i8"),  # no batch crosses a multiple of this, a power of two
+        ("keeps", "i8"),  # not 0: floors are moved by who saves snapshots
+        ("laps", "i8"),  # not 0: the producer does not wait for replicas that are not at work
+        ("wakes", "i8"),  # not 0: replicas may sleep until something is published
+    ],
+    align=True,
+)
+"""What compiled code needs of a channel. It does not change while the channel is in use."""
+
+CLAIM, REFCOUNT, MODULO = 0, 1, 2
+
+TAIL, LIMIT, LOCK, MEMBERS, GATING, TURN, REFUSED, CLOSED, SLEEPERS, PATIENCE, WORDS = range(11)
+"""The words by number. TAIL: requests published. LIMIT: the producer fills no entry from this number on
+without looking at the floors again. LOCK: 0, or the number of the producer at work plus 1. MEMBERS: mask of
+replicas that primaries are elected from. GATING: mask of replicas whose floors the producer minds. TURN:
+requests that have left, for channel order. REFUSED: requests that found the channel full. CLOSED: not 0 if
+nothing more will be sent. SLEEPERS: replicas that wait to be woken. PATIENCE: a struct timespec, how long they sleep at most. WORDS:
+how many words there are."""
+
+MEMBER = np.dtype(
+    [
+        ("head", "i8"),  # requests let go of
+        ("floor", "i8"),  # the first request that may still be wanted: that of the newest own snapshot
+        ("state", "i8"),  # IDLE, BUSY or LAPPED; used by channels that lap
+        ("count", "i8"),  # requests of the batch at hand
+        ("primary", "i8"),  # not 0: this replica is their primary
+        ("tail", "i8"),  # requests known to be published
+        ("until", "i8"),  # requests before this one are replayed: a predecessor has let go of them
+        ("group", "i8"),  # number of the first request of the group decided on last, plus 1
+        ("role", "i8"),  # what was decided: not 0: primary
+        ("seen", "i8"),  # requests dequeued, replayed ones included
+        ("claimed", "i8"),  # requests that this replica was primary of
+        ("replayed", "i8"),  # requests replayed
+        ("rolled", "i8"),  # times that it went on from a snapshot of another
+        ("spare", "i8", 3),
+    ],
+    align=True,
+)
+"""Where a replica stands, two cache lines; written by its owner alone, but for `state`. Outlives its owner."""
+
+MEMBER_BYTES = MEMBER.itemsize
+
+MARK, LENGTH, OWNER, HEADER = 0, 8, 12, 16
+"""Offsets in an entry; the payload begins at HEADER."""
+
+_FLOOR, _STATE = 8, 16
+
+
+@inline
+def word(channel: Record, number: int) -> int:
+    """Address of one of the channel's words."""
+    return channel.words + number * LINE
+
+
+@inline
+def floor_of(channel: Record, replica: int) -> int:
+    """Address of a replica's floor."""
+    return channel.members + replica * MEMBER_BYTES + _FLOOR
+
+
+@inline
+def state_of(channel: Record, replica: int) -> int:
+    """Address of a replica's state."""
+    return channel.members + replica * MEMBER_BYTES + _STATE
+
+
+@inline
+def slot_of(channel: Record, number: int) -> int:
+    """Address of the entry of the request after `number` others."""
+    return channel.ring + (number & (channel.entries - 1)) * channel.stride
+
+
+@inline
+def payload(slot: int) -> int:
+    """Address of the payload in the entry at `slot`."""
+    return slot + HEADER
+
+
+@inline
+def payload_length(slot: int) -> int:
+    """Bytes of payload in the entry at `slot`."""
+    return load32(slot + LENGTH)
+
+
+@inline
+def set_length(slot: int, length: int) -> None:
+    """Say how many bytes of payload the entry at `slot` has. Producer only, before `publish`."""
+    store32(slot + LENGTH, length)
+
+
+@inline
+def published(channel: Record) -> int:
+    """Requests published so far. Acquire, pairs with `publish`: their entries can be read."""
+    return load64_acquire(word(channel, TAIL))

@@ -1,0 +1,121 @@
+"""Who takes part in a channel: joining and leaving while requests flow, and being overtaken.
+
+The producer minds the floors of the replicas in GATING; primaries are elected from those in MEMBERS. Joining is a
+handshake of the crosswise kind (Dekker's): the joiner stores its floor and its bit and then reads how far the
+producer has allowed itself to go (LIMIT); the producer stores LIMIT and then reads the bits and floors again. Both
+in sequentially consistent order, so at least one sees the other: the joiner that it comes too late, or the
+producer that it must stop earlier.
+"""
+
+import numba
+import numpy as np
+
+from scout.ring.election import IDLE, LAPPED
+from scout.ring.jit import Record, entry, inline
+from scout.ring.layout import CHANNEL, GATING, LIMIT, MEMBER, MEMBERS, floor_of, state_of, word
+from scout.ring.memory import (
+    compare_exchange,
+    exchange,
+    fetch_and,
+    fetch_or,
+    load64_acquire,
+    load64_seq,
+    store64_release,
+)
+
+__all__ = ["MOST_REPLICAS", "join", "leave", "look_again", "resign"]
+
+MOST_REPLICAS = 31
+
+_CHANNELS = numba.types.Array(numba.from_dtype(CHANNEL), 1, "C")
+_MEMBERS = numba.types.Array(numba.from_dtype(MEMBER), 1, "C")
+
+
+@entry(numba.boolean(_CHANNELS, _MEMBERS, numba.int64, numba.int64))
+def join(channels: np.ndarray, members: np.ndarray, replica: int, place: int) -> bool:
+    """Let `replica` take part from the request after `place` others on; False if the producer may be past that.
+
+    `place` is a boundary of batches: another member's head, or a snapshot's place. If it was too late, nothing has
+    changed, and a newer place is to be tried.
+    """
+    channel, member = channels[0], members[replica]
+    member.head = member.floor = member.until = member.tail = place
+    member.group = member.role = member.count = 0
+    store64_release(state_of(channel, replica), IDLE)
+    bit = 1 << replica
+    fetch_or(word(channel, GATING), bit)  # seq_cst: before the load, and after the floor; pairs with look_again
+    if load64_seq(word(channel, LIMIT)) > place + channel.entries:
+        fetch_and(word(channel, GATING), ~bit)
+        return False
+    fetch_or(word(channel, MEMBERS), bit)
+    return True
+
+
+@entry(numba.void(_CHANNELS, numba.int64))
+def resign(channels: np.ndarray, replica: int) -> None:
+    """Have `replica` no longer elected, of what is published from now on; it still serves until it can `leave`."""
+    fetch_and(word(channels[0], MEMBERS), ~(1 << replica))
+
+
+@inline
+def leave(channel: Record, replica: int) -> None:
+    """Let the producer no longer mind `replica`, which has resigned and nothing left to do (`close_round`)."""
+    fetch_and(word(channel, GATING), ~(1 << replica))
+
+
+@inline
+def look_again(channel: Record, tail: int) -> int:
+    """Set LIMIT by the floors of all whom the producer minds; the new LIMIT. Producer only."""
+    low = _lowest(channel, tail)
+    while True:
+        limit = low + channel.entries if low >= 0 else tail
+        exchange(word(channel, LIMIT), limit)  # seq_cst, before the second look; pairs with join
+        again = _lowest(channel, tail)
+        if again >= low:
+            return limit
+        low = again
+
+
+@inline
+def _lowest(channel: Record, tail: int) -> int:
+    """The first request that is still wanted, rounded down to its group; -1 if nobody takes part.
+
+    In a channel that laps, replicas that are in the way and not at work are overtaken, but for the foremost.
+    """
+    gating = load64_seq(word(channel, GATING))  # pairs with join
+    low, foremost = -1, -1
+    if channel.laps:
+        foremost = _foremost(channel, gating)
+    replica = 0
+    while gating >> replica:
+        if gating >> replica & 1:
+            floor = load64_acquire(floor_of(channel, replica))  # pairs with close_batch: the entries were read before
+            in_the_way = channel.laps and replica != foremost and tail - floor >= channel.entries
+            if not (in_the_way and _overtake(channel, replica)) and (low < 0 or floor < low):
+                low = floor
+        replica += 1
+    return low & ~(channel.group - 1) if low >= 0 else low
+
+
+@inline
+def _foremost(channel: Record, gating: int) -> int:
+    """The replica with the highest floor: what it has not dequeued, perhaps nobody has."""
+    best, highest = -1, -1
+    replica = 0
+    while gating >> replica:
+        floor = load64_acquire(floor_of(channel, replica))  # pairs with close_batch
+        if gating >> replica & 1 and floor > highest:
+            best, highest = replica, floor
+        replica += 1
+    return best
+
+
+@inline
+def _overtake(channel: Record, replica: int) -> bool:
+    """Take an idle `replica` out; False if it is at work."""
+    # acq_rel, pairs with the exchange in open_batch.
+    if not compare_exchange(state_of(channel, replica), IDLE, LAPPED):
+        return load64_acquire(state_of(channel, replica)) == LAPPED
+    fetch_and(word(channel, MEMBERS), ~(1 << replica))
+    fetch_and(word(channel, GATING), ~(1 << replica))
+    return True

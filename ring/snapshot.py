@@ -1,0 +1,162 @@
+"""Snapshots: copies of a replica's state in shared memory, from which a successor or a laggard goes on.
+
+A replica saves its own state at every multiple of the channel's interval, into the older of two buffers of its own,
+and then makes that the newest: whenever it dies, one of them is whole. Its floor is the newest one's place: from there
+on the channel keeps the requests, so a successor replays only those.
+
+A replica that goes on from *another's* snapshot copies it while the owner may be saving on: it reads the buffer's
+number before and after (a sequence lock), and takes it only if nothing changed.
+
+Each save also notes a hash of the state with the number of requests that made it. In a sequenced channel replicas
+with the same number have the same hash; that can be seen at any time from outside.
+"""
+
+from collections.abc import Sequence
+
+import numba
+import numpy as np
+
+from scout.ring.errors import ScoutError
+from scout.ring.jit import entry, inline
+from scout.ring.memory import copy, fence, load64, load64_acquire, store64, store64_release
+from scout.ring.shared import LINE, address, private, shared
+
+__all__ = ["PART", "Snapshots", "adopt", "hashed", "save"]
+
+PART = np.dtype([("address", "i8"), ("bytes", "i8")])
+"""A piece of a replica's state."""
+
+# The words of a buffer, before its data: how often it was written, twice (odd: being written), and its place.
+_VERSION, _PLACE, _HEADER = 0, 8, LINE
+
+NOTES = 64
+"""Hashes that a replica notes before the first is overwritten."""
+
+NOTE = np.dtype([("place", "i8"), ("hash", "i8")])
+
+_MULTIPLIER = 0x9E3779B97F4A7C15 - (1 << 64)  # Fibonacci hashing; as a signed number
+
+
+@inline
+def hashed(place: int, size: int) -> int:
+    """A hash of `size` bytes (whole words) at address `place`."""
+    value = size
+    for at in range(place, place + size, 8):
+        value = (value ^ load64(at)) * _MULTIPLIER
+        value ^= value >> 29
+    return value
+
+
+@entry(numba.int64(numba.types.Array(numba.from_dtype(PART), 1, "C"), numba.int64, numba.int64, numba.int64))
+def save(parts: np.ndarray, buffers: int, size: int, place: int) -> int:
+    """Save the state in `parts` as it is after `place` requests; its hash.
+
+    `buffers` is the address of the replica's two, of `size` bytes each, header and all.
+    """
+    older = buffers
+    if load64(buffers + size + _PLACE) < load64(buffers + _PLACE):
+        older = buffers + size
+    version = load64(older + _VERSION)
+    store64(older + _VERSION, version | 1)
+    fence()  # no byte is written before a reader can see that: pairs with adopt
+    value, target = 0, older + _HEADER
+    for part in parts:
+        copy(target, part.address, part.bytes)
+        padded = (part.bytes + 7) & ~7  # what pads is zero for ever
+        value = (value ^ hashed(target, padded)) * _MULTIPLIER
+        target += padded
+    store64(older + _PLACE, place)
+    store64_release(older + _VERSION, (version | 1) + 1)  # pairs with adopt
+    return value
+
+
+@entry(numba.int64(numba.types.Array(numba.from_dtype(PART), 1, "C"), numba.int64, numba.int64, numba.int64))
+def adopt(parts: np.ndarray, buffers: int, size: int, most: int) -> int:
+    """Take the state from the newer buffer whose place is at most `most`; its place, -1 if there is none now."""
+    best, newest = 0, -1
+    for index in range(2):
+        place = load64_acquire(buffers + index * size + _PLACE)
+        if place > newest and place <= most and load64_acquire(buffers + index * size + _VERSION) & 1 == 0:
+            best, newest = buffers + index * size, place
+    if newest < 0:
+        return -1
+    version = load64_acquire(best + _VERSION)  # pairs with save
+    source = best + _HEADER
+    for part in parts:
+        copy(part.address, source, part.bytes)
+        source += (part.bytes + 7) & ~7
+    fence()  # all bytes are read before the second look: pairs with save
+    if version & 1 or load64(best + _VERSION) != version or load64(best + _PLACE) != newest:
+        return -1
+    return newest
+
+
+class Snapshots:
+    """Room for the snapshots of all replicas, and for the hashes that they note.
+
+    Parameters
+    ----------
+    states : sequence of sequence of numpy.ndarray
+        For each replica the arrays that make up its state: contiguous, in shared memory, of the same shapes for all.
+
+    Attributes
+    ----------
+    parts : list of numpy.ndarray
+        For each replica its `PART`s.
+    notes : list of numpy.ndarray
+        For each replica the `NOTES` newest hashes, that of place p at index `p // interval % NOTES`.
+    size : int
+        Bytes of a buffer.
+    """
+
+    def __init__(self, states: Sequence[Sequence[np.ndarray]]) -> None:
+        if len({tuple(array.nbytes for array in state) for state in states}) != 1:
+            raise ScoutError("snapshots of replicas whose states differ in shape; give each the same arrays")
+        self._states = states  # keeps the memory that parts refer to
+        self.parts = [_parts(state) for state in states]
+        room = sum(_padded(int(part["bytes"])) for part in self.parts[0])
+        self.size = _HEADER + -(-room // LINE) * LINE
+        self._buffers = [shared(2 * self.size, np.uint8) for _ in states]
+        for buffers in self._buffers:
+            for start in (0, self.size):
+                buffers[start + _PLACE : start + _PLACE + 8] = 0xFF  # place -1: nothing saved yet
+        self.notes = [shared(NOTES, NOTE) for _ in states]
+
+    def buffers(self, replica: int) -> int:
+        """Address of a replica's two buffers, for `save` and `adopt`."""
+        return address(self._buffers[replica])
+
+    def save(self, replica: int, place: int) -> int:
+        """Save a replica's state as it is after `place` requests; its hash."""
+        return int(save(self.parts[replica], self.buffers(replica), self.size, place))
+
+    def adopt(self, replica: int, owner: int, most: int = 1 << 62) -> int:
+        """Give `replica` the state of `owner`'s newest snapshot of at most `most` requests; its place, or -1."""
+        return int(adopt(self.parts[replica], self.buffers(owner), self.size, most))
+
+    def newest(self) -> list[int]:
+        """For each replica the place of its newest snapshot, -1 if it has none."""
+        return [
+            max(int(buffers[start : start + 8].view(np.int64)[0]) for start in (_PLACE, self.size + _PLACE))
+            for buffers in self._buffers
+        ]
+
+    def diverged(self) -> list[int]:
+        """The places for which two replicas noted different hashes, smallest first."""
+        found: dict[int, set[int]] = {}
+        for notes in self.notes:
+            for place, value in notes.copy().tolist():
+                if place:
+                    found.setdefault(place, set()).add(value)
+        return sorted(place for place, values in found.items() if len(values) > 1)
+
+
+def _parts(state: Sequence[np.ndarray]) -> np.ndarray:
+    parts = private(max(1, len(state)), PART)
+    for part, array in zip(parts, state, strict=True):
+        part["address"], part["bytes"] = address(array), array.nbytes
+    return parts
+
+
+def _padded(size: int) -> int:
+    return -(-size // 8) * 8

@@ -1,0 +1,31 @@
+"""Channel order: what leaves a channel's primaries leaves in the order of the requests, and once.
+
+There is a turn: how many requests have left. A primary waits for its own and passes it on. One whose turn is past
+does again what a dead predecessor had done already: it drops it.
+"""
+
+from scout.ring.jit import Record, inline
+from scout.ring.layout import TURN, word
+from scout.ring.memory import load64_acquire, pause, store64_release
+
+__all__ = ["await_turn", "has_left", "pass_turn"]
+
+
+@inline
+def await_turn(channel: Record, head: int, stop: int) -> None:
+    """Wait until the `head` first requests have left; in vain if the word at address `stop` is set."""
+    # Both acquire: the turn pairs with pass_turn, stop with who sets it.
+    while load64_acquire(word(channel, TURN)) < head and load64_acquire(stop) == 0:
+        pause()
+
+
+@inline
+def has_left(channel: Record, number: int) -> bool:
+    """True if the request after `number` others has left. Acquire, pairs with pass_turn."""
+    return load64_acquire(word(channel, TURN)) > number
+
+
+@inline
+def pass_turn(channel: Record, head: int) -> None:
+    """The `head` first requests have left. For the primary of the last of them, after its `await_turn`."""
+    store64_release(word(channel, TURN), head)  # pairs with await_turn
