@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from scout.ring.election import LONGEST_BATCH, close_batch, close_round, open_batch
+from scout.ring.election import LONGEST_BATCH, close_batch, close_round, open_batch, unfinished
 from scout.ring.errors import ScoutError
 from scout.ring.jit import entry
 from scout.ring.layout import (
@@ -36,11 +36,13 @@ from scout.ring.layout import (
     published,
     set_length,
     slot_of,
+    word,
 )
 from scout.ring.membership import MOST_REPLICAS, join, leave, resign
-from scout.ring.memory import copy
+from scout.ring.memory import copy, fetch_and
 from scout.ring.producer import acquire, give_back, publish, reserve
 from scout.ring.shared import LINE, address, shared
+from scout.ring.turn import has_left, is_turn, pass_turn
 from scout.ring.wait import BLOCK, STRATEGIES, wait
 
 __all__ = ["POLICIES", "Batch", "Channel", "Replica"]
@@ -187,7 +189,7 @@ class Channel:
     # Sending.
 
     def send(self, request: bytes, timeout: float = 1.0, producer: int = 0) -> bool:
-        """Broadcast a request; False if it was left out: for `timeout` seconds (block), or now (drop), there was no room."""
+        """Broadcast a request; False if it was left out, as there was no room: for `timeout` seconds, or now (drop)."""
         if len(request) > self.entry_bytes:
             raise ScoutError(f"payload of {len(request)} bytes: the channel was made for {self.entry_bytes}")
         data = np.frombuffer(request, np.uint8) if request else np.zeros(1, np.uint8)
@@ -213,6 +215,13 @@ class Channel:
                 self._words[REFUSED, 0] += count - sent
                 return sent
             time.sleep(_NAP)
+
+    def retire(self, number: int, ordered: bool = False) -> int:
+        """Take out a replica that runs no more and gets no successor; how many requests it was primary of are lost.
+
+        If requests leave in channel order, call it again until `taking_part` lacks the number: its turn has to come.
+        """
+        return int(_retire(self.record, self.members, number, ordered))
 
     def free_lock(self, producer: int) -> bool:
         """Take the turn from a `producer` that died with it; False if it had not. Only once it surely runs no more."""
@@ -383,6 +392,19 @@ def _leave(channels: np.ndarray, members: np.ndarray, replica: int) -> bool:
         return False
     leave(channels[0], replica)
     return True
+
+
+@entry(numba.int64(_CHANNELS, _MEMBERS, numba.int64, numba.boolean))
+def _retire(channels: np.ndarray, members: np.ndarray, replica: int, ordered: bool) -> int:
+    channel, member = channels[0], members[replica]
+    fetch_and(word(channel, MEMBERS), ~(1 << replica))
+    lost = unfinished(channel, member, replica)
+    if lost and ordered and not has_left(channel, member.head):
+        if not is_turn(channel, member.head):
+            return 0
+        pass_turn(channel, member.head + lost)
+    leave(channel, replica)
+    return lost
 
 
 @entry(numba.void(_CHANNELS, numba.int64, numba.int64))

@@ -29,6 +29,8 @@ from scout.ring.layout import (
     OWNER,
     REFCOUNT,
     floor_of,
+    group_of,
+    head_of,
     published,
     slot_of,
     state_of,
@@ -44,7 +46,7 @@ from scout.ring.memory import (
     store64_release,
 )
 
-__all__ = ["BUSY", "IDLE", "LAPPED", "LONGEST_BATCH", "close_batch", "close_round", "open_batch"]
+__all__ = ["BUSY", "IDLE", "LAPPED", "LONGEST_BATCH", "close_batch", "close_round", "open_batch", "unfinished"]
 
 IDLE, BUSY, LAPPED = 0, 1, 2
 """A member's `state` in a channel that laps: between batches, at work on one, overtaken by the producer."""
@@ -65,8 +67,7 @@ def open_batch(channel: Record, member: Record, replica: int) -> int:
         member.tail = published(channel)
         if member.tail <= head:
             return 0
-    # Pairs with `overtake`: who is at work is not overtaken.
-    if channel.laps and not compare_exchange(state_of(channel, replica), IDLE, BUSY):
+    if channel.laps and not _begin(channel, replica):
         return -1
     most = min(member.tail - head, channel.interval - (head & (channel.interval - 1)))
     if head < member.until:
@@ -83,11 +84,20 @@ def open_batch(channel: Record, member: Record, replica: int) -> int:
                 member.role = _dequeue(mark, replica)
             else:
                 member.role = _in_turn(load64(mark), replica, first // channel.group)
-            member.group = first + 1  # after the role: a successor that finds it goes by the role
+            # Release, after the role: a successor that finds the group goes by the role.
+            store64_release(group_of(channel, replica), first + 1)
         member.primary = member.role
         count = min(most, first + channel.group - head)
     member.count = count
+    member.open = 1
     return count
+
+
+@inline
+def _begin(channel: Record, replica: int) -> bool:
+    """Be at work, so that the producer does not overtake; False if it has. In the middle of a group we are already."""
+    state = state_of(channel, replica)
+    return compare_exchange(state, IDLE, BUSY) or load64_acquire(state) == BUSY  # pairs with the producer's exchange
 
 
 @inline
@@ -111,15 +121,14 @@ def _claim(channel: Record, member: Record, replica: int, most: int) -> int:
 def _dequeue(mark: int, replica: int) -> int:
     """Take this replica's bit of a group's mark; 1 if it is the group's primary."""
     before = load64_acquire(mark)  # the producer's store is older than TAIL; other bits may change at any time
-    if before >> 32 >> replica & 1 == 0:
-        return 0  # it joined after the group was published
     if before >> replica & 1:
         # acq_rel: pairs with the other replicas' subtractions.
         before = fetch_sub(mark, 1 << replica)
         if before & _LOWER != before >> 32:
             return 0
-    # The first; or a successor of one that died before it knew, if nobody has signed. Pairs with another's exchange.
-    if compare_exchange32(mark + OWNER, 0, replica + 1):
+    # The first. Or a successor, whose bit was taken by one that may have died before it signed; or one that joined
+    # after the group was published, whose members may all have left. Whoever signs is the primary, so there is one.
+    if compare_exchange32(mark + OWNER, 0, replica + 1):  # acq_rel, pairs with another's
         return 1
     return 1 if load32_acquire(mark + OWNER) == replica + 1 else 0
 
@@ -136,16 +145,32 @@ def _in_turn(members: int, replica: int, number: int) -> int:
 @inline
 def close_batch(channel: Record, member: Record, replica: int) -> None:
     """Let go of the requests of the batch at hand; their memory may not be read after."""
+    member.open = 0
     member.seen += member.count
     if member.primary:
         member.claimed += member.count
     head = member.head + member.count
-    # Release, pairs with the producer's look: what was read of the entries was read before.
+    # The head first: a successor must not find a floor beyond it. Release, pairs with the producer's look: what was
+    # read of the entries was read before.
+    store64_release(head_of(channel, replica), head)
     if channel.keeps == 0:
         store64_release(floor_of(channel, replica), head)
-    store64_release(floor_of(channel, replica) - 8, head)  # the head: for joiners and observers
-    if channel.laps:
-        store64_release(state_of(channel, replica), IDLE)  # pairs with `overtake`
+    if channel.laps and head & (channel.group - 1) == 0:  # who is primary of half a group has to see its end
+        store64_release(state_of(channel, replica), IDLE)  # pairs with the producer's exchange
+
+
+@inline
+def unfinished(channel: Record, member: Record, replica: int) -> int:
+    """How many requests a dead `replica` is primary of from its head on, that it has not let go of."""
+    head, tail = member.head, published(channel)
+    if head >= tail:
+        return 0
+    if channel.policy == CLAIM:
+        claim = load64_acquire(slot_of(channel, head) + MARK)  # pairs with its exchange
+        mine = claim >> (_OWNERS + _COUNTS) == head + 1 and claim & ((1 << _OWNERS) - 1) == replica + 1
+        return claim >> _OWNERS & LONGEST_BATCH if mine else 0
+    first = head & ~(channel.group - 1)
+    return min(tail, first + channel.group) - head if member.group == first + 1 and member.role else 0
 
 
 @inline

@@ -21,8 +21,8 @@ __all__ = [
     "LOCK",
     "MARK",
     "MEMBER",
-    "MEMBER_BYTES",
     "MEMBERS",
+    "MEMBER_BYTES",
     "MODULO",
     "OWNER",
     "PATIENCE",
@@ -33,11 +33,15 @@ __all__ = [
     "TURN",
     "WORDS",
     "floor_of",
+    "granted_of",
+    "group_of",
+    "head_of",
     "payload",
     "payload_length",
     "published",
     "set_length",
     "slot_of",
+    "stamp_of",
     "state_of",
     "word",
 ]
@@ -64,12 +68,12 @@ CHANNEL = np.dtype(
 CLAIM, REFCOUNT, MODULO = 0, 1, 2
 
 TAIL, LIMIT, LOCK, MEMBERS, GATING, TURN, REFUSED, CLOSED, SLEEPERS, PATIENCE, WORDS = range(11)
-"""The words by number. TAIL: requests published. LIMIT: the producer fills no entry from this number on
-without looking at the floors again. LOCK: 0, or the number of the producer at work plus 1. MEMBERS: mask of
-replicas that primaries are elected from. GATING: mask of replicas whose floors the producer minds. TURN:
+"""The words by number. TAIL: requests published. LIMIT: how far the producer says that it may go; behind it,
+on the same line, GRANTED: how far it may, and STAMP: the members that it elects from now. LOCK: 0, or the number
+of the producer at work plus 1. MEMBERS: mask of replicas that primaries are elected from. GATING: mask of replicas whose floors the producer minds. TURN:
 requests that have left, for channel order. REFUSED: requests that found the channel full. CLOSED: not 0 if
-nothing more will be sent. SLEEPERS: replicas that wait to be woken. PATIENCE: a struct timespec, how long they sleep at most. WORDS:
-how many words there are."""
+nothing more will be sent. SLEEPERS: replicas that wait to be woken. PATIENCE: a struct timespec, how long they
+sleep at most. WORDS: how many words there are."""
 
 MEMBER = np.dtype(
     [
@@ -86,7 +90,8 @@ MEMBER = np.dtype(
         ("claimed", "i8"),  # requests that this replica was primary of
         ("replayed", "i8"),  # requests replayed
         ("rolled", "i8"),  # times that it went on from a snapshot of another
-        ("spare", "i8", 3),
+        ("open", "i8"),  # not 0: there is a batch at hand
+        ("spare", "i8", 2),
     ],
     align=True,
 )
@@ -97,13 +102,31 @@ MEMBER_BYTES = MEMBER.itemsize
 MARK, LENGTH, OWNER, HEADER = 0, 8, 12, 16
 """Offsets in an entry; the payload begins at HEADER."""
 
-_FLOOR, _STATE = 8, 16
+_FLOOR, _STATE, _GROUP = (int((MEMBER.fields or {})[name][1]) for name in ("floor", "state", "group"))
 
 
 @inline
 def word(channel: Record, number: int) -> int:
     """Address of one of the channel's words."""
     return channel.words + number * LINE
+
+
+@inline
+def granted_of(channel: Record) -> int:
+    """Address of GRANTED: the producer fills no entry from this number on without looking at the floors again."""
+    return word(channel, LIMIT) + 8
+
+
+@inline
+def stamp_of(channel: Record) -> int:
+    """Address of STAMP: the members among whom what is published next finds its primary."""
+    return word(channel, LIMIT) + 16
+
+
+@inline
+def head_of(channel: Record, replica: int) -> int:
+    """Address of a replica's head."""
+    return channel.members + replica * MEMBER_BYTES
 
 
 @inline
@@ -116,6 +139,12 @@ def floor_of(channel: Record, replica: int) -> int:
 def state_of(channel: Record, replica: int) -> int:
     """Address of a replica's state."""
     return channel.members + replica * MEMBER_BYTES + _STATE
+
+
+@inline
+def group_of(channel: Record, replica: int) -> int:
+    """Address of the number of the group that a replica decided on last."""
+    return channel.members + replica * MEMBER_BYTES + _GROUP
 
 
 @inline

@@ -10,20 +10,22 @@ producer that it must stop earlier.
 import numba
 import numpy as np
 
-from scout.ring.election import IDLE, LAPPED
+from scout.ring.election import BUSY, IDLE, LAPPED
 from scout.ring.jit import Record, entry, inline
-from scout.ring.layout import CHANNEL, GATING, LIMIT, MEMBER, MEMBERS, floor_of, state_of, word
+from scout.ring.layout import CHANNEL, GATING, LIMIT, MEMBER, MEMBERS, floor_of, granted_of, state_of, word
 from scout.ring.memory import (
     compare_exchange,
     exchange,
     fetch_and,
     fetch_or,
+    load64,
     load64_acquire,
     load64_seq,
+    store64,
     store64_release,
 )
 
-__all__ = ["MOST_REPLICAS", "join", "leave", "look_again", "resign"]
+__all__ = ["MOST_REPLICAS", "join", "leave", "look_again", "resign", "resume"]
 
 MOST_REPLICAS = 31
 
@@ -39,8 +41,10 @@ def join(channels: np.ndarray, members: np.ndarray, replica: int, place: int) ->
     changed, and a newer place is to be tried.
     """
     channel, member = channels[0], members[replica]
-    member.head = member.floor = member.until = member.tail = place
-    member.group = member.role = member.count = 0
+    # What was dequeued in this place before, by whom it may be, is not dequeued again as its primary.
+    member.until = max(place, member.head)
+    member.head = member.floor = member.tail = place
+    member.group = member.role = member.count = member.open = 0
     store64_release(state_of(channel, replica), IDLE)
     bit = 1 << replica
     fetch_or(word(channel, GATING), bit)  # seq_cst: before the load, and after the floor; pairs with look_again
@@ -63,22 +67,41 @@ def leave(channel: Record, replica: int) -> None:
     fetch_and(word(channel, GATING), ~(1 << replica))
 
 
+def resume(member: np.void, place: int) -> None:
+    """Have a dead replica's successor begin at its own newest snapshot, at `place`, and replay what came since."""
+    # A predecessor may itself have died while it replayed.
+    member["until"] = max(member["until"], member["head"])
+    member["head"] = place
+    member["open"] = 0
+    if member["state"] == BUSY:
+        member["state"] = IDLE
+
+
 @inline
 def look_again(channel: Record, tail: int) -> int:
-    """Set LIMIT by the floors of all whom the producer minds; the new LIMIT. Producer only."""
-    low = _lowest(channel, tail)
-    while True:
-        limit = low + channel.entries if low >= 0 else tail
-        exchange(word(channel, LIMIT), limit)  # seq_cst, before the second look; pairs with join
-        again = _lowest(channel, tail)
-        if again >= low:
-            return limit
-        low = again
+    """Look how far the producer may go, by the floors of all whom it minds; the new GRANTED. Producer only.
+
+    LIMIT announces it before the second look, GRANTED says what the second look confirmed. GRANTED never falls: what
+    is below may be filled already. Who takes LOCK from a dead holder goes by GRANTED, and need not know whether the
+    dead had looked twice.
+    """
+    granted = load64(granted_of(channel))  # our own last store, or that of LOCK's last holder
+    limit = _lowest(channel, tail) + channel.entries
+    if limit <= granted:
+        return granted
+    exchange(word(channel, LIMIT), limit)  # seq_cst, before the second look; pairs with join
+    confirmed = min(limit, _lowest(channel, tail) + channel.entries)
+    if confirmed < limit:
+        # A joiner that passes by the lower limit needs nothing below it: there is no third look.
+        store64_release(word(channel, LIMIT), max(confirmed, granted))
+    granted = max(confirmed, granted)
+    store64(granted_of(channel), granted)
+    return granted
 
 
 @inline
 def _lowest(channel: Record, tail: int) -> int:
-    """The first request that is still wanted, rounded down to its group; -1 if nobody takes part.
+    """The first request that is still wanted, rounded down to its group; with nobody there, a ring before `tail`.
 
     In a channel that laps, replicas that are in the way and not at work are overtaken, but for the foremost.
     """
@@ -94,7 +117,7 @@ def _lowest(channel: Record, tail: int) -> int:
             if not (in_the_way and _overtake(channel, replica)) and (low < 0 or floor < low):
                 low = floor
         replica += 1
-    return low & ~(channel.group - 1) if low >= 0 else low
+    return low & ~(channel.group - 1) if low >= 0 else tail - channel.entries
 
 
 @inline

@@ -7,7 +7,19 @@ nothing, or all (TAIL is stored once), so it can be taken from the dead without 
 """
 
 from scout.ring.jit import Record, inline
-from scout.ring.layout import CLAIM, LIMIT, LOCK, MARK, MEMBERS, OWNER, REFCOUNT, TAIL, slot_of, word
+from scout.ring.layout import (
+    CLAIM,
+    LOCK,
+    MARK,
+    MEMBERS,
+    OWNER,
+    REFCOUNT,
+    TAIL,
+    granted_of,
+    slot_of,
+    stamp_of,
+    word,
+)
 from scout.ring.membership import look_again
 from scout.ring.memory import (
     compare_exchange,
@@ -32,18 +44,23 @@ def reserve(channel: Record, want: int) -> int:
     For the only producer, or the holder of LOCK.
     """
     tail = load64_acquire(word(channel, TAIL))  # our own last store, or pairs with the last holder's
-    limit = load64(word(channel, LIMIT))
-    if limit - tail < want:
-        limit = look_again(channel, tail)
-    return max(0, min(want, limit - tail))
+    members = load64_acquire(word(channel, MEMBERS))  # pairs with join and resign
+    if members == 0:
+        return 0  # nobody would be primary
+    store64(stamp_of(channel), members)
+    granted = load64(granted_of(channel))
+    if granted - tail < want:
+        granted = look_again(channel, tail)
+    return max(0, min(want, granted - tail))
 
 
 @inline
 def publish(channel: Record, count: int) -> None:
-    """Make the `count` entries from TAIL on, which are filled, the newest requests."""
+    """Make the `count` entries from TAIL on, which were reserved and are filled, the newest requests."""
     tail = load64_acquire(word(channel, TAIL))
     if channel.policy != CLAIM:
-        members = load64_acquire(word(channel, MEMBERS))  # pairs with join and resign
+        # As they were when room was reserved: who has resigned since still serves these.
+        members = load64(stamp_of(channel))
         number = (tail + channel.group - 1) & ~(channel.group - 1)
         while number < tail + count:
             slot = slot_of(channel, number)

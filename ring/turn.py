@@ -8,7 +8,7 @@ from scout.ring.jit import Record, inline
 from scout.ring.layout import TURN, word
 from scout.ring.memory import load64_acquire, pause, store64_release
 
-__all__ = ["await_turn", "has_left", "pass_turn"]
+__all__ = ["await_turn", "has_left", "is_turn", "pass_turn"]
 
 
 @inline
@@ -23,6 +23,12 @@ def await_turn(channel: Record, head: int, stop: int) -> None:
 def has_left(channel: Record, number: int) -> bool:
     """True if the request after `number` others has left. Acquire, pairs with pass_turn."""
     return load64_acquire(word(channel, TURN)) > number
+
+
+@inline
+def is_turn(channel: Record, head: int) -> bool:
+    """True if it is the turn of the request after `head` others. Acquire, pairs with pass_turn."""
+    return load64_acquire(word(channel, TURN)) == head
 
 
 @inline

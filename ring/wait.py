@@ -28,7 +28,7 @@ _LOW = 0xFFFF_FFFF
 _int: Any = types.int32
 _long: Any = types.int64
 sched_yield = types.ExternalFunction("sched_yield", _int())
-_syscall = types.ExternalFunction("syscall", _long(_long, _long, _long, _long, _long, _long, _long))
+_syscall: Any = types.ExternalFunction("syscall", _long(_long, _long, _long, _long, _long, _long, _long))
 
 
 @inline
