@@ -1,13 +1,15 @@
 """How a replicated channel lies in shared memory: its words, its members' records, its entries.
 
-An entry is `mark | length | owner | payload`, padded to whole cache lines. The mark is the election's
-(`scout.ring.election`); the length is the payload's; the owner says who signed for the entry's group.
+An entry is `mark | length | payload`, padded to whole cache lines. The mark is the election's
+(`scout.ring.election`), the length the payload's.
 """
+
+from typing import Any
 
 import numpy as np
 
 from scout.ring.jit import Record, inline
-from scout.ring.memory import load32, load64_acquire, store32
+from scout.ring.memory import load64, load64_acquire, store64
 from scout.ring.shared import LINE
 
 __all__ = [
@@ -24,7 +26,6 @@ __all__ = [
     "MEMBERS",
     "MEMBER_BYTES",
     "MODULO",
-    "OWNER",
     "PATIENCE",
     "REFCOUNT",
     "REFUSED",
@@ -70,10 +71,10 @@ CLAIM, REFCOUNT, MODULO = 0, 1, 2
 TAIL, LIMIT, LOCK, MEMBERS, GATING, TURN, REFUSED, CLOSED, SLEEPERS, PATIENCE, WORDS = range(11)
 """The words by number. TAIL: requests published. LIMIT: how far the producer says that it may go; behind it,
 on the same line, GRANTED: how far it may, and STAMP: the members that it elects from now. LOCK: 0, or the number
-of the producer at work plus 1. MEMBERS: mask of replicas that primaries are elected from. GATING: mask of replicas whose floors the producer minds. TURN:
-requests that have left, for channel order. REFUSED: requests that found the channel full. CLOSED: not 0 if
-nothing more will be sent. SLEEPERS: replicas that wait to be woken. PATIENCE: a struct timespec, how long they
-sleep at most. WORDS: how many words there are."""
+of the producer at work plus 1. MEMBERS: mask of replicas that primaries are elected from. GATING: mask of replicas
+whose floors the producer minds. TURN: requests that have left, for channel order. REFUSED: requests that found the
+channel full. CLOSED: not 0 if nothing more will be sent. SLEEPERS: replicas that wait to be woken. PATIENCE: a
+struct timespec, how long they sleep at most. WORDS: how many words there are."""
 
 MEMBER = np.dtype(
     [
@@ -99,10 +100,11 @@ MEMBER = np.dtype(
 
 MEMBER_BYTES = MEMBER.itemsize
 
-MARK, LENGTH, OWNER, HEADER = 0, 8, 12, 16
+MARK, LENGTH, HEADER = 0, 8, 16
 """Offsets in an entry; the payload begins at HEADER."""
 
-_FLOOR, _STATE, _GROUP = (int((MEMBER.fields or {})[name][1]) for name in ("floor", "state", "group"))
+_FIELDS: Any = MEMBER.fields
+_FLOOR, _STATE, _GROUP = (int(_FIELDS[name][1]) for name in ("floor", "state", "group"))
 
 
 @inline
@@ -162,13 +164,13 @@ def payload(slot: int) -> int:
 @inline
 def payload_length(slot: int) -> int:
     """Bytes of payload in the entry at `slot`."""
-    return load32(slot + LENGTH)
+    return load64(slot + LENGTH)
 
 
 @inline
 def set_length(slot: int, length: int) -> None:
     """Say how many bytes of payload the entry at `slot` has. Producer only, before `publish`."""
-    store32(slot + LENGTH, length)
+    store64(slot + LENGTH, length)
 
 
 @inline

@@ -15,7 +15,6 @@ from numba.extending import intrinsic
 
 __all__ = [
     "compare_exchange",
-    "compare_exchange32",
     "copy",
     "count_rare",
     "exchange",
@@ -33,6 +32,7 @@ __all__ = [
     "pause",
     "popcount",
     "prefetch",
+    "prefetch_read",
     "store32",
     "store32_release",
     "store64",
@@ -103,24 +103,19 @@ fetch_add, fetch_sub = _fetch("add"), _fetch("sub")
 exchange, fetch_or, fetch_and = _fetch("xchg", "seq_cst"), _fetch("or", "seq_cst"), _fetch("and", "seq_cst")
 
 
-def _compare_exchange(bits: int) -> Any:
-    width = ir.IntType(bits)
+@intrinsic
+def _compare_exchange(typingctx, address, expected, value):  # type: ignore[no-untyped-def]
+    """True if the word held `expected` and now holds `value` (acq_rel; acquire on failure)."""
 
-    @intrinsic
-    def call(typingctx, address, expected, value):  # type: ignore[no-untyped-def]
-        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-            expected, value = (v if bits == 64 else builder.trunc(v, width) for v in args[1:])
-            result = builder.cmpxchg(_pointer(builder, args[0], width), expected, value, "acq_rel", "acquire")
-            return builder.extract_value(result, 1)
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        pointer = _pointer(builder, args[0], _I64)
+        result = builder.cmpxchg(pointer, args[1], args[2], "acq_rel", "acquire")
+        return builder.extract_value(result, 1)
 
-        return types.boolean(types.int64, types.int64, types.int64), codegen
-
-    return call
+    return types.boolean(types.int64, types.int64, types.int64), codegen
 
 
-compare_exchange, compare_exchange32 = _compare_exchange(64), _compare_exchange(32)
-"""compare_exchange(address, expected, value): True if the word held `expected` and now holds `value` (acq_rel;
-acquire on failure)."""
+compare_exchange: Any = _compare_exchange
 
 
 @intrinsic
@@ -169,19 +164,24 @@ move = _memory_intrinsic("llvm.memmove")
 """move(target, source, bytes): the two may overlap."""
 
 
-@intrinsic
-def prefetch(typingctx, address):  # type: ignore[no-untyped-def]
-    """Ask for the cache line at `address`, to be read and written soon."""
+def _prefetch(writes: int) -> Any:
+    @intrinsic
+    def call(typingctx, address):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            pointer = _I8.as_pointer()
+            kind = ir.FunctionType(ir.VoidType(), [pointer, _I32, _I32, _I32])
+            function = builder.module.declare_intrinsic("llvm.prefetch", [pointer], kind)
+            constants = [ir.Constant(_I32, number) for number in (writes, 3, 1)]  # for all levels, data
+            builder.call(function, [builder.inttoptr(args[0], pointer), *constants])
+            return context.get_dummy_value()
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        pointer = _I8.as_pointer()
-        kind = ir.FunctionType(ir.VoidType(), [pointer, _I32, _I32, _I32])
-        function = builder.module.declare_intrinsic("llvm.prefetch", [pointer], kind)
-        constants = [ir.Constant(_I32, number) for number in (1, 3, 1)]  # write, all levels, data
-        builder.call(function, [builder.inttoptr(args[0], pointer), *constants])
-        return context.get_dummy_value()
+        return types.void(types.int64), codegen
 
-    return types.void(types.int64), codegen
+    return call
+
+
+prefetch, prefetch_read = _prefetch(1), _prefetch(0)
+"""prefetch(address): ask for the cache line there, to be written soon; `prefetch_read`: only to be read."""
 
 
 @intrinsic

@@ -12,8 +12,6 @@ from scout.ring.layout import (
     LOCK,
     MARK,
     MEMBERS,
-    OWNER,
-    REFCOUNT,
     TAIL,
     granted_of,
     slot_of,
@@ -26,7 +24,6 @@ from scout.ring.memory import (
     load64,
     load64_acquire,
     pause,
-    store32,
     store64,
     store64_release,
 )
@@ -63,12 +60,7 @@ def publish(channel: Record, count: int) -> None:
         members = load64(stamp_of(channel))
         number = (tail + channel.group - 1) & ~(channel.group - 1)
         while number < tail + count:
-            slot = slot_of(channel, number)
-            if channel.policy == REFCOUNT:
-                store32(slot + OWNER, 0)
-                store64(slot + MARK, members << 32 | members)
-            else:
-                store64(slot + MARK, members)
+            store64(slot_of(channel, number) + MARK, members)
             number += channel.group
     store64_release(word(channel, TAIL), tail + count)  # pairs with `published`
     if channel.wakes:

@@ -20,9 +20,8 @@ and with the acquire load by which a producer finds the entry free.
 from scout.ring.jit import inline
 from scout.ring.memory import fetch_sub, load64_acquire
 
-__all__ = ["MOST_REPLICAS", "dequeue", "discharge", "everyone", "release", "unreleased"]
+__all__ = ["dequeue", "discharge", "everyone", "release", "unreleased", "waits_for"]
 
-MOST_REPLICAS = 31
 _HALF = 32
 _LOWER = (1 << _HALF) - 1
 
@@ -31,6 +30,12 @@ _LOWER = (1 << _HALF) - 1
 def everyone(members: int) -> int:
     """The word of a fresh request for `members`, a mask with a bit for each replica."""
     return members | members << _HALF
+
+
+@inline
+def waits_for(word: int, replica: int) -> bool:
+    """True if `replica` has yet to dequeue. Acquire, pairs with a predecessor's decrement."""
+    return load64_acquire(word) >> replica & 1 == 1
 
 
 @inline
@@ -53,9 +58,9 @@ def unreleased(word: int) -> int:
 
 @inline
 def discharge(word: int, replica: int) -> bool:
-    """Release on behalf of a dead `replica` if it has not; True if that freed the entry.
+    """Release `replica`'s part if that has not been done; True if that freed the entry.
 
-    Only one process may discharge, and only a replica that surely runs no more.
+    For the replica itself, or for one other process if the replica surely runs no more.
     """
     if unreleased(word) >> replica & 1:
         return release(word, replica)

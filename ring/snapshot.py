@@ -12,6 +12,7 @@ with the same number have the same hash; that can be seen at any time from outsi
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numba
 import numpy as np
@@ -115,33 +116,40 @@ def adopt(parts: np.ndarray, buffers: int, size: int, most: int) -> int:
 class Snapshots:
     """Room for the snapshots of all replicas, and for the hashes that they note.
 
-    Parameters
-    ----------
-    states : sequence of sequence of numpy.ndarray
-        For each replica the arrays that make up its state: contiguous, in shared memory, of the same shapes for all.
-
     Attributes
     ----------
-    parts : list of numpy.ndarray
+    parts : dict of int to numpy.ndarray
         For each replica its `PART`s.
-    notes : list of numpy.ndarray
+    notes : dict of int to numpy.ndarray
         For each replica the `NOTES` newest hashes, that of place p at index `p // interval % NOTES`.
     size : int
         Bytes of a buffer.
     """
 
-    def __init__(self, states: Sequence[Sequence[np.ndarray]]) -> None:
-        if len({tuple(array.nbytes for array in state) for state in states}) != 1:
-            raise ScoutError("snapshots of replicas whose states differ in shape; give each the same arrays")
-        self._states = states  # keeps the memory that parts refer to
-        self.parts = [_parts(state) for state in states]
-        room = sum(_padded(int(part["bytes"])) for part in self.parts[0])
-        self.size = _HEADER + -(-room // LINE) * LINE
-        self._buffers = [shared(2 * self.size, np.uint8) for _ in states]
-        for buffers in self._buffers:
-            for start in (0, self.size):
-                buffers[start + _PLACE : start + _PLACE + 8] = 0xFF  # place -1: nothing saved yet
-        self.notes = [shared(NOTES, NOTE) for _ in states]
+    def __init__(self) -> None:
+        self.parts: dict[int, np.ndarray] = {}
+        self.notes: dict[int, np.ndarray] = {}
+        self.size = 0
+        self._buffers: dict[int, np.ndarray] = {}
+        self._states: list[Any] = []
+
+    def enlist(self, replica: int, state: Sequence[np.ndarray]) -> None:
+        """Make room for one more replica, whose state is in these arrays.
+
+        They are contiguous, in shared memory, and of the same shapes for all replicas.
+        """
+        parts = private(max(1, len(state)), PART)
+        for part, array in zip(parts, state, strict=True):
+            part["address"], part["bytes"] = address(array), array.nbytes
+        size = _HEADER + -(-sum(-(-array.nbytes // 8) * 8 for array in state) // LINE) * LINE
+        if self.size not in (0, size):
+            raise ScoutError(f"state of {size} bytes, where other replicas have {self.size}; give each the same arrays")
+        self.size = size
+        self._states.append(state)  # the memory that parts refer to
+        self.parts[replica], self.notes[replica] = parts, shared(NOTES, NOTE)
+        self._buffers[replica] = buffers = shared(2 * size, np.uint8)
+        for start in (0, size):
+            buffers[start + _PLACE : start + _PLACE + 8] = 0xFF  # place -1: nothing saved yet
 
     def buffers(self, replica: int) -> int:
         """Address of a replica's two buffers, for `save` and `adopt`."""
@@ -155,29 +163,19 @@ class Snapshots:
         """Give `replica` the state of `owner`'s newest snapshot of at most `most` requests; its place, or -1."""
         return int(adopt(self.parts[replica], self.buffers(owner), self.size, most))
 
-    def newest(self) -> list[int]:
+    def newest(self) -> dict[int, int]:
         """For each replica the place of its newest snapshot, -1 if it has none."""
-        return [
-            max(int(buffers[start : start + 8].view(np.int64)[0]) for start in (_PLACE, self.size + _PLACE))
-            for buffers in self._buffers
-        ]
+        starts = (_PLACE, self.size + _PLACE)
+        return {
+            replica: max(int(buffers[start : start + 8].view(np.int64)[0]) for start in starts)
+            for replica, buffers in self._buffers.items()
+        }
 
     def diverged(self) -> list[int]:
         """The places for which two replicas noted different hashes, smallest first."""
         found: dict[int, set[int]] = {}
-        for notes in self.notes:
+        for notes in self.notes.values():
             for place, value in notes.copy().tolist():
                 if place:
                     found.setdefault(place, set()).add(value)
         return sorted(place for place, values in found.items() if len(values) > 1)
-
-
-def _parts(state: Sequence[np.ndarray]) -> np.ndarray:
-    parts = private(max(1, len(state)), PART)
-    for part, array in zip(parts, state, strict=True):
-        part["address"], part["bytes"] = address(array), array.nbytes
-    return parts
-
-
-def _padded(size: int) -> int:
-    return -(-size // 8) * 8

@@ -8,14 +8,17 @@ from scout.ring.jit import Record, inline
 from scout.ring.layout import TURN, word
 from scout.ring.memory import load64_acquire, pause, store64_release
 
-__all__ = ["await_turn", "has_left", "is_turn", "pass_turn"]
+__all__ = ["STOP", "await_turn", "has_left", "is_turn", "pass_turn"]
+
+STOP = 1
+"""What the word says by which a replica is told to stop."""
 
 
 @inline
 def await_turn(channel: Record, head: int, stop: int) -> None:
-    """Wait until the `head` first requests have left; in vain if the word at address `stop` is set."""
+    """Wait until the `head` first requests have left; in vain if the word at address `stop` says STOP."""
     # Both acquire: the turn pairs with pass_turn, stop with who sets it.
-    while load64_acquire(word(channel, TURN)) < head and load64_acquire(stop) == 0:
+    while load64_acquire(word(channel, TURN)) < head and load64_acquire(stop) != STOP:
         pause()
 
 
