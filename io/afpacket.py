@@ -4,8 +4,9 @@ A TPACKET_V3 ring is mapped by every replica. Each walks the blocks with its own
 `references` word elects the primary of all its packets, and who releases it last hands the block back
 to the kernel. No copy, no producer's core. What makes it right:
 
-- a replica reads a block only when its status says USER *and* its sequence number is the one that this
-  replica expects: a fast replica must not read again a block that a slow one still holds;
+- a replica reads a block only when its sequence number is the one that this replica expects *and then* its
+  status says USER: a fast replica must not read again a block that a slow one still holds, nor one that the kernel has
+  opened anew (it writes the number when it opens the block, the status when it is done);
 - the last one resets the word before it hands the block back with a release store; the kernel's own
   release of the block carries that to whoever loads the status next with acquire.
 
@@ -31,7 +32,9 @@ from scout.io.packet import NEEDS_CHECKSUM, OFFLOAD, REACH, RECORD
 from scout.io.port import PortError, mac_number
 from scout.io.system import error_number, sendmmsg
 from scout.ring.jit import Record, entry, inline
+from scout.ring.membership import MOST_REPLICAS
 from scout.ring.memory import (
+    compare_exchange,
     copy,
     load32,
     load32_acquire,
@@ -43,8 +46,9 @@ from scout.ring.memory import (
     store64,
     store64_release,
 )
-from scout.ring.references import dequeue, discharge, everyone, release, unreleased
+from scout.ring.references import dequeue, discharge, everyone, waits_for
 from scout.ring.shared import LINE, address, private, shared
+from scout.ring.turn import STOP
 
 __all__ = ["CURSOR", "RING", "TRANSMIT", "AfPacketPort", "await_turn", "done", "enqueue", "flush", "receive"]
 
@@ -82,6 +86,9 @@ BLOCKS = 64
 RETIRE_MS = 1  # after this a block that is not full is handed over: what an idle path waits at most
 SEND_BUFFER = 1 << 24
 
+INTERVAL = 8  # blocks between snapshots at most, a power of two: so many a replica may hold that it is done with
+PACKET_BITS = 20  # enough for the packets of a block
+
 REFERENCES, MEMBERS, OWNER = 0, 8, 16  # the words of a block, a cache line each
 
 RING = np.dtype(
@@ -93,22 +100,30 @@ RING = np.dtype(
         ("members", "i8"),  # address of the mask of replicas that have joined
         ("turn", "i8"),  # address of the sequence number whose packets may leave, for channel order
         ("port", "i8"),  # index of the port
-        ("spare", "i8"),
+        ("keeps", "i8"),  # not 0: blocks are kept back to each replica's newest snapshot
+        ("interval", "i8"),  # blocks between snapshots, a power of two
     ]
 )
 CURSOR = np.dtype(
     [
         ("block", "i8"),  # index of the block at hand
-        ("sequence", "i8"),  # blocks released so far: the head
-        ("open", "i8"),  # not 0: the block at hand is dequeued and not released
-        ("primary", "i8"),  # not 0: this replica is its primary
+        ("sequence", "i8"),  # blocks let go of so far: the head
+        ("open", "i8"),  # not 0: the block at hand is dequeued and not let go of
+        ("primary", "i8"),  # not 0: this replica is primary of the batch at hand,
+        ("mine", "i8"),  # and of the block
         ("remaining", "i8"),  # packets of the block not yet looked at
         ("next", "i8"),  # address of the next one
+        ("kept", "i8"),  # blocks released so far
+        ("finished", "i8"),  # sequence << PACKET_BITS | packets of that block whose work is done
+        ("until", "i8"),  # blocks before this one are replayed: a predecessor has let go of them
+        ("skip", "i8"),  # packets of that block that the predecessor had done
         ("seen", "i8"),  # packets looked at
         ("claimed", "i8"),  # packets that this replica was primary of
+        ("replayed", "i8"),  # packets replayed
+        ("spare", "i8", 2),
     ]
 )
-"""Where a replica stands in a ring; written by it alone, a cache line."""
+"""Where a replica stands in a ring, two cache lines; written by it alone. Outlives it."""
 TRANSMIT = np.dtype(
     [
         ("socket", "i8"),
@@ -122,7 +137,8 @@ TRANSMIT = np.dtype(
         ("down", "i8"),  # because the interface is down or gone,
         ("refused", "i8"),  # for another reason: the last such error number is `error`
         ("error", "i8"),
-        ("spare", "i8", 5),
+        ("number", "i8"),  # of the requests that the batch at hand comes of; not used here
+        ("spare", "i8", 4),
     ]
 )
 """A replica's sending end; written by it alone. The first four are set up by the supervisor."""
@@ -137,19 +153,23 @@ def receive(ring: Record, cursor: Record, replica: int, batch: np.ndarray, copie
     """
     if cursor.open == 0:
         block = ring.ring + cursor.block * ring.block_bytes
-        if load32_acquire(block + BLOCK_STATUS) & STATUS_USER == 0:  # pairs with the kernel's release
-            return 0
+        # Acquire, in this order: the number pairs with the kernel's opening of the block, the status with its release.
         if load64_acquire(block + BLOCK_SEQUENCE) != cursor.sequence + 1:
             return 0  # still held by a slower replica, from the round before
-        word = ring.words + cursor.block * LINE
-        cursor.primary = 0
-        if dequeue(word + REFERENCES, replica, load64(word + MEMBERS)):
-            cursor.primary = 1
-            store64_release(word + OWNER, replica + 1)  # for who buries this replica
+        if load32_acquire(block + BLOCK_STATUS) & STATUS_USER == 0:
+            return 0
+        cursor.mine = 0
+        if cursor.sequence >= cursor.until:
+            cursor.mine = _elect(ring.words + cursor.block * LINE, replica)
         cursor.remaining = load32(block + BLOCK_PACKETS)
         cursor.next = block + load32(block + BLOCK_FIRST)
         cursor.open = 1
     count = min(cursor.remaining, batch.shape[0])
+    cursor.primary = cursor.mine
+    if cursor.mine and cursor.skip:
+        count = min(count, cursor.skip)
+        cursor.skip -= count
+        cursor.primary = 0
     header = cursor.next
     in_place = not copies and cursor.primary == 0
     for index in range(count):
@@ -160,7 +180,23 @@ def receive(ring: Record, cursor: Record, replica: int, batch: np.ndarray, copie
     cursor.seen += count
     if cursor.primary:
         cursor.claimed += count
+    if cursor.sequence < cursor.until:
+        cursor.replayed += count
     return count
+
+
+@inline
+def _elect(word: int, replica: int) -> int:
+    """Dequeue the block; 1 if this replica is its primary.
+
+    As in the channel's policy REFCOUNT: the first to dequeue signs, or the successor of one that died before it did.
+    """
+    if waits_for(word + REFERENCES, replica) and not dequeue(word + REFERENCES, replica, load64(word + MEMBERS)):
+        return 0
+    # acq_rel, pairs with another's exchange: who signs is the primary.
+    if compare_exchange(word + OWNER, 0, replica + 1):
+        return 1
+    return 1 if load64_acquire(word + OWNER) == replica + 1 else 0
 
 
 @inline
@@ -214,24 +250,52 @@ def _untag(packet: Record, header: int, mac: int, size: int) -> None:
 
 @inline
 def await_turn(ring: Record, cursor: Record, stop: int) -> None:
-    """Wait until all packets before the block at hand have left; in vain if the word at `stop` is set."""
-    while load64_acquire(ring.turn) != cursor.sequence and load64_acquire(stop) == 0:  # pairs with done
+    """Wait until all packets before the block at hand have left; in vain if the word at `stop` says STOP."""
+    while load64_acquire(ring.turn) < cursor.sequence and load64_acquire(stop) != STOP:  # pairs with done
         pause()
 
 
 @inline
 def done(ring: Record, cursor: Record, replica: int, ordered: bool) -> None:
-    """Release the block at hand if all its packets have been looked at; the last one hands it back."""
-    if cursor.open == 0 or cursor.remaining:
+    """Note that the batch at hand is dealt with; let go of the block if all its packets are."""
+    if cursor.open == 0:
         return
-    block, word = ring.ring + cursor.block * ring.block_bytes, ring.words + cursor.block * LINE
-    if ordered and cursor.primary:
+    packets = load32(ring.ring + cursor.block * ring.block_bytes + BLOCK_PACKETS)
+    # One store: a successor skips these packets, of this block only.
+    cursor.finished = cursor.sequence << PACKET_BITS | (packets - cursor.remaining)
+    if cursor.remaining:
+        return
+    if ordered and cursor.mine and load64_acquire(ring.turn) == cursor.sequence:  # else a predecessor had passed it on
         store64_release(ring.turn, cursor.sequence + 1)  # pairs with await_turn
-    if release(word + REFERENCES, replica):
-        _hand_back(ring, word, block)
     cursor.block = cursor.block + 1 if cursor.block + 1 < ring.blocks else 0
-    cursor.open = 0
     cursor.sequence += 1  # a plain store: others only look at it
+    cursor.open = 0
+    if ring.keeps == 0:
+        keep_from(ring, cursor, replica)
+
+
+@inline
+def is_due(ring: Record, cursor: Record) -> bool:
+    """True if the replica stands at a place where all save a snapshot, and has not yet."""
+    return cursor.open == 0 and cursor.sequence & (ring.interval - 1) == 0 and cursor.kept != cursor.sequence
+
+
+@inline
+def place(ring: Record, cursor: Record) -> int:
+    """How many blocks the replica has let go of."""
+    return cursor.sequence
+
+
+@inline
+def keep_from(ring: Record, cursor: Record, replica: int) -> None:
+    """Release the blocks before the one at hand; the last to release one hands it back to the kernel."""
+    while cursor.kept < cursor.sequence:
+        index = cursor.kept % ring.blocks
+        word = ring.words + index * LINE
+        # A predecessor may have died before it noted that it released this one.
+        if discharge(word + REFERENCES, replica):
+            _hand_back(ring, word, ring.ring + index * ring.block_bytes)
+        cursor.kept += 1
 
 
 @inline
@@ -291,34 +355,41 @@ def flush(transmit: Record) -> None:
     transmit.count = 0
 
 
-@entry(numba.int64(numba.types.Array(numba.from_dtype(RING), 1, "C"), numba.int64, numba.boolean, numba.boolean))
-def bury(rings: np.ndarray, replica: int, ordered: bool, sure: bool) -> int:
-    """Release what a dead `replica` held; how many packets it was primary of in the blocks it left.
+_RINGS = numba.types.Array(numba.from_dtype(RING), 1, "C")
+_CURSORS = numba.types.Array(numba.from_dtype(CURSOR), 1, "C")
 
-    One process only. To be called again until nothing is left: the first time not `sure`, as a replica
-    that has just dequeued a block may not yet have signed it as its primary; in channel order a block
-    waits until all before it have left.
+
+@inline
+def _signed_by(word: int, replica: int) -> bool:
+    """True if `replica` is the primary of a block that it dequeued, also if it died before it signed."""
+    # acq_rel, pairs with _elect: if nobody has signed until now, nobody else will.
+    return compare_exchange(word + OWNER, 0, replica + 1) or load64_acquire(word + OWNER) == replica + 1
+
+
+@entry(numba.int64(_RINGS, _CURSORS, numba.int64, numba.boolean))
+def _retire(rings: np.ndarray, cursors: np.ndarray, replica: int, ordered: bool) -> int:
+    """Release what a dead `replica` held that gets no successor; how many packets it was primary of.
+
+    One process only. To be called again until nothing is left: in channel order a block waits until all before it
+    have left.
     """
-    ring = rings[0]
+    ring, cursor = rings[0], cursors[replica]
     orphans = 0
     for _ in range(ring.blocks):  # as often as one block's turn can bring the next one's
         moved = False
         for index in range(ring.blocks):
             block, word = ring.ring + index * ring.block_bytes, ring.words + index * LINE
-            if unreleased(word + REFERENCES) >> replica & 1 == 0:
+            references = load64_acquire(word + REFERENCES)  # pairs with the other replicas' decrements
+            if references >> 32 >> replica & 1 == 0:
                 continue
-            dequeued = load64_acquire(word + REFERENCES) >> replica & 1 == 0
-            owner = load64_acquire(word + OWNER)  # pairs with receive
-            if dequeued and owner == 0 and not sure:
-                continue
+            number = load64_acquire(block + BLOCK_SEQUENCE) - 1
             packets = 0
-            if dequeued and (owner == 0 or owner == replica + 1):
-                sequence = load64_acquire(block + BLOCK_SEQUENCE)
+            if references >> replica & 1 == 0 and number >= cursor.sequence and _signed_by(word, replica):
                 turn = load64_acquire(ring.turn)
-                if ordered and turn < sequence:  # else it had passed the turn on before it died
-                    if turn != sequence - 1:
-                        continue
-                    store64_release(ring.turn, sequence)  # pairs with await_turn
+                if ordered and turn < number:
+                    continue
+                if ordered and turn == number:  # else it had passed the turn on before it died
+                    store64_release(ring.turn, number + 1)  # pairs with await_turn
                 packets = load32(block + BLOCK_PACKETS)
             orphans += packets
             moved = True
@@ -373,13 +444,15 @@ class AfPacketPort:
     def __repr__(self) -> str:
         return f"AfPacketPort({self.interface!r})"
 
-    def open(self, index: int, replicas: int, members: int) -> None:
+    def open(self, index: int, replicas: int, members: int, keeps: bool) -> None:
         """Open the sockets and map the ring, for the port of number `index`.
 
         Parameters
         ----------
         members : int
-            Address of the shared mask of replicas that have joined.
+            Address of the shared mask of replicas that take part.
+        keeps : bool
+            True if blocks are kept back to each replica's newest snapshot.
 
         Raises
         ------
@@ -395,7 +468,7 @@ class AfPacketPort:
         self._read_interface(receiver)
         self.words = shared(self.blocks * LINE // 8, np.int64)
         self._turn = shared(1, np.int64)
-        self.ring, self.cursors = shared(1, RING), shared(replicas, CURSOR)
+        self.ring, self.cursors = shared(1, RING), shared(MOST_REPLICAS, CURSOR)
         mask = (1 << replicas) - 1
         lines = self.words.reshape(self.blocks, LINE // 8)
         lines[:, REFERENCES // 8], lines[:, MEMBERS // 8] = mask | mask << 32, mask
@@ -408,25 +481,25 @@ class AfPacketPort:
             members,
             address(self._turn),
             index,
-            0,
+            keeps,
+            min(INTERVAL, 1 << (self.blocks // 4).bit_length() - 1 if self.blocks >= 4 else 1),
         )
-        self.transmits = shared(replicas, TRANSMIT)
-        self._lines = [private(BATCH_SIZE * (MESSAGE + VECTORS) // 8, np.int64) for _ in range(replicas)]
-        for transmit, line in zip(self.transmits, self._lines, strict=True):
-            sender = self._sender()
-            self._senders.append(sender)
-            messages, vectors = line[: BATCH_SIZE * MESSAGE // 8], line[BATCH_SIZE * MESSAGE // 8 :]
-            messages.reshape(BATCH_SIZE, MESSAGE // 8)[:, MESSAGE_VECTOR // 8] = (
-                address(vectors) + np.arange(BATCH_SIZE) * VECTORS
-            )
-            transmit["socket"], transmit["messages"], transmit["vectors"] = (
-                sender.fileno(),
-                address(messages),
-                address(vectors),
-            )
-        # Last, so that nothing is received before all is ready.
-        receiver.bind((self.interface, ETH_P_ALL))
-        self._kernel[:] = 0
+        self.transmits = shared(MOST_REPLICAS, TRANSMIT)
+        self._lines: list[np.ndarray] = []
+
+    def enlist(self, replica: int) -> None:
+        """Make ready for one more replica: a sending socket of its own."""
+        sender = self._sender()
+        self._senders.append(sender)
+        line = private(BATCH_SIZE * (MESSAGE + VECTORS) // 8, np.int64)
+        self._lines.append(line)
+        messages, vectors = line[: BATCH_SIZE * MESSAGE // 8], line[BATCH_SIZE * MESSAGE // 8 :]
+        messages.reshape(BATCH_SIZE, MESSAGE // 8)[:, MESSAGE_VECTOR // 8] = (
+            address(vectors) + np.arange(BATCH_SIZE) * VECTORS
+        )
+        transmit = self.transmits[replica]
+        transmit["socket"], transmit["messages"] = sender.fileno(), address(messages)
+        transmit["vectors"], transmit["number"] = address(vectors), -1
 
     def _map(self, receiver: socket.socket) -> None:
         options = ((PACKET_VERSION, TPACKET_V3), (PACKET_VNET_HDR, 1), (PACKET_IGNORE_OUTGOING, 1))
@@ -485,9 +558,12 @@ class AfPacketPort:
         return self._receiver.fileno()
 
     def feed(self) -> None:
-        """Begin to bring packets: nothing to do, the kernel does."""
+        """Begin to receive, now that all is ready."""
+        assert self._receiver
+        self._receiver.bind((self.interface, ETH_P_ALL))
+        self._kernel[:] = 0
 
-    def drained(self, dead: set[int]) -> bool:
+    def drained(self) -> bool:
         """True if no more packets will come: never."""
         return False
 
@@ -521,9 +597,32 @@ class AfPacketPort:
         }
         return {name: int(self.transmits[field].sum()) for field, name in names.items()}
 
-    def bury(self, replica: int, ordered: bool, sure: bool) -> int:
-        """See the function `bury`."""
-        return int(bury(self.ring, replica, ordered, sure))
+    def place(self, replica: int) -> int:
+        """How many blocks a replica has let go of."""
+        return int(self.cursors["sequence"][replica])
+
+    def resume(self, replica: int, saved: int) -> None:
+        """Have the successor of a dead `replica` go on from its state at block `saved`, and replay what came since."""
+        cursor = self.cursors[replica]
+        if cursor["sequence"] >= cursor["until"]:  # else it died while it replayed, for a predecessor
+            done = int(cursor["finished"])
+            cursor["skip"] = done & (1 << PACKET_BITS) - 1 if done >> PACKET_BITS == cursor["sequence"] else 0
+            cursor["until"] = cursor["sequence"]
+        cursor["sequence"], cursor["block"], cursor["open"] = saved, saved % self.blocks, 0
+        self.transmits["count"][replica] = 0
+
+    def join(self, replica: int, place: int) -> bool:
+        """Not possible: the kernel's ring keeps nothing for who comes later."""
+        raise PortError(f"port {self.interface}: replicas cannot join while it runs; start it with all of them")
+
+    def unfinished(self, replica: int) -> int:
+        """How many packets a stopped `replica` is primary of that it has not dealt with."""
+        cursor = self.cursors[replica]
+        return int(cursor["remaining"]) if cursor["open"] and cursor["mine"] else 0
+
+    def retire(self, replica: int, ordered: bool) -> int:
+        """Release what a dead `replica` held that gets no successor; of how many packets it was primary."""
+        return int(_retire(self.ring, self.cursors, replica, ordered))
 
     def close(self) -> None:
         """Close the sockets; the ring goes with the last process that maps it."""

@@ -12,13 +12,9 @@ Frames come from `Feed.send`, one at a time, or from `Feed.play`, a process that
 pcap file as fast as they are taken. A channel has one producer: use one or the other.
 """
 
-import ctypes
-import os
-import signal
 import struct
 import time
-from multiprocessing import get_context
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -26,21 +22,35 @@ import numpy as np
 from scout.io.batch import LONGEST
 from scout.io.packet import OFFLOAD, REACH, RECORD
 from scout.io.port import PortError, mac_number
+from scout.io.process import Child
 from scout.io.sink import RECORD_HEADER, SECOND, TRANSMIT, Sink
-from scout.ring import channel
-from scout.ring.channel import CHANNEL, Channel
+from scout.ring import turn
+from scout.ring.channel import Channel
+from scout.ring.election import close_batch, open_batch
 from scout.ring.jit import Record, entry, inline
-from scout.ring.memory import copy, load32, load64, store64
+from scout.ring.layout import (
+    CHANNEL,
+    MEMBER,
+    floor_of,
+    payload,
+    payload_length,
+    published,
+    set_length,
+    slot_of,
+)
+from scout.ring.membership import join, resume
+from scout.ring.memory import copy, load32, load64, store64, store64_release
+from scout.ring.producer import publish, reserve
 from scout.ring.shared import address, shared
 
 __all__ = ["CURSOR", "FEED", "FedPort", "Feed", "Records", "await_turn", "done", "number", "receive"]
 
-ENTRIES = 1024  # requests that the channel holds: four batches
+ENTRIES = 2048  # requests that the channel holds; a quarter of them between snapshots
 FRAME_MARGIN = 18  # bytes of a frame beyond the MTU: the Ethernet header and one VLAN tag
 REQUEST = struct.Struct("<q10s6x")
 TIMESTAMP, OFFLOADS, FRAME = 0, 8, REQUEST.size  # offsets in a request
 NAP = 50e-6  # seconds that the feeding process rests when the channel is full
-PR_SET_PDEATHSIG = 1
+GRACE = 3.0  # seconds that a killed process may take to end
 
 # The channel's fields come last: a record that begins as a CHANNEL would be taken for one by numba.
 FEED = np.dtype(
@@ -54,58 +64,30 @@ FEED = np.dtype(
 )
 """A `CHANNEL`, and what a port needs besides."""
 
-CURSOR = np.dtype(
-    [
-        ("head", "i8"),  # requests let go of
-        ("count", "i8"),  # requests of the batch at hand
-        ("open", "i8"),  # not 0: there is a batch at hand
-        ("primary", "i8"),  # not 0: this replica is primary of all its packets
-        ("seen", "i8"),  # packets looked at
-        ("claimed", "i8"),  # packets that this replica was primary of
-        ("spare", "i8", 2),
-    ]
-)
-"""Where a replica stands in a feed; written by it alone, a cache line."""
+CURSOR = MEMBER
+"""Where a replica stands in a feed."""
 
 
 @inline
 def receive(feed: Record, cursor: Record, replica: int, batch: np.ndarray, copies: bool) -> int:
-    """Fill `batch` with the next packets that this replica has the same role for; how many.
+    """Fill `batch` with the next packets that this replica has one role for; how many.
 
     With `copies` false a replica that is not the primary looks at the packets in the channel, where nobody
     may write.
     """
-    slot = channel.next_request(feed, cursor.head)
-    if slot == 0:
-        return 0
-    primary = channel.is_primary(slot, replica)
-    in_place = not copies and not primary
-    count = 0
-    while True:
-        _take(batch[count], batch.ctypes.data + count * RECORD, slot, feed.port, in_place)
-        count += 1
-        slot = channel.next_request(feed, cursor.head + count)
-        if slot == 0 or count == batch.shape[0]:
-            break
-        if primary:
-            if not channel.is_primary(slot, replica):
-                break
-        elif channel.owner_of(slot) == 0:
-            break  # we may be the primary of this one
-    cursor.count = count
-    cursor.primary = 1 if primary else 0
-    cursor.open = 1
-    cursor.seen += count
-    if primary:
-        cursor.claimed += count
+    count = max(0, open_batch(feed, cursor, replica))
+    in_place = not copies and cursor.primary == 0
+    for index in range(count):
+        record = batch.ctypes.data + index * RECORD
+        _take(batch[index], record, slot_of(feed, cursor.head + index), feed.port, in_place)
     return count
 
 
 @inline
 def _take(packet: Record, record: int, slot: int, port: int, in_place: bool) -> None:
     """Fill a packet's record from a request."""
-    request = slot + channel.HEADER
-    frame, size = request + FRAME, channel.payload_length(slot) - FRAME
+    request = payload(slot)
+    frame, size = request + FRAME, payload_length(slot) - FRAME
     packet.timestamp = load64(request + TIMESTAMP)
     store64(record + OFFLOAD, load64(request + OFFLOADS))
     packet.checksum_offset = load32(request + OFFLOADS + 8) & 0xFFFF
@@ -128,8 +110,8 @@ def _take(packet: Record, record: int, slot: int, port: int, in_place: bool) -> 
 
 @inline
 def await_turn(feed: Record, cursor: Record, stop: int) -> None:
-    """Wait until all packets before the batch at hand have left; in vain if the word at `stop` is set."""
-    channel.await_turn(feed, cursor.head, stop)
+    """Wait until all packets before the batch at hand have left; in vain if the word at `stop` says STOP."""
+    turn.await_turn(feed, cursor.head, stop)
 
 
 @inline
@@ -137,12 +119,27 @@ def done(feed: Record, cursor: Record, replica: int, ordered: bool) -> None:
     """Let go of the requests of the batch at hand."""
     if cursor.open == 0:
         return
-    if ordered and cursor.primary:
-        channel.pass_turn(feed, cursor.head + cursor.count)
-    for head in range(cursor.head, cursor.head + cursor.count):
-        channel.let_go(feed, channel.next_request(feed, head), replica, head)
-    cursor.head += cursor.count
-    cursor.open = 0
+    if ordered and cursor.primary and not turn.has_left(feed, cursor.head):
+        turn.pass_turn(feed, cursor.head + cursor.count)
+    close_batch(feed, cursor, replica)
+
+
+@inline
+def is_due(feed: Record, cursor: Record) -> bool:
+    """True if the replica stands at a place where all save a snapshot, and has not yet."""
+    return cursor.head & (feed.interval - 1) == 0 and cursor.floor != cursor.head
+
+
+@inline
+def place(feed: Record, cursor: Record) -> int:
+    """How many requests the replica has let go of."""
+    return cursor.head
+
+
+@inline
+def keep_from(feed: Record, cursor: Record, replica: int) -> None:
+    """Keep the requests from here on: the state as it is now is saved."""
+    store64_release(floor_of(feed, replica), cursor.head)  # pairs with the producer's look
 
 
 _ARRAY = numba.types.Array(numba.from_dtype(FEED), 1, "C")
@@ -162,21 +159,26 @@ def _play(feeds: np.ndarray, records: int, at: int, end: int, swapped: bool, sca
     """Send the pcap `records` at offsets [at, end) until the channel is full; the offset of the next one."""
     feed = feeds[0]
     while at < end:
-        record = records + at
-        size = number(record + 8, swapped)
-        if size > feed.frame_bytes:
-            feed.too_long += 1
-        else:
-            slot = channel.reserve(feed)
-            if slot == 0:
-                break
-            request = slot + channel.HEADER
-            store64(request + TIMESTAMP, number(record, swapped) * SECOND + number(record + 4, swapped) * scale)
-            store64(request + OFFLOADS, 0)
-            store64(request + OFFLOADS + 8, 0)
-            copy(request + FRAME, record + RECORD_HEADER, size)
-            channel.publish(feed, slot, FRAME + size)
-        at += RECORD_HEADER + size
+        room = reserve(feed, feed.batch)
+        if room == 0:
+            break
+        first, filled = published(feed), 0
+        while at < end and filled < room:
+            record = records + at
+            size = number(record + 8, swapped)
+            if size > feed.frame_bytes:
+                feed.too_long += 1
+            else:
+                slot = slot_of(feed, first + filled)
+                request = payload(slot)
+                store64(request + TIMESTAMP, number(record, swapped) * SECOND + number(record + 4, swapped) * scale)
+                store64(request + OFFLOADS, 0)
+                store64(request + OFFLOADS + 8, 0)
+                copy(request + FRAME, record + RECORD_HEADER, size)
+                set_length(slot, FRAME + size)
+                filled += 1
+            at += RECORD_HEADER + size
+        publish(feed, filled)
     return at
 
 
@@ -199,6 +201,8 @@ class Feed:
     replicas : int
     frame_bytes : int
         Of the longest frame; longer ones are left out and counted.
+    keeps : bool
+        True if requests are kept back to each replica's newest snapshot.
 
     Attributes
     ----------
@@ -206,37 +210,26 @@ class Feed:
         For the compiled loops, shared: one `FEED`, and a `CURSOR` for each replica.
     """
 
-    def __init__(self, index: int, replicas: int, frame_bytes: int) -> None:
-        self._channel = Channel(ENTRIES, FRAME + frame_bytes, replicas)
-        self.ring, self.cursors = shared(1, FEED), shared(replicas, CURSOR)
+    def __init__(self, index: int, replicas: int, frame_bytes: int, keeps: bool) -> None:
+        self._channel = Channel(ENTRIES, FRAME + frame_bytes, replicas, keeps=keeps)
+        self.ring, self.cursors = shared(1, FEED), self._channel.members
         self.ring["port"], self.ring["frame_bytes"] = index, frame_bytes
         for name in CHANNEL.names or ():
             self.ring[name] = self._channel.record[name]
-        self._refused = 0
-        self._player: Any = None
+        self._player: Child | None = None
 
     def send(self, frame: bytes, timestamp: int, offload: bytes, timeout: float) -> bool:
         """Send one frame, waiting at most `timeout` seconds for space; False if it was left out."""
         if len(frame) > self.ring["frame_bytes"][0]:
             self.ring["too_long"] += 1
             return False
-        taken = self._channel.send(REQUEST.pack(timestamp, offload) + frame, timeout)
-        self._refused += not taken
-        return taken
+        return self._channel.send(REQUEST.pack(timestamp, offload) + frame, timeout)
 
     def play(self, records: Records) -> None:
         """Send all these records from a process of their own, which ends with this one."""
-        self._player = get_context("fork").Process(
-            target=self._run, args=(records, os.getpid()), name="scout-feed", daemon=True
-        )
-        self._player.start()
+        self._player = Child(self._run, records)
 
-    def _run(self, records: Records, parent: int) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the supervisor, who closes the port
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:
-            return  # it died before the line above
+    def _run(self, records: Records) -> None:
         data, at, swapped, scale = records
         while at < len(data):
             before = at
@@ -247,35 +240,43 @@ class Feed:
     @property
     def failed(self) -> bool:
         """True if the process of `play` ended before its time."""
-        return self._player is not None and self._player.exitcode not in (None, 0)
+        return self._player is not None and not self._player.is_alive() and self._player.exitcode != 0
 
     @property
     def played(self) -> bool:
         """True if all that `play` was given has been sent, also if that is nothing."""
-        return self._player is None or self._player.exitcode == 0
+        return self._player is None or (not self._player.is_alive() and self._player.exitcode == 0)
 
-    def caught_up(self, dead: set[int]) -> bool:
-        """True if every replica that lives has let go of all that was sent."""
+    def caught_up(self) -> bool:
+        """True if every replica that takes part has let go of all that was sent."""
         sent = self._channel.sent
-        return all(head == sent for replica, head in enumerate(self._channel.heads()) if replica not in dead)
+        return all(head == sent for head in self._channel.heads().values())
 
     def counters(self) -> dict[str, int]:
         """Frames that the channel took, that found it full, and that were too long for it."""
         return {
             "received": self._channel.sent,
-            "ring-full": self._refused,
+            "ring-full": self._channel.refused,
             "too-long": int(self.ring["too_long"][0]),
         }
 
-    def bury(self, replica: int, ordered: bool) -> int:
-        """Release what a dead `replica` held; of how many packets it was primary. To be called repeatedly."""
-        return int(channel.sweep(self._channel.record, replica, ordered)[1])
+    def retire(self, replica: int, ordered: bool) -> int:
+        """Take out a `replica` that runs no more; of how many packets it was primary. To be called repeatedly."""
+        return self._channel.retire(replica, ordered)
+
+    def unfinished(self, replica: int) -> int:
+        """How many requests a stopped `replica` is primary of that it has not let go of."""
+        return self._channel.unfinished(replica)
+
+    def join(self, replica: int, place: int) -> bool:
+        """Have one more replica take part from the request after `place` others on; False if that is too late."""
+        return bool(join(self._channel.record, self._channel.members, replica, place))
 
     def close(self) -> None:
         """End the process of `play`."""
         if self._player:
             self._player.kill()
-            self._player.join()
+            self._player.join(GRACE)
 
 
 class FedPort:
@@ -312,8 +313,8 @@ class FedPort:
         self.interface, self.mac, self.mtu = name, mac_number(mac), mtu
         self._feed: Feed | None = None
 
-    def _open(self, index: int, replicas: int, sink: Sink) -> None:
-        self._feed, self._sink = Feed(index, replicas, self.mtu + FRAME_MARGIN), sink
+    def _open(self, index: int, replicas: int, keeps: bool, sink: Sink) -> None:
+        self._feed, self._sink = Feed(index, replicas, self.mtu + FRAME_MARGIN, keeps), sink
         self.ring, self.cursors, self.transmits = self._feed.ring, self._feed.cursors, sink.transmits
 
     @property
@@ -322,9 +323,9 @@ class FedPort:
             raise PortError(f"port {self.interface} is not open; use it inside `with Supervisor(...)`")
         return self._feed
 
-    def drained(self, dead: set[int]) -> bool:
-        """True if the input is at its end and all of it has been dealt with by the replicas not `dead`."""
-        return self._at_end() and self._fed.caught_up(dead)
+    def drained(self) -> bool:
+        """True if the input is at its end and all replicas that take part have dealt with it."""
+        return self._at_end() and self._fed.caught_up()
 
     def _at_end(self) -> bool:
         return self._fed.played
@@ -341,12 +342,30 @@ class FedPort:
         """Frames that left from all replicas, those of them made here, those for which there was no room."""
         return self._sink.transmitted()
 
-    def bury(self, replica: int, ordered: bool, sure: bool) -> int:
-        """Release what a dead `replica` held; of how many packets it was primary. To be called repeatedly.
+    def enlist(self, replica: int) -> None:
+        """Make ready for one more replica."""
+        self._sink.enlist(replica)
 
-        It is known for sure at once.
-        """
-        return self._fed.bury(replica, ordered)
+    def place(self, replica: int) -> int:
+        """How many requests a replica has let go of."""
+        return int(self._fed.cursors["head"][replica])
+
+    def resume(self, replica: int, saved: int) -> None:
+        """Have the successor of a dead `replica` go on from its state at place `saved`, and replay what came since."""
+        resume(self._fed.cursors[replica], saved)
+        self._sink.resume(replica)
+
+    def join(self, replica: int, place: int) -> bool:
+        """Have one more replica take part from the packet after `place` others on; False if that is too late."""
+        return self._fed.join(replica, place)
+
+    def unfinished(self, replica: int) -> int:
+        """How many packets a stopped `replica` is primary of that it has not dealt with."""
+        return self._fed.unfinished(replica)
+
+    def retire(self, replica: int, ordered: bool) -> int:
+        """Take out a `replica` that runs no more; of how many packets it was primary. To be called repeatedly."""
+        return self._fed.retire(replica, ordered)
 
     def close(self) -> None:
         """End the input; what was sent can still be read."""

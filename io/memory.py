@@ -68,9 +68,9 @@ class MemoryPort(FedPort):
             raise PortError(f"port {self.interface}: time {timestamp}; give nanoseconds since 1970, before 2106")
         return frame, timestamp
 
-    def open(self, index: int, replicas: int, members: int) -> None:
+    def open(self, index: int, replicas: int, members: int, keeps: bool) -> None:
         """Make the channel and the buffers, for the port of number `index`."""
-        self._open(index, replicas, Sink(replicas, capacity=self._capacity))
+        self._open(index, replicas, keeps, Sink(capacity=self._capacity))
         self._ended = False
 
     def feed(self) -> None:

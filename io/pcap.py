@@ -144,13 +144,13 @@ class PcapPort(FedPort):
         files = {"read": self._read, "write": self._write}
         return f"PcapPort({', '.join(f'{name}={str(file)!r}' for name, file in files.items() if file)})"
 
-    def open(self, index: int, replicas: int, members: int) -> None:
+    def open(self, index: int, replicas: int, members: int, keeps: bool) -> None:
         """Look at the whole file to read, make the one to write, for the port of number `index`."""
         self._records = _open(self._read) if self._read else None
         if self._read and self._write and os.path.exists(self._write) and os.path.samefile(self._read, self._write):
             raise PortError(f"port {self._read}: writing would empty the file it reads; name another file to write")
         self._descriptor = open_for_append(self._write) if self._write else os.open(os.devnull, os.O_WRONLY)
-        self._open(index, replicas, Sink(replicas, self._descriptor))
+        self._open(index, replicas, keeps, Sink(self._descriptor))
 
     def feed(self) -> None:
         """Begin to receive the file's packets."""

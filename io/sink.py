@@ -4,9 +4,10 @@ Each replica has a buffer. `enqueue` copies a packet to it, and completes the ch
 to a device; `flush` writes what is in the buffer to a file with one call, or leaves it there for the
 supervisor to read.
 
-In memory a buffer holds one batch behind the other: `ticket | frames | records`. Tickets are drawn from a
-counter of the whole port when a batch leaves, so they give the order in which batches left, over all
-replicas, as on a wire.
+In memory a buffer holds one batch behind the other: `ticket | frames | number | spare | records`. Tickets are drawn
+from a counter of the whole port when a batch leaves, so they give the order in which batches left, over all
+replicas, as on a wire. The number says which requests the batch came of. A successor does again what a dead
+replica may have done already: of two batches with one number, the second is dropped.
 
 Replicas append to one file (`O_APPEND`): the kernel puts each batch behind the last one whole. A replica
 that is killed within the call, or a full disk, may cut one off; what follows in the file is lost then.
@@ -17,6 +18,7 @@ import numpy as np
 from scout.io.packet import NEEDS_CHECKSUM
 from scout.io.system import write
 from scout.ring.jit import Record, inline
+from scout.ring.membership import MOST_REPLICAS
 from scout.ring.memory import copy, fetch_add, load32, store32, store64, store64_release
 from scout.ring.shared import address, shared
 
@@ -27,7 +29,7 @@ RECORD_HEADER = 16
 
 SECOND = 1_000_000_000
 
-_BATCH_HEADER = 16
+_BATCH_HEADER = 32
 _SLACK = 4  # bytes behind a record: its checksum is summed by words
 _FILE_BUFFER = 1 << 20  # of a replica that writes to a file; holds the longest packet
 
@@ -44,7 +46,8 @@ TRANSMIT = np.dtype(
         ("made", "i8"),  # frames that began here and were received by no port
         ("sent", "i8"),  # frames that left
         ("full", "i8"),  # frames for which there was no room, in the buffer or on the disk
-        ("spare", "i8", 5),
+        ("number", "i8"),  # of the requests that the batch comes of, one number for each batch of each port; or -1
+        ("spare", "i8", 4),
     ]
 )
 """A replica's sending end; written by it alone. The first five are set up by the supervisor."""
@@ -106,6 +109,7 @@ def flush(transmit: Record) -> None:
         # acq_rel, pairs with the other replicas': who leaves after us, in our turn or by chance, draws after us.
         store64(batch, fetch_add(transmit.ticket, 1))
         store64(batch + 8, sent)
+        store64(batch + 16, transmit.number)
         transmit.start = transmit.filled
     else:
         size = transmit.filled - transmit.start - _BATCH_HEADER
@@ -123,7 +127,6 @@ class Sink:
 
     Parameters
     ----------
-    replicas : int
     descriptor : int
         A file opened with O_APPEND; -1 to keep what is sent.
     capacity : int
@@ -132,29 +135,44 @@ class Sink:
     Attributes
     ----------
     transmits : numpy.ndarray
-        For the compiled loops, shared: one `TRANSMIT` for each replica.
+        For the compiled loops, shared: one `TRANSMIT` for each of the most replicas that there can be.
     """
 
-    def __init__(self, replicas: int, descriptor: int = -1, capacity: int = _FILE_BUFFER) -> None:
-        self.transmits, self._ticket = shared(replicas, TRANSMIT), shared(1, np.int64)
-        self._buffers = [shared(capacity, np.uint8) for _ in range(replicas)]
-        for replica, buffer in enumerate(self._buffers):
-            transmit = self.transmits[replica : replica + 1]
-            transmit["descriptor"], transmit["here"] = descriptor, address(transmit)
-            transmit["ticket"], transmit["buffer"] = address(self._ticket), address(buffer)
-            transmit["capacity"], transmit["filled"] = capacity, _BATCH_HEADER
+    def __init__(self, descriptor: int = -1, capacity: int = _FILE_BUFFER) -> None:
+        self.transmits, self._ticket = shared(MOST_REPLICAS, TRANSMIT), shared(1, np.int64)
+        self._descriptor, self._capacity = descriptor, capacity
+        self._buffers: dict[int, np.ndarray] = {}
+        self._again = False
+
+    def enlist(self, replica: int) -> None:
+        """Make ready for one more replica."""
+        self._buffers[replica] = buffer = shared(self._capacity, np.uint8)
+        transmit = self.transmits[replica : replica + 1]
+        transmit["descriptor"], transmit["here"] = self._descriptor, address(transmit)
+        transmit["ticket"], transmit["buffer"] = address(self._ticket), address(buffer)
+        transmit["capacity"], transmit["filled"], transmit["number"] = self._capacity, _BATCH_HEADER, -1
+
+    def resume(self, replica: int) -> None:
+        """Make ready for the successor of a dead replica: what that one had not sent is gone."""
+        transmit = self.transmits[replica]
+        transmit["count"], transmit["filled"] = 0, transmit["start"] + _BATCH_HEADER
+        self._again = True
 
     def frames(self) -> list[bytes]:
         """What was sent and kept so far, in the order in which it left.
 
         Batches leave one after the other; in a path with channel order that is the order of the channel.
         """
-        batches: list[tuple[int, list[bytes]]] = []
-        for transmit, buffer in zip(self.transmits, self._buffers, strict=True):
+        return [frame for batch in self._batches()[0] for frame in batch]
+
+    def _batches(self) -> tuple[list[list[bytes]], int]:
+        """The batches in the order in which they left, each once; how many frames left a second time."""
+        batches: list[tuple[int, int, list[bytes]]] = []
+        for replica, buffer in self._buffers.items():
             # The count is read first: what it counts was written before it.
-            at, left = 0, int(transmit["sent"])
+            at, left = 0, int(self.transmits["sent"][replica])
             while left:
-                ticket, count = (int(number) for number in buffer[at : at + _BATCH_HEADER].view(np.int64))
+                ticket, count, number = buffer[at : at + 24].view(np.int64).tolist()
                 at += _BATCH_HEADER
                 frames = []
                 for _ in range(count):
@@ -162,11 +180,24 @@ class Sink:
                     at += RECORD_HEADER
                     frames.append(buffer[at : at + size].tobytes())
                     at += size
-                batches.append((ticket, frames))
+                batches.append((ticket, number, frames))
                 left -= count
-        return [frame for _, frames in sorted(batches) for frame in frames]
+        batches.sort(key=lambda batch: batch[0])
+        seen: set[int] = set()
+        once, again = [], 0
+        for _, number, frames in batches:
+            if number in seen:
+                again += len(frames)
+                continue
+            once.append(frames)
+            if number >= 0:
+                seen.add(number)
+        return once, again
 
     def transmitted(self) -> dict[str, int]:
         """Frames that left from all replicas, those of them made here, those for which there was no room."""
         names = {"sent": "sent", "made": "made", "full": "tx-full"}
-        return {name: int(self.transmits[field].sum()) for field, name in names.items()}
+        figures = {name: int(self.transmits[field].sum()) for field, name in names.items()}
+        if self._again and self._descriptor < 0:
+            figures["sent"] -= self._batches()[1]
+        return figures

@@ -223,6 +223,10 @@ class Channel:
         """
         return int(_retire(self.record, self.members, number, ordered))
 
+    def unfinished(self, number: int) -> int:
+        """How many requests a replica that does not run is primary of and has not let go of."""
+        return int(_unfinished(self.record, self.members, number))
+
     def free_lock(self, producer: int) -> bool:
         """Take the turn from a `producer` that died with it; False if it had not. Only once it surely runs no more."""
         if int(self._words[LOCK, 0]) != producer + 1:
@@ -338,7 +342,7 @@ class Replica:
 
     def leave(self) -> Iterator[tuple[bytes, bool]]:
         """Stop taking part: yields the requests that are still this replica's to receive, if there are any."""
-        resign(self.channel.record, self.number)
+        resign(self.channel.record, self.channel.members, self.number)
         while self._pending or self._open or not _leave(self.channel.record, self._member, self.number):
             request = self.receive()
             if request is not None:
@@ -392,6 +396,11 @@ def _leave(channels: np.ndarray, members: np.ndarray, replica: int) -> bool:
         return False
     leave(channels[0], replica)
     return True
+
+
+@entry(numba.int64(_CHANNELS, _MEMBERS, numba.int64))
+def _unfinished(channels: np.ndarray, members: np.ndarray, replica: int) -> int:
+    return unfinished(channels[0], members[replica], replica)
 
 
 @entry(numba.int64(_CHANNELS, _MEMBERS, numba.int64, numba.boolean))

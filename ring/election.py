@@ -151,7 +151,7 @@ def _in_turn(members: int, replica: int, number: int) -> int:
 
 @inline
 def entry_at(channel: Record, member: Record, index: int) -> int:
-    """Address of the entry at `index` of the batch at hand. Asks for one that is to come, to be in the cache by then."""
+    """Address of the entry at `index` of the batch at hand; asks for one that is to come, to be in cache by then."""
     number = member.head + index
     prefetch_read(slot_of(channel, min(number + _AHEAD, member.tail - 1)))
     return slot_of(channel, number)
@@ -192,15 +192,15 @@ def unfinished(channel: Record, member: Record, replica: int) -> int:
 def close_round(channel: Record, member: Record, replica: int) -> bool:
     """True if a replica whose bit is out of MEMBERS may leave: nothing before it is its to do.
 
-    With CLAIM that is always so between batches. With REFCOUNT a group that it is primary of has to end; with MODULO a
-    request has to come that was published without it.
+    With CLAIM nothing may be left of what a predecessor had claimed. With REFCOUNT a group that it is primary of has to
+    end; with MODULO a request has to come that was published without it.
     """
     if channel.policy == CLAIM:
-        return True
+        return unfinished(channel, member, replica) == 0
     head = member.head
     first = head & ~(channel.group - 1)
     if channel.policy == REFCOUNT:
         return head == first or member.role == 0
-    if published(channel) == head:
+    if head < member.until_gone or published(channel) == head:
         return False
     return load64(slot_of(channel, first) + MARK) >> replica & 1 == 0

@@ -92,7 +92,8 @@ MEMBER = np.dtype(
         ("replayed", "i8"),  # requests replayed
         ("rolled", "i8"),  # times that it went on from a snapshot of another
         ("open", "i8"),  # not 0: there is a batch at hand
-        ("spare", "i8", 2),
+        ("until_gone", "i8"),  # requests before this one it sees to also if it has resigned
+        ("spare", "i8"),
     ],
     align=True,
 )

@@ -12,7 +12,7 @@ import numpy as np
 
 from scout.ring.election import BUSY, IDLE, LAPPED
 from scout.ring.jit import Record, entry, inline
-from scout.ring.layout import CHANNEL, GATING, LIMIT, MEMBER, MEMBERS, floor_of, granted_of, state_of, word
+from scout.ring.layout import CHANNEL, GATING, LIMIT, MEMBER, MEMBERS, floor_of, granted_of, published, state_of, word
 from scout.ring.memory import (
     compare_exchange,
     exchange,
@@ -55,10 +55,11 @@ def join(channels: np.ndarray, members: np.ndarray, replica: int, place: int) ->
     return True
 
 
-@entry(numba.void(_CHANNELS, numba.int64))
-def resign(channels: np.ndarray, replica: int) -> None:
+@entry(numba.void(_CHANNELS, _MEMBERS, numba.int64))
+def resign(channels: np.ndarray, members: np.ndarray, replica: int) -> None:
     """Have `replica` no longer elected, of what is published from now on; it still serves until it can `leave`."""
     fetch_and(word(channels[0], MEMBERS), ~(1 << replica))
+    members[replica].until_gone = published(channels[0])
 
 
 @inline
@@ -72,6 +73,7 @@ def resume(member: np.void, place: int) -> None:
     # A predecessor may itself have died while it replayed.
     member["until"] = max(member["until"], member["head"])
     member["head"] = place
+    member["floor"] = place  # the dead may not have come to say so
     member["open"] = 0
     if member["state"] == BUSY:
         member["state"] = IDLE

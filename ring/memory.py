@@ -97,7 +97,8 @@ store32, store64 = _store(32, ""), _store(64, "")
 load32_acquire, load64_acquire = _load(32, "acquire"), _load(64, "acquire")
 store32_release, store64_release = _store(32, "release"), _store(64, "release")
 load64_seq = _load(64, "seq_cst")
-fetch_add, fetch_sub = _fetch("add"), _fetch("sub")
+fetch_add: Any = _fetch("add")
+fetch_sub: Any = _fetch("sub")
 # For words that two sides write and read crosswise, where neither may miss the other's store: of such accesses
 # all threads see one order.
 exchange, fetch_or, fetch_and = _fetch("xchg", "seq_cst"), _fetch("or", "seq_cst"), _fetch("and", "seq_cst")
@@ -133,13 +134,16 @@ fence: Any = _fence
 
 
 @intrinsic
-def popcount(typingctx, value):  # type: ignore[no-untyped-def]
+def _popcount(typingctx, value):  # type: ignore[no-untyped-def]
     """How many bits of `value` are set."""
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
         return builder.ctpop(args[0])
 
     return types.int64(types.int64), codegen
+
+
+popcount: Any = _popcount
 
 
 def _memory_intrinsic(name: str) -> Any:
@@ -180,7 +184,8 @@ def _prefetch(writes: int) -> Any:
     return call
 
 
-prefetch, prefetch_read = _prefetch(1), _prefetch(0)
+prefetch: Any = _prefetch(1)
+prefetch_read: Any = _prefetch(0)
 """prefetch(address): ask for the cache line there, to be written soon; `prefetch_read`: only to be read."""
 
 

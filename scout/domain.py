@@ -2,13 +2,10 @@
 
 The loop is generated like the paths it runs, for the ports and paths at hand: it takes packets from each
 port's channel, runs the port's path as the primary or as one of the other replicas, sends what came of
-it, and sees to the packets that are held. It reads no clock but for packets that are held, which are
-the primary's own affair.
+it, saves its state from time to time, and sees to the packets that are held. It reads no clock but for packets
+that are held, which are the primary's own affair.
 """
 
-import ctypes
-import os
-import signal
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,8 +20,10 @@ from scout.io.system import WAITER
 from scout.paths.compiler import BATCH, CompiledPath, CompileError, load_generated, native, table_names
 from scout.paths.graph import RouterGraph
 from scout.paths.stage import Stage, Table
+from scout.ring.snapshot import NOTE, PART
+from scout.ring.turn import STOP
 
-__all__ = ["HOLD_TIME", "RETRY", "CompiledDomain", "compile_domain", "run_domain"]
+__all__ = ["HOLD_TIME", "REST", "RETRY", "RUN", "STOP", "CompiledDomain", "compile_domain", "run_domain"]
 
 HOLD_TIME = 3_000_000_000
 """Nanoseconds that a packet is held at most."""
@@ -32,14 +31,23 @@ HOLD_TIME = 3_000_000_000
 RETRY = 250_000_000
 """Nanoseconds after which held packets are looked at again, also if nothing changed."""
 
-_PR_SET_PDEATHSIG = 1
+RUN, REST = 0, 2
+"""What a domain's word of order says besides STOP: serve; or sleep until it says something else."""
+
+PATIENCE = 8
+"""Offset from that word of a struct timespec: how long a domain sleeps before it looks again."""
 
 
 class CompiledDomain:
-    """The native loop of a domain: `serve(replica, stop, waiter, batch, ...)`."""
+    """The native loop of a domain: `serve(replica, order, waiter, batch, ...)`."""
 
     def __init__(self, serve: Any, tables: list[Table], file: str) -> None:
         self.serve, self.tables, self.file = serve, tables, file
+
+    @property
+    def state(self) -> list[Table]:
+        """The tables that are the same in every replica."""
+        return [table for table in self.tables if table.kind == "replicated"]
 
 
 def compile_domain(graph: RouterGraph, compiled: Sequence[CompiledPath]) -> CompiledDomain:
@@ -86,6 +94,11 @@ def _signature(graph: RouterGraph, compiled: Sequence[CompiledPath], tables: dic
         BATCH,
         array(HOLD),
         types.uint8[::1],
+        array(PART),
+        types.int64[::1],
+        array(NOTE),
+        types.int64,
+        types.int64,
     ]
     for name in graph.ports:
         port = graph.router(name).port
@@ -102,7 +115,8 @@ def _source(
     emitters: dict[str, Stage],
 ) -> str:
     ports = graph.ports
-    parameters = ["replica", "stop", "waiter", "batch", "resumed", "made", "hold", "whole"]
+    parameters = ["replica", "order", "waiter", "batch", "resumed", "made", "hold", "whole"]
+    parameters += ["parts", "places", "notes", "buffers", "buffer_bytes"]
     parameters += [f"{name}_{part}" for name in ports for part in ("ring", "cursor", "transmit")]
     parameters += [f"{each.path.source}_{part}" for each in compiled for part in ("counters", "configuration")]
     parameters += [name for name, _ in tables.values()]
@@ -110,6 +124,8 @@ def _source(
     body: list[str] = []
     for each in compiled:
         body += _from_port(graph, each, transmits)
+    if any(table.kind == "replicated" for _, table in tables.values()):
+        body += _save(graph, compiled)
     if any(stage.holds for each in compiled for stage in each.path.stages.values()):
         body += _held(graph, compiled, tables, transmits)
     for name, stage in emitters.items():
@@ -126,6 +142,8 @@ def _source(
             "from scout.io.system import now, rest",
             "from scout.ring.jit import inline",
             "from scout.ring.memory import load64_acquire",
+            "from scout.ring.snapshot import note, save",
+            "from scout.ring.wait import sleep_on",
             "",
             "",
             *_send(graph, transmits),
@@ -133,9 +151,15 @@ def _source(
             "",
             "@entry",
             f"def serve({', '.join(parameters)}):",
-            '    """Serve until the word at address `stop` is set (acquire, pairs with the supervisor\'s store)."""',
+            '    """Serve until the word at address `order` says STOP (acquire: the supervisor\'s store)."""',
             "    idle = 0",
-            "    while load64_acquire(stop) == 0:",
+            "    while True:",
+            "        word = load64_acquire(order)",
+            f"        if word == {REST}:",
+            f"            sleep_on(order, {REST}, order + {PATIENCE})",
+            "            continue",
+            f"        if word == {STOP}:",
+            "            break",
             "        work = 0",
             *(f"        {line}" for line in body),
             "        if work:",
@@ -151,8 +175,9 @@ def _source(
 def _send(graph: RouterGraph, transmits: str) -> list[str]:
     lines = [
         "@inline",
-        f"def send(batch, count, hold, {transmits}):",
-        '    """Send what leaves by a port, keep what is held."""',
+        f"def send(batch, count, hold, number, {transmits}):",
+        '    """Send what leaves by a port, keep what is held; `number` says what requests it comes of."""',
+        *(f"    {name}_transmit[0].number = number" for name in graph.ports),
         "    for index in range(count):",
         "        packet = batch[index]",
         "        record = batch.ctypes.data + index * RECORD",
@@ -181,7 +206,8 @@ def _from_port(graph: RouterGraph, each: CompiledPath, transmits: str) -> list[s
     module = graph.router(name).port.kernels[0]
     copies = any(path.nodes[node]["stage"].writes for node in path.replicated)
     ordered = path.order == "channel"
-    turn = [f"    {module}.await_turn({name}_ring[0], {name}_cursor[0], stop)"] if ordered else []
+    turn = [f"        {module}.await_turn({name}_ring[0], {name}_cursor[0], order)"] if ordered else []
+    number = f"{path.ports.index(name)} << 56 | {module}.place({name}_ring[0], {name}_cursor[0])"
     return [
         f"# from {name}",
         f"count = {module}.receive({name}_ring[0], {name}_cursor[0], replica, batch, {copies})",
@@ -189,10 +215,29 @@ def _from_port(graph: RouterGraph, each: CompiledPath, transmits: str) -> list[s
         "    work += 1",
         f"    if {name}_cursor[0].primary:",
         f"        {_call(each, 'run', 'batch', 'count')}",
-        *(f"    {line}" for line in turn),
-        f"        send(batch, count, hold, {transmits})",
+        *turn,
+        f"        send(batch, count, hold, {number}, {transmits})",
         *(["    else:", f"        {_call(each, 'replicate', 'batch', 'count')}"] if each.replicate else []),
         f"    {module}.done({name}_ring[0], {name}_cursor[0], replica, {ordered})",
+    ]
+
+
+def _save(graph: RouterGraph, compiled: Sequence[CompiledPath]) -> list[str]:
+    """Save the state at places that are the same for all replicas, and let go of what came before."""
+    ends = [
+        (graph.router(each.path.source).port.kernels[0], f"{each.path.source}_ring[0]", f"{each.path.source}_cursor[0]")
+        for each in compiled
+    ]
+    return [
+        "# snapshot",
+        f"if {' or '.join(f'{module}.is_due({ring}, {cursor})' for module, ring, cursor in ends)}:",
+        *(
+            f"    places[{index}] = {module}.place({ring}, {cursor})"
+            for index, (module, ring, cursor) in enumerate(ends)
+        ),
+        f"    total = {' + '.join(f'places[{index}]' for index in range(len(ends)))}",
+        f"    note(notes, total, {ends[0][1]}.interval, save(parts, buffers, buffer_bytes, total))",
+        *(f"    {module}.keep_from({ring}, {cursor}, replica)" for module, ring, cursor in ends),
     ]
 
 
@@ -240,7 +285,7 @@ def _held(
             f"                {name}_counters[{first} + packet.at] -= 1",
             f"                {_call(each, 'aside', 'resumed', 'index')}",
         ]
-    return [*lines, f"        send(resumed, count, hold, {transmits})"]
+    return [*lines, f"        send(resumed, count, hold, -1, {transmits})"]
 
 
 def _emit(name: str, stage: Stage, ports: list[str], tables: dict[int, tuple[str, Table]], transmits: str) -> list[str]:
@@ -258,17 +303,12 @@ def _emit(name: str, stage: Stage, ports: list[str], tables: dict[int, tuple[str
         "packet.end = packet.slot + 42",
         f"while {name}_emit(packet.frame, packet.end, {arguments}):",
         *(f"    {port}_transmit[0].made += packet.egress == {index}" for index, port in enumerate(ports)),
-        f"    send(made, 1, hold, {transmits})",
+        f"    send(made, 1, hold, -1, {transmits})",
     ]
 
 
-def run_domain(core: int | None, serve: Any, arguments: tuple[Any, ...], parent: int) -> None:
-    """The body of a domain's process: pin it, tie its life to the supervisor's, serve."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the supervisor, who stops the domains
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        return  # it died before the line above
+def run_domain(core: int | None, serve: Any, arguments: tuple[Any, ...]) -> None:
+    """The body of a domain's process: pin it, serve."""
     if core is not None:
         psutil.Process().cpu_affinity([core])
     serve(*arguments)

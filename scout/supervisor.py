@@ -1,35 +1,36 @@
-"""The supervisor: starts a domain on every core, watches them, buries the dead, and keeps the accounts."""
+"""The supervisor: starts a domain on every core, watches them, has the dead succeeded, and keeps the accounts."""
 
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
-from multiprocessing import get_context
 from typing import Any, Self
 
 import numpy as np
 
-from scout.domain import CompiledDomain, compile_domain, run_domain
+from scout.domain import PATIENCE, REST, RUN, CompiledDomain, compile_domain, run_domain
 from scout.io.batch import new_batch
 from scout.io.hold import HOLD, MOST_HELD, new_hold
 from scout.io.packet import PACKET
+from scout.io.process import Child, wait_for_any
 from scout.io.system import WAITER
 from scout.paths.compiler import CompiledPath, compile_path, configuration
 from scout.paths.graph import RouterGraph
 from scout.paths.path import Path
 from scout.paths.stage import Table
 from scout.ring.errors import ScoutError
-from scout.ring.references import MOST_REPLICAS
+from scout.ring.membership import MOST_REPLICAS
 from scout.ring.shared import LINE, address, private, shared
+from scout.ring.snapshot import Snapshots
+from scout.ring.turn import STOP
 
 __all__ = ["Supervisor", "usable_cores"]
 
-TICK = 0.02  # seconds between looks at the domains: what a death may stall a channel
+TICK = 0.02  # seconds between looks at the domains; a death is seen at once
 PORT_TICKS = 25  # ticks between looks at the interfaces
 GRACE = 3.0  # seconds that a domain gets to stop
-
-_fork = get_context("fork")
 
 
 def usable_cores() -> list[int]:
@@ -39,6 +40,9 @@ def usable_cores() -> list[int]:
 
 class Supervisor:
     """Runs the paths of a router graph on a number of cores; a context manager.
+
+    A replica that dies has a successor in its place: it takes the state from the dead one's newest snapshot, replays
+    what came since, and does again what the dead was primary of and had not finished. The others never stop.
 
     Parameters
     ----------
@@ -53,6 +57,12 @@ class Supervisor:
         Is told what happens (a replica died, an interface went away), a line at a time; standard error by default.
     progress : callable, optional
         Is told what is being compiled.
+    restarts : int
+        Successors that a replica gets without getting any further: a packet that kills whoever is its primary would
+        kill for ever.
+    share : float
+        Part of the time that the domains may run, all at the same time (a gang): 0.5 leaves every other 10 ms to
+        other programs on these cores, and no domain waits for one that does not run.
 
     Raises
     ------
@@ -76,29 +86,37 @@ class Supervisor:
         cores: Sequence[int] | None = None,
         report: Callable[[str], None] | None = None,
         progress: Callable[[str], None] | None = None,
+        restarts: int = 3,
+        share: float = 1.0,
     ) -> None:
         available = usable_cores()
         self.replicas = len(available) if replicas is None else replicas
         if not 1 <= self.replicas <= MOST_REPLICAS:
             raise ScoutError(f"{self.replicas} replicas: give 1 to {MOST_REPLICAS}")
-        order = list(cores) if cores is not None else available[::-1]
-        if not order or not set(order) <= set(available):
-            raise ScoutError(f"cores {order}: this process may use {available}")
-        self.cores = [order[index % len(order)] for index in range(self.replicas)]
+        self._order = list(cores) if cores is not None else available[::-1]
+        if not self._order or not set(self._order) <= set(available):
+            raise ScoutError(f"cores {self._order}: this process may use {available}")
+        if not 0 < share <= 1:
+            raise ScoutError(f"share of {share}: give more than 0, at most 1")
         sources = [path.source for path in paths]
         for source in sources:
             if sources.count(source) > 1:
                 raise ScoutError(f"two paths begin at {source}; a port has one path")
-        self.graph, self.paths = graph, list(paths)
+        self.graph, self.paths, self.restarts, self.share = graph, list(paths), restarts, share
         self._report = report or (lambda line: print(f"scout: {line}", file=sys.stderr, flush=True))
         self._progress = progress or (lambda line: None)
-        self.processes: list[Any] = []
+        self.processes: dict[int, Child] = {}
+        self.stalls: list[float] = []
+        """For each death, the seconds from when it was seen until its successor was called."""
+        self._spare: Child | None = None
+        self._call = -1  # the pipe's end by which the spare is called
+        self._retired: set[int] = set()
+        self._deaths: dict[int, tuple[int, int]] = {}  # replica: where it stood when it died last, how often there
         self._watcher: threading.Thread | None = None
-        self._dead: dict[int, int] = {}  # replica: ticks since it was found dead
-        self._orphans = 0
         self._down: set[str] = set()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._finished = threading.Event()
+        self._stopped = threading.Event()
 
     # Life.
 
@@ -114,29 +132,26 @@ class Supervisor:
         self.stop()
 
     def _start(self) -> None:
-        compiled = []
+        self._compiled = []
         for path in self.paths:
             self._progress(f"path from {path.source}")
-            compiled.append(compile_path(path))
+            self._compiled.append(compile_path(path))
         self._progress("domain")
-        domain = compile_domain(self.graph, compiled)
-        self._members, self._stop = shared(1, np.int64), shared(1, np.int64)
+        self._domain = compile_domain(self.graph, self._compiled)
+        self._members = shared(1, np.int64)
         self._members[0] = (1 << self.replicas) - 1
+        self._keeps = bool(self._domain.state)
         for index, name in enumerate(self.graph.ports):
-            self.port(name).open(index, self.replicas, address(self._members))
+            self.port(name).open(index, self.replicas, address(self._members), self._keeps)
         for router in self.graph.routers:
             router.start(self.graph)
-        self._allocate(compiled, domain)
+        self._allocate(self._compiled, self._domain)
         for replica in range(self.replicas):
-            arguments = (
-                self.cores[replica],
-                domain.serve,
-                self._arguments(replica, compiled, domain),
-                os.getpid(),
-            )
-            self.processes.append(_fork.Process(target=run_domain, args=arguments, name=f"scout-domain-{replica}"))
-        for process in self.processes:
-            process.start()
+            self._enlist(replica)
+            self._snapshots.save(replica, 0)
+        for replica in range(self.replicas):
+            self._fork(replica)
+        self._fork_spare()
         for name in self.graph.ports:
             self.port(name).feed()
         self._watcher = threading.Thread(target=self._watch, name="scout-supervisor", daemon=True)
@@ -145,56 +160,96 @@ class Supervisor:
     def _allocate(self, compiled: list[CompiledPath], domain: CompiledDomain) -> None:
         lines = LINE // 8
         self.counters = {
-            each.path.source: shared((self.replicas, -(-len(each.path.counter_names) // lines) * lines), np.int64)
+            each.path.source: shared((MOST_REPLICAS, -(-len(each.path.counter_names) // lines) * lines), np.int64)
             for each in compiled
         }
-        self.holds = shared(self.replicas, HOLD)
-        self._tables = {id(table): self._place(table) for table in domain.tables}
-        self._memory: list[Any] = []
-
-    def _place(self, table: Table) -> list[np.ndarray]:
-        """The table's array for each replica."""
-        initial = table.initial
-        if table.kind == "constant":
-            return [initial] * self.replicas
-        arrays = [shared(initial.shape, initial.dtype) for _ in range(1 if table.kind == "shared" else self.replicas)]
-        for array in arrays:
-            array[:] = initial
-        return arrays * (self.replicas // len(arrays))
+        self.holds = shared(MOST_REPLICAS, HOLD)
+        self._orders = shared((MOST_REPLICAS, lines), np.int64)
+        self._orders[:, PATIENCE // 8 + 1] = 1_000_000  # nanoseconds
+        self._snapshots = Snapshots()
+        self._shared_tables: dict[int, np.ndarray] = {}
+        self._tables: dict[int, dict[int, np.ndarray]] = {}
+        self._places: dict[int, np.ndarray] = {}
+        self._memory: dict[int, list[Any]] = {}
+        self._arguments: dict[int, tuple[Any, ...]] = {}
+        for table in domain.tables:
+            if table.kind == "constant":
+                self._shared_tables[id(table)] = table.initial
+            elif table.kind == "shared":
+                self._shared_tables[id(table)] = _copied(table.initial)
 
     def table(self, table: Table, replica: int) -> np.ndarray:
         """A replica's copy of a stage's table, to look at."""
-        return self._tables[id(table)][replica]
+        return self._tables[replica][id(table)]
 
-    def _arguments(self, replica: int, compiled: list[CompiledPath], domain: CompiledDomain) -> tuple[Any, ...]:
+    def _enlist(self, replica: int) -> None:
+        """Give a replica its memory, and its end of every port."""
+        domain, compiled = self._domain, self._compiled
+        tables = {
+            id(table): self._shared_tables[id(table)] if id(table) in self._shared_tables else _copied(table.initial)
+            for table in domain.tables
+        }
+        self._tables[replica] = tables
+        self._places[replica] = places = shared(max(1, len(compiled)), np.int64)
+        self._snapshots.enlist(replica, [*(tables[id(table)] for table in domain.state), places])
         batch, slots = new_batch()
         made, room = new_batch(1)
         resumed = private(MOST_HELD, PACKET)
         hold = self.holds[replica : replica + 1]
         whole = max((each.whole() for each in compiled), key=len)
         waiter, descriptors = self._waiter()
-        self._memory += [batch, slots, made, room, resumed, new_hold(hold), whole, waiter, descriptors]
+        self._memory[replica] = [slots, room, new_hold(hold), descriptors]
         ports: list[np.ndarray] = []
         for name in self.graph.ports:
             port, own = self.port(name), slice(replica, replica + 1)
+            port.enlist(replica)
             ports += [port.ring, port.cursors[own], port.transmits[own]]
         paths: list[np.ndarray] = []
         for each in compiled:
             paths += [self.counters[each.path.source][replica], configuration(each.path)]
-        tables = [self._tables[id(table)][replica] for table in domain.tables]
-        return (
+        self._arguments[replica] = (
             replica,
-            address(self._stop),
+            address(self._orders[replica]),
             waiter,
             batch,
             resumed,
             made,
             hold,
             whole,
+            self._snapshots.parts[replica],
+            places,
+            self._snapshots.notes[replica],
+            self._snapshots.buffers(replica),
+            self._snapshots.size,
             *ports,
             *paths,
-            *tables,
+            *(tables[id(table)] for table in domain.tables),
         )
+
+    def _fork(self, replica: int) -> None:
+        self.processes[replica] = Child(self._serve, replica)
+
+    def _serve(self, replica: int) -> None:
+        run_domain(self.core(replica), self._domain.serve, self._arguments[replica])
+
+    def _fork_spare(self) -> None:
+        """Fork a process that waits to be told whose successor it is: forking takes long enough to be felt."""
+        if self._spare is not None:
+            self._spare.kill()
+            self._spare.join(GRACE)
+            os.close(self._call)
+        ear, self._call = os.pipe()
+        self._spare = Child(self._wait_for_call, ear, self._call)
+        os.close(ear)
+
+    def _wait_for_call(self, ear: int, call: int) -> None:
+        os.close(call)
+        if said := os.read(ear, 1):  # nothing: the supervisor has closed its end
+            self._serve(said[0])
+
+    def core(self, replica: int) -> int:
+        """The core that a replica is pinned to."""
+        return self._order[replica % len(self._order)]
 
     def _waiter(self) -> tuple[np.ndarray, np.ndarray]:
         files = [d for name in self.graph.ports if (d := self.port(name).descriptor) is not None]
@@ -216,57 +271,204 @@ class Supervisor:
 
     @property
     def alive(self) -> int:
-        """How many replicas live."""
-        return self.replicas - len(self._dead)
+        """How many replicas take part."""
+        return len(self.processes) - len(self._retired)
 
     def stop(self) -> None:
         """Stop the domains and close the ports; the accounts stay."""
-        if self.processes:
-            self._stop[0] = 1
-            self._finished.set()
-            if self._watcher:
-                self._watcher.join()
-            for process in self.processes:
-                if process.pid is None:
-                    continue  # never started
+        self._stopped.set()
+        self._finished.set()
+        with self._lock:
+            for replica in self.processes:
+                self._orders[replica, 0] = STOP
+        for process in self.processes.values():
+            if not process.join(GRACE):
+                process.kill()
                 process.join(GRACE)
-                if process.is_alive():
-                    process.kill()
-                    process.join()
+        # Only now: successors live no longer than the thread that forked them.
+        if self._watcher:
+            self._watcher.join()
+        if self._spare is not None:
+            os.close(self._call)
+            self._spare.join(GRACE)
+            self._spare = None
         for name in self.graph.ports:
             self.port(name).close()
+
+    # Taking part.
+
+    def add_replica(self) -> int:
+        """Have one more replica take part, while packets flow; its number.
+
+        It takes its state from another's newest snapshot.
+
+        Raises
+        ------
+        ScoutError
+            If there are too many already, or a port is of a kind that nobody can join (those on interfaces).
+        """
+        with self._lock:
+            free = [
+                number for number in range(MOST_REPLICAS) if number not in self.processes or number in self._retired
+            ]
+            if not free:
+                raise ScoutError(f"{MOST_REPLICAS} replicas take part already; remove one first")
+            replica = free[0]
+            if replica not in self._arguments:
+                self._enlist(replica)
+            if self._keeps:
+                while not self._adopt_and_join(replica):
+                    time.sleep(0)
+            else:
+                for path in self.paths:
+                    while not self.port(path.source).join(replica, self._foremost(path)):
+                        pass
+            self._members[0] |= 1 << replica
+            self._retired.discard(replica)
+            self._orders[replica, 0] = RUN
+            self._fork(replica)
+            self._fork_spare()  # the one before lacks this replica's memory
+            self.replicas = max(self.replicas, replica + 1)
+            return replica
+
+    def _foremost(self, path: Path) -> int:
+        port = self.port(path.source)
+        return max(port.place(replica) for replica in self.processes)
+
+    def _adopt_and_join(self, replica: int) -> bool:
+        """Take the newest snapshot of another; False if the channel has gone past it meanwhile."""
+        newest = self._snapshots.newest()
+        owners = [owner for owner in self.processes if owner not in self._retired and owner != replica]
+        owner = max(owners, key=lambda each: newest[each])
+        if self._snapshots.adopt(replica, owner) < 0:
+            return False  # it was being written
+        # A snapshot of its own first: if it dies, its successor needs no other's.
+        self._snapshots.save(replica, int(self._places[replica].sum()))
+        joined: list[str] = []
+        for index, path in enumerate(self.paths):
+            if not self.port(path.source).join(replica, int(self._places[replica][index])):
+                for other in joined:
+                    self.port(other).retire(replica, False)
+                return False
+            joined.append(path.source)
+        return True
+
+    def remove_replica(self, replica: int) -> None:
+        """Have a replica leave, between two batches, while packets flow.
+
+        Raises
+        ------
+        ScoutError
+            If it does not take part, or is the last one.
+        """
+        with self._lock:
+            if replica not in self.processes or replica in self._retired:
+                raise ScoutError(f"replica {replica} does not take part; those that do: {self._living()}")
+            if self.alive == 1:
+                raise ScoutError(f"replica {replica} is the last one; stop the router instead")
+            while True:
+                self._orders[replica, 0] = STOP
+                if not self.processes[replica].join(GRACE):
+                    self.processes[replica].kill()
+                    self.processes[replica].join(GRACE)
+                # A successor may have stopped before it had done what its predecessor was primary of.
+                if not any(self.port(path.source).unfinished(replica) for path in self.paths):
+                    break
+                self._orders[replica, 0] = RUN
+                self._succeed(replica)
+                self._fork_spare()
+            self._retire(replica)
+
+    def _living(self) -> list[int]:
+        return [replica for replica in self.processes if replica not in self._retired]
+
+    def diverged(self) -> list[int]:
+        """Places (numbers of requests) after which two replicas had different states; none, if all is well.
+
+        Of a graph with one path only: packets of several ports reach replicas in different orders.
+        """
+        return self._snapshots.diverged() if len(self.paths) == 1 else []
 
     # Watching.
 
     def _watch(self) -> None:
-        tick = 0
-        while not self._finished.wait(TICK):
-            tick += 1
+        tick, look = 0, time.monotonic()
+        while not self._stopped.is_set():
+            wait_for_any([self.processes[replica] for replica in self._living()], TICK)
             with self._lock:
-                self._bury()
-                if tick % PORT_TICKS == 0:
+                if self._stopped.is_set():
+                    break
+                self._see_to_the_dead()
+                if self.share < 1:
+                    self._tell_all(REST if (tick % 10) >= round(self.share * 10) else RUN)
+                if time.monotonic() - look > TICK * PORT_TICKS:
+                    look = time.monotonic()
                     self._look_at_ports()
+            tick += 1
             if self.alive == 0 or self._drained():
                 self._finished.set()
+        for process in self.processes.values():
+            process.join(2 * GRACE)
 
-    def _bury(self) -> None:
-        """Take the dead out of every channel, so that nothing waits for them."""
-        for replica, process in enumerate(self.processes):
-            if replica not in self._dead and not process.is_alive():
-                self._members[0] &= ~(1 << replica)
-                self._dead[replica] = 0
+    def _tell_all(self, order: int) -> None:
+        for replica in self._living():
+            self._orders[replica, 0] = order
+
+    def _see_to_the_dead(self) -> None:
+        """Fork successors for replicas that died; retire those that get no further."""
+        for replica in self._living():
+            process = self.processes[replica]
+            if process.is_alive():
+                continue
+            seen = time.monotonic()
+            place = sum(self.port(path.source).place(replica) for path in self.paths)
+            where, times = self._deaths.get(replica, (-1, 0))
+            times = times + 1 if place == where else 1
+            self._deaths[replica] = (place, times)
+            if times > self.restarts:
+                self._retire(replica)
                 self._report(self._obituary(replica, process))
-        for replica in self._dead:
-            for path in self.paths:
-                port = self.port(path.source)
-                self._orphans += port.bury(replica, path.order == "channel", self._dead[replica] > 0)
-            self._dead[replica] += 1
+                continue
+            self._succeed(replica)
+            self.stalls.append(time.monotonic() - seen)
+            self._report(self._obituary(replica, process))
+            self._fork_spare()
+        for replica in self._retired:
+            self._release(replica)
 
-    def _obituary(self, replica: int, process: Any) -> str:
+    def _succeed(self, replica: int) -> None:
+        """Fork a successor: from the dead one's newest snapshot, if there is state."""
+        if self._keeps:
+            self._snapshots.adopt(replica, replica)
+        for index, path in enumerate(self.paths):
+            port = self.port(path.source)
+            port.resume(replica, int(self._places[replica][index]) if self._keeps else port.place(replica))
+        self.holds["count"][replica] = 0
+        assert self._spare
+        self.processes[replica], self._spare = self._spare, None
+        os.write(self._call, bytes([replica]))
+        os.close(self._call)
+
+    def _retire(self, replica: int) -> None:
+        """Take out a replica that runs no more and gets no successor, so that nothing waits for it."""
+        self._members[0] &= ~(1 << replica)
+        self._retired.add(replica)
+        self._release(replica)
+
+    def _release(self, replica: int) -> None:
+        for path in self.paths:
+            self.port(path.source).retire(replica, path.order == "channel")
+
+    def _obituary(self, replica: int, process: Child) -> str:
         code = process.exitcode or 0
         cause = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-        rest = f"{self.alive} of {self.replicas} replicas go on" if self.alive else "no replica is left"
-        return f"replica {replica} (core {self.cores[replica]}, process {process.pid}) died: {cause}; {rest}"
+        if replica not in self._retired:
+            rest = f"its successor is process {self.processes[replica].pid}"
+        elif self.alive:
+            rest = f"{self.alive} of {len(self.processes)} replicas go on"
+        else:
+            rest = "no replica is left"
+        return f"replica {replica} (core {self.core(replica)}, process {process.pid}) died: {cause}; {rest}"
 
     def _look_at_ports(self) -> None:
         for name in self.graph.ports:
@@ -280,21 +482,22 @@ class Supervisor:
 
     def _drained(self) -> bool:
         """True if every port's input is at its end and all of it has been dealt with."""
-        return all(self.port(path.source).drained(set(self._dead)) for path in self.paths)
+        return all(self.port(path.source).drained() for path in self.paths)
 
     # Accounts.
 
     def replica_figures(self) -> list[dict[str, int]]:
         """For each replica its core, and the packets it has seen and been primary of."""
         figures = []
-        for replica in range(self.replicas):
+        for replica in self.processes:
             cursors = [self.port(path.source).cursors[replica] for path in self.paths]
             figures.append(
                 {
                     "id": replica,
-                    "core": self.cores[replica],
+                    "core": self.core(replica),
                     "primary": sum(int(cursor["claimed"]) for cursor in cursors),
                     "seen": sum(int(cursor["seen"]) for cursor in cursors),
+                    "replayed": sum(int(cursor["replayed"]) for cursor in cursors),
                 }
             )
         return figures
@@ -335,14 +538,21 @@ class Supervisor:
         held = {field: int(self.holds[field].sum()) for field in ("full", "expired", "count")}
         _add(drops, {"hold-full": held["full"], "hold-expired": held["expired"]})
         if self._finished.is_set():
-            # Nobody sees to these any more. What the dead took along is known only as what is missing.
+            # Nobody sees to these any more. What the dead took along, or their successors did again, is known only as
+            # what is missing, or too much.
             _add(drops, {"held-at-stop": held["count"]})
-            if not self._dead:
+            if not self._deaths:
                 _add(drops, {"unread-at-stop": received - claimed})
             else:
                 dealt = sum(sum(part.values()) for part in (out, ended, drops))
                 _add(drops, {"replica-died": received - dealt})
         return {"received": received, "out": out, "ended": ended, "drops": drops}
+
+
+def _copied(initial: np.ndarray) -> np.ndarray:
+    array = shared(initial.shape, initial.dtype)
+    array[:] = initial
+    return array
 
 
 def _add(total: dict[str, int], more: dict[str, int]) -> None:

@@ -46,13 +46,13 @@ def router_graph(name: str = "lab_router") -> RouterGraph:
 
 
 @contextmanager
-def running(replicas: int = 1, order: str = "completed") -> Iterator[Running]:
+def running(replicas: int = 1, order: str = "completed", restarts: int = 3) -> Iterator[Running]:
     graph = router_graph()
     paths = [graph.create_path(port, order=order) for port in ("left", "right")]
     reports: list[str] = []
     with Lab("test") as lab:
         left, router, right = two_hosts(lab)
-        supervisor = Supervisor(graph, paths, replicas, report=reports.append)
+        supervisor = Supervisor(graph, paths, replicas, report=reports.append, restarts=restarts)
         with router.entered():
             supervisor.__enter__()
         try:

@@ -21,6 +21,7 @@ def drain(replica, count, results):
             time.sleep(0)
             continue
         got.append(request)
+    replica.let_go()
     results.put(got)
 
 
@@ -41,43 +42,50 @@ def test_every_replica_sees_all_in_order_and_each_request_has_one_primary(replic
         assert [int.from_bytes(payload, "big") for payload, _ in got] == list(range(count))
     primaries = [sum(got[number][1] for got in received) for number in range(count)]
     assert primaries == [1] * count
-    assert channel.heads() == [count] * replicas
+    assert channel.heads() == dict.fromkeys(range(replicas), count)
 
 
-def test_a_full_channel_refuses_and_a_burial_frees_it():
-    channel = Channel(8, 8, 2)
+def everything(replica):
+    got = []
+    while (request := replica.receive()) is not None:
+        got.append(request)
+    return got
+
+
+def test_a_full_channel_refuses_and_who_retires_frees_it():
+    channel = Channel(8, 8, 2, full="drop")
     living = channel.replica(0)
     sent = 0
-    while channel.send(bytes([sent]), timeout=0.01):
+    while channel.send(bytes([sent])):
         sent += 1
-    assert sent == 8
-    assert [living.receive() for _ in range(8)] == [(bytes([n]), True) for n in range(8)]
-    assert not channel.send(b"x", timeout=0.01)  # replica 1 has not let go
-    assert channel.bury(1) == 8
-    assert channel.send(b"x", timeout=0.01)
-    assert living.receive() == (b"x", True)
+    assert sent == 8 and channel.refused == 1
+    assert everything(living) == [(bytes([n]), True) for n in range(8)]
+    assert not channel.send(b"x")  # replica 1 has not let go
+    assert channel.retire(1) == 0
+    assert channel.send(b"x")
+    assert everything(living) == [(b"x", True)]
 
 
-def test_a_killed_replica_does_not_stop_the_channel():
+def test_a_successor_receives_what_a_killed_replica_had_not_let_go_of():
     channel = Channel(16, 8, 2)
-    forever = fork.Process(target=drain, args=(channel.replica(1), 10**9, None))
-    forever.start()
+    for number in range(4):
+        assert channel.send(bytes([number]))
+
+    def die():
+        replica = channel.replica(1)
+        assert replica.batch().primary
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    process = fork.Process(target=die)
+    process.start()
+    process.join()
     living = channel.replica(0)
-    for number in range(100):
-        assert channel.send(bytes([number]), timeout=5)
-        while living.receive() is None:
-            pass
-    os.kill(forever.pid, signal.SIGKILL)
-    forever.join()
-    channel.bury(1)
-    for number in range(100):
-        assert channel.send(bytes([number]), timeout=1)
-        while (request := living.receive()) is None:
-            pass
-        assert request[0] == bytes([number])
+    assert everything(living) == [(bytes([n]), False) for n in range(4)]
+    assert channel.unfinished(1) == 4
+    assert everything(channel.replica(1)) == [(bytes([n]), True) for n in range(4)]
 
 
-@pytest.mark.parametrize("arguments", [(7, 8, 1), (8, 8, 0), (8, 8, 32)])
+@pytest.mark.parametrize("arguments", [(7, 8, 1), (8, 8, 32), (8, 8, 1, "chance"), (8, 8, 1, "modulo", 1, "lap")])
 def test_bad_arguments(arguments):
     with pytest.raises(ScoutError):
         Channel(*arguments)
