@@ -158,8 +158,8 @@ class Supervisor:
         if table.kind == "constant":
             return [initial] * self.replicas
         arrays = [shared(initial.shape, initial.dtype) for _ in range(1 if table.kind == "shared" else self.replicas)]
-        for array in arrays:
-            array[:] = initial
+        for replica, array in enumerate(arrays):
+            array[:] = initial if table.kind != "number" else replica + 1
         return arrays * (self.replicas // len(arrays))
 
     def table(self, table: Table, replica: int) -> np.ndarray:
