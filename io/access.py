@@ -27,6 +27,7 @@ __all__ = [
     "Frame",
     "add16",
     "allow",
+    "blank",
     "length",
     "load8",
     "load16",
@@ -118,11 +119,24 @@ def _native_length(frame, end, packet):  # type: ignore[no-untyped-def]
     return lambda frame, end, packet: end - frame + packet.tail_bytes
 
 
+def blank(frame: Any, end: Any) -> tuple[Any, Any]:
+    """The frame and end of a packet without a byte, for what runs on behalf of no packet."""
+    return Frame(b"", headroom=0), None
+
+
+@lowering(blank)
+def _native_blank(frame, end):  # type: ignore[no-untyped-def]
+    return lambda frame, end: (frame, frame)
+
+
 def trim(frame: Any, end: Any, packet: Any, size: int) -> None:
     """Cut the packet off behind `size` bytes from the header at hand on; the stage needs `resizes`."""
     del frame.data[frame.start + size :]
     frame.end = min(frame.end, len(frame.data))
     packet.tail_bytes = len(frame.data) - frame.end
+
+
+trim.assigns = (0, 2)  # type: ignore[attr-defined]
 
 
 @lowering(trim)
@@ -179,6 +193,7 @@ def _accessors(bits: int) -> tuple[Any, Any]:
     load.__doc__ = f"The {bits} bits at `offset`, from network order."
     store.__doc__ = f"Write the low {bits} bits of `value` at `offset`, in network order."
     load.__name__, store.__name__ = f"load{bits}", f"store{bits}"
+    store.assigns = (0,)  # type: ignore[attr-defined]
 
     def swapped(builder: Any, value: Any) -> Any:
         return value if bits == 8 else builder.bswap(value)

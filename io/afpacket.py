@@ -211,6 +211,7 @@ def _take(packet: Record, record: int, header: int, port: int, in_place: bool) -
     packet.at = 0
     packet.link_broadcast = 0
     packet.held_since = 0
+    packet.control = 0
     if load32(header + STATUS) & STATUS_VLAN_VALID:
         _untag(packet, header, mac, size)
         return

@@ -95,6 +95,7 @@ def _take(packet: Record, record: int, slot: int, port: int, in_place: bool) -> 
     packet.at = 0
     packet.link_broadcast = 0
     packet.held_since = 0
+    packet.control = 0
     linear = min(size, REACH)
     packet.tail = frame + linear
     packet.tail_bytes = size - linear

@@ -4,6 +4,8 @@ import numpy as np
 
 __all__ = [
     "CONSUMED",
+    "CONTROL_BIND",
+    "CONTROL_TICK",
     "DROPPED",
     "GSO_NONE",
     "HEADROOM",
@@ -24,6 +26,9 @@ HEADROOM = 64
 DROPPED, HELD, CONSUMED = -1, -2, -3
 """What `egress` says of a packet that leaves by no port."""
 
+CONTROL_TICK, CONTROL_BIND = 1, 2
+"""What `control` says of a request that is no packet: time has passed; `argument` is the mask of handlers bound."""
+
 NEEDS_CHECKSUM, GSO_NONE = 1, 0
 """`flags` and `gso_type` of linux/virtio_net.h."""
 
@@ -43,6 +48,7 @@ PACKET = np.dtype(
         ("slot", "i8"),  # address of the batch's own room for this packet; never changes
         ("error", "i8"),  # ICMP error to answer with: type << 24 | code << 16 | MTU
         ("held_since", "i8"),  # when it was first held, nanoseconds since 1970; 0: never
+        ("argument", "i8"),  # of a control request
         # struct virtio_net_hdr, little-endian: what is left to the device of the sender
         ("flags", "u1"),
         ("gso_type", "u1"),
@@ -52,7 +58,8 @@ PACKET = np.dtype(
         ("checksum_offset", "u2"),
         ("ethertype", "u2"),  # of the frame to send
         ("link_broadcast", "u1"),  # not 0: came to a group address of the link
-        ("spare", "u1", 3),
+        ("control", "u1"),  # 0: a packet; else CONTROL_TICK or CONTROL_BIND, for the service at stage `at`
+        ("spare", "u1", 2),
     ],
     align=True,
 )

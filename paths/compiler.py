@@ -12,12 +12,13 @@ functions refer to, in a folder that carries a hash of Scout's own sources (`sco
 import hashlib
 import importlib.util
 import inspect
+import os
 import re
 import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path as FilePath
-from types import CellType, FunctionType, ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import numba
@@ -28,7 +29,7 @@ from numba.core.dispatcher import Dispatcher
 from scout.io.batch import WHOLE
 from scout.io.packet import CONSUMED, DROPPED, HELD, PACKET
 from scout.paths.path import Path, variable
-from scout.paths.stage import HOLD, TOO_LONG, DropReason, Stage, Table, references
+from scout.paths.stage import HOLD, TOO_LONG, Stage, Table, rebound, references
 from scout.ring.errors import ScoutError
 from scout.ring.jit import CHECKED, cache_folder, entry, inline
 from scout.ring.memory import count_rare
@@ -46,6 +47,7 @@ __all__ = [
     "seldom",
     "source",
     "table_names",
+    "write_generated",
 ]
 
 BATCH = types.Array(numba.from_dtype(PACKET), 1, "C")
@@ -110,14 +112,7 @@ def compile_path(path: Path) -> CompiledPath:
 def load_generated(name: str, text: str, marks: str, signature: Any, given: dict[str, Any]) -> ModuleType:
     """Write `text` to the cache folder and import it, with `entry` and `given` among its names."""
     digest = hashlib.sha256((text + marks + repr(signature)).encode()).hexdigest()[:16]
-    folder = cache_folder() / "paths"
-    folder.mkdir(exist_ok=True)
-    file = folder / f"{re.sub(r'[^A-Za-z0-9]+', '_', name)}_{digest}.py"
-    if not file.exists():
-        # Written aside and renamed: another process may be reading. The time stamp is part of numba's key.
-        aside = file.with_suffix(f".{id(text)}.tmp")
-        aside.write_text(text)
-        aside.replace(file)
+    file = write_generated("paths", name, digest, text)
     spec = importlib.util.spec_from_file_location(f"scout_generated_{digest}", file)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -125,6 +120,19 @@ def load_generated(name: str, text: str, marks: str, signature: Any, given: dict
     module.__dict__.update(given, entry=entry(signature))
     spec.loader.exec_module(module)
     return module
+
+
+def write_generated(folder: str, name: str, digest: str, text: str) -> FilePath:
+    """Write `text` to a folder of the cache, unless it is there; the file."""
+    place = cache_folder() / folder
+    place.mkdir(exist_ok=True)
+    file = place / f"{re.sub(r'[^A-Za-z0-9]+', '_', name)}_{digest}.py"
+    if not file.exists():
+        # Written aside and renamed: another process may be reading. The time stamp is part of numba's key.
+        aside = file.with_suffix(f".{os.getpid()}.tmp")
+        aside.write_text(text)
+        aside.replace(file)
+    return file
 
 
 # The generated text.
@@ -179,12 +187,18 @@ def _function(path: Path, name: str, present: set[str], primary: bool) -> list[s
         "packet.at = at",
         f"aside({parameters.replace('count', 'index', 1)})",
     ]
+    # Control requests begin at a stage of the main line, or are led away behind its last.
+    elsewhere = "at != 0 and packet.control == 0" if any(s.controlled for s in path.stages.values()) else "at != 0"
     lines = [
         "packet = batch[index]",
         "frame = packet.frame",
         "end = packet.end",
         "at = packet.at",
-        *(["if at != 0:", *(f"    {line}" for line in [*away, "continue"])] if name == "run" and path.aside else []),
+        *(
+            [f"if {elsewhere}:", *(f"    {line}" for line in [*away, "continue"])]
+            if name == "run" and path.aside
+            else []
+        ),
         *(line for node in path.running_order if node in present for line in _stage(path, node, present, primary)),
         *(away if name == "run" and path.aside else []),
     ]
@@ -343,20 +357,15 @@ def _rebound(function: Any, done: dict[Any, Any]) -> Any:
     """A copy of `function` whose own functions are jitted; accessors keep their numba lowering."""
 
     def translated(value: Any) -> Any:
-        if isinstance(value, DropReason):
-            return int(value)  # numba writes a constant by its repr
+        if isinstance(value, int) and type(value) not in (int, bool):
+            return int(value)  # a drop reason, an event: numba writes a constant by its repr
         if not isinstance(value, FunctionType) or hasattr(value, "has_lowering"):
             return value
         if value not in done:
             done[value] = inline(_rebound(value, done))
         return done[value]
 
-    scope = dict(function.__globals__)
-    scope.update({name: translated(scope[name]) for name in references(function) if name in scope})
-    cells = tuple(CellType(translated(cell.cell_contents)) for cell in function.__closure__ or ())
-    copy = FunctionType(function.__code__, scope, function.__name__, function.__defaults__, cells)
-    copy.__module__, copy.__qualname__ = function.__module__, function.__qualname__
-    return copy
+    return rebound(function, translated)
 
 
 def _fingerprint(function: Any, seen: set[int]) -> str:

@@ -15,7 +15,7 @@ from scout.paths.graph import GraphError, Router, RouterGraph
 from scout.paths.ipv4 import Ip
 from scout.paths.stage import Outcome, Stage, Table, Via
 
-__all__ = ["Filter"]
+__all__ = ["Filter", "checked"]
 
 _STANDARD = ("frame", "end", "packet", "primary")
 
@@ -91,14 +91,7 @@ class Filter(Router):
         self._check_bindings({each for function in functions for each in _parameters(function)})
 
     def _check(self, function: Callable[..., int]) -> None:
-        if not isinstance(function, FunctionType):
-            raise GraphError(f"{self.name}: {function!r} is no plain function; give one made with def")
-        code = function.__code__
-        place = f"{self.name}: {function.__name__} at {code.co_filename}:{code.co_firstlineno}"
-        plain = not code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS) and not code.co_kwonlyargcount
-        if not plain or code.co_varnames[: min(2, code.co_argcount)] != _STANDARD[:2]:
-            signature = f"{function.__name__}(frame, end, ...)"
-            raise GraphError(f"{place} is no stage function; write it as {signature}, without * and **")
+        place = checked(self.name, function)
         for parameter in _parameters(function):
             if parameter not in _STANDARD and parameter not in self.bindings:
                 raise GraphError(
@@ -133,6 +126,19 @@ class Filter(Router):
         assert function is not None
         passed = Outcome("passed", Via("up" if key == "receive" else "down"))
         return Stage(function, (passed,), self.bindings, payload=self.payload, resizes=True)
+
+
+def checked(name: str, function: Callable[..., int]) -> str:
+    """Refuse what cannot be a stage function of router `name`; else the words that say which it is and where."""
+    if not isinstance(function, FunctionType):
+        raise GraphError(f"{name}: {function!r} is no plain function; give one made with def")
+    code = function.__code__
+    place = f"{name}: {function.__name__} at {code.co_filename}:{code.co_firstlineno}"
+    plain = not code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS) and not code.co_kwonlyargcount
+    if not plain or code.co_varnames[: min(2, code.co_argcount)] != _STANDARD[:2]:
+        signature = f"{function.__name__}(frame, end, ...)"
+        raise GraphError(f"{place} is no stage function; write it as {signature}, without * and **")
+    return place
 
 
 def _parameters(function: Callable[..., int]) -> tuple[str, ...]:

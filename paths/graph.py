@@ -50,6 +50,9 @@ class Router:
     changes: Table | None = None
     """A private table whose first cell changes when held packets may be able to go on."""
 
+    lock: Table | None = None
+    """A shared table whose first word is 0, or names the replica that holds the router's state: its number plus 1."""
+
     def emitter(self) -> Stage | None:
         """A stage without outcomes that makes packets: it fills one, sets its `egress`, and returns 1, or 0."""
         return None

@@ -62,6 +62,10 @@ class _View:
     def __setitem__(self, index: Any, value: Any) -> None:
         self._array[index] = _cut(value, self._array.dtype)
 
+    def clear(self, index: int) -> None:
+        """Set all of a row to zero; see `scout.paths.state.clear`."""
+        self._array[index] = np.zeros((), self._array.dtype)
+
 
 def _seen(value: Any) -> Any:
     if isinstance(value, np.void):

@@ -82,12 +82,23 @@ class Path(nx.DiGraph):
         if not nx.is_directed_acyclic_graph(self):
             cycle = " -> ".join(edge[0] for edge in nx.find_cycle(self))
             raise ScoutError(f"path {self.source!r} goes in a circle: {cycle}; a packet would never leave")
+        self._refuse_diverging()
         order = [node for node in nx.lexicographical_topological_sort(self) if "stage" in self.nodes[node]]
         # The stages of the main line first: their generated code reads from top to bottom.
         main = self.main_line
         for index, node in enumerate([*main, *(node for node in order if node not in main)]):
             self.nodes[node]["index"] = index
         self.graph["counted"] = self._counted()
+
+    def _refuse_diverging(self) -> None:
+        """Refuse replicated work behind a stage at which the primary's packets become others than the replicas'."""
+        for node, stage in self.stages.items():
+            behind = [n for n, s in self.stages.items() if s.replicated and nx.has_path(self, node, n) and n != node]
+            if stage.alone and behind:
+                raise ScoutError(
+                    f"{node}: a handler that runs on the primary alone changes or drops packets, and behind it "
+                    f'{behind[0]} is replicated: use run="all" there, or put {behind[0]} before {node}'
+                )
 
     @property
     def main_line(self) -> list[str]:

@@ -4,6 +4,7 @@ import dis
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import CellType, FunctionType
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ __all__ = [
     "Via",
     "drop",
     "reason_of",
+    "rebound",
     "references",
 ]
 
@@ -81,15 +83,16 @@ class Table:
     ----------
     initial : numpy.ndarray
         What the state is before the first packet.
-    kind : {"replicated", "private", "shared", "constant"}
+    kind : {"replicated", "private", "shared", "constant", "number"}
         `replicated`: each domain's own, changed by replicated work alone and so the same everywhere.
         `private`: each domain's own, about what it is primary of. `shared`: one for all domains, changed
-        atomically. `constant`: one for all domains, never changed while they run.
+        atomically. `constant`: one for all domains, never changed while they run. `number`: each domain's own, an
+        int64 that is its replica's number plus 1.
     """
 
     def __init__(self, initial: np.ndarray, kind: str = "replicated") -> None:
-        if kind not in ("replicated", "private", "shared", "constant"):
-            raise ScoutError(f"table of kind {kind!r}: use replicated, private, shared or constant")
+        if kind not in ("replicated", "private", "shared", "constant", "number"):
+            raise ScoutError(f"table of kind {kind!r}: use replicated, private, shared, constant or number")
         self.initial, self.kind = np.ascontiguousarray(initial), kind
 
 
@@ -157,6 +160,12 @@ class Stage:
         True if it changes `packet.end` or the tail.
     payload : bool
         True if it wants all of the packet in one piece, and not its first `REACH` bytes.
+    sharded : bool
+        True if each replica has to get only its own flows, as the primary of all of them.
+    controlled : bool
+        True if control requests (`packet.control`) may begin at it.
+    alone : bool
+        True if the primary alone may drop or change packets here: no replicated stage may stand behind it.
     note : str
         A word for people, shown in pictures.
     on_timeout : To or Via, optional
@@ -171,6 +180,9 @@ class Stage:
     writes: bool = True
     resizes: bool = False
     payload: bool = False
+    sharded: bool = False
+    controlled: bool = False
+    alone: bool = False
     note: str = ""
     on_timeout: "To | Via | None" = None
 
@@ -201,6 +213,16 @@ def references(function: Any) -> dict[str, Any]:
     named = {step.argval for step in dis.get_instructions(function) if step.opname == "LOAD_GLOBAL"}
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
     return {name: scope[name] for name in sorted(named & scope.keys())} | {n: c.cell_contents for n, c in cells}
+
+
+def rebound(function: FunctionType, translated: Callable[[Any], Any]) -> FunctionType:
+    """A copy of `function` for which its global names and its closure stand for what `translated` makes of them."""
+    scope = dict(function.__globals__)
+    scope.update({name: translated(scope[name]) for name in references(function) if name in scope})
+    cells = tuple(CellType(translated(cell.cell_contents)) for cell in function.__closure__ or ())
+    copy = FunctionType(function.__code__, scope, function.__name__, function.__defaults__, cells)
+    copy.__module__, copy.__qualname__ = function.__module__, function.__qualname__
+    return copy
 
 
 def _find_drops(function: Any, found: dict[str, DropReason], seen: set[int]) -> None:

@@ -185,10 +185,12 @@ class Supervisor:
     def _enlist(self, replica: int) -> None:
         """Give a replica its memory, and its end of every port."""
         domain, compiled = self._domain, self._compiled
-        tables = {
-            id(table): self._shared_tables[id(table)] if id(table) in self._shared_tables else _copied(table.initial)
-            for table in domain.tables
-        }
+        tables = dict(self._shared_tables)
+        for table in domain.tables:
+            if id(table) not in tables:
+                tables[id(table)] = own = _copied(table.initial)
+                if table.kind == "number":
+                    own[:] = replica + 1
         self._tables[replica] = tables
         self._places[replica] = places = shared(max(1, len(compiled)), np.int64)
         self._snapshots.enlist(replica, [*(tables[id(table)] for table in domain.state), places])

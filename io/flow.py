@@ -1,0 +1,66 @@
+"""Flows: which packets belong together.
+
+All functions take `frame` at the IPv4 header, as it is in service "ipv4" and "adjacency".
+"""
+
+from typing import Any
+
+from scout.io.access import load8, load16, load32, load64, require
+
+__all__ = ["five_tuple", "flow_hash", "mix", "ports_at"]
+
+# Offsets in the IPv4 header (RFC 791).
+LENGTHS, FRAGMENT, PROTOCOL, ADDRESSES, SOURCE, DESTINATION, HEADER = 0, 6, 9, 12, 12, 16, 20
+FRAGMENTED = 0x3FFF  # more fragments, and the offset
+TCP, UDP, DCCP, SCTP, UDP_LITE = 6, 17, 33, 132, 136  # protocols whose headers begin with two ports
+
+LOW_63 = (1 << 63) - 1
+KNOWN = 1 << 40  # in a key, so that it is not 0: no protocol and port reach it
+
+
+def mix(value: int) -> int:
+    """A number of 63 bits that depends on all bits of `value` (Fibonacci hashing, folded)."""
+    # The low 63 bits of a product are the same in int64, which wraps, and in Python, which does not.
+    product = (value ^ value >> 32) * 0x1E3779B97F4A7C15 & LOW_63
+    return product ^ product >> 31
+
+
+def ports_at(frame: Any, end: Any) -> int:
+    """Offset of the source port, before the destination port; 0 if the packet has or shows none.
+
+    A fragment shows none, also the first: so all fragments of a packet are alike.
+    """
+    protocol = load8(frame, PROTOCOL)
+    if load16(frame, FRAGMENT) & FRAGMENTED:
+        return 0
+    if protocol != TCP and protocol != UDP and protocol != UDP_LITE and protocol != SCTP and protocol != DCCP:
+        return 0
+    header = (load8(frame, LENGTHS) & 15) * 4
+    return header if header >= HEADER and require(frame, end, header + 4) else 0
+
+
+def flow_hash(frame: Any, end: Any) -> int:
+    """A number of 63 bits, the same for all packets of a flow in both directions (addresses, protocol, ports)."""
+    if not require(frame, end, HEADER):
+        return 0
+    at = ports_at(frame, end)
+    source, destination = load32(frame, SOURCE) << 16, load32(frame, DESTINATION) << 16
+    if at:
+        source |= load16(frame, at)
+        destination |= load16(frame, at + 2)
+    return mix((mix(source) + mix(destination) & LOW_63) ^ load8(frame, PROTOCOL))
+
+
+def five_tuple(frame: Any, end: Any) -> tuple[int, int]:
+    """The flow in one direction as two words: protocol and ports (never 0), and both addresses.
+
+    (0, 0) if it is no IPv4 header, or both addresses are 0.
+    """
+    if not require(frame, end, HEADER):
+        return 0, 0
+    addresses = load64(frame, ADDRESSES)
+    if addresses == 0:
+        return 0, 0
+    at = ports_at(frame, end)
+    ports = load32(frame, at) if at else 0
+    return KNOWN | load8(frame, PROTOCOL) << 32 | ports, addresses
