@@ -29,7 +29,7 @@ from numba.core.dispatcher import Dispatcher
 from scout.io.batch import WHOLE
 from scout.io.packet import CONSUMED, DROPPED, HELD, PACKET
 from scout.paths.path import Path, variable
-from scout.paths.stage import HOLD, TOO_LONG, Stage, Table, rebound, references
+from scout.paths.stage import HOLD, TOO_LONG, Stage, Table, rebound, references, written
 from scout.ring.errors import ScoutError
 from scout.ring.jit import CHECKED, cache_folder, entry, inline
 from scout.ring.memory import count_rare
@@ -104,7 +104,7 @@ def compile_path(path: Path) -> CompiledPath:
     signature = _signature(path)
     try:
         module = load_generated(f"{path.graph['graph_name']}_{path.source}", text, marks, signature, given)
-    except numba.core.errors.NumbaError as error:
+    except (numba.core.errors.NumbaError, KeyError) as error:  # KeyError: a record has no such field
         raise _blame(path, error) from error
     return CompiledPath(path, module)
 
@@ -419,16 +419,21 @@ def _blame(path: Path, error: Exception) -> CompileError:
                 kinds.append(numba.typeof(value.initial) if isinstance(value, Table) else types.int64)
         try:
             native(stage.function).compile(tuple(kinds))
-        except numba.core.errors.NumbaError as own:
-            code = stage.function.__code__
-            found = re.findall(rf'File "{re.escape(FilePath(code.co_filename).name)}", line (\d+)', _plain(own))
-            found += re.findall(rf'File "[^"]*{re.escape(FilePath(code.co_filename).name)}", line (\d+)', _plain(own))
-            line = found[-1] if found else code.co_firstlineno
+        except (numba.core.errors.NumbaError, KeyError) as own:
             return CompileError(
-                f"{code.co_filename}:{line}: stage {node} does not compile: {_reason(own)}; "
+                f"{_culprit(stage, _plain(own))}: stage {node} does not compile: {_reason(own)}; "
                 "use ints, the accessors and tables, and try it with Path.run as plain Python"
             )
     return CompileError(f"path from {path.source} does not compile: {_reason(error)}")
+
+
+def _culprit(stage: Stage, message: str) -> str:
+    """File and line of the stage that numba's message names last."""
+    codes = [function.__code__ for function in written(stage.function)]
+    files = {FilePath(code.co_filename).name: code.co_filename for code in codes}
+    named = [(FilePath(file).name, line) for file, line in re.findall(r'File "([^"]*)", line (\d+)', message)]
+    found = [f"{files[name]}:{line}" for name, line in named if name in files]
+    return found[-1] if found else f"{codes[0].co_filename}:{codes[0].co_firstlineno}"
 
 
 def _plain(error: Exception) -> str:
@@ -437,6 +442,8 @@ def _plain(error: Exception) -> str:
 
 def _reason(error: Exception) -> str:
     """The sentence of numba's message that says what is wrong."""
+    if isinstance(error, KeyError):
+        return f"no field {error}"
     lines = [line.strip() for line in _plain(error).splitlines() if line.strip()]
     noise = (
         "Failed in nopython mode",

@@ -13,6 +13,7 @@ The service becomes one function, written to a file of the cache that people can
 """
 
 import hashlib
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path as FilePath
 from types import FunctionType, ModuleType
@@ -121,8 +122,8 @@ class Service(Filter):
         **bindings: int | Table | Callable[[], int],
     ) -> None:
         self.mode, self.handlers = mode, tuple(handlers)
-        self._names = _unique([each.function.__name__ for each in self.handlers])
         _check(name, state, self.handlers, bindings, mode, atomic)
+        self._names = _unique([each.function.__name__ for each in self.handlers])
         used = {parameter for each in self.handlers for parameter in _parameters(each.function)}
         kind = MODES[mode]
         self.tables = {each: Table(array, kind) for each, array in state.items()}
@@ -505,5 +506,8 @@ def _loaded(
     """The function of a generated module, with the handlers among its names."""
     module = ModuleType(f"scout_service_{file.stem}")
     module.__dict__.update({f"on_{name}": each.function for name, each in zip(names, handlers, strict=True)})
+    sys.modules[module.__name__] = module  # numba looks a function's module up there, also for code from the cache
     exec(compile(text, str(file), "exec"), module.__dict__)
-    return atomically(module.service) if atomic else module.service
+    function = atomically(module.service) if atomic else module.service
+    function.parts = tuple(each.function for each in handlers)
+    return function
