@@ -22,6 +22,7 @@ import fcntl
 import mmap
 import socket
 import struct
+from collections.abc import Callable
 from contextlib import suppress
 
 import numba
@@ -152,18 +153,11 @@ def receive(ring: Record, cursor: Record, replica: int, batch: np.ndarray, copie
     false a replica that is not the primary looks at the packets in the ring, where nobody may write.
     """
     if cursor.open == 0:
-        block = ring.ring + cursor.block * ring.block_bytes
-        # Acquire, in this order: the number pairs with the kernel's opening of the block, the status with its release.
-        if load64_acquire(block + BLOCK_SEQUENCE) != cursor.sequence + 1:
-            return 0  # still held by a slower replica, from the round before
-        if load32_acquire(block + BLOCK_STATUS) & STATUS_USER == 0:
+        if not _open(ring, cursor):
             return 0
         cursor.mine = 0
         if cursor.sequence >= cursor.until:
             cursor.mine = _elect(ring.words + cursor.block * LINE, replica)
-        cursor.remaining = load32(block + BLOCK_PACKETS)
-        cursor.next = block + load32(block + BLOCK_FIRST)
-        cursor.open = 1
     count = min(cursor.remaining, batch.shape[0])
     cursor.primary = cursor.mine
     if cursor.mine and cursor.skip:
@@ -175,14 +169,60 @@ def receive(ring: Record, cursor: Record, replica: int, batch: np.ndarray, copie
     for index in range(count):
         _take(batch[index], batch.ctypes.data + index * RECORD, header, ring.port, in_place)
         header += load32(header + NEXT)
-    cursor.next = header
-    cursor.remaining -= count
-    cursor.seen += count
+    _advance(cursor, header, count)
     if cursor.primary:
         cursor.claimed += count
     if cursor.sequence < cursor.until:
         cursor.replayed += count
     return count
+
+
+@inline
+def receive_own(
+    ring: Record, cursor: Record, replica: int, batch: np.ndarray, shards: int, shard_of: Callable[..., int]
+) -> int:
+    """Fill `batch` with those of the next packets that are this replica's, by `shard_of`; how many.
+
+    It is primary of them; the others are passed over.
+    """
+    if cursor.open == 0 and _open(ring, cursor):
+        cursor.mine = 1
+    count = taken = 0
+    cursor.primary = cursor.open
+    header = cursor.next
+    while count < cursor.remaining and taken < batch.shape[0]:
+        frame = header + (load32(header + MAC) & 0xFFFF)
+        if shard_of(frame, frame + min(load32(header + SNAPLEN), REACH), shards) == replica:
+            _take(batch[taken], batch.ctypes.data + taken * RECORD, header, ring.port, False)
+            taken += 1
+        header += load32(header + NEXT)
+        count += 1
+    _advance(cursor, header, count)
+    cursor.claimed += taken
+    return taken
+
+
+@inline
+def _open(ring: Record, cursor: Record) -> bool:
+    """Open the next block if the kernel has released it."""
+    block = ring.ring + cursor.block * ring.block_bytes
+    # Acquire, in this order: the number pairs with the kernel's opening of the block, the status with its release.
+    if load64_acquire(block + BLOCK_SEQUENCE) != cursor.sequence + 1:
+        return False  # still held by a slower replica, from the round before
+    if load32_acquire(block + BLOCK_STATUS) & STATUS_USER == 0:
+        return False
+    cursor.remaining = load32(block + BLOCK_PACKETS)
+    cursor.next = block + load32(block + BLOCK_FIRST)
+    cursor.open = 1
+    return True
+
+
+@inline
+def _advance(cursor: Record, header: int, count: int) -> None:
+    """Note that `count` packets of the block were looked at, up to `header`."""
+    cursor.next = header
+    cursor.remaining -= count
+    cursor.seen += count
 
 
 @inline
@@ -487,6 +527,9 @@ class AfPacketPort:
         )
         self.transmits = shared(MOST_REPLICAS, TRANSMIT)
         self._lines: list[np.ndarray] = []
+
+    def divide(self, shards: int) -> None:
+        """Packets are divided among so many replicas: nothing to prepare."""
 
     def enlist(self, replica: int) -> None:
         """Make ready for one more replica: a sending socket of its own."""

@@ -128,5 +128,10 @@ class MemoryPort(FedPort):
         self._fed  # noqa: B018
         return self._sink.frames() if self._feed else []
 
+    @property
+    def ticks(self) -> bool:
+        """True if packets come by `send`, now."""
+        return self._frames is None and not self._ended
+
     def _at_end(self) -> bool:
         return self._ended if self._frames is None else super()._at_end()

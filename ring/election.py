@@ -50,6 +50,7 @@ __all__ = [
     "close_batch",
     "close_round",
     "entry_at",
+    "open_all",
     "open_batch",
     "unfinished",
 ]
@@ -94,6 +95,21 @@ def open_batch(channel: Record, member: Record, replica: int) -> int:
             store64_release(group_of(channel, replica), first + 1)
         member.primary = member.role
         count = min(most, first + channel.group - head)
+    member.count = count
+    member.open = 1
+    return count
+
+
+@inline
+def open_all(channel: Record, member: Record) -> int:
+    """Take the next requests as primary of all, without an election; how many. Who divides them is the caller."""
+    head = member.head
+    if member.tail <= head:
+        member.tail = published(channel)
+        if member.tail <= head:
+            return 0
+    count = min(member.tail - head, channel.interval - (head & (channel.interval - 1)), channel.batch)
+    member.primary = 1
     member.count = count
     member.open = 1
     return count
