@@ -48,7 +48,10 @@ from scout.ring.shared import address, shared
 
 __all__ = ["CURSOR", "FEED", "FedPort", "Feed", "Records", "await_turn", "done", "number", "receive"]
 
-ENTRIES = 2048  # requests that the channel holds; a quarter of them between snapshots
+ENTRIES = 2048
+"""Requests that a channel holds by default. A quarter of them come between two snapshots of a replica's state: large
+tables want more."""
+
 FRAME_MARGIN = 18  # bytes of a frame beyond the MTU: the Ethernet header and one VLAN tag
 REQUEST = struct.Struct("<q10sBB4x")
 PLAYER, CALLER = 0, 1  # the producers: the process of `play`, and this one
@@ -232,6 +235,8 @@ class Feed:
         Of the longest frame; longer ones are left out and counted.
     keeps : bool
         True if requests are kept back to each replica's newest snapshot.
+    entries : int
+        Requests that the channel holds; a power of two.
 
     Attributes
     ----------
@@ -239,8 +244,8 @@ class Feed:
         For the compiled loops, shared: one `FEED`, and a `CURSOR` for each replica.
     """
 
-    def __init__(self, index: int, replicas: int, frame_bytes: int, keeps: bool) -> None:
-        self._channel = Channel(ENTRIES, FRAME + frame_bytes, replicas, producers=2, keeps=keeps)
+    def __init__(self, index: int, replicas: int, frame_bytes: int, keeps: bool, entries: int) -> None:
+        self._channel = Channel(entries, FRAME + frame_bytes, replicas, producers=2, keeps=keeps)
         self.ring, self.cursors = shared(1, FEED), self._channel.members
         self.ring["port"], self.ring["frame_bytes"] = index, frame_bytes
         for name in CHANNEL.names or ():
@@ -330,6 +335,8 @@ class FedPort:
         Its MAC address, as 02:00:00:00:00:01.
     mtu : int
         Bytes of the longest IP packet; frames that are longer by more than a VLAN tag are left out.
+    entries : int
+        Packets that its channel holds; a power of two.
 
     Attributes
     ----------
@@ -347,14 +354,16 @@ class FedPort:
     descriptor: int | None = None
     """There is nothing to poll for packets."""
 
-    def __init__(self, name: str, mac: str, mtu: int) -> None:
+    def __init__(self, name: str, mac: str, mtu: int, entries: int) -> None:
         if not 68 <= mtu <= LONGEST - FRAME_MARGIN:
             raise PortError(f"port {name}: mtu {mtu}; give 68 to {LONGEST - FRAME_MARGIN}")
-        self.interface, self.mac, self.mtu = name, mac_number(mac), mtu
+        if not 16 <= entries <= 1 << 24 or entries & (entries - 1):
+            raise PortError(f"port {name}: {entries} entries; give a power of two, 16 to {1 << 24}")
+        self.interface, self.mac, self.mtu, self._entries = name, mac_number(mac), mtu, entries
         self._feed: Feed | None = None
 
     def _open(self, index: int, replicas: int, keeps: bool, sink: Sink) -> None:
-        self._feed, self._sink = Feed(index, replicas, self.mtu + FRAME_MARGIN, keeps), sink
+        self._feed, self._sink = Feed(index, replicas, self.mtu + FRAME_MARGIN, keeps, self._entries), sink
         self.ring, self.cursors, self.transmits = self._feed.ring, self._feed.cursors, sink.transmits
 
     @property

@@ -37,6 +37,7 @@ _HOMES = {
     "scout.paths.counter": ("Counter",),
     "scout.paths.blackhole": ("Drop",),
     "scout.paths.tee": ("Tee",),
+    "scout.paths.requests": ("End", "Requests"),
     "scout.paths.interpreter": ("try_stage",),
     "scout.supervisor": ("Supervisor",),
     "scout.loader": ("load_router",),
