@@ -47,7 +47,7 @@ from scout.ring.memory import (
     store64,
     store64_release,
 )
-from scout.ring.references import dequeue, discharge, everyone, waits_for
+from scout.ring.references import dequeue, discharge, everyone, unreleased, waits_for
 from scout.ring.shared import LINE, address, private, shared
 from scout.ring.turn import STOP
 
@@ -90,7 +90,10 @@ SEND_BUFFER = 1 << 24
 INTERVAL = 8  # blocks between snapshots at most, a power of two: so many a replica may hold that it is done with
 PACKET_BITS = 20  # enough for the packets of a block
 
-REFERENCES, MEMBERS, OWNER = 0, 8, 16  # the words of a block, a cache line each
+# The words of a block, a cache line each: who has yet to dequeue and to release it, who takes part in it, who is its
+# primary, and who hands it back to the kernel: the block's number << TAKER_BITS | replica + 1.
+REFERENCES, MEMBERS, OWNER, TAKER = 0, 8, 16, 24
+TAKER_BITS = 6
 
 RING = np.dtype(
     [
@@ -301,9 +304,10 @@ def done(ring: Record, cursor: Record, replica: int, ordered: bool) -> None:
     """Note that the batch at hand is dealt with; let go of the block if all its packets are."""
     if cursor.open == 0:
         return
-    packets = load32(ring.ring + cursor.block * ring.block_bytes + BLOCK_PACKETS)
-    # One store: a successor skips these packets, of this block only.
-    cursor.finished = cursor.sequence << PACKET_BITS | (packets - cursor.remaining)
+    if cursor.mine:
+        packets = load32(ring.ring + cursor.block * ring.block_bytes + BLOCK_PACKETS)
+        # One store: a successor skips these packets, of this block only.
+        cursor.finished = cursor.sequence << PACKET_BITS | (packets - cursor.remaining)
     if cursor.remaining:
         return
     if ordered and cursor.mine and load64_acquire(ring.turn) == cursor.sequence:  # else a predecessor had passed it on
@@ -331,18 +335,36 @@ def place(ring: Record, cursor: Record) -> int:
 def keep_from(ring: Record, cursor: Record, replica: int) -> None:
     """Release the blocks before the one at hand; the last to release one hands it back to the kernel."""
     while cursor.kept < cursor.sequence:
-        index = cursor.kept % ring.blocks
-        word = ring.words + index * LINE
-        # A predecessor may have died before it noted that it released this one.
-        if discharge(word + REFERENCES, replica):
-            _hand_back(ring, word, ring.ring + index * ring.block_bytes)
+        _release(ring, cursor.kept, replica)
         cursor.kept += 1
 
 
 @inline
+def _release(ring: Record, number: int, replica: int) -> None:
+    """Release `replica`'s part of the block after `number` others, also if a predecessor died while it did.
+
+    Who finds that nobody holds the block any more takes it upon itself to hand it back, by signing TAKER. If it dies,
+    its successor finds the signature, and whether the kernel has the block.
+    """
+    index = number % ring.blocks
+    block, word = ring.ring + index * ring.block_bytes, ring.words + index * LINE
+    taker, mine = load64_acquire(word + TAKER), (number + 1) << TAKER_BITS | replica + 1  # pairs with its exchange
+    if taker >> TAKER_BITS == number + 1:
+        # Until a predecessor had stored the status, nothing of the block could change.
+        same_round = load64_acquire(block + BLOCK_SEQUENCE) == number + 1
+        if taker == mine and same_round and load32_acquire(block + BLOCK_STATUS) & STATUS_USER:
+            _hand_back(ring, word, block)
+        return
+    discharge(word + REFERENCES, replica)
+    # acq_rel, pairs with other replicas' exchanges: one of them hands it back.
+    if unreleased(word + REFERENCES) == 0 and compare_exchange(word + TAKER, taker, mine):
+        _hand_back(ring, word, block)
+
+
+@inline
 def _hand_back(ring: Record, word: int, block: int) -> None:
-    """Give the block to the kernel. Only who released it last may."""
-    members = load64_acquire(ring.members)  # pairs with bury
+    """Give the block to the kernel. Only who signed TAKER may."""
+    members = load64_acquire(ring.members)  # pairs with the supervisor's store
     store64(word + MEMBERS, members)
     store64(word + OWNER, 0)
     store64(word + REFERENCES, everyone(members))
@@ -418,12 +440,12 @@ def _retire(rings: np.ndarray, cursors: np.ndarray, replica: int, ordered: bool)
     orphans = 0
     for _ in range(ring.blocks):  # as often as one block's turn can bring the next one's
         moved = False
-        for index in range(ring.blocks):
+        for number in range(cursor.kept, cursor.kept + ring.blocks):
+            index = number % ring.blocks
             block, word = ring.ring + index * ring.block_bytes, ring.words + index * LINE
             references = load64_acquire(word + REFERENCES)  # pairs with the other replicas' decrements
             if references >> 32 >> replica & 1 == 0:
                 continue
-            number = load64_acquire(block + BLOCK_SEQUENCE) - 1
             packets = 0
             if references >> replica & 1 == 0 and number >= cursor.sequence and _signed_by(word, replica):
                 turn = load64_acquire(ring.turn)
@@ -434,8 +456,7 @@ def _retire(rings: np.ndarray, cursors: np.ndarray, replica: int, ordered: bool)
                 packets = load32(block + BLOCK_PACKETS)
             orphans += packets
             moved = True
-            if discharge(word + REFERENCES, replica):
-                _hand_back(ring, word, block)
+            _release(ring, number, replica)
         if not moved:
             break
     return orphans

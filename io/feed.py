@@ -309,6 +309,10 @@ class Feed:
         """Take out a `replica` that runs no more; of how many packets it was primary. To be called repeatedly."""
         return self._channel.retire(replica, ordered)
 
+    def foremost(self) -> int:
+        """How many requests the foremost replica has let go of."""
+        return self._channel.foremost()
+
     def unfinished(self, replica: int) -> int:
         """How many requests a stopped `replica` is primary of that it has not let go of."""
         return self._channel.unfinished(replica)
@@ -421,6 +425,10 @@ class FedPort:
     def enlist(self, replica: int) -> None:
         """Make ready for one more replica."""
         self._sink.enlist(replica)
+
+    def foremost(self) -> int:
+        """How many requests the foremost replica has let go of: from there on another can join."""
+        return self._fed.foremost()
 
     def place(self, replica: int) -> int:
         """How many requests a replica has let go of."""

@@ -343,8 +343,7 @@ class Supervisor:
             return replica
 
     def _foremost(self, path: Path) -> int:
-        port = self.port(path.source)
-        return max(port.place(replica) for replica in self.processes)
+        return self.port(path.source).foremost()
 
     def _adopt_and_join(self, replica: int) -> bool:
         """Take the newest snapshot of another; False if the channel has gone past it meanwhile."""

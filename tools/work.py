@@ -1,7 +1,8 @@
 """Primary work for benchmarks: what is worth splitting among cores.
 
 - `plain`: none besides the service.
-- `inspect`: every byte of the payload goes through an automaton (Aho and Corasick, CACM 1975) that looks for signatures.
+- `inspect`: every byte of the payload goes through an automaton that looks for signatures (Aho and
+  Corasick, CACM 1975).
 - `aes-gcm`: the payload is encrypted and authenticated (AES-128-GCM, NIST SP 800-38D) by libcrypto.
 """
 
