@@ -41,7 +41,6 @@ from scout.ring.memory import (
     load32_acquire,
     load64,
     load64_acquire,
-    pause,
     store32,
     store32_release,
     store64,
@@ -50,6 +49,7 @@ from scout.ring.memory import (
 from scout.ring.references import dequeue, discharge, everyone, unreleased, waits_for
 from scout.ring.shared import LINE, address, private, shared
 from scout.ring.turn import STOP
+from scout.ring.wait import relax
 
 __all__ = ["CURSOR", "RING", "TRANSMIT", "AfPacketPort", "await_turn", "done", "enqueue", "flush", "receive"]
 
@@ -295,8 +295,10 @@ def _untag(packet: Record, header: int, mac: int, size: int) -> None:
 @inline
 def await_turn(ring: Record, cursor: Record, stop: int) -> None:
     """Wait until all packets before the block at hand have left; in vain if the word at `stop` says STOP."""
+    looks = 0
     while load64_acquire(ring.turn) < cursor.sequence and load64_acquire(stop) != STOP:  # pairs with done
-        pause()
+        relax(looks)
+        looks += 1
 
 
 @inline
