@@ -25,7 +25,7 @@ struct channel {
 struct member {
     int64_t head, floor, state, count, primary, tail, until, group, role, seen, claimed, replayed, rolled, open, spare[2];
 };
-struct entry { int64_t mark; uint32_t length, owner; uint64_t payload[]; };
+struct entry { int64_t mark; uint32_t length, spare; uint64_t payload[]; };
 
 int64_t channel_bytes(void) { return sizeof(struct channel); }
 int64_t member_bytes(void) { return sizeof(struct member); }
@@ -59,15 +59,16 @@ static inline int64_t claim(const struct channel *channel, struct member *member
 
 static inline int64_t dequeue(struct entry *entry, int64_t replica)
 {
-    int64_t before = __atomic_load_n(&entry->mark, __ATOMIC_ACQUIRE);
-    if (before >> replica & 1) {
-        before = __atomic_fetch_sub(&entry->mark, 1LL << replica, __ATOMIC_ACQ_REL);
-        if ((before & 0xffffffff) != before >> 32)
-            return 0;
-    }
-    uint32_t nobody = 0, mine = replica + 1;    /* who signs is the primary */
-    return __atomic_compare_exchange_n(&entry->owner, &nobody, mine, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE) ||
-           nobody == mine;
+    int64_t bit = 1LL << replica, before = __atomic_load_n(&entry->mark, __ATOMIC_ACQUIRE);
+    while (!(before >> 32))
+        if (__atomic_compare_exchange_n(&entry->mark, &before, (before & ~bit) | (replica + 1) << 32, 0,
+                                        __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+            return 1;
+    if (before >> 32 == replica + 1)
+        return 1;
+    if (before & bit)
+        __atomic_fetch_sub(&entry->mark, bit, __ATOMIC_ACQ_REL);
+    return 0;
 }
 
 static inline int64_t in_turn(int64_t members, int64_t replica, int64_t number)
@@ -94,7 +95,7 @@ static inline int64_t open_batch(const struct channel *channel, struct member *m
         if (channel->policy == REFCOUNT)
             member->role = dequeue(entry, replica);
         else
-            member->role = in_turn(entry->mark, replica, first / channel->group);
+            member->role = in_turn(entry->mark, replica, first >> __builtin_ctzll(channel->group));
         __atomic_store_n(&member->group, first + 1, __ATOMIC_RELEASE);
     }
     member->primary = member->role;
@@ -160,12 +161,13 @@ int64_t drain(struct channel *channel, struct member *members, int64_t replica, 
 /*
  * The paper's scheme, as cheap as it gets: one decrement an entry and replica. Who leaves one less than all is
  * the primary; who leaves none advances the head of all. The entries are those that Scout's producer marked for
- * `refcount` with batches of one: the lower half of a mark serves as the count, of which replicas are to be taken.
+ * `refcount` with batches of one: the mask of members is as good a number to count down from as any.
  */
 static inline int64_t drain_paper_words(struct channel *channel, struct member *members, int64_t replica,
                                         int64_t requests, int64_t words)
 {
     struct member *member = &members[replica];
+    int64_t all = *word(channel, MEMBERS), none = all - __builtin_popcountll(all);
     int64_t sum = 0, primary = 0, head = member->head, tail = head, last = head + requests;
     while (head < last) {
         if (tail <= head) {
@@ -179,12 +181,11 @@ static inline int64_t drain_paper_words(struct channel *channel, struct member *
         __builtin_prefetch(slot_of(channel, least(head + AHEAD, tail - 1)));
         for (int64_t at = 0; at < words; at++)
             sum += entry->payload[at];
-        int64_t all = entry->mark >> 32;
-        int64_t left = (__atomic_fetch_sub(&entry->mark, 1, __ATOMIC_ACQ_REL) & 0xffffffff) - 1;
+        int64_t left = __atomic_sub_fetch(&entry->mark, 1, __ATOMIC_ACQ_REL);
         if (left == all - 1)
             primary++;
         head++;
-        if (left == all - __builtin_popcountll(all))    /* the last: frees the entry for the producer */
+        if (left == none)       /* the last: frees the entry for the producer */
             __atomic_store_n(&members[0].floor, head, __ATOMIC_RELEASE);
     }
     member->head = head;
@@ -209,33 +210,31 @@ static int64_t lowest(const struct channel *channel)
     return low & ~(channel->group - 1);
 }
 
-static inline int64_t reserve(const struct channel *channel, int64_t want)
+static inline int64_t reserve(const struct channel *channel, int64_t tail, int64_t want)
 {
-    int64_t tail = __atomic_load_n(word(channel, TAIL), __ATOMIC_ACQUIRE), limit = *word(channel, LIMIT);
-    if (limit - tail < want)
-        for (int64_t low = lowest(channel);;) {
-            limit = low + channel->entries;
-            __atomic_exchange_n(word(channel, LIMIT), limit, __ATOMIC_SEQ_CST);
-            int64_t again = lowest(channel);
-            if (again >= low)
-                break;
-            low = again;
+    int64_t *limit = word(channel, LIMIT), *granted = limit + 1, *stamp = limit + 2;
+    *stamp = __atomic_load_n(word(channel, MEMBERS), __ATOMIC_ACQUIRE);
+    if (*granted - tail < want) {
+        int64_t announced = lowest(channel) + channel->entries;
+        if (announced > *granted) {
+            __atomic_exchange_n(limit, announced, __ATOMIC_SEQ_CST);
+            int64_t confirmed = least(announced, lowest(channel) + channel->entries);
+            if (confirmed < *granted)
+                confirmed = *granted;
+            if (confirmed < announced)
+                __atomic_store_n(limit, confirmed, __ATOMIC_RELEASE);
+            *granted = confirmed;
         }
-    return limit > tail ? least(want, limit - tail) : 0;
+    }
+    return least(want, *granted - tail);
 }
 
 static inline void publish(const struct channel *channel, int64_t tail, int64_t count)
 {
     if (channel->policy != CLAIM) {
-        int64_t members = __atomic_load_n(word(channel, MEMBERS), __ATOMIC_ACQUIRE);
-        for (int64_t at = (tail + channel->group - 1) & ~(channel->group - 1); at < tail + count; at += channel->group) {
-            struct entry *entry = slot_of(channel, at);
-            entry->mark = members;
-            if (channel->policy == REFCOUNT) {
-                entry->owner = 0;
-                entry->mark = members << 32 | members;
-            }
-        }
+        int64_t members = word(channel, LIMIT)[2];
+        for (int64_t at = (tail + channel->group - 1) & ~(channel->group - 1); at < tail + count; at += channel->group)
+            slot_of(channel, at)->mark = members;
     }
     __atomic_store_n(word(channel, TAIL), tail + count, __ATOMIC_RELEASE);
 }
@@ -255,7 +254,7 @@ void feed(struct channel *channel, int64_t producer, int64_t first, int64_t requ
                 wait(idle++);
             }
         }
-        int64_t room = reserve(channel, least(requests - sent, burst)), tail = *word(channel, TAIL);
+        int64_t tail = *word(channel, TAIL), room = reserve(channel, tail, least(requests - sent, burst));
         for (int64_t i = 0; i < room; i++) {
             struct entry *entry = slot_of(channel, tail + i);
             memcpy(entry->payload, source, length);
