@@ -1,17 +1,19 @@
 """`scout bench channel`: how fast replicas dequeue, by election and number of replicas; the paper's Figure 2.
 
-Every core has a replica; a ring that was filled beforehand is drained by all at once (`prefilled`). Beside it a producer
-sends while they dequeue (`streaming`), where a core is left for it, or the cores are shared and the row says so. The same
-ring in C works on the same memory, in the same processes; `paper` is the paper's own scheme, literally, in C.
+Every core has a replica; a ring that was filled beforehand is drained by all at once (`prefilled`). Beside it
+producers send while replicas dequeue (`streaming`); where no core is left for them cores are shared, and the row says
+so. The same ring in C works on the same memory, in the same processes. `paper` is the paper's own scheme in C: a count
+for every entry, nothing else.
 
 Descriptors are entries of 64 bytes, header and all, of which one word is read; packets of 1500 bytes are read whole.
-The prefilled rings are larger than the caches.
+The prefilled rings (64 and 100 MB) are larger than the caches.
 """
 
 import ctypes
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,7 +57,7 @@ SIZES = {
 
 @dataclass(frozen=True)
 class Case:
-    """What one row is about. `batch` is 0 for the channel's default."""
+    """What one row is about."""
 
     name: str
     load: str
@@ -114,10 +116,10 @@ class _Bench:
         size = SIZES[case.entry_bytes]
         if case.load == "prefilled":
             requests = size.prefilled // self._shorter
-            timed = undisturbed(lambda: self._prefilled(case, size, requests))
+            timed = undisturbed(partial(self._prefilled, case, size, requests))
         else:
             requests = size.streamed // self._shorter // case.producers * case.producers
-            streamed = lambda: self._streaming(case, size, requests)  # noqa: E731
+            streamed = partial(self._streaming, case, size, requests)
             timed = streamed() if case.cores_shared else undisturbed(streamed)
         replicas = timed[: case.replicas]
         wall = max(worker.end for worker in replicas) - min(worker.start for worker in replicas)
@@ -161,8 +163,7 @@ class _Bench:
 
     def _channel(self, case: Case, size: Size, entries: int) -> Channel:
         policy = "refcount" if case.policy == "paper" else case.policy
-        given = {"batch": case.batch} if case.batch else {}
-        return Channel(entries, size.payload, case.replicas, policy, producers=case.producers, **given)
+        return Channel(entries, size.payload, case.replicas, policy, case.batch, producers=case.producers)
 
     @staticmethod
     def _worker(channel: Channel, work: Callable[[int], object], requests: int) -> Worker:
@@ -175,28 +176,31 @@ class _Bench:
         return Worker(prepare, lambda: work(requests))
 
 
-def _cases(names: Sequence[str], most: int) -> Iterator[Case]:
+def _cases(names: Sequence[str], most: int, default: int) -> Iterator[Case]:
     """All cases with up to `most` cores; one after the other what is to be compared."""
     for entry_bytes in SIZES:
         for replicas in (step for step in _STEPS if step <= most):
             for policy in _POLICIES:
-                for batch in (0, 1):
+                for batch in (default, 1):
                     for name in names:
                         yield Case(name, "prefilled", policy, batch, 1, replicas, entry_bytes)
             if "c" in names:
                 yield Case("c", "prefilled", "paper", 1, 1, replicas, entry_bytes)
         for producers in (1, 2):
             for replicas in sorted({1, max(1, most - producers)}):
-                for policy, batch in (("claim", 0), ("refcount", 1)):
+                for policy, batch in (("claim", default), ("refcount", 1)):
                     for name in names:
                         yield Case(name, "streaming", policy, batch, producers, replicas, entry_bytes)
 
 
-def _row(case: Case, figures: Sequence[_Rates], default: int) -> dict[str, Any]:
-    shown = {name: getattr(case, name) for name in Case.__dataclass_fields__}
-    shown |= {"batch": case.batch or default, "cores_shared": case.cores_shared}
-    replica = spread([figure.replica for figure in figures], "mops_per_replica", 1)
-    return {**shown, **replica, **spread([figure.total for figure in figures], "mops_total", 1)}
+def _row(case: Case, figures: Sequence[_Rates], projected: bool) -> dict[str, Any]:
+    return {
+        **asdict(case),
+        **spread([figure.replica for figure in figures], "mops_per_replica", 1),
+        **spread([figure.total for figure in figures], "mops_total", 1),
+        "cores_shared": case.cores_shared and not projected,
+        "projected": projected,
+    }
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
@@ -230,43 +234,39 @@ def _projections(models: dict[tuple[str, int, int], ChannelModel], most: int) ->
         case = Case("scout", "prefilled", policy, batch, 1, 1, entry_bytes)
         for replicas in (number for number in PROJECTED if number > most):
             rate = 1e3 / model.ns(replicas)
-            row = _row(replace(case, replicas=replicas), [_Rates(rate, rate * replicas)], batch)
-            rows.append({**row, "cores_shared": False, "projected": True})
+            rows.append(_row(replace(case, replicas=replicas), [_Rates(rate, rate * replicas)], projected=True))
     return rows
 
 
 def _panels(rows: Sequence[dict[str, Any]], default: int) -> list[Panel]:
+    """All replicas together and each of them, as in the paper, for descriptors and for packets."""
+    kinds = {
+        f"claim, batches of {default} (the default)": ("scout", "claim", default),
+        f"claim, batches of {default}, in C": ("c", "claim", default),
+        f"modulo, batches of {default}": ("scout", "modulo", default),
+        "claim, one by one": ("scout", "claim", 1),
+        "refcount, one by one (the paper's scheme)": ("scout", "refcount", 1),
+        "the paper's scheme in C, without signatures": ("c", "paper", 1),
+    }
+    units = {"all together": "mops_total_median", "each": "mops_per_replica_median"}
+    ticks = [(number, str(number)) for number in sorted({row["replicas"] for row in rows})]
     panels = []
     for entry_bytes, what in ((DESCRIPTOR, "64-byte descriptors"), (PACKET, "1500-byte packets, read whole")):
-        lines = []
-        kinds = [("scout", policy, batch) for policy in _POLICIES for batch in (default, 1)] + [("c", "paper", 1)]
-        for style, (name, policy, batch) in enumerate(kinds):
-            wanted = (name, policy, batch, entry_bytes, "prefilled")
-            label = "the paper's count, in C" if policy == "paper" else f"{policy}, batches of {batch}"
-            chosen = [
-                row
-                for row in rows
-                if wanted == tuple(row[key] for key in ("name", "policy", "batch", "entry_bytes", "load"))
-            ]
-            measured = [row for row in chosen if not row["projected"]]
-            projected = measured[-1:] + [row for row in chosen if row["projected"]]
-            for unit, thin in (("mops_total_median", False), ("mops_per_replica_median", True)):
+        for who, unit in units.items():
+            lines = []
+            for style, (label, kind) in enumerate(kinds.items()):
+                wanted = (*kind, entry_bytes, "prefilled")
+                keys = ("name", "policy", "batch", "entry_bytes", "load")
+                chosen = [row for row in rows if wanted == tuple(row[key] for key in keys)]
+                measured = [row for row in chosen if not row["projected"]]
+                projected = measured[-1:] + [row for row in chosen if row["projected"]]
                 for some, dashed in ((measured, False), (projected, True)):
                     if len(some) > dashed:
                         xs, ys = [row["replicas"] for row in some], [row[unit] for row in some]
-                        lines.append(Line("" if thin or dashed else label, xs, ys, style, dashed, thin))
-        numbers = sorted({row["replicas"] for row in rows})
-        panels.append(
-            Panel(
-                what,
-                "replicas, one on each core",
-                "million entries dequeued a second",
-                [(number, str(number)) for number in numbers],
-                lines,
-                "wide: all together; thin: each; dashed: projected, not measured",
-                logarithmic=True,
-            )
-        )
+                        lines.append(Line("" if dashed else label, xs, ys, style, dashed))
+            note = "dashed: projected by a model, not measured"
+            axes = ("replicas, one on each core", "million entries a second")
+            panels.append(Panel(f"{what}: {who}", *axes, ticks, lines, note, base=10))
     return panels
 
 
@@ -290,7 +290,7 @@ def _verdicts(rows: Sequence[dict[str, Any]], default: int) -> Iterator[str]:
 
 def _compare(rows: Sequence[dict[str, Any]]) -> None:
     """Note how much longer an entry takes than in C, in the same case."""
-    keys = [key for key in Case.__dataclass_fields__ if key != "name"]
+    keys = [field.name for field in fields(Case) if field.name != "name"]
     in_c = {tuple(row[key] for key in keys): row["mops_total_median"] for row in rows if row["name"] == "c"}
     for row in rows:
         row["ratio_to_c"] = round(in_c[tuple(row[key] for key in keys)] / row["mops_total_median"], 3)
@@ -316,9 +316,9 @@ def run(rounds: int, json_path: str | None, picture: str, shorter: int = 1, most
     most = min(most or len(cores()), len(cores()), MOST_REPLICAS)
     bench = _Bench(shorter)
     default = int(Channel(1 << 12, 8, 1).record["batch"][0])
-    cases = list(_cases([name for name in bench.loops if name != "paper"], most))
-    measured = interleaved([lambda case=case: bench.measure(case) for case in cases], rounds, "channel")
-    rows = [{**_row(case, figures, default), "projected": False} for case, figures in zip(cases, measured, strict=True)]
+    cases = list(_cases([name for name in bench.loops if name != "paper"], most, default))
+    measured = interleaved([partial(bench.measure, case) for case in cases], rounds, "channel")
+    rows = [_row(case, figures, projected=False) for case, figures in zip(cases, measured, strict=True)]
     if "c" in bench.loops:
         _compare(rows)
     else:

@@ -1,15 +1,16 @@
 """`scout bench replication`: replicated work against a lock and atomic instructions; the paper's Figure 1(b).
 
-The paper's synthetic service: each request makes `--updates` updates of shared state, and `ratio` times as many of a core's
-own memory (`scout.tools.synthetic`). All modes take their requests from the same kind of channel (policy `claim`, filled
-beforehand, as every core has a replica); with the lock and with atomics only the primary does anything, so the
-requests are split. `speedup` is requests a second over those of the same mode on one core, `speedup_to_plain` over those
-of a plain loop without a channel. `ideal` is (R + P) / (R + P / cores).
+The paper's synthetic service: each request makes `--updates` updates of shared state, and `ratio` times as many of a
+core's own memory (`scout.tools.synthetic`). All modes take their requests from the same kind of channel: policy
+`claim`, filled beforehand, as every core has a replica. With the lock and with atomics only the primary does anything:
+the requests are split. `speedup` is requests a second over those of the same mode on one core, `speedup_to_plain` over
+those of a plain loop without a channel. `ideal` is (R + P) / (R + P / cores).
 """
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -71,7 +72,7 @@ class _Bench:
     def measure(self, case: Case) -> float:
         """Nanoseconds from one request to the next."""
         requests = self.requests(case.ratio)
-        timed = undisturbed(lambda: self._run(case, requests))
+        timed = undisturbed(partial(self._run, case, requests))
         return (max(worker.end for worker in timed) - min(worker.start for worker in timed)) / requests
 
     def _run(self, case: Case, requests: int) -> list[Timed]:
@@ -118,7 +119,7 @@ def _cases(most: int) -> Iterator[Case]:
                 yield Case(name, ratio, number)
 
 
-def _rows(measured: dict[Case, Sequence[float]]) -> list[dict[str, Any]]:
+def _rows(measured: Mapping[Case, Sequence[float]]) -> list[dict[str, Any]]:
     """Rows of what was measured: for each case the nanoseconds of a request, of all rounds."""
     rates = {case: 1e9 / median(figures) for case, figures in measured.items()}
     rows = []
@@ -137,7 +138,14 @@ def _rows(measured: dict[Case, Sequence[float]]) -> list[dict[str, Any]]:
     return rows
 
 
-def _model(measured: dict[Case, Sequence[float]], updates: int) -> ServiceModel:
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    """The columns of the table, short enough for a terminal."""
+    rates = {f"kreq/s {name}": round(row[f"requests_per_s_{name}"] / 1e3) for name in ("min", "median", "max")}
+    same = {key: row[key] for key in ("name", "ratio", "cores")}
+    return same | rates | {key: row[key] for key in ("speedup", "speedup_to_plain", "ideal")}
+
+
+def _model(measured: Mapping[Case, Sequence[float]], updates: int) -> ServiceModel:
     samples = [
         Sample(case.name, case.ratio * updates, updates, case.cores, median(figures))
         for case, figures in measured.items()
@@ -168,10 +176,19 @@ def _projections(model: ServiceModel, updates: int, most: int) -> list[dict[str,
     return rows
 
 
-def _lost(rows: Sequence[dict[str, Any]], most: int) -> list[int]:
-    """The ratios at which a lock or atomics serve more requests than replicated work, on all cores."""
-    rates = {(row["name"], row["ratio"]): row["requests_per_s_median"] for row in rows if row["cores"] == most}
-    return [r for r in RATIOS if rates["replicated", r] < max(rates[name, r] for name in ("locked", "atomic"))]
+def _lost(rows: Sequence[dict[str, Any]], number: int) -> list[int]:
+    """The ratios at which a lock or atomics serve more requests than replicated work, on so many cores."""
+    rates = {(row["name"], row["ratio"]): row["requests_per_s_median"] for row in rows if row["cores"] == number}
+    others = [name for name in _MODES if name != "replicated"]
+    return [r for r in RATIOS if any(rates["replicated", r] < rates.get((name, r), 0) for name in others)]
+
+
+def _share(rows: Sequence[dict[str, Any]], number: int) -> str:
+    """Where replicated work loses on so many cores, and how little it gains at the least ratio."""
+    lost = ", ".join(f"{ratio}:1" for ratio in _lost(rows, number))
+    least = next(row for row in rows if (row["name"], row["ratio"], row["cores"]) == ("replicated", RATIOS[-1], number))
+    gain = f"at {RATIOS[-1]}:1 {number} cores give {least['speedup']:.2f} times one (never more than {1 + RATIOS[-1]})"
+    return (f"replicated work loses at {lost}; " if lost else "replicated work leads, but ") + gain
 
 
 def _panels(rows: Sequence[dict[str, Any]], most: int, shown: int) -> list[Panel]:
@@ -193,21 +210,17 @@ def _panels(rows: Sequence[dict[str, Any]], most: int, shown: int) -> list[Panel
     numbers = sorted({row["cores"] for row in rows})
     scaling.append(Line("ideal", numbers, [ideal_speedup(shown, number) for number in numbers], 6, thin=True))
     across.append(Line("ideal", RATIOS, [ideal_speedup(ratio, most) for ratio in RATIOS], 6, thin=True))
-    lost = _lost(rows, most)
-    said = f"replicated work loses at {', '.join(f'{ratio}:1' for ratio in lost)}" if lost else "replicated work leads"
     title = f"{shown}:1 split to replicated work"
     dashes = f"up to {most} cores measured; dashed: projected by a model"
     return [
-        Panel(
-            title, "cores", "speed-up to a plain loop", [(n, str(n)) for n in numbers], scaling, dashes, logarithmic=True
-        ),
+        Panel(title, "cores", "speed-up to a plain loop", [(n, str(n)) for n in numbers], scaling, dashes, base=2),
         Panel(
             f"{most} cores, measured",
             "private updates for each shared one",
             "speed-up to a plain loop",
             [(ratio, f"{ratio}:1") for ratio in RATIOS],
             across,
-            said,
+            _share(rows, most),
         ),
     ]
 
@@ -218,9 +231,9 @@ def _verdicts(rows: Sequence[dict[str, Any]], most: int) -> Iterator[str]:
             share = row["speedup"] / row["ideal"]
             yield f"10:1 on {most} cores: speed-up {row['speedup']:.2f}, {share:.2f} of the ideal {row['ideal']:.2f}"
     if most > 1:
-        lost = _lost(rows, most)
-        named = ", ".join(f"{ratio}:1" for ratio in lost)
-        yield f"replicated work loses to a lock or atomics at {named}" if lost else "replicated work leads at all ratios"
+        yield _share(rows, most)
+        for number in sorted({row["cores"] for row in rows if row["projected"]}):
+            yield f"projected to {number} cores: {_share(rows, number)}"
 
 
 def run(
@@ -254,10 +267,10 @@ def run(
     most = min(most or len(cores()), len(cores()), MOST_REPLICAS)
     bench = _Bench(updates, shorter)
     cases = list(_cases(most))
-    contenders: list[Callable[[], float]] = [lambda case=case: bench.measure(case) for case in cases]  # type: ignore[misc]
+    contenders = [partial(bench.measure, case) for case in cases]
     measured = dict(zip(cases, interleaved(contenders, rounds, "replication"), strict=True))
     rows = _rows(measured)
-    show([{key: value for key, value in row.items() if key != "projected"} for row in rows], stderr=json_path == "-")
+    show([_shown(row) for row in rows], stderr=json_path == "-")
     model = _model(measured, updates)
     rows += _projections(model, updates, most)
     files = plot(picture, "Replicated work, a lock and atomic instructions", _panels(rows, most, 10))

@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import os
 import resource
+import select
 import signal
 import time
 import traceback
@@ -69,22 +70,25 @@ def together(workers: Sequence[Worker]) -> list[Timed]:
     ready = shared((len(workers), LINE // 8), np.int64)[:, 0]
     times = shared((len(workers), 3), np.int64)
     parent, available = os.getpid(), cores()
-    alive: list[int] = []
+    alive: dict[int, int] = {}  # processes by descriptor: whoever ends first is seen first
     try:
         for index, worker in enumerate(workers):
             child = os.fork()
             if child == 0:
                 _child(worker, index, available[index % len(available)], ready, times, parent)
-            alive.append(child)
+            alive[os.pidfd_open(child)] = child
         while alive:
-            status = os.waitstatus_to_exitcode(os.waitpid(alive[0], 0)[1])
-            alive.pop(0)
-            if status:
-                raise RuntimeError(f"a worker of the benchmark ended with status {status}")
+            for ended in select.select(alive, [], [])[0]:
+                child = alive.pop(ended)
+                os.close(ended)
+                status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+                if status:
+                    raise RuntimeError(f"a worker of the benchmark ended with status {status}")
     finally:
-        for child in alive:
+        for descriptor, child in alive.items():
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
+            os.close(descriptor)
     return [Timed(*map(int, row)) for row in times]
 
 

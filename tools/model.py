@@ -6,6 +6,7 @@ requests count alike; `error` is the root of their mean square.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -147,13 +148,18 @@ def _search(model: ServiceModel, name: str, samples: Sequence[Sample]) -> Servic
     """`model` with the value of `name` that has the least relative errors: golden section, over the logarithm."""
 
     def wrong(value: float) -> float:
-        tried = replace(model, **{name: value})
+        tried = _with(model, name, value)
         ratios = [tried.ns(s.mode, s.private, s.shared, s.cores) / s.ns for s in samples]
         return float(np.square(np.array(ratios) - 1).sum())
 
     best = _golden(lambda exponent: wrong(float(np.exp(exponent))), np.log(1e-3), np.log(1e6))
     value = float(np.exp(best))
-    return replace(model, **{name: value if wrong(value) < wrong(0.0) else 0.0})
+    return _with(model, name, value if wrong(value) < wrong(0.0) else 0.0)
+
+
+def _with(model: ServiceModel, name: str, value: float) -> ServiceModel:
+    changes: Any = {name: value}
+    return replace(model, **changes)
 
 
 def _golden(wrong: Callable[[float], float], low: float, high: float) -> float:

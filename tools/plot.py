@@ -45,7 +45,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes: its title, what the axes are, the ticks of the logarithmic x axis, lines, a remark."""
+    """One pair of axes: its title, what the axes are, the ticks of the x axis (logarithmic), the lines, a remark below.
+
+    `base` is that of a logarithmic y axis; 0 for a linear one, from zero on.
+    """
 
     title: str
     x: str
@@ -53,7 +56,7 @@ class Panel:
     ticks: Sequence[tuple[float, str]]
     lines: Sequence[Line]
     note: str = ""
-    logarithmic: bool = False
+    base: int = 0
 
 
 def check_plot(path: str) -> None:
@@ -72,7 +75,7 @@ def check_plot(path: str) -> None:
 
 
 def plot(path: str, title: str, panels: Sequence[Panel]) -> list[Path]:
-    """Draw the panels side by side; the two files written, SVG and PNG.
+    """Draw the panels, two in a row; the two files written, SVG and PNG.
 
     Raises
     ------
@@ -83,10 +86,13 @@ def plot(path: str, title: str, panels: Sequence[Panel]) -> list[Path]:
     from matplotlib.figure import Figure
 
     check_plot(path)
-    with matplotlib.rc_context({**matplotlib.rcParamsDefault, "svg.hashsalt": "scout", "font.size": 9}):
-        figure = Figure(figsize=(5.2 * len(panels), 4.2), layout="constrained")
-        figure.suptitle(title)
-        for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+    rows = -(-len(panels) // 2)
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "scout", "font.size": 9})
+        figure = Figure(figsize=(10.4, 4.3 * rows), layout="constrained")
+        figure.suptitle(title, fontsize=12)
+        for axes, panel in zip(figure.subplots(rows, 2).flat, panels, strict=True):
             _draw(axes, panel)
         files = [Path(path).with_suffix(suffix) for suffix in _SUFFIXES]
         for file in files:
@@ -115,8 +121,8 @@ def _draw(axes, panel):  # type: ignore[no-untyped-def]
     axes.set_xscale("log", base=2)
     axes.set_xticks([at for at, _ in panel.ticks], [name for _, name in panel.ticks])
     axes.minorticks_off()
-    if panel.logarithmic:
-        axes.set_yscale("log", base=2)
+    if panel.base:
+        axes.set_yscale("log", base=panel.base)
         axes.yaxis.set_major_formatter("{x:g}")
     else:
         axes.set_ylim(bottom=0)

@@ -129,5 +129,3 @@ def sequential(works: np.ndarray, requests: int) -> None:
         chain = _update(work.state, STATE_WORDS, work.shared_updates, _start(work, seed, chain))
         chain = _update(work.private, PRIVATE_WORDS, work.private_updates, chain)
     work.primary += requests
-
-
