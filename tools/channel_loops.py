@@ -8,7 +8,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from scout.ring.election import close_batch, entry_at, open_batch
-from scout.ring.jit import Record, entry, inline
+from scout.ring.jit import entry
 from scout.ring.layout import CHANNEL, MEMBER, payload, published, set_length, slot_of
 from scout.ring.memory import compare_exchange, copy, load64, store64
 from scout.ring.producer import acquire, give_back, publish, reserve
@@ -42,8 +42,29 @@ def touch(address: int, size: int) -> None:
         compare_exchange(at, value, value)  # stores what is there, unless another has stored meanwhile
 
 
-@inline
-def _drain(channel: Record, member: Record, replica: int, requests: int, words: int) -> int:
+@entry(numba.int64(_CHANNELS, _MEMBERS, numba.int64, numba.int64))
+def _drain_first(channels: np.ndarray, members: np.ndarray, replica: int, requests: int) -> int:
+    """Dequeue `requests`, adding up the first word of each; the sum."""
+    channel, member = channels[0], members[replica]
+    total = idle = 0
+    last = member.head + requests
+    while member.head < last:
+        count = open_batch(channel, member, replica)
+        if count == 0:
+            wait(channel, YIELD, member.head, idle)
+            idle += 1
+            continue
+        idle = 0
+        for index in range(count):
+            total += load64(payload(entry_at(channel, member, index)))
+        close_batch(channel, member, replica)
+    return total
+
+
+@entry(numba.int64(_CHANNELS, _MEMBERS, numba.int64, numba.int64, numba.int64))
+def _drain_whole(channels: np.ndarray, members: np.ndarray, replica: int, requests: int, words: int) -> int:
+    """Dequeue `requests`, adding up the first `words` words of each; the sum."""
+    channel, member = channels[0], members[replica]
     total = idle = 0
     last = member.head + requests
     while member.head < last:
@@ -61,12 +82,11 @@ def _drain(channel: Record, member: Record, replica: int, requests: int, words: 
     return total
 
 
-@entry(numba.int64(_CHANNELS, _MEMBERS, numba.int64, numba.int64, numba.int64))
 def drain(channels: np.ndarray, members: np.ndarray, replica: int, requests: int, words: int) -> int:
-    """Dequeue `requests`, adding up the first `words` words of each; the sum."""
+    """Dequeue `requests`, adding up the first `words` words of each; the sum. A loop of its own for one word."""
     if words == 1:
-        return _drain(channels[0], members[replica], replica, requests, 1)
-    return _drain(channels[0], members[replica], replica, requests, words)
+        return int(_drain_first(channels, members, replica, requests))
+    return int(_drain_whole(channels, members, replica, requests, words))
 
 
 @entry(numba.void(_CHANNELS, numba.int64, numba.int64, numba.int64, numba.int64, numba.int64, numba.int64))

@@ -75,7 +75,7 @@ def together(workers: Sequence[Worker]) -> list[Timed]:
         for index, worker in enumerate(workers):
             child = os.fork()
             if child == 0:
-                _child(worker, index, available[index % len(available)], ready, times, parent)
+                _child(worker, index, available, ready, times, parent)
             alive[os.pidfd_open(child)] = child
         while alive:
             for ended in select.select(alive, [], [])[0]:
@@ -105,7 +105,7 @@ def undisturbed(measure: Callable[[], list[Timed]]) -> list[Timed]:
     return timed
 
 
-def _child(worker: Worker, index: int, core: int, ready: np.ndarray, times: np.ndarray, parent: int) -> None:
+def _child(worker: Worker, index: int, available: list[int], ready: np.ndarray, times: np.ndarray, parent: int) -> None:
     status = 1
     try:
         # Compiled loops never come back to Python's handlers, so signals end the process as the kernel does it.
@@ -114,8 +114,9 @@ def _child(worker: Worker, index: int, core: int, ready: np.ndarray, times: np.n
         signal.alarm(_PATIENCE)
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() == parent:
-            os.sched_setaffinity(0, [core])
-            _come_first()
+            os.sched_setaffinity(0, [available[index % len(available)]])
+            if len(ready) <= len(available):  # else workers have to give way to each other
+                _come_first()
             worker.prepare()
             ready[index] = 1
             while not ready.all():
