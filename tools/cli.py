@@ -138,6 +138,33 @@ def bench_services(
     measure.run(rounds, service or [], work or [], trace or [], json)
 
 
+@bench.command("channel", epilog="Example: scout bench channel --rounds 5 --plot channel.svg --json -")
+def bench_channel(
+    rounds: Rounds = 5,
+    json: Json = None,
+    plot: Annotated[str, typer.Option(help="Where to plot: a .svg or .png; both are written.")] = "scout-channel.svg",
+) -> None:
+    """Dequeue from a replicated channel, by election and number of replicas; against C. The paper's Figure 2."""
+    from scout.tools import bench_channel as work
+
+    work.run(rounds, json, plot)
+
+
+@bench.command("replication", epilog="Example: scout bench replication --updates 20 --plot replication.svg --json -")
+def bench_replication(
+    rounds: Rounds = 5,
+    updates: Annotated[int, typer.Option(help="Updates of shared state in a request.")] = 20,
+    json: Json = None,
+    plot: Annotated[
+        str, typer.Option(help="Where to plot: a .svg or .png; both are written.")
+    ] = "scout-replication.svg",
+) -> None:
+    """Replicated work, a lock and atomic instructions on a synthetic service. The paper's Figure 1(b)."""
+    from scout.tools import bench_replication as work
+
+    work.run(rounds, json, plot, updates)
+
+
 def main() -> None:
     """Run a command; bad usage and bad input end in one line on standard error and status 2."""
     signal.signal(signal.SIGTERM, _interrupt)
