@@ -257,10 +257,19 @@ class Supervisor:
                 self._dead[replica] = 0
                 self._report(self._obituary(replica, process))
         for replica in self._dead:
+            self._unlock(replica)
             for path in self.paths:
                 port = self.port(path.source)
                 self._orphans += port.bury(replica, path.order == "channel", self._dead[replica] > 0)
             self._dead[replica] += 1
+
+    def _unlock(self, replica: int) -> None:
+        """Free the locks that a dead replica held; what they guard is as far as it came."""
+        for router in self.graph.routers:
+            if router.lock is not None:
+                word = self.table(router.lock, replica)
+                if word[0] == replica + 1:
+                    word[0] = 0
 
     def _obituary(self, replica: int, process: Any) -> str:
         code = process.exitcode or 0

@@ -3,6 +3,7 @@
 import os
 import random
 import re
+import signal
 from multiprocessing import get_context
 from types import SimpleNamespace
 from typing import Any
@@ -10,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import traces
-from harness import NOW, Replicas, Twin, fill, one_port, two_ports
+from harness import LEFT, NOW, Replicas, Twin, fill, one_port, two_ports
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scout.io.access import load8, require, store8
 from scout.io.batch import new_batch
+from scout.io.memory import MemoryPort
 from scout.io.packet import CONTROL_BIND, CONTROL_TICK
 from scout.paths.compiler import CompileError, compile_path, configuration
 from scout.paths.events import ARRIVAL, HALT, QUEUED, Event, Handler, raise_event
@@ -26,6 +28,7 @@ from scout.paths.stage import Table, drop
 from scout.paths.state import add_to, exchange_in, load_from, store_to
 from scout.ring.errors import ScoutError
 from scout.ring.shared import shared
+from scout.supervisor import Supervisor
 
 PING, PONG, STORM = Event("ping"), Event("pong"), Event("storm")
 UNWANTED, LATE = drop("unwanted"), drop("late")
@@ -425,6 +428,26 @@ def test_the_lock_names_its_holder_and_waits(monkeypatch: pytest.MonkeyPatch) ->
     assert path.run(packet())[0] == "end"
     assert service.lock.initial[0] == 0
     assert service.tables["sums"].initial[0]["total"] == 1
+
+
+def test_a_lock_whose_holder_died_is_freed() -> None:
+    service = Service("sums", {"sums": np.zeros(4, SUMS)}, [Handler(bump)], mode="locked")
+    port = MemoryPort(LEFT)
+    graph = one_port(service, port=port)
+    assert service.lock is not None
+    said: list[str] = []
+    with Supervisor(graph, [graph.create_path("left")], 2, report=said.append) as supervisor:
+        supervisor.table(service.lock, 0)[0] = 1  # as if replica 0 had been killed while it held the lock
+        victim = supervisor.processes[0]
+        os.kill(victim.pid, signal.SIGKILL)
+        victim.join()
+        for _ in range(100):
+            assert port.send(packet(), NOW)
+        port.end()
+        assert supervisor.wait(30.0)
+        supervisor.stop()
+        assert supervisor.table(service.tables["sums"], 1)[0]["total"] == 100
+    assert "replica 0" in said[0]
 
 
 # Accessors of state.
