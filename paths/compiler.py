@@ -29,7 +29,7 @@ from numba.core.dispatcher import Dispatcher
 from scout.io.batch import WHOLE
 from scout.io.packet import CONSUMED, DROPPED, HELD, PACKET
 from scout.paths.path import Path, variable
-from scout.paths.stage import HOLD, TOO_LONG, Stage, Table, rebound, references, written
+from scout.paths.stage import GATHER, HOLD, TOO_LONG, Stage, Table, rebound, references, written
 from scout.ring.errors import ScoutError
 from scout.ring.jit import CHECKED, cache_folder, entry, inline
 from scout.ring.memory import count_rare
@@ -85,7 +85,8 @@ class CompiledPath:
 
     def whole(self) -> np.ndarray:
         """Room for whole packets, if a stage wants them; untouched pages cost nothing."""
-        return private(WHOLE if any(stage.payload for stage in self.path.stages.values()) else 1, np.uint8)
+        wanted = any(stage.payload or stage.gathers for stage in self.path.stages.values())
+        return private(WHOLE if wanted else 1, np.uint8)
 
 
 def compile_path(path: Path) -> CompiledPath:
@@ -229,7 +230,11 @@ def _stage(path: Path, node: str, present: set[str], primary: bool) -> list[str]
         ]
     if CHECKED:
         lines.append(f"allow(frame, end, {primary or stage.writes})")
+    if stage.gathers and primary:
+        lines.append("origin = packet.origin")
     lines.append(f"verdict = {variable(node)}({', '.join(_arguments(path, node, primary))})")
+    if stage.gathers and primary:
+        lines.append("frame += packet.origin - origin")  # it may have been gathered elsewhere
     if stage.resizes:
         lines.append("end = packet.end")
     word = "if"
@@ -253,6 +258,8 @@ def _arguments(path: Path, node: str, primary: bool) -> list[str]:
             found.append("packet")
         elif name == "primary":
             found.append(str(primary))
+        elif name in GATHER:
+            found.append({"whole": "whole", "room": "index"}[name])
         elif name not in stage.bindings:
             raise CompileError(
                 f"stage {node} at {_place(stage)}: parameter {name!r} is not bound; give {name}=... where it is added"
@@ -415,6 +422,8 @@ def _blame(path: Path, error: Exception) -> CompileError:
                 kinds.append(numba.from_dtype(PACKET))
             elif name == "primary":
                 kinds.append(types.boolean)
+            elif name in GATHER:
+                kinds.append(types.uint8[::1] if name == "whole" else types.int64)
             else:
                 kinds.append(numba.typeof(value.initial) if isinstance(value, Table) else types.int64)
         try:

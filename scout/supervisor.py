@@ -501,10 +501,10 @@ class Supervisor:
     def _free_locks(self, replica: int) -> None:
         """Take from a dead replica the locks of services that all replicas share; they name their holder."""
         for router in self.graph.routers:
-            if isinstance(router, Service) and router.mode == "locked" and id(router.lock) in self._shared_tables:
-                lock = self._shared_tables[id(router.lock)]
-                if lock[0] == replica + 1:
-                    lock[0] = 0
+            if router.lock is not None and id(router.lock) in self._shared_tables:
+                word = self._shared_tables[id(router.lock)]
+                if word[0] == replica + 1:
+                    word[0] = 0
 
     def _retire(self, replica: int) -> None:
         """Take out a replica that runs no more and gets no successor, so that nothing waits for it."""
