@@ -50,6 +50,7 @@ class Shared(NamedTuple):
     joins: int = 0
     killed: int = 0  # 1 if any has died
     buried: int = 0  # mask of producers that are dead
+    sent: int = 0  # requests published
 
 
 class Producer(NamedTuple):
@@ -292,7 +293,9 @@ class RingModel(Model):
 
     def publish(self, s: Shared, me: Producer) -> Any:
         """Store TAIL (release, pairs with `look`)."""
-        s = s._replace(tail=me.tail + me.want)
+        s = s._replace(tail=me.tail + me.want, sent=s.sent + me.want)
+        if s.sent != s.tail:
+            raise Broken(f"{s.sent} requests were published, TAIL is {s.tail}")
         if self.bug == "publish first":
             return s, me._replace(at="fill")
         return s, me._replace(left=me.left - me.want, at=self._after_publishing())
