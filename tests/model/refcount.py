@@ -1,98 +1,111 @@
-"""Policy `refcount`, the paper's: the first to decrement a group's count is its primary.
+"""Policy REFCOUNT of `ring.election`, the paper's: the first to decrement a group's count is its primary.
 
-The producer stamps the first entry of each group of `batch` entries with its members, twice: the upper half
-says who they are, the lower half who has yet to dequeue. A replica takes its bit by one atomic subtraction;
-who finds both halves equal was the first, and signs the group by a compare-exchange on its owner. The signature
-is the election; the bit says who need not try. Who has no bit to take (its predecessor took it, or it was no
-member yet) signs if nobody has: else the group of a first that died before it signed, or of members that have
-all left, would have no primary (F3).
+The producer stamps the first entry of each group with the mask of members, a count with names: a mark is (owner,
+waiting). Each replica takes its own bit; the first, who finds that nobody has signed, signs by the same
+compare-exchange, whether it has a bit to take or not: a group of members that have all left, or that were not
+yet members, has a primary, too (F3). What was decided is noted with the group's number, for the group's later
+entries, and for a successor: nobody signs in the middle of a group (F18).
 
-Orders. The subtraction is acq_rel, as a reference count's is; the signature's compare-exchange hands over
-nothing but itself.
+Orders. Compare-exchange and subtraction are acq_rel, as a reference count's; they hand over nothing but the mark.
+The role is stored before the group's number (release), both read by the owner and its successor only.
 """
 
 from typing import Any
 
 from model.explore import put
-from model.ring import Producer, Replica, RingModel, Shared
+from model.ring import Replica, RingModel, Shared
 
-__all__ = ["RefcountModel"]
+__all__ = ["GroupModel", "RefcountModel"]
 
 
-class RefcountModel(RingModel):
+class GroupModel(RingModel):
+    """What policies by groups share: the role is decided once a group."""
+
     stamps = True
-    bugs = (
-        *RingModel.bugs,
-        "mid-group",  # F4: leave with a group unfinished
-        "nobody",  # F5: stamp without members
-        "plain signature",  # the owner is stored, not compared and exchanged
-        "no signature",  # the bit alone elects
-        "only members sign",  # F3: who is not in the upper half never signs
-        "late signature",  # sign in the middle of a group
-        "revived other",  # a successor whose bit is taken does not sign
-    )
 
     def __init__(self, bug: str = "", group: int = 1, **sizes: Any) -> None:
         super().__init__(bug, **{"interval": group, "batch": group, **sizes})
         self.group = group
 
-    def mark(self, members: int) -> Any:
-        return members, members
-
-    def _first(self, me: Replica) -> int:
-        return me.next // self.group * self.group % self.entries
-
-    def free(self, s: Shared, me: Replica) -> bool:
-        """Only between groups (F4), and not while a signature at head is our own (F17)."""
-        if self.bug == "hasty leave":
-            return me.next % self.group == 0
-        if me.next % self.group:
-            return self.bug == "mid-group"
-        entry = s.ring[me.next % self.entries]
-        return entry.owner != me.slot + 1 or s.tail <= me.next
-
-    def room(self, me: Replica) -> int:
-        return min(me.tail - me.next, self.group - me.next % self.group)
+    def first(self, s: Shared, me: Replica) -> int:
+        return s.slots[me.slot].head // self.group * self.group
 
     def open(self, s: Shared, me: Replica) -> Any:
-        """Load the mark of the group's first entry (acquire, pairs with the subtractions).
+        """If the group at head is decided, go by that: own words only."""
+        member, first = s.slots[me.slot], self.first(s, me)
+        if member.group == first + 1 and self.bug != "late signature":
+            return self.open_group(s, me, member.role)
+        return s, me._replace(at="decide")
 
-        In the middle of a group nobody signs any more: who is to sign stands at its first entry.
-        """
-        if me.next % self.group and self.bug != "late signature":
-            return s, me._replace(at="owner")
-        members, waiting = s.ring[self._first(me)].mark
-        if waiting >> me.slot & 1:
-            return s, me._replace(at="take")
-        if self.bug == "only members sign" and not members >> me.slot & 1:
-            return self.opened(s, me, self.room(me), False)
-        if self.bug == "no signature":
-            return self.opened(s, me, self.room(me), bool(me.seen))
-        return s, me._replace(at="owner")
+    def decide(self, s: Shared, me: Replica) -> Any:
+        raise NotImplementedError
 
-    def take(self, s: Shared, me: Replica) -> Any:
-        """Subtract our bit (acq_rel). Nobody else does, so it is still there."""
-        at = self._first(me)
-        members, waiting = s.ring[at].mark
-        left = put(s.ring, at, s.ring[at]._replace(mark=(members, waiting & ~(1 << me.slot))))
-        s = s._replace(ring=left)
-        if self.bug == "no signature":
-            return self.opened(s, me, self.room(me), members == waiting)
-        if members == waiting:
-            return s, me._replace(at="sign")
-        return self.opened(s, me, self.room(me), False)
+    def decided(self, s: Shared, me: Replica, role: int) -> Any:
+        """Store the role."""
+        return self._set(s, me.slot, role=role), me._replace(seen=None, at="note_group")
 
-    def owner(self, s: Shared, me: Replica) -> Any:
-        """Load the owner (acquire): who comes back to a group, or has no bit in it, finds itself, another or nobody."""
-        owner = s.ring[self._first(me)].owner
-        if owner == 0 and (me.next % self.group == 0 or self.bug == "late signature") and self.bug != "revived other":
-            return s, me._replace(at="sign")
-        return self.opened(s, me, self.room(me), owner == me.slot + 1)
+    def note_group(self, s: Shared, me: Replica) -> Any:
+        """Store the group's number (release, after the role); the batch is open."""
+        s = self._set(s, me.slot, group=self.first(s, me) + 1)
+        return self.open_group(s, me, s.slots[me.slot].role)
+
+    def open_group(self, s: Shared, me: Replica, role: int) -> Any:
+        head, first = s.slots[me.slot].head, self.first(s, me)
+        return self.opened(s, me, min(self.most(s, me), first + self.group - head), bool(role))
+
+
+class RefcountModel(GroupModel):
+    bugs = (
+        *RingModel.bugs,
+        "mid-group",  # F4: leave with a group unfinished
+        "nobody",  # F5: stamp without members
+        "plain signature",  # the owner is stored, not compared and exchanged
+        "two steps",  # the paper's count alone elects: who dies between decrement and note is nobody's primary
+        "only members sign",  # F3: who has no bit never signs
+        "late signature",  # F18: sign in the middle of a group
+    )
+
+    def stamped(self, members: int) -> Any:
+        return (-1, members)
+
+    def nothing_left(self, s: Shared, me: Replica) -> bool:
+        """Not with a group that is ours unfinished (F4), nor where a predecessor has signed the one at head (F17)."""
+        member, first = s.slots[me.slot], self.first(s, me)
+        if member.head != first:
+            return member.role == 0 or self.bug == "mid-group"
+        mark = s.ring[first % self.entries].mark
+        return member.head >= s.tail or mark[0] != me.slot
+
+    def decide(self, s: Shared, me: Replica) -> Any:
+        """`_dequeue`: load the mark (acquire)."""
+        mark = s.ring[self.first(s, me) % self.entries].mark
+        owner, waiting = mark
+        ours = waiting >> me.slot & 1
+        if self.bug == "two steps":
+            return s, me._replace(at="take", seen=None) if ours else me._replace(at="look_only")
+        if owner == -1 and (ours or self.bug != "only members sign"):
+            return s, me._replace(seen=mark, at="sign")
+        if owner == me.slot:
+            return self.decided(s, me, 1)
+        return (s, me._replace(at="take")) if ours else self.decided(s, me, 0)
+
+    def look_only(self, s: Shared, me: Replica) -> Any:
+        """Only with the seeded bug."""
+        return self.decided(s, me, 0)
 
     def sign(self, s: Shared, me: Replica) -> Any:
-        """Compare-exchange the owner, 0 to ours (acq_rel)."""
-        at = self._first(me)
-        if s.ring[at].owner and self.bug != "plain signature":
-            return self.opened(s, me, self.room(me), False)
-        s = s._replace(ring=put(s.ring, at, s.ring[at]._replace(owner=me.slot + 1)))
-        return self.opened(s, me, self.room(me), True)
+        """Compare-exchange the mark: our bit out, we are its owner. If it has changed, look again."""
+        at = self.first(s, me) % self.entries
+        owner, waiting = s.ring[at].mark
+        if (owner, waiting) != me.seen and self.bug != "plain signature":
+            return s, me._replace(seen=None, at="decide")
+        mark = (me.slot, waiting & ~(1 << me.slot))
+        return self.decided(s._replace(ring=put(s.ring, at, s.ring[at]._replace(mark=mark))), me, 1)
+
+    def take(self, s: Shared, me: Replica) -> Any:
+        """Subtract our bit. Nobody else does, so it is still there."""
+        at = self.first(s, me) % self.entries
+        owner, waiting = s.ring[at].mark
+        mark = (owner, waiting & ~(1 << me.slot))
+        s = s._replace(ring=put(s.ring, at, s.ring[at]._replace(mark=mark)))
+        return self.decided(s, me, int(self.bug == "two steps" and waiting == s.members))
