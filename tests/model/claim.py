@@ -21,7 +21,6 @@ class ClaimModel(RingModel):
         *RingModel.bugs,
         "plain store",  # the claim is not a compare-exchange
         "untagged",  # a claim of the round before is taken for one of this
-        "no boundary",  # a claim crosses a multiple of interval
         "forgets its claim",  # a successor is other for what its slot claimed
     )
 
@@ -47,6 +46,6 @@ class ClaimModel(RingModel):
         entry = s.ring[at]
         if entry.mark != me.seen and self.bug != "plain store":
             return s, me._replace(seen=None, at="open")
-        count = min(me.tail - head if self.bug == "no boundary" else self.most(s, me), self.batch)
+        count = min(self.most(s, me), self.batch)
         ring = put(s.ring, at, entry._replace(mark=(head, count, me.slot)))
         return self.opened(s._replace(ring=ring), me, count, True)

@@ -33,7 +33,7 @@ class GroupModel(RingModel):
     def open(self, s: Shared, me: Replica) -> Any:
         """If the group at head is decided, go by that: own words only."""
         member, first = s.slots[me.slot], self.first(s, me)
-        if member.group == first + 1 and self.bug != "late signature":
+        if member.group == first + 1:
             return self.open_group(s, me, member.role)
         return s, me._replace(at="decide")
 
@@ -62,7 +62,6 @@ class RefcountModel(GroupModel):
         "plain signature",  # the owner is stored, not compared and exchanged
         "two steps",  # the paper's count alone elects: who dies between decrement and note is nobody's primary
         "only members sign",  # F3: who has no bit never signs
-        "late signature",  # F18: sign in the middle of a group
     )
 
     def stamped(self, members: int) -> Any:

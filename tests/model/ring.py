@@ -147,7 +147,6 @@ class RingModel(Model):
         "checked again",  # F8: a successor checks its floor against an announced LIMIT
         "laps the busy",
         "laps all",  # the foremost, too
-        "limit before lap",  # LIMIT is raised over a laggard, then it is overtaken
         "clears its bits",  # C2: the producer clears an overtaken replica's bits
         "idle too early",  # C3: a successor is idle before it has redone its claim
     )
@@ -281,9 +280,7 @@ class RingModel(Model):
                 return s, me._replace(mask=me.mask & me.mask - 1)
             spared = slot == me.foremost and self.bug != "laps all"
             if self.laps and not spared and me.tail - member.floor >= self.entries:
-                if self.bug != "limit before lap" or me.new:
-                    return s, me._replace(at="overtake")
-                return s, me._replace(mask=me.mask & me.mask - 1)
+                return s, me._replace(at="overtake")
             me = me._replace(mask=me.mask & me.mask - 1, low=min(me.low, member.floor))
             if me.mask:
                 return s, me
