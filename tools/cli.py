@@ -107,13 +107,16 @@ def bench_forward(
     rounds: Rounds = 5,
     seconds: Annotated[float, typer.Option(help="How long a measurement lasts.")] = 1.0,
     frame_bytes: Annotated[list[int] | None, typer.Option(help="Frame sizes; 60 and 1514 by default.")] = None,
+    separate: Annotated[
+        bool, typer.Option("--separate", help="Frames that cannot be sent as one, as with many flows.")
+    ] = False,
     json: Json = None,
 ) -> None:
     """Forward between two namespaces: Scout, the kernel, C on AF_PACKET, plain Python sockets."""
     _sandbox()
     from scout.tools import bench_forward as work
 
-    work.run(rounds, seconds, frame_bytes or [60, 1514], json)
+    work.run(rounds, seconds, frame_bytes or [60, 1514], separate, json)
 
 
 @bench.command("path", epilog="Example: scout bench path --json -")

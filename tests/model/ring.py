@@ -586,7 +586,9 @@ class RingModel(Model):
         if self.keeps and self.bug not in ("head in replay", "off the chain"):
             others = [slot for slot in range(self.replicas) if slot != me.slot]
             return [(s, me._replace(next=s.slots[slot].saved, at="copy")) for slot in others]
-        place = max(member.head if self.bug == "head in replay" else max(member.head, member.until) for member in s.slots)
+        place = max(
+            member.head if self.bug == "head in replay" else max(member.head, member.until) for member in s.slots
+        )
         return s, me._replace(next=s.tail if self.bug == "off the chain" else place, tail=0, at="place")
 
     def copy(self, s: Shared, me: Replica) -> Any:

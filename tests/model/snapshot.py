@@ -116,7 +116,7 @@ class SnapshotModel(Model):
     def choose(self, memory: Memory, me: Process) -> Any:
         """The loads of place and version of both buffers: for a reader that may choose wrongly, each its own step."""
         place, version = memory.buffers[me.looked].place, memory.buffers[me.looked].version
-        if place > me.place - 1 and version & 1 == 0 or (me.looked == 0 and not me.data and version & 1 == 0):
+        if (place > me.place - 1 and version & 1 == 0) or (me.looked == 0 and not me.data and version & 1 == 0):
             me = me._replace(place=place + 1, buffer=me.looked, data=(1,))
         if me.looked == 0:
             return memory, me._replace(looked=1)
