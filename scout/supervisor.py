@@ -373,7 +373,7 @@ class Supervisor:
         """
         with self._lock:
             if replica not in self.processes or replica in self._retired:
-                raise ScoutError(f"replica {replica} does not take part; those that do: {self._living()}")
+                raise ScoutError(f"replica {replica} does not take part; those that do: {self.taking_part}")
             if self.alive == 1:
                 raise ScoutError(f"replica {replica} is the last one; stop the router instead")
             while True:
@@ -389,7 +389,9 @@ class Supervisor:
                 self._fork_spare()
             self._retire(replica)
 
-    def _living(self) -> list[int]:
+    @property
+    def taking_part(self) -> list[int]:
+        """The numbers of the replicas that take part."""
         return [replica for replica in self.processes if replica not in self._retired]
 
     def control(self, service: Service, kind: int, argument: int = 0) -> None:
@@ -441,7 +443,7 @@ class Supervisor:
     def _watch(self) -> None:
         tick, look = 0, time.monotonic()
         while not self._stopped.is_set():
-            wait_for_any([self.processes[replica] for replica in self._living()], TICK)
+            wait_for_any([self.processes[replica] for replica in self.taking_part], TICK)
             with self._lock:
                 if self._stopped.is_set():
                     break
@@ -459,12 +461,12 @@ class Supervisor:
             process.join(2 * GRACE)
 
     def _tell_all(self, order: int) -> None:
-        for replica in self._living():
+        for replica in self.taking_part:
             self._orders[replica, 0] = order
 
     def _see_to_the_dead(self) -> None:
         """Fork successors for replicas that died; retire those that get no further."""
-        for replica in self._living():
+        for replica in self.taking_part:
             process = self.processes[replica]
             if process.is_alive():
                 continue

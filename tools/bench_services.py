@@ -66,11 +66,11 @@ class _Trial:
         """The MLFFR, packets a second."""
         with Supervisor(self._graph, [self._path], self._replicas) as supervisor:
             self._port.offer(0, SHORT)  # until caches and tables are warm
-            offered, _ = self._port.offer(0, SHORT)
+            offered = self._port.offer(0, SHORT).packets
             low, high = 0.0, 1.2 * offered / SHORT
             for step in range(STEPS + 1):
                 rate = (low + high) / 2 if step else offered / SHORT
-                sent, lost = self._port.offer(rate, SHORT)
+                sent, lost, _ = self._port.offer(rate, SHORT)
                 if lost <= LOSS * sent and sent >= 0.99 * rate * SHORT:
                     low = max(low, (sent - lost) / SHORT)
                 else:

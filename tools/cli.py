@@ -168,6 +168,20 @@ def bench_replication(
     work.run(rounds, json, plot, updates)
 
 
+@bench.command("soak", epilog="Example: scout bench soak --requests 1000000000 --json -")
+def bench_soak(
+    requests: Annotated[int, typer.Option(help="How many requests.")] = 100_000_000,
+    replicas: Replicas = None,
+    interval: Annotated[float, typer.Option(help="Seconds between kills, joins and leaves, on average.")] = 0.25,
+    seed: Annotated[int, typer.Option(help="Of the random times and victims.")] = 1,
+    json: Json = None,
+) -> None:
+    """Send requests through replicas that are killed, join and leave; nothing may be lost, all states equal."""
+    from scout.tools import bench_soak as work
+
+    raise typer.Exit(work.run(requests, replicas, interval, seed, json))
+
+
 def main() -> None:
     """Run a command; bad usage and bad input end in one line on standard error and status 2."""
     signal.signal(signal.SIGTERM, _interrupt)
