@@ -186,14 +186,21 @@ def receive_own(
 
 
 @inline
-def _open(ring: Record, cursor: Record) -> bool:
-    """Open the next block if the kernel has released it."""
+def _is_filled(ring: Record, cursor: Record) -> bool:
+    """True if the kernel has released the next block to us."""
     block = ring.ring + cursor.block * ring.block_bytes
     # Acquire, in this order: the number pairs with the kernel's opening of the block, the status with its release.
     if load64_acquire(block + BLOCK_SEQUENCE) != cursor.sequence + 1:
         return False  # still held by a slower replica, from the round before
-    if load32_acquire(block + BLOCK_STATUS) & STATUS_USER == 0:
+    return load32_acquire(block + BLOCK_STATUS) & STATUS_USER != 0
+
+
+@inline
+def _open(ring: Record, cursor: Record) -> bool:
+    """Open the next block if it is filled."""
+    if not _is_filled(ring, cursor):
         return False
+    block = ring.ring + cursor.block * ring.block_bytes
     cursor.remaining = load32(block + BLOCK_PACKETS)
     cursor.next = block + load32(block + BLOCK_FIRST)
     cursor.open = 1
@@ -305,6 +312,24 @@ def done(ring: Record, cursor: Record, replica: int, ordered: bool) -> None:
 def is_due(ring: Record, cursor: Record) -> bool:
     """True if the replica stands at a place where all save a snapshot, and has not yet."""
     return cursor.open == 0 and cursor.sequence & (ring.interval - 1) == 0 and cursor.kept != cursor.sequence
+
+
+@inline
+def waiting(ring: Record, cursor: Record) -> int:
+    """How many packets wait in the block at hand, or in the next."""
+    if cursor.open:
+        return cursor.remaining
+    return load32(ring.ring + cursor.block * ring.block_bytes + BLOCK_PACKETS) if _is_filled(ring, cursor) else 0
+
+
+@inline
+def since(ring: Record, cursor: Record) -> int:
+    """When the first of the packets that wait was received, nanoseconds since 1970."""
+    header = cursor.next
+    if cursor.open == 0:
+        block = ring.ring + cursor.block * ring.block_bytes
+        header = block + load32(block + BLOCK_FIRST)
+    return load32(header + SECONDS) * 1_000_000_000 + load32(header + NANOSECONDS)
 
 
 @inline

@@ -42,6 +42,7 @@ __all__ = [
     "compile_path",
     "configuration",
     "explain",
+    "fingerprint",
     "load_generated",
     "native",
     "seldom",
@@ -101,7 +102,7 @@ def compile_path(path: Path) -> CompiledPath:
     given: dict[str, Any] = {
         variable(node): native(stage.function) for node, stage in path.stages.items() if _module(stage) is None
     }
-    marks = "".join(_fingerprint(stage.function, set()) for stage in path.stages.values())
+    marks = "".join(fingerprint(stage.function) for stage in path.stages.values())
     signature = _signature(path)
     try:
         module = load_generated(f"{path.graph['graph_name']}_{path.source}", text, marks, signature, given)
@@ -375,8 +376,12 @@ def _rebound(function: Any, done: dict[Any, Any]) -> Any:
     return rebound(function, translated)
 
 
-def _fingerprint(function: Any, seen: set[int]) -> str:
+def fingerprint(function: Any) -> str:
     """Everything a compiled function depends on, as text: its code, and what its names stand for."""
+    return _fingerprint(function, set())
+
+
+def _fingerprint(function: Any, seen: set[int]) -> str:
     if id(function) in seen:
         return ""
     seen.add(id(function))

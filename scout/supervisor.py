@@ -23,6 +23,7 @@ from scout.paths.service import Service
 from scout.paths.stage import Table
 from scout.ring.errors import ScoutError
 from scout.ring.membership import MOST_REPLICAS
+from scout.ring.schedule import HEAD, scheduler
 from scout.ring.shared import LINE, address, private, shared
 from scout.ring.snapshot import Snapshots
 from scout.ring.turn import STOP
@@ -64,6 +65,10 @@ class Supervisor:
     share : float
         Part of the time that the domains may run, all at the same time (a gang): 0.5 leaves every other 10 ms to
         other programs on these cores, and no domain waits for one that does not run.
+    schedule : str or callable, optional
+        From which port's channel a domain dequeues next, where packets wait at several: "round-robin", "priority",
+        "deadline" or "weighted", by the `weight` and `deadline` of the paths; or a function of the channels' heads and
+        the tables of services, as in `scout.ring.schedule`. By default each has its turn.
 
     Raises
     ------
@@ -89,6 +94,7 @@ class Supervisor:
         progress: Callable[[str], None] | None = None,
         restarts: int = 3,
         share: float = 1.0,
+        schedule: str | Callable[..., int] | None = None,
     ) -> None:
         available = usable_cores()
         self.replicas = len(available) if replicas is None else replicas
@@ -107,6 +113,7 @@ class Supervisor:
             if sources.count(source) > 1:
                 raise ScoutError(f"two paths begin at {source}; a port has one path")
         self.graph, self.paths, self.restarts, self.share = graph, list(paths), restarts, share
+        self.schedule = scheduler(schedule) if schedule else None
         self._report = report or (lambda line: print(f"scout: {line}", file=sys.stderr, flush=True))
         self._progress = progress or (lambda line: None)
         self.processes: dict[int, Child] = {}
@@ -141,7 +148,7 @@ class Supervisor:
             self._progress(f"path from {path.source}")
             self._compiled.append(compile_path(path))
         self._progress("domain")
-        self._domain = compile_domain(self.graph, self._compiled, self.replicas)
+        self._domain = compile_domain(self.graph, self._compiled, self.replicas, self.schedule)
         self._members = shared(1, np.int64)
         self._members[0] = (1 << self.replicas) - 1
         self._keeps = bool(self._domain.state)
@@ -174,6 +181,10 @@ class Supervisor:
         self._orders = shared((MOST_REPLICAS, lines), np.int64)
         self._orders[:, PATIENCE // 8 + 1] = 1_000_000  # nanoseconds
         self._snapshots = Snapshots()
+        self._heads = shared((MOST_REPLICAS, max(1, len(compiled))), HEAD)
+        for index, each in enumerate(compiled):
+            self._heads["weight"][:, index] = each.path.weight
+            self._heads["deadline"][:, index] = each.path.deadline
         self._shared_tables: dict[int, np.ndarray] = {}
         self._tables: dict[int, dict[int, np.ndarray]] = {}
         self._places: dict[int, np.ndarray] = {}
@@ -230,6 +241,7 @@ class Supervisor:
             self._snapshots.notes[replica],
             self._snapshots.buffers(replica),
             self._snapshots.size,
+            self._heads[replica],
             *ports,
             *paths,
             *(tables[id(table)] for table in domain.tables),
