@@ -47,7 +47,7 @@ from scout.ring.memory import (
     store64,
     store64_release,
 )
-from scout.ring.references import dequeue, discharge, everyone, unreleased, waits_for
+from scout.ring.references import dequeue, everyone, release, unreleased, waits_for
 from scout.ring.shared import LINE, address, shared
 from scout.ring.turn import STOP
 from scout.ring.wait import relax
@@ -355,14 +355,18 @@ def _release(ring: Record, number: int, replica: int) -> None:
     """
     index = number % ring.blocks
     block, word = ring.ring + index * ring.block_bytes, ring.words + index * LINE
-    taker, mine = load64_acquire(word + TAKER), (number + 1) << TAKER_BITS | replica + 1  # pairs with its exchange
+    mine = (number + 1) << TAKER_BITS | replica + 1
+    # Acquire, in this order: a bit of the next round is seen only if TAKER's signature of this one is.
+    held = unreleased(word + REFERENCES) >> replica & 1
+    taker = load64_acquire(word + TAKER)  # pairs with its exchange
     if taker >> TAKER_BITS == number + 1:
         # Until a predecessor had stored the status, nothing of the block could change.
         same_round = load64_acquire(block + BLOCK_SEQUENCE) == number + 1
         if taker == mine and same_round and load32_acquire(block + BLOCK_STATUS) & STATUS_USER:
             _hand_back(ring, word, block)
         return
-    discharge(word + REFERENCES, replica)
+    if held:
+        release(word + REFERENCES, replica)
     # acq_rel, pairs with other replicas' exchanges: one of them hands it back.
     if unreleased(word + REFERENCES) == 0 and compare_exchange(word + TAKER, taker, mine):
         _hand_back(ring, word, block)
@@ -398,11 +402,16 @@ def _retire(rings: np.ndarray, cursors: np.ndarray, replica: int, ordered: bool)
     """
     ring, cursor = rings[0], cursors[replica]
     orphans = 0
+    if cursor.kept < cursor.sequence:  # it may have died while it handed this one back
+        _release(ring, cursor.kept, replica)
+        cursor.kept += 1
     for _ in range(ring.blocks):  # as often as one block's turn can bring the next one's
         moved = False
-        for number in range(cursor.kept, cursor.kept + ring.blocks):
-            index = number % ring.blocks
+        for index in range(ring.blocks):
             block, word = ring.ring + index * ring.block_bytes, ring.words + index * LINE
+            # The round that the references are of comes after the one in which the block was handed back last.
+            taken = load64_acquire(word + TAKER) >> TAKER_BITS  # pairs with its exchange
+            number = taken - 1 + ring.blocks if taken else index
             references = load64_acquire(word + REFERENCES)  # pairs with the other replicas' decrements
             if references >> 32 >> replica & 1 == 0:
                 continue
