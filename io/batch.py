@@ -57,8 +57,8 @@ def linearise(packet: Record, frame: int, whole: np.ndarray, index: int) -> int:
     return frame + target - start
 
 
-def gather(frame: Any, packet: Any, whole: Any, room: int) -> Any:
-    """The packet in one piece, in place `room` of `whole`: its frame from the header at hand on, 0 if it is too long.
+def gather(frame: Any, packet: Any, whole: Any, index: int) -> Any:
+    """The packet in one piece, in place `index` of `whole`: its frame from the header at hand on, 0 if it is too long.
 
     Its end is then `packet.end`. For a stage that wants all of it after it has looked at the headers.
     """
@@ -69,9 +69,9 @@ def gather(frame: Any, packet: Any, whole: Any, room: int) -> Any:
 
 
 @lowering(gather)
-def _native_gather(frame, packet, whole, room):  # type: ignore[no-untyped-def]
-    def native(frame, packet, whole, room):  # type: ignore[no-untyped-def]
-        frame = linearise(packet, frame, whole, room)
+def _native_gather(frame, packet, whole, index):  # type: ignore[no-untyped-def]
+    def native(frame, packet, whole, index):  # type: ignore[no-untyped-def]
+        frame = linearise(packet, frame, whole, index)
         if frame:
             allow(frame, packet.end, True)
         return frame

@@ -260,7 +260,7 @@ def _arguments(path: Path, node: str, primary: bool) -> list[str]:
         elif name == "primary":
             found.append(str(primary))
         elif name in GATHER:
-            found.append({"whole": "whole", "room": "index"}[name])
+            found.append({"whole": "whole", "whole_index": "index"}[name])
         elif name not in stage.bindings:
             raise CompileError(
                 f"stage {node} at {_place(stage)}: parameter {name!r} is not bound; give {name}=... where it is added"

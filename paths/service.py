@@ -435,7 +435,7 @@ class _Text:
         wanted = [f"until > {index}" for index in first] + ["events[0].count"] * bool(self.raised["here"])
         return [
             f"if primary and ({' or '.join(wanted)}):",
-            "    frame = gather(frame, packet, whole, room)",
+            "    frame = gather(frame, packet, whole, whole_index)",
             "    if frame == 0:",
             *_indented(["close_request(events)"] if self.queued else [], 8),
             "        return verdict if verdict != 0 else TOO_LONG",

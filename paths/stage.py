@@ -78,7 +78,7 @@ HOLD = -1
 """The verdict of a stage that cannot go on yet: the packet is kept and comes back to this stage."""
 
 
-GATHER = ("whole", "room")
+GATHER = ("whole", "whole_index")
 """Parameters of a stage function that calls `scout.io.batch.gather`: room for whole packets, and this one's number."""
 
 
