@@ -6,7 +6,7 @@ so. The same ring in C works on the same memory, in the same processes. `paper` 
 for every entry, nothing else.
 
 Descriptors are entries of 64 bytes, header and all, of which one word is read; packets of 1500 bytes are read whole.
-The prefilled rings (64 and 100 MB) are larger than the caches.
+The prefilled rings (64 and 50 MB) are meant to be larger than the caches.
 """
 
 import ctypes
@@ -44,14 +44,14 @@ class Size(NamedTuple):
 
     payload: int  # bytes that a channel's payload has
     words: int  # 8-byte words that a replica reads
-    prefilled: int  # entries of the ring that is filled beforehand, for a million descriptors
+    prefilled: int  # entries of the ring that is filled beforehand
     streaming: int  # entries of the ring that a producer fills meanwhile
     streamed: int  # requests that it sends
 
 
 SIZES = {
     DESCRIPTOR: Size(DESCRIPTOR - HEADER, 1, 1 << 20, 1 << 12, 1 << 20),
-    PACKET: Size(PACKET, -(-PACKET // 8), 1 << 16, 1 << 10, 1 << 17),
+    PACKET: Size(PACKET, -(-PACKET // 8), 1 << 15, 1 << 10, 1 << 16),
 }
 
 
@@ -266,7 +266,7 @@ def _panels(rows: Sequence[dict[str, Any]], default: int) -> list[Panel]:
                         lines.append(Line("" if dashed else label, xs, ys, style, dashed))
             note = "dashed: projected by a model, not measured"
             axes = ("replicas, one on each core", "million entries a second")
-            panels.append(Panel(f"{what}: {who}", *axes, ticks, lines, note, base=10))
+            panels.append(Panel(f"{what}: {who}", *axes, ticks, lines, note, base=2))
     return panels
 
 
