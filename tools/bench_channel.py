@@ -280,12 +280,13 @@ def _verdicts(rows: Sequence[dict[str, Any]], default: int) -> Iterator[str]:
 
     most = max(row["replicas"] for row in rows if not row["projected"] and row["load"] == "prefilled")
     for replicas in sorted({1, most}):
+        which = f"claim, batches of {default}, {replicas} replica{'s' if replicas > 1 else ''}"
         ours, c = (total(name, "claim", default, replicas) for name in ("scout", "c"))
         if c:
-            yield f"claim, batches of {default}, {replicas} replicas: {ours / c:.2f} of the same ring in C"
+            yield f"{which}: {ours / c:.2f} of the same ring in C"
         paper, scheme = total("scout", "refcount", 1, replicas), total("c", "paper", 1, replicas)
         literal = f", {ours / scheme:.1f} times the paper's count in C" if scheme else ""
-        yield f"claim, batches of {default}, {replicas} replicas: {ours / paper:.1f} times refcount one by one{literal}"
+        yield f"{which}: {ours / paper:.1f} times refcount one by one{literal}"
 
 
 def _compare(rows: Sequence[dict[str, Any]]) -> None:

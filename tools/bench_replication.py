@@ -187,8 +187,8 @@ def _share(rows: Sequence[dict[str, Any]], number: int) -> str:
     """Where replicated work loses on so many cores, and how little it gains at the least ratio."""
     lost = ", ".join(f"{ratio}:1" for ratio in _lost(rows, number))
     least = next(row for row in rows if (row["name"], row["ratio"], row["cores"]) == ("replicated", RATIOS[-1], number))
-    gain = f"at {RATIOS[-1]}:1 gains {least['speedup']:.2f}, at most {1 + RATIOS[-1]} on any number of cores"
-    return (f"replicated work loses at {lost}; " if lost else "replicated work leads, but ") + gain
+    gain = f"at {RATIOS[-1]}:1 it gains but {least['speedup']:.2f} (limit: {1 + RATIOS[-1]})"
+    return (f"replicated work loses at {lost}; " if lost else "replicated work leads; ") + gain
 
 
 def _panels(rows: Sequence[dict[str, Any]], most: int, shown: int) -> list[Panel]:
