@@ -226,14 +226,16 @@ def _panels(rows: Sequence[dict[str, Any]], most: int, shown: int) -> list[Panel
 
 
 def _verdicts(rows: Sequence[dict[str, Any]], most: int) -> Iterator[str]:
-    for row in rows:
-        if row["name"] == "replicated" and row["cores"] == most and row["ratio"] == 10 and not row["projected"]:
-            share = row["speedup"] / row["ideal"]
-            yield f"10:1 on {most} cores: speed-up {row['speedup']:.2f}, {share:.2f} of the ideal {row['ideal']:.2f}"
-    if most > 1:
-        yield f"on {most} cores: {_share(rows, most)}"
-        for number in sorted({row["cores"] for row in rows if row["projected"]}):
-            yield f"projected to {number} cores: {_share(rows, number)}"
+    """What the figures come to, in sentences."""
+    if most == 1:
+        yield "one core: nothing to compare; only replicated work is projected"
+        return
+    row = next(row for row in rows if (row["name"], row["ratio"], row["cores"]) == ("replicated", 10, most))
+    share = row["speedup"] / row["ideal"]
+    yield f"10:1 on {most} cores: speed-up {row['speedup']:.2f}, {share:.2f} of the ideal {row['ideal']:.2f}"
+    yield f"on {most} cores: {_share(rows, most)}"
+    for number in sorted({row["cores"] for row in rows if row["projected"]}):
+        yield f"projected to {number} cores: {_share(rows, number)}"
 
 
 def run(
