@@ -6,7 +6,7 @@ so. The same ring in C works on the same memory, in the same processes. `paper` 
 for every entry, nothing else.
 
 Descriptors are entries of 64 bytes, header and all, of which one word is read; packets of 1500 bytes are read whole.
-The prefilled rings (64 and 100 MB) are larger than the caches.
+The prefilled rings (64 and 50 MB) are meant to be larger than the caches.
 """
 
 import ctypes
@@ -44,14 +44,14 @@ class Size(NamedTuple):
 
     payload: int  # bytes that a channel's payload has
     words: int  # 8-byte words that a replica reads
-    prefilled: int  # entries of the ring that is filled beforehand, for a million descriptors
+    prefilled: int  # entries of the ring that is filled beforehand
     streaming: int  # entries of the ring that a producer fills meanwhile
     streamed: int  # requests that it sends
 
 
 SIZES = {
     DESCRIPTOR: Size(DESCRIPTOR - HEADER, 1, 1 << 20, 1 << 12, 1 << 20),
-    PACKET: Size(PACKET, -(-PACKET // 8), 1 << 16, 1 << 10, 1 << 17),
+    PACKET: Size(PACKET, -(-PACKET // 8), 1 << 15, 1 << 10, 1 << 16),
 }
 
 
@@ -266,7 +266,7 @@ def _panels(rows: Sequence[dict[str, Any]], default: int) -> list[Panel]:
                         lines.append(Line("" if dashed else label, xs, ys, style, dashed))
             note = "dashed: projected by a model, not measured"
             axes = ("replicas, one on each core", "million entries a second")
-            panels.append(Panel(f"{what}: {who}", *axes, ticks, lines, note, base=10))
+            panels.append(Panel(f"{what}: {who}", *axes, ticks, lines, note, base=2))
     return panels
 
 
@@ -280,12 +280,13 @@ def _verdicts(rows: Sequence[dict[str, Any]], default: int) -> Iterator[str]:
 
     most = max(row["replicas"] for row in rows if not row["projected"] and row["load"] == "prefilled")
     for replicas in sorted({1, most}):
+        which = f"claim, batches of {default}, {replicas} replica{'s' if replicas > 1 else ''}"
         ours, c = (total(name, "claim", default, replicas) for name in ("scout", "c"))
         if c:
-            yield f"claim, batches of {default}, {replicas} replicas: {ours / c:.2f} of the same ring in C"
+            yield f"{which}: {ours / c:.2f} of the same ring in C"
         paper, scheme = total("scout", "refcount", 1, replicas), total("c", "paper", 1, replicas)
         literal = f", {ours / scheme:.1f} times the paper's count in C" if scheme else ""
-        yield f"claim, batches of {default}, {replicas} replicas: {ours / paper:.1f} times refcount one by one{literal}"
+        yield f"{which}: {ours / paper:.1f} times refcount one by one{literal}"
 
 
 def _compare(rows: Sequence[dict[str, Any]]) -> None:

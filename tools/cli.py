@@ -141,9 +141,9 @@ def bench_services(
     measure.run(rounds, service or [], work or [], trace or [], json)
 
 
-@bench.command("channel", epilog="Example: scout bench channel --rounds 5 --plot channel.svg --json -")
+@bench.command("channel", epilog="Example: scout bench channel --plot channel.svg --json -")
 def bench_channel(
-    rounds: Rounds = 5,
+    rounds: Rounds = 7,
     json: Json = None,
     plot: Annotated[str, typer.Option(help="Where to plot: a .svg or .png; both are written.")] = "scout-channel.svg",
 ) -> None:
@@ -155,7 +155,7 @@ def bench_channel(
 
 @bench.command("replication", epilog="Example: scout bench replication --updates 20 --plot replication.svg --json -")
 def bench_replication(
-    rounds: Rounds = 5,
+    rounds: Rounds = 7,
     updates: Annotated[int, typer.Option(help="Updates of shared state in a request.")] = 20,
     json: Json = None,
     plot: Annotated[

@@ -115,12 +115,14 @@ def _child(worker: Worker, index: int, available: list[int], ready: np.ndarray, 
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() == parent:
             os.sched_setaffinity(0, [available[index % len(available)]])
-            if len(ready) <= len(available):  # else workers have to give way to each other
+            alone = len(ready) <= len(available)  # else workers have to give way to each other
+            if alone:
                 _come_first()
             worker.prepare()
             ready[index] = 1
             while not ready.all():
-                os.sched_yield()  # at once back if nobody else wants the core
+                if not alone:
+                    os.sched_yield()
             if ready.min() > 0:
                 before = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
                 times[index, 0] = time.perf_counter_ns()

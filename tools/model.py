@@ -1,7 +1,7 @@
 """What more cores would give: models fitted on what was measured, for projections (docs/replication-model.md).
 
 All times are nanoseconds for each request. Fits are least squares of relative errors, so that short and long
-requests count alike; `error` is the root of their mean square.
+requests count alike; `error` is the root of their mean square: 0.1 for a tenth.
 """
 
 from collections.abc import Callable, Sequence
@@ -149,8 +149,7 @@ def _search(model: ServiceModel, name: str, samples: Sequence[Sample]) -> Servic
 
     def wrong(value: float) -> float:
         tried = _with(model, name, value)
-        ratios = [tried.ns(s.mode, s.private, s.shared, s.cores) / s.ns for s in samples]
-        return float(np.square(np.array(ratios) - 1).sum())
+        return _error(np.array([tried.ns(s.mode, s.private, s.shared, s.cores) / s.ns for s in samples]))
 
     best = _golden(lambda exponent: wrong(float(np.exp(exponent))), np.log(1e-3), np.log(1e6))
     value = float(np.exp(best))
@@ -176,4 +175,5 @@ def _golden(wrong: Callable[[float], float], low: float, high: float) -> float:
 
 
 def _error(ratios: np.ndarray) -> float:
-    return float(np.sqrt(np.square(ratios - 1).mean()))
+    """Of model to measurement. By logarithms: twice as much is as wrong as half as much."""
+    return float(np.sqrt(np.square(np.log(ratios)).mean()))

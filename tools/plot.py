@@ -120,12 +120,12 @@ def _draw(axes, panel):  # type: ignore[no-untyped-def]
     axes.set(title=panel.title, xlabel=panel.x, ylabel=panel.y)
     axes.set_xscale("log", base=2)
     axes.set_xticks([at for at, _ in panel.ticks], [name for _, name in panel.ticks])
-    axes.minorticks_off()
     if panel.base:
         axes.set_yscale("log", base=panel.base)
         axes.yaxis.set_major_formatter("{x:g}")
     else:
         axes.set_ylim(bottom=0)
+    axes.minorticks_off()
     axes.grid(True, alpha=0.3)
     axes.legend(frameon=False, fontsize=8)
     if panel.note:
