@@ -29,7 +29,7 @@ from numba.core.dispatcher import Dispatcher
 from scout.io.batch import WHOLE
 from scout.io.packet import CONSUMED, DROPPED, HELD, PACKET
 from scout.paths.path import Path, variable
-from scout.paths.stage import HOLD, TOO_LONG, Stage, Table, rebound, references
+from scout.paths.stage import HOLD, TOO_LONG, Stage, Table, rebound, references, written
 from scout.ring.errors import ScoutError
 from scout.ring.jit import CHECKED, cache_folder, entry, inline
 from scout.ring.memory import count_rare
@@ -420,15 +420,20 @@ def _blame(path: Path, error: Exception) -> CompileError:
         try:
             native(stage.function).compile(tuple(kinds))
         except numba.core.errors.NumbaError as own:
-            code = stage.function.__code__
-            found = re.findall(rf'File "{re.escape(FilePath(code.co_filename).name)}", line (\d+)', _plain(own))
-            found += re.findall(rf'File "[^"]*{re.escape(FilePath(code.co_filename).name)}", line (\d+)', _plain(own))
-            line = found[-1] if found else code.co_firstlineno
             return CompileError(
-                f"{code.co_filename}:{line}: stage {node} does not compile: {_reason(own)}; "
+                f"{_culprit(stage, _plain(own))}: stage {node} does not compile: {_reason(own)}; "
                 "use ints, the accessors and tables, and try it with Path.run as plain Python"
             )
     return CompileError(f"path from {path.source} does not compile: {_reason(error)}")
+
+
+def _culprit(stage: Stage, message: str) -> str:
+    """File and line of the stage that numba's message names last."""
+    codes = [function.__code__ for function in written(stage.function)]
+    files = {FilePath(code.co_filename).name: code.co_filename for code in codes}
+    named = [(FilePath(file).name, line) for file, line in re.findall(r'File "([^"]*)", line (\d+)', message)]
+    found = [f"{files[name]}:{line}" for name, line in named if name in files]
+    return found[-1] if found else f"{codes[0].co_filename}:{codes[0].co_firstlineno}"
 
 
 def _plain(error: Exception) -> str:

@@ -43,9 +43,6 @@ class Event(int):
             raise ScoutError(f"events {known.name!r} and {name!r} have the same number; rename one")
         return known
 
-    def __getnewargs__(self) -> tuple[str]:  # type: ignore[override]
-        return (self.name,)
-
     def __repr__(self) -> str:
         return f"Event({self.name!r})"
 

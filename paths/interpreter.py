@@ -16,7 +16,7 @@ from scout.io.access import Frame
 from scout.io.batch import LONGEST
 from scout.io.packet import PACKET, REACH
 from scout.paths.path import Path
-from scout.paths.stage import HOLD, TOO_LONG, Stage, Table
+from scout.paths.stage import HOLD, TOO_LONG, Stage, Table, written
 from scout.ring.errors import ScoutError
 
 __all__ = ["Record", "run", "try_stage", "walk"]
@@ -198,7 +198,8 @@ def _blamed(function: Any, name: str) -> Any:
         yield
     except Exception as error:
         code = function.__code__
-        own = [at for at in traceback.extract_tb(error.__traceback__) if at.filename == code.co_filename]
-        line = own[-1].lineno if own else code.co_firstlineno
+        files = {each.__code__.co_filename for each in written(function)}
+        own = [at for at in traceback.extract_tb(error.__traceback__) if at.filename in files]
+        place = f"{own[-1].filename}:{own[-1].lineno}" if own else f"{code.co_filename}:{code.co_firstlineno}"
         kind = "" if isinstance(error, ScoutError) else f"{type(error).__name__}: "
-        raise ScoutError(f"{code.co_filename}:{line}: {name}: {kind}{error}") from error
+        raise ScoutError(f"{place}: {name}: {kind}{error}") from error

@@ -13,6 +13,7 @@ The service becomes one function, written to a file of the cache that people can
 """
 
 import hashlib
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path as FilePath
 from types import FunctionType, ModuleType
@@ -505,5 +506,8 @@ def _loaded(
     """The function of a generated module, with the handlers among its names."""
     module = ModuleType(f"scout_service_{file.stem}")
     module.__dict__.update({f"on_{name}": each.function for name, each in zip(names, handlers, strict=True)})
+    sys.modules[module.__name__] = module  # numba looks a function's module up there, also for code from the cache
     exec(compile(text, str(file), "exec"), module.__dict__)
-    return atomically(module.service) if atomic else module.service
+    function = atomically(module.service) if atomic else module.service
+    function.parts = tuple(each.function for each in handlers)
+    return function

@@ -25,6 +25,7 @@ __all__ = [
     "reason_of",
     "rebound",
     "references",
+    "written",
 ]
 
 
@@ -223,6 +224,11 @@ def rebound(function: FunctionType, translated: Callable[[Any], Any]) -> Functio
     copy = FunctionType(function.__code__, scope, function.__name__, function.__defaults__, cells)
     copy.__module__, copy.__qualname__ = function.__module__, function.__qualname__
     return copy
+
+
+def written(function: Any) -> tuple[Any, ...]:
+    """The functions that people wrote of a stage's: itself, or what it was generated from (`function.parts`)."""
+    return getattr(function, "parts", (function,))
 
 
 def _find_drops(function: Any, found: dict[str, DropReason], seen: set[int]) -> None:

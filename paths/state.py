@@ -74,8 +74,8 @@ def _field(table: Any, field: Any) -> tuple[int, Any]:
     name = field.literal_value
     if name not in table.dtype.fields:
         raise TypeError(f"the table has no field {name!r}")
-    kind: Any = table.dtype.typeof(name)
-    if not isinstance(kind, types.Integer) or kind.bitwidth not in (32, 64):
+    kind = table.dtype.typeof(name)
+    if kind not in (types.int32, types.uint32, types.int64, types.uint64):
         raise TypeError(f"field {name!r} is no integer of 32 or 64 bits")
     return table.dtype.offset(name), kind
 

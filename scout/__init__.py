@@ -32,6 +32,8 @@ _HOMES = {
     "scout.paths.state": ("add_to", "clear", "exchange_in", "load_from", "store_to"),
     "scout.paths.table": ("claim", "find", "new_table", "place", "remove"),
     "scout.paths.service": ("Service",),
+    "scout.paths.heavy_hitter": ("HeavyHitter",),
+    "scout.paths.token_bucket": ("TokenBucket",),
     "scout.paths.counter": ("Counter",),
     "scout.paths.blackhole": ("Drop",),
     "scout.paths.tee": ("Tee",),

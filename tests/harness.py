@@ -13,12 +13,12 @@ from scout.io.packet import HEADROOM, REACH
 from scout.paths.arp import Arp
 from scout.paths.compiler import compile_path, configuration
 from scout.paths.ethernet import Ethernet
-from scout.paths.graph import RouterGraph
+from scout.paths.graph import Router, RouterGraph
 from scout.paths.icmp import Icmp
 from scout.paths.interpreter import walk
 from scout.paths.ipv4 import Ip
 from scout.paths.path import Path
-from scout.paths.stage import Table
+from scout.paths.stage import Exit, Outcome, Stage, Table
 from scout.ring.jit import CHECKED
 from scout.ring.shared import address
 
@@ -63,6 +63,75 @@ def two_ports(*more: tuple[Any, ...], ports: Mapping[str, Any] | None = None, **
     for router in [] if ports else graph.routers:
         router.start(graph)
     return made
+
+
+class End(Router):
+    """Where packets of a service end: a path without IP, quick to compile."""
+
+    requires = {"down": "ipv4"}
+
+    def arrive(self, service: str, below: bool) -> str:
+        return "reach"
+
+    def stage(self, key: str, graph: RouterGraph, source: str) -> Stage:
+        return Stage(_reach, (Outcome("end", Exit(None)),))
+
+
+def _reach(frame: Any, end: Any) -> int:
+    return 0
+
+
+def one_port(*services: Any) -> RouterGraph:
+    """A graph whose packets come in at `left`, go up through the services in turn, and end."""
+    graph = RouterGraph("test")
+    graph.add(Ethernet("left", SimpleNamespace(mac=number(LEFT), mtu=MTU["left"])))
+    names = ["end", *(graph.add(each).name for each in reversed(services)), "left"]
+    graph.add(End("end"))
+    graph.connect(*names)
+    return graph
+
+
+class Replicas:
+    """A path served by several replicas without a channel: each has its tables, one is each packet's primary."""
+
+    def __init__(self, path: Path, replicas: int = 2) -> None:
+        self.path, self.compiled = path, compile_path(path)
+        self.batch, self.slots = new_batch(1)
+        self.counters = [np.zeros(len(path.counter_names), np.int64) for _ in range(replicas)]
+        self._tables = {
+            id(table): [table.initial if table.kind == "shared" else table.initial.copy() for _ in range(replicas)]
+            for table in path.tables
+        }
+
+    def table(self, table: Table, replica: int) -> np.ndarray:
+        """A replica's copy."""
+        return self._tables[id(table)][replica]
+
+    def serve(self, data: bytes, primary: int, **fields: int) -> None:
+        """Have all replicas see one frame."""
+        for replica in range(len(self.counters)):
+            function = self.compiled.run if replica == primary else self.compiled.replicate
+            if function is not None:
+                fill(self.batch, self.slots, data, {"timestamp": NOW} | fields)
+                tables = [self.table(table, replica) for table in self.path.tables]
+                given = (self.counters[replica], configuration(self.path), self.compiled.whole())
+                function(self.batch, 1, *given, *tables)
+
+    def leaves(self) -> dict[str, dict[str, int]]:
+        """Where the packets went, by their primaries."""
+        account = self.path.account(sum(self.counters))
+        return {group: {leaf: count for leaf, count in found.items() if count} for group, found in account.items()}
+
+
+def fill(batch: np.ndarray, slots: np.ndarray, data: bytes, fields: Mapping[str, int]) -> None:
+    """Put a frame of at most `REACH` bytes into a batch of one."""
+    place = int(batch["slot"][0])
+    slots[HEADROOM : HEADROOM + len(data)] = np.frombuffer(data, np.uint8)
+    batch[:] = np.zeros(1, batch.dtype)
+    batch["frame"] = batch["origin"] = batch["slot"] = place
+    batch["end"] = place + len(data)
+    for name, value in fields.items():
+        batch[name] = value
 
 
 class Result(NamedTuple):

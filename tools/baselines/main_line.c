@@ -12,7 +12,7 @@ struct packet {
     uint8_t *frame, *end, *tail;
     int64_t tail_bytes;
     uint8_t *origin;
-    int64_t timestamp, port, at, egress, next_hop, destination, slot, error, held_since, argument;
+    int64_t timestamp, port, at, egress, next_hop, destination, slot, error, held_since;
     uint8_t flags, gso_type;
     uint16_t header_bytes, gso_size, checksum_start, checksum_offset, ethertype;
     uint8_t link_broadcast, control, spare[2];
