@@ -104,7 +104,7 @@ def compile_path(path: Path) -> CompiledPath:
     signature = _signature(path)
     try:
         module = load_generated(f"{path.graph['graph_name']}_{path.source}", text, marks, signature, given)
-    except numba.core.errors.NumbaError as error:
+    except (numba.core.errors.NumbaError, KeyError) as error:  # KeyError: a record has no such field
         raise _blame(path, error) from error
     return CompiledPath(path, module)
 
@@ -419,7 +419,7 @@ def _blame(path: Path, error: Exception) -> CompileError:
                 kinds.append(numba.typeof(value.initial) if isinstance(value, Table) else types.int64)
         try:
             native(stage.function).compile(tuple(kinds))
-        except numba.core.errors.NumbaError as own:
+        except (numba.core.errors.NumbaError, KeyError) as own:
             return CompileError(
                 f"{_culprit(stage, _plain(own))}: stage {node} does not compile: {_reason(own)}; "
                 "use ints, the accessors and tables, and try it with Path.run as plain Python"
@@ -442,6 +442,8 @@ def _plain(error: Exception) -> str:
 
 def _reason(error: Exception) -> str:
     """The sentence of numba's message that says what is wrong."""
+    if isinstance(error, KeyError):
+        return f"no field {error}"
     lines = [line.strip() for line in _plain(error).splitlines() if line.strip()]
     noise = (
         "Failed in nopython mode",

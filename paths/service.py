@@ -122,8 +122,8 @@ class Service(Filter):
         **bindings: int | Table | Callable[[], int],
     ) -> None:
         self.mode, self.handlers = mode, tuple(handlers)
-        self._names = _unique([each.function.__name__ for each in self.handlers])
         _check(name, state, self.handlers, bindings, mode, atomic)
+        self._names = _unique([each.function.__name__ for each in self.handlers])
         used = {parameter for each in self.handlers for parameter in _parameters(each.function)}
         kind = MODES[mode]
         self.tables = {each: Table(array, kind) for each, array in state.items()}
