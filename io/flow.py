@@ -5,7 +5,11 @@ All functions take `frame` at the IPv4 header, as it is in service "ipv4" and "a
 
 from typing import Any
 
-from scout.io.access import load8, load16, load32, load64, require
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from scout.io.access import load8, load16, load32, load64, lowering, require
 
 __all__ = ["five_tuple", "flow_hash", "mix", "ports_at"]
 
@@ -14,15 +18,33 @@ LENGTHS, FRAGMENT, PROTOCOL, ADDRESSES, SOURCE, DESTINATION, HEADER = 0, 6, 9, 1
 FRAGMENTED = 0x3FFF  # more fragments, and the offset
 TCP, UDP, DCCP, SCTP, UDP_LITE = 6, 17, 33, 132, 136  # protocols whose headers begin with two ports
 
+_I64 = ir.IntType(64)
+
+GOLDEN = 0x9E3779B97F4A7C15  # 2 ** 64 over the golden ratio
 LOW_63 = (1 << 63) - 1
 KNOWN = 1 << 40  # in a key, so that it is not 0: no protocol and port reach it
 
 
 def mix(value: int) -> int:
     """A number of 63 bits that depends on all bits of `value` (Fibonacci hashing, folded)."""
-    # The low 63 bits of a product are the same in int64, which wraps, and in Python, which does not.
-    product = (value ^ value >> 32) * 0x1E3779B97F4A7C15 & LOW_63
+    product = (value ^ value >> 32) * GOLDEN & LOW_63
     return product ^ product >> 31
+
+
+@intrinsic
+def _mix(typingctx, value):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        # By hand: numba's own multiplication tells LLVM that it does not overflow, and LLVM relies on it.
+        folded = builder.xor(args[0], builder.ashr(args[0], _I64(32)))
+        product = builder.and_(builder.mul(folded, _I64(GOLDEN)), _I64(LOW_63))
+        return builder.xor(product, builder.lshr(product, _I64(31)))
+
+    return types.int64(types.int64), codegen
+
+
+@lowering(mix)
+def _native_mix(value):  # type: ignore[no-untyped-def]
+    return lambda value: _mix(value)
 
 
 def ports_at(frame: Any, end: Any) -> int:
@@ -48,7 +70,7 @@ def flow_hash(frame: Any, end: Any) -> int:
     if at:
         source |= load16(frame, at)
         destination |= load16(frame, at + 2)
-    return mix((mix(source) + mix(destination) & LOW_63) ^ load8(frame, PROTOCOL))
+    return mix(mix(source) ^ mix(destination) ^ load8(frame, PROTOCOL))
 
 
 def five_tuple(frame: Any, end: Any) -> tuple[int, int]:

@@ -136,7 +136,9 @@ def _full_name(value: Any) -> str:
     """A value's module and name; of a bound method its class's module."""
     if isinstance(value, ModuleType):
         return value.__name__
-    module = getattr(value, "__module__", None) or type(getattr(value, "__self__", None)).__module__
+    owner = getattr(value, "__self__", None)
+    owner = owner if isinstance(owner, type) else type(owner)
+    module = getattr(value, "__module__", None) or owner.__module__
     name = getattr(value, "__qualname__", type(value).__qualname__)
     return f"{'os' if module == 'posix' else module}.{name}"
 

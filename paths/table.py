@@ -54,7 +54,7 @@ def rows(table: np.ndarray) -> np.ndarray:
 
 def find(table: Any, key: int, more: int, now: int, lifetime: int) -> int:
     """Index of the row of a key; -1 if it is not there, or expired: not placed for `lifetime` nanoseconds."""
-    start = mix(key ^ mix(more))
+    start = mix(key ^ mix(more)) & len(table) - 1
     for probe in range(PROBES):
         index = start + probe & len(table) - 1
         row = table[index]
@@ -70,7 +70,7 @@ def place(table: Any, counts: Any, key: int, more: int, now: int, lifetime: int,
 
     The row is then used: at `now`. What is expired is as if it were not there.
     """
-    start = mix(key ^ mix(more))
+    start = mix(key ^ mix(more)) & len(table) - 1
     free, oldest = -1, -1
     for probe in range(PROBES):
         index = start + probe & len(table) - 1
@@ -113,7 +113,7 @@ def claim(table: Any, counts: Any, key: int, more: int) -> int:
 
     Rows are never given up; do not use it with `place` and `remove` on one table. It leaves `used` alone.
     """
-    start = mix(key ^ mix(more))
+    start = mix(key ^ mix(more)) & len(table) - 1
     for probe in range(PROBES):
         index = start + probe & len(table) - 1
         present = load_from(table, index, "key")

@@ -81,10 +81,10 @@ def _reach(frame: Any, end: Any) -> int:
     return 0
 
 
-def one_port(*services: Any) -> RouterGraph:
+def one_port(*services: Any, port: Any = None) -> RouterGraph:
     """A graph whose packets come in at `left`, go up through the services in turn, and end."""
     graph = RouterGraph("test")
-    graph.add(Ethernet("left", SimpleNamespace(mac=number(LEFT), mtu=MTU["left"])))
+    graph.add(Ethernet("left", port or SimpleNamespace(mac=number(LEFT), mtu=MTU["left"])))
     names = ["end", *(graph.add(each).name for each in reversed(services)), "left"]
     graph.add(End("end"))
     graph.connect(*names)
