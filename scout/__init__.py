@@ -35,6 +35,7 @@ _HOMES = {
     "scout.paths.heavy_hitter": ("HeavyHitter",),
     "scout.paths.token_bucket": ("TokenBucket",),
     "scout.paths.counter": ("Counter",),
+    "scout.paths.port_knocking": ("PortKnocking",),
     "scout.paths.ddos": ("DdosMitigator",),
     "scout.paths.blackhole": ("Drop",),
     "scout.paths.tee": ("Tee",),
