@@ -22,6 +22,7 @@ import fcntl
 import mmap
 import socket
 import struct
+from collections.abc import Callable
 from contextlib import suppress
 
 import numba
@@ -46,7 +47,7 @@ from scout.ring.memory import (
     store64,
     store64_release,
 )
-from scout.ring.references import dequeue, discharge, everyone, waits_for
+from scout.ring.references import dequeue, discharge, everyone, unreleased, waits_for
 from scout.ring.shared import LINE, address, private, shared
 from scout.ring.turn import STOP
 
@@ -89,7 +90,10 @@ SEND_BUFFER = 1 << 24
 INTERVAL = 8  # blocks between snapshots at most, a power of two: so many a replica may hold that it is done with
 PACKET_BITS = 20  # enough for the packets of a block
 
-REFERENCES, MEMBERS, OWNER = 0, 8, 16  # the words of a block, a cache line each
+# The words of a block, a cache line each: who has yet to dequeue and to release it, who takes part in it, who is its
+# primary, and who hands it back to the kernel: the block's number << TAKER_BITS | replica + 1.
+REFERENCES, MEMBERS, OWNER, TAKER = 0, 8, 16, 24
+TAKER_BITS = 6
 
 RING = np.dtype(
     [
@@ -152,18 +156,11 @@ def receive(ring: Record, cursor: Record, replica: int, batch: np.ndarray, copie
     false a replica that is not the primary looks at the packets in the ring, where nobody may write.
     """
     if cursor.open == 0:
-        block = ring.ring + cursor.block * ring.block_bytes
-        # Acquire, in this order: the number pairs with the kernel's opening of the block, the status with its release.
-        if load64_acquire(block + BLOCK_SEQUENCE) != cursor.sequence + 1:
-            return 0  # still held by a slower replica, from the round before
-        if load32_acquire(block + BLOCK_STATUS) & STATUS_USER == 0:
+        if not _open(ring, cursor):
             return 0
         cursor.mine = 0
         if cursor.sequence >= cursor.until:
             cursor.mine = _elect(ring.words + cursor.block * LINE, replica)
-        cursor.remaining = load32(block + BLOCK_PACKETS)
-        cursor.next = block + load32(block + BLOCK_FIRST)
-        cursor.open = 1
     count = min(cursor.remaining, batch.shape[0])
     cursor.primary = cursor.mine
     if cursor.mine and cursor.skip:
@@ -175,14 +172,60 @@ def receive(ring: Record, cursor: Record, replica: int, batch: np.ndarray, copie
     for index in range(count):
         _take(batch[index], batch.ctypes.data + index * RECORD, header, ring.port, in_place)
         header += load32(header + NEXT)
-    cursor.next = header
-    cursor.remaining -= count
-    cursor.seen += count
+    _advance(cursor, header, count)
     if cursor.primary:
         cursor.claimed += count
     if cursor.sequence < cursor.until:
         cursor.replayed += count
     return count
+
+
+@inline
+def receive_own(
+    ring: Record, cursor: Record, replica: int, batch: np.ndarray, shards: int, shard_of: Callable[..., int]
+) -> int:
+    """Fill `batch` with those of the next packets that are this replica's, by `shard_of`; how many.
+
+    It is primary of them; the others are passed over.
+    """
+    if cursor.open == 0 and _open(ring, cursor):
+        cursor.mine = 1
+    count = taken = 0
+    cursor.primary = cursor.open
+    header = cursor.next
+    while count < cursor.remaining and taken < batch.shape[0]:
+        frame = header + (load32(header + MAC) & 0xFFFF)
+        if shard_of(frame, frame + min(load32(header + SNAPLEN), REACH), shards) == replica:
+            _take(batch[taken], batch.ctypes.data + taken * RECORD, header, ring.port, False)
+            taken += 1
+        header += load32(header + NEXT)
+        count += 1
+    _advance(cursor, header, count)
+    cursor.claimed += taken
+    return taken
+
+
+@inline
+def _open(ring: Record, cursor: Record) -> bool:
+    """Open the next block if the kernel has released it."""
+    block = ring.ring + cursor.block * ring.block_bytes
+    # Acquire, in this order: the number pairs with the kernel's opening of the block, the status with its release.
+    if load64_acquire(block + BLOCK_SEQUENCE) != cursor.sequence + 1:
+        return False  # still held by a slower replica, from the round before
+    if load32_acquire(block + BLOCK_STATUS) & STATUS_USER == 0:
+        return False
+    cursor.remaining = load32(block + BLOCK_PACKETS)
+    cursor.next = block + load32(block + BLOCK_FIRST)
+    cursor.open = 1
+    return True
+
+
+@inline
+def _advance(cursor: Record, header: int, count: int) -> None:
+    """Note that `count` packets of the block were looked at, up to `header`."""
+    cursor.next = header
+    cursor.remaining -= count
+    cursor.seen += count
 
 
 @inline
@@ -261,9 +304,10 @@ def done(ring: Record, cursor: Record, replica: int, ordered: bool) -> None:
     """Note that the batch at hand is dealt with; let go of the block if all its packets are."""
     if cursor.open == 0:
         return
-    packets = load32(ring.ring + cursor.block * ring.block_bytes + BLOCK_PACKETS)
-    # One store: a successor skips these packets, of this block only.
-    cursor.finished = cursor.sequence << PACKET_BITS | (packets - cursor.remaining)
+    if cursor.mine:
+        packets = load32(ring.ring + cursor.block * ring.block_bytes + BLOCK_PACKETS)
+        # One store: a successor skips these packets, of this block only.
+        cursor.finished = cursor.sequence << PACKET_BITS | (packets - cursor.remaining)
     if cursor.remaining:
         return
     if ordered and cursor.mine and load64_acquire(ring.turn) == cursor.sequence:  # else a predecessor had passed it on
@@ -291,18 +335,36 @@ def place(ring: Record, cursor: Record) -> int:
 def keep_from(ring: Record, cursor: Record, replica: int) -> None:
     """Release the blocks before the one at hand; the last to release one hands it back to the kernel."""
     while cursor.kept < cursor.sequence:
-        index = cursor.kept % ring.blocks
-        word = ring.words + index * LINE
-        # A predecessor may have died before it noted that it released this one.
-        if discharge(word + REFERENCES, replica):
-            _hand_back(ring, word, ring.ring + index * ring.block_bytes)
+        _release(ring, cursor.kept, replica)
         cursor.kept += 1
 
 
 @inline
+def _release(ring: Record, number: int, replica: int) -> None:
+    """Release `replica`'s part of the block after `number` others, also if a predecessor died while it did.
+
+    Who finds that nobody holds the block any more takes it upon itself to hand it back, by signing TAKER. If it dies,
+    its successor finds the signature, and whether the kernel has the block.
+    """
+    index = number % ring.blocks
+    block, word = ring.ring + index * ring.block_bytes, ring.words + index * LINE
+    taker, mine = load64_acquire(word + TAKER), (number + 1) << TAKER_BITS | replica + 1  # pairs with its exchange
+    if taker >> TAKER_BITS == number + 1:
+        # Until a predecessor had stored the status, nothing of the block could change.
+        same_round = load64_acquire(block + BLOCK_SEQUENCE) == number + 1
+        if taker == mine and same_round and load32_acquire(block + BLOCK_STATUS) & STATUS_USER:
+            _hand_back(ring, word, block)
+        return
+    discharge(word + REFERENCES, replica)
+    # acq_rel, pairs with other replicas' exchanges: one of them hands it back.
+    if unreleased(word + REFERENCES) == 0 and compare_exchange(word + TAKER, taker, mine):
+        _hand_back(ring, word, block)
+
+
+@inline
 def _hand_back(ring: Record, word: int, block: int) -> None:
-    """Give the block to the kernel. Only who released it last may."""
-    members = load64_acquire(ring.members)  # pairs with bury
+    """Give the block to the kernel. Only who signed TAKER may."""
+    members = load64_acquire(ring.members)  # pairs with the supervisor's store
     store64(word + MEMBERS, members)
     store64(word + OWNER, 0)
     store64(word + REFERENCES, everyone(members))
@@ -378,12 +440,12 @@ def _retire(rings: np.ndarray, cursors: np.ndarray, replica: int, ordered: bool)
     orphans = 0
     for _ in range(ring.blocks):  # as often as one block's turn can bring the next one's
         moved = False
-        for index in range(ring.blocks):
+        for number in range(cursor.kept, cursor.kept + ring.blocks):
+            index = number % ring.blocks
             block, word = ring.ring + index * ring.block_bytes, ring.words + index * LINE
             references = load64_acquire(word + REFERENCES)  # pairs with the other replicas' decrements
             if references >> 32 >> replica & 1 == 0:
                 continue
-            number = load64_acquire(block + BLOCK_SEQUENCE) - 1
             packets = 0
             if references >> replica & 1 == 0 and number >= cursor.sequence and _signed_by(word, replica):
                 turn = load64_acquire(ring.turn)
@@ -394,8 +456,7 @@ def _retire(rings: np.ndarray, cursors: np.ndarray, replica: int, ordered: bool)
                 packets = load32(block + BLOCK_PACKETS)
             orphans += packets
             moved = True
-            if discharge(word + REFERENCES, replica):
-                _hand_back(ring, word, block)
+            _release(ring, number, replica)
         if not moved:
             break
     return orphans
@@ -487,6 +548,9 @@ class AfPacketPort:
         )
         self.transmits = shared(MOST_REPLICAS, TRANSMIT)
         self._lines: list[np.ndarray] = []
+
+    def divide(self, shards: int) -> None:
+        """Packets are divided among so many replicas: nothing to prepare."""
 
     def enlist(self, replica: int) -> None:
         """Make ready for one more replica: a sending socket of its own."""

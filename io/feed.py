@@ -1,6 +1,8 @@
 """Receiving from a replicated channel: a request is one frame, from a producer of Scout's own.
 
-A request's payload is `timestamp (8 bytes) | struct virtio_net_hdr (10) | spare (6) | frame`.
+A request's payload is `timestamp (8 bytes) | struct virtio_net_hdr (10) | control (1) | stage (1) | spare (4) | frame`.
+Where `control` is not 0 it is no packet, but something that the service at `stage` is told, and the frame is its
+argument, an int64.
 
 A replica takes the next requests a batch at a time. The domain runs a whole batch as the primary or as one
 of the others, so a batch ends where the role would change; batches differ between replicas, and their
@@ -9,11 +11,12 @@ packets copies their headers to its own slots (`REACH` bytes), the rest goes out
 are let go of when the batch has been sent.
 
 Frames come from `Feed.send`, one at a time, or from `Feed.play`, a process that sends the records of a
-pcap file as fast as they are taken. A channel has one producer: use one or the other.
+pcap file as fast as they are taken; control requests come from this process. Both take turns.
 """
 
 import struct
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numba
@@ -26,7 +29,7 @@ from scout.io.process import Child
 from scout.io.sink import RECORD_HEADER, SECOND, TRANSMIT, Sink
 from scout.ring import turn
 from scout.ring.channel import Channel
-from scout.ring.election import close_batch, open_batch
+from scout.ring.election import close_batch, open_all, open_batch
 from scout.ring.jit import Record, entry, inline
 from scout.ring.layout import (
     CHANNEL,
@@ -40,15 +43,20 @@ from scout.ring.layout import (
 )
 from scout.ring.membership import join, resume
 from scout.ring.memory import copy, load32, load64, store64, store64_release
-from scout.ring.producer import publish, reserve
+from scout.ring.producer import acquire, give_back, publish, reserve
 from scout.ring.shared import address, shared
 
 __all__ = ["CURSOR", "FEED", "FedPort", "Feed", "Records", "await_turn", "done", "number", "receive"]
 
-ENTRIES = 2048  # requests that the channel holds; a quarter of them between snapshots
+ENTRIES = 2048
+"""Requests that a channel holds by default. A quarter of them come between two snapshots of a replica's state: large
+tables want more."""
+
 FRAME_MARGIN = 18  # bytes of a frame beyond the MTU: the Ethernet header and one VLAN tag
-REQUEST = struct.Struct("<q10s6x")
+REQUEST = struct.Struct("<q10sBB4x")
+PLAYER, CALLER = 0, 1  # the producers: the process of `play`, and this one
 TIMESTAMP, OFFLOADS, FRAME = 0, 8, REQUEST.size  # offsets in a request
+CONTROL = 16  # offset of the 4 bytes that end with control and stage
 NAP = 50e-6  # seconds that the feeding process rests when the channel is full
 GRACE = 3.0  # seconds that a killed process may take to end
 
@@ -84,18 +92,39 @@ def receive(feed: Record, cursor: Record, replica: int, batch: np.ndarray, copie
 
 
 @inline
+def receive_own(
+    feed: Record, cursor: Record, replica: int, batch: np.ndarray, shards: int, shard_of: Callable[..., int]
+) -> int:
+    """Fill `batch` with those of the next packets that are this replica's, by `shard_of`; how many.
+
+    It is primary of them; the others are passed over. Control requests are everyone's.
+    """
+    count, taken = open_all(feed, cursor), 0
+    for index in range(count):
+        slot = slot_of(feed, cursor.head + index)
+        frame, end = payload(slot) + FRAME, payload(slot) + payload_length(slot)
+        if load32(payload(slot) + CONTROL) >> 16 or shard_of(frame, min(end, frame + REACH), shards) == replica:
+            _take(batch[taken], batch.ctypes.data + taken * RECORD, slot, feed.port, False)
+            taken += 1
+    cursor.claimed -= count - taken  # they are counted as claimed when the batch is let go of
+    return taken
+
+
+@inline
 def _take(packet: Record, record: int, slot: int, port: int, in_place: bool) -> None:
     """Fill a packet's record from a request."""
     request = payload(slot)
     frame, size = request + FRAME, payload_length(slot) - FRAME
     packet.timestamp = load64(request + TIMESTAMP)
     store64(record + OFFLOAD, load64(request + OFFLOADS))
-    packet.checksum_offset = load32(request + OFFLOADS + 8) & 0xFFFF
+    word = load32(request + CONTROL)
+    packet.checksum_offset = word & 0xFFFF
+    packet.control = word >> 16 & 0xFF
+    packet.at = word >> 24
+    packet.argument = load64(frame) if packet.control else 0
     packet.port = port
-    packet.at = 0
     packet.link_broadcast = 0
     packet.held_since = 0
-    packet.control = 0
     linear = min(size, REACH)
     packet.tail = frame + linear
     packet.tail_bytes = size - linear
@@ -159,6 +188,7 @@ def number(place: int, swapped: bool) -> int:
 def _play(feeds: np.ndarray, records: int, at: int, end: int, swapped: bool, scale: int) -> int:
     """Send the pcap `records` at offsets [at, end) until the channel is full; the offset of the next one."""
     feed = feeds[0]
+    acquire(feed, PLAYER)
     while at < end:
         room = reserve(feed, feed.batch)
         if room == 0:
@@ -180,6 +210,7 @@ def _play(feeds: np.ndarray, records: int, at: int, end: int, swapped: bool, sca
                 filled += 1
             at += RECORD_HEADER + size
         publish(feed, filled)
+    give_back(feed)
     return at
 
 
@@ -204,6 +235,8 @@ class Feed:
         Of the longest frame; longer ones are left out and counted.
     keeps : bool
         True if requests are kept back to each replica's newest snapshot.
+    entries : int
+        Requests that the channel holds; a power of two.
 
     Attributes
     ----------
@@ -211,20 +244,31 @@ class Feed:
         For the compiled loops, shared: one `FEED`, and a `CURSOR` for each replica.
     """
 
-    def __init__(self, index: int, replicas: int, frame_bytes: int, keeps: bool) -> None:
-        self._channel = Channel(ENTRIES, FRAME + frame_bytes, replicas, keeps=keeps)
+    def __init__(self, index: int, replicas: int, frame_bytes: int, keeps: bool, entries: int) -> None:
+        self._channel = Channel(entries, FRAME + frame_bytes, replicas, producers=2, keeps=keeps)
         self.ring, self.cursors = shared(1, FEED), self._channel.members
         self.ring["port"], self.ring["frame_bytes"] = index, frame_bytes
         for name in CHANNEL.names or ():
             self.ring[name] = self._channel.record[name]
         self._player: Child | None = None
+        self.controls = 0
+        """Control requests sent."""
+        self.shards = 1
+        """Replicas that the packets are divided among; each deals with all control requests."""
 
     def send(self, frame: bytes, timestamp: int, offload: bytes, timeout: float) -> bool:
         """Send one frame, waiting at most `timeout` seconds for space; False if it was left out."""
         if len(frame) > self.ring["frame_bytes"][0]:
             self.ring["too_long"] += 1
             return False
-        return self._channel.send(REQUEST.pack(timestamp, offload) + frame, timeout)
+        return self._channel.send(REQUEST.pack(timestamp, offload, 0, 0) + frame, timeout, CALLER)
+
+    def control(self, kind: int, stage: int, argument: int, timestamp: int) -> bool:
+        """Tell the service at `stage` something; False if the channel stays full."""
+        request = REQUEST.pack(timestamp, bytes(10), kind, stage) + argument.to_bytes(8, "little", signed=True)
+        sent = self._channel.send(request, producer=CALLER)
+        self.controls += sent
+        return sent
 
     def play(self, records: Records) -> None:
         """Send all these records from a process of their own, which ends with this one."""
@@ -256,7 +300,7 @@ class Feed:
     def counters(self) -> dict[str, int]:
         """Frames that the channel took, that found it full, and that were too long for it."""
         return {
-            "received": self._channel.sent,
+            "received": self._channel.sent + self.controls * (self.shards - 1),
             "ring-full": self._channel.refused,
             "too-long": int(self.ring["too_long"][0]),
         }
@@ -264,6 +308,10 @@ class Feed:
     def retire(self, replica: int, ordered: bool) -> int:
         """Take out a `replica` that runs no more; of how many packets it was primary. To be called repeatedly."""
         return self._channel.retire(replica, ordered)
+
+    def foremost(self) -> int:
+        """How many requests the foremost replica has let go of."""
+        return self._channel.foremost()
 
     def unfinished(self, replica: int) -> int:
         """How many requests a stopped `replica` is primary of that it has not let go of."""
@@ -291,6 +339,8 @@ class FedPort:
         Its MAC address, as 02:00:00:00:00:01.
     mtu : int
         Bytes of the longest IP packet; frames that are longer by more than a VLAN tag are left out.
+    entries : int
+        Packets that its channel holds; a power of two.
 
     Attributes
     ----------
@@ -308,14 +358,16 @@ class FedPort:
     descriptor: int | None = None
     """There is nothing to poll for packets."""
 
-    def __init__(self, name: str, mac: str, mtu: int) -> None:
+    def __init__(self, name: str, mac: str, mtu: int, entries: int) -> None:
         if not 68 <= mtu <= LONGEST - FRAME_MARGIN:
             raise PortError(f"port {name}: mtu {mtu}; give 68 to {LONGEST - FRAME_MARGIN}")
-        self.interface, self.mac, self.mtu = name, mac_number(mac), mtu
+        if not 16 <= entries <= 1 << 24 or entries & (entries - 1):
+            raise PortError(f"port {name}: {entries} entries; give a power of two, 16 to {1 << 24}")
+        self.interface, self.mac, self.mtu, self._entries = name, mac_number(mac), mtu, entries
         self._feed: Feed | None = None
 
     def _open(self, index: int, replicas: int, keeps: bool, sink: Sink) -> None:
-        self._feed, self._sink = Feed(index, replicas, self.mtu + FRAME_MARGIN, keeps), sink
+        self._feed, self._sink = Feed(index, replicas, self.mtu + FRAME_MARGIN, keeps, self._entries), sink
         self.ring, self.cursors, self.transmits = self._feed.ring, self._feed.cursors, sink.transmits
 
     @property
@@ -343,9 +395,40 @@ class FedPort:
         """Frames that left from all replicas, those of them made here, those for which there was no room."""
         return self._sink.transmitted()
 
+    def control(self, kind: int, stage: int, argument: int, timestamp: int) -> bool:
+        """Tell the service at stage number `stage` something, at one place among the packets for all replicas.
+
+        Parameters
+        ----------
+        kind : int
+            `CONTROL_TICK` or `CONTROL_BIND`.
+        stage, argument : int
+        timestamp : int
+            Nanoseconds since 1970.
+
+        Returns
+        -------
+        bool
+            False if the channel stayed full.
+        """
+        return self._fed.control(kind, stage, argument, timestamp)
+
+    @property
+    def ticks(self) -> bool:
+        """True if its packets come now, with the times at which they come, so that time also passes without them."""
+        return False
+
+    def divide(self, shards: int) -> None:
+        """Packets are divided among so many replicas."""
+        self._fed.shards = shards
+
     def enlist(self, replica: int) -> None:
         """Make ready for one more replica."""
         self._sink.enlist(replica)
+
+    def foremost(self) -> int:
+        """How many requests the foremost replica has let go of: from there on another can join."""
+        return self._fed.foremost()
 
     def place(self, replica: int) -> int:
         """How many requests a replica has let go of."""

@@ -11,12 +11,14 @@ from numba.extending import intrinsic
 
 from scout.io.access import load8, load16, load32, load64, lowering, require
 
-__all__ = ["five_tuple", "flow_hash", "mix", "ports_at"]
+__all__ = ["five_tuple", "flow_hash", "mix", "ports_at", "shard_of"]
 
 # Offsets in the IPv4 header (RFC 791).
 LENGTHS, FRAGMENT, PROTOCOL, ADDRESSES, SOURCE, DESTINATION, HEADER = 0, 6, 9, 12, 12, 16, 20
 FRAGMENTED = 0x3FFF  # more fragments, and the offset
 TCP, UDP, DCCP, SCTP, UDP_LITE = 6, 17, 33, 132, 136  # protocols whose headers begin with two ports
+
+ETHERTYPE, ETHERNET, IPV4 = 12, 14, 0x0800
 
 _I64 = ir.IntType(64)
 
@@ -86,3 +88,13 @@ def five_tuple(frame: Any, end: Any) -> tuple[int, int]:
     at = ports_at(frame, end)
     ports = load32(frame, at) if at else 0
     return KNOWN | load8(frame, PROTOCOL) << 32 | ports, addresses
+
+
+def shard_of(frame: Any, end: Any, shards: int) -> int:
+    """Whose flow a frame belongs to, of so many replicas; `frame` is at the Ethernet header. For compiled code.
+
+    What is no IPv4 belongs to the first.
+    """
+    if not require(frame, end, ETHERNET + HEADER) or load16(frame, ETHERTYPE) != IPV4:
+        return 0
+    return flow_hash(frame + ETHERNET, end) % shards

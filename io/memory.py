@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from scout.io.feed import FedPort, Records
+from scout.io.feed import ENTRIES, FedPort, Records
 from scout.io.port import PortError
 from scout.io.sink import SECOND, Sink
 
@@ -34,6 +34,8 @@ class MemoryPort(FedPort):
     capacity : int
         Bytes of sent frames (16 more for each) that a replica can keep; what exceeds it is counted as tx-full.
         Memory that is not used costs nothing.
+    entries : int
+        Packets that its channel holds; a power of two. A quarter of them come between snapshots of the state.
 
     Examples
     --------
@@ -52,8 +54,9 @@ class MemoryPort(FedPort):
         mtu: int = 1500,
         frames: Iterable[bytes | tuple[bytes, int]] | None = None,
         capacity: int = 1 << 26,
+        entries: int = ENTRIES,
     ) -> None:
-        super().__init__(f"in memory {mac}", mac, mtu)
+        super().__init__(f"in memory {mac}", mac, mtu, entries)
         if capacity < 0:
             raise PortError(f"port {self.interface}: capacity {capacity}; give a number of bytes")
         self._frames = None if frames is None else [self._dated(each) for each in frames]
@@ -127,6 +130,11 @@ class MemoryPort(FedPort):
         """
         self._fed  # noqa: B018
         return self._sink.frames() if self._feed else []
+
+    @property
+    def ticks(self) -> bool:
+        """True if packets come by `send`, now."""
+        return self._frames is None and not self._ended
 
     def _at_end(self) -> bool:
         return self._ended if self._frames is None else super()._at_end()

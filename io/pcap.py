@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numba
 import numpy as np
 
-from scout.io.feed import FedPort, Records, number
+from scout.io.feed import ENTRIES, FedPort, Records, number
 from scout.io.port import PortError
 from scout.io.sink import RECORD_HEADER, SECOND, Sink
 from scout.ring.jit import entry
@@ -121,6 +121,8 @@ class PcapPort(FedPort):
         The port's MAC address, as 02:00:00:00:00:01.
     mtu : int
         Bytes of the longest IP packet; frames that are longer by more than a VLAN tag are left out.
+    entries : int
+        Packets that its channel holds; a power of two. A quarter of them come between snapshots of the state.
 
     Raises
     ------
@@ -134,8 +136,9 @@ class PcapPort(FedPort):
         write: str | os.PathLike[str] | None = None,
         mac: str = "02:00:00:00:00:01",
         mtu: int = 1500,
+        entries: int = ENTRIES,
     ) -> None:
-        super().__init__(str(read or write or "on no file"), mac, mtu)
+        super().__init__(str(read or write or "on no file"), mac, mtu, entries)
         self._read, self._write = read, write
         self._records: Records | None = None
         self._descriptor = -1

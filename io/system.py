@@ -8,7 +8,7 @@ from numba import types
 from scout.ring.jit import inline
 from scout.ring.memory import load32, load64, pause, store64
 
-__all__ = ["WAITER", "error_number", "now", "poll", "rest", "sendmmsg", "write"]
+__all__ = ["WAITER", "clock", "error_number", "nap", "now", "poll", "rest", "sendmmsg", "write"]
 
 _int: Any = types.int32
 _long: Any = types.int64
@@ -56,9 +56,22 @@ WAITER = np.dtype(
 @inline
 def now(waiter: np.ndarray) -> int:
     """Nanoseconds since 1970, the clock of the kernel's time stamps. Never for replicated work."""
-    time = waiter.ctypes.data + 32
-    clock_gettime(CLOCK_REALTIME, time)
-    return load64(time) * 1_000_000_000 + load64(time + 8)
+    return clock(waiter.ctypes.data + 32)
+
+
+@inline
+def clock(timespec: int) -> int:
+    """Nanoseconds since 1970, by the struct timespec at an address."""
+    clock_gettime(CLOCK_REALTIME, timespec)
+    return load64(timespec) * 1_000_000_000 + load64(timespec + 8)
+
+
+@inline
+def nap(timespec: int, nanoseconds: int) -> None:
+    """Sleep, by the struct timespec at an address."""
+    store64(timespec, 0)
+    store64(timespec + 8, nanoseconds)
+    nanosleep(timespec, 0)
 
 
 @inline
@@ -78,7 +91,4 @@ def rest(waiter: np.ndarray, idle: int) -> None:
                 getsockopt(load32(descriptor), SOL_SOCKET, SO_ERROR, waiter.ctypes.data + 48, waiter.ctypes.data + 56)
                 me.errors += 1
     if idle > SPINS and (ready > 0 or me.timeout == 0):
-        time = waiter.ctypes.data + 32
-        store64(time, 0)
-        store64(time + 8, NAP)
-        nanosleep(time, 0)
+        nap(waiter.ctypes.data + 32, NAP)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from scout.ring.election import LONGEST_BATCH, close_batch, close_round, open_batch, unfinished
+from scout.ring.election import LAPPED, LONGEST_BATCH, close_batch, close_round, open_batch, unfinished
 from scout.ring.errors import ScoutError
 from scout.ring.jit import entry
 from scout.ring.layout import (
@@ -258,14 +258,18 @@ class Channel:
         ScoutError
             If the number is taken, or the requests from `place` on are no longer in the channel.
         """
-        taken = self.taking_part
+        taken = [replica for replica in self.taking_part if self.members["state"][replica] != LAPPED]
         number = next(n for n in range(MOST_REPLICAS + 1) if n not in taken) if number is None else number
         if number in taken or not 0 <= number < MOST_REPLICAS:
             raise ScoutError(f"replica {number}: give a number from 0 to {MOST_REPLICAS - 1} that is not in {taken}")
-        while not join(self.record, self.members, number, int(self.members["head"].max()) if place is None else place):
+        while not join(self.record, self.members, number, self.foremost() if place is None else place):
             if place is not None:
                 raise ScoutError(f"joining at request {place}: it is no longer in the channel; use a newer snapshot")
         return Replica(self, number)
+
+    def foremost(self) -> int:
+        """How many requests the foremost replica has let go of. One that replays may stand within a batch: not that."""
+        return int(np.maximum(self.members["head"], self.members["until"]).max())
 
 
 class Replica:

@@ -50,6 +50,7 @@ __all__ = [
     "close_batch",
     "close_round",
     "entry_at",
+    "open_all",
     "open_batch",
     "unfinished",
 ]
@@ -94,6 +95,21 @@ def open_batch(channel: Record, member: Record, replica: int) -> int:
             store64_release(group_of(channel, replica), first + 1)
         member.primary = member.role
         count = min(most, first + channel.group - head)
+    member.count = count
+    member.open = 1
+    return count
+
+
+@inline
+def open_all(channel: Record, member: Record) -> int:
+    """Take the next requests as primary of all, without an election; how many. Who divides them is the caller."""
+    head = member.head
+    if member.tail <= head:
+        member.tail = published(channel)
+        if member.tail <= head:
+            return 0
+    count = min(member.tail - head, channel.interval - (head & (channel.interval - 1)), channel.batch)
+    member.primary = 1
     member.count = count
     member.open = 1
     return count
@@ -170,13 +186,17 @@ def close_batch(channel: Record, member: Record, replica: int) -> None:
     store64_release(head_of(channel, replica), head)
     if channel.keeps == 0:
         store64_release(floor_of(channel, replica), head)
-    if channel.laps and head & (channel.group - 1) == 0:  # who is primary of half a group has to see its end
+    # Who is primary of half a group has to see its end; who replays may have to do again what its predecessor claimed.
+    if channel.laps and head & (channel.group - 1) == 0 and head > member.until:
         store64_release(state_of(channel, replica), IDLE)  # pairs with the producer's exchange
 
 
 @inline
 def unfinished(channel: Record, member: Record, replica: int) -> int:
-    """How many requests a dead `replica` is primary of from its head on, that it has not let go of."""
+    """How many requests a dead `replica` is primary of from its head on, up to where roles may change.
+
+    With MODULO it may have later turns too, in groups that were published with it.
+    """
     head, tail = member.head, published(channel)
     if head >= tail:
         return 0
@@ -185,19 +205,26 @@ def unfinished(channel: Record, member: Record, replica: int) -> int:
         mine = claim >> (_OWNERS + _COUNTS) == head + 1 and claim & ((1 << _OWNERS) - 1) == replica + 1
         return claim >> _OWNERS & LONGEST_BATCH if mine else 0
     first = head & ~(channel.group - 1)
-    return min(tail, first + channel.group) - head if member.group == first + 1 and member.role else 0
+    mark = load64_acquire(slot_of(channel, first) + MARK)
+    if channel.policy == REFCOUNT:
+        mine = mark >> 32 == replica + 1
+    else:
+        mine = _in_turn(mark, replica, first // channel.group) == 1
+    return min(tail, first + channel.group) - head if mine else 0
 
 
 @inline
 def close_round(channel: Record, member: Record, replica: int) -> bool:
     """True if a replica whose bit is out of MEMBERS may leave: nothing before it is its to do.
 
-    With CLAIM nothing may be left of what a predecessor had claimed. With REFCOUNT a group that it is primary of has to
-    end; with MODULO a request has to come that was published without it.
+    Nothing may be left of what a predecessor was primary of. With REFCOUNT a group that it is primary of has to end;
+    with MODULO a request has to come that was published without it.
     """
-    if channel.policy == CLAIM:
-        return unfinished(channel, member, replica) == 0
     head = member.head
+    if head < member.until or unfinished(channel, member, replica):
+        return False
+    if channel.policy == CLAIM:
+        return True
     first = head & ~(channel.group - 1)
     if channel.policy == REFCOUNT:
         return head == first or member.role == 0

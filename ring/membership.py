@@ -10,7 +10,7 @@ producer that it must stop earlier.
 import numba
 import numpy as np
 
-from scout.ring.election import BUSY, IDLE, LAPPED
+from scout.ring.election import IDLE, LAPPED
 from scout.ring.jit import Record, entry, inline
 from scout.ring.layout import CHANNEL, GATING, LIMIT, MEMBER, MEMBERS, floor_of, granted_of, published, state_of, word
 from scout.ring.memory import (
@@ -42,11 +42,14 @@ def join(channels: np.ndarray, members: np.ndarray, replica: int, place: int) ->
     """
     channel, member = channels[0], members[replica]
     # What was dequeued in this place before, by whom it may be, is not dequeued again as its primary.
-    member.until = max(place, member.head)
+    member.until = max(place, member.head, member.until)
     member.head = member.floor = member.tail = place
     member.group = member.role = member.count = member.open = 0
-    store64_release(state_of(channel, replica), IDLE)
     bit = 1 << replica
+    # One that was overtaken still has its bits: only a replica itself changes them.
+    fetch_and(word(channel, MEMBERS), ~bit)
+    fetch_and(word(channel, GATING), ~bit)
+    store64_release(state_of(channel, replica), IDLE)
     fetch_or(word(channel, GATING), bit)  # seq_cst: before the load, and after the floor; pairs with look_again
     if load64_seq(word(channel, LIMIT)) > place + channel.entries:
         fetch_and(word(channel, GATING), ~bit)
@@ -74,9 +77,8 @@ def resume(member: np.void, place: int) -> None:
     member["until"] = max(member["until"], member["head"])
     member["head"] = place
     member["floor"] = place  # the dead may not have come to say so
+    # At work still, if it was: what it had claimed is not done, and the producer may not overtake.
     member["open"] = 0
-    if member["state"] == BUSY:
-        member["state"] = IDLE
 
 
 @inline
@@ -108,12 +110,10 @@ def _lowest(channel: Record, tail: int) -> int:
     In a channel that laps, replicas that are in the way and not at work are overtaken, but for the foremost.
     """
     gating = load64_seq(word(channel, GATING))  # pairs with join
-    low, foremost = -1, -1
-    if channel.laps:
-        foremost = _foremost(channel, gating)
-    replica = 0
+    foremost = _foremost(channel, gating) if channel.laps else -1
+    low, replica = -1, 0
     while gating >> replica:
-        if gating >> replica & 1:
+        if gating >> replica & 1 and not (channel.laps and _is_lapped(channel, replica)):
             floor = load64_acquire(floor_of(channel, replica))  # pairs with close_batch: the entries were read before
             in_the_way = channel.laps and replica != foremost and tail - floor >= channel.entries
             if not (in_the_way and _overtake(channel, replica)) and (low < 0 or floor < low):
@@ -128,19 +128,21 @@ def _foremost(channel: Record, gating: int) -> int:
     best, highest = -1, -1
     replica = 0
     while gating >> replica:
-        floor = load64_acquire(floor_of(channel, replica))  # pairs with close_batch
-        if gating >> replica & 1 and floor > highest:
-            best, highest = replica, floor
+        if gating >> replica & 1 and not _is_lapped(channel, replica):
+            floor = load64_acquire(floor_of(channel, replica))  # pairs with close_batch
+            if floor > highest:
+                best, highest = replica, floor
         replica += 1
     return best
 
 
 @inline
+def _is_lapped(channel: Record, replica: int) -> bool:
+    """True if the producer has overtaken `replica`, which has not joined anew. Acquire, pairs with join."""
+    return load64_acquire(state_of(channel, replica)) == LAPPED
+
+
+@inline
 def _overtake(channel: Record, replica: int) -> bool:
-    """Take an idle `replica` out; False if it is at work."""
-    # acq_rel, pairs with the exchange in open_batch.
-    if not compare_exchange(state_of(channel, replica), IDLE, LAPPED):
-        return load64_acquire(state_of(channel, replica)) == LAPPED
-    fetch_and(word(channel, MEMBERS), ~(1 << replica))
-    fetch_and(word(channel, GATING), ~(1 << replica))
-    return True
+    """Overtake `replica`; False if it is at work. It will find that out itself, and take its bits out."""
+    return compare_exchange(state_of(channel, replica), IDLE, LAPPED)  # acq_rel, pairs with open_batch's exchange

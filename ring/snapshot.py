@@ -76,7 +76,10 @@ def save(parts: np.ndarray, buffers: int, size: int, place: int) -> int:
     `buffers` is the address of the replica's two, of `size` bytes each, header and all.
     """
     older = buffers
-    if load64(buffers + size + _PLACE) < load64(buffers + _PLACE):
+    other_is_torn = load64(buffers + size + _VERSION) & 1  # by a predecessor that died while it saved
+    if load64(buffers + _VERSION) & 1 == 0 and (
+        other_is_torn or load64(buffers + size + _PLACE) < load64(buffers + _PLACE)
+    ):
         older = buffers + size
     version = load64(older + _VERSION)
     store64(older + _VERSION, version | 1)

@@ -40,6 +40,7 @@ _HOMES = {
     "scout.paths.ddos": ("DdosMitigator",),
     "scout.paths.blackhole": ("Drop",),
     "scout.paths.tee": ("Tee",),
+    "scout.paths.requests": ("End", "Requests"),
     "scout.paths.interpreter": ("try_stage",),
     "scout.supervisor": ("Supervisor",),
     "scout.loader": ("load_router",),

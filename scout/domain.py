@@ -14,16 +14,18 @@ import numpy as np
 import psutil
 from numba.core import types
 
+from scout.io.flow import shard_of
 from scout.io.hold import HOLD
 from scout.io.packet import DROPPED, HELD
 from scout.io.system import WAITER
 from scout.paths.compiler import BATCH, CompiledPath, CompileError, load_generated, native, table_names
 from scout.paths.graph import RouterGraph
+from scout.paths.path import Path
 from scout.paths.stage import Stage, Table
 from scout.ring.snapshot import NOTE, PART
 from scout.ring.turn import STOP
 
-__all__ = ["HOLD_TIME", "REST", "RETRY", "RUN", "STOP", "CompiledDomain", "compile_domain", "run_domain"]
+__all__ = ["HOLD_TIME", "REST", "RETRY", "RUN", "CompiledDomain", "compile_domain", "is_sharded", "run_domain"]
 
 HOLD_TIME = 3_000_000_000
 """Nanoseconds that a packet is held at most."""
@@ -50,8 +52,11 @@ class CompiledDomain:
         return [table for table in self.tables if table.kind == "replicated"]
 
 
-def compile_domain(graph: RouterGraph, compiled: Sequence[CompiledPath]) -> CompiledDomain:
-    """Compile the loop that serves these paths of a graph, or load it from the cache."""
+def compile_domain(graph: RouterGraph, compiled: Sequence[CompiledPath], replicas: int) -> CompiledDomain:
+    """Compile the loop that serves these paths of a graph, or load it from the cache.
+
+    The number of replicas matters only where flows are divided among them.
+    """
     tables: dict[int, tuple[str, Table]] = {}
     for each in compiled:
         names = table_names(each.path)
@@ -66,8 +71,10 @@ def compile_domain(graph: RouterGraph, compiled: Sequence[CompiledPath]) -> Comp
         if router.changes is not None and id(router.changes) not in tables:
             tables[id(router.changes)] = (f"{router.name}_changes", router.changes)
 
-    text = _source(graph, compiled, tables, emitters)
+    text = _source(graph, compiled, tables, emitters, replicas)
     given: dict[str, Any] = {f"{name}_emit": native(stage.function) for name, stage in emitters.items()}
+    if any(is_sharded(each.path) for each in compiled):
+        given["shard_of"] = native(shard_of)
     for each in compiled:
         name = each.path.source
         given[f"{name}_run"] = each.run
@@ -113,6 +120,7 @@ def _source(
     compiled: Sequence[CompiledPath],
     tables: dict[int, tuple[str, Table]],
     emitters: dict[str, Stage],
+    replicas: int,
 ) -> str:
     ports = graph.ports
     parameters = ["replica", "order", "waiter", "batch", "resumed", "made", "hold", "whole"]
@@ -123,7 +131,7 @@ def _source(
     transmits = ", ".join(f"{name}_transmit" for name in ports)
     body: list[str] = []
     for each in compiled:
-        body += _from_port(graph, each, transmits)
+        body += _from_port(graph, each, transmits, replicas)
     if any(table.kind == "replicated" for _, table in tables.values()):
         body += _save(graph, compiled)
     if any(stage.holds for each in compiled for stage in each.path.stages.values()):
@@ -201,25 +209,34 @@ def _call(each: CompiledPath, function: str, batch: str, count: str) -> str:
     return f"{name}_{function}({batch}, {count}, {name}_counters, {name}_configuration, whole{tables})"
 
 
-def _from_port(graph: RouterGraph, each: CompiledPath, transmits: str) -> list[str]:
+def _from_port(graph: RouterGraph, each: CompiledPath, transmits: str, replicas: int) -> list[str]:
     path, name = each.path, each.path.source
     module = graph.router(name).port.kernels[0]
-    copies = any(path.nodes[node]["stage"].writes for node in path.replicated)
+    ends = f"{name}_ring[0], {name}_cursor[0]"
     ordered = path.order == "channel"
-    turn = [f"        {module}.await_turn({name}_ring[0], {name}_cursor[0], order)"] if ordered else []
-    number = f"{path.ports.index(name)} << 56 | {module}.place({name}_ring[0], {name}_cursor[0])"
+    number = f"{path.ports.index(name)} << 56 | {module}.place({ends})"
+    if is_sharded(path):
+        receive = f"{module}.receive_own({ends}, replica, batch, {replicas}, shard_of)"
+    else:
+        copies = any(path.nodes[node]["stage"].writes for node in path.replicated)
+        receive = f"{module}.receive({ends}, replica, batch, {copies})"
     return [
         f"# from {name}",
-        f"count = {module}.receive({name}_ring[0], {name}_cursor[0], replica, batch, {copies})",
+        f"count = {receive}",
         f"if {name}_cursor[0].open:",
         "    work += 1",
         f"    if {name}_cursor[0].primary:",
         f"        {_call(each, 'run', 'batch', 'count')}",
-        *turn,
+        *([f"        {module}.await_turn({ends}, order)"] if ordered else []),
         f"        send(batch, count, hold, {number}, {transmits})",
         *(["    else:", f"        {_call(each, 'replicate', 'batch', 'count')}"] if each.replicate else []),
-        f"    {module}.done({name}_ring[0], {name}_cursor[0], replica, {ordered})",
+        f"    {module}.done({ends}, replica, {ordered})",
     ]
+
+
+def is_sharded(path: Path) -> bool:
+    """True if each replica gets only its own flows of the path."""
+    return any(stage.sharded for stage in path.stages.values())
 
 
 def _save(graph: RouterGraph, compiled: Sequence[CompiledPath]) -> list[str]:

@@ -10,15 +10,16 @@ from typing import Any, Self
 
 import numpy as np
 
-from scout.domain import PATIENCE, REST, RUN, CompiledDomain, compile_domain, run_domain
+from scout.domain import PATIENCE, REST, RUN, CompiledDomain, compile_domain, is_sharded, run_domain
 from scout.io.batch import new_batch
 from scout.io.hold import HOLD, MOST_HELD, new_hold
-from scout.io.packet import PACKET
+from scout.io.packet import CONTROL_BIND, CONTROL_TICK, PACKET
 from scout.io.process import Child, wait_for_any
 from scout.io.system import WAITER
 from scout.paths.compiler import CompiledPath, compile_path, configuration
 from scout.paths.graph import RouterGraph
 from scout.paths.path import Path
+from scout.paths.service import Service
 from scout.paths.stage import Table
 from scout.ring.errors import ScoutError
 from scout.ring.membership import MOST_REPLICAS
@@ -99,6 +100,9 @@ class Supervisor:
         if not 0 < share <= 1:
             raise ScoutError(f"share of {share}: give more than 0, at most 1")
         sources = [path.source for path in paths]
+        for path in paths:
+            if is_sharded(path) and path.order == "channel":
+                raise ScoutError(f"path from {path.source}: flows that are sharded leave as completed; leave order out")
         for source in sources:
             if sources.count(source) > 1:
                 raise ScoutError(f"two paths begin at {source}; a port has one path")
@@ -137,12 +141,15 @@ class Supervisor:
             self._progress(f"path from {path.source}")
             self._compiled.append(compile_path(path))
         self._progress("domain")
-        self._domain = compile_domain(self.graph, self._compiled)
+        self._domain = compile_domain(self.graph, self._compiled, self.replicas)
         self._members = shared(1, np.int64)
         self._members[0] = (1 << self.replicas) - 1
         self._keeps = bool(self._domain.state)
         for index, name in enumerate(self.graph.ports):
             self.port(name).open(index, self.replicas, address(self._members), self._keeps)
+        for path in self.paths:
+            if is_sharded(path):
+                self.port(path.source).divide(self.replicas)
         for router in self.graph.routers:
             router.start(self.graph)
         self._allocate(self._compiled, self._domain)
@@ -188,9 +195,9 @@ class Supervisor:
         tables = dict(self._shared_tables)
         for table in domain.tables:
             if id(table) not in tables:
-                tables[id(table)] = own = _copied(table.initial)
+                tables[id(table)] = _copied(table.initial)
                 if table.kind == "number":
-                    own[:] = replica + 1
+                    tables[id(table)][:] = replica + 1
         self._tables[replica] = tables
         self._places[replica] = places = shared(max(1, len(compiled)), np.int64)
         self._snapshots.enlist(replica, [*(tables[id(table)] for table in domain.state), places])
@@ -310,6 +317,8 @@ class Supervisor:
             If there are too many already, or a port is of a kind that nobody can join (those on interfaces).
         """
         with self._lock:
+            if any(is_sharded(path) for path in self.paths):
+                raise ScoutError("flows are sharded among the replicas from the start; nobody can join")
             free = [
                 number for number in range(MOST_REPLICAS) if number not in self.processes or number in self._retired
             ]
@@ -334,8 +343,7 @@ class Supervisor:
             return replica
 
     def _foremost(self, path: Path) -> int:
-        port = self.port(path.source)
-        return max(port.place(replica) for replica in self.processes)
+        return self.port(path.source).foremost()
 
     def _adopt_and_join(self, replica: int) -> bool:
         """Take the newest snapshot of another; False if the channel has gone past it meanwhile."""
@@ -384,6 +392,43 @@ class Supervisor:
     def _living(self) -> list[int]:
         return [replica for replica in self.processes if replica not in self._retired]
 
+    def control(self, service: Service, kind: int, argument: int = 0) -> None:
+        """Tell a service something, at the same place among the packets in every replica.
+
+        Raises
+        ------
+        ScoutError
+            If the service is on no path, only on paths from interfaces, or the channel stays full.
+        """
+        for path, stage in self._controlled(service):
+            port = self.port(path.source)
+            if hasattr(port, "control"):
+                if not port.control(kind, stage, argument, time.time_ns()):
+                    raise ScoutError(f"{service.name}: the channel of {path.source} stays full; try again")
+                return
+        raise ScoutError(f"{service.name}: no path to it begins at a port in memory or on a file; it cannot be told")
+
+    def bind(self, service: Service, *handlers: str) -> None:
+        """Have just these handlers of a service bound, all replicas from the same packet on."""
+        self.control(service, CONTROL_BIND, service.mask(handlers))
+
+    def _controlled(self, service: Service | None = None) -> list[tuple[Path, int]]:
+        """Where control requests can begin: paths, and the numbers of the stages; by default those with timers."""
+        return [
+            (path, data["index"])
+            for path in self.paths
+            for _, data in path.nodes(data=True)
+            if data["kind"] == "stage" and data["stage"].controlled
+            if (data["router"] == service.name if service else "timers" in data["stage"].parameters)
+        ]
+
+    def _tick(self) -> None:
+        """Let time pass where services have timers, also if no packets come."""
+        for path, stage in self._controlled():
+            port = self.port(path.source)
+            if getattr(port, "ticks", False):
+                port.control(CONTROL_TICK, stage, 0, time.time_ns())
+
     def diverged(self) -> list[int]:
         """Places (numbers of requests) after which two replicas had different states; none, if all is well.
 
@@ -403,6 +448,7 @@ class Supervisor:
                 self._see_to_the_dead()
                 if self.share < 1:
                     self._tell_all(REST if (tick % 10) >= round(self.share * 10) else RUN)
+                self._tick()
                 if time.monotonic() - look > TICK * PORT_TICKS:
                     look = time.monotonic()
                     self._look_at_ports()
@@ -446,13 +492,23 @@ class Supervisor:
             port = self.port(path.source)
             port.resume(replica, int(self._places[replica][index]) if self._keeps else port.place(replica))
         self.holds["count"][replica] = 0
+        self._free_locks(replica)
         assert self._spare
         self.processes[replica], self._spare = self._spare, None
         os.write(self._call, bytes([replica]))
         os.close(self._call)
 
+    def _free_locks(self, replica: int) -> None:
+        """Take from a dead replica the locks of services that all replicas share; they name their holder."""
+        for router in self.graph.routers:
+            if isinstance(router, Service) and router.mode == "locked" and id(router.lock) in self._shared_tables:
+                lock = self._shared_tables[id(router.lock)]
+                if lock[0] == replica + 1:
+                    lock[0] = 0
+
     def _retire(self, replica: int) -> None:
         """Take out a replica that runs no more and gets no successor, so that nothing waits for it."""
+        self._free_locks(replica)
         self._members[0] &= ~(1 << replica)
         self._retired.add(replica)
         self._release(replica)

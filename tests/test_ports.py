@@ -247,12 +247,9 @@ def test_who_dies_again_and_again_at_one_packet_gets_no_more_successors():
 def test_replicas_join_and_leave_while_packets_flow():
     count = 40_000
     left, right = MemoryPort(LEFT), MemoryPort(RIGHT, frames=[])
-    changes = {
-        5_000: lambda s: s.add_replica(),
-        15_000: lambda s: s.remove_replica(0),
-        25_000: lambda s: s.add_replica(),
-    }
     with supervised(left, right, 1, "channel") as supervisor:
+        changes = {5_000: supervisor.add_replica, 15_000: lambda: supervisor.remove_replica(0)}
+        changes[25_000] = supervisor.add_replica
         for number, frame in enumerate(frames(count)):
             assert left.send(frame, timeout=20.0)
             if number in changes:

@@ -124,6 +124,20 @@ def bench_path(rounds: Rounds = 15, json: Json = None) -> None:
     work.run(rounds, json)
 
 
+@bench.command("services", epilog="Example: scout bench services --service heavy_hitter --work aes-gcm --json -")
+def bench_services(
+    rounds: Rounds = 1,
+    service: Annotated[list[str] | None, typer.Option(help="Services; all by default.")] = None,
+    work: Annotated[list[str] | None, typer.Option(help="plain, inspect or aes-gcm; all by default.")] = None,
+    trace: Annotated[list[str] | None, typer.Option(help="single or skewed; both by default.")] = None,
+    json: Json = None,
+) -> None:
+    """The services in their four modes: replicated, sharded, locked, atomic; as MLFFR."""
+    from scout.tools import bench_services as measure
+
+    measure.run(rounds, service or [], work or [], trace or [], json)
+
+
 def main() -> None:
     """Run a command; bad usage and bad input end in one line on standard error and status 2."""
     signal.signal(signal.SIGTERM, _interrupt)

@@ -1,0 +1,123 @@
+"""`scout bench services`: the services that Scout ships, in their four modes, with work worth splitting and without.
+
+A path is: port, Ethernet, the service, the primary's work (`scout.tools.work`), end. Its input is a trace that lies
+in the channel already (`scout.tools.trace_port`): one flow, or many of which one sends 90 %. What is measured is
+the MLFFR, the most packets a second of which at most 4 % are lost (RFC 2544 section 26.1, with the loss of
+State-Compute Replication, NSDI 2025): first the rate at which packets are taken without a pause, then a binary search
+around it.
+Speed-up is over one replica of mode `sharded`, which does just the work, with nobody to share it.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+from statistics import median
+from typing import Any
+
+from rich.console import Console
+
+from scout.paths.ethernet import Ethernet
+from scout.paths.graph import GraphError, RouterGraph
+from scout.paths.heavy_hitter import HeavyHitter
+from scout.paths.requests import End
+from scout.paths.service import Service
+from scout.paths.token_bucket import TokenBucket
+from scout.ring.errors import ScoutError
+from scout.supervisor import Supervisor, usable_cores
+from scout.tools.report import write_json
+from scout.tools.rounds import interleaved, show
+from scout.tools.trace_port import TracePort
+from scout.tools.traces import TRACES, new_trace
+from scout.tools.work import WORKS, new_work
+
+__all__ = ["SERVICES", "run"]
+
+MAC = 0x02_00_00_00_00_01
+ENTRIES = 4096
+LOSS = 0.04
+SHORT, STEPS = 0.2, 5  # seconds of a trial; trials of a search
+ROWS = 1024  # of a service's table: more than the flows of the traces
+
+SERVICES: dict[str, Callable[[str, str], Service]] = {
+    "heavy_hitter": lambda name, mode: HeavyHitter(name, capacity=ROWS, mode=mode),
+    "token_bucket": lambda name, mode: TokenBucket(name, 1 << 38, 1 << 30, capacity=ROWS, mode=mode),
+}
+"""How each service is made for the benchmark: so that it lets the packets of the traces pass."""
+
+MODES = ("sharded", "locked", "atomic", "replicated")
+
+
+class _Trial:
+    """One service in one mode, with one kind of work, under one trace."""
+
+    def __init__(self, service: str, mode: str, work: str, trace: str, replicas: int) -> None:
+        self.who = {"name": service, "mode": mode, "trace": trace, "work": work, "replicas": replicas}
+        self._port = TracePort("02:00:00:00:00:01", new_trace(trace, ENTRIES, MAC))
+        graph = RouterGraph(f"{service}_{mode}_{work.replace('-', '_')}")
+        made = SERVICES[service]("service", mode)
+        chain = ["end", *(stage.name for stage in (new_work(work),) if stage and graph.add(stage)), "service", "left"]
+        graph.add(Ethernet("left", self._port))
+        graph.add(made)
+        graph.add(End("end", "ipv4"))
+        graph.connect(*chain)
+        self._path = graph.create_path("left")
+        self._graph, self._replicas = graph, replicas
+
+    def measure(self) -> float:
+        """The MLFFR, packets a second."""
+        with Supervisor(self._graph, [self._path], self._replicas) as supervisor:
+            self._port.offer(0, SHORT)  # until caches and tables are warm
+            offered, _ = self._port.offer(0, SHORT)
+            low, high = 0.0, 1.2 * offered / SHORT
+            for step in range(STEPS + 1):
+                rate = (low + high) / 2 if step else offered / SHORT
+                sent, lost = self._port.offer(rate, SHORT)
+                if lost <= LOSS * sent and sent >= 0.99 * rate * SHORT:
+                    low = max(low, (sent - lost) / SHORT)
+                else:
+                    high = min(high, rate)
+                supervisor.wait(0.01)
+        account = supervisor.account()
+        passed = account["ended"].get("done", 0)
+        if passed < 0.9 * sum(account["ended"].values() or [0]) or account["drops"].get("replica-died"):
+            raise ScoutError(f"{self.who}: {account}: the trace does not pass the service; mend the benchmark")
+        return low
+
+
+def _allows(service: str, mode: str) -> bool:
+    try:
+        SERVICES[service]("service", mode)
+    except GraphError:
+        return False
+    return True
+
+
+def run(
+    rounds: int, services: Sequence[str], works: Sequence[str], traces: Sequence[str], json_path: str | None
+) -> None:
+    """Measure, print a table, write the figures."""
+    services, works, traces = services or [*SERVICES], works or [*WORKS], traces or [*TRACES]
+    for what, given, known in (("service", services, SERVICES), ("work", works, WORKS), ("trace", traces, TRACES)):
+        for each in given:
+            if each not in known:
+                raise ScoutError(f"{what} {each!r}: use some of {', '.join(known)}")
+    everyone = len(usable_cores())
+    trials = []
+    for service, work, trace in itertools.product(services, works, traces):
+        trials.append(_Trial(service, "sharded", work, trace, 1))
+        for mode in MODES if everyone > 1 else ():
+            if _allows(service, mode):
+                trials.append(_Trial(service, mode, work, trace, everyone))
+    figures = interleaved([trial.measure for trial in trials], rounds, "MLFFR")
+    rows: list[dict[str, Any]] = []
+    base = 0.0
+    for trial, figure in zip(trials, figures, strict=True):
+        rate = median(figure)
+        base = rate if trial.who["replicas"] == 1 else base
+        spread = {"mlffr_pps": round(rate), "mlffr_pps_min": round(min(figure)), "mlffr_pps_max": round(max(figure))}
+        rows.append(trial.who | spread | {"speedup": round(rate / base, 3)})
+    show(rows, stderr=json_path == "-")
+    if everyone == 1:
+        Console(stderr=True).print("scout: one core only: nothing to split work among")
+    if json_path:
+        parameters = {"rounds": rounds, "cores": everyone, "loss": LOSS, "seconds": SHORT, "entries": ENTRIES}
+        write_json(json_path, "bench services", parameters, rows)

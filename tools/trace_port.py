@@ -1,0 +1,98 @@
+"""A port whose channel holds a trace already, as if a device had written it there; and what offers it at a rate.
+
+The frames lie in the ring's entries before anything runs: a producer only writes the time and publishes, as a NIC's
+driver does. So what is measured is the services, and not a copy that stands for a NIC's DMA.
+"""
+
+import ctypes
+from collections.abc import Sequence
+
+import numba
+import numpy as np
+from numba.core import types
+
+from scout.io.feed import FEED, PLAYER, REQUEST, TIMESTAMP
+from scout.io.memory import MemoryPort
+from scout.io.system import clock, nap
+from scout.ring.errors import ScoutError
+from scout.ring.jit import entry
+from scout.ring.layout import HEADER, payload, published, slot_of
+from scout.ring.memory import store64
+from scout.ring.producer import acquire, give_back, publish, reserve
+
+__all__ = ["TracePort"]
+
+BURST = 64
+NAP = 50_000  # nanoseconds that the generator rests between bursts; its core is a replica's too
+
+
+class TracePort(MemoryPort):
+    """A memory port that receives the same frames again and again.
+
+    Parameters
+    ----------
+    mac : str
+        Its MAC address.
+    frames : sequence of bytes
+        As many as the channel holds: a power of two.
+    """
+
+    def __init__(self, mac: str, trace: Sequence[bytes]) -> None:
+        super().__init__(mac, entries=len(trace), capacity=0)
+        self._trace = trace
+
+    def open(self, index: int, replicas: int, members: int, keeps: bool) -> None:
+        """Make the channel, with the trace in it."""
+        super().open(index, replicas, members, keeps)
+        feed = self.ring[0]
+        for number, frame in enumerate(self._trace):
+            request = REQUEST.pack(0, bytes(10), 0, 0) + frame
+            if len(frame) > feed["frame_bytes"]:
+                raise ScoutError(
+                    f"frame {number} of the trace has {len(frame)} bytes, the port takes {feed['frame_bytes']}"
+                )
+            slot = int(feed["ring"] + number * feed["stride"])
+            ctypes.memmove(slot, bytes(8) + len(request).to_bytes(8, "little"), HEADER)
+            ctypes.memmove(slot + HEADER, request, len(request))
+
+    def offer(self, pps: float, seconds: float) -> tuple[int, int]:
+        """Offer packets at a rate; how many were offered, and how many found the channel full and were lost.
+
+        Parameters
+        ----------
+        pps : float
+            Packets a second; 0: as many as there is room for.
+        seconds : float
+        """
+        offered, lost = _offer(self.ring, pps, int(seconds * 1e9), np.zeros(2, np.int64))
+        return int(offered), int(lost)
+
+
+@entry(
+    types.UniTuple(types.int64, 2)(
+        types.Array(numba.from_dtype(FEED), 1, "C"), types.float64, types.int64, types.int64[::1]
+    )
+)
+def _offer(feeds: np.ndarray, pps: float, duration: int, scratch: np.ndarray) -> tuple[int, int]:
+    feed = feeds[0]
+    start = clock(scratch.ctypes.data)
+    now, done, lost = start, 0, 0
+    acquire(feed, PLAYER)
+    while now - start < duration:
+        due = int((now - start) * 1e-9 * pps) if pps > 0 else done + feed.entries
+        while done < due:
+            room = reserve(feed, min(due - done, BURST))
+            if room == 0:
+                if pps > 0:
+                    lost += due - done
+                    done = due
+                break
+            first = published(feed)
+            for index in range(room):
+                store64(payload(slot_of(feed, first + index)) + TIMESTAMP, now)
+            publish(feed, room)
+            done += room
+        nap(scratch.ctypes.data, NAP)
+        now = clock(scratch.ctypes.data)
+    give_back(feed)
+    return done, lost

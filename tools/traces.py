@@ -1,0 +1,44 @@
+"""Traces for benchmarks: TCP frames of 1514 bytes, of one flow, or of many of which one sends most.
+
+Every flow begins with its handshake, so that services that follow connections know it.
+"""
+
+import random
+import struct
+
+__all__ = ["DESTINATION", "TRACES", "new_trace"]
+
+TRACES = ("single", "skewed")
+SHARE, FLOWS, SEED = 0.9, 256, 1  # of the packets in the heaviest flow; flows of a skewed trace
+SOURCE, DESTINATION, PORT = 10 << 24 | 2, 10 << 24 | 1 << 8 | 2, 80
+SYN, ACK = 2, 16
+PAYLOAD = 1460
+
+
+def new_trace(name: str, length: int, mac: int) -> list[bytes]:
+    """So many frames for the router whose MAC address is `mac`.
+
+    Parameters
+    ----------
+    name : {"single", "skewed"}
+    length, mac : int
+    """
+    chance = random.Random(SEED)
+    sources = [SOURCE + number for number in range(FLOWS if name == "skewed" else 1)]
+    body = bytes(chance.randrange(32, 127) for _ in range(PAYLOAD))
+    frames = [_frame(mac, source, SYN, b"") for source in sources]
+    while len(frames) < length:
+        heavy = len(sources) == 1 or chance.random() < SHARE
+        frames.append(_frame(mac, sources[0] if heavy else chance.choice(sources), ACK, body))
+    return frames[:length]
+
+
+def _frame(mac: int, source: int, flags: int, body: bytes) -> bytes:
+    tcp = struct.pack("!HHIIBBHHH", 40000 + source % 1000, PORT, 1, 1, 5 << 4, flags, 8192, 0, 0)
+    size = 20 + len(tcp) + len(body)
+    ip = bytearray(struct.pack("!BBHHHBBHII", 0x45, 0, size, 1, 0x4000, 64, 6, 0, source, DESTINATION))
+    total = sum(struct.unpack("!10H", ip))
+    total = (total & 0xFFFF) + (total >> 16)
+    ip[10:12] = struct.pack("!H", ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF)
+    link = mac.to_bytes(6, "big") + bytes.fromhex("020000000099") + b"\x08\x00"
+    return link + bytes(ip) + tcp + body
