@@ -36,6 +36,7 @@ _HOMES = {
     "scout.paths.token_bucket": ("TokenBucket",),
     "scout.paths.conntrack": ("ConnectionTracking",),
     "scout.paths.counter": ("Counter",),
+    "scout.paths.napt": ("Napt",),
     "scout.paths.port_knocking": ("PortKnocking",),
     "scout.paths.ddos": ("DdosMitigator",),
     "scout.paths.blackhole": ("Drop",),
