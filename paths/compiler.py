@@ -17,6 +17,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path as FilePath
 from types import FunctionType, ModuleType
 from typing import Any
@@ -31,7 +32,7 @@ from scout.io.packet import CONSUMED, DROPPED, HELD, PACKET
 from scout.paths.path import Path, variable
 from scout.paths.stage import GATHER, HOLD, TOO_LONG, Stage, Table, rebound, references, written
 from scout.ring.errors import ScoutError
-from scout.ring.jit import CHECKED, cache_folder, entry, inline
+from scout.ring.jit import CHECKED, cache_folder, compiled, entry, inline
 from scout.ring.memory import count_rare
 from scout.ring.shared import private
 
@@ -356,6 +357,7 @@ def seldom(counters: np.ndarray, index: int) -> None:
     count_rare(counters.ctypes.data + index * 8)
 
 
+@cache
 def native(function: Callable[..., Any]) -> Any:
     """`function` compiled to be inlined, with every plain function it calls compiled likewise."""
     return inline(_rebound(function, {}))
@@ -370,7 +372,7 @@ def _rebound(function: Any, done: dict[Any, Any]) -> Any:
         if not isinstance(value, FunctionType) or hasattr(value, "has_lowering"):
             return value
         if value not in done:
-            done[value] = inline(_rebound(value, done))
+            done[value] = compiled(_rebound(value, done))
         return done[value]
 
     return rebound(function, translated)

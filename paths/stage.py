@@ -232,6 +232,7 @@ def rebound(function: FunctionType, translated: Callable[[Any], Any]) -> Functio
     scope.update({name: translated(scope[name]) for name in references(function) if name in scope})
     cells = tuple(CellType(translated(cell.cell_contents)) for cell in function.__closure__ or ())
     copy = FunctionType(function.__code__, scope, function.__name__, function.__defaults__, cells)
+    copy.__dict__.update(function.__dict__)
     copy.__module__, copy.__qualname__ = function.__module__, function.__qualname__
     return copy
 

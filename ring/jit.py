@@ -21,7 +21,7 @@ import numba as _typed_numba
 
 numba: Any = _typed_numba  # its stubs know neither `forceinline` nor `_nrt`
 
-__all__ = ["CHECKED", "Record", "cache_folder", "entry", "inline"]
+__all__ = ["CHECKED", "Record", "cache_folder", "compiled", "entry", "inline", "outline"]
 
 Record = Any
 """A record of a structured array as compiled code sees it: its fields are attributes."""
@@ -40,6 +40,20 @@ _OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True, "_nrt": False
 def inline(function: Callable[..., Any]) -> Any:
     """Compile `function` so that LLVM always inlines it into its caller."""
     return numba.njit(forceinline=True, **_OPTIONS)(function)
+
+
+def outline(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark a plain function that is to stay one in compiled code: long, and not for every packet.
+
+    What calls it in several places has it once, and compiles the sooner.
+    """
+    function.outlined = True  # type: ignore[attr-defined]
+    return function
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile `function` as it is marked: to be called, or to be inlined."""
+    return numba.njit(**_OPTIONS)(function) if getattr(function, "outlined", False) else inline(function)
 
 
 def entry(signature: Any) -> Callable[[Callable[..., Any]], Any]:
