@@ -26,14 +26,13 @@ class Memory(NamedTuple):
     buffers: tuple[Buffer, Buffer] = (Buffer(), Buffer())
     deaths: int = 0
     floor: int = 0  # the place before which the log is gone
-    older: int = 0
 
 
 class Process(NamedTuple):
     name: str
     at: str | None
-    place: int = 0
-    buffer: int = 0
+    place: int = -1
+    buffer: int = -1
     seen: int = 0
     data: tuple[int, ...] = ()
     looked: int = 0
@@ -57,10 +56,10 @@ class SnapshotModel(Model):
         first = Buffer(2, 0, (0, 0))  # the state before the first request
         memory = Memory(buffers=(first, first if self.bug == "one buffer" else Buffer()), deaths=self.deaths)
         readers = tuple(Process(f"reader {number}", "choose") for number in range(self.readers))
-        return memory, (Process("owner", "choose_older"), *readers)
+        return memory, (Process("owner", "choose_older", 0), *readers)
 
     def die(self, memory: Memory, me: Process) -> Any:
-        if not memory.deaths or me.name != "owner" or me.at in (None, "choose"):
+        if not memory.deaths or me.name != "owner" or me.at is None:
             return None
         return memory._replace(deaths=memory.deaths - 1), Process("owner", "choose")
 
@@ -114,15 +113,18 @@ class SnapshotModel(Model):
     # Who takes a snapshot: the owner's successor, or another: adopt.
 
     def choose(self, memory: Memory, me: Process) -> Any:
-        """The loads of place and version of both buffers: for a reader that may choose wrongly, each its own step."""
-        place, version = memory.buffers[me.looked].place, memory.buffers[me.looked].version
-        if (place > me.place - 1 and version & 1 == 0) or (me.looked == 0 and not me.data and version & 1 == 0):
-            me = me._replace(place=place + 1, buffer=me.looked, data=(1,))
-        if me.looked == 0:
-            return memory, me._replace(looked=1)
-        if not me.data:
-            return self._failed(memory, me)
-        return memory, me._replace(place=me.place - 1, data=(), looked=0, at="version")
+        """Load a buffer's place (acquire)."""
+        if me.looked == 2:
+            if me.buffer < 0:
+                return self._failed(memory, me)
+            return memory, me._replace(looked=0, at="version")
+        return memory, me._replace(seen=memory.buffers[me.looked].place, at="choose_whole")
+
+    def choose_whole(self, memory: Memory, me: Process) -> Any:
+        """Load its version (acquire): is it whole, and newer than the other?"""
+        if me.seen > me.place and memory.buffers[me.looked].version & 1 == 0:
+            me = me._replace(place=me.seen, buffer=me.looked)
+        return memory, me._replace(seen=0, looked=me.looked + 1, at="choose")
 
     def _failed(self, memory: Memory, me: Process) -> Any:
         if me.name == "owner":
