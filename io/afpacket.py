@@ -652,6 +652,13 @@ class AfPacketPort:
         }
         return {name: int(self.transmits[field].sum()) for field, name in names.items()}
 
+    def lag(self, replica: int) -> int:
+        """How many blocks a replica is behind the foremost."""
+        return int(self.cursors["sequence"].max()) - self.place(replica)
+
+    failed = False
+    """The kernel brings the packets."""
+
     def place(self, replica: int) -> int:
         """How many blocks a replica has let go of."""
         return int(self.cursors["sequence"][replica])

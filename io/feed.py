@@ -328,6 +328,10 @@ class Feed:
         """Take out a `replica` that runs no more; of how many packets it was primary. To be called repeatedly."""
         return self._channel.retire(replica, ordered)
 
+    def lag(self, replica: int) -> int:
+        """How many requests wait for a replica."""
+        return self._channel.sent - int(self._channel.members["head"][replica])
+
     def foremost(self) -> int:
         """How many requests the foremost replica has let go of."""
         return self._channel.foremost()
@@ -408,8 +412,8 @@ class FedPort:
         return self._fed.played
 
     def is_up(self) -> bool:
-        """False if the process that brings the packets has died."""
-        return not self._fed.failed
+        """True: there is no interface that could go away."""
+        return True
 
     def kernel_counters(self) -> dict[str, int]:
         """Frames that the channel took, that found it full, and that were too long for it."""
@@ -449,6 +453,15 @@ class FedPort:
     def enlist(self, replica: int) -> None:
         """Make ready for one more replica."""
         self._sink.enlist(replica)
+
+    def lag(self, replica: int) -> int:
+        """How many requests wait for a replica."""
+        return self._fed.lag(replica)
+
+    @property
+    def failed(self) -> bool:
+        """True if the process that brings the packets has died."""
+        return self._feed is not None and self._feed.failed
 
     def foremost(self) -> int:
         """How many requests the foremost replica has let go of: from there on another can join."""

@@ -467,7 +467,10 @@ class Supervisor:
                     look = time.monotonic()
                     self._look_at_ports()
             tick += 1
-            if self.alive == 0 or self._drained():
+            failed = [path.source for path in self.paths if self.port(path.source).failed]
+            if failed and not self._finished.is_set():
+                self._report(f"port {failed[0]}: the process that brings its packets died; the run is at its end")
+            if failed or self.alive == 0 or self._drained():
                 self._finished.set()
         for process in self.processes.values():
             process.join(2 * GRACE)
@@ -559,7 +562,10 @@ class Supervisor:
     # Accounts.
 
     def replica_figures(self) -> list[dict[str, int]]:
-        """For each replica its core, and the packets it has seen and been primary of."""
+        """For each replica its core, the packets it has seen, been primary of, and replayed, and how far it lags.
+
+        The lag is in requests of channels, and in blocks of kernel rings behind the foremost replica.
+        """
         figures = []
         for replica in self.processes:
             cursors = [self.port(path.source).cursors[replica] for path in self.paths]
@@ -570,6 +576,7 @@ class Supervisor:
                     "primary": sum(int(cursor["claimed"]) for cursor in cursors),
                     "seen": sum(int(cursor["seen"]) for cursor in cursors),
                     "replayed": sum(int(cursor["replayed"]) for cursor in cursors),
+                    "lag": sum(self.port(path.source).lag(replica) for path in self.paths),
                 }
             )
         return figures

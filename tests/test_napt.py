@@ -6,13 +6,11 @@ from ipaddress import IPv4Address
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
-from harness import GATEWAY, HOST, LEFT, NOW, RIGHT, Replicas, Twin, two_ports
-from scapy.all import ICMP, IP, TCP, UDP, Ether, Raw, fragment, raw
+from harness import GATEWAY, HOST, LEFT, NOW, RIGHT, Twin, two_ports
+from scapy.all import ICMP, IP, TCP, UDP, Ether, Raw, raw
 
 from scout.io.packet import NEEDS_CHECKSUM
-from scout.paths.graph import GraphError
 from scout.paths.napt import Mapping, Napt
 
 SECOND = 1_000_000_000
