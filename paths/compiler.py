@@ -393,6 +393,7 @@ def _fingerprint(function: Any, seen: set[int]) -> str:
         return function.__qualname__  # the cache folder's name carries a hash of these sources
     code = function.__code__
     parts = [
+        function.__module__,  # numba imports it when it loads compiled code: not for a file that is now __main__
         code.co_code.hex(),
         repr([c for c in code.co_consts if not inspect.iscode(c)]),
         repr(code.co_names),

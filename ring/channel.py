@@ -196,7 +196,7 @@ class Channel:
         return self._send(data, len(request), 1, timeout, producer) == 1
 
     def send_records(self, records: np.ndarray, timeout: float = 1.0, producer: int = 0) -> int:
-        """Broadcast each record of a contiguous array as a request; how many were, before there was no room."""
+        """Broadcast each record of an array as a request; how many, until there was no room for `timeout` seconds."""
         if records.dtype.itemsize > self.entry_bytes:
             raise ScoutError(f"records of {records.dtype.itemsize} bytes: the channel was made for {self.entry_bytes}")
         return self._send(np.ascontiguousarray(records), records.dtype.itemsize, len(records), timeout, producer)
@@ -208,9 +208,12 @@ class Channel:
         sent = 0
         deadline = time.monotonic() + timeout
         while True:
-            sent += int(_send(self.record, address(data) + sent * size, size, count - sent, turn))
+            went = int(_send(self.record, address(data) + sent * size, size, count - sent, turn))
+            sent += went
             if sent == count:
                 return sent
+            if went:
+                deadline = time.monotonic() + timeout
             if self.full == "drop" or time.monotonic() > deadline:
                 self._words[REFUSED, 0] += count - sent
                 return sent
@@ -333,11 +336,6 @@ class Replica:
             at += size
         return Batch(self.head, requests, bool(self._member["primary"][0]))
 
-    def records(self, dtype: Any) -> tuple[np.ndarray, bool] | None:
-        """Like `batch`, as an array of records (a copy), all requests being one record each; and the role."""
-        batch = self.batch()
-        return None if batch is None else (np.frombuffer(b"".join(batch.requests), dtype), batch.primary)
-
     def let_go(self) -> None:
         """Let go of the batch at hand: what was received of it is dealt with."""
         if self._open:
@@ -351,6 +349,16 @@ class Replica:
             request = self.receive()
             if request is not None:
                 yield request
+            elif closed:
+                return
+
+    def records(self, dtype: Any) -> Iterator[tuple[np.ndarray, bool]]:
+        """The same, a batch at a time, as an array of records (a copy)."""
+        while not self.gone:
+            closed = self.channel.closed
+            batch = self.batch()
+            if batch is not None:
+                yield np.frombuffer(b"".join(batch.requests), dtype), batch.primary
             elif closed:
                 return
 

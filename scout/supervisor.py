@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Self
 
 import numpy as np
@@ -510,9 +511,13 @@ class Supervisor:
             port.resume(replica, int(self._places[replica][index]) if self._keeps else port.place(replica))
         self.holds["count"][replica] = 0
         self._free_locks(replica)
+        while True:
+            with suppress(BrokenPipeError):  # the spare has died itself; also with the thread that forked it
+                os.write(self._call, bytes([replica]))
+                break
+            self._fork_spare()
         assert self._spare
         self.processes[replica], self._spare = self._spare, None
-        os.write(self._call, bytes([replica]))
         os.close(self._call)
 
     def _free_locks(self, replica: int) -> None:

@@ -89,6 +89,20 @@ def test_a_successor_receives_what_a_killed_replica_had_not_let_go_of():
     assert everything(channel.replica(1)) == [(bytes([n]), True) for n in range(4)]
 
 
+def test_records_come_as_arrays_until_the_channel_is_closed():
+    price = np.dtype([("item", "i8"), ("cents", "i4")])
+    prices = np.zeros(100, price)
+    prices["item"], prices["cents"] = np.arange(100), 5
+    channel = Channel(128, price.itemsize, 2, batch=16)
+    assert channel.send_records(prices) == 100
+    channel.close()
+    received = list(channel.replica(0).records(price))
+    assert all(primary and len(some) == 16 for some, primary in received[:6])
+    assert (np.concatenate([some for some, _ in received]) == prices).all()
+    assert not any(primary for _, primary in channel.replica(1).records(price))
+    assert channel.heads() == {0: 100, 1: 100}
+
+
 @pytest.mark.parametrize("arguments", [(7, 8, 1), (8, 8, 32), (8, 8, 1, "chance"), (8, 8, 1, "modulo", 1, "lap")])
 def test_bad_arguments(arguments):
     with pytest.raises(ScoutError):
@@ -198,15 +212,6 @@ def test_a_laggard_is_overtaken_and_rolls_forward_from_anothers_snapshot():
     work(slow, 1)
     work(fast, 0)
     assert sums[0][0] == sums[1][0] == sum(range(100)) + sum(range(10))
-
-
-def test_records_go_through_as_arrays():
-    channel = Channel(64, 16, 1)
-    records = np.zeros(20, [("flow", "i8"), ("bytes", "i8")])
-    records["flow"] = np.arange(20)
-    assert channel.send_records(records) == 20
-    got, primary = channel.replica(0).records(records.dtype)
-    assert primary and np.array_equal(got, records[: len(got)])
 
 
 @pytest.mark.parametrize("wait", ["spin", "yield", "block"])

@@ -77,6 +77,21 @@ def test_killed_replicas_end_with_equal_states_and_every_request_had_a_primary()
     assert [row["lag"] for row in supervisor.replica_figures()] == [0, 0]
 
 
+def test_a_replica_has_a_successor_also_if_the_process_kept_for_that_has_died():
+    port = MemoryPort("02:00:00:00:00:01", entries=256)
+    graph, service = folding(port, shared(COUNT, np.uint8))
+    with Supervisor(graph, [graph.create_path("requests")], 2, report=[].append) as supervisor:
+        supervisor._spare.kill()
+        assert supervisor._spare.join(30)
+        os.kill(supervisor.processes[1].pid, signal.SIGKILL)
+        for _ in range(COUNT):
+            assert port.send(b"request", timeout=20)
+        port.end()
+        assert supervisor.wait(60)
+        assert supervisor.taking_part == [0, 1] and supervisor.diverged() == []
+    assert supervisor.table(service.tables["state"], 1)["requests"] == COUNT
+
+
 def test_different_states_are_seen():
     port = MemoryPort("02:00:00:00:00:01", entries=256)
     graph, service = folding(port, shared(COUNT, np.uint8))
