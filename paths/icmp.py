@@ -62,7 +62,7 @@ def receive(frame: Any, end: Any, packet: Any) -> int:
     return 0
 
 
-def error(frame: Any, end: Any, packet: Any, limit: Any, interval: int, burst: int) -> int:
+def error(frame: Any, end: Any, packet: Any, limit: Any, interval: int, burst: int, primary: bool) -> int:
     """Write an error before the packet that caused it; `route` fills in source and checksum.
 
     None is sent about an error, a broadcast, a multicast or a later fragment (RFC 1812 section 4.3.2.7).
@@ -77,7 +77,8 @@ def error(frame: Any, end: Any, packet: Any, limit: Any, interval: int, burst: i
         kind = load8(frame, cause + header + TYPE)
         if kind != ECHO_REPLY and kind != ECHO and not 13 <= kind <= 18:
             return NOT_ALLOWED
-    if not within(limit, 0, packet.timestamp, interval, burst):
+    # What is sent is limited: replicas whose state the error leads to take nothing from the rate.
+    if primary and not within(limit, 0, packet.timestamp, interval, burst):
         return RATE_LIMITED
     total = min(length(frame, end, packet), LONGEST_ERROR)
     trim(frame, end, packet, total)
