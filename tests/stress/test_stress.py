@@ -164,7 +164,7 @@ def test_what_killed_replicas_had_begun_their_successors_finish(bench: Any, poli
     run = bench(policy=policy, full=full)
     living = [run.start(run.replicate, replica) for replica in range(REPLICAS)]
     producer = run.start(run.produce)
-    generator, gap, kills = random.Random(1), max(2_000, REQUESTS // 250), 0
+    generator, gap, kills = random.Random(1), max(50_000, REQUESTS // 500), 0
     heads, targets = run.channel.members["head"], [0] * REPLICAS
     while producer.is_alive() or any(child.is_alive() for child in living):
         wait_for_any(living, 0.0005)
