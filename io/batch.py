@@ -1,13 +1,16 @@
 """Batches: the packets that go through a path together, and room for those wanted in one piece."""
 
+from typing import Any
+
 import numpy as np
 
+from scout.io.access import allow, lowering
 from scout.io.packet import HEADROOM, PACKET, REACH
 from scout.ring.jit import Record, inline
 from scout.ring.memory import copy
 from scout.ring.shared import address, private
 
-__all__ = ["BATCH_SIZE", "LONGEST", "SLOT", "WHOLE", "linearise", "new_batch"]
+__all__ = ["BATCH_SIZE", "LONGEST", "SLOT", "WHOLE", "gather", "linearise", "new_batch"]
 
 BATCH_SIZE = 256
 """Packets that go through a path together: enough to make a system call pay, few enough to stay in L2."""
@@ -52,3 +55,25 @@ def linearise(packet: Record, frame: int, whole: np.ndarray, index: int) -> int:
     packet.end = target + head + packet.tail_bytes
     packet.tail_bytes = 0
     return frame + target - start
+
+
+def gather(frame: Any, packet: Any, whole: Any, index: int) -> Any:
+    """The packet in one piece, in place `index` of `whole`: its frame from the header at hand on, 0 if it is too long.
+
+    Its end is then `packet.end`. For a stage that wants all of it after it has looked at the headers.
+    """
+    if len(frame.data) - frame.start > LONGEST:
+        return 0
+    frame.end, packet.tail_bytes = len(frame.data), 0
+    return frame
+
+
+@lowering(gather)
+def _native_gather(frame, packet, whole, index):  # type: ignore[no-untyped-def]
+    def native(frame, packet, whole, index):  # type: ignore[no-untyped-def]
+        frame = linearise(packet, frame, whole, index)
+        if frame:
+            allow(frame, packet.end, True)
+        return frame
+
+    return native

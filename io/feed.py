@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from scout.io.batch import LONGEST
+from scout.io.batch import BATCH_SIZE, LONGEST
 from scout.io.packet import OFFLOAD, REACH, RECORD
 from scout.io.port import PortError, mac_number
 from scout.io.process import Child
@@ -51,6 +51,9 @@ __all__ = ["CURSOR", "FEED", "FedPort", "Feed", "Records", "await_turn", "done",
 ENTRIES = 2048
 """Requests that a channel holds by default. A quarter of them come between two snapshots of a replica's state: large
 tables want more."""
+
+BATCH = 32
+"""Requests that are dequeued together by default: few enough that replicas share out dear work evenly."""
 
 FRAME_MARGIN = 18  # bytes of a frame beyond the MTU: the Ethernet header and one VLAN tag
 REQUEST = struct.Struct("<q10sBB4x")
@@ -161,6 +164,20 @@ def is_due(feed: Record, cursor: Record) -> bool:
 
 
 @inline
+def waiting(feed: Record, cursor: Record) -> int:
+    """How many packets wait."""
+    if cursor.tail <= cursor.head:
+        cursor.tail = published(feed)
+    return max(0, cursor.tail - cursor.head)
+
+
+@inline
+def since(feed: Record, cursor: Record) -> int:
+    """When the first of the packets that wait was received, nanoseconds since 1970."""
+    return load64(payload(slot_of(feed, cursor.head)) + TIMESTAMP)
+
+
+@inline
 def place(feed: Record, cursor: Record) -> int:
     """How many requests the replica has let go of."""
     return cursor.head
@@ -237,6 +254,8 @@ class Feed:
         True if requests are kept back to each replica's newest snapshot.
     entries : int
         Requests that the channel holds; a power of two.
+    batch : int
+        Requests that are dequeued together at most; a power of two.
 
     Attributes
     ----------
@@ -244,8 +263,8 @@ class Feed:
         For the compiled loops, shared: one `FEED`, and a `CURSOR` for each replica.
     """
 
-    def __init__(self, index: int, replicas: int, frame_bytes: int, keeps: bool, entries: int) -> None:
-        self._channel = Channel(entries, FRAME + frame_bytes, replicas, producers=2, keeps=keeps)
+    def __init__(self, index: int, replicas: int, frame_bytes: int, keeps: bool, entries: int, batch: int) -> None:
+        self._channel = Channel(entries, FRAME + frame_bytes, replicas, batch=batch, producers=2, keeps=keeps)
         self.ring, self.cursors = shared(1, FEED), self._channel.members
         self.ring["port"], self.ring["frame_bytes"] = index, frame_bytes
         for name in CHANNEL.names or ():
@@ -309,6 +328,10 @@ class Feed:
         """Take out a `replica` that runs no more; of how many packets it was primary. To be called repeatedly."""
         return self._channel.retire(replica, ordered)
 
+    def lag(self, replica: int) -> int:
+        """How many requests wait for a replica."""
+        return self._channel.sent - int(self._channel.members["head"][replica])
+
     def foremost(self) -> int:
         """How many requests the foremost replica has let go of."""
         return self._channel.foremost()
@@ -341,6 +364,8 @@ class FedPort:
         Bytes of the longest IP packet; frames that are longer by more than a VLAN tag are left out.
     entries : int
         Packets that its channel holds; a power of two.
+    batch : int
+        Packets that are dequeued together at most; a power of two.
 
     Attributes
     ----------
@@ -358,16 +383,19 @@ class FedPort:
     descriptor: int | None = None
     """There is nothing to poll for packets."""
 
-    def __init__(self, name: str, mac: str, mtu: int, entries: int) -> None:
+    def __init__(self, name: str, mac: str, mtu: int, entries: int, batch: int) -> None:
         if not 68 <= mtu <= LONGEST - FRAME_MARGIN:
             raise PortError(f"port {name}: mtu {mtu}; give 68 to {LONGEST - FRAME_MARGIN}")
         if not 16 <= entries <= 1 << 24 or entries & (entries - 1):
             raise PortError(f"port {name}: {entries} entries; give a power of two, 16 to {1 << 24}")
-        self.interface, self.mac, self.mtu, self._entries = name, mac_number(mac), mtu, entries
+        if not 1 <= batch <= BATCH_SIZE or batch & (batch - 1):
+            raise PortError(f"port {name}: batches of {batch}; give a power of two, 1 to {BATCH_SIZE}")
+        self.interface, self.mac, self.mtu = name, mac_number(mac), mtu
+        self._entries, self._batch = entries, batch
         self._feed: Feed | None = None
 
     def _open(self, index: int, replicas: int, keeps: bool, sink: Sink) -> None:
-        self._feed, self._sink = Feed(index, replicas, self.mtu + FRAME_MARGIN, keeps, self._entries), sink
+        self._feed, self._sink = Feed(index, replicas, self.mtu + FRAME_MARGIN, keeps, self._entries, self._batch), sink
         self.ring, self.cursors, self.transmits = self._feed.ring, self._feed.cursors, sink.transmits
 
     @property
@@ -384,8 +412,8 @@ class FedPort:
         return self._fed.played
 
     def is_up(self) -> bool:
-        """False if the process that brings the packets has died."""
-        return not self._fed.failed
+        """True: there is no interface that could go away."""
+        return True
 
     def kernel_counters(self) -> dict[str, int]:
         """Frames that the channel took, that found it full, and that were too long for it."""
@@ -425,6 +453,15 @@ class FedPort:
     def enlist(self, replica: int) -> None:
         """Make ready for one more replica."""
         self._sink.enlist(replica)
+
+    def lag(self, replica: int) -> int:
+        """How many requests wait for a replica."""
+        return self._fed.lag(replica)
+
+    @property
+    def failed(self) -> bool:
+        """True if the process that brings the packets has died."""
+        return self._feed is not None and self._feed.failed
 
     def foremost(self) -> int:
         """How many requests the foremost replica has let go of: from there on another can join."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from scout.io.feed import ENTRIES, FedPort, Records
+from scout.io.feed import BATCH, ENTRIES, FedPort, Records
 from scout.io.port import PortError
 from scout.io.sink import SECOND, Sink
 
@@ -36,6 +36,8 @@ class MemoryPort(FedPort):
         Memory that is not used costs nothing.
     entries : int
         Packets that its channel holds; a power of two. A quarter of them come between snapshots of the state.
+    batch : int
+        Packets that are dequeued together at most; a power of two. All have one primary.
 
     Examples
     --------
@@ -55,8 +57,9 @@ class MemoryPort(FedPort):
         frames: Iterable[bytes | tuple[bytes, int]] | None = None,
         capacity: int = 1 << 26,
         entries: int = ENTRIES,
+        batch: int = BATCH,
     ) -> None:
-        super().__init__(f"in memory {mac}", mac, mtu, entries)
+        super().__init__(f"in memory {mac}", mac, mtu, entries, batch)
         if capacity < 0:
             raise PortError(f"port {self.interface}: capacity {capacity}; give a number of bytes")
         self._frames = None if frames is None else [self._dated(each) for each in frames]

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numba
 import numpy as np
 
-from scout.io.feed import ENTRIES, FedPort, Records, number
+from scout.io.feed import BATCH, ENTRIES, FedPort, Records, number
 from scout.io.port import PortError
 from scout.io.sink import RECORD_HEADER, SECOND, Sink
 from scout.ring.jit import entry
@@ -123,6 +123,8 @@ class PcapPort(FedPort):
         Bytes of the longest IP packet; frames that are longer by more than a VLAN tag are left out.
     entries : int
         Packets that its channel holds; a power of two. A quarter of them come between snapshots of the state.
+    batch : int
+        Packets that are dequeued together at most; a power of two. All have one primary.
 
     Raises
     ------
@@ -137,8 +139,9 @@ class PcapPort(FedPort):
         mac: str = "02:00:00:00:00:01",
         mtu: int = 1500,
         entries: int = ENTRIES,
+        batch: int = BATCH,
     ) -> None:
-        super().__init__(str(read or write or "on no file"), mac, mtu, entries)
+        super().__init__(str(read or write or "on no file"), mac, mtu, entries, batch)
         self._read, self._write = read, write
         self._records: Records | None = None
         self._descriptor = -1

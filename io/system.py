@@ -8,7 +8,23 @@ from numba import types
 from scout.ring.jit import inline
 from scout.ring.memory import load32, load64, pause, store64
 
-__all__ = ["WAITER", "clock", "error_number", "nap", "now", "poll", "rest", "sendmmsg", "write"]
+__all__ = [
+    "MESSAGE",
+    "MESSAGE_VECTOR",
+    "MESSAGE_VECTORS",
+    "VECTOR",
+    "VECTORS",
+    "VNET_HEADER",
+    "WAITER",
+    "clock",
+    "error_number",
+    "nap",
+    "now",
+    "poll",
+    "rest",
+    "sendmmsg",
+    "write",
+]
 
 _int: Any = types.int32
 _long: Any = types.int64
@@ -32,6 +48,10 @@ def error_number() -> int:
     """`errno` of this thread, after a call that failed."""
     return load32(_errno_location())
 
+
+# struct mmsghdr (64 bytes) and two struct iovec (16 bytes each) for every packet, x86-64 and aarch64.
+MESSAGE, MESSAGE_VECTOR, MESSAGE_VECTORS, VECTOR, VECTORS = 64, 16, 24, 16, 32
+VNET_HEADER = 10  # struct virtio_net_hdr
 
 CLOCK_REALTIME = 0
 SOL_SOCKET, SO_ERROR = 1, 4

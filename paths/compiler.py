@@ -30,7 +30,7 @@ from numba.core.dispatcher import Dispatcher
 from scout.io.batch import WHOLE
 from scout.io.packet import CONSUMED, DROPPED, HELD, PACKET
 from scout.paths.path import Path, variable
-from scout.paths.stage import HOLD, TOO_LONG, Stage, Table, rebound, references, written
+from scout.paths.stage import GATHER, HOLD, TOO_LONG, Stage, Table, rebound, references, written
 from scout.ring.errors import ScoutError
 from scout.ring.jit import CHECKED, cache_folder, compiled, entry, inline
 from scout.ring.memory import count_rare
@@ -43,6 +43,7 @@ __all__ = [
     "compile_path",
     "configuration",
     "explain",
+    "fingerprint",
     "load_generated",
     "native",
     "seldom",
@@ -86,7 +87,8 @@ class CompiledPath:
 
     def whole(self) -> np.ndarray:
         """Room for whole packets, if a stage wants them; untouched pages cost nothing."""
-        return private(WHOLE if any(stage.payload for stage in self.path.stages.values()) else 1, np.uint8)
+        wanted = any(stage.payload or stage.gathers for stage in self.path.stages.values())
+        return private(WHOLE if wanted else 1, np.uint8)
 
 
 def compile_path(path: Path) -> CompiledPath:
@@ -101,7 +103,7 @@ def compile_path(path: Path) -> CompiledPath:
     given: dict[str, Any] = {
         variable(node): native(stage.function) for node, stage in path.stages.items() if _module(stage) is None
     }
-    marks = "".join(_fingerprint(stage.function, set()) for stage in path.stages.values())
+    marks = "".join(fingerprint(stage.function) for stage in path.stages.values())
     signature = _signature(path)
     try:
         module = load_generated(f"{path.graph['graph_name']}_{path.source}", text, marks, signature, given)
@@ -230,7 +232,11 @@ def _stage(path: Path, node: str, present: set[str], primary: bool) -> list[str]
         ]
     if CHECKED:
         lines.append(f"allow(frame, end, {primary or stage.writes})")
+    if stage.gathers and primary:
+        lines.append("origin = packet.origin")
     lines.append(f"verdict = {variable(node)}({', '.join(_arguments(path, node, primary))})")
+    if stage.gathers and primary:
+        lines.append("frame += packet.origin - origin")  # it may have been gathered elsewhere
     if stage.resizes:
         lines.append("end = packet.end")
     word = "if"
@@ -254,6 +260,8 @@ def _arguments(path: Path, node: str, primary: bool) -> list[str]:
             found.append("packet")
         elif name == "primary":
             found.append(str(primary))
+        elif name in GATHER:
+            found.append({"whole": "whole", "whole_index": "index"}[name])
         elif name not in stage.bindings:
             raise CompileError(
                 f"stage {node} at {_place(stage)}: parameter {name!r} is not bound; give {name}=... where it is added"
@@ -370,8 +378,12 @@ def _rebound(function: Any, done: dict[Any, Any]) -> Any:
     return rebound(function, translated)
 
 
-def _fingerprint(function: Any, seen: set[int]) -> str:
+def fingerprint(function: Any) -> str:
     """Everything a compiled function depends on, as text: its code, and what its names stand for."""
+    return _fingerprint(function, set())
+
+
+def _fingerprint(function: Any, seen: set[int]) -> str:
     if id(function) in seen:
         return ""
     seen.add(id(function))
@@ -381,6 +393,7 @@ def _fingerprint(function: Any, seen: set[int]) -> str:
         return function.__qualname__  # the cache folder's name carries a hash of these sources
     code = function.__code__
     parts = [
+        function.__module__,  # numba imports it when it loads compiled code: not for a file that is now __main__
         code.co_code.hex(),
         repr([c for c in code.co_consts if not inspect.iscode(c)]),
         repr(code.co_names),
@@ -417,6 +430,8 @@ def _blame(path: Path, error: Exception) -> CompileError:
                 kinds.append(numba.from_dtype(PACKET))
             elif name == "primary":
                 kinds.append(types.boolean)
+            elif name in GATHER:
+                kinds.append(types.uint8[::1] if name == "whole" else types.int64)
             else:
                 kinds.append(numba.typeof(value.initial) if isinstance(value, Table) else types.int64)
         try:

@@ -208,7 +208,14 @@ class RouterGraph(nx.DiGraph):
         for router in self.routers:
             router.configure(self)
 
-    def create_path(self, source: str, to: Iterable[str] | None = None, order: str = "completed") -> Path:
+    def create_path(
+        self,
+        source: str,
+        to: Iterable[str] | None = None,
+        order: str = "completed",
+        weight: int = 1,
+        deadline: float = 0.001,
+    ) -> Path:
         """Create the path of all packets that enter at router `source`.
 
         Parameters
@@ -219,6 +226,10 @@ class RouterGraph(nx.DiGraph):
             The routers by whose ports packets may leave; all by default. Others are dropped and counted.
         order : {"completed", "channel"}
             Packets leave as their primary is done, or in the order in which they came.
+        weight : int
+            For channel schedulers: the path's share, or its rank.
+        deadline : float
+            For channel schedulers: seconds within which a packet is wanted.
 
         Raises
         ------
@@ -230,12 +241,16 @@ class RouterGraph(nx.DiGraph):
             raise GraphError(f"path from {source!r}: it has no port; these have: {', '.join(self.ports) or 'none'}")
         if order not in ("completed", "channel"):
             raise GraphError(f"path from {source!r}: order {order!r}; use completed or channel")
+        if not 1 <= weight < 1 << 20 or not 0 <= deadline < 1 << 30:
+            raise GraphError(f"path from {source!r}: weight {weight}, deadline {deadline}; give at least 1 and 0")
         leaves = list(self.ports if to is None else to)
         for name in leaves:
             if self.router(name).port is None:
                 raise GraphError(f"path from {source!r} to {name!r}: {name} has no port")
         self.configure()
-        return _Creation(self, source, leaves, order).run()
+        path = _Creation(self, source, leaves, order).run()
+        path.graph["weight"], path.graph["deadline"] = weight, int(deadline * 1e9)
+        return path
 
 
 class _Creation:

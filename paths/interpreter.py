@@ -16,7 +16,7 @@ from scout.io.access import Frame
 from scout.io.batch import LONGEST
 from scout.io.packet import PACKET, REACH
 from scout.paths.path import Path
-from scout.paths.stage import HOLD, TOO_LONG, Stage, Table, written
+from scout.paths.stage import GATHER, HOLD, TOO_LONG, Stage, Table, written
 from scout.ring.errors import ScoutError
 
 __all__ = ["Record", "run", "try_stage", "walk"]
@@ -172,7 +172,7 @@ def _verdict(stage: Stage, frame: Frame, packet: Record) -> int:
 
 
 def _call(stage: Stage, frame: Frame, packet: Record) -> int:
-    given = {"primary": True} | dict(stage.bindings) | {"packet": packet}
+    given = {"primary": True} | dict.fromkeys(GATHER) | dict(stage.bindings) | {"packet": packet}
     missing = [name for name in stage.parameters if name not in given]
     if missing:
         raise TypeError(f"parameter {missing[0]!r} is not bound; give {missing[0]}=...")

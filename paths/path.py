@@ -37,6 +37,16 @@ class Path(nx.DiGraph):
         """ "completed" or "channel": how packets leave."""
         return self.graph["order"]
 
+    @property
+    def weight(self) -> int:
+        """For channel schedulers: the path's share, or its rank."""
+        return self.graph["weight"]
+
+    @property
+    def deadline(self) -> int:
+        """For channel schedulers: nanoseconds within which a packet is wanted."""
+        return self.graph["deadline"]
+
     # What the walk of `create_path` calls.
 
     def add_stage(self, node: str, router: str, stage: Stage) -> None:

@@ -26,7 +26,7 @@ from scout.paths.events import ARRIVAL, RUNS, Event, Handler, new_queue
 from scout.paths.filter import Filter, checked
 from scout.paths.graph import GraphError, RouterGraph
 from scout.paths.purity import assignments, impurities
-from scout.paths.stage import Exit, Outcome, Stage, Table, Via, references
+from scout.paths.stage import GATHER, Exit, Outcome, Stage, Table, Via, references
 from scout.paths.state import atomically
 from scout.paths.timers import new_timers
 
@@ -50,7 +50,7 @@ COUNTS = np.dtype(
 """What a service counts of what did not fit; handlers get it as `counts`."""
 
 _GIVEN = ("frame", "end", "packet", "argument", "events", "timers", "counts")
-_RESERVED = {*_GIVEN, "primary", "replica", "bound", "lock", "number"}
+_RESERVED = {*_GIVEN, *GATHER, "primary", "replica", "bound", "lock", "number"}
 _RESERVED |= {"mask", "verdict", "given", "until", "last", "turn", "row", "event", "no_frame", "no_end"}  # generated
 
 
@@ -72,8 +72,9 @@ class Service(Filter):
     mode : {"replicated", "sharded", "locked", "atomic"}
         Every replica has the state and keeps it the same; or each has that of its own flows; or all share one,
         under a lock or by atomic accessors.
-    payload : bool
-        True if the handlers want all of the packet in one piece.
+    payload : bool or "primary"
+        True if the handlers want all of the packet in one piece; "primary" if those that run on the primary alone do:
+        then the other replicas touch no more than the first `REACH` bytes.
     atomic : bool
         True if the handlers change state by the accessors of `scout.paths.state` alone, so that mode
         "atomic" is allowed.
@@ -116,13 +117,17 @@ class Service(Filter):
         handlers: Sequence[Handler],
         service: str = "ipv4",
         mode: str = "replicated",
-        payload: bool = False,
+        payload: bool | str = False,
         atomic: bool = False,
         timers: int = 1024,
         **bindings: int | Table | Callable[[], int],
     ) -> None:
         self.mode, self.handlers = mode, tuple(handlers)
         _check(name, state, self.handlers, bindings, mode, atomic)
+        if payload not in (True, False, "primary"):
+            raise GraphError(f"{name}: payload={payload!r}; use True, False or 'primary'")
+        if payload == "primary" and all(each.run != "primary" for each in handlers):
+            raise GraphError(f"{name}: payload='primary', and no handler runs on the primary; leave it out")
         self._names = _unique([each.function.__name__ for each in self.handlers])
         used = {parameter for each in self.handlers for parameter in _parameters(each.function)}
         kind = MODES[mode]
@@ -139,15 +144,18 @@ class Service(Filter):
             self.lock = self.tables["lock"] = Table(np.zeros(8, np.int64), "shared")
             self.tables["number"] = Table(np.ones(1, np.int64), "number")
         parameters = [*self.tables, *bindings]
-        text = _Text(name, mode, self.handlers, self._names, parameters).write()
+        text = _Text(name, mode, self.handlers, self._names, parameters, payload == "primary").write()
         self.file = write_generated("services", name, hashlib.sha256(text.encode()).hexdigest()[:16], text)
         self.function = _loaded(self.file, text, self._names, self.handlers, atomic=mode == "atomic")
         direction = {"send" if service == "adjacency" else "receive": self.function}
-        super().__init__(name, **direction, service=service, payload=payload, **self.tables, **bindings)  # type: ignore[arg-type]
+        super().__init__(name, **direction, service=service, payload=payload is True, **self.tables, **bindings)  # type: ignore[arg-type]
         everywhere = [each.function for each in self.handlers if each.run == "all"]
         here = [each.function for each in self.handlers if each.run == "primary"]
         self._writes = any(True for each in everywhere for _ in assignments(each, ("frame",)))
         self._alone = any(Stage(each, ()).drops or list(assignments(each, ("frame", "packet"))) for each in here)
+
+    def _check(self, function: Callable[..., int]) -> None:
+        """Nothing: the function is our own; its handlers have been checked."""
 
     def _bound(self) -> list[str]:
         return [name for name, each in zip(self._names, self.handlers, strict=True) if each.bound]
@@ -337,8 +345,15 @@ class _Text:
     """The source of a service's function."""
 
     def __init__(
-        self, name: str, mode: str, handlers: Sequence[Handler], names: Sequence[str], parameters: Sequence[str]
+        self,
+        name: str,
+        mode: str,
+        handlers: Sequence[Handler],
+        names: Sequence[str],
+        parameters: Sequence[str],
+        gathers: bool,
     ) -> None:
+        self.gathers = gathers
         self.name, self.mode, self.parameters = name, mode, list(parameters)
         self.handlers = list(zip(range(len(handlers)), names, handlers, strict=True))
         self.queued = "events" in parameters
@@ -376,9 +391,11 @@ class _Text:
         timed, locked = "timers" in self.parameters, self.mode == "locked"
         return [
             *(["from scout.io.access import blank"] if timed else []),
+            *(["from scout.io.batch import gather"] if self.gathers else []),
             "from scout.io.packet import CONTROL_BIND",
             f"from scout.paths.events import UNTIL_END{', close_replicated, close_request' if self.queued else ''}",
             "from scout.paths.service import CONTROLLED",
+            *(["from scout.paths.stage import TOO_LONG"] if self.gathers else []),
             *(["from scout.paths.state import acquire, release"] if locked else []),
             *(["from scout.paths.timers import fire, is_due, newest"] if timed else []),
         ]
@@ -389,7 +406,7 @@ class _Text:
         return [
             "",
             "",
-            f"def service(frame, end, packet, primary, {', '.join(self.parameters)}):",
+            f"def service(frame, end, packet, primary, {', '.join([*GATHER[: 2 * self.gathers], *self.parameters])}):",
             f'    """Service {self.name!r}, mode {self.mode}."""',
             "    mask = bound[0]",
             "    if packet.control == CONTROL_BIND:",
@@ -403,10 +420,26 @@ class _Text:
             *_indented([*arrival, *(_FIRST_VERDICT if arrival else [])]),
             *_indented(self._raised("everywhere")),
             *_indented(["close_replicated(events, counts)"] if self.queued else []),
-            *_indented([*give, *(["given = 0", *alone, *_FIRST_VERDICT] if alone else [])]),
+            *_indented([*give, *self._gathered()]),
+            *_indented(["given = 0", *alone, *_FIRST_VERDICT] if alone else []),
             *_indented(self._raised("here")),
             *_indented(["close_request(events)"] if self.queued else []),
             "    return verdict",
+        ]
+
+    def _gathered(self) -> list[str]:
+        """Put the packet into one piece, if a handler that wants it is to run."""
+        if not self.gathers:
+            return []
+        first = [index for index, _, each in self.handlers if (each.event, each.run) == (ARRIVAL, "primary")][:1]
+        wanted = [f"until > {index}" for index in first] + ["events[0].count"] * bool(self.raised["here"])
+        return [
+            f"if primary and ({' or '.join(wanted)}):",
+            "    frame = gather(frame, packet, whole, whole_index)",
+            "    if frame == 0:",
+            *_indented(["close_request(events)"] if self.queued else [], 8),
+            "        return verdict if verdict != 0 else TOO_LONG",
+            "    end = packet.end",
         ]
 
     def _timers(self, take: list[str], give: list[str]) -> list[str]:

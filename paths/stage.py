@@ -12,6 +12,7 @@ import numpy as np
 from scout.ring.errors import ScoutError
 
 __all__ = [
+    "GATHER",
     "HOLD",
     "TOO_LONG",
     "DropReason",
@@ -75,6 +76,10 @@ TOO_LONG = drop("too-long-for-payload")
 
 HOLD = -1
 """The verdict of a stage that cannot go on yet: the packet is kept and comes back to this stage."""
+
+
+GATHER = ("whole", "whole_index")
+"""Parameters of a stage function that calls `scout.io.batch.gather`: room for whole packets, and this one's number."""
 
 
 class Table:
@@ -192,6 +197,11 @@ class Stage:
         """The function's parameters after `frame` and `end`."""
         code = self.function.__code__
         return code.co_varnames[2 : code.co_argcount]
+
+    @property
+    def gathers(self) -> bool:
+        """True if the function puts the packet into one piece by itself (`scout.io.batch.gather`)."""
+        return GATHER[0] in self.parameters
 
     @property
     def drops(self) -> tuple[DropReason, ...]:

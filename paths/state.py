@@ -19,7 +19,8 @@ from numba.extending import intrinsic, overload
 from scout.io.access import lowering
 from scout.paths.stage import rebound
 from scout.ring.errors import ScoutError
-from scout.ring.memory import compare_exchange, load64_acquire, pause, store64_release
+from scout.ring.memory import compare_exchange, load64_acquire, store64_release
+from scout.ring.wait import relax
 
 __all__ = ["acquire", "add_to", "atomically", "clear", "exchange_in", "load_from", "release", "store_to"]
 
@@ -231,10 +232,12 @@ def acquire(lock: Any, number: Any) -> None:
 def _native_acquire(lock, number):  # type: ignore[no-untyped-def]
     def native(lock, number):  # type: ignore[no-untyped-def]
         word = lock.ctypes.data
+        looks = 0
         # Acquires: what the last holder wrote before its release is seen.
         while not compare_exchange(word, 0, number[0]):
             while load64_acquire(word) != 0:  # only read while it is held: the line stays with the holder
-                pause()
+                relax(looks)
+                looks += 1
 
     return native
 

@@ -196,7 +196,7 @@ class Channel:
         return self._send(data, len(request), 1, timeout, producer) == 1
 
     def send_records(self, records: np.ndarray, timeout: float = 1.0, producer: int = 0) -> int:
-        """Broadcast each record of a contiguous array as a request; how many were, before there was no room."""
+        """Broadcast each record of an array as a request; how many, until there was no room for `timeout` seconds."""
         if records.dtype.itemsize > self.entry_bytes:
             raise ScoutError(f"records of {records.dtype.itemsize} bytes: the channel was made for {self.entry_bytes}")
         return self._send(np.ascontiguousarray(records), records.dtype.itemsize, len(records), timeout, producer)
@@ -208,9 +208,12 @@ class Channel:
         sent = 0
         deadline = time.monotonic() + timeout
         while True:
-            sent += int(_send(self.record, address(data) + sent * size, size, count - sent, turn))
+            went = int(_send(self.record, address(data) + sent * size, size, count - sent, turn))
+            sent += went
             if sent == count:
                 return sent
+            if went:
+                deadline = time.monotonic() + timeout
             if self.full == "drop" or time.monotonic() > deadline:
                 self._words[REFUSED, 0] += count - sent
                 return sent
@@ -258,8 +261,10 @@ class Channel:
         ScoutError
             If the number is taken, or the requests from `place` on are no longer in the channel.
         """
-        taken = [replica for replica in self.taking_part if self.members["state"][replica] != LAPPED]
+        taken = self.taking_part
         number = next(n for n in range(MOST_REPLICAS + 1) if n not in taken) if number is None else number
+        if number in taken and self.members["state"][number] == LAPPED:
+            taken.remove(number)  # its owner, whom the producer has overtaken, joins anew
         if number in taken or not 0 <= number < MOST_REPLICAS:
             raise ScoutError(f"replica {number}: give a number from 0 to {MOST_REPLICAS - 1} that is not in {taken}")
         while not join(self.record, self.members, number, self.foremost() if place is None else place):
@@ -281,11 +286,15 @@ class Replica:
 
     def __init__(self, channel: Channel, number: int) -> None:
         self.channel, self.number = channel, number
+        if not channel.record["keeps"][0]:  # a predecessor may have died before it had said so
+            channel.members["floor"][number] = channel.members["head"][number]
         self._member = channel.members[number : number + 1]
         self._buffer = np.zeros(int(channel.record["batch"][0]) * max(1, channel.entry_bytes), np.uint8)
         self._lengths = np.zeros(int(channel.record["batch"][0]), np.int64)
         self._pending: list[bytes] = []
-        self._open = False
+        self._open = self._leaving = False
+        self.gone = False
+        """True if it takes part no more, after `leave`."""
 
     @property
     def head(self) -> int:
@@ -310,6 +319,10 @@ class Replica:
             If the producer has overtaken this replica.
         """
         self.let_go()
+        if self._leaving and bool(_leave(self.channel.record, self._member, self.number)):
+            self.gone = True
+        if self.gone:
+            return None
         count = int(_open(self.channel.record, self._member, self.number, address(self._buffer), self._lengths))
         if count < 0:
             raise ScoutError(f"replica {self.number} was overtaken: it lagged by the whole channel; join() anew")
@@ -323,11 +336,6 @@ class Replica:
             at += size
         return Batch(self.head, requests, bool(self._member["primary"][0]))
 
-    def records(self, dtype: Any) -> tuple[np.ndarray, bool] | None:
-        """Like `batch`, as an array of records (a copy), all requests being one record each; and the role."""
-        batch = self.batch()
-        return None if batch is None else (np.frombuffer(b"".join(batch.requests), dtype), batch.primary)
-
     def let_go(self) -> None:
         """Let go of the batch at hand: what was received of it is dealt with."""
         if self._open:
@@ -335,8 +343,8 @@ class Replica:
             self._open = False
 
     def __iter__(self) -> Iterator[tuple[bytes, bool]]:
-        """All requests until the channel is closed."""
-        while True:
+        """All requests until the channel is closed, or this replica is gone."""
+        while not self.gone:
             closed = self.channel.closed  # first: what was sent before is received
             request = self.receive()
             if request is not None:
@@ -344,13 +352,20 @@ class Replica:
             elif closed:
                 return
 
-    def leave(self) -> Iterator[tuple[bytes, bool]]:
-        """Stop taking part: yields the requests that are still this replica's to receive, if there are any."""
+    def records(self, dtype: Any) -> Iterator[tuple[np.ndarray, bool]]:
+        """The same, a batch at a time, as an array of records (a copy)."""
+        while not self.gone:
+            closed = self.channel.closed
+            batch = self.batch()
+            if batch is not None:
+                yield np.frombuffer(b"".join(batch.requests), dtype), batch.primary
+            elif closed:
+                return
+
+    def leave(self) -> None:
+        """Stop taking part. Go on receiving until `gone`: some requests are still this replica's to deal with."""
         resign(self.channel.record, self.channel.members, self.number)
-        while self._pending or self._open or not _leave(self.channel.record, self._member, self.number):
-            request = self.receive()
-            if request is not None:
-                yield request
+        self._leaving = True
 
 
 @entry(numba.int64(_CHANNELS, numba.int64, numba.int64, numba.int64, numba.int64))

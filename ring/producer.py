@@ -23,15 +23,12 @@ from scout.ring.memory import (
     compare_exchange,
     load64,
     load64_acquire,
-    pause,
     store64,
     store64_release,
 )
-from scout.ring.wait import sched_yield, wake
+from scout.ring.wait import relax, wake
 
 __all__ = ["acquire", "give_back", "publish", "reserve"]
-
-_SPINS = 100  # a holder copies one batch of requests
 
 
 @inline
@@ -70,14 +67,11 @@ def publish(channel: Record, count: int) -> None:
 @inline
 def acquire(channel: Record, producer: int) -> None:
     """Take LOCK for `producer`, counted from 0."""
-    spins = 0
+    looks = 0
     # acq_rel, pairs with give_back: what the last holder stored is seen.
     while not compare_exchange(word(channel, LOCK), 0, producer + 1):
-        spins += 1
-        if spins % _SPINS:
-            pause()
-        else:
-            sched_yield()
+        relax(looks)
+        looks += 1
 
 
 @inline

@@ -7,8 +7,8 @@ and a replica decrements it by its own bit, so that
 - the lower half says who has yet to *dequeue*: whoever finds it full is the first, hence the primary;
 - the upper half says who has yet to *release*: whoever takes the last bit frees the entry. A request
   that is used in place (a frame in the kernel's ring) is released when its work is done;
-- a replica that died can be taken out by another (`discharge`), at any time and as often as wanted,
-  without counting anything twice. A plain count cannot tell whether the dead had decremented.
+- what a replica that died had taken is known, and no part is taken twice. A plain count cannot tell whether the dead
+  had decremented.
 
 It still costs one `lock xadd` a step, as a count does; at most 31 replicas fit.
 
@@ -20,7 +20,7 @@ and with the acquire load by which a producer finds the entry free.
 from scout.ring.jit import inline
 from scout.ring.memory import fetch_sub, load64_acquire
 
-__all__ = ["dequeue", "discharge", "everyone", "release", "unreleased", "waits_for"]
+__all__ = ["dequeue", "everyone", "release", "unreleased", "waits_for"]
 
 _HALF = 32
 _LOWER = (1 << _HALF) - 1
@@ -54,14 +54,3 @@ def release(word: int, replica: int) -> bool:
 def unreleased(word: int) -> int:
     """The mask of replicas that have yet to release; 0: free. Acquire, pairs with their decrements."""
     return load64_acquire(word) >> _HALF
-
-
-@inline
-def discharge(word: int, replica: int) -> bool:
-    """Release `replica`'s part if that has not been done; True if that freed the entry.
-
-    For the replica itself, or for one other process if the replica surely runs no more.
-    """
-    if unreleased(word) >> replica & 1:
-        return release(word, replica)
-    return False

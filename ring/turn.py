@@ -6,7 +6,8 @@ does again what a dead predecessor had done already: it drops it.
 
 from scout.ring.jit import Record, inline
 from scout.ring.layout import TURN, word
-from scout.ring.memory import load64_acquire, pause, store64_release
+from scout.ring.memory import load64_acquire, store64_release
+from scout.ring.wait import relax
 
 __all__ = ["STOP", "await_turn", "has_left", "is_turn", "pass_turn"]
 
@@ -17,9 +18,11 @@ STOP = 1
 @inline
 def await_turn(channel: Record, head: int, stop: int) -> None:
     """Wait until the `head` first requests have left; in vain if the word at address `stop` says STOP."""
+    looks = 0
     # Both acquire: the turn pairs with pass_turn, stop with who sets it.
     while load64_acquire(word(channel, TURN)) < head and load64_acquire(stop) != STOP:
-        pause()
+        relax(looks)
+        looks += 1
 
 
 @inline

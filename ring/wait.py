@@ -15,12 +15,12 @@ from scout.ring.jit import Record, inline
 from scout.ring.layout import PATIENCE, SLEEPERS, TAIL, word
 from scout.ring.memory import fence, fetch_add, fetch_sub, load64_seq, pause
 
-__all__ = ["BLOCK", "SPIN", "STRATEGIES", "YIELD", "sched_yield", "sleep_on", "wait", "wake"]
+__all__ = ["BLOCK", "SPIN", "STRATEGIES", "YIELD", "relax", "sched_yield", "sleep_on", "wait", "wake"]
 
 SPIN, YIELD, BLOCK = 0, 1, 2
 STRATEGIES = {"spin": SPIN, "yield": YIELD, "block": BLOCK}
 
-_SPINS = 64  # a request often follows at once; a system call costs as much as these
+_SPINS = 64  # a request often follows at once; a system call costs as much as these; a power of two
 _FUTEX = {"x86_64": 202, "aarch64": 98}.get(platform.machine(), -1)
 _FUTEX_WAIT, _FUTEX_WAKE, _EVERYONE = 0, 1, 1 << 30  # linux/futex.h
 _LOW = 0xFFFF_FFFF
@@ -29,6 +29,15 @@ _int: Any = types.int32
 _long: Any = types.int64
 sched_yield = types.ExternalFunction("sched_yield", _int())
 _syscall: Any = types.ExternalFunction("syscall", _long(_long, _long, _long, _long, _long, _long, _long))
+
+
+@inline
+def relax(looks: int) -> None:
+    """Wait a moment for another process, after `looks` in vain: it may want this core to get on."""
+    if looks & (_SPINS - 1) == _SPINS - 1:
+        sched_yield()
+    else:
+        pause()
 
 
 @inline

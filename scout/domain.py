@@ -6,7 +6,7 @@ it, saves its state from time to time, and sees to the packets that are held. It
 that are held, which are the primary's own affair.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numba
@@ -18,10 +18,19 @@ from scout.io.flow import shard_of
 from scout.io.hold import HOLD
 from scout.io.packet import DROPPED, HELD
 from scout.io.system import WAITER
-from scout.paths.compiler import BATCH, CompiledPath, CompileError, load_generated, native, table_names
+from scout.paths.compiler import (
+    BATCH,
+    CompiledPath,
+    CompileError,
+    fingerprint,
+    load_generated,
+    native,
+    table_names,
+)
 from scout.paths.graph import RouterGraph
 from scout.paths.path import Path
 from scout.paths.stage import Stage, Table
+from scout.ring.schedule import HEAD
 from scout.ring.snapshot import NOTE, PART
 from scout.ring.turn import STOP
 
@@ -52,10 +61,24 @@ class CompiledDomain:
         return [table for table in self.tables if table.kind == "replicated"]
 
 
-def compile_domain(graph: RouterGraph, compiled: Sequence[CompiledPath], replicas: int) -> CompiledDomain:
+def compile_domain(
+    graph: RouterGraph, compiled: Sequence[CompiledPath], replicas: int, schedule: Callable[..., int] | None
+) -> CompiledDomain:
     """Compile the loop that serves these paths of a graph, or load it from the cache.
 
-    The number of replicas matters only where flows are divided among them.
+    Parameters
+    ----------
+    graph : RouterGraph
+    compiled : sequence of CompiledPath
+    replicas : int
+        How many there are; matters only where flows are divided among them.
+    schedule : callable or None
+        Picks the channel to dequeue from (`scout.ring.schedule`); by default each has its turn.
+
+    Raises
+    ------
+    CompileError
+        If the loop or the scheduler does not compile.
     """
     tables: dict[int, tuple[str, Table]] = {}
     for each in compiled:
@@ -71,8 +94,11 @@ def compile_domain(graph: RouterGraph, compiled: Sequence[CompiledPath], replica
         if router.changes is not None and id(router.changes) not in tables:
             tables[id(router.changes)] = (f"{router.name}_changes", router.changes)
 
-    text = _source(graph, compiled, tables, emitters, replicas)
+    picks = _picks(schedule, [name for name, _ in tables.values()]) if schedule else ""
+    text = _source(graph, compiled, tables, emitters, replicas, picks)
     given: dict[str, Any] = {f"{name}_emit": native(stage.function) for name, stage in emitters.items()}
+    if schedule:
+        given["schedule"] = native(schedule)
     if any(is_sharded(each.path) for each in compiled):
         given["shard_of"] = native(shard_of)
     for each in compiled:
@@ -80,7 +106,7 @@ def compile_domain(graph: RouterGraph, compiled: Sequence[CompiledPath], replica
         given[f"{name}_run"] = each.run
         given[f"{name}_aside"] = getattr(each.module, "aside", None)
         given[f"{name}_replicate"] = each.replicate
-    marks = " ".join(each.file.name for each in compiled)
+    marks = " ".join(each.file.name for each in compiled) + (fingerprint(schedule) if schedule else "")
     try:
         module = load_generated(f"{graph.name}_domain", text, marks, _signature(graph, compiled, tables), given)
     except numba.core.errors.NumbaError as error:
@@ -106,6 +132,7 @@ def _signature(graph: RouterGraph, compiled: Sequence[CompiledPath], tables: dic
         array(NOTE),
         types.int64,
         types.int64,
+        array(HEAD),
     ]
     for name in graph.ports:
         port = graph.router(name).port
@@ -121,17 +148,23 @@ def _source(
     tables: dict[int, tuple[str, Table]],
     emitters: dict[str, Stage],
     replicas: int,
+    picks: str,
 ) -> str:
     ports = graph.ports
     parameters = ["replica", "order", "waiter", "batch", "resumed", "made", "hold", "whole"]
-    parameters += ["parts", "places", "notes", "buffers", "buffer_bytes"]
+    parameters += ["parts", "places", "notes", "buffers", "buffer_bytes", "heads"]
     parameters += [f"{name}_{part}" for name in ports for part in ("ring", "cursor", "transmit")]
     parameters += [f"{each.path.source}_{part}" for each in compiled for part in ("counters", "configuration")]
     parameters += [name for name, _ in tables.values()]
     transmits = ", ".join(f"{name}_transmit" for name in ports)
     body: list[str] = []
-    for each in compiled:
-        body += _from_port(graph, each, transmits, replicas)
+    if picks:
+        body += _schedule(graph, compiled, picks)
+    for index, each in enumerate(compiled):
+        block = _from_port(graph, each, transmits, replicas)
+        if picks:
+            block.insert(2, f"heads[{index}].served += count")
+        body += [f"if chosen == {index}:", *(f"    {line}" for line in block)] if picks else block
     if any(table.kind == "replicated" for _, table in tables.values()):
         body += _save(graph, compiled)
     if any(stage.holds for each in compiled for stage in each.path.stages.values()):
@@ -232,6 +265,37 @@ def _from_port(graph: RouterGraph, each: CompiledPath, transmits: str, replicas:
         *(["    else:", f"        {_call(each, 'replicate', 'batch', 'count')}"] if each.replicate else []),
         f"    {module}.done({ends}, replica, {ordered})",
     ]
+
+
+def _schedule(graph: RouterGraph, compiled: Sequence[CompiledPath], picks: str) -> list[str]:
+    """Show the scheduler the heads of all channels, and have it pick one."""
+    lines = []
+    for index, each in enumerate(compiled):
+        module = graph.router(each.path.source).port.kernels[0]
+        ends = f"{each.path.source}_ring[0], {each.path.source}_cursor[0]"
+        lines += [
+            f"heads[{index}].ready = {module}.waiting({ends})",
+            f"if heads[{index}].ready:",
+            f"    heads[{index}].since = {module}.since({ends})",
+        ]
+    return [
+        *lines,
+        f"chosen = schedule({picks})",
+    ]
+
+
+def _picks(schedule: Callable[..., int], tables: list[str]) -> str:
+    """The arguments of a scheduler: the heads, and the tables that it names."""
+    code = schedule.__code__
+    names = code.co_varnames[: code.co_argcount]
+    for name in names[1:]:
+        if name not in tables:
+            place = f"{code.co_filename}:{code.co_firstlineno}"
+            raise CompileError(
+                f"{place}: scheduler {schedule.__name__} wants {name!r}, which is no table here; there are "
+                f"{', '.join(tables) or 'none'}"
+            )
+    return ", ".join(["heads", *names[1:]])
 
 
 def is_sharded(path: Path) -> bool:

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Self
 
 import numpy as np
@@ -23,6 +24,7 @@ from scout.paths.service import Service
 from scout.paths.stage import Table
 from scout.ring.errors import ScoutError
 from scout.ring.membership import MOST_REPLICAS
+from scout.ring.schedule import HEAD, scheduler
 from scout.ring.shared import LINE, address, private, shared
 from scout.ring.snapshot import Snapshots
 from scout.ring.turn import STOP
@@ -64,6 +66,10 @@ class Supervisor:
     share : float
         Part of the time that the domains may run, all at the same time (a gang): 0.5 leaves every other 10 ms to
         other programs on these cores, and no domain waits for one that does not run.
+    schedule : str or callable, optional
+        From which port's channel a domain dequeues next, where packets wait at several: "round-robin", "priority",
+        "deadline" or "weighted", by the `weight` and `deadline` of the paths; or a function of the channels' heads and
+        the tables of services, as in `scout.ring.schedule`. By default each has its turn.
 
     Raises
     ------
@@ -89,6 +95,7 @@ class Supervisor:
         progress: Callable[[str], None] | None = None,
         restarts: int = 3,
         share: float = 1.0,
+        schedule: str | Callable[..., int] | None = None,
     ) -> None:
         available = usable_cores()
         self.replicas = len(available) if replicas is None else replicas
@@ -107,6 +114,7 @@ class Supervisor:
             if sources.count(source) > 1:
                 raise ScoutError(f"two paths begin at {source}; a port has one path")
         self.graph, self.paths, self.restarts, self.share = graph, list(paths), restarts, share
+        self.schedule = scheduler(schedule) if schedule else None
         self._report = report or (lambda line: print(f"scout: {line}", file=sys.stderr, flush=True))
         self._progress = progress or (lambda line: None)
         self.processes: dict[int, Child] = {}
@@ -141,7 +149,7 @@ class Supervisor:
             self._progress(f"path from {path.source}")
             self._compiled.append(compile_path(path))
         self._progress("domain")
-        self._domain = compile_domain(self.graph, self._compiled, self.replicas)
+        self._domain = compile_domain(self.graph, self._compiled, self.replicas, self.schedule)
         self._members = shared(1, np.int64)
         self._members[0] = (1 << self.replicas) - 1
         self._keeps = bool(self._domain.state)
@@ -174,6 +182,10 @@ class Supervisor:
         self._orders = shared((MOST_REPLICAS, lines), np.int64)
         self._orders[:, PATIENCE // 8 + 1] = 1_000_000  # nanoseconds
         self._snapshots = Snapshots()
+        self._heads = shared((MOST_REPLICAS, max(1, len(compiled))), HEAD)
+        for index, each in enumerate(compiled):
+            self._heads["weight"][:, index] = each.path.weight
+            self._heads["deadline"][:, index] = each.path.deadline
         self._shared_tables: dict[int, np.ndarray] = {}
         self._tables: dict[int, dict[int, np.ndarray]] = {}
         self._places: dict[int, np.ndarray] = {}
@@ -230,6 +242,7 @@ class Supervisor:
             self._snapshots.notes[replica],
             self._snapshots.buffers(replica),
             self._snapshots.size,
+            self._heads[replica],
             *ports,
             *paths,
             *(tables[id(table)] for table in domain.tables),
@@ -373,7 +386,7 @@ class Supervisor:
         """
         with self._lock:
             if replica not in self.processes or replica in self._retired:
-                raise ScoutError(f"replica {replica} does not take part; those that do: {self._living()}")
+                raise ScoutError(f"replica {replica} does not take part; those that do: {self.taking_part}")
             if self.alive == 1:
                 raise ScoutError(f"replica {replica} is the last one; stop the router instead")
             while True:
@@ -389,7 +402,9 @@ class Supervisor:
                 self._fork_spare()
             self._retire(replica)
 
-    def _living(self) -> list[int]:
+    @property
+    def taking_part(self) -> list[int]:
+        """The numbers of the replicas that take part."""
         return [replica for replica in self.processes if replica not in self._retired]
 
     def control(self, service: Service, kind: int, argument: int = 0) -> None:
@@ -441,7 +456,7 @@ class Supervisor:
     def _watch(self) -> None:
         tick, look = 0, time.monotonic()
         while not self._stopped.is_set():
-            wait_for_any([self.processes[replica] for replica in self._living()], TICK)
+            wait_for_any([self.processes[replica] for replica in self.taking_part], TICK)
             with self._lock:
                 if self._stopped.is_set():
                     break
@@ -453,18 +468,21 @@ class Supervisor:
                     look = time.monotonic()
                     self._look_at_ports()
             tick += 1
-            if self.alive == 0 or self._drained():
+            failed = [path.source for path in self.paths if self.port(path.source).failed]
+            if failed and not self._finished.is_set():
+                self._report(f"port {failed[0]}: the process that brings its packets died; the run is at its end")
+            if failed or self.alive == 0 or self._drained():
                 self._finished.set()
         for process in self.processes.values():
             process.join(2 * GRACE)
 
     def _tell_all(self, order: int) -> None:
-        for replica in self._living():
+        for replica in self.taking_part:
             self._orders[replica, 0] = order
 
     def _see_to_the_dead(self) -> None:
         """Fork successors for replicas that died; retire those that get no further."""
-        for replica in self._living():
+        for replica in self.taking_part:
             process = self.processes[replica]
             if process.is_alive():
                 continue
@@ -493,18 +511,22 @@ class Supervisor:
             port.resume(replica, int(self._places[replica][index]) if self._keeps else port.place(replica))
         self.holds["count"][replica] = 0
         self._free_locks(replica)
+        while True:
+            with suppress(BrokenPipeError):  # the spare has died itself; also with the thread that forked it
+                os.write(self._call, bytes([replica]))
+                break
+            self._fork_spare()
         assert self._spare
         self.processes[replica], self._spare = self._spare, None
-        os.write(self._call, bytes([replica]))
         os.close(self._call)
 
     def _free_locks(self, replica: int) -> None:
         """Take from a dead replica the locks of services that all replicas share; they name their holder."""
         for router in self.graph.routers:
-            if isinstance(router, Service) and router.mode == "locked" and id(router.lock) in self._shared_tables:
-                lock = self._shared_tables[id(router.lock)]
-                if lock[0] == replica + 1:
-                    lock[0] = 0
+            if router.lock is not None and id(router.lock) in self._shared_tables:
+                word = self._shared_tables[id(router.lock)]
+                if word[0] == replica + 1:
+                    word[0] = 0
 
     def _retire(self, replica: int) -> None:
         """Take out a replica that runs no more and gets no successor, so that nothing waits for it."""
@@ -545,7 +567,10 @@ class Supervisor:
     # Accounts.
 
     def replica_figures(self) -> list[dict[str, int]]:
-        """For each replica its core, and the packets it has seen and been primary of."""
+        """For each replica its core, the packets it has seen, been primary of, and replayed, and how far it lags.
+
+        The lag is in requests of channels, and in blocks of kernel rings behind the foremost replica.
+        """
         figures = []
         for replica in self.processes:
             cursors = [self.port(path.source).cursors[replica] for path in self.paths]
@@ -556,6 +581,7 @@ class Supervisor:
                     "primary": sum(int(cursor["claimed"]) for cursor in cursors),
                     "seen": sum(int(cursor["seen"]) for cursor in cursors),
                     "replayed": sum(int(cursor["replayed"]) for cursor in cursors),
+                    "lag": sum(self.port(path.source).lag(replica) for path in self.paths),
                 }
             )
         return figures

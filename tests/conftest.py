@@ -14,6 +14,7 @@ except ScoutError as error:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs_namespaces: makes network namespaces; skipped where that is forbidden")
+    config.addinivalue_line("markers", "slow: takes longer than the rest; `pytest -m slow` runs them")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

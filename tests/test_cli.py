@@ -13,12 +13,15 @@ ROOT = Path(__file__).parent.parent
 LESSON = str(ROOT / "examples" / "01_router.py")
 
 
+BENCHES = ["bench forward", "bench path", "bench channel", "bench replication"]
+
+
 def scout(*arguments, **options):
     command = [sys.executable, "-c", "from scout.tools.cli import main; main()", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **options)
 
 
-@pytest.mark.parametrize("command", ["demo", "run", "draw", "rates", "doctor", "bench forward", "bench path"])
+@pytest.mark.parametrize("command", ["demo", "run", "draw", "rates", "doctor", *BENCHES])
 def test_help_shows_an_example(command):
     result = scout(*command.split(), "--help")
     assert result.returncode == 0
@@ -36,6 +39,9 @@ def test_help_shows_an_example(command):
         (["draw", LESSON, "-o", "x.svg", "--path", "up"], ["up", "left"]),
         (["draw", LESSON, "-o", "x.svg", "--live"], ["--live", "scout run"]),
         (["rates", "nosuch0"], ["nosuch0"]),
+        (["bench", "channel", "--plot", "figure.gif"], ["--plot", ".svg"]),
+        (["bench", "replication", "--plot", "nowhere/figure.svg"], ["--plot", "nowhere"]),
+        (["bench", "replication", "--updates", "0"], ["--updates", "at least 1"]),
     ],
 )
 def test_bad_usage_is_one_line_and_status_2(arguments, words, tmp_path):

@@ -3,6 +3,7 @@
 import os
 import random
 import re
+import signal
 from multiprocessing import get_context
 from types import SimpleNamespace
 from typing import Any
@@ -10,13 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import traces
-from harness import NOW, Replicas, Twin, fill, one_port, two_ports
+from harness import LEFT, NOW, Replicas, Twin, fill, one_port, two_ports
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scout.io.access import load8, require, store8
-from scout.io.batch import new_batch
-from scout.io.packet import CONTROL_BIND, CONTROL_TICK
+from scout.io.access import length, load8, require, store8
+from scout.io.batch import LONGEST, new_batch
+from scout.io.memory import MemoryPort
+from scout.io.packet import CONTROL_BIND, CONTROL_TICK, REACH
 from scout.paths.compiler import CompileError, compile_path, configuration
 from scout.paths.events import ARRIVAL, HALT, QUEUED, Event, Handler, raise_event
 from scout.paths.graph import GraphError
@@ -26,6 +28,7 @@ from scout.paths.stage import Table, drop
 from scout.paths.state import add_to, exchange_in, load_from, store_to
 from scout.ring.errors import ScoutError
 from scout.ring.shared import shared
+from scout.supervisor import Supervisor
 
 PING, PONG, STORM = Event("ping"), Event("pong"), Event("storm")
 UNWANTED, LATE = drop("unwanted"), drop("late")
@@ -427,6 +430,26 @@ def test_the_lock_names_its_holder_and_waits(monkeypatch: pytest.MonkeyPatch) ->
     assert service.tables["sums"].initial[0]["total"] == 1
 
 
+def test_a_lock_whose_holder_died_is_freed() -> None:
+    service = Service("sums", {"sums": np.zeros(4, SUMS)}, [Handler(bump)], mode="locked")
+    port = MemoryPort(LEFT)
+    graph = one_port(service, port=port)
+    assert service.lock is not None
+    said: list[str] = []
+    with Supervisor(graph, [graph.create_path("left")], 2, report=said.append) as supervisor:
+        supervisor.table(service.lock, 0)[0] = 1  # as if replica 0 had been killed while it held the lock
+        victim = supervisor.processes[0]
+        os.kill(victim.pid, signal.SIGKILL)
+        victim.join()
+        for _ in range(100):
+            assert port.send(packet(), NOW)
+        port.end()
+        assert supervisor.wait(30.0)
+        supervisor.stop()
+        assert supervisor.table(service.tables["sums"], 1)[0]["total"] == 100
+    assert "replica 0" in said[0]
+
+
 # Accessors of state.
 
 
@@ -458,6 +481,81 @@ def test_accessors_are_the_same_both_ways(accesses: Twin, row: int, expected: in
     accesses.both(packet(), next_hop=row, destination=expected, error=value)
 
 
+# The payload, for the primary alone.
+
+SEEN_OF = np.dtype([("packets", "i8"), ("bytes", "i8"), ("reached", "i8")])
+INSPECT, SECRET = Event("inspect"), drop("secret")
+
+
+def measure(frame: Any, end: Any, packet: Any, seen: Any, events: Any) -> int:
+    seen[0].packets += 1
+    seen[0].bytes += length(frame, end, packet)
+    seen[0].reached += require(frame, end, 700)
+    if load8(frame, 9) == 17:
+        raise_event(events, INSPECT, length(frame, end, packet))
+    return 0
+
+
+def inspect_payload(frame: Any, end: Any, argument: int) -> int:
+    """Needs the last byte, and writes it."""
+    if not require(frame, end, argument):
+        return LATE
+    if load8(frame, argument - 1) == 7:
+        return SECRET
+    store8(frame, argument - 1, 99)
+    return 0
+
+
+def inspect_all(frame: Any, end: Any, packet: Any) -> int:
+    return inspect_payload(frame, end, length(frame, end, packet))
+
+
+@pytest.fixture(scope="module", params=["raised", "at arrival"])
+def inspecting(request: pytest.FixtureRequest) -> SimpleNamespace:
+    handler = Handler(inspect_payload, INSPECT, "primary")
+    if request.param == "at arrival":
+        handler = Handler(inspect_all, run="primary")
+    state = {"seen": np.zeros(1, SEEN_OF)}
+    service = Service("inspect", state, [Handler(measure), handler], payload="primary")
+    return SimpleNamespace(service=service, twin=Twin(one_port(service).create_path("left")))
+
+
+@pytest.mark.parametrize("size", [1, REACH - 43, REACH - 42, REACH - 41, 700, 1400])
+@pytest.mark.parametrize(("last", "leaf"), [(7, "inspect.receive drops secret"), (8, "end")])
+def test_the_primary_alone_sees_the_payload(inspecting: SimpleNamespace, size: int, last: int, leaf: str) -> None:
+    inspecting.twin.reset()
+    data = traces.frame((0x0A000002, 0x0A090007, 17, 5, 53), bytes(size - 1) + bytes([last]))
+    result = inspecting.twin.both(data)
+    assert result.leaf == leaf
+    assert result.data[-1] == (99 if last == 8 else 7)
+    seen = inspecting.service.tables["seen"].initial[0]
+    # Replicated work sees what replicas see: the length, and no more bytes than they.
+    assert (seen["packets"], seen["bytes"], seen["reached"]) == (1, size + 28, 0)
+    assert len(result.data) == size + 28
+
+
+def test_replicated_work_is_done_also_for_what_is_too_long_for_the_primary(inspecting: SimpleNamespace) -> None:
+    inspecting.twin.reset()
+    data = traces.frame((0x0A000002, 0x0A090007, 17, 5, 53), bytes(1400)) + bytes(LONGEST)
+    assert inspecting.twin.both(data).leaf == "inspect.receive drops too-long-for-payload"
+    assert inspecting.service.tables["seen"].initial[0]["packets"] == 1
+    assert inspecting.twin.both(packet(8)).leaf == "end"  # and no event is left over
+
+
+def test_replicas_that_are_not_the_primary_do_not_touch_the_payload(inspecting: SimpleNamespace) -> None:
+    inspecting.twin.reset()
+    path = inspecting.twin.path
+    text = inspecting.twin.compiled.file.read_text()
+    run, replicate = text.split("def replicate(")
+    assert "packet.origin - origin" in run and "packet.origin - origin" not in replicate
+    assert "linearise(packet" not in text.split('"""', 2)[2].replace("import linearise", "")
+    replicas = Replicas(path)
+    for number in range(4):
+        replicas.serve(packet(8), number % 2)
+    seen = [replicas.table(inspecting.service.tables["seen"], replica) for replica in range(2)]
+    assert seen[0] == seen[1] and seen[0][0]["packets"] == 4
+
+
 # What is wrong is said at once.
 
 
@@ -481,6 +579,8 @@ STATE = {"log": np.zeros(64, WORD)}
 @pytest.mark.parametrize(
     ("make", "words"),
     [
+        (lambda: Service("s", STATE, [Handler(second)], payload="all"), "s: payload='all'; use True, False or"),
+        (lambda: Service("s", STATE, [Handler(second)], payload="primary"), "s: payload='primary', and no handler"),
         (lambda: Service("s", STATE, [Handler(second)], mode="fast"), "s: mode 'fast'; use replicated, sharded"),
         (lambda: Service("s", STATE, [Handler(second)], mode="atomic"), "s: its handlers are not written for .*atomic"),
         (lambda: Service("s", STATE, []), "s: 0 handlers; give 1 to 62"),

@@ -3,6 +3,12 @@
 Every contender has a topology of its own (source - router - sink, all alike), so that all are there at
 once and can be measured in turn. The generator is pinned to the first core, the router to the last; the
 sink drops, as the frames' MAC address is not its own. What counts is what arrives at the sink's interface.
+
+The flood is one flow. Scout hands its frames to the kernel as super-frames (`scout.io.coalesce`), which would
+count as one each if they arrived whole: so in all topologies the router's outgoing veth takes none, the kernel cuts
+them there, and what arrives are frames as they were sent. The setting changes nothing for the others: they are
+given frames, and send frames. `separate` has the generator's device complete the checksums; then no two frames can be
+sent as one, as with many flows.
 """
 
 import os
@@ -53,6 +59,11 @@ class _Topology:
         self.source.route("default", via="10.0.0.1")
         self.sink.address("eth0", f"{SINK}/24")
         self.sink.route("default", via="10.0.1.1")
+
+    def cut_super_frames(self, separate: bool) -> None:
+        """Have the kernel cut UDP's, the generator's and the router's, at the device; TCP's stay as they are."""
+        self.source.offload("eth0", tx_udp_segmentation=False, tx_checksum_ip_generic=not separate)
+        self.router.offload("r1", tx_udp_segmentation=False)
 
     def flood(self, frame_bytes: int, seconds: float) -> float:
         """Packets a second that arrive at the sink."""
@@ -129,8 +140,8 @@ class _Inside:
         self._inner.__exit__(*exception)
 
 
-def _kernel(lab: Lab) -> _Contender:
-    topology = _Topology(lab, "kernel")
+def _kernel(lab: Lab, name: str) -> _Contender:
+    topology = _Topology(lab, name)
     router = topology.router
     router.address("r0", "10.0.0.1/24")
     router.address("r1", "10.0.1.1/24")
@@ -174,7 +185,7 @@ def _execute(command: list[str]) -> None:
     os.execv(command[0], command)
 
 
-def run(rounds: int, seconds: float, sizes: list[int], json_path: str | None) -> None:
+def run(rounds: int, seconds: float, sizes: list[int], separate: bool, json_path: str | None) -> None:
     """Measure, print a table, write the figures."""
     everyone = len(usable_cores())
     program = compile_c("forward.c")
@@ -184,12 +195,11 @@ def run(rounds: int, seconds: float, sizes: list[int], json_path: str | None) ->
         contenders = [_scout(lab, "one", 1, "completed")]
         if everyone > 1:
             contenders.append(_scout(lab, "all", everyone, "completed"))
-        contenders += [_kernel(lab), _python(lab)]
+        contenders += [_kernel(lab, "kernel"), _python(lab)]
         if program:
             contenders.append(_c(lab, str(program)))
         for contender in contenders:
-            # The kernel cuts the generator's super-frames here; TCP's offloads stay as they are.
-            contender.topology.source.offload("eth0", tx_udp_segmentation=False)
+            contender.topology.cut_super_frames(separate)
         with contenders[0].serving():
             pass  # compiled before anything is measured
         for size in sizes:
@@ -200,7 +210,7 @@ def run(rounds: int, seconds: float, sizes: list[int], json_path: str | None) ->
         streams = [_scout(lab, "tcp1", 1, "channel")]
         if everyone > 1:
             streams.append(_scout(lab, "tcpn", everyone, "channel"))
-        streams.append(contenders[-2 - bool(program)])
+        streams.append(_kernel(lab, "tcpk"))
         transfers: list[Callable[[], float]] = [contender.tcp for contender in streams]
         tcp_rows: list[dict[str, Any]] = []
         for contender, figures in zip(streams, interleaved(transfers, rounds, "TCP"), strict=True):
@@ -216,6 +226,7 @@ def run(rounds: int, seconds: float, sizes: list[int], json_path: str | None) ->
         parameters = {
             "rounds": rounds,
             "seconds": seconds,
+            "separate": separate,
             "cores": everyone,
             "sender_core": usable_cores()[0],
         }

@@ -8,16 +8,25 @@ around it.
 Speed-up is over one replica of mode `sharded`, which does just the work, with nobody to share it.
 """
 
+import contextlib
 import itertools
+import os
 from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
 from rich.console import Console
 
+from scout.io.memory import MemoryPort
+from scout.paths.arp import Arp
+from scout.paths.conntrack import ConnectionTracking
+from scout.paths.ddos import DdosMitigator
 from scout.paths.ethernet import Ethernet
 from scout.paths.graph import GraphError, RouterGraph
 from scout.paths.heavy_hitter import HeavyHitter
+from scout.paths.ipv4 import Ip
+from scout.paths.napt import Napt
+from scout.paths.port_knocking import PortKnocking
 from scout.paths.requests import End
 from scout.paths.service import Service
 from scout.paths.token_bucket import TokenBucket
@@ -26,7 +35,7 @@ from scout.supervisor import Supervisor, usable_cores
 from scout.tools.report import write_json
 from scout.tools.rounds import interleaved, show
 from scout.tools.trace_port import TracePort
-from scout.tools.traces import TRACES, new_trace
+from scout.tools.traces import KNOCK, PORT, TRACES, new_trace
 from scout.tools.work import WORKS, new_work
 
 __all__ = ["SERVICES", "run"]
@@ -35,11 +44,16 @@ MAC = 0x02_00_00_00_00_01
 ENTRIES = 4096
 LOSS = 0.04
 SHORT, STEPS = 0.2, 5  # seconds of a trial; trials of a search
+PRIORITY = -20
 ROWS = 1024  # of a service's table: more than the flows of the traces
 
 SERVICES: dict[str, Callable[[str, str], Service]] = {
     "heavy_hitter": lambda name, mode: HeavyHitter(name, capacity=ROWS, mode=mode),
+    "ddos": lambda name, mode: DdosMitigator(name, 1 << 40, capacity=ROWS, mode=mode),
+    "port_knocking": lambda name, mode: PortKnocking(name, PORT, (KNOCK,), capacity=ROWS, mode=mode),
     "token_bucket": lambda name, mode: TokenBucket(name, 1 << 38, 1 << 30, capacity=ROWS, mode=mode),
+    "conntrack": lambda name, mode: ConnectionTracking(name, strict=False, capacity=ROWS, mode=mode),
+    "napt": lambda name, mode: Napt(name, "left", "right", capacity=ROWS, mode=mode),
 }
 """How each service is made for the benchmark: so that it lets the packets of the traces pass."""
 
@@ -51,34 +65,54 @@ class _Trial:
 
     def __init__(self, service: str, mode: str, work: str, trace: str, replicas: int) -> None:
         self.who = {"name": service, "mode": mode, "trace": trace, "work": work, "replicas": replicas}
-        self._port = TracePort("02:00:00:00:00:01", new_trace(trace, ENTRIES, MAC))
-        graph = RouterGraph(f"{service}_{mode}_{work.replace('-', '_')}")
-        made = SERVICES[service]("service", mode)
-        chain = ["end", *(stage.name for stage in (new_work(work),) if stage and graph.add(stage)), "service", "left"]
-        graph.add(Ethernet("left", self._port))
-        graph.add(made)
-        graph.add(End("end", "ipv4"))
-        graph.connect(*chain)
-        self._path = graph.create_path("left")
-        self._graph, self._replicas = graph, replicas
+        frames = new_trace(trace, ENTRIES, MAC, replies=service != "napt")  # they would come by another port
+        self._port = TracePort("02:00:00:00:00:01", frames)
+        self._graph = RouterGraph(f"{service}_{mode}_{work.replace('-', '_')}")
+        self._graph.add(Ethernet("left", self._port))
+        made = self._graph.add(SERVICES[service]("service", mode))
+        if isinstance(made, Napt):
+            self._between_ports(work)
+        else:
+            self._to_an_end(work)
+        self._path = self._graph.create_path("left")
+        self._replicas = replicas
+
+    def _to_an_end(self, work: str) -> None:
+        """Port, Ethernet, service, work, end."""
+        stage = new_work(work, "ipv4")
+        self._graph.add(End("end", "ipv4"))
+        self._graph.connect("end", *([self._graph.add(stage).name] if stage else []), "service", "left")
+
+    def _between_ports(self, work: str) -> None:
+        """A service that stands on both sides of IP: to a port that has no room for what it is sent."""
+        graph, stage = self._graph, new_work(work, "adjacency")
+        graph.add(Ethernet("right", MemoryPort("02:00:00:00:00:02", frames=[], capacity=0)))
+        graph.add(Ip("ip", {"left": "10.0.0.1/23", "right": "10.0.2.1/24"}, {"10.0.1.2/32": "10.0.2.2"}))
+        arp = Arp("arp")
+        arp.pin(1, "10.0.2.2", "02:00:00:00:00:03")
+        graph.add(arp)
+        graph.connect("ip", "service", "left")
+        graph.connect("service", "right")
+        graph.connect("ip", "service", *([graph.add(stage).name] if stage else []), "arp", "left")
+        graph.connect("arp", "right")
 
     def measure(self) -> float:
         """The MLFFR, packets a second."""
         with Supervisor(self._graph, [self._path], self._replicas) as supervisor:
             self._port.offer(0, SHORT)  # until caches and tables are warm
-            offered, _ = self._port.offer(0, SHORT)
+            offered = self._port.offer(0, SHORT).packets
             low, high = 0.0, 1.2 * offered / SHORT
             for step in range(STEPS + 1):
                 rate = (low + high) / 2 if step else offered / SHORT
-                sent, lost = self._port.offer(rate, SHORT)
+                sent, lost, _ = self._port.offer(rate, SHORT)
                 if lost <= LOSS * sent and sent >= 0.99 * rate * SHORT:
                     low = max(low, (sent - lost) / SHORT)
                 else:
                     high = min(high, rate)
                 supervisor.wait(0.01)
         account = supervisor.account()
-        passed = account["ended"].get("done", 0)
-        if passed < 0.9 * sum(account["ended"].values() or [0]) or account["drops"].get("replica-died"):
+        passed = account["ended"].get("done", 0) + account["drops"].get("tx-full", 0)
+        if passed < 0.8 * account["received"]:
             raise ScoutError(f"{self.who}: {account}: the trace does not pass the service; mend the benchmark")
         return low
 
@@ -101,6 +135,8 @@ def run(
             if each not in known:
                 raise ScoutError(f"{what} {each!r}: use some of {', '.join(known)}")
     everyone = len(usable_cores())
+    with contextlib.suppress(OSError):  # root's to do: others take little of our cores meanwhile
+        os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
     trials = []
     for service, work, trace in itertools.product(services, works, traces):
         trials.append(_Trial(service, "sharded", work, trace, 1))

@@ -107,13 +107,16 @@ def bench_forward(
     rounds: Rounds = 5,
     seconds: Annotated[float, typer.Option(help="How long a measurement lasts.")] = 1.0,
     frame_bytes: Annotated[list[int] | None, typer.Option(help="Frame sizes; 60 and 1514 by default.")] = None,
+    separate: Annotated[
+        bool, typer.Option("--separate", help="Frames that cannot be sent as one, as with many flows.")
+    ] = False,
     json: Json = None,
 ) -> None:
     """Forward between two namespaces: Scout, the kernel, C on AF_PACKET, plain Python sockets."""
     _sandbox()
     from scout.tools import bench_forward as work
 
-    work.run(rounds, seconds, frame_bytes or [60, 1514], json)
+    work.run(rounds, seconds, frame_bytes or [60, 1514], separate, json)
 
 
 @bench.command("path", epilog="Example: scout bench path --json -")
@@ -136,6 +139,47 @@ def bench_services(
     from scout.tools import bench_services as measure
 
     measure.run(rounds, service or [], work or [], trace or [], json)
+
+
+@bench.command("channel", epilog="Example: scout bench channel --plot channel.svg --json -")
+def bench_channel(
+    rounds: Rounds = 7,
+    json: Json = None,
+    plot: Annotated[str, typer.Option(help="Where to plot: a .svg or .png; both are written.")] = "scout-channel.svg",
+) -> None:
+    """Dequeue from a replicated channel, by election and number of replicas; against C. The paper's Figure 2."""
+    from scout.tools import bench_channel as work
+
+    work.run(rounds, json, plot)
+
+
+@bench.command("replication", epilog="Example: scout bench replication --updates 20 --plot replication.svg --json -")
+def bench_replication(
+    rounds: Rounds = 7,
+    updates: Annotated[int, typer.Option(help="Updates of shared state in a request.")] = 20,
+    json: Json = None,
+    plot: Annotated[
+        str, typer.Option(help="Where to plot: a .svg or .png; both are written.")
+    ] = "scout-replication.svg",
+) -> None:
+    """Replicated work, a lock and atomic instructions on a synthetic service. The paper's Figure 1(b)."""
+    from scout.tools import bench_replication as work
+
+    work.run(rounds, json, plot, updates)
+
+
+@bench.command("soak", epilog="Example: scout bench soak --requests 1000000000 --json -")
+def bench_soak(
+    requests: Annotated[int, typer.Option(help="How many requests.")] = 100_000_000,
+    replicas: Replicas = None,
+    interval: Annotated[float, typer.Option(help="Seconds between kills, joins and leaves, on average.")] = 0.25,
+    seed: Annotated[int, typer.Option(help="Of the random times and victims.")] = 1,
+    json: Json = None,
+) -> None:
+    """Send requests through replicas that are killed, join and leave; nothing may be lost, all states equal."""
+    from scout.tools import bench_soak as work
+
+    raise typer.Exit(work.run(requests, replicas, interval, seed, json))
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 from rich import box
 from rich.console import Console
@@ -11,23 +11,25 @@ from rich.table import Table
 
 __all__ = ["interleaved", "show", "spread"]
 
+Figure = TypeVar("Figure")
 
-def interleaved(contenders: Sequence[Callable[[], float]], rounds: int, what: str) -> list[list[float]]:
+
+def interleaved(contenders: Sequence[Callable[[], Figure]], rounds: int, what: str) -> list[list[Figure]]:
     """Measure all contenders in turn, `rounds` times: what disturbs the machine disturbs all alike."""
-    figures: list[list[float]] = [[] for _ in contenders]
-    for _ in _progress(rounds, what):
-        for contender, figure in zip(contenders, figures, strict=True):
-            figure.append(contender())
+    figures: list[list[Figure]] = [[] for _ in contenders]
+    for number in _progress(rounds * len(contenders), what):
+        index = number % len(contenders)
+        figures[index].append(contenders[index]())
     return figures
 
 
-def _progress(rounds: int, what: str) -> Iterator[int]:
+def _progress(steps: int, what: str) -> Iterator[int]:
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield from range(rounds)
+        yield from range(steps)
         return
     with Progress(console=console, transient=True) as progress:
-        yield from progress.track(range(rounds), description=what)
+        yield from progress.track(range(steps), description=what)
 
 
 def spread(figures: Sequence[float], unit: str, digits: int = 0) -> dict[str, float]:

@@ -6,6 +6,7 @@ driver does. So what is measured is the services, and not a copy that stands for
 
 import ctypes
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -20,7 +21,7 @@ from scout.ring.layout import HEADER, payload, published, slot_of
 from scout.ring.memory import store64
 from scout.ring.producer import acquire, give_back, publish, reserve
 
-__all__ = ["TracePort"]
+__all__ = ["Offered", "TracePort"]
 
 BURST = 64
 NAP = 50_000  # nanoseconds that the generator rests between bursts; its core is a replica's too
@@ -33,7 +34,7 @@ class TracePort(MemoryPort):
     ----------
     mac : str
         Its MAC address.
-    frames : sequence of bytes
+    trace : sequence of bytes
         As many as the channel holds: a power of two.
     """
 
@@ -55,31 +56,43 @@ class TracePort(MemoryPort):
             ctypes.memmove(slot, bytes(8) + len(request).to_bytes(8, "little"), HEADER)
             ctypes.memmove(slot + HEADER, request, len(request))
 
-    def offer(self, pps: float, seconds: float) -> tuple[int, int]:
-        """Offer packets at a rate; how many were offered, and how many found the channel full and were lost.
+    def offer(self, pps: float, seconds: float, most: int = 1 << 62) -> "Offered":
+        """Offer packets at a rate.
 
         Parameters
         ----------
         pps : float
             Packets a second; 0: as many as there is room for.
         seconds : float
+        most : int
+            End when so many have been offered.
         """
-        offered, lost = _offer(self.ring, pps, int(seconds * 1e9), np.zeros(2, np.int64))
-        return int(offered), int(lost)
+        return Offered(
+            *(int(figure) for figure in _offer(self.ring, pps, int(seconds * 1e9), most, np.zeros(2, np.int64)))
+        )
 
 
-@entry(
-    types.UniTuple(types.int64, 2)(
-        types.Array(numba.from_dtype(FEED), 1, "C"), types.float64, types.int64, types.int64[::1]
-    )
-)
-def _offer(feeds: np.ndarray, pps: float, duration: int, scratch: np.ndarray) -> tuple[int, int]:
+class Offered(NamedTuple):
+    """What became of an offer."""
+
+    packets: int  # offered
+    lost: int  # that found the channel full
+    stall: int  # nanoseconds for which there was no room, the longest time
+
+
+_FEEDS = types.Array(numba.from_dtype(FEED), 1, "C")
+
+
+@entry(types.UniTuple(types.int64, 3)(_FEEDS, types.float64, types.int64, types.int64, types.int64[::1]))
+def _offer(feeds: np.ndarray, pps: float, duration: int, most: int, scratch: np.ndarray) -> tuple[int, int, int]:
     feed = feeds[0]
     start = clock(scratch.ctypes.data)
-    now, done, lost = start, 0, 0
+    now, room_at, stall = start, start, 0
+    done = lost = 0
     acquire(feed, PLAYER)
-    while now - start < duration:
+    while now - start < duration and done < most:
         due = int((now - start) * 1e-9 * pps) if pps > 0 else done + feed.entries
+        due = min(due, most)
         while done < due:
             room = reserve(feed, min(due - done, BURST))
             if room == 0:
@@ -87,6 +100,9 @@ def _offer(feeds: np.ndarray, pps: float, duration: int, scratch: np.ndarray) ->
                     lost += due - done
                     done = due
                 break
+            if now > room_at:
+                stall = max(stall, now - room_at)
+                room_at = now
             first = published(feed)
             for index in range(room):
                 store64(payload(slot_of(feed, first + index)) + TIMESTAMP, now)
@@ -95,4 +111,4 @@ def _offer(feeds: np.ndarray, pps: float, duration: int, scratch: np.ndarray) ->
         nap(scratch.ctypes.data, NAP)
         now = clock(scratch.ctypes.data)
     give_back(feed)
-    return done, lost
+    return done, lost, stall

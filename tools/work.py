@@ -142,8 +142,15 @@ def cipher() -> np.ndarray:
 _kept: list[Any] = []
 
 
-def new_work(name: str) -> Filter | None:
+def new_work(name: str, service: str) -> Filter | None:
     """A stage that does the work called `name`; None for none.
+
+    Parameters
+    ----------
+    name : str
+        One of `WORKS`.
+    service : str
+        Type of the service that it stands in: "ipv4" for what comes in, "adjacency" for what goes out.
 
     Raises
     ------
@@ -152,11 +159,16 @@ def new_work(name: str) -> Filter | None:
     """
     if name == "plain":
         return None
+    function: Any
+    bindings: dict[str, Any]
     if name == "inspect":
-        return Filter("inspect", inspect, payload=True, automaton=Table(automaton(), "constant"))
-    if name == "aes-gcm":
-        return Filter("encrypt", encrypt, payload=True, cipher=Table(cipher(), "private"))
-    raise ScoutError(f"work {name!r}: use one of {', '.join(WORKS)}")
+        function, bindings = inspect, {"automaton": Table(automaton(), "constant")}
+    elif name == "aes-gcm":
+        function, bindings = encrypt, {"cipher": Table(cipher(), "private")}
+    else:
+        raise ScoutError(f"work {name!r}: use one of {', '.join(WORKS)}")
+    both = {"receive": function} if service == "ipv4" else {"send": function}
+    return Filter("work", **both, service=service, payload=True, **bindings)
 
 
 WORKS = ("plain", "inspect", "aes-gcm")

@@ -1,0 +1,195 @@
+"""Every interleaving of each protocol, for small sizes; and with a bug put in, that it is found.
+
+What is explored here is the protocol, not the code: each model says which functions it stands for. Sizes that take
+longer are marked `slow`: `pytest -m slow tests/model`.
+"""
+
+from typing import Any
+
+import pytest
+
+from model.claim import ClaimModel
+from model.dekker import DekkerModel
+from model.explore import Model, Violation, explore
+from model.kernel_ring import KernelRingModel
+from model.modulo import ModuloModel
+from model.refcount import RefcountModel
+from model.ring import RingModel
+from model.snapshot import SnapshotModel
+
+Kind = type[Model]
+JOIN: dict[str, Any] = {"members": 1, "joins": 1, "requests": 3, "entries": 1}
+LAP: dict[str, Any] = {"laps": True, "requests": 3, "entries": 1}
+PRODUCERS: dict[str, Any] = {"producers": 2, "members": 1, "replicas": 1, "requests": 2}
+BLOCKS: dict[str, Any] = {"rounds": 3, "blocks": 1}
+
+RIGHT: list[tuple[Kind, dict[str, Any]]] = [
+    (ClaimModel, {"requests": 6}),
+    (ClaimModel, {"requests": 4, "batch": 2, "interval": 4}),
+    (ClaimModel, {"requests": 3, "deaths": 1}),
+    (ClaimModel, {"requests": 3, "batch": 2, "interval": 2, "keeps": True, "deaths": 1}),
+    (ClaimModel, {**JOIN, "leaves": 1}),
+    (ClaimModel, {**JOIN, "keeps": True, "leaves": 1}),
+    (ClaimModel, {**PRODUCERS, "deaths": 1}),
+    (ClaimModel, {**JOIN, "requests": 1, "producers": 2, "deaths": 1}),
+    (ClaimModel, {**LAP, "requests": 2, "deaths": 1}),
+    (ClaimModel, LAP),
+    (RefcountModel, {"requests": 3, "deaths": 1}),
+    (RefcountModel, {"requests": 4, "group": 2}),
+    (RefcountModel, {"requests": 2, "group": 2, "deaths": 1}),
+    (RefcountModel, {**JOIN, "leaves": 1}),
+    (RefcountModel, {**LAP, "requests": 2}),
+    (ModuloModel, {"requests": 3, "deaths": 1}),
+    (ModuloModel, {"requests": 3, "group": 2, "deaths": 1}),
+    (ModuloModel, {**JOIN, "leaves": 1}),
+    (DekkerModel, {}),
+    (SnapshotModel, {"deaths": 2}),
+    (KernelRingModel, {"rounds": 3, "blocks": 2}),
+    (KernelRingModel, {**BLOCKS, "deaths": 1}),
+]
+
+SLOW: list[tuple[Kind, dict[str, Any]]] = [
+    (ClaimModel, {"requests": 5, "batch": 2, "interval": 4, "deaths": 1}),
+    (ClaimModel, {"requests": 4, "entries": 4, "batch": 2, "interval": 2, "keeps": True, "deaths": 1}),
+    (ClaimModel, {"requests": 3, "deaths": 2}),
+    (ClaimModel, {"requests": 3, "entries": 1, "joins": 1, "leaves": 1, "deaths": 1}),
+    (ClaimModel, {"requests": 4, "batch": 2, "interval": 2, "keeps": True, "joins": 1, "leaves": 1}),
+    (ClaimModel, {"requests": 2, "entries": 1, "producers": 2, "members": 1, "joins": 1, "deaths": 1}),
+    (ClaimModel, {**LAP, "deaths": 1}),
+    (ClaimModel, {**LAP, "requests": 4, "entries": 2}),
+    (ClaimModel, {**LAP, "keeps": True}),
+    (RefcountModel, {"requests": 3, "deaths": 2}),
+    (RefcountModel, {"requests": 4, "group": 2, "deaths": 1}),
+    (RefcountModel, {"requests": 3, "group": 2, "joins": 1, "leaves": 1}),
+    (RefcountModel, {"requests": 3, "group": 2, "joins": 1, "leaves": 1, "deaths": 1}),
+    (RefcountModel, LAP),
+    (RefcountModel, {**LAP, "entries": 2, "group": 2}),
+    (ModuloModel, {"requests": 3, "deaths": 2}),
+    (ModuloModel, {"requests": 3, "group": 2, "joins": 1, "leaves": 1, "deaths": 1}),
+    (SnapshotModel, {"saves": 4, "deaths": 3, "readers": 2}),
+    (KernelRingModel, {**BLOCKS, "deaths": 2}),
+    (KernelRingModel, {**BLOCKS, "deaths": 1, "retires": 1}),
+    (KernelRingModel, {"rounds": 4, "blocks": 2, "deaths": 1}),
+]
+
+CLAIM = {
+    "publish first": {},
+    "no gate": {},
+    "floor first": {},
+    "floor before head": {"deaths": 1},
+    "floor before snapshot": {"requests": 2, "entries": 1, "deaths": 1, "keeps": True},
+    "stale floor": {"requests": 2, "entries": 1, "deaths": 1},
+    "hasty leave": {"requests": 1, "entries": 1, "deaths": 1, "leaves": 1},
+    "limit falls": {**JOIN, "keeps": True},
+    "unchecked join": JOIN,
+    "off the chain": {"members": 1, "joins": 1, "batch": 2, "interval": 4, "entries": 4},
+    "old claims": {"requests": 2, "keeps": True, "joins": 1, "leaves": 1},
+    "one word": {**JOIN, "requests": 2, "producers": 2, "deaths": 1},
+    "pushes the living": {**PRODUCERS, "requests": 1},
+    "unlock first": {**PRODUCERS, "requests": 1},
+    "trusted floor": {**LAP, "deaths": 1},
+    "checked again": {**JOIN, "deaths": 1},
+    "laps the busy": LAP,
+    "laps all": {**LAP, "requests": 2},
+    "clears its bits": LAP,
+    "idle too early": {**LAP, "deaths": 1},
+    "plain store": {"requests": 2},
+    "untagged": {"requests": 4, "batch": 2, "interval": 4},
+    "forgets its claim": {"requests": 2, "deaths": 1},
+}
+CLAIM_SLOW = {
+    "head in replay": {
+        "members": 1,
+        "joins": 1,
+        "entries": 4,
+        "batch": 2,
+        "interval": 4,
+        "keeps": True,
+        "deaths": 1,
+    },
+    "forgets until": {"joins": 1, "leaves": 1, "keeps": True},
+}
+REFCOUNT = {
+    "hasty leave": CLAIM["hasty leave"],
+    "mid-group": {"group": 2, "leaves": 1},
+    "nobody": {"members": 0, "joins": 1, "requests": 2},
+    "plain signature": {"requests": 2},
+    "two steps": {"requests": 2, "deaths": 1},
+    "only members sign": {**JOIN, "requests": 2, "leaves": 1},
+}
+MODULO = {
+    "hasty leave": CLAIM["hasty leave"],
+    "members first": JOIN,
+    "nobody": {"members": 0, "joins": 1, "requests": 2},
+    "leaves at once": {"requests": 2, "leaves": 1},
+    "first without": {**JOIN, "requests": 2, "leaves": 1},
+    "members now": {"requests": 2, "leaves": 1},
+}
+KERNEL: dict[str, dict[str, Any]] = {
+    "status first": {},
+    "no number": {},
+    "plain signature": {"deaths": 1},
+    "no signature": {"deaths": 1},
+    "no taker": {"deaths": 1},
+    "two takers": {"deaths": 1},
+    "taker first": {"deaths": 1},
+    "reset last": {},
+}
+KERNEL_SLOW = {
+    "forgets the last": {"deaths": 1, "retires": 1},
+    "old round": {"deaths": 1, "retires": 1},
+}
+
+
+def _seeded(kind: Kind, cases: dict[str, dict[str, Any]], **sizes: Any) -> list[tuple[Kind, str, dict[str, Any]]]:
+    return [(kind, bug, {**sizes, **case}) for bug, case in cases.items()]
+
+
+WRONG = [
+    *_seeded(ClaimModel, CLAIM, requests=3),
+    *_seeded(RefcountModel, REFCOUNT, requests=3),
+    *_seeded(ModuloModel, MODULO, requests=3),
+    *_seeded(DekkerModel, {bug: {} for bug in DekkerModel.bugs}),
+    *_seeded(SnapshotModel, {bug: {} for bug in SnapshotModel.bugs}),
+    *_seeded(KernelRingModel, KERNEL, **BLOCKS),
+]
+WRONG_SLOW = [*_seeded(ClaimModel, CLAIM_SLOW, requests=3), *_seeded(KernelRingModel, KERNEL_SLOW, **BLOCKS)]
+
+
+def _name(value: Any) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{key}={item}" for key, item in value.items()) or "-"
+    return value if isinstance(value, str) else str(value.__name__)
+
+
+@pytest.mark.parametrize(("kind", "sizes"), RIGHT, ids=_name)
+def test_nothing_is_found(kind: Kind, sizes: dict[str, Any]) -> None:
+    explore(kind(**sizes))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "sizes"), SLOW, ids=_name)
+def test_nothing_is_found_in_bigger_ones(kind: Kind, sizes: dict[str, Any]) -> None:
+    explore(kind(**sizes))
+
+
+@pytest.mark.parametrize(("kind", "bug", "sizes"), WRONG, ids=_name)
+def test_a_seeded_bug_is_found(kind: Kind, bug: str, sizes: dict[str, Any]) -> None:
+    with pytest.raises(Violation):
+        explore(kind(bug=bug, **sizes))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "bug", "sizes"), WRONG_SLOW, ids=_name)
+def test_a_seeded_bug_is_found_in_bigger_ones(kind: Kind, bug: str, sizes: dict[str, Any]) -> None:
+    with pytest.raises(Violation):
+        explore(kind(bug=bug, **sizes))
+
+
+def test_every_bug_is_tried() -> None:
+    tried = {(kind, bug) for kind, bug, _ in (*WRONG, *WRONG_SLOW)}
+    ring = {bug for kind, bug in tried if issubclass(kind, RingModel)}
+    assert set(RingModel.bugs) <= ring
+    for kind in {kind for kind, _ in tried}:
+        own = set(kind.bugs) - set(RingModel.bugs)
+        assert {(kind, bug) for bug in own} <= tried
