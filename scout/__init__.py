@@ -34,6 +34,7 @@ _HOMES = {
     "scout.paths.service": ("Service",),
     "scout.paths.heavy_hitter": ("HeavyHitter",),
     "scout.paths.token_bucket": ("TokenBucket",),
+    "scout.paths.balancer": ("LoadBalancer",),
     "scout.paths.conntrack": ("ConnectionTracking",),
     "scout.paths.counter": ("Counter",),
     "scout.paths.napt": ("Napt",),
