@@ -19,6 +19,7 @@ from rich.console import Console
 
 from scout.io.memory import MemoryPort
 from scout.paths.arp import Arp
+from scout.paths.balancer import LoadBalancer
 from scout.paths.conntrack import ConnectionTracking
 from scout.paths.ddos import DdosMitigator
 from scout.paths.ethernet import Ethernet
@@ -45,6 +46,7 @@ ENTRIES = 4096
 LOSS = 0.04
 SHORT, STEPS = 0.2, 5  # seconds of a trial; trials of a search
 PRIORITY = -20
+BACKENDS = ("10.0.9.1:80", "10.0.9.2:80", "10.0.9.3:80")
 ROWS = 1024  # of a service's table: more than the flows of the traces
 
 SERVICES: dict[str, Callable[[str, str], Service]] = {
@@ -53,6 +55,7 @@ SERVICES: dict[str, Callable[[str, str], Service]] = {
     "port_knocking": lambda name, mode: PortKnocking(name, PORT, (KNOCK,), capacity=ROWS, mode=mode),
     "token_bucket": lambda name, mode: TokenBucket(name, 1 << 38, 1 << 30, capacity=ROWS, mode=mode),
     "conntrack": lambda name, mode: ConnectionTracking(name, strict=False, capacity=ROWS, mode=mode),
+    "balancer": lambda name, mode: LoadBalancer(name, f"10.0.1.2:{PORT}", BACKENDS, capacity=ROWS, mode=mode),
     "napt": lambda name, mode: Napt(name, "left", "right", capacity=ROWS, mode=mode),
 }
 """How each service is made for the benchmark: so that it lets the packets of the traces pass."""
@@ -65,7 +68,8 @@ class _Trial:
 
     def __init__(self, service: str, mode: str, work: str, trace: str, replicas: int) -> None:
         self.who = {"name": service, "mode": mode, "trace": trace, "work": work, "replicas": replicas}
-        frames = new_trace(trace, ENTRIES, MAC, replies=service != "napt")  # they would come by another port
+        frames = new_trace(trace, ENTRIES, MAC, replies=service not in ("napt", "balancer"))
+        # Of those two, answers would come by another port.
         self._port = TracePort("02:00:00:00:00:01", frames)
         self._graph = RouterGraph(f"{service}_{mode}_{work.replace('-', '_')}")
         self._graph.add(Ethernet("left", self._port))
