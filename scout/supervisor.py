@@ -11,22 +11,20 @@ from typing import Any, Self
 
 import numpy as np
 
-from scout.domain import PATIENCE, REST, RUN, CompiledDomain, compile_domain, is_sharded, run_domain
-from scout.io.batch import new_batch
-from scout.io.hold import HOLD, MOST_HELD, new_hold
-from scout.io.packet import CONTROL_BIND, CONTROL_TICK, PACKET
+from scout.accounts import account, figures
+from scout.domain import REST, RUN, compile_domain, is_sharded
+from scout.io.packet import CONTROL_BIND, CONTROL_TICK
 from scout.io.process import Child, wait_for_any
-from scout.io.system import WAITER
-from scout.paths.compiler import CompiledPath, compile_path, configuration
+from scout.memory import Memory
+from scout.paths.compiler import compile_path
 from scout.paths.graph import RouterGraph
 from scout.paths.path import Path
 from scout.paths.service import Service
 from scout.paths.stage import Table
 from scout.ring.errors import ScoutError
 from scout.ring.membership import MOST_REPLICAS
-from scout.ring.schedule import HEAD, scheduler
-from scout.ring.shared import LINE, address, private, shared
-from scout.ring.snapshot import Snapshots
+from scout.ring.schedule import scheduler
+from scout.ring.shared import address, shared
 from scout.ring.turn import STOP
 
 __all__ = ["Supervisor", "usable_cores"]
@@ -144,15 +142,15 @@ class Supervisor:
         self.stop()
 
     def _start(self) -> None:
-        self._compiled = []
+        compiled = []
         for path in self.paths:
             self._progress(f"path from {path.source}")
-            self._compiled.append(compile_path(path))
+            compiled.append(compile_path(path))
         self._progress("domain")
-        self._domain = compile_domain(self.graph, self._compiled, self.replicas, self.schedule)
+        domain = compile_domain(self.graph, compiled, self.replicas, self.schedule)
         self._members = shared(1, np.int64)
         self._members[0] = (1 << self.replicas) - 1
-        self._keeps = bool(self._domain.state)
+        self._keeps = bool(domain.state)
         for index, name in enumerate(self.graph.ports):
             self.port(name).open(index, self.replicas, address(self._members), self._keeps)
         for path in self.paths:
@@ -160,10 +158,10 @@ class Supervisor:
                 self.port(path.source).divide(self.replicas)
         for router in self.graph.routers:
             router.start(self.graph)
-        self._allocate(self._compiled, self._domain)
+        self.memory = Memory(self.graph, compiled, domain)
         for replica in range(self.replicas):
-            self._enlist(replica)
-            self._snapshots.save(replica, 0)
+            self.memory.enlist(replica)
+            self.memory.snapshots.save(replica, 0)
         for replica in range(self.replicas):
             self._fork(replica)
         self._fork_spare()
@@ -172,87 +170,15 @@ class Supervisor:
         self._watcher = threading.Thread(target=self._watch, name="scout-supervisor", daemon=True)
         self._watcher.start()
 
-    def _allocate(self, compiled: list[CompiledPath], domain: CompiledDomain) -> None:
-        lines = LINE // 8
-        self.counters = {
-            each.path.source: shared((MOST_REPLICAS, -(-len(each.path.counter_names) // lines) * lines), np.int64)
-            for each in compiled
-        }
-        self.holds = shared(MOST_REPLICAS, HOLD)
-        self._orders = shared((MOST_REPLICAS, lines), np.int64)
-        self._orders[:, PATIENCE // 8 + 1] = 1_000_000  # nanoseconds
-        self._snapshots = Snapshots()
-        self._heads = shared((MOST_REPLICAS, max(1, len(compiled))), HEAD)
-        for index, each in enumerate(compiled):
-            self._heads["weight"][:, index] = each.path.weight
-            self._heads["deadline"][:, index] = each.path.deadline
-        self._shared_tables: dict[int, np.ndarray] = {}
-        self._tables: dict[int, dict[int, np.ndarray]] = {}
-        self._places: dict[int, np.ndarray] = {}
-        self._memory: dict[int, list[Any]] = {}
-        self._arguments: dict[int, tuple[Any, ...]] = {}
-        for table in domain.tables:
-            if table.kind == "constant":
-                self._shared_tables[id(table)] = table.initial
-            elif table.kind == "shared":
-                self._shared_tables[id(table)] = _copied(table.initial)
-
     def table(self, table: Table, replica: int) -> np.ndarray:
         """A replica's copy of a stage's table, to look at."""
-        return self._tables[replica][id(table)]
-
-    def _enlist(self, replica: int) -> None:
-        """Give a replica its memory, and its end of every port."""
-        domain, compiled = self._domain, self._compiled
-        tables = dict(self._shared_tables)
-        for table in domain.tables:
-            if id(table) not in tables:
-                tables[id(table)] = _copied(table.initial)
-                if table.kind == "number":
-                    tables[id(table)][:] = replica + 1
-        self._tables[replica] = tables
-        self._places[replica] = places = shared(max(1, len(compiled)), np.int64)
-        self._snapshots.enlist(replica, [*(tables[id(table)] for table in domain.state), places])
-        batch, slots = new_batch()
-        made, room = new_batch(1)
-        resumed = private(MOST_HELD, PACKET)
-        hold = self.holds[replica : replica + 1]
-        whole = max((each.whole() for each in compiled), key=len)
-        waiter, descriptors = self._waiter()
-        self._memory[replica] = [slots, room, new_hold(hold), descriptors]
-        ports: list[np.ndarray] = []
-        for name in self.graph.ports:
-            port, own = self.port(name), slice(replica, replica + 1)
-            port.enlist(replica)
-            ports += [port.ring, port.cursors[own], port.transmits[own]]
-        paths: list[np.ndarray] = []
-        for each in compiled:
-            paths += [self.counters[each.path.source][replica], configuration(each.path)]
-        self._arguments[replica] = (
-            replica,
-            address(self._orders[replica]),
-            waiter,
-            batch,
-            resumed,
-            made,
-            hold,
-            whole,
-            self._snapshots.parts[replica],
-            places,
-            self._snapshots.notes[replica],
-            self._snapshots.buffers(replica),
-            self._snapshots.size,
-            self._heads[replica],
-            *ports,
-            *paths,
-            *(tables[id(table)] for table in domain.tables),
-        )
+        return self.memory.table(table, replica)
 
     def _fork(self, replica: int) -> None:
         self.processes[replica] = Child(self._serve, replica)
 
     def _serve(self, replica: int) -> None:
-        run_domain(self.core(replica), self._domain.serve, self._arguments[replica])
+        self.memory.serve(replica, self.core(replica))
 
     def _fork_spare(self) -> None:
         """Fork a process that waits to be told whose successor it is: forking takes long enough to be felt."""
@@ -273,16 +199,6 @@ class Supervisor:
         """The core that a replica is pinned to."""
         return self._order[replica % len(self._order)]
 
-    def _waiter(self) -> tuple[np.ndarray, np.ndarray]:
-        files = [d for name in self.graph.ports if (d := self.port(name).descriptor) is not None]
-        descriptors = private((max(1, len(files)), 2), np.int32)
-        for index, file in enumerate(files):
-            descriptors[index] = (file, 1)  # POLLIN
-        waiter = private(1, WAITER)
-        waiter["descriptors"], waiter["count"] = address(descriptors), len(files)
-        waiter["timeout"] = 10 if len(files) == len(self.graph.ports) else 0
-        return waiter, descriptors
-
     def port(self, name: str) -> Any:
         """The port that router `name` drives."""
         return self.graph.router(name).port
@@ -302,7 +218,7 @@ class Supervisor:
         self._finished.set()
         with self._lock:
             for replica in self.processes:
-                self._orders[replica, 0] = STOP
+                self.memory.orders[replica, 0] = STOP
         for process in self.processes.values():
             if not process.join(GRACE):
                 process.kill()
@@ -338,8 +254,8 @@ class Supervisor:
             if not free:
                 raise ScoutError(f"{MOST_REPLICAS} replicas take part already; remove one first")
             replica = free[0]
-            if replica not in self._arguments:
-                self._enlist(replica)
+            if not self.memory.knows(replica):
+                self.memory.enlist(replica)
             if self._keeps:
                 while not self._adopt_and_join(replica):
                     time.sleep(0)
@@ -349,7 +265,7 @@ class Supervisor:
                         pass
             self._members[0] |= 1 << replica
             self._retired.discard(replica)
-            self._orders[replica, 0] = RUN
+            self.memory.orders[replica, 0] = RUN
             self._fork(replica)
             self._fork_spare()  # the one before lacks this replica's memory
             self.replicas = max(self.replicas, replica + 1)
@@ -360,16 +276,16 @@ class Supervisor:
 
     def _adopt_and_join(self, replica: int) -> bool:
         """Take the newest snapshot of another; False if the channel has gone past it meanwhile."""
-        newest = self._snapshots.newest()
+        newest = self.memory.snapshots.newest()
         owners = [owner for owner in self.processes if owner not in self._retired and owner != replica]
         owner = max(owners, key=lambda each: newest[each])
-        if self._snapshots.adopt(replica, owner) < 0:
+        if self.memory.snapshots.adopt(replica, owner) < 0:
             return False  # it was being written
         # A snapshot of its own first: if it dies, its successor needs no other's.
-        self._snapshots.save(replica, int(self._places[replica].sum()))
+        self.memory.snapshots.save(replica, int(self.memory.places[replica].sum()))
         joined: list[str] = []
         for index, path in enumerate(self.paths):
-            if not self.port(path.source).join(replica, int(self._places[replica][index])):
+            if not self.port(path.source).join(replica, int(self.memory.places[replica][index])):
                 for other in joined:
                     self.port(other).retire(replica, False)
                 return False
@@ -390,14 +306,14 @@ class Supervisor:
             if self.alive == 1:
                 raise ScoutError(f"replica {replica} is the last one; stop the router instead")
             while True:
-                self._orders[replica, 0] = STOP
+                self.memory.orders[replica, 0] = STOP
                 if not self.processes[replica].join(GRACE):
                     self.processes[replica].kill()
                     self.processes[replica].join(GRACE)
                 # A successor may have stopped before it had done what its predecessor was primary of.
                 if not any(self.port(path.source).unfinished(replica) for path in self.paths):
                     break
-                self._orders[replica, 0] = RUN
+                self.memory.orders[replica, 0] = RUN
                 self._succeed(replica)
                 self._fork_spare()
             self._retire(replica)
@@ -449,7 +365,7 @@ class Supervisor:
 
         Of a graph with one path only: packets of several ports reach replicas in different orders.
         """
-        return self._snapshots.diverged() if len(self.paths) == 1 else []
+        return self.memory.snapshots.diverged() if len(self.paths) == 1 else []
 
     # Watching.
 
@@ -478,7 +394,7 @@ class Supervisor:
 
     def _tell_all(self, order: int) -> None:
         for replica in self.taking_part:
-            self._orders[replica, 0] = order
+            self.memory.orders[replica, 0] = order
 
     def _see_to_the_dead(self) -> None:
         """Fork successors for replicas that died; retire those that get no further."""
@@ -505,11 +421,11 @@ class Supervisor:
     def _succeed(self, replica: int) -> None:
         """Fork a successor: from the dead one's newest snapshot, if there is state."""
         if self._keeps:
-            self._snapshots.adopt(replica, replica)
+            self.memory.snapshots.adopt(replica, replica)
         for index, path in enumerate(self.paths):
             port = self.port(path.source)
-            port.resume(replica, int(self._places[replica][index]) if self._keeps else port.place(replica))
-        self.holds["count"][replica] = 0
+            port.resume(replica, int(self.memory.places[replica][index]) if self._keeps else port.place(replica))
+        self.memory.holds["count"][replica] = 0
         self._free_locks(replica)
         while True:
             with suppress(BrokenPipeError):  # the spare has died itself; also with the thread that forked it
@@ -523,8 +439,8 @@ class Supervisor:
     def _free_locks(self, replica: int) -> None:
         """Take from a dead replica the locks of services that all replicas share; they name their holder."""
         for router in self.graph.routers:
-            if router.lock is not None and id(router.lock) in self._shared_tables:
-                word = self._shared_tables[id(router.lock)]
+            if router.lock is not None:
+                word = self.memory.table(router.lock, replica)
                 if word[0] == replica + 1:
                     word[0] = 0
 
@@ -571,24 +487,12 @@ class Supervisor:
 
         The lag is in requests of channels, and in blocks of kernel rings behind the foremost replica.
         """
-        figures = []
-        for replica in self.processes:
-            cursors = [self.port(path.source).cursors[replica] for path in self.paths]
-            figures.append(
-                {
-                    "id": replica,
-                    "core": self.core(replica),
-                    "primary": sum(int(cursor["claimed"]) for cursor in cursors),
-                    "seen": sum(int(cursor["seen"]) for cursor in cursors),
-                    "replayed": sum(int(cursor["replayed"]) for cursor in cursors),
-                    "lag": sum(self.port(path.source).lag(replica) for path in self.paths),
-                }
-            )
-        return figures
+        ports = [self.port(path.source) for path in self.paths]
+        return [figures(ports, replica) | {"core": self.core(replica)} for replica in self.processes]
 
     def flows(self, path: Path) -> dict[tuple[str, str], int]:
         """Packets along every edge of a path so far."""
-        return path.flows(self.counters[path.source].sum(axis=0))
+        return path.flows(self.memory.counters[path.source].sum(axis=0))
 
     def account(self) -> dict[str, Any]:
         """What became of every packet.
@@ -600,46 +504,4 @@ class Supervisor:
             stopped: what was received is the sum of the others.
         """
         with self._lock:
-            return self._account()
-
-    def _account(self) -> dict[str, Any]:
-        out: dict[str, int] = {}
-        ended: dict[str, int] = {}
-        drops: dict[str, int] = {}
-        received = claimed = 0
-        for path in self.paths:
-            port = self.port(path.source)
-            kernel = port.kernel_counters()
-            received += sum(kernel.values())
-            claimed += int(port.cursors["claimed"].sum()) + sum(kernel.values()) - kernel.pop("received")
-            account = path.account(self.counters[path.source].sum(axis=0))
-            _add(drops, kernel | account["drops"])
-            _add(ended, account["ended"])
-        for name in self.graph.ports:
-            transmitted = self.port(name).transmitted()
-            _add(out, {name: transmitted.pop("sent") - transmitted.pop("made")})
-            _add(drops, transmitted)
-        held = {field: int(self.holds[field].sum()) for field in ("full", "expired", "count")}
-        _add(drops, {"hold-full": held["full"], "hold-expired": held["expired"]})
-        if self._finished.is_set():
-            # Nobody sees to these any more. What the dead took along, or their successors did again, is known only as
-            # what is missing, or too much.
-            _add(drops, {"held-at-stop": held["count"]})
-            if not self._deaths:
-                _add(drops, {"unread-at-stop": received - claimed})
-            else:
-                dealt = sum(sum(part.values()) for part in (out, ended, drops))
-                _add(drops, {"replica-died": received - dealt})
-        return {"received": received, "out": out, "ended": ended, "drops": drops}
-
-
-def _copied(initial: np.ndarray) -> np.ndarray:
-    array = shared(initial.shape, initial.dtype)
-    array[:] = initial
-    return array
-
-
-def _add(total: dict[str, int], more: dict[str, int]) -> None:
-    for key, value in more.items():
-        if value:
-            total[key] = total.get(key, 0) + value
+            return account(self.graph, self.paths, self.memory, self._finished.is_set(), bool(self._deaths))

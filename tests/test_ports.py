@@ -146,7 +146,7 @@ def test_packets_held_until_their_next_hop_is_known_leave_whole():
             assert left.send(frame)
         question = Ether(awaited(right.sent)[0])
         assert question[ARP].pdst == "10.0.1.2"
-        awaited(lambda: supervisor.holds["count"].sum() == 3)
+        awaited(lambda: supervisor.memory.holds["count"].sum() == 3)
         assert right.send(raw(Ether(dst=RIGHT, src=HOST) / ARP(op=2, hwsrc=HOST, psrc="10.0.1.2", pdst="10.0.1.1")))
         sent = awaited(lambda: right.sent()[3:] and right.sent()[1:])
         left.end()

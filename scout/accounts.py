@@ -1,0 +1,70 @@
+"""The accounts of a run: what became of every packet, and how far each replica is."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from scout.memory import Memory
+from scout.paths.graph import RouterGraph
+from scout.paths.path import Path
+
+__all__ = ["account", "figures"]
+
+
+def figures(ports: Sequence[Any], replica: int) -> dict[str, int]:
+    """What a replica has done with the packets of these ports, and how much it has before it."""
+    cursors = [port.cursors[replica] for port in ports]
+    return {
+        "id": replica,
+        "primary": sum(int(cursor["claimed"]) for cursor in cursors),
+        "seen": sum(int(cursor["seen"]) for cursor in cursors),
+        "replayed": sum(int(cursor["replayed"]) for cursor in cursors),
+        "lag": sum(port.lag(replica) for port in ports),
+    }
+
+
+def account(graph: RouterGraph, paths: Sequence[Path], memory: Memory, over: bool, deaths: bool) -> dict[str, Any]:
+    """What became of every packet; see `Supervisor.account`.
+
+    Parameters
+    ----------
+    graph : RouterGraph
+    paths : sequence of Path
+    memory : Memory
+    over : bool
+        True if nobody sees to packets any more.
+    deaths : bool
+        True if a replica died. What it took along, or its successor did again, is known only as what is missing, or too
+        much.
+    """
+    out: dict[str, int] = {}
+    ended: dict[str, int] = {}
+    drops: dict[str, int] = {}
+    received = claimed = 0
+    for path in paths:
+        port = graph.router(path.source).port
+        kernel = port.kernel_counters()
+        received += sum(kernel.values())
+        claimed += int(port.cursors["claimed"].sum()) + sum(kernel.values()) - kernel.pop("received")
+        counted = path.account(memory.counters[path.source].sum(axis=0))
+        _add(drops, kernel | counted["drops"])
+        _add(ended, counted["ended"])
+    for name in graph.ports:
+        transmitted = graph.router(name).port.transmitted()
+        _add(out, {name: transmitted.pop("sent") - transmitted.pop("made")})
+        _add(drops, transmitted)
+    held = {field: int(memory.holds[field].sum()) for field in ("full", "expired", "count")}
+    _add(drops, {"hold-full": held["full"], "hold-expired": held["expired"]})
+    if over:
+        _add(drops, {"held-at-stop": held["count"]})
+        if not deaths:
+            _add(drops, {"unread-at-stop": received - claimed})
+        else:
+            missing = received - sum(sum(part.values()) for part in (out, ended, drops))
+            _add(drops, {"replica-died" if missing > 0 else "done-again": missing})
+    return {"received": received, "out": out, "ended": ended, "drops": drops}
+
+
+def _add(total: dict[str, int], more: dict[str, int]) -> None:
+    for key, value in more.items():
+        if value:
+            total[key] = total.get(key, 0) + value
