@@ -7,6 +7,7 @@ from numba import types
 
 from scout.ring.jit import inline
 from scout.ring.memory import load32, load64, pause, store64
+from scout.ring.wait import SPIN, YIELD, sched_yield
 
 __all__ = [
     "MESSAGE",
@@ -68,6 +69,7 @@ WAITER = np.dtype(
         ("errors", "i8"),  # errors that sockets reported (interfaces that went down)
         ("time", "i8", 2),  # a struct timespec
         ("scratch", "i8", 2),
+        ("strategy", "i8"),  # SPIN, YIELD or BLOCK of `scout.ring.wait`
     ]
 )
 """What a replica needs to wait for packets; written by it alone."""
@@ -96,11 +98,17 @@ def nap(timespec: int, nanoseconds: int) -> None:
 
 @inline
 def rest(waiter: np.ndarray, idle: int) -> None:
-    """Wait for packets, after `idle` rounds in vain: spin, then poll; nap where poll does not wait."""
-    if idle < SPINS:
+    """Wait for packets, after `idle` rounds in vain, by the replica's strategy.
+
+    To block is to spin a little, then to poll, and to nap where poll does not wait.
+    """
+    me = waiter[0]
+    if idle < SPINS or me.strategy == SPIN:
         pause()
         return
-    me = waiter[0]
+    if me.strategy == YIELD:
+        sched_yield()
+        return
     ready = poll(me.descriptors, me.count, me.timeout)
     if ready > 0:
         for index in range(me.count):

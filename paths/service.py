@@ -80,6 +80,10 @@ class Service(Filter):
         "atomic" is allowed.
     timers : int
         How many timers there can be.
+    sequenced : bool
+        True if all requests must come by one channel, so that all replicas see the same order (sequential
+        consistency). Else each port's have one order, and requests of several ports may be seen in different ones
+        by different replicas (PRAM consistency).
     **bindings
         Ints, functions that give an int when the path is started, and `Table`s.
 
@@ -120,9 +124,10 @@ class Service(Filter):
         payload: bool | str = False,
         atomic: bool = False,
         timers: int = 1024,
+        sequenced: bool = False,
         **bindings: int | Table | Callable[[], int],
     ) -> None:
-        self.mode, self.handlers = mode, tuple(handlers)
+        self.mode, self.sequenced, self.handlers = mode, sequenced, tuple(handlers)
         _check(name, state, self.handlers, bindings, mode, atomic)
         if payload not in (True, False, "primary"):
             raise GraphError(f"{name}: payload={payload!r}; use True, False or 'primary'")

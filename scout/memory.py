@@ -34,6 +34,8 @@ class Memory:
     graph : RouterGraph
     compiled : sequence of CompiledPath
     domain : CompiledDomain
+    strategy : int
+        How replicas wait for packets (`scout.ring.wait`).
 
     Attributes
     ----------
@@ -48,8 +50,10 @@ class Memory:
     snapshots : Snapshots
     """
 
-    def __init__(self, graph: RouterGraph, compiled: Sequence[CompiledPath], domain: CompiledDomain) -> None:
-        self._graph, self._compiled, self._domain = graph, compiled, domain
+    def __init__(
+        self, graph: RouterGraph, compiled: Sequence[CompiledPath], domain: CompiledDomain, strategy: int
+    ) -> None:
+        self._graph, self._compiled, self._domain, self._strategy = graph, compiled, domain, strategy
         lines = LINE // 8
         self.counters = {
             each.path.source: shared((MOST_REPLICAS, -(-len(each.path.counter_names) // lines) * lines), np.int64)
@@ -137,6 +141,7 @@ class Memory:
             descriptors[index] = (file, 1)  # POLLIN
         waiter = private(1, WAITER)
         waiter["descriptors"], waiter["count"] = address(descriptors), len(files)
+        waiter["strategy"] = self._strategy
         waiter["timeout"] = 10 if len(files) == len(ports) else 0
         return waiter, descriptors
 

@@ -26,6 +26,7 @@ from scout.ring.membership import MOST_REPLICAS
 from scout.ring.schedule import scheduler
 from scout.ring.shared import address, shared
 from scout.ring.turn import STOP
+from scout.ring.wait import STRATEGIES
 
 __all__ = ["Supervisor", "usable_cores"]
 
@@ -68,6 +69,9 @@ class Supervisor:
         From which port's channel a domain dequeues next, where packets wait at several: "round-robin", "priority",
         "deadline" or "weighted", by the `weight` and `deadline` of the paths; or a function of the channels' heads and
         the tables of services, as in `scout.ring.schedule`. By default each has its turn.
+    wait : {"block", "yield", "spin"}
+        How a domain waits for packets: it spins a little and then sleeps in the kernel; or lets others run, for less
+        delay; or spins, for the least, on a core of its own.
 
     Raises
     ------
@@ -94,6 +98,7 @@ class Supervisor:
         restarts: int = 3,
         share: float = 1.0,
         schedule: str | Callable[..., int] | None = None,
+        wait: str = "block",
     ) -> None:
         available = usable_cores()
         self.replicas = len(available) if replicas is None else replicas
@@ -104,6 +109,9 @@ class Supervisor:
             raise ScoutError(f"cores {self._order}: this process may use {available}")
         if not 0 < share <= 1:
             raise ScoutError(f"share of {share}: give more than 0, at most 1")
+        if wait not in STRATEGIES:
+            raise ScoutError(f"wait {wait!r}: use one of {', '.join(STRATEGIES)}")
+        self._strategy = STRATEGIES[wait]
         sources = [path.source for path in paths]
         for path in paths:
             if is_sharded(path) and path.order == "channel":
@@ -111,6 +119,15 @@ class Supervisor:
         for source in sources:
             if sources.count(source) > 1:
                 raise ScoutError(f"two paths begin at {source}; a port has one path")
+        for router in graph.routers:
+            through = [
+                path.source for path in paths if any(d["router"] == router.name for _, d in path.nodes(data=True))
+            ]
+            if isinstance(router, Service) and router.sequenced and len(through) > 1:
+                raise ScoutError(
+                    f"{router.name} wants one sequenced channel, but paths from {' and '.join(through)} lead to it: "
+                    "have all its requests come by one port, or make it with sequenced=False"
+                )
         self.graph, self.paths, self.restarts, self.share = graph, list(paths), restarts, share
         self.schedule = scheduler(schedule) if schedule else None
         self._report = report or (lambda line: print(f"scout: {line}", file=sys.stderr, flush=True))
@@ -158,7 +175,7 @@ class Supervisor:
                 self.port(path.source).divide(self.replicas)
         for router in self.graph.routers:
             router.start(self.graph)
-        self.memory = Memory(self.graph, compiled, domain)
+        self.memory = Memory(self.graph, compiled, domain, self._strategy)
         for replica in range(self.replicas):
             self.memory.enlist(replica)
             self.memory.snapshots.save(replica, 0)

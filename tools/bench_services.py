@@ -33,6 +33,7 @@ from scout.paths.service import Service
 from scout.paths.token_bucket import TokenBucket
 from scout.ring.errors import ScoutError
 from scout.supervisor import Supervisor, usable_cores
+from scout.tools.plot import Line, Panel, check_plot, plot
 from scout.tools.report import write_json
 from scout.tools.rounds import interleaved, show
 from scout.tools.trace_port import TracePort
@@ -121,6 +122,22 @@ class _Trial:
         return low
 
 
+def _panel(rows: Sequence[dict[str, Any]], trace: str, work: str, services: Sequence[str]) -> Panel:
+    """The speed-up of every service in every mode."""
+    places = {service: 2**index for index, service in enumerate(services)}
+    lines = []
+    for style, mode in enumerate(MODES):
+        own = [
+            row
+            for row in rows
+            if (row["mode"], row["trace"], row["work"]) == (mode, trace, work) and row["replicas"] > 1
+        ]
+        if own:
+            lines.append(Line(mode, [places[row["name"]] for row in own], [row["speedup"] for row in own], style))
+    ticks = [(place, service.replace("_", "\n")) for service, place in places.items()]
+    return Panel(f"{work}, {trace} trace", "", "speed-up over one core", ticks, lines)
+
+
 def _allows(service: str, mode: str) -> bool:
     try:
         SERVICES[service]("service", mode)
@@ -130,9 +147,15 @@ def _allows(service: str, mode: str) -> bool:
 
 
 def run(
-    rounds: int, services: Sequence[str], works: Sequence[str], traces: Sequence[str], json_path: str | None
+    rounds: int,
+    services: Sequence[str],
+    works: Sequence[str],
+    traces: Sequence[str],
+    plot_path: str,
+    json_path: str | None,
 ) -> None:
-    """Measure, print a table, write the figures."""
+    """Measure, print a table, plot, write the figures."""
+    check_plot(plot_path)
     services, works, traces = services or [*SERVICES], works or [*WORKS], traces or [*TRACES]
     for what, given, known in (("service", services, SERVICES), ("work", works, WORKS), ("trace", traces, TRACES)):
         for each in given:
@@ -156,6 +179,9 @@ def run(
         spread = {"mlffr_pps": round(rate), "mlffr_pps_min": round(min(figure)), "mlffr_pps_max": round(max(figure))}
         rows.append(trial.who | spread | {"speedup": round(rate / base, 3)})
     show(rows, stderr=json_path == "-")
+    panels = [_panel(rows, trace, work, services) for work, trace in itertools.product(works, traces)]
+    files = plot(plot_path, f"Services on {everyone} cores: MLFFR over that of one core", panels)
+    Console(stderr=True).print(f"scout: plotted in {' and '.join(map(str, files))}", highlight=False)
     if everyone == 1:
         Console(stderr=True).print("scout: one core only: nothing to split work among")
     if json_path:

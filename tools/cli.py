@@ -133,12 +133,13 @@ def bench_services(
     service: Annotated[list[str] | None, typer.Option(help="Services; all by default.")] = None,
     work: Annotated[list[str] | None, typer.Option(help="plain, inspect or aes-gcm; all by default.")] = None,
     trace: Annotated[list[str] | None, typer.Option(help="single or skewed; both by default.")] = None,
+    plot: Annotated[str, typer.Option(help="Where to plot: a .svg or .png; both are written.")] = "scout-services.svg",
     json: Json = None,
 ) -> None:
     """The services in their four modes: replicated, sharded, locked, atomic; as MLFFR."""
     from scout.tools import bench_services as measure
 
-    measure.run(rounds, service or [], work or [], trace or [], json)
+    measure.run(rounds, service or [], work or [], trace or [], plot, json)
 
 
 @bench.command("channel", epilog="Example: scout bench channel --plot channel.svg --json -")
