@@ -258,7 +258,7 @@ class KernelRingModel(Model):
     def kept(self, memory: Memory, me: Process) -> Any:
         """Count it as released."""
         if me.name.startswith("supervisor"):
-            return memory, me._replace(at="retire")
+            return memory, me._replace(at="retire", block=0)
         return memory._replace(kepts=put(memory.kepts, me.slot, me.block + 1)), me._replace(at="look", block=0)
 
     # Death: a successor in the same slot, or none.
@@ -284,16 +284,24 @@ class KernelRingModel(Model):
         return memory, me._replace(block=memory.kepts[me.slot], at="release")
 
     def retire(self, memory: Memory, me: Process) -> Any:
-        """Release every block in which the dead's bit stands, again and again, as a hand-back may set it once more."""
+        """Load a block's TAKER: its references are of the round that comes after. Again and again, for all blocks.
+
+        A hand-back that had read the old members sets the dead's bit once more.
+        """
+        others = [slot for slot in range(self.replicas) if memory.members >> slot & 1]
+        idle = all(memory.kepts[slot] == self.rounds for slot in others)
+        if idle and not any(block.held >> me.slot & 1 for block in memory.blocks):
+            return memory, me._replace(at=None)
         outcomes = []
         for index, block in enumerate(memory.blocks):
-            if block.held >> me.slot & 1:
-                number = block.taker[0] + self.blocks if block.taker[0] >= 0 else index
-                if self.bug == "old round":
-                    kept = memory.kepts[me.slot]
-                    number = next(n for n in range(kept, kept + self.blocks) if n % self.blocks == index)
-                outcomes.append((memory, me._replace(block=number, at="release")))
-        others = [slot for slot in range(self.replicas) if memory.members >> slot & 1]
-        if not outcomes and all(memory.kepts[slot] == self.rounds for slot in others):
-            return memory, me._replace(at=None)
+            number = block.taker[0] + self.blocks if block.taker[0] >= 0 else index
+            if self.bug == "old round":
+                kept = memory.kepts[me.slot]
+                number = next(n for n in range(kept, kept + self.blocks) if n % self.blocks == index)
+            outcomes.append((memory, me._replace(block=number, at="retire_held")))
         return outcomes
+
+    def retire_held(self, memory: Memory, me: Process) -> Any:
+        """Load REFERENCES (acquire): is it held by the dead?"""
+        held = memory.blocks[me.block % self.blocks].held >> me.slot & 1
+        return memory, me._replace(at="release" if held else "retire", block=me.block if held else 0)

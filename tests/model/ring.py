@@ -550,9 +550,9 @@ class RingModel(Model):
             return s, me._replace(at="withdraw")
         place = member.saved if self.keeps else member.head
         state = IDLE if self.bug == "idle too early" and member.state == BUSY else member.state
-        s = self._set(s, me.slot, until=max(member.until, member.head), head=place, state=state)
-        if not self.keeps and self.bug != "stale floor":
-            s = self.settled(self._set(s, me.slot, floor=place))  # the dead may have stored head only (C6)
+        floor = member.floor if self.bug == "stale floor" else place  # the dead may have stored head only (C6)
+        s = self._set(s, me.slot, until=max(member.until, member.head), head=place, floor=floor, state=state)
+        s = self.settled(s)
         if self.bug == "checked again":
             return s, me._replace(at="check")
         return s, me._replace(at="resigned" if me.leaving else "look")
