@@ -270,8 +270,8 @@ class Feed:
         for name in CHANNEL.names or ():
             self.ring[name] = self._channel.record[name]
         self._player: Child | None = None
-        self.controls = 0
-        """Control requests sent."""
+        self.controls = self.untold = 0
+        """Control requests sent, and those for which there was no room."""
         self.shards = 1
         """Replicas that the packets are divided among; each deals with all control requests."""
 
@@ -282,11 +282,12 @@ class Feed:
             return False
         return self._channel.send(REQUEST.pack(timestamp, offload, 0, 0) + frame, timeout, CALLER)
 
-    def control(self, kind: int, stage: int, argument: int, timestamp: int) -> bool:
-        """Tell the service at `stage` something; False if the channel stays full."""
+    def control(self, kind: int, stage: int, argument: int, timestamp: int, timeout: float) -> bool:
+        """Tell the service at `stage` something; False if the channel stays full for `timeout` seconds."""
         request = REQUEST.pack(timestamp, bytes(10), kind, stage) + argument.to_bytes(8, "little", signed=True)
-        sent = self._channel.send(request, producer=CALLER)
+        sent = self._channel.send(request, timeout, CALLER)
         self.controls += sent
+        self.untold += not sent
         return sent
 
     def play(self, records: Records) -> None:
@@ -320,7 +321,7 @@ class Feed:
         """Frames that the channel took, that found it full, and that were too long for it."""
         return {
             "received": self._channel.sent + self.controls * (self.shards - 1),
-            "ring-full": self._channel.refused,
+            "ring-full": self._channel.refused - self.untold,
             "too-long": int(self.ring["too_long"][0]),
         }
 
@@ -423,7 +424,7 @@ class FedPort:
         """Frames that left from all replicas, those of them made here, those for which there was no room."""
         return self._sink.transmitted()
 
-    def control(self, kind: int, stage: int, argument: int, timestamp: int) -> bool:
+    def control(self, kind: int, stage: int, argument: int, timestamp: int, timeout: float = 1.0) -> bool:
         """Tell the service at stage number `stage` something, at one place among the packets for all replicas.
 
         Parameters
@@ -433,17 +434,19 @@ class FedPort:
         stage, argument : int
         timestamp : int
             Nanoseconds since 1970.
+        timeout : float
+            Seconds to wait for room in the channel.
 
         Returns
         -------
         bool
             False if the channel stayed full.
         """
-        return self._fed.control(kind, stage, argument, timestamp)
+        return self._fed.control(kind, stage, argument, timestamp, timeout)
 
     @property
     def ticks(self) -> bool:
-        """True if its packets come now, with the times at which they come, so that time also passes without them."""
+        """True if its packets come now, with the times at which they come, and none waits: time also passes without."""
         return False
 
     def divide(self, shards: int) -> None:

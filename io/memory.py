@@ -136,8 +136,8 @@ class MemoryPort(FedPort):
 
     @property
     def ticks(self) -> bool:
-        """True if packets come by `send`, now."""
-        return self._frames is None and not self._ended
+        """True if packets come by `send`, now, and none waits."""
+        return self._frames is None and not self._ended and self._fed.caught_up()
 
     def _at_end(self) -> bool:
         return self._ended if self._frames is None else super()._at_end()

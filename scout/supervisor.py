@@ -375,7 +375,8 @@ class Supervisor:
         for path, stage in self._controlled():
             port = self.port(path.source)
             if getattr(port, "ticks", False):
-                port.control(CONTROL_TICK, stage, 0, time.time_ns())
+                # Without waiting for room: this thread may have to see to the dead, who keep the channel full.
+                port.control(CONTROL_TICK, stage, 0, time.time_ns(), timeout=0)
 
     def diverged(self) -> list[int]:
         """Places (numbers of requests) after which two replicas had different states; none, if all is well.

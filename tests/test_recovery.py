@@ -11,6 +11,7 @@ import psutil
 
 from scout.io.flow import mix
 from scout.io.memory import MemoryPort
+from scout.io.packet import CONTROL_TICK
 from scout.paths.events import Handler
 from scout.paths.graph import RouterGraph
 from scout.paths.requests import End, Requests
@@ -90,6 +91,22 @@ def test_a_replica_has_a_successor_also_if_the_process_kept_for_that_has_died():
         assert supervisor.wait(60)
         assert supervisor.taking_part == [0, 1] and supervisor.diverged() == []
     assert supervisor.table(service.tables["state"], 1)["requests"] == COUNT
+
+
+def test_who_sees_to_the_dead_does_not_wait_for_room_to_tell_the_time():
+    port = MemoryPort("02:00:00:00:00:01", entries=16)
+    graph, _ = folding(port, shared(16, np.uint8))
+    with Supervisor(graph, [graph.create_path("requests")], 1, report=[].append) as supervisor:
+        assert port.ticks
+        os.kill(supervisor.processes[0].pid, signal.SIGSTOP)
+        for _ in range(16):
+            assert port.send(b"request", timeout=20)
+        assert not port.ticks  # what waits has the time with it
+        assert not port.control(CONTROL_TICK, 1, 0, 0, timeout=0)
+        os.kill(supervisor.processes[0].pid, signal.SIGCONT)
+        port.end()
+        assert supervisor.wait(60)
+    assert supervisor.account() == {"received": 16, "out": {}, "ended": {"done": 16}, "drops": {}}
 
 
 def test_different_states_are_seen():
