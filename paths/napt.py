@@ -39,10 +39,24 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scout.io.access import load8, load16, load32, require
-from scout.io.flow import FRAGMENT, HEADER, PROTOCOL, TCP, UDP, mix
+from scout.io.flow import FRAGMENT, HEADER, PROTOCOL, TCP, UDP
 from scout.paths.events import Handler
 from scout.paths.graph import GraphError, RouterGraph
 from scout.paths.ipv4 import NEXT_HOP, Ip
+from scout.paths.mappings import (
+    MAPPING_FIELDS,
+    POOLS,
+    SETTINGS,
+    WORD,
+    admit,
+    admitted,
+    allocate,
+    create,
+    follow,
+    mapped,
+    owner,
+    place_of,
+)
 from scout.paths.rewrite import (
     DESTINATION,
     ERROR,
@@ -74,39 +88,12 @@ ENTERING, LEAVING, RETURNING = 0, 1, 2
 """Where a packet is: before IP; behind it; or on its way back, because nobody could be asked to take it."""
 
 LATER, MORE = 0x1FFF, 0x2000  # of the word of flags and offset: not the first fragment; not the last
-TCP_FLAGS, TCP_HEADER, FIN, SYN, RST, ACK = 13, 20, 1, 2, 4, 16
+TCP_FLAGS, TCP_HEADER = 13, 20
 
-# What is known of a TCP connection: who has sent something and a FIN; and whether it is established now.
-SENT_OUT, SENT_IN, FIN_OUT, FIN_IN, OPENED, RESET, ESTABLISHED = 1, 2, 4, 8, 16, 32, 64
-
-TRIES = 64  # ports that are looked at for a new mapping
-WELL_KNOWN = 1024  # ports below are the system's
+PART = 1 << 60  # in the keys of fragments
 FRAGMENTS = 1024  # datagrams in fragments that are known at a time
 FRAGMENT_TIME = 30_000_000_000
 SECOND = 1_000_000_000
-
-# Bits of keys, so that none is 0 and none is another's.
-MAPPING, SESSION, PEER, PART = 1 << 40, 1 << 41, 1 << 42, 1 << 60
-WORD = 1 << 48
-
-SETTINGS = np.dtype(
-    [
-        ("address", "i8"),  # the router's, outside
-        ("outside", "i8"),  # index of the port
-        ("inside", "i8"),  # mask of the ports
-        ("low", "i8"),  # the first port of the pool
-        ("high", "i8"),  # the last
-        ("filters", "i8"),  # 1: only those pass that a mapping has sent to
-        ("policy", "i8"),
-        ("udp", "i8"),  # how long a mapping lasts, nanoseconds
-        ("icmp", "i8"),
-        ("transitory", "i8"),
-        ("established", "i8"),
-    ]
-)
-"""What does not change while packets flow."""
-
-POOLS = (TCP, UDP, 1)  # the protocols, each with ports of its own
 
 
 class Mapping(NamedTuple):
@@ -116,86 +103,6 @@ class Mapping(NamedTuple):
     address: str
     port: int
     external: int
-
-
-def pool_of(kind: int) -> int:
-    """The number of the pool of ports."""
-    if kind == TCP:
-        return 0
-    return 1 if kind == UDP else 2
-
-
-def place_of(settings: Any, kind: int, external: int) -> int:
-    """The row of the ports' table of a port outside, -1 if the pool does not have it."""
-    low, high = settings[0].low, settings[0].high
-    return pool_of(kind) * (high - low + 1) + external - low if low <= external <= high else -1
-
-
-def owner(mappings: Any, ports: Any, at: int, now: int) -> int:
-    """The mapping that has the port outside whose row is `at`; -1 if it is free."""
-    row = ports[at].mapping - 1 if at >= 0 else -1
-    # The row may have gone to another endpoint since.
-    return row if row >= 0 and mappings[row].at == at and now < mappings[row].used else -1
-
-
-def mapped(mappings: Any, kind: int, address: int, port: int, now: int) -> int:
-    """The mapping of an endpoint inside, -1 if there is none."""
-    return find(mappings, MAPPING | pool_of(kind) << 16 | port, WORD | address, now, 0)  # `used` says until when
-
-
-def allocate(mappings: Any, ports: Any, settings: Any, kind: int, address: int, port: int, now: int) -> int:
-    """A port outside for an endpoint, -1 if none of those looked at is free."""
-    at = place_of(settings, kind, port)
-    if at >= 0 and owner(mappings, ports, at, now) < 0:
-        return port
-    first, last = settings[0].low, settings[0].high
-    if first < WELL_KNOWN <= last:
-        if port < WELL_KNOWN:
-            last = WELL_KNOWN - 1
-        else:
-            first = WELL_KNOWN
-    first += (first ^ port) & 1
-    choices = (last - first) // 2 + 1
-    if choices <= 0:
-        return -1
-    start = mix(address << 16 | port) % choices
-    for turn in range(min(choices, TRIES)):
-        external = first + 2 * ((start + turn) % choices)
-        if owner(mappings, ports, place_of(settings, kind, external), now) < 0:
-            return external
-    return -1
-
-
-def follow(sessions: Any, counts: Any, settings: Any, at: int, remote: int, flags: int, outward: bool, now: int) -> int:
-    """Follow a TCP connection of a mapping: what the number of its established ones changes by.
-
-    A connection whose row was evicted, or expired, is established to the mapping until that expires.
-    """
-    key, more = SESSION | at, WORD | remote
-    row = find(sessions, key, more, now, 0)
-    if row < 0:
-        if flags & RST:
-            return 0
-        row = place(sessions, counts, key, more, now, 0, EVICT)
-    session = sessions[row]
-    known = session.flags
-    before = 1 if known & ESTABLISHED else 0
-    if flags & RST:
-        known |= RESET
-    else:
-        if flags & (SYN | ACK) == SYN and (known & RESET or (known & FIN_OUT and known & FIN_IN)):
-            known = 0  # a new one between the same ports
-        known &= ~RESET  # who goes on does not believe it
-        known |= SENT_OUT if outward else SENT_IN
-        if flags & FIN:
-            known |= FIN_OUT if outward else FIN_IN
-        if flags & (SYN | ACK) == ACK and known & SENT_OUT and known & SENT_IN:
-            known |= OPENED
-    now_established = known & OPENED and not known & RESET and not (known & FIN_OUT and known & FIN_IN)
-    known = known | ESTABLISHED if now_established else known & ~ESTABLISHED
-    session.flags = known
-    session.used = now + (settings[0].established if now_established else settings[0].transitory)
-    return (1 if now_established else 0) - before
 
 
 @outline
@@ -238,25 +145,20 @@ def outbound(
         external = allocate(mappings, ports, settings, kind, address, port, now)
         if external < 0:
             return EXHAUSTED
-        key_, more_ = MAPPING | pool_of(kind) << 16 | port, WORD | address
-        row = place(mappings, counts, key_, more_, now, 0, settings[0].policy)
+        row = create(mappings, ports, counts, settings, kind, address, port, external, now)
         if row < 0:
             return TABLE_FULL
-        mappings[row].external = external
-        mappings[row].at = place_of(settings, kind, external)
-        ports[mappings[row].at].mapping = row + 1
     mapping = mappings[row]
-    remote = load32(frame, DESTINATION) << 16
+    remote = load32(frame, DESTINATION)
     lifetime = settings[0].udp if kind == UDP else settings[0].icmp
     if kind == TCP:
         flags = load8(frame, at + TCP_FLAGS)
-        there = remote | load16(frame, at + 2)
+        there = remote << 16 | load16(frame, at + 2)
         mapping.established += follow(sessions, counts, settings, mapping.at, there, flags, True, now)
         lifetime = settings[0].established if mapping.established > 0 else settings[0].transitory
     mapping.used = now + lifetime
     if settings[0].filters:
-        peer = place(sessions, counts, PEER | mapping.at, WORD | remote, now, 0, EVICT)
-        sessions[peer].used = now + lifetime
+        admit(sessions, counts, mapping.at, remote, now, mapping.used)
     rewrite(frame, end, 0, kind, at, SOURCE, own, mapping.external, packet.flags)
     if word & MORE:
         part = place(fragments, counts, key, more, now, 0, EVICT)
@@ -297,8 +199,8 @@ def inbound(
     if row < 0:
         return NO_MAPPING
     mapping = mappings[row]
-    remote = load32(frame, SOURCE) << 16
-    if settings[0].filters and find(sessions, PEER | mapping.at, WORD | remote, now, 0) < 0:
+    remote = load32(frame, SOURCE)
+    if settings[0].filters and not admitted(sessions, mapping.at, remote, now):
         return FILTERED
     if kind == TCP:
         change = follow(
@@ -306,7 +208,7 @@ def inbound(
             counts,
             settings,
             mapping.at,
-            remote | load16(frame, at),
+            remote << 16 | load16(frame, at),
             load8(frame, at + TCP_FLAGS),
             False,
             now,
@@ -520,7 +422,7 @@ class Napt(Service):
         super().__init__(
             name,
             {
-                "mappings": new_table(capacity, [("external", "i4"), ("at", "i4"), ("established", "i8")]),
+                "mappings": new_table(capacity, MAPPING_FIELDS),
                 "ports": np.zeros(len(POOLS) * (high - low + 1), [("mapping", "i4")]),
                 "sessions": new_table(2 * capacity, [("flags", "i8")]),
                 "fragments": new_table(FRAGMENTS, [("address", "i8")]),
