@@ -393,6 +393,17 @@ def _signed_by(word: int, replica: int) -> bool:
     return compare_exchange(word + OWNER, 0, replica + 1) or load64_acquire(word + OWNER) == replica + 1
 
 
+@entry(numba.int64(_RINGS, _CURSORS, numba.int64))
+def _unfinished(rings: np.ndarray, cursors: np.ndarray, replica: int) -> int:
+    ring, cursor = rings[0], cursors[replica]
+    number = max(cursor.sequence, cursor.until)  # what is replayed is not its own
+    index = number % ring.blocks
+    block, word = ring.ring + index * ring.block_bytes, ring.words + index * LINE
+    if load64_acquire(block + BLOCK_SEQUENCE) != number + 1 or load32_acquire(block + BLOCK_STATUS) & STATUS_USER == 0:
+        return 0
+    return load32(block + BLOCK_PACKETS) if load64_acquire(word + OWNER) == replica + 1 else 0
+
+
 @entry(numba.int64(_RINGS, _CURSORS, numba.int64, numba.boolean))
 def _retire(rings: np.ndarray, cursors: np.ndarray, replica: int, ordered: bool) -> int:
     """Release what a dead `replica` held that gets no successor; how many packets it was primary of.
@@ -679,8 +690,7 @@ class AfPacketPort:
 
     def unfinished(self, replica: int) -> int:
         """How many packets a stopped `replica` is primary of that it has not dealt with."""
-        cursor = self.cursors[replica]
-        return int(cursor["remaining"]) if cursor["open"] and cursor["mine"] else 0
+        return int(_unfinished(self.ring, self.cursors, replica))
 
     def retire(self, replica: int, ordered: bool) -> int:
         """Release what a dead `replica` held that gets no successor; of how many packets it was primary."""

@@ -193,11 +193,11 @@ def close_batch(channel: Record, member: Record, replica: int) -> None:
 
 @inline
 def unfinished(channel: Record, member: Record, replica: int) -> int:
-    """How many requests a dead `replica` is primary of from its head on, up to where roles may change.
+    """How many requests a `replica` that does not run is primary of and has to finish, up to where roles may change.
 
     With MODULO it may have later turns too, in groups that were published with it.
     """
-    head, tail = member.head, published(channel)
+    head, tail = max(member.head, member.until), published(channel)  # what is replayed is not its own
     if head >= tail:
         return 0
     if channel.policy == CLAIM:

@@ -150,9 +150,14 @@ class Snapshots:
         self.size = size
         self._states.append(state)  # the memory that parts refer to
         self.parts[replica], self.notes[replica] = parts, shared(NOTES, NOTE)
-        self._buffers[replica] = buffers = shared(2 * size, np.uint8)
-        for start in (0, size):
-            buffers[start + _PLACE : start + _PLACE + 8] = 0xFF  # place -1: nothing saved yet
+        self._buffers[replica] = shared(2 * size, np.uint8)
+        self.forget(replica)
+
+    def forget(self, replica: int) -> None:
+        """Forget what was saved in a replica's place, by whoever had it before; nobody has it now."""
+        for start in (0, self.size):
+            self._buffers[replica][start : start + _HEADER] = 0
+            self._buffers[replica][start + _PLACE : start + _PLACE + 8] = 0xFF  # place -1: nothing saved yet
 
     def buffers(self, replica: int) -> int:
         """Address of a replica's two buffers, for `save` and `adopt`."""

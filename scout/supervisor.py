@@ -298,7 +298,8 @@ class Supervisor:
         owner = max(owners, key=lambda each: newest[each])
         if self.memory.snapshots.adopt(replica, owner) < 0:
             return False  # it was being written
-        # A snapshot of its own first: if it dies, its successor needs no other's.
+        # A snapshot of its own first: if it dies, its successor needs no other's, and no former holder's of its place.
+        self.memory.snapshots.forget(replica)
         self.memory.snapshots.save(replica, int(self.memory.places[replica].sum()))
         joined: list[str] = []
         for index, path in enumerate(self.paths):
