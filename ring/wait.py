@@ -1,7 +1,8 @@
 """How a replica waits for requests: a choice, because machines are not all ours.
 
 - `spin`: the least delay, for a core of its own.
-- `yield`: spins a little, then lets others run; they may be the producer.
+- `yield`: spins a little, then lets others run, who may be the producer; after a while it naps for moments, as the
+  kernel may give a process that yields all the time its core again and again, and another that wants it none.
 - `block`: spins a little, then sleeps in the kernel (futex(2)) until something is published. The producer makes a
   system call only if somebody sleeps.
 """
@@ -21,23 +22,28 @@ SPIN, YIELD, BLOCK = 0, 1, 2
 STRATEGIES = {"spin": SPIN, "yield": YIELD, "block": BLOCK}
 
 _SPINS = 64  # a request often follows at once; a system call costs as much as these; a power of two
+_YIELDS = 512
+_MOMENT = 20  # microseconds; with the kernel's slack of 50 it is some 70
 _FUTEX = {"x86_64": 202, "aarch64": 98}.get(platform.machine(), -1)
 _FUTEX_WAIT, _FUTEX_WAKE, _EVERYONE = 0, 1, 1 << 30  # linux/futex.h
 _LOW = 0xFFFF_FFFF
 
 _int: Any = types.int32
 _long: Any = types.int64
-sched_yield = types.ExternalFunction("sched_yield", _int())
+sched_yield: Any = types.ExternalFunction("sched_yield", _int())
+_usleep: Any = types.ExternalFunction("usleep", _int(types.uint32))
 _syscall: Any = types.ExternalFunction("syscall", _long(_long, _long, _long, _long, _long, _long, _long))
 
 
 @inline
 def relax(looks: int) -> None:
     """Wait a moment for another process, after `looks` in vain: it may want this core to get on."""
-    if looks & (_SPINS - 1) == _SPINS - 1:
+    if looks & (_SPINS - 1) != _SPINS - 1:
+        pause()
+    elif looks < _SPINS * _YIELDS:
         sched_yield()
     else:
-        pause()
+        _usleep(_MOMENT)
 
 
 @inline
@@ -45,8 +51,10 @@ def wait(channel: Record, strategy: int, tail: int, idle: int) -> None:
     """Wait for more than `tail` requests, after `idle` looks in vain; may return early."""
     if strategy == SPIN or idle < _SPINS:
         pause()
-    elif strategy == YIELD:
+    elif strategy == YIELD and idle < _YIELDS:
         sched_yield()
+    elif strategy == YIELD:
+        _usleep(_MOMENT)
     else:
         # The sleeper is counted before the kernel compares TAIL: the producer, who stores TAIL and then reads the count
         # with a fence between, sees it, or the kernel sees the new TAIL and does not sleep.
