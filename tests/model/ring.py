@@ -133,6 +133,7 @@ class RingModel(Model):
         "floor before snapshot",
         "stale floor",  # F16, C6: a successor does not look after its floor
         "hasty leave",  # F17, C4: leave with a claim or group unfinished
+        "asked in replay",  # S1: what is left is looked for at the head of one that replays
         "limit falls",  # F1: regate may lower what is granted
         "members first",  # a bit in MEMBERS before the place is checked
         "unchecked join",
@@ -405,7 +406,8 @@ class RingModel(Model):
         """True if who has resigned may leave. While it replays nothing is known yet (C4)."""
         if self.bug == "hasty leave":
             return True
-        return s.slots[me.slot].head >= s.slots[me.slot].until and self.nothing_left(s, me)
+        replays = s.slots[me.slot].head < s.slots[me.slot].until and self.bug != "asked in replay"
+        return not replays and self.nothing_left(s, me)
 
     def nothing_left(self, s: Shared, me: Replica) -> bool:
         """True if nothing from our head on is ours to finish."""

@@ -80,6 +80,7 @@ CLAIM = {
     "floor before snapshot": {"requests": 2, "entries": 1, "deaths": 1, "keeps": True},
     "stale floor": {"requests": 2, "entries": 1, "deaths": 1},
     "hasty leave": {"requests": 1, "entries": 1, "deaths": 1, "leaves": 1},
+    "asked in replay": {"requests": 2, "interval": 2, "keeps": True, "deaths": 1, "leaves": 1},
     "limit falls": {**JOIN, "keeps": True},
     "unchecked join": JOIN,
     "off the chain": {"members": 1, "joins": 1, "batch": 2, "interval": 4, "entries": 4},
