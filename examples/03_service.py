@@ -1,7 +1,9 @@
 """Lesson 3: a service with a state, on every core, that survives the death of a replica.
 
-    python examples/03_service.py                     run it, kill a replica, look at the states
     scout draw examples/03_service.py -o service.svg  look at its graph
+    python examples/03_service.py                     run it, kill a replica, look at the states
+
+The first run compiles for some 20 seconds; from then on it takes two.
 
 A shop. Each request is one byte: the product that somebody buys. There is no network here: requests come from
 this program, by a port in memory. Every replica has the whole state, and changes it in the same way at every
