@@ -405,7 +405,10 @@ class Supervisor:
             tick += 1
             failed = [path.source for path in self.paths if self.port(path.source).failed]
             if failed and not self._finished.is_set():
-                self._report(f"port {failed[0]}: the process that brings its packets died; the run is at its end")
+                port = self.port(failed[0])
+                self._report(
+                    f"port {failed[0]} ({port!r}): the process that brings its packets died; the run is at its end"
+                )
             if failed or self.alive == 0 or self._drained():
                 self._finished.set()
         for process in self.processes.values():
