@@ -280,12 +280,16 @@ def _untag(packet: Record, header: int, mac: int, size: int) -> None:
 
 
 @inline
-def await_turn(ring: Record, cursor: Record, stop: int) -> None:
-    """Wait until all packets before the block at hand have left; in vain if the word at `stop` says STOP."""
+def await_turn(ring: Record, cursor: Record, stop: int) -> bool:
+    """Wait until all packets before the block at hand have left, or the word at `stop` says STOP.
+
+    False if the block has left too: a predecessor had sent it.
+    """
     looks = 0
     while load64_acquire(ring.turn) < cursor.sequence and load64_acquire(stop) != STOP:  # pairs with done
         relax(looks)
         looks += 1
+    return load64_acquire(ring.turn) <= cursor.sequence
 
 
 @inline

@@ -142,9 +142,12 @@ def _take(packet: Record, record: int, slot: int, port: int, in_place: bool) -> 
 
 
 @inline
-def await_turn(feed: Record, cursor: Record, stop: int) -> None:
-    """Wait until all packets before the batch at hand have left; in vain if the word at `stop` says STOP."""
-    turn.await_turn(feed, cursor.head, stop)
+def await_turn(feed: Record, cursor: Record, stop: int) -> bool:
+    """Wait until all packets before the batch at hand have left, or the word at `stop` says STOP.
+
+    False if the batch has left too: a predecessor had sent it.
+    """
+    return turn.await_turn(feed, cursor.head, stop)
 
 
 @inline
@@ -152,7 +155,8 @@ def done(feed: Record, cursor: Record, replica: int, ordered: bool) -> None:
     """Let go of the requests of the batch at hand."""
     if cursor.open == 0:
         return
-    if ordered and cursor.primary and not turn.has_left(feed, cursor.head):
+    # Not if the wait was cut short: those before are still to leave. Not if a predecessor has passed it on.
+    if ordered and cursor.primary and turn.is_turn(feed, cursor.head):
         turn.pass_turn(feed, cursor.head + cursor.count)
     close_batch(feed, cursor, replica)
 

@@ -16,13 +16,17 @@ STOP = 1
 
 
 @inline
-def await_turn(channel: Record, head: int, stop: int) -> None:
-    """Wait until the `head` first requests have left; in vain if the word at address `stop` says STOP."""
+def await_turn(channel: Record, head: int, stop: int) -> bool:
+    """Wait until the `head` first requests have left, or the word at address `stop` says STOP.
+
+    False if the request at hand has left too: a predecessor had sent it.
+    """
     looks = 0
     # Both acquire: the turn pairs with pass_turn, stop with who sets it.
     while load64_acquire(word(channel, TURN)) < head and load64_acquire(stop) != STOP:
         relax(looks)
         looks += 1
+    return load64_acquire(word(channel, TURN)) <= head
 
 
 @inline

@@ -34,7 +34,7 @@ from scout.ring.schedule import HEAD
 from scout.ring.snapshot import NOTE, PART
 from scout.ring.turn import STOP
 
-__all__ = ["HOLD_TIME", "REST", "RETRY", "RUN", "CompiledDomain", "compile_domain", "is_sharded", "run_domain"]
+__all__ = ["HOLD_TIME", "LEAVE", "REST", "RETRY", "RUN", "CompiledDomain", "compile_domain", "is_sharded", "run_domain"]
 
 HOLD_TIME = 3_000_000_000
 """Nanoseconds that a packet is held at most."""
@@ -42,8 +42,9 @@ HOLD_TIME = 3_000_000_000
 RETRY = 250_000_000
 """Nanoseconds after which held packets are looked at again, also if nothing changed."""
 
-RUN, REST = 0, 2
-"""What a domain's word of order says besides STOP: serve; or sleep until it says something else."""
+RUN, REST, LEAVE = 0, 2, 3
+"""What a domain's word of order says besides STOP, which also ends a wait for its turn: serve; sleep until it says
+something else; stop between two batches."""
 
 PATIENCE = 8
 """Offset from that word of a struct timespec: how long a domain sleeps before it looks again."""
@@ -199,7 +200,7 @@ def _source(
             f"        if word == {REST}:",
             f"            sleep_on(order, {REST}, order + {PATIENCE})",
             "            continue",
-            f"        if word == {STOP}:",
+            f"        if word == {STOP} or word == {LEAVE}:",
             "            break",
             "        work = 0",
             *(f"        {line}" for line in body),
@@ -248,6 +249,7 @@ def _from_port(graph: RouterGraph, each: CompiledPath, transmits: str, replicas:
     ends = f"{name}_ring[0], {name}_cursor[0]"
     ordered = path.order == "channel"
     number = f"{path.ports.index(name)} << 56 | {module}.place({ends})"
+    leave = f"send(batch, count, hold, {number}, {transmits})"
     if is_sharded(path):
         receive = f"{module}.receive_own({ends}, replica, batch, {replicas}, shard_of)"
     else:
@@ -260,8 +262,8 @@ def _from_port(graph: RouterGraph, each: CompiledPath, transmits: str, replicas:
         "    work += 1",
         f"    if {name}_cursor[0].primary:",
         f"        {_call(each, 'run', 'batch', 'count')}",
-        *([f"        {module}.await_turn({ends}, order)"] if ordered else []),
-        f"        send(batch, count, hold, {number}, {transmits})",
+        *([f"        if {module}.await_turn({ends}, order):"] if ordered else []),
+        f"        {'    ' if ordered else ''}{leave}",
         *(["    else:", f"        {_call(each, 'replicate', 'batch', 'count')}"] if each.replicate else []),
         f"    {module}.done({ends}, replica, {ordered})",
     ]

@@ -6,13 +6,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Self
 
 import numpy as np
 
 from scout.accounts import account, figures
-from scout.domain import REST, RUN, compile_domain, is_sharded
+from scout.domain import LEAVE, REST, RUN, compile_domain, is_sharded
 from scout.io.packet import CONTROL_BIND, CONTROL_TICK
 from scout.io.process import Child, wait_for_any
 from scout.memory import Memory
@@ -140,6 +141,8 @@ class Supervisor:
         self._retired: set[int] = set()
         self._deaths: dict[int, tuple[int, int]] = {}  # replica: where it stood when it died last, how often there
         self._watcher: threading.Thread | None = None
+        # Children die with the thread that forked them: it has to be one that lives as long as the run.
+        self._forker = ThreadPoolExecutor(1, "scout-forker")
         self._down: set[str] = set()
         self._lock = threading.RLock()
         self._finished = threading.Event()
@@ -192,7 +195,7 @@ class Supervisor:
         return self.memory.table(table, replica)
 
     def _fork(self, replica: int) -> None:
-        self.processes[replica] = Child(self._serve, replica)
+        self.processes[replica] = self._forker.submit(Child, self._serve, replica).result()
 
     def _serve(self, replica: int) -> None:
         self.memory.serve(replica, self.core(replica))
@@ -204,7 +207,7 @@ class Supervisor:
             self._spare.join(GRACE)
             os.close(self._call)
         ear, self._call = os.pipe()
-        self._spare = Child(self._wait_for_call, ear, self._call)
+        self._spare = self._forker.submit(Child, self._wait_for_call, ear, self._call).result()
         os.close(ear)
 
     def _wait_for_call(self, ear: int, call: int) -> None:
@@ -240,13 +243,13 @@ class Supervisor:
             if not process.join(GRACE):
                 process.kill()
                 process.join(GRACE)
-        # Only now: successors live no longer than the thread that forked them.
         if self._watcher:
             self._watcher.join()
         if self._spare is not None:
             os.close(self._call)
             self._spare.join(GRACE)
             self._spare = None
+        self._forker.shutdown()
         for name in self.graph.ports:
             self.port(name).close()
 
@@ -324,7 +327,7 @@ class Supervisor:
             if self.alive == 1:
                 raise ScoutError(f"replica {replica} is the last one; stop the router instead")
             while True:
-                self.memory.orders[replica, 0] = STOP
+                self.memory.orders[replica, 0] = LEAVE
                 if not self.processes[replica].join(GRACE):
                     self.processes[replica].kill()
                     self.processes[replica].join(GRACE)
@@ -411,8 +414,6 @@ class Supervisor:
                 )
             if failed or self.alive == 0 or self._drained():
                 self._finished.set()
-        for process in self.processes.values():
-            process.join(2 * GRACE)
 
     def _tell_all(self, order: int) -> None:
         for replica in self.taking_part:
