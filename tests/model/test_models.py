@@ -66,7 +66,7 @@ SLOW: list[tuple[Kind, dict[str, Any]]] = [
     (RefcountModel, {**LAP, "entries": 2, "group": 2}),
     (ModuloModel, {"requests": 3, "deaths": 2}),
     (ModuloModel, {"requests": 3, "group": 2, "joins": 1, "leaves": 1, "deaths": 1}),
-    (SnapshotModel, {"saves": 4, "deaths": 3, "readers": 2}),
+    (SnapshotModel, {"saves": 5, "deaths": 3}),
     (KernelRingModel, {**BLOCKS, "deaths": 2}),
     (KernelRingModel, {**BLOCKS, "deaths": 1, "retires": 1}),
     (KernelRingModel, {"rounds": 4, "blocks": 2, "deaths": 1}),
