@@ -320,7 +320,7 @@ def test_a_backend_that_is_not_there_is_refused() -> None:
 
 
 @pytest.mark.needs_namespaces
-@pytest.mark.parametrize(("replicas", "mode"), [(1, "replicated"), (2, "locked")])
+@pytest.mark.parametrize(("replicas", "mode"), [pytest.param(1, "replicated", marks=pytest.mark.slow), (2, "locked")])
 def test_kernels_talk_through_it(replicas: int, mode: str) -> None:
     """With default offloads: a client of the router's own address, and two servers behind it."""
     graph = router_graph("lab_balancer")

@@ -204,7 +204,13 @@ DROPS: dict[str, list[bytes]] = {
 
 
 @pytest.mark.parametrize(
-    ("leaf", "data"), [(leaf, data) for leaf, frames in DROPS.items() for data in frames], ids=lambda v: None
+    ("leaf", "data"),
+    [
+        # Named by number: a timestamp request carries the time, and several processes have to name tests alike.
+        pytest.param(leaf, data, id=f"{leaf} {number}")
+        for leaf, frames in DROPS.items()
+        for number, data in enumerate(frames)
+    ],
 )
 def test_drops(twin: Twin, leaf: str, data: bytes) -> None:
     assert twin.both(data).leaf == leaf

@@ -440,7 +440,7 @@ def test_a_lock_whose_holder_died_is_freed() -> None:
         supervisor.table(service.lock, 0)[0] = 1  # as if replica 0 had been killed while it held the lock
         victim = supervisor.processes[0]
         os.kill(victim.pid, signal.SIGKILL)
-        victim.join()
+        victim.join(30.0)
         for _ in range(100):
             assert port.send(packet(), NOW)
         port.end()

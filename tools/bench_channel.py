@@ -294,7 +294,8 @@ def _compare(rows: Sequence[dict[str, Any]]) -> None:
     keys = [field.name for field in fields(Case) if field.name != "name"]
     in_c = {tuple(row[key] for key in keys): row["mops_total_median"] for row in rows if row["name"] == "c"}
     for row in rows:
-        row["ratio_to_c"] = round(in_c[tuple(row[key] for key in keys)] / row["mops_total_median"], 3)
+        rate = row["mops_total_median"]  # 0 if too little was measured for the digits that are shown
+        row["ratio_to_c"] = round(in_c[tuple(row[key] for key in keys)] / rate, 3) if rate else None
 
 
 def run(rounds: int, json_path: str | None, picture: str, shorter: int = 1, most: int | None = None) -> None:

@@ -51,5 +51,5 @@ def show(rows: list[dict[str, Any]], stderr: bool) -> None:
         shown.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()))
     console = Console(stderr=stderr)
     if not console.is_terminal:
-        console.width = 120  # a pipe has no width of its own
+        console.width = 200  # a pipe has no width of its own
     console.print(shown)

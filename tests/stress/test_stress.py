@@ -1,7 +1,7 @@
 """Channels under real contention: every entry is looked at, every order checked, every primary counted.
 
 The protocols are explored in `tests/model`; here the compiled code runs, on this machine's memory. `SCOUT_STRESS`
-says how many requests each test sends: the suite is content with a million, a night's run wants 100000000.
+says how many requests each test sends: the suite is content with 300,000, a night's run wants 100000000.
 """
 
 import os
@@ -22,7 +22,7 @@ from scout.ring.shared import shared
 from scout.ring.snapshot import Snapshots
 from stress.loops import BYTES, FINDINGS, UNKNOWN, produce, replicate, serve_and_leave
 
-REQUESTS = int(float(os.environ.get("SCOUT_STRESS", "1e6")))
+REQUESTS = int(float(os.environ.get("SCOUT_STRESS", "3e5")))
 PATIENCE = 60 + REQUESTS / 100_000  # seconds: a tenth of what a busy machine does
 REPLICAS, ENTRIES, BATCH, BURST = 2, 256, 16, 24
 CORES = sorted(os.sched_getaffinity(0))
@@ -156,11 +156,11 @@ def test_replicas_that_join_and_leave_all_the_time_take_their_part(bench: Any, p
     assert run.findings["seen"][0] == run.requests
 
 
-@pytest.mark.parametrize("full", ["block", "lap"])
-@pytest.mark.parametrize("policy", ["claim", "refcount", "modulo"])
+@pytest.mark.parametrize(
+    ("policy", "full"),
+    [("claim", "block"), ("refcount", "block"), ("modulo", "block"), ("claim", "lap"), ("refcount", "lap")],
+)
 def test_what_killed_replicas_had_begun_their_successors_finish(bench: Any, policy: str, full: str) -> None:
-    if full == "lap" and policy == "modulo":
-        pytest.skip("modulo does not lap")
     run = bench(policy=policy, full=full)
     living = [run.start(run.replicate, replica) for replica in range(REPLICAS)]
     producer = run.start(run.produce)
