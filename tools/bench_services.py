@@ -5,7 +5,8 @@ in the channel already (`scout.tools.trace_port`): one flow, or many of which on
 the MLFFR, the most packets a second of which at most 4 % are lost (RFC 2544 section 26.1, with the loss of
 State-Compute Replication, NSDI 2025): first the rate at which packets are taken without a pause, then a binary search
 around it.
-Speed-up is over one replica of mode `sharded`, which does just the work, with nobody to share it.
+Speed-up is over one replica, of mode `sharded` where the service allows that: it does just the work, with nobody to
+share it.
 """
 
 import contextlib
@@ -166,7 +167,7 @@ def run(
         os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
     trials = []
     for service, work, trace in itertools.product(services, works, traces):
-        trials.append(_Trial(service, "sharded", work, trace, 1))
+        trials.append(_Trial(service, "sharded" if _allows(service, "sharded") else "replicated", work, trace, 1))
         for mode in MODES if everyone > 1 else ():
             if _allows(service, mode):
                 trials.append(_Trial(service, mode, work, trace, everyone))
