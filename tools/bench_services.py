@@ -134,7 +134,9 @@ def _panel(rows: Sequence[dict[str, Any]], trace: str, work: str, services: Sequ
             if (row["mode"], row["trace"], row["work"]) == (mode, trace, work) and row["replicas"] > 1
         ]
         if own:
-            lines.append(Line(mode, [places[row["name"]] for row in own], [row["speedup"] for row in own], style))
+            lines.append(
+                Line(mode, [places[row["name"]] for row in own], [row["speedup"] for row in own], style, joined=False)
+            )
     ticks = [(place, service.replace("_", "\n")) for service, place in places.items()]
     return Panel(f"{work}, {trace} trace", "", "speed-up over one core", ticks, lines)
 

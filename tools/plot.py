@@ -33,6 +33,8 @@ class Line:
         Dashed, as it was not measured.
     thin : bool
         Half as wide and with open markers.
+    joined : bool
+        False for points that have nothing between them.
     """
 
     label: str
@@ -41,6 +43,7 @@ class Line:
     style: int
     projected: bool = False
     thin: bool = False
+    joined: bool = True
 
 
 @dataclass(frozen=True)
@@ -112,9 +115,9 @@ def _draw(axes, panel):  # type: ignore[no-untyped-def]
             label=line.label or None,
             color=colour,
             marker=marker,
-            markersize=4,
+            markersize=4 if line.joined else 7,
             markerfacecolor="none" if line.thin or line.projected else colour,
-            linestyle="--" if line.projected else "-",
+            linestyle="none" if not line.joined else "--" if line.projected else "-",
             linewidth=0.9 if line.thin or line.projected else 1.8,
         )
     axes.set(title=panel.title, xlabel=panel.x, ylabel=panel.y)
