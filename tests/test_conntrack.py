@@ -317,5 +317,4 @@ def test_two_kernels_talk_through_it_and_nothing_is_dropped(replicas: int, mode:
             assert not any(service.misfits(supervisor.table(service.tables["misfits"], 0)).values())
             connections = supervisor.table(service.tables["connections"], 0)
             states = [STATES[row["state"]] for row in connections if row["key"] > 0]
-            # All are seen to their ends; a kernel that closes before it has read all resets, also after a transfer.
-            assert len(states) == 3 and "CLOSED" in states and set(states) <= {"CLOSED", "TIME_WAIT"}
+            assert sorted(states) == ["CLOSED", "TIME_WAIT", "TIME_WAIT"]

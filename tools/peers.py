@@ -110,5 +110,6 @@ def _receive(listener: socket.socket, size: int, results: Any, timeout: float) -
     while have < size and (more := connection.recv_into(data[have:], size - have)):
         have += more
     seconds = time.perf_counter() - start
+    have += len(connection.recv(1))  # nothing: the far end closes first, so that both do in order
     connection.close()
     results.send(("received", hashlib.sha256(data[:have]).hexdigest(), have, seconds))
