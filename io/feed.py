@@ -1,22 +1,24 @@
 """Receiving from a replicated channel: a request is one frame, from a producer of Scout's own.
 
-A request's payload is `timestamp (8 bytes) | struct virtio_net_hdr (10) | control (1) | stage (1) | spare (4) | frame`.
+A request's payload is `timestamp (8 bytes) | struct virtio_net_hdr (10) | control (1) | stage (1) | port (4) | frame`.
 Where `control` is not 0 it is no packet, but something that the service at `stage` is told, and the frame is its
-argument, an int64.
+argument, an int64. The port is the one that it came by, or whose path has the stage: a channel may serve several, and
+then has one order of all their requests.
 
 A replica takes the next requests a batch at a time. The domain runs a whole batch as the primary or as one
 of the others, so a batch ends where the role would change; batches differ between replicas, and their
-packets are handled one by one in channel order. Nobody writes to a request: a replica that works on
+packets are handled one by one in channel order. What is claimed together is handed out in *runs*, of one port each:
+in a channel of one port that is the whole batch. Nobody writes to a request: a replica that works on
 packets copies their headers to its own slots (`REACH` bytes), the rest goes out from where it is. Requests
-are let go of when the batch has been sent.
+are let go of when the batch's last run has been sent; a successor does all of its runs again, and cuts them alike.
 
-Frames come from `Feed.send`, one at a time, or from `Feed.play`, a process that sends the records of a
-pcap file as fast as they are taken; control requests come from this process. Both take turns.
+Frames come from `Feed.send`, one at a time, or from `Feed.play`, a process for each port that sends the records of a
+pcap file as fast as they are taken; control requests come from this process. They all take turns.
 """
 
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numba
@@ -56,24 +58,24 @@ BATCH = 32
 """Requests that are dequeued together by default: few enough that replicas share out dear work evenly."""
 
 FRAME_MARGIN = 18  # bytes of a frame beyond the MTU: the Ethernet header and one VLAN tag
-REQUEST = struct.Struct("<q10sBB4x")
-PLAYER, CALLER = 0, 1  # the producers: the process of `play`, and this one
+REQUEST = struct.Struct("<q10sBBi")
+CALLER, PLAYER = 0, 1  # the producers: this process, and the first of those of `play`
 TIMESTAMP, OFFLOADS, FRAME = 0, 8, REQUEST.size  # offsets in a request
-CONTROL = 16  # offset of the 4 bytes that end with control and stage
+CONTROL = 16  # offset of the 8 bytes that are the last 2 of the virtio_net_hdr, control, stage and port
+PORT = 20
 NAP = 50e-6  # seconds that the feeding process rests when the channel is full
 GRACE = 3.0  # seconds that a killed process may take to end
 
 # The channel's fields come last: a record that begins as a CHANNEL would be taken for one by numba.
 FEED = np.dtype(
     [
-        ("port", "i8"),  # index of the port
-        ("frame_bytes", "i8"),  # of the longest frame
-        ("too_long", "i8"),  # frames left out; written by the producer
-        ("spare", "i8"),
+        ("ports", "i8"),  # how many it serves
+        ("too_long", "i8"),  # frames that were left out; written by the processes of `play`, by turns
+        ("spare", "i8", 2),
         *((name, "i8") for name in CHANNEL.names or ()),
     ]
 )
-"""A `CHANNEL`, and what a port needs besides."""
+"""A `CHANNEL`, and what ports need besides."""
 
 CURSOR = MEMBER
 """Where a replica stands in a feed."""
@@ -81,16 +83,33 @@ CURSOR = MEMBER
 
 @inline
 def receive(feed: Record, cursor: Record, replica: int, batch: np.ndarray, copies: bool) -> int:
-    """Fill `batch` with the next packets that this replica has one role for; how many.
+    """Fill `batch` with the next packets that this replica has one role for, of one port; how many.
 
-    With `copies` false a replica that is not the primary looks at the packets in the channel, where nobody
-    may write.
+    What it has one role for stays open (`cursor.open`) until `done` after its last run. With `copies` false a
+    replica that is not the primary looks at the packets in the channel, where nobody may write.
     """
-    count = max(0, open_batch(feed, cursor, replica))
+    if cursor.open == 0:
+        cursor.given = 0
+        if open_batch(feed, cursor, replica) <= 0:
+            return 0
+    first = cursor.head + cursor.given
+    count = cursor.count - cursor.given
+    if feed.ports > 1:
+        count = _run(feed, first, count)
     in_place = not copies and cursor.primary == 0
     for index in range(count):
-        record = batch.ctypes.data + index * RECORD
-        _take(batch[index], record, slot_of(feed, cursor.head + index), feed.port, in_place)
+        _take(batch[index], batch.ctypes.data + index * RECORD, slot_of(feed, first + index), in_place)
+    cursor.given += count
+    return count
+
+
+@inline
+def _run(feed: Record, first: int, most: int) -> int:
+    """How many of the `most` requests after `first` others are of one port."""
+    port = load32(payload(slot_of(feed, first)) + PORT)
+    count = 1
+    while count < most and load32(payload(slot_of(feed, first + count)) + PORT) == port:
+        count += 1
     return count
 
 
@@ -100,32 +119,35 @@ def receive_own(
 ) -> int:
     """Fill `batch` with those of the next packets that are this replica's, by `shard_of`; how many.
 
-    It is primary of them; the others are passed over. Control requests are everyone's.
+    It is primary of them; the others are passed over. Control requests are everyone's. For channels of one port: nobody
+    wants one order of requests that each replica sees but its part of.
     """
     count, taken = open_all(feed, cursor), 0
     for index in range(count):
         slot = slot_of(feed, cursor.head + index)
         frame, end = payload(slot) + FRAME, payload(slot) + payload_length(slot)
-        if load32(payload(slot) + CONTROL) >> 16 or shard_of(frame, min(end, frame + REACH), shards) == replica:
-            _take(batch[taken], batch.ctypes.data + taken * RECORD, slot, feed.port, False)
+        control = load32(payload(slot) + CONTROL) >> 16 & 0xFF
+        if control or shard_of(frame, min(end, frame + REACH), shards) == replica:
+            _take(batch[taken], batch.ctypes.data + taken * RECORD, slot, False)
             taken += 1
+    cursor.given = count
     cursor.claimed -= count - taken  # they are counted as claimed when the batch is let go of
     return taken
 
 
 @inline
-def _take(packet: Record, record: int, slot: int, port: int, in_place: bool) -> None:
+def _take(packet: Record, record: int, slot: int, in_place: bool) -> None:
     """Fill a packet's record from a request."""
     request = payload(slot)
     frame, size = request + FRAME, payload_length(slot) - FRAME
     packet.timestamp = load64(request + TIMESTAMP)
     store64(record + OFFLOAD, load64(request + OFFLOADS))
-    word = load32(request + CONTROL)
+    word = load64(request + CONTROL)
     packet.checksum_offset = word & 0xFFFF
     packet.control = word >> 16 & 0xFF
-    packet.at = word >> 24
+    packet.at = word >> 24 & 0xFF
     packet.argument = load64(frame) if packet.control else 0
-    packet.port = port
+    packet.port = word >> 32
     packet.link_broadcast = 0
     packet.held_since = 0
     linear = min(size, REACH)
@@ -145,15 +167,15 @@ def _take(packet: Record, record: int, slot: int, port: int, in_place: bool) -> 
 def await_turn(feed: Record, cursor: Record, stop: int) -> bool:
     """Wait until all packets before the batch at hand have left, or the word at `stop` says STOP.
 
-    False if the batch has left too: a predecessor had sent it.
+    False if the batch has left too: a predecessor had sent it. The turn is the whole batch's: its later runs find it.
     """
     return turn.await_turn(feed, cursor.head, stop)
 
 
 @inline
 def done(feed: Record, cursor: Record, replica: int, ordered: bool) -> None:
-    """Let go of the requests of the batch at hand."""
-    if cursor.open == 0:
+    """Let go of the requests of the batch at hand, if all its runs have been dealt with."""
+    if cursor.open == 0 or cursor.given < cursor.count:
         return
     # Not if the wait was cut short: those before are still to leave. Not if a predecessor has passed it on.
     if ordered and cursor.primary and turn.is_turn(feed, cursor.head):
@@ -188,6 +210,12 @@ def place(feed: Record, cursor: Record) -> int:
 
 
 @inline
+def told(feed: Record, cursor: Record) -> int:
+    """How many control requests are not among those that `place` counts: none."""
+    return 0
+
+
+@inline
 def keep_from(feed: Record, cursor: Record, replica: int) -> None:
     """Keep the requests from here on: the state as it is now is saved."""
     store64_release(floor_of(feed, replica), cursor.head)  # pairs with the producer's look
@@ -205,11 +233,16 @@ def number(place: int, swapped: bool) -> int:
     return value
 
 
-@entry(numba.int64(_ARRAY, numba.int64, numba.int64, numba.int64, numba.boolean, numba.int64))
-def _play(feeds: np.ndarray, records: int, at: int, end: int, swapped: bool, scale: int) -> int:
-    """Send the pcap `records` at offsets [at, end) until the channel is full; the offset of the next one."""
+@entry(numba.int64(_ARRAY, numba.int64, numba.int64, numba.int64, numba.int64, numba.int64, numba.boolean, numba.int64))
+def _play(
+    feeds: np.ndarray, port: int, longest: int, records: int, at: int, end: int, swapped: bool, scale: int
+) -> int:
+    """Send the pcap `records` at offsets [at, end) as of `port` until the channel is full; the offset of the next one.
+
+    Of frames longer than `longest` bytes none is sent.
+    """
     feed = feeds[0]
-    acquire(feed, PLAYER)
+    acquire(feed, PLAYER + port)
     while at < end:
         room = reserve(feed, feed.batch)
         if room == 0:
@@ -218,14 +251,14 @@ def _play(feeds: np.ndarray, records: int, at: int, end: int, swapped: bool, sca
         while at < end and filled < room:
             record = records + at
             size = number(record + 8, swapped)
-            if size > feed.frame_bytes:
+            if size > longest:
                 feed.too_long += 1
             else:
                 slot = slot_of(feed, first + filled)
                 request = payload(slot)
                 store64(request + TIMESTAMP, number(record, swapped) * SECOND + number(record + 4, swapped) * scale)
                 store64(request + OFFLOADS, 0)
-                store64(request + OFFLOADS + 8, 0)
+                store64(request + CONTROL, port << 32)
                 copy(request + FRAME, record + RECORD_HEADER, size)
                 set_length(slot, FRAME + size)
                 filled += 1
@@ -245,21 +278,16 @@ class Records(NamedTuple):
 
 
 class Feed:
-    """The receiving side of a port: a channel, and what the replicas need to receive from it.
+    """A channel, with its producers, that replicas receive the requests of one or several ports by.
 
     Parameters
     ----------
-    index : int
-        The port's.
+    ports : mapping of int to FedPort
+        The ports by index. The channel holds as many requests as the greatest of their `entries`, and dequeues as many
+        together as the smallest of their `batch`.
     replicas : int
-    frame_bytes : int
-        Of the longest frame; longer ones are left out and counted.
     keeps : bool
         True if requests are kept back to each replica's newest snapshot.
-    entries : int
-        Requests that the channel holds; a power of two.
-    batch : int
-        Requests that are dequeued together at most; a power of two.
 
     Attributes
     ----------
@@ -267,56 +295,108 @@ class Feed:
         For the compiled loops, shared: one `FEED`, and a `CURSOR` for each replica.
     """
 
-    def __init__(self, index: int, replicas: int, frame_bytes: int, keeps: bool, entries: int, batch: int) -> None:
-        self._channel = Channel(entries, FRAME + frame_bytes, replicas, batch=batch, producers=2, keeps=keeps)
+    kernel = "scout.io.feed"
+    """The module of `receive`, `await_turn`, `done` and so on."""
+    RECEIVE, CURSOR = FEED, CURSOR
+    """The dtypes of what these are given."""
+
+    descriptor: int | None = None
+    """There is nothing to poll for packets."""
+
+    def __init__(self, ports: Mapping[int, "FedPort"], replicas: int, keeps: bool) -> None:
+        self._ports = dict(ports)
+        self._channel = Channel(
+            max(port.entries for port in ports.values()),
+            FRAME + max(port.frame_bytes for port in ports.values()),
+            replicas,
+            batch=min(port.batch for port in ports.values()),
+            producers=PLAYER + max(ports) + 1,
+            keeps=keeps,
+        )
         self.ring, self.cursors = shared(1, FEED), self._channel.members
-        self.ring["port"], self.ring["frame_bytes"] = index, frame_bytes
+        self.ring["ports"] = len(ports)
         for name in CHANNEL.names or ():
             self.ring[name] = self._channel.record[name]
-        self._player: Child | None = None
-        self.controls = self.untold = 0
-        """Control requests sent, and those for which there was no room."""
-        self.shards = 1
-        """Replicas that the packets are divided among; each deals with all control requests."""
+        self._players: dict[int, Child] = {}
+        self._too_long = self._controls = self._untold = 0
+        self._shards = 1
 
-    def send(self, frame: bytes, timestamp: int, offload: bytes, timeout: float) -> bool:
-        """Send one frame, waiting at most `timeout` seconds for space; False if it was left out."""
-        if len(frame) > self.ring["frame_bytes"][0]:
-            self.ring["too_long"] += 1
-            return False
-        return self._channel.send(REQUEST.pack(timestamp, offload, 0, 0) + frame, timeout, CALLER)
+    # Producing.
 
-    def control(self, kind: int, stage: int, argument: int, timestamp: int, timeout: float) -> bool:
-        """Tell the service at `stage` something; False if the channel stays full for `timeout` seconds."""
-        request = REQUEST.pack(timestamp, bytes(10), kind, stage) + argument.to_bytes(8, "little", signed=True)
-        sent = self._channel.send(request, timeout, CALLER)
-        self.controls += sent
-        self.untold += not sent
-        return sent
+    def feed(self) -> None:
+        """Begin to send what the ports were given at the start."""
+        for index, port in self._ports.items():
+            if records := port.records():
+                self._players[index] = Child(self._play, index, port.frame_bytes, records)
 
-    def play(self, records: Records) -> None:
-        """Send all these records from a process of their own, which ends with this one."""
-        self._player = Child(self._run, records)
-
-    def _run(self, records: Records) -> None:
+    def _play(self, port: int, longest: int, records: Records) -> None:
         data, at, swapped, scale = records
         while at < len(data):
             before = at
-            at = _play(self.ring, address(data), at, len(data), swapped, scale)
+            at = _play(self.ring, port, longest, address(data), at, len(data), swapped, scale)
             if at == before:
                 time.sleep(NAP)
 
+    def send(self, port: int, frame: bytes, timestamp: int, offload: bytes, timeout: float) -> bool:
+        """Send one frame of a port, waiting at most `timeout` seconds for space; False if it was left out."""
+        if len(frame) > self._ports[port].frame_bytes:
+            self._too_long += 1
+            return False
+        return self._channel.send(REQUEST.pack(timestamp, offload, 0, 0, port) + frame, timeout, CALLER)
+
+    def control(self, port: int, kind: int, stage: int, argument: int, timestamp: int, timeout: float = 1.0) -> bool:
+        """Tell a service something, at one place among the packets for all replicas.
+
+        Parameters
+        ----------
+        port : int
+            Index of the port whose path leads to the service.
+        kind : int
+            `CONTROL_TICK` or `CONTROL_BIND`.
+        stage : int
+            The service's number on that path.
+        argument : int
+        timestamp : int
+            Nanoseconds since 1970.
+        timeout : float
+            Seconds to wait for room in the channel.
+
+        Returns
+        -------
+        bool
+            False if the channel stayed full.
+        """
+        request = REQUEST.pack(timestamp, bytes(10), kind, stage, port) + argument.to_bytes(8, "little", signed=True)
+        sent = self._channel.send(request, timeout, CALLER)
+        self._controls += sent
+        self._untold += not sent
+        return sent
+
+    @property
+    def ticks(self) -> bool:
+        """True if packets come now, with the times at which they come, and none waits: time also passes without."""
+        ports = self._ports.values()
+        live = [port.is_live for port in ports]
+        return any(live) and all(each or port.at_end() for each, port in zip(live, ports, strict=True)) and self._idle()
+
     @property
     def failed(self) -> bool:
-        """True if the process of `play` ended before its time."""
-        return self._player is not None and not self._player.is_alive() and self._player.exitcode != 0
+        """True if a process that brings packets has died before its time; the other producers do not wait for it."""
+        dead = [port for port, player in self._players.items() if not player.is_alive() and player.exitcode != 0]
+        for port in dead:
+            self._channel.free_lock(PLAYER + port)
+        return bool(dead)
 
-    @property
-    def played(self) -> bool:
-        """True if all that `play` was given has been sent, also if that is nothing."""
-        return self._player is None or (not self._player.is_alive() and self._player.exitcode == 0)
+    def played(self, port: int) -> bool:
+        """True if all that a port was given at the start has been sent, also if that is nothing."""
+        player = self._players.get(port)
+        return player is None or (not player.is_alive() and player.exitcode == 0)
 
-    def caught_up(self) -> bool:
+    def drained(self) -> bool:
+        """True if all input is at its end and all replicas that take part have dealt with it."""
+        return all(port.at_end() for port in self._ports.values()) and self._idle()
+
+    def _idle(self) -> bool:
         """True if every replica that takes part has let go of all that was sent."""
         sent = self._channel.sent
         return all(head == sent for head in self._channel.heads().values())
@@ -324,36 +404,54 @@ class Feed:
     def counters(self) -> dict[str, int]:
         """Frames that the channel took, that found it full, and that were too long for it."""
         return {
-            "received": self._channel.sent + self.controls * (self.shards - 1),
-            "ring-full": self._channel.refused - self.untold,
-            "too-long": int(self.ring["too_long"][0]),
+            "received": self._channel.sent + self._controls * (self._shards - 1),
+            "ring-full": self._channel.refused - self._untold,
+            "too-long": self._too_long + int(self.ring["too_long"][0]),
         }
 
-    def retire(self, replica: int, ordered: bool) -> int:
-        """Take out a `replica` that runs no more; of how many packets it was primary. To be called repeatedly."""
-        return self._channel.retire(replica, ordered)
+    # Replicas.
+
+    def divide(self, shards: int) -> None:
+        """Packets are divided among so many replicas; each deals with all control requests."""
+        self._shards = shards
 
     def lag(self, replica: int) -> int:
         """How many requests wait for a replica."""
-        return self._channel.sent - int(self._channel.members["head"][replica])
+        return self._channel.sent - self.place(replica)
 
-    def foremost(self) -> int:
-        """How many requests the foremost replica has let go of."""
-        return self._channel.foremost()
+    def place(self, replica: int) -> int:
+        """How many requests a replica has let go of."""
+        return int(self.cursors["head"][replica])
+
+    def told(self, replica: int) -> int:
+        """How many control requests it has let go of that `place` does not count: none."""
+        return 0
+
+    def foremost(self) -> tuple[int, int]:
+        """How many requests the foremost replica has let go of, as `place` and `told`: from there another can join."""
+        return self._channel.foremost(), 0
+
+    def join(self, replica: int, place: int, told: int) -> bool:
+        """Have one more replica take part from the request after `place` others on; False if that is too late."""
+        return bool(join(self._channel.record, self._channel.members, replica, place))
+
+    def resume(self, replica: int, place: int, told: int) -> None:
+        """Have the successor of a dead `replica` go on from its state at `place`, and replay what came since."""
+        resume(self.cursors[replica], place)
 
     def unfinished(self, replica: int) -> int:
         """How many requests a stopped `replica` is primary of that it has not let go of."""
         return self._channel.unfinished(replica)
 
-    def join(self, replica: int, place: int) -> bool:
-        """Have one more replica take part from the request after `place` others on; False if that is too late."""
-        return bool(join(self._channel.record, self._channel.members, replica, place))
+    def retire(self, replica: int, ordered: bool) -> int:
+        """Take out a `replica` that runs no more; of how many packets it was primary. To be called repeatedly."""
+        return self._channel.retire(replica, ordered)
 
     def close(self) -> None:
-        """End the process of `play`."""
-        if self._player:
-            self._player.kill()
-            self._player.join(GRACE)
+        """End the processes that bring packets."""
+        for player in self._players.values():
+            player.kill()
+            player.join(GRACE)
 
 
 class FedPort:
@@ -376,17 +474,14 @@ class FedPort:
     ----------
     interface : str
         The name.
-    ring, cursors, transmits : numpy.ndarray
-        For the compiled loops, shared by all replicas.
+    transmits : numpy.ndarray
+        For the compiled loops, shared by all replicas: a `TRANSMIT` each.
     """
 
-    kernels = ("scout.io.feed", "scout.io.sink")
-    """The modules of `receive`, `await_turn` and `done`, and of `enqueue` and `flush`."""
-    RECEIVE, CURSOR, TRANSMIT = FEED, CURSOR, TRANSMIT
-    """The dtypes of what these are given."""
-
-    descriptor: int | None = None
-    """There is nothing to poll for packets."""
+    kernel = "scout.io.sink"
+    """The module of `enqueue` and `flush`."""
+    TRANSMIT = TRANSMIT
+    """The dtype of what these are given."""
 
     def __init__(self, name: str, mac: str, mtu: int, entries: int, batch: int) -> None:
         if not 68 <= mtu <= LONGEST - FRAME_MARGIN:
@@ -396,106 +491,76 @@ class FedPort:
         if not 1 <= batch <= BATCH_SIZE or batch & (batch - 1):
             raise PortError(f"port {name}: batches of {batch}; give a power of two, 1 to {BATCH_SIZE}")
         self.interface, self.mac, self.mtu = name, mac_number(mac), mtu
-        self._entries, self._batch = entries, batch
+        self.entries, self.batch, self.frame_bytes = entries, batch, mtu + FRAME_MARGIN
+        self._index = -1
         self._feed: Feed | None = None
+        self._sink: Sink | None = None
 
-    def _open(self, index: int, replicas: int, keeps: bool, sink: Sink) -> None:
-        self._feed, self._sink = Feed(index, replicas, self.mtu + FRAME_MARGIN, keeps, self._entries, self._batch), sink
-        self.ring, self.cursors, self.transmits = self._feed.ring, self._feed.cursors, sink.transmits
+    # Sending.
+
+    def _open(self, index: int, sink: Sink) -> None:
+        self._index, self._feed, self._sink = index, None, sink
+        self.transmits = sink.transmits
 
     @property
-    def _fed(self) -> Feed:
-        if self._feed is None:
+    def _opened(self) -> Sink:
+        if self._sink is None:
             raise PortError(f"port {self.interface} is not open; use it inside `with Supervisor(...)`")
-        return self._feed
+        return self._sink
 
-    def drained(self) -> bool:
-        """True if the input is at its end and all replicas that take part have dealt with it."""
-        return self._at_end() and self._fed.caught_up()
+    def enlist(self, replica: int) -> None:
+        """Make ready for one more replica."""
+        self._opened.enlist(replica)
 
-    def _at_end(self) -> bool:
-        return self._fed.played
+    def resume(self, replica: int) -> None:
+        """Make ready for the successor of a dead replica: what that one had not sent is gone."""
+        self._opened.resume(replica)
+
+    def transmitted(self) -> dict[str, int]:
+        """Frames that left from all replicas, those of them made here, those for which there was no room."""
+        return self._opened.transmitted()
 
     def is_up(self) -> bool:
         """True: there is no interface that could go away."""
         return True
 
-    def kernel_counters(self) -> dict[str, int]:
-        """Frames that the channel took, that found it full, and that were too long for it."""
-        return self._fed.counters()
+    # Receiving.
 
-    def transmitted(self) -> dict[str, int]:
-        """Frames that left from all replicas, those of them made here, those for which there was no room."""
-        return self._sink.transmitted()
-
-    def control(self, kind: int, stage: int, argument: int, timestamp: int, timeout: float = 1.0) -> bool:
-        """Tell the service at stage number `stage` something, at one place among the packets for all replicas.
+    def channel(self, ports: Mapping[int, "FedPort"], replicas: int, keeps: bool) -> Feed:
+        """Make the one channel of these ports, by index; this port is one of them.
 
         Parameters
         ----------
-        kind : int
-            `CONTROL_TICK` or `CONTROL_BIND`.
-        stage, argument : int
-        timestamp : int
-            Nanoseconds since 1970.
-        timeout : float
-            Seconds to wait for room in the channel.
-
-        Returns
-        -------
-        bool
-            False if the channel stayed full.
+        ports : mapping of int to FedPort
+            All open, and of one class.
+        replicas : int
+        keeps : bool
+            True if requests are kept back to each replica's newest snapshot.
         """
-        return self._fed.control(kind, stage, argument, timestamp, timeout)
+        feed = Feed(ports, replicas, keeps)
+        for port in ports.values():
+            port._feed = feed
+        return feed
 
     @property
-    def ticks(self) -> bool:
-        """True if its packets come now, with the times at which they come, and none waits: time also passes without."""
+    def _fed(self) -> Feed:
+        self._opened  # noqa: B018
+        if self._feed is None:
+            raise PortError(f"port {self.interface}: no path begins at it; make one with create_path")
+        return self._feed
+
+    def records(self) -> Records | None:
+        """What the port receives from the start on, if it is known."""
+        return None
+
+    def at_end(self) -> bool:
+        """True if nothing more will be sent to the channel."""
+        return self._fed.played(self._index)
+
+    @property
+    def is_live(self) -> bool:
+        """True if its packets come now, with the times at which they come."""
         return False
 
-    def divide(self, shards: int) -> None:
-        """Packets are divided among so many replicas."""
-        self._fed.shards = shards
-
-    def enlist(self, replica: int) -> None:
-        """Make ready for one more replica."""
-        self._sink.enlist(replica)
-
-    def lag(self, replica: int) -> int:
-        """How many requests wait for a replica."""
-        return self._fed.lag(replica)
-
-    @property
-    def failed(self) -> bool:
-        """True if the process that brings the packets has died."""
-        return self._feed is not None and self._feed.failed
-
-    def foremost(self) -> int:
-        """How many requests the foremost replica has let go of: from there on another can join."""
-        return self._fed.foremost()
-
-    def place(self, replica: int) -> int:
-        """How many requests a replica has let go of."""
-        return int(self._fed.cursors["head"][replica])
-
-    def resume(self, replica: int, saved: int) -> None:
-        """Have the successor of a dead `replica` go on from its state at place `saved`, and replay what came since."""
-        resume(self._fed.cursors[replica], saved)
-        self._sink.resume(replica)
-
-    def join(self, replica: int, place: int) -> bool:
-        """Have one more replica take part from the packet after `place` others on; False if that is too late."""
-        return self._fed.join(replica, place)
-
-    def unfinished(self, replica: int) -> int:
-        """How many packets a stopped `replica` is primary of that it has not dealt with."""
-        return self._fed.unfinished(replica)
-
-    def retire(self, replica: int, ordered: bool) -> int:
-        """Take out a `replica` that runs no more; of how many packets it was primary. To be called repeatedly."""
-        return self._fed.retire(replica, ordered)
-
     def close(self) -> None:
-        """End the input; what was sent can still be read."""
-        if self._feed:
-            self._feed.close()
+        """Close the port; what was sent can still be read."""

@@ -74,21 +74,21 @@ class MemoryPort(FedPort):
             raise PortError(f"port {self.interface}: time {timestamp}; give nanoseconds since 1970, before 2106")
         return frame, timestamp
 
-    def open(self, index: int, replicas: int, members: int, keeps: bool) -> None:
-        """Make the channel and the buffers, for the port of number `index`."""
-        self._open(index, replicas, keeps, Sink(capacity=self._capacity))
+    def open(self, index: int) -> None:
+        """Make the buffers, for the port of number `index`."""
+        self._open(index, Sink(capacity=self._capacity))
         self._ended = False
 
-    def feed(self) -> None:
-        """Begin to receive the frames given, if any were."""
+    def records(self) -> Records | None:
+        """The frames given, if any were."""
         if not self._frames:
-            return
+            return None
         now = time.time_ns()
         records = []
         for frame, timestamp in self._frames:
             seconds, nanoseconds = divmod(now if timestamp is None else timestamp, SECOND)
             records += [_RECORD.pack(seconds, nanoseconds, len(frame), len(frame)), frame]
-        self._fed.play(Records(np.frombuffer(b"".join(records), np.uint8)))
+        return Records(np.frombuffer(b"".join(records), np.uint8))
 
     def send(
         self, frame: bytes, timestamp: int | None = None, offload: bytes = bytes(10), timeout: float = 1.0
@@ -113,13 +113,14 @@ class MemoryPort(FedPort):
         Raises
         ------
         PortError
-            If the port is not open or was given `frames`, or after `end`.
+            If the port is not open, was given `frames`, or no path begins at it; or after `end`.
         """
         if self._frames is not None or self._ended:
             raise PortError(f"port {self.interface}: its input has an end; make it without frames, send before end()")
         if len(offload) != 10:
             raise PortError(f"port {self.interface}: offload of {len(offload)} bytes; struct virtio_net_hdr has 10")
-        return self._fed.send(frame, time.time_ns() if timestamp is None else timestamp, offload, timeout)
+        now = time.time_ns() if timestamp is None else timestamp
+        return self._fed.send(self._index, frame, now, offload, timeout)
 
     def end(self) -> None:
         """No more frames will be sent: the run can come to its end."""
@@ -131,13 +132,13 @@ class MemoryPort(FedPort):
         Replicas send a batch at a time, one batch after another. In a path with channel order that is the
         order in which its packets came.
         """
-        self._fed  # noqa: B018
-        return self._sink.frames() if self._feed else []
+        return self._opened.frames()
 
     @property
-    def ticks(self) -> bool:
-        """True if packets come by `send`, now, and none waits."""
-        return self._frames is None and not self._ended and self._fed.caught_up()
+    def is_live(self) -> bool:
+        """True if packets come by `send`, now."""
+        return self._frames is None and not self._ended
 
-    def _at_end(self) -> bool:
-        return self._ended if self._frames is None else super()._at_end()
+    def at_end(self) -> bool:
+        """True if nothing more will be sent to the channel."""
+        return self._ended if self._frames is None else super().at_end()

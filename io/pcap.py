@@ -150,22 +150,20 @@ class PcapPort(FedPort):
         files = {"read": self._read, "write": self._write}
         return f"PcapPort({', '.join(f'{name}={str(file)!r}' for name, file in files.items() if file)})"
 
-    def open(self, index: int, replicas: int, members: int, keeps: bool) -> None:
+    def open(self, index: int) -> None:
         """Look at the whole file to read, make the one to write, for the port of number `index`."""
         self._records = _open(self._read) if self._read else None
         if self._read and self._write and os.path.exists(self._write) and os.path.samefile(self._read, self._write):
             raise PortError(f"port {self._read}: writing would empty the file it reads; name another file to write")
         self._descriptor = open_for_append(self._write) if self._write else os.open(os.devnull, os.O_WRONLY)
-        self._open(index, replicas, keeps, Sink(self._descriptor))
+        self._open(index, Sink(self._descriptor))
 
-    def feed(self) -> None:
-        """Begin to receive the file's packets."""
-        if self._records:
-            self._fed.play(self._records)
+    def records(self) -> Records | None:
+        """The packets of the file to read."""
+        return self._records
 
     def close(self) -> None:
-        """End the input, close the output."""
-        super().close()
+        """Close the files."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
         self._descriptor, self._records = -1, None

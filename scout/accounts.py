@@ -3,32 +3,33 @@
 from collections.abc import Sequence
 from typing import Any
 
+from scout.domain import Channels
 from scout.memory import Memory
 from scout.paths.graph import RouterGraph
-from scout.paths.path import Path
 
 __all__ = ["account", "figures"]
 
 
-def figures(ports: Sequence[Any], replica: int) -> dict[str, int]:
-    """What a replica has done with the packets of these ports, and how much it has before it."""
-    cursors = [port.cursors[replica] for port in ports]
+def figures(channels: Sequence[Any], replica: int) -> dict[str, int]:
+    """What a replica has done with the packets of these channels, and how much it has before it."""
+    cursors = [channel.cursors[replica] for channel in channels]
     return {
         "id": replica,
         "primary": sum(int(cursor["claimed"]) for cursor in cursors),
         "seen": sum(int(cursor["seen"]) for cursor in cursors),
         "replayed": sum(int(cursor["replayed"]) for cursor in cursors),
-        "lag": sum(port.lag(replica) for port in ports),
+        "lag": sum(channel.lag(replica) for channel in channels),
     }
 
 
-def account(graph: RouterGraph, paths: Sequence[Path], memory: Memory, over: bool, deaths: bool) -> dict[str, Any]:
+def account(graph: RouterGraph, channels: Channels, memory: Memory, over: bool, deaths: bool) -> dict[str, Any]:
     """What became of every packet; see `Supervisor.account`.
 
     Parameters
     ----------
     graph : RouterGraph
-    paths : sequence of Path
+    channels : sequence of tuple
+        The channels, each with its paths.
     memory : Memory
     over : bool
         True if nobody sees to packets any more.
@@ -40,14 +41,15 @@ def account(graph: RouterGraph, paths: Sequence[Path], memory: Memory, over: boo
     ended: dict[str, int] = {}
     drops: dict[str, int] = {}
     received = claimed = 0
-    for path in paths:
-        port = graph.router(path.source).port
-        kernel = port.kernel_counters()
-        received += sum(kernel.values())
-        claimed += int(port.cursors["claimed"].sum()) + sum(kernel.values()) - kernel.pop("received")
-        counted = path.account(memory.counters[path.source].sum(axis=0))
-        _add(drops, kernel | counted["drops"])
-        _add(ended, counted["ended"])
+    for channel, paths in channels:
+        before = channel.counters()
+        received += sum(before.values())
+        claimed += int(channel.cursors["claimed"].sum()) + sum(before.values()) - before.pop("received")
+        _add(drops, before)
+        for path in paths:
+            counted = path.account(memory.counters[path.source].sum(axis=0))
+            _add(drops, counted["drops"])
+            _add(ended, counted["ended"])
     for name in graph.ports:
         transmitted = graph.router(name).port.transmitted()
         _add(out, {name: transmitted.pop("sent") - transmitted.pop("made")})

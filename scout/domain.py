@@ -1,9 +1,13 @@
 """Domains: a core's private copy of the state, and the loop that serves it.
 
-The loop is generated like the paths it runs, for the ports and paths at hand: it takes packets from each
-port's channel, runs the port's path as the primary or as one of the other replicas, sends what came of
+The loop is generated like the paths it runs, for the channels, ports and paths at hand: it takes packets from each
+channel, runs the path of their port as the primary or as one of the other replicas, sends what came of
 it, saves its state from time to time, and sees to the packets that are held. It reads no clock but for packets
 that are held, which are the primary's own affair.
+
+What a replica has dequeued of a channel it deals with to the end before it looks at another channel, where it matters
+that it does: else it would save its state in the middle of a batch, whose place is that of its beginning; and in
+channel order two replicas could wait for each other, each in the middle of what the other waits for.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,7 +38,23 @@ from scout.ring.schedule import HEAD
 from scout.ring.snapshot import NOTE, PART
 from scout.ring.turn import STOP
 
-__all__ = ["HOLD_TIME", "LEAVE", "REST", "RETRY", "RUN", "CompiledDomain", "compile_domain", "is_sharded", "run_domain"]
+__all__ = [
+    "HOLD_TIME",
+    "LEAVE",
+    "REST",
+    "RETRY",
+    "RUN",
+    "Channels",
+    "CompiledDomain",
+    "compile_domain",
+    "is_ordered",
+    "is_sharded",
+    "keeps_state",
+    "run_domain",
+]
+
+Channels = Sequence[tuple[Any, list[Path]]]
+"""Channels, each with the paths that begin at its ports."""
 
 HOLD_TIME = 3_000_000_000
 """Nanoseconds that a packet is held at most."""
@@ -50,6 +70,11 @@ PATIENCE = 8
 """Offset from that word of a struct timespec: how long a domain sleeps before it looks again."""
 
 
+_NUMBER_CHANNEL, _NUMBER_RUN = 56, 40
+"""Bits of the number that says what requests a batch comes of: the channel, which run of what was dequeued together
+(fewer than 2^16), and below that the place."""
+
+
 class CompiledDomain:
     """The native loop of a domain: `serve(replica, order, waiter, batch, ...)`."""
 
@@ -63,14 +88,21 @@ class CompiledDomain:
 
 
 def compile_domain(
-    graph: RouterGraph, compiled: Sequence[CompiledPath], replicas: int, schedule: Callable[..., int] | None
+    graph: RouterGraph,
+    channels: Channels,
+    compiled: Sequence[CompiledPath],
+    replicas: int,
+    schedule: Callable[..., int] | None,
 ) -> CompiledDomain:
     """Compile the loop that serves these paths of a graph, or load it from the cache.
 
     Parameters
     ----------
     graph : RouterGraph
+    channels : sequence of tuple
+        The channels, each with its paths.
     compiled : sequence of CompiledPath
+        All those paths.
     replicas : int
         How many there are; matters only where flows are divided among them.
     schedule : callable or None
@@ -81,22 +113,10 @@ def compile_domain(
     CompileError
         If the loop or the scheduler does not compile.
     """
-    tables: dict[int, tuple[str, Table]] = {}
-    for each in compiled:
-        names = table_names(each.path)
-        for table in each.path.tables:
-            tables.setdefault(id(table), (names[id(table)], table))
-    emitters = {router.name: stage for router in graph.routers if (stage := router.emitter())}
-    for name, stage in emitters.items():
-        for parameter, value in stage.bindings.items():
-            if isinstance(value, Table):
-                tables.setdefault(id(value), (f"{name}_{parameter}", value))
-    for router in graph.routers:
-        if router.changes is not None and id(router.changes) not in tables:
-            tables[id(router.changes)] = (f"{router.name}_changes", router.changes)
-
+    tables = _tables(graph, [each.path for each in compiled])
+    emitters = _emitters(graph)
     picks = _picks(schedule, [name for name, _ in tables.values()]) if schedule else ""
-    text = _source(graph, compiled, tables, emitters, replicas, picks)
+    text = _source(graph, channels, compiled, tables, emitters, replicas, picks)
     given: dict[str, Any] = {f"{name}_emit": native(stage.function) for name, stage in emitters.items()}
     if schedule:
         given["schedule"] = native(schedule)
@@ -109,13 +129,43 @@ def compile_domain(
         given[f"{name}_replicate"] = each.replicate
     marks = " ".join(each.file.name for each in compiled) + (fingerprint(schedule) if schedule else "")
     try:
-        module = load_generated(f"{graph.name}_domain", text, marks, _signature(graph, compiled, tables), given)
+        module = load_generated(
+            f"{graph.name}_domain", text, marks, _signature(graph, channels, compiled, tables), given
+        )
     except numba.core.errors.NumbaError as error:
         raise CompileError(f"the domain of graph {graph.name!r} does not compile: {error}") from error
     return CompiledDomain(module.serve, [table for _, table in tables.values()], str(module.__file__))
 
 
-def _signature(graph: RouterGraph, compiled: Sequence[CompiledPath], tables: dict[int, tuple[str, Table]]) -> Any:
+def _emitters(graph: RouterGraph) -> dict[str, Stage]:
+    return {router.name: stage for router in graph.routers if (stage := router.emitter())}
+
+
+def _tables(graph: RouterGraph, paths: Sequence[Path]) -> dict[int, tuple[str, Table]]:
+    """The tables of a domain by identity, with their names."""
+    tables: dict[int, tuple[str, Table]] = {}
+    for path in paths:
+        names = table_names(path)
+        for table in path.tables:
+            tables.setdefault(id(table), (names[id(table)], table))
+    for name, stage in _emitters(graph).items():
+        for parameter, value in stage.bindings.items():
+            if isinstance(value, Table):
+                tables.setdefault(id(value), (f"{name}_{parameter}", value))
+    for router in graph.routers:
+        if router.changes is not None and id(router.changes) not in tables:
+            tables[id(router.changes)] = (f"{router.name}_changes", router.changes)
+    return tables
+
+
+def keeps_state(graph: RouterGraph, paths: Sequence[Path]) -> bool:
+    """True if there is state that is the same in every replica, so that snapshots are saved."""
+    return any(table.kind == "replicated" for _, table in _tables(graph, paths).values())
+
+
+def _signature(
+    graph: RouterGraph, channels: Channels, compiled: Sequence[CompiledPath], tables: dict[int, tuple[str, Table]]
+) -> Any:
     def array(dtype: np.dtype) -> Any:
         return types.Array(numba.from_dtype(dtype), 1, "C")
 
@@ -135,9 +185,9 @@ def _signature(graph: RouterGraph, compiled: Sequence[CompiledPath], tables: dic
         types.int64,
         array(HEAD),
     ]
-    for name in graph.ports:
-        port = graph.router(name).port
-        kinds += [array(port.RECEIVE), array(port.CURSOR), array(port.TRANSMIT)]
+    for channel, _ in channels:
+        kinds += [array(channel.RECEIVE), array(channel.CURSOR)]
+    kinds += [array(graph.router(name).port.TRANSMIT) for name in graph.ports]
     for each in compiled:
         kinds += [types.int64[::1], numba.typeof(each.configuration)]
     return types.void(*kinds, *(numba.typeof(table.initial) for _, table in tables.values()))
@@ -145,6 +195,7 @@ def _signature(graph: RouterGraph, compiled: Sequence[CompiledPath], tables: dic
 
 def _source(
     graph: RouterGraph,
+    channels: Channels,
     compiled: Sequence[CompiledPath],
     tables: dict[int, tuple[str, Table]],
     emitters: dict[str, Stage],
@@ -154,25 +205,28 @@ def _source(
     ports = graph.ports
     parameters = ["replica", "order", "waiter", "batch", "resumed", "made", "hold", "whole"]
     parameters += ["parts", "places", "notes", "buffers", "buffer_bytes", "heads"]
-    parameters += [f"{name}_{part}" for name in ports for part in ("ring", "cursor", "transmit")]
+    parameters += [f"channel_{index}_{part}" for index in range(len(channels)) for part in ("ring", "cursor")]
+    parameters += [f"{name}_transmit" for name in ports]
     parameters += [f"{each.path.source}_{part}" for each in compiled for part in ("counters", "configuration")]
     parameters += [name for name, _ in tables.values()]
     transmits = ", ".join(f"{name}_transmit" for name in ports)
     body: list[str] = []
+    keeps = any(table.kind == "replicated" for _, table in tables.values())
     if picks:
-        body += _schedule(graph, compiled, picks)
-    for index, each in enumerate(compiled):
-        block = _from_port(graph, each, transmits, replicas)
-        if picks:
-            block.insert(2, f"heads[{index}].served += count")
+        body += _schedule(channels, picks)
+    for index, (channel, paths) in enumerate(channels):
+        own = [each for each in compiled if each.path in paths]
+        # See above. One alone that serves one port deals with its batch at once, or has nothing to wait for.
+        to_its_end = len(paths) > 1 or (len(channels) > 1 and (keeps or is_ordered(paths)))
+        block = _from_channel(graph, channel, index, own, transmits, replicas, bool(picks), to_its_end)
         body += [f"if chosen == {index}:", *(f"    {line}" for line in block)] if picks else block
-    if any(table.kind == "replicated" for _, table in tables.values()):
-        body += _save(graph, compiled)
+    if keeps:
+        body += _save(channels)
     if any(stage.holds for each in compiled for stage in each.path.stages.values()):
         body += _held(graph, compiled, tables, transmits)
     for name, stage in emitters.items():
         body += _emit(name, stage, ports, tables, transmits)
-    modules = sorted({module for name in ports for module in graph.router(name).port.kernels})
+    modules = sorted({channel.kernel for channel, _ in channels} | {graph.router(name).port.kernel for name in ports})
     return "\n".join(
         [
             f'"""The domain of graph {graph.name!r}: paths from {", ".join(each.path.source for each in compiled)}.',
@@ -226,14 +280,14 @@ def _send(graph: RouterGraph, transmits: str) -> list[str]:
     ]
     word = "if"
     for index, name in enumerate(graph.ports):
-        module = graph.router(name).port.kernels[1]
+        module = graph.router(name).port.kernel
         lines += [
             f"        {word} packet.egress == {index}:",
             f"            {module}.enqueue({name}_transmit[0], packet, record)",
         ]
         word = "elif"
     lines += [f"        {word} packet.egress == {HELD}:", "            keep(hold[0], packet, record)"]
-    lines += [f"    {graph.router(name).port.kernels[1]}.flush({name}_transmit[0])" for name in graph.ports]
+    lines += [f"    {graph.router(name).port.kernel}.flush({name}_transmit[0])" for name in graph.ports]
     return lines
 
 
@@ -243,42 +297,75 @@ def _call(each: CompiledPath, function: str, batch: str, count: str) -> str:
     return f"{name}_{function}({batch}, {count}, {name}_counters, {name}_configuration, whole{tables})"
 
 
-def _from_port(graph: RouterGraph, each: CompiledPath, transmits: str, replicas: int) -> list[str]:
-    path, name = each.path, each.path.source
-    module = graph.router(name).port.kernels[0]
-    ends = f"{name}_ring[0], {name}_cursor[0]"
-    ordered = path.order == "channel"
-    number = f"{path.ports.index(name)} << 56 | {module}.place({ends})"
-    leave = f"send(batch, count, hold, {number}, {transmits})"
-    if is_sharded(path):
+def _ends(index: int) -> str:
+    return f"channel_{index}_ring[0], channel_{index}_cursor[0]"
+
+
+def _from_channel(
+    graph: RouterGraph,
+    channel: Any,
+    index: int,
+    compiled: Sequence[CompiledPath],
+    transmits: str,
+    replicas: int,
+    scheduled: bool,
+    to_its_end: bool,
+) -> list[str]:
+    """Receive a batch, run the path of its port, send; with `to_its_end` all of what was dequeued together."""
+    module, ends = channel.kernel, _ends(index)
+    paths = [each.path for each in compiled]
+    ordered = is_ordered(paths)
+    if any(is_sharded(path) for path in paths):
         receive = f"{module}.receive_own({ends}, replica, batch, {replicas}, shard_of)"
     else:
-        copies = any(path.nodes[node]["stage"].writes for node in path.replicated)
+        copies = any(path.nodes[node]["stage"].writes for path in paths for node in path.replicated)
         receive = f"{module}.receive({ends}, replica, batch, {copies})"
-    return [
-        f"# from {name}",
+    number = f"{index} << {_NUMBER_CHANNEL} | {module}.place({ends})"
+    if to_its_end:
+        number += f" | run << {_NUMBER_RUN}"
+    leave = f"send(batch, count, hold, {number}, {transmits})"
+    others = _by_port(compiled, "replicate")
+    lines = [
         f"count = {receive}",
-        f"if {name}_cursor[0].open:",
+        *([f"heads[{index}].served += count"] if scheduled else []),
+        f"if channel_{index}_cursor[0].open:",
         "    work += 1",
-        f"    if {name}_cursor[0].primary:",
-        f"        {_call(each, 'run', 'batch', 'count')}",
+        f"    if channel_{index}_cursor[0].primary:",
+        *(f"        {line}" for line in _by_port(compiled, "run")),
         *([f"        if {module}.await_turn({ends}, order):"] if ordered else []),
         f"        {'    ' if ordered else ''}{leave}",
-        *(["    else:", f"        {_call(each, 'replicate', 'batch', 'count')}"] if each.replicate else []),
+        *(["    else:", *(f"        {line}" for line in others)] if others else []),
         f"    {module}.done({ends}, replica, {ordered})",
     ]
+    if to_its_end:
+        more = [f"if channel_{index}_cursor[0].open == 0:", "    break", "run += 1"]
+        lines = ["run = 0", "while True:", *(f"    {line}" for line in (*lines, *more))]
+    return [f"# from {', '.join(path.source for path in paths)}", *lines]
 
 
-def _schedule(graph: RouterGraph, compiled: Sequence[CompiledPath], picks: str) -> list[str]:
+def _by_port(compiled: Sequence[CompiledPath], function: str) -> list[str]:
+    """Have the batch at hand run by the path of its port, if that has such a function."""
+    if len(compiled) == 1:
+        return [_call(compiled[0], function, "batch", "count")] if getattr(compiled[0], function) else []
+    lines: list[str] = []
+    for each in compiled:
+        if getattr(each, function):
+            word = "elif" if lines else "if"
+            lines += [
+                f"{word} batch[0].port == {each.path.ports.index(each.path.source)}:",
+                f"    {_call(each, function, 'batch', 'count')}",
+            ]
+    return lines
+
+
+def _schedule(channels: Channels, picks: str) -> list[str]:
     """Show the scheduler the heads of all channels, and have it pick one."""
     lines = []
-    for index, each in enumerate(compiled):
-        module = graph.router(each.path.source).port.kernels[0]
-        ends = f"{each.path.source}_ring[0], {each.path.source}_cursor[0]"
+    for index, (channel, _) in enumerate(channels):
         lines += [
-            f"heads[{index}].ready = {module}.waiting({ends})",
+            f"heads[{index}].ready = {channel.kernel}.waiting({_ends(index)})",
             f"if heads[{index}].ready:",
-            f"    heads[{index}].since = {module}.since({ends})",
+            f"    heads[{index}].since = {channel.kernel}.since({_ends(index)})",
         ]
     return [
         *lines,
@@ -305,22 +392,26 @@ def is_sharded(path: Path) -> bool:
     return any(stage.sharded for stage in path.stages.values())
 
 
-def _save(graph: RouterGraph, compiled: Sequence[CompiledPath]) -> list[str]:
+def is_ordered(paths: Sequence[Path]) -> bool:
+    """True if what leaves the paths of a channel leaves in its order: there is one turn, for all of them or none."""
+    return any(path.order == "channel" for path in paths)
+
+
+def _save(channels: Channels) -> list[str]:
     """Save the state at places that are the same for all replicas, and let go of what came before."""
-    ends = [
-        (graph.router(each.path.source).port.kernels[0], f"{each.path.source}_ring[0]", f"{each.path.source}_cursor[0]")
-        for each in compiled
-    ]
+    modules = [channel.kernel for channel, _ in channels]
+    due = " or ".join(f"{module}.is_due({_ends(index)})" for index, module in enumerate(modules))
+    lines = ["# snapshot", f"if {due}:"]
+    for index, module in enumerate(modules):
+        lines += [
+            f"    places[{index}] = {module}.place({_ends(index)})",
+            f"    places[{len(modules) + index}] = {module}.told({_ends(index)})",
+        ]
     return [
-        "# snapshot",
-        f"if {' or '.join(f'{module}.is_due({ring}, {cursor})' for module, ring, cursor in ends)}:",
-        *(
-            f"    places[{index}] = {module}.place({ring}, {cursor})"
-            for index, (module, ring, cursor) in enumerate(ends)
-        ),
-        f"    total = {' + '.join(f'places[{index}]' for index in range(len(ends)))}",
-        f"    note(notes, total, {ends[0][1]}.interval, save(parts, buffers, buffer_bytes, total))",
-        *(f"    {module}.keep_from({ring}, {cursor}, replica)" for module, ring, cursor in ends),
+        *lines,
+        f"    total = {' + '.join(f'places[{index}]' for index in range(len(modules)))}",
+        "    note(notes, total, channel_0_ring[0].interval, save(parts, buffers, buffer_bytes, total))",
+        *(f"    {module}.keep_from({_ends(index)}, replica)" for index, module in enumerate(modules)),
     ]
 
 

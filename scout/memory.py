@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from scout.domain import PATIENCE, CompiledDomain, run_domain
+from scout.domain import PATIENCE, Channels, CompiledDomain, run_domain
 from scout.io.batch import new_batch
 from scout.io.hold import HOLD, MOST_HELD, new_hold
 from scout.io.packet import PACKET
@@ -32,6 +32,8 @@ class Memory:
     Parameters
     ----------
     graph : RouterGraph
+    channels : sequence of tuple
+        The channels, each with its paths.
     compiled : sequence of CompiledPath
     domain : CompiledDomain
     strategy : int
@@ -46,14 +48,21 @@ class Memory:
     orders : numpy.ndarray
         int64[replica, 8]: the first word tells a domain to run, to rest or to stop.
     places : dict of int to numpy.ndarray
-        For each replica how far it was in each path's channel when it saved its newest snapshot.
+        For each replica how far it was in each channel when it saved its newest snapshot: the `place` of each, and then
+        the `told` of each.
     snapshots : Snapshots
     """
 
     def __init__(
-        self, graph: RouterGraph, compiled: Sequence[CompiledPath], domain: CompiledDomain, strategy: int
+        self,
+        graph: RouterGraph,
+        channels: Channels,
+        compiled: Sequence[CompiledPath],
+        domain: CompiledDomain,
+        strategy: int,
     ) -> None:
-        self._graph, self._compiled, self._domain, self._strategy = graph, compiled, domain, strategy
+        self._graph, self._channels, self._compiled = graph, channels, compiled
+        self._domain, self._strategy = domain, strategy
         lines = LINE // 8
         self.counters = {
             each.path.source: shared((MOST_REPLICAS, -(-len(each.path.counter_names) // lines) * lines), np.int64)
@@ -64,10 +73,10 @@ class Memory:
         self.orders[:, PATIENCE // 8 + 1] = _NAP
         self.snapshots = Snapshots()
         self.places: dict[int, np.ndarray] = {}
-        self._heads = shared((MOST_REPLICAS, max(1, len(compiled))), HEAD)
-        for index, each in enumerate(compiled):
-            self._heads["weight"][:, index] = each.path.weight
-            self._heads["deadline"][:, index] = each.path.deadline
+        self._heads = shared((MOST_REPLICAS, len(channels)), HEAD)
+        for index, (_, paths) in enumerate(channels):
+            self._heads["weight"][:, index] = max(path.weight for path in paths)
+            self._heads["deadline"][:, index] = min(path.deadline for path in paths)
         self._common = {
             id(table): table.initial if table.kind == "constant" else _copied(table.initial)
             for table in domain.tables
@@ -85,6 +94,11 @@ class Memory:
         """True if a replica of this number has its memory."""
         return replica in self._arguments
 
+    def saved(self, replica: int) -> list[tuple[int, int]]:
+        """How far a replica was in each channel when it saved the state it has now: `place` and `told`."""
+        places = self.places[replica].tolist()
+        return list(zip(places[: len(self._channels)], places[len(self._channels) :], strict=True))
+
     def enlist(self, replica: int) -> None:
         """Give a replica its memory, and its end of every port."""
         tables = dict(self._common)
@@ -94,18 +108,21 @@ class Memory:
                 if table.kind == "number":
                     tables[id(table)][:] = replica + 1
         self._tables[replica] = tables
-        self.places[replica] = places = shared(max(1, len(self._compiled)), np.int64)
+        self.places[replica] = places = shared(2 * len(self._channels), np.int64)
         self.snapshots.enlist(replica, [*(tables[id(table)] for table in self._domain.state), places])
         batch, slots = new_batch()
         made, room = new_batch(1)
         hold = self.holds[replica : replica + 1]
         waiter, descriptors = self._waiter()
         self._kept[replica] = [slots, room, new_hold(hold), descriptors]
-        ports: list[np.ndarray] = []
+        own = slice(replica, replica + 1)
+        ends: list[np.ndarray] = []
+        for channel, _ in self._channels:
+            ends += [channel.ring, channel.cursors[own]]
         for name in self._graph.ports:
-            port, own = self._graph.router(name).port, slice(replica, replica + 1)
+            port = self._graph.router(name).port
             port.enlist(replica)
-            ports += [port.ring, port.cursors[own], port.transmits[own]]
+            ends.append(port.transmits[own])
         paths: list[np.ndarray] = []
         for each in self._compiled:
             paths += [self.counters[each.path.source][replica], configuration(each.path)]
@@ -124,7 +141,7 @@ class Memory:
             self.snapshots.buffers(replica),
             self.snapshots.size,
             self._heads[replica],
-            *ports,
+            *ends,
             *paths,
             *(tables[id(table)] for table in self._domain.tables),
         )
@@ -134,15 +151,14 @@ class Memory:
         run_domain(core, self._domain.serve, self._arguments[replica])
 
     def _waiter(self) -> tuple[np.ndarray, np.ndarray]:
-        ports = [self._graph.router(name).port for name in self._graph.ports]
-        files = [port.descriptor for port in ports if port.descriptor is not None]
+        files = [channel.descriptor for channel, _ in self._channels if channel.descriptor is not None]
         descriptors = private((max(1, len(files)), 2), np.int32)
         for index, file in enumerate(files):
             descriptors[index] = (file, 1)  # POLLIN
         waiter = private(1, WAITER)
         waiter["descriptors"], waiter["count"] = address(descriptors), len(files)
         waiter["strategy"] = self._strategy
-        waiter["timeout"] = 10 if len(files) == len(ports) else 0
+        waiter["timeout"] = 10 if len(files) == len(self._channels) else 0
         return waiter, descriptors
 
 

@@ -10,10 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Self
 
+import networkx as nx
 import numpy as np
 
 from scout.accounts import account, figures
-from scout.domain import LEAVE, REST, RUN, compile_domain, is_sharded
+from scout.domain import LEAVE, REST, RUN, compile_domain, is_ordered, is_sharded, keeps_state
 from scout.io.packet import CONTROL_BIND, CONTROL_TICK
 from scout.io.process import Child, wait_for_any
 from scout.memory import Memory
@@ -25,7 +26,6 @@ from scout.paths.stage import Table
 from scout.ring.errors import ScoutError
 from scout.ring.membership import MOST_REPLICAS
 from scout.ring.schedule import scheduler
-from scout.ring.shared import address, shared
 from scout.ring.turn import STOP
 from scout.ring.wait import STRATEGIES
 
@@ -120,19 +120,13 @@ class Supervisor:
         for source in sources:
             if sources.count(source) > 1:
                 raise ScoutError(f"two paths begin at {source}; a port has one path")
-        for router in graph.routers:
-            through = [
-                path.source for path in paths if any(d["router"] == router.name for _, d in path.nodes(data=True))
-            ]
-            if isinstance(router, Service) and router.sequenced and len(through) > 1:
-                raise ScoutError(
-                    f"{router.name} wants one sequenced channel, but paths from {' and '.join(through)} lead to it: "
-                    "have all its requests come by one port, or make it with sequenced=False"
-                )
+        self._shares = _shares(graph, paths)
         self.graph, self.paths, self.restarts, self.share = graph, list(paths), restarts, share
         self.schedule = scheduler(schedule) if schedule else None
         self._report = report or (lambda line: print(f"scout: {line}", file=sys.stderr, flush=True))
         self._progress = progress or (lambda line: None)
+        self.channels: list[tuple[Any, list[Path]]] = []
+        """While it runs: what replicas receive from, each with the paths whose ports it serves, in the paths' order."""
         self.processes: dict[int, Child] = {}
         self.stalls: list[float] = []
         """For each death, the seconds from when it was seen until its successor was called."""
@@ -166,29 +160,34 @@ class Supervisor:
         for path in self.paths:
             self._progress(f"path from {path.source}")
             compiled.append(compile_path(path))
-        self._progress("domain")
-        domain = compile_domain(self.graph, compiled, self.replicas, self.schedule)
-        self._members = shared(1, np.int64)
-        self._members[0] = (1 << self.replicas) - 1
-        self._keeps = bool(domain.state)
+        self._keeps = keeps_state(self.graph, self.paths)
         for index, name in enumerate(self.graph.ports):
-            self.port(name).open(index, self.replicas, address(self._members), self._keeps)
-        for path in self.paths:
-            if is_sharded(path):
-                self.port(path.source).divide(self.replicas)
+            self.port(name).open(index)
+        for paths in self._shares:
+            self.channels.append((self._channel(paths), paths))
+        self._progress("domain")
+        domain = compile_domain(self.graph, self.channels, compiled, self.replicas, self.schedule)
         for router in self.graph.routers:
             router.start(self.graph)
-        self.memory = Memory(self.graph, compiled, domain, self._strategy)
+        self.memory = Memory(self.graph, self.channels, compiled, domain, self._strategy)
         for replica in range(self.replicas):
             self.memory.enlist(replica)
             self.memory.snapshots.save(replica, 0)
         for replica in range(self.replicas):
             self._fork(replica)
         self._fork_spare()
-        for name in self.graph.ports:
-            self.port(name).feed()
+        for channel, _ in self.channels:
+            channel.feed()
         self._watcher = threading.Thread(target=self._watch, name="scout-supervisor", daemon=True)
         self._watcher.start()
+
+    def _channel(self, paths: list[Path]) -> Any:
+        """Make the channel of the ports that these paths begin at."""
+        ports = {self.graph.ports.index(path.source): self.port(path.source) for path in paths}
+        channel = self.port(paths[0].source).channel(ports, self.replicas, self._keeps)
+        if any(is_sharded(path) for path in paths):
+            channel.divide(self.replicas)
+        return channel
 
     def table(self, table: Table, replica: int) -> np.ndarray:
         """A replica's copy of a stage's table, to look at."""
@@ -250,6 +249,8 @@ class Supervisor:
             self._spare.join(GRACE)
             self._spare = None
         self._forker.shutdown()
+        for channel, _ in self.channels:
+            channel.close()
         for name in self.graph.ports:
             self.port(name).close()
 
@@ -263,7 +264,7 @@ class Supervisor:
         Raises
         ------
         ScoutError
-            If there are too many already, or a port is of a kind that nobody can join (those on interfaces).
+            If there are too many already, or flows are sharded.
         """
         with self._lock:
             if any(is_sharded(path) for path in self.paths):
@@ -280,19 +281,15 @@ class Supervisor:
                 while not self._adopt_and_join(replica):
                     time.sleep(0)
             else:
-                for path in self.paths:
-                    while not self.port(path.source).join(replica, self._foremost(path)):
+                for channel, _ in self.channels:
+                    while not channel.join(replica, *channel.foremost()):
                         pass
-            self._members[0] |= 1 << replica
             self._retired.discard(replica)
             self.memory.orders[replica, 0] = RUN
             self._fork(replica)
             self._fork_spare()  # the one before lacks this replica's memory
             self.replicas = max(self.replicas, replica + 1)
             return replica
-
-    def _foremost(self, path: Path) -> int:
-        return self.port(path.source).foremost()
 
     def _adopt_and_join(self, replica: int) -> bool:
         """Take the newest snapshot of another; False if the channel has gone past it meanwhile."""
@@ -303,14 +300,15 @@ class Supervisor:
             return False  # it was being written
         # A snapshot of its own first: if it dies, its successor needs no other's, and no former holder's of its place.
         self.memory.snapshots.forget(replica)
-        self.memory.snapshots.save(replica, int(self.memory.places[replica].sum()))
-        joined: list[str] = []
-        for index, path in enumerate(self.paths):
-            if not self.port(path.source).join(replica, int(self.memory.places[replica][index])):
+        saved = self.memory.saved(replica)
+        self.memory.snapshots.save(replica, sum(place for place, _ in saved))
+        joined: list[Any] = []
+        for (channel, _), (place, told) in zip(self.channels, saved, strict=True):
+            if not channel.join(replica, place, told):
                 for other in joined:
-                    self.port(other).retire(replica, False)
+                    other.retire(replica, False)
                 return False
-            joined.append(path.source)
+            joined.append(channel)
         return True
 
     def remove_replica(self, replica: int) -> None:
@@ -332,7 +330,7 @@ class Supervisor:
                     self.processes[replica].kill()
                     self.processes[replica].join(GRACE)
                 # A successor may have stopped before it had done what its predecessor was primary of.
-                if not any(self.port(path.source).unfinished(replica) for path in self.paths):
+                if not any(channel.unfinished(replica) for channel, _ in self.channels):
                     break
                 self.memory.orders[replica, 0] = RUN
                 self._succeed(replica)
@@ -345,49 +343,56 @@ class Supervisor:
         return [replica for replica in self.processes if replica not in self._retired]
 
     def control(self, service: Service, kind: int, argument: int = 0) -> None:
-        """Tell a service something, at the same place among the packets in every replica.
+        """Tell a service something, at the same place among the packets of a channel in every replica.
 
         Raises
         ------
         ScoutError
-            If the service is on no path, only on paths from interfaces, or the channel stays full.
+            If the service is on no path, or the channel stays full.
         """
-        for path, stage in self._controlled(service):
-            port = self.port(path.source)
-            if hasattr(port, "control"):
-                if not port.control(kind, stage, argument, time.time_ns()):
-                    raise ScoutError(f"{service.name}: the channel of {path.source} stays full; try again")
-                return
-        raise ScoutError(f"{service.name}: no path to it begins at a port in memory or on a file; it cannot be told")
+        for channel, path, stage in self._controlled(service):
+            if not channel.control(self._index(path), kind, stage, argument, time.time_ns(), timeout=1.0):
+                raise ScoutError(f"{service.name}: the channel of {path.source} stays full; try again")
+            return
+        raise ScoutError(f"{service.name}: no path leads to it; it cannot be told")
+
+    def _index(self, path: Path) -> int:
+        """The index of the port that a path begins at."""
+        return self.graph.ports.index(path.source)
 
     def bind(self, service: Service, *handlers: str) -> None:
         """Have just these handlers of a service bound, all replicas from the same packet on."""
         self.control(service, CONTROL_BIND, service.mask(handlers))
 
-    def _controlled(self, service: Service | None = None) -> list[tuple[Path, int]]:
-        """Where control requests can begin: paths, and the numbers of the stages; by default those with timers."""
-        return [
-            (path, data["index"])
-            for path in self.paths
-            for _, data in path.nodes(data=True)
-            if data["kind"] == "stage" and data["stage"].controlled
-            if (data["router"] == service.name if service else "timers" in data["stage"].parameters)
-        ]
+    def _controlled(self, service: Service | None = None) -> list[tuple[Any, Path, int]]:
+        """Where control requests can begin: once a channel for each service, by default for those with timers.
+
+        The channel, one of its paths, and the service's number there.
+        """
+        found: dict[tuple[int, str], tuple[Any, Path, int]] = {}
+        for index, (channel, paths) in enumerate(self.channels):
+            for path in paths:
+                for _, data in path.nodes(data=True):
+                    if data["kind"] != "stage" or not data["stage"].controlled:
+                        continue
+                    if data["router"] == service.name if service else "timers" in data["stage"].parameters:
+                        found.setdefault((index, data["router"]), (channel, path, data["index"]))
+        return list(found.values())
 
     def _tick(self) -> None:
         """Let time pass where services have timers, also if no packets come."""
-        for path, stage in self._controlled():
-            port = self.port(path.source)
-            if getattr(port, "ticks", False):
+        ticking = {id(channel) for channel, _ in self.channels if channel.ticks}
+        for channel, path, stage in self._controlled():
+            if id(channel) in ticking:
                 # Without waiting for room: this thread may have to see to the dead, who keep the channel full.
-                port.control(CONTROL_TICK, stage, 0, time.time_ns(), timeout=0)
+                channel.control(self._index(path), CONTROL_TICK, stage, 0, time.time_ns(), timeout=0)
 
     def diverged(self) -> list[int]:
         """Places (numbers of requests) after which two replicas had different states; none, if all is well.
 
-        Of a graph with one path only: packets of several ports reach replicas in different orders.
+        Of a graph with one channel only: packets of several reach replicas in different orders.
         """
-        return self.memory.snapshots.diverged() if len(self.paths) == 1 else []
+        return self.memory.snapshots.diverged() if len(self.channels) == 1 else []
 
     # Watching.
 
@@ -406,12 +411,10 @@ class Supervisor:
                     look = time.monotonic()
                     self._look_at_ports()
             tick += 1
-            failed = [path.source for path in self.paths if self.port(path.source).failed]
+            failed = [path.source for channel, paths in self.channels if channel.failed for path in paths]
             if failed and not self._finished.is_set():
-                port = self.port(failed[0])
-                self._report(
-                    f"port {failed[0]} ({port!r}): the process that brings its packets died; the run is at its end"
-                )
+                names = ", ".join(f"{name} ({self.port(name)!r})" for name in failed)
+                self._report(f"port {names}: the process that brings its packets died; the run is at its end")
             if failed or self.alive == 0 or self._drained():
                 self._finished.set()
 
@@ -426,7 +429,7 @@ class Supervisor:
             if process.is_alive():
                 continue
             seen = time.monotonic()
-            place = sum(self.port(path.source).place(replica) for path in self.paths)
+            place = sum(channel.place(replica) for channel, _ in self.channels)
             where, times = self._deaths.get(replica, (-1, 0))
             times = times + 1 if place == where else 1
             self._deaths[replica] = (place, times)
@@ -445,9 +448,13 @@ class Supervisor:
         """Fork a successor: from the dead one's newest snapshot, if there is state."""
         if self._keeps:
             self.memory.snapshots.adopt(replica, replica)
-        for index, path in enumerate(self.paths):
-            port = self.port(path.source)
-            port.resume(replica, int(self.memory.places[replica][index]) if self._keeps else port.place(replica))
+        saved = self.memory.saved(replica)
+        for (channel, _), (place, told) in zip(self.channels, saved, strict=True):
+            if not self._keeps:
+                place, told = channel.place(replica), channel.told(replica)
+            channel.resume(replica, place, told)
+        for name in self.graph.ports:
+            self.port(name).resume(replica)
         self.memory.holds["count"][replica] = 0
         self._free_locks(replica)
         while True:
@@ -470,13 +477,12 @@ class Supervisor:
     def _retire(self, replica: int) -> None:
         """Take out a replica that runs no more and gets no successor, so that nothing waits for it."""
         self._free_locks(replica)
-        self._members[0] &= ~(1 << replica)
         self._retired.add(replica)
         self._release(replica)
 
     def _release(self, replica: int) -> None:
-        for path in self.paths:
-            self.port(path.source).retire(replica, path.order == "channel")
+        for channel, paths in self.channels:
+            channel.retire(replica, is_ordered(paths))
 
     def _obituary(self, replica: int, process: Child) -> str:
         code = process.exitcode or 0
@@ -500,8 +506,8 @@ class Supervisor:
                 self._report(f"port {name}: interface {self.port(name).interface} is up again")
 
     def _drained(self) -> bool:
-        """True if every port's input is at its end and all of it has been dealt with."""
-        return all(self.port(path.source).drained() for path in self.paths)
+        """True if all input is at its end and all of it has been dealt with."""
+        return all(channel.drained() for channel, _ in self.channels)
 
     # Accounts.
 
@@ -510,8 +516,8 @@ class Supervisor:
 
         The lag is in requests of channels, and in blocks of kernel rings behind the foremost replica.
         """
-        ports = [self.port(path.source) for path in self.paths]
-        return [figures(ports, replica) | {"core": self.core(replica)} for replica in self.processes]
+        channels = [channel for channel, _ in self.channels]
+        return [figures(channels, replica) | {"core": self.core(replica)} for replica in self.processes]
 
     def flows(self, path: Path) -> dict[tuple[str, str], int]:
         """Packets along every edge of a path so far."""
@@ -527,4 +533,43 @@ class Supervisor:
             stopped: what was received is the sum of the others.
         """
         with self._lock:
-            return account(self.graph, self.paths, self.memory, self._finished.is_set(), bool(self._deaths))
+            return account(self.graph, self.channels, self.memory, self._finished.is_set(), bool(self._deaths))
+
+
+def _shares(graph: RouterGraph, paths: Sequence[Path]) -> list[list[Path]]:
+    """Which paths share a channel: those that lead to one service which wants one order of all its requests.
+
+    Raises
+    ------
+    ScoutError
+        If they cannot.
+    """
+    together = nx.Graph()
+    together.add_nodes_from(range(len(paths)))
+    for router in graph.routers:
+        if isinstance(router, Service) and router.sequenced and router.mode == "replicated":
+            through = [
+                index
+                for index, path in enumerate(paths)
+                if any(data["router"] == router.name for _, data in path.nodes(data=True))
+            ]
+            _check_share(graph, router, [paths[index] for index in through])
+            nx.add_path(together, through)
+    return [[paths[index] for index in sorted(each)] for each in nx.connected_components(together)]
+
+
+def _check_share(graph: RouterGraph, service: Service, paths: Sequence[Path]) -> None:
+    """Refuse a service's one channel if these paths that lead to it cannot share one."""
+    ports = [graph.router(path.source).port for path in paths]
+    if len({type(port) for port in ports}) > 1:
+        kinds = ", ".join(f"{path.source} is a {type(port).__name__}" for path, port in zip(paths, ports, strict=True))
+        raise ScoutError(
+            f"{service.name} wants one sequenced channel of the ports that lead to it, but {kinds}: "
+            "give it ports of one kind, or make it with sequenced=False"
+        )
+    sharded = [path.source for path in paths if is_sharded(path)]
+    if sharded and len(paths) > 1:
+        raise ScoutError(
+            f"{service.name} wants one sequenced channel in every replica, but flows of the path from {sharded[0]} are "
+            "sharded among them: make it with sequenced=False"
+        )

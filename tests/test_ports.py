@@ -344,7 +344,7 @@ def test_a_feeding_process_that_dies_is_reported(tmp_path):
     (tmp_path / "in.pcap").write_bytes(file_header() + record * 1_000_000)
     left, reports = PcapPort(read=tmp_path / "in.pcap", mac=LEFT), []
     with supervised(left, PcapPort(mac=RIGHT), 1, reports=reports) as supervisor:
-        left._feed._player.kill()
+        left._feed._players[0].kill()
         awaited(lambda: reports)
         assert "in.pcap" in reports[0]
         assert supervisor.wait(30)
@@ -357,7 +357,7 @@ def test_nothing_outlives_a_supervisor_that_is_killed(tmp_path):
         "left = t.MemoryPort(t.LEFT, frames=t.frames(100_000))\n"
         "supervisor = t.supervised(left, t.MemoryPort(t.RIGHT, frames=[]), 1).__enter__()\n"
         "os.kill(supervisor.processes[0].pid, signal.SIGSTOP)\n"
-        "print(left._feed._player.pid, supervisor.processes[0].pid, flush=True)\n"
+        "print(left._feed._players[0].pid, supervisor.processes[0].pid, flush=True)\n"
         "signal.pause()\n"
     )
     with subprocess.Popen(

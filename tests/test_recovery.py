@@ -9,6 +9,7 @@ import textwrap
 import numpy as np
 import psutil
 
+from scout.io.feed import Feed
 from scout.io.flow import mix
 from scout.io.memory import MemoryPort
 from scout.io.packet import CONTROL_TICK
@@ -97,12 +98,13 @@ def test_who_sees_to_the_dead_does_not_wait_for_room_to_tell_the_time():
     port = MemoryPort("02:00:00:00:00:01", entries=16)
     graph, _ = folding(port, shared(16, np.uint8))
     with Supervisor(graph, [graph.create_path("requests")], 1, report=[].append) as supervisor:
-        assert port.ticks
+        ((channel, _),) = supervisor.channels
+        assert channel.ticks
         os.kill(supervisor.processes[0].pid, signal.SIGSTOP)
         for _ in range(16):
             assert port.send(b"request", timeout=20)
-        assert not port.ticks  # what waits has the time with it
-        assert not port.control(CONTROL_TICK, 1, 0, 0, timeout=0)
+        assert not channel.ticks  # what waits has the time with it
+        assert not channel.control(0, CONTROL_TICK, 1, 0, 0, timeout=0)
         os.kill(supervisor.processes[0].pid, signal.SIGCONT)
         port.end()
         assert supervisor.wait(60)
@@ -137,15 +139,15 @@ def test_the_run_ends_when_the_producer_dies(monkeypatch):
     graph, _ = folding(port, shared(5_000, np.uint8))
     reports = []
     supervisor = Supervisor(graph, [graph.create_path("requests")], 1, report=reports.append)
-    feed = port.feed
+    feed = Feed.feed
 
-    def feed_nobody():
+    def feed_nobody(channel):
         os.kill(supervisor.processes[0].pid, signal.SIGSTOP)  # so that the producer cannot send all
-        feed()
+        feed(channel)
 
-    monkeypatch.setattr(port, "feed", feed_nobody)
+    monkeypatch.setattr(Feed, "feed", feed_nobody)
     with supervisor:
-        os.kill(port._feed._player.pid, signal.SIGKILL)
+        os.kill(port._feed._players[0].pid, signal.SIGKILL)
         os.kill(supervisor.processes[0].pid, signal.SIGCONT)
         assert supervisor.wait(30)
     assert "the process that brings its packets died" in reports[-1]

@@ -5,14 +5,14 @@ driver does. So what is measured is the services, and not a copy that stands for
 """
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numba
 import numpy as np
 from numba.core import types
 
-from scout.io.feed import FEED, PLAYER, REQUEST, TIMESTAMP
+from scout.io.feed import CALLER, FEED, REQUEST, TIMESTAMP, FedPort, Feed
 from scout.io.memory import MemoryPort
 from scout.io.system import clock, nap
 from scout.ring.errors import ScoutError
@@ -42,19 +42,22 @@ class TracePort(MemoryPort):
         super().__init__(mac, entries=len(trace), capacity=0)
         self._trace = trace
 
-    def open(self, index: int, replicas: int, members: int, keeps: bool) -> None:
+    def channel(self, ports: Mapping[int, FedPort], replicas: int, keeps: bool) -> Feed:
         """Make the channel, with the trace in it."""
-        super().open(index, replicas, members, keeps)
-        feed = self.ring[0]
+        if len(ports) > 1:
+            raise ScoutError(f"port {self.interface}: what it plays fills a channel; it cannot share one")
+        channel = super().channel(ports, replicas, keeps)
+        feed = channel.ring[0]
         for number, frame in enumerate(self._trace):
-            request = REQUEST.pack(0, bytes(10), 0, 0) + frame
-            if len(frame) > feed["frame_bytes"]:
+            request = REQUEST.pack(0, bytes(10), 0, 0, self._index) + frame
+            if len(frame) > self.frame_bytes:
                 raise ScoutError(
-                    f"frame {number} of the trace has {len(frame)} bytes, the port takes {feed['frame_bytes']}"
+                    f"frame {number} of the trace has {len(frame)} bytes, the port takes {self.frame_bytes}"
                 )
             slot = int(feed["ring"] + number * feed["stride"])
             ctypes.memmove(slot, bytes(8) + len(request).to_bytes(8, "little"), HEADER)
             ctypes.memmove(slot + HEADER, request, len(request))
+        return channel
 
     def offer(self, pps: float, seconds: float, most: int = 1 << 62) -> "Offered":
         """Offer packets at a rate.
@@ -67,9 +70,8 @@ class TracePort(MemoryPort):
         most : int
             End when so many have been offered.
         """
-        return Offered(
-            *(int(figure) for figure in _offer(self.ring, pps, int(seconds * 1e9), most, np.zeros(2, np.int64)))
-        )
+        figures = _offer(self._fed.ring, pps, int(seconds * 1e9), most, np.zeros(2, np.int64))
+        return Offered(*(int(figure) for figure in figures))
 
 
 class Offered(NamedTuple):
@@ -89,7 +91,7 @@ def _offer(feeds: np.ndarray, pps: float, duration: int, most: int, scratch: np.
     start = clock(scratch.ctypes.data)
     now, room_at, stall = start, start, 0
     done = lost = 0
-    acquire(feed, PLAYER)
+    acquire(feed, CALLER)
     while now - start < duration and done < most:
         due = int((now - start) * 1e-9 * pps) if pps > 0 else done + feed.entries
         due = min(due, most)
