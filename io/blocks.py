@@ -67,6 +67,7 @@ __all__ = [
     "add_control",
     "at_hand",
     "await_turn",
+    "batch_number",
     "done",
     "free",
     "is_due",
@@ -434,6 +435,12 @@ def since(ring: Record, cursor: Record) -> int:
 def place(ring: Record, cursor: Record) -> int:
     """How many requests the replica has let go of."""
     return cursor.sequence + cursor.told
+
+
+@inline
+def batch_number(ring: Record, cursor: Record) -> int:
+    """What tells the batch at hand from all others of the channel."""
+    return (cursor.sequence + cursor.told) << PACKET_BITS | cursor.remaining
 
 
 @inline

@@ -69,9 +69,8 @@ GRACE = 3.0  # seconds that a killed process may take to end
 # The channel's fields come last: a record that begins as a CHANNEL would be taken for one by numba.
 FEED = np.dtype(
     [
-        ("ports", "i8"),  # how many it serves
         ("too_long", "i8"),  # frames that were left out; written by the processes of `play`, by turns
-        ("spare", "i8", 2),
+        ("spare", "i8", 3),
         *((name, "i8") for name in CHANNEL.names or ()),
     ]
 )
@@ -83,33 +82,16 @@ CURSOR = MEMBER
 
 @inline
 def receive(feed: Record, cursor: Record, replica: int, batch: np.ndarray, copies: bool) -> int:
-    """Fill `batch` with the next packets that this replica has one role for, of one port; how many.
+    """Fill `batch` with the next packets that this replica has one role for; how many.
 
-    What it has one role for stays open (`cursor.open`) until `done` after its last run. With `copies` false a
-    replica that is not the primary looks at the packets in the channel, where nobody may write.
+    With `copies` false a replica that is not the primary looks at the packets in the channel, where nobody
+    may write.
     """
-    if cursor.open == 0:
-        cursor.given = 0
-        if open_batch(feed, cursor, replica) <= 0:
-            return 0
-    first = cursor.head + cursor.given
-    count = cursor.count - cursor.given
-    if feed.ports > 1:
-        count = _run(feed, first, count)
+    count = max(0, open_batch(feed, cursor, replica))
     in_place = not copies and cursor.primary == 0
     for index in range(count):
-        _take(batch[index], batch.ctypes.data + index * RECORD, slot_of(feed, first + index), in_place)
-    cursor.given += count
-    return count
-
-
-@inline
-def _run(feed: Record, first: int, most: int) -> int:
-    """How many of the `most` requests after `first` others are of one port."""
-    port = load32(payload(slot_of(feed, first)) + PORT)
-    count = 1
-    while count < most and load32(payload(slot_of(feed, first + count)) + PORT) == port:
-        count += 1
+        record = batch.ctypes.data + index * RECORD
+        _take(batch[index], record, slot_of(feed, cursor.head + index), in_place)
     return count
 
 
@@ -119,8 +101,7 @@ def receive_own(
 ) -> int:
     """Fill `batch` with those of the next packets that are this replica's, by `shard_of`; how many.
 
-    It is primary of them; the others are passed over. Control requests are everyone's. For channels of one port: nobody
-    wants one order of requests that each replica sees but its part of.
+    It is primary of them; the others are passed over. Control requests are everyone's.
     """
     count, taken = open_all(feed, cursor), 0
     for index in range(count):
@@ -130,7 +111,6 @@ def receive_own(
         if control or shard_of(frame, min(end, frame + REACH), shards) == replica:
             _take(batch[taken], batch.ctypes.data + taken * RECORD, slot, False)
             taken += 1
-    cursor.given = count
     cursor.claimed -= count - taken  # they are counted as claimed when the batch is let go of
     return taken
 
@@ -167,15 +147,15 @@ def _take(packet: Record, record: int, slot: int, in_place: bool) -> None:
 def await_turn(feed: Record, cursor: Record, stop: int) -> bool:
     """Wait until all packets before the batch at hand have left, or the word at `stop` says STOP.
 
-    False if the batch has left too: a predecessor had sent it. The turn is the whole batch's: its later runs find it.
+    False if the batch has left too: a predecessor had sent it.
     """
     return turn.await_turn(feed, cursor.head, stop)
 
 
 @inline
 def done(feed: Record, cursor: Record, replica: int, ordered: bool) -> None:
-    """Let go of the requests of the batch at hand, if all its runs have been dealt with."""
-    if cursor.open == 0 or cursor.given < cursor.count:
+    """Let go of the requests of the batch at hand."""
+    if cursor.open == 0:
         return
     # Not if the wait was cut short: those before are still to leave. Not if a predecessor has passed it on.
     if ordered and cursor.primary and turn.is_turn(feed, cursor.head):
@@ -206,6 +186,12 @@ def since(feed: Record, cursor: Record) -> int:
 @inline
 def place(feed: Record, cursor: Record) -> int:
     """How many requests the replica has let go of."""
+    return cursor.head
+
+
+@inline
+def batch_number(feed: Record, cursor: Record) -> int:
+    """What tells the batch at hand from all others of the channel."""
     return cursor.head
 
 
@@ -314,7 +300,6 @@ class Feed:
             keeps=keeps,
         )
         self.ring, self.cursors = shared(1, FEED), self._channel.members
-        self.ring["ports"] = len(ports)
         for name in CHANNEL.names or ():
             self.ring[name] = self._channel.record[name]
         self._players: dict[int, Child] = {}

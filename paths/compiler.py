@@ -66,7 +66,7 @@ class CompiledPath:
     Attributes
     ----------
     run : callable
-        `run(batch, count, counters, configuration, whole, *tables)`: what the primary does.
+        `run(batch, first, last, counters, configuration, whole, *tables)`: what the primary does with these packets.
     replicate : callable or None
         The same for the other replicas; None if the path has no replicated work.
     file : pathlib.Path
@@ -174,21 +174,21 @@ def source(path: Path) -> str:
 
 
 _DOCUMENTATION = {
-    "aside": "What packet `count` of the batch goes through off the main line, from stage `packet.at` on.",
-    "run": "The main line, for the primary: packets that leave it go through `aside` one by one.",
+    "aside": "What packet `first` of the batch goes through off the main line, from stage `packet.at` on.",
+    "run": "The main line, for the primary, of packets `first` to `last`: those that leave it go through `aside`.",
     "replicate": "What every replica but the primary does.",
 }
 
 
 def _function(path: Path, name: str, present: set[str], primary: bool) -> list[str]:
     tables = "".join(f", {table}" for table in table_names(path).values())
-    parameters = f"batch, count, counters, configuration, whole{tables}"
+    parameters = f"batch, first, last, counters, configuration, whole{tables}"
     settings = [key for key in path.configuration if any(key.startswith(f"{variable(node)}_") for node in present)]
     single = name == "aside"  # one packet at a time: order is kept, and the main line keeps its registers
     away = [
         "packet.frame = frame",
         "packet.at = at",
-        f"aside({parameters.replace('count', 'index', 1)})",
+        f"aside({parameters.replace('first, last', 'index, index + 1', 1)})",
     ]
     # Control requests begin at a stage of the main line, or are led away behind its last.
     elsewhere = "at != 0 and packet.control == 0" if any(s.controlled for s in path.stages.values()) else "at != 0"
@@ -212,7 +212,7 @@ def _function(path: Path, name: str, present: set[str], primary: bool) -> list[s
         f"def {name}({parameters}):",
         f'    """{_DOCUMENTATION[name]}"""',
         *(f"    {key} = configuration[0].{key}" for key in settings),
-        *(["    index = count"] if single else ["    for index in range(count):"]),
+        *(["    index = first"] if single else ["    for index in range(first, last):"]),
         *(f"    {'' if single else '    '}{line.replace('continue', 'return') if single else line}" for line in lines),
     ]
 
@@ -340,6 +340,7 @@ def _signature(path: Path) -> Any:
     arrays = [table.initial for table in path.tables]
     return types.void(
         BATCH,
+        types.int64,
         types.int64,
         types.int64[::1],
         numba.typeof(configuration(path)),

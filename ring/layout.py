@@ -93,7 +93,7 @@ MEMBER = np.dtype(
         ("rolled", "i8"),  # times that it went on from a snapshot of another
         ("open", "i8"),  # not 0: there is a batch at hand
         ("until_gone", "i8"),  # requests before this one it sees to also if it has resigned
-        ("given", "i8"),  # requests of the batch at hand that have been handed out; used by who does that in parts
+        ("spare", "i8"),
     ],
     align=True,
 )

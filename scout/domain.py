@@ -5,9 +5,9 @@ channel, runs the path of their port as the primary or as one of the other repli
 it, saves its state from time to time, and sees to the packets that are held. It reads no clock but for packets
 that are held, which are the primary's own affair.
 
-What a replica has dequeued of a channel it deals with to the end before it looks at another channel, where it matters
-that it does: else it would save its state in the middle of a batch, whose place is that of its beginning; and in
-channel order two replicas could wait for each other, each in the middle of what the other waits for.
+A block of the kernel's ring is more than a batch. Of several channels a replica deals with it to its end before it
+looks at another, where that matters: else it would save its state in the middle of a block, whose place is that of its
+beginning; and in channel order two replicas could wait for each other, each in the middle of what the other waits for.
 """
 
 from collections.abc import Callable, Sequence
@@ -70,9 +70,8 @@ PATIENCE = 8
 """Offset from that word of a struct timespec: how long a domain sleeps before it looks again."""
 
 
-_NUMBER_CHANNEL, _NUMBER_RUN = 56, 40
-"""Bits of the number that says what requests a batch comes of: the channel, which run of what was dequeued together
-(fewer than 2^16), and below that the place."""
+_NUMBER = 56
+"""Bits of the number that says what requests a batch comes of, below that of the channel."""
 
 
 class CompiledDomain:
@@ -216,8 +215,7 @@ def _source(
         body += _schedule(channels, picks)
     for index, (channel, paths) in enumerate(channels):
         own = [each for each in compiled if each.path in paths]
-        # See above. One alone that serves one port deals with its batch at once, or has nothing to wait for.
-        to_its_end = len(paths) > 1 or (len(channels) > 1 and (keeps or is_ordered(paths)))
+        to_its_end = len(channels) > 1 and (keeps or is_ordered(paths))
         block = _from_channel(graph, channel, index, own, transmits, replicas, bool(picks), to_its_end)
         body += [f"if chosen == {index}:", *(f"    {line}" for line in block)] if picks else block
     if keeps:
@@ -291,10 +289,10 @@ def _send(graph: RouterGraph, transmits: str) -> list[str]:
     return lines
 
 
-def _call(each: CompiledPath, function: str, batch: str, count: str) -> str:
+def _call(each: CompiledPath, function: str, packets: str) -> str:
     name = each.path.source
     tables = "".join(f", {table}" for table in table_names(each.path).values())
-    return f"{name}_{function}({batch}, {count}, {name}_counters, {name}_configuration, whole{tables})"
+    return f"{name}_{function}({packets}, {name}_counters, {name}_configuration, whole{tables})"
 
 
 def _ends(index: int) -> str:
@@ -311,7 +309,7 @@ def _from_channel(
     scheduled: bool,
     to_its_end: bool,
 ) -> list[str]:
-    """Receive a batch, run the path of its port, send; with `to_its_end` all of what was dequeued together."""
+    """Receive a batch, run the paths of its ports, send; with `to_its_end` all of what was dequeued together."""
     module, ends = channel.kernel, _ends(index)
     paths = [each.path for each in compiled]
     ordered = is_ordered(paths)
@@ -320,9 +318,7 @@ def _from_channel(
     else:
         copies = any(path.nodes[node]["stage"].writes for path in paths for node in path.replicated)
         receive = f"{module}.receive({ends}, replica, batch, {copies})"
-    number = f"{index} << {_NUMBER_CHANNEL} | {module}.place({ends})"
-    if to_its_end:
-        number += f" | run << {_NUMBER_RUN}"
+    number = f"{index} << {_NUMBER} | {module}.batch_number({ends})"
     leave = f"send(batch, count, hold, {number}, {transmits})"
     others = _by_port(compiled, "replicate")
     lines = [
@@ -338,24 +334,33 @@ def _from_channel(
         f"    {module}.done({ends}, replica, {ordered})",
     ]
     if to_its_end:
-        more = [f"if channel_{index}_cursor[0].open == 0:", "    break", "run += 1"]
-        lines = ["run = 0", "while True:", *(f"    {line}" for line in (*lines, *more))]
+        more = [f"if channel_{index}_cursor[0].open == 0:", "    break"]
+        lines = ["while True:", *(f"    {line}" for line in (*lines, *more))]
     return [f"# from {', '.join(path.source for path in paths)}", *lines]
 
 
 def _by_port(compiled: Sequence[CompiledPath], function: str) -> list[str]:
-    """Have the batch at hand run by the path of its port, if that has such a function."""
+    """Have the batch at hand run by the path of its port; of several ports, a run of one port at a time."""
+    if not any(getattr(each, function) for each in compiled):
+        return []
     if len(compiled) == 1:
-        return [_call(compiled[0], function, "batch", "count")] if getattr(compiled[0], function) else []
-    lines: list[str] = []
+        return [_call(compiled[0], function, "batch, 0, count")]
+    lines = [
+        "first = 0",
+        "while first < count:",
+        "    port, last = batch[first].port, first + 1",
+        "    while last < count and batch[last].port == port:",
+        "        last += 1",
+    ]
+    word = "if"
     for each in compiled:
         if getattr(each, function):
-            word = "elif" if lines else "if"
             lines += [
-                f"{word} batch[0].port == {each.path.ports.index(each.path.source)}:",
-                f"    {_call(each, function, 'batch', 'count')}",
+                f"    {word} port == {each.path.ports.index(each.path.source)}:",
+                f"        {_call(each, function, 'batch, first, last')}",
             ]
-    return lines
+            word = "elif"
+    return [*lines, "    first = last"]
 
 
 def _schedule(channels: Channels, picks: str) -> list[str]:
@@ -457,7 +462,7 @@ def _held(
         lines += [
             f"            elif packet.port == {path.ports.index(name)}:",
             f"                {name}_counters[{first} + packet.at] -= 1",
-            f"                {_call(each, 'aside', 'resumed', 'index')}",
+            f"                {_call(each, 'aside', 'resumed, index, index + 1')}",
         ]
     return [*lines, f"        send(resumed, count, hold, -1, {transmits})"]
 

@@ -132,7 +132,7 @@ def main(packets: int, seed: int) -> None:
         batch["gso_type"] = np.where(random.random(BATCH_SIZE) < 0.1, random.integers(0, 6, BATCH_SIZE), 0)
         batch["gso_size"] = random.integers(0, 65536, BATCH_SIZE)
         batch["flags"] = 0
-        compiled.run(batch, count, counters, *rest)
+        compiled.run(batch, 0, count, counters, *rest)
         out = batch[:count][batch["egress"][:count] >= 0]
         bad_ends += int(((out["end"] < out["frame"] + 14) | (out["tail_bytes"] < 0)).sum())
         done += count

@@ -115,7 +115,7 @@ class Replicas:
                 fill(self.batch, self.slots, data, {"timestamp": NOW} | fields)
                 tables = [self.table(table, replica) for table in self.path.tables]
                 given = (self.counters[replica], configuration(self.path), self.compiled.whole())
-                function(self.batch, 1, *given, *tables)
+                function(self.batch, 0, 1, *given, *tables)
 
     def leaves(self) -> dict[str, dict[str, int]]:
         """Where the packets went, by their primaries."""
@@ -205,7 +205,7 @@ class Twin:
             batch[name] = value
         counters = np.zeros(len(self.path.counter_names), np.int64)
         arrays = [table.initial for table in self.path.tables]
-        self.compiled.run(batch, 1, counters, configuration(self.path), self._whole, *arrays)
+        self.compiled.run(batch, 0, 1, counters, configuration(self.path), self._whole, *arrays)
         if CHECKED:
             assert BOUNDS[2] == 0, "a stage touched bytes outside the packet"
         packet = batch[0]

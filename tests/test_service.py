@@ -392,7 +392,7 @@ def _hammer(mode: str, handler: Any) -> tuple[np.ndarray, Service]:
             os.sched_yield()
         for _ in range(ROUNDS):
             batch[:] = record
-            compiled.run(batch, REQUESTS, counters, configuration(path), whole, *tables)
+            compiled.run(batch, 0, REQUESTS, counters, configuration(path), whole, *tables)
         assert path.account(counters)["ended"]["end"] == REQUESTS * ROUNDS
 
     processes = [get_context("fork").Process(target=serve, args=(replica,)) for replica in range(2)]

@@ -90,7 +90,7 @@ class _Bench:
 
     def scout(self, compiled: CompiledPath, arguments: list[np.ndarray]) -> Callable[[], float]:
         repeat = _repeated(compiled)
-        return lambda: self.measure(lambda: repeat(RUNS, self.batch, BATCH_SIZE, *arguments))
+        return lambda: self.measure(lambda: repeat(RUNS, self.batch, 0, BATCH_SIZE, *arguments))
 
     def c(self, function: Any, counters: np.ndarray) -> Callable[[], float]:
         tables: list[np.ndarray] = [*self.ip.fib.arrays, self.ip.next_hops.initial, self.arp.adjacencies.initial]
@@ -101,7 +101,7 @@ class _Bench:
 
 def _repeated(compiled: CompiledPath) -> Any:
     """The path run again and again natively, as the loop of a domain does it: a call from Python costs 1 us."""
-    names = ", ".join(f"a{index}" for index in range(len(compiled.arguments()) + 2))
+    names = ", ".join(f"a{index}" for index in range(len(compiled.arguments()) + 3))
     lines = (f"@entry\ndef repeat(times, {names}):", "    for _ in range(times):", f"        run({names})", "")
     signature = types.void(types.int64, *compiled.run.signatures[0])
     name = f"bench_{compiled.path.source}"
