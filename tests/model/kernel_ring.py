@@ -2,7 +2,7 @@
 
 The kernel opens a block that is its own (status 0): it writes the block's number; later it fills it and stores
 the status. Each replica walks the blocks with its own head, `sequence`, and keeps what comes from its `floor` on.
-Who raises its floor gives back what nobody needs. Control requests are left out (`places`): a place is a block's number.
+Who raises its floor gives back what nobody needs. Control requests are left out (`places`): place is number.
 
 Orders. Number, then status, both acquire, where a block is looked for: the number tells the round, the status that
 the kernel is done with it. Status, then number, where one is given back: what is USER and has the number yet was not

@@ -8,7 +8,7 @@ Of the block side (`kernel_ring`) only what matters here is left: a block is fil
 back, blocks go back at once when all floors allow it, and who joins is refused if its block went back.
 
 Orders. TOLD is stored with release and loaded with acquire: the request goes with it. PLACES is compared and exchanged
-acq_rel: who learns of a request by it sees what who wrote it saw, the request; and of a settled block that it is filled.
+acq_rel: who learns of a request by it sees what its writer saw, the request; and of a settled block that it is filled.
 """
 
 from typing import Any, NamedTuple
@@ -181,7 +181,9 @@ class PlacesModel(Model):
             return None
         control = memory.controls[number % self.entries]._replace(payload=number)
         memory = memory._replace(controls=put(memory.controls, number % self.entries, control), lock=1)
-        return memory._replace(lock=0) if self.bug == "published first" else memory, me._replace(count=number + 1) if self.bug == "published first" else me._replace(at="publish")
+        return memory._replace(lock=0) if self.bug == "published first" else memory, me._replace(
+            count=number + 1
+        ) if self.bug == "published first" else me._replace(at="publish")
 
     def publish(self, memory: Memory, me: Process) -> Any:
         """Store TOLD (release, pairs with `look_told`)."""
@@ -237,9 +239,7 @@ class PlacesModel(Model):
     def _exchange(self, memory: Memory, me: Process, settled: int, count: int, plain: bool) -> Any:
         number = memory.slots[me.slot].sequence
         if memory.places[number % self.words] == me.found or plain:
-            memory = memory._replace(
-                places=put(memory.places, number % self.words, Word(number, settled, count))
-            )
+            memory = memory._replace(places=put(memory.places, number % self.words, Word(number, settled, count)))
         return memory, Process(me.name, me.slot, "look")
 
     def _chosen(self, memory: Memory, me: Process, what: str) -> Process:
