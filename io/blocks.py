@@ -69,13 +69,13 @@ __all__ = [
     "await_turn",
     "batch_number",
     "done",
-    "free",
     "is_due",
     "join",
     "keep_from",
     "place",
     "receive",
     "receive_own",
+    "resume",
     "retire",
     "since",
     "told",
@@ -173,8 +173,14 @@ def _block(ring: Record, number: int) -> int:
 
 @inline
 def _of_block(ring: Record, number: int) -> int:
-    """Address of its words."""
-    return ring.block_words + number % ring.blocks * BLOCK_WORDS
+    """Address of its words. There are two rounds of them: a fast replica may be a round ahead of a slow one."""
+    return ring.block_words + number % (2 * ring.blocks) * BLOCK_WORDS
+
+
+@inline
+def _tag(ring: Record, number: int) -> int:
+    """What PLACES says of the round that the block is of."""
+    return (number // (2 * ring.blocks) + 1) & _TAGS
 
 
 @inline
@@ -267,13 +273,11 @@ def receive_own(
 def _next(ring: Record, cursor: Record) -> int:
     """What comes next for a replica that has nothing open: a block, a control request, or nothing yet."""
     word = _of_block(ring, cursor.sequence) + PLACES
-    tag = (cursor.sequence // ring.blocks + 1) & _TAGS
+    tag = _tag(ring, cursor.sequence)
     while True:
         found = load64_acquire(word)  # pairs with the exchanges below, of others
-        said = found >> (_COUNTS + 1) == tag
-        if not said and cursor.sequence >= load64_acquire(_word(ring, HANDED)) + ring.blocks:  # pairs with _hand_back
-            return _NOTHING  # a slower replica still needs the word, for the round before
-        count = found & _COUNT if said else cursor.told  # nobody is past what came before the block before
+        said = found >> (_COUNTS + 1) == tag  # else nobody is past what came before the block before
+        count = found & _COUNT if said else cursor.told
         if cursor.told < count:
             return _CONTROL
         if said and found & _SETTLED:
@@ -471,7 +475,7 @@ def _hand_back(ring: Record, me: int) -> None:
         if not compare_exchange(_word(ring, LOCK), 0, me):  # acquire, pairs with letting go below
             continue
         handed = load64(_word(ring, HANDED))
-        limit = _lowest(ring)
+        limit = max(handed, _lowest(ring))  # never less, or one who joins now would believe it
         exchange(_word(ring, LIMIT), limit)  # seq_cst, before the second look; pairs with join
         confirmed = max(handed, min(limit, _lowest(ring)))
         if confirmed < limit:
@@ -564,7 +568,7 @@ def _unfinished(ring: Record, cursor: Record, replica: int) -> tuple[int, int, i
     here = sequence + told
     tag, found, count = 0, 0, 0
     while True:
-        tag = (sequence // ring.blocks + 1) & _TAGS
+        tag = _tag(ring, sequence)
         found = load64_acquire(_of_block(ring, sequence) + PLACES)  # pairs with _next
         if found >> (_COUNTS + 1) != tag:
             return here, 0, 0  # nobody has come to it
@@ -601,10 +605,21 @@ def _free(ring: Record, replica: int) -> None:
     _hand_back(ring, _SUPERVISOR)
 
 
-@entry(numba.void(_RINGS, _NUMBER))
-def free(rings: np.ndarray, replica: int) -> None:
-    """Hand blocks back in the place of a dead `replica`, which may have been at it."""
-    _free(rings[0], replica)
+@entry(numba.void(_RINGS, _CURSORS, _NUMBER, _NUMBER, _NUMBER))
+def resume(rings: np.ndarray, cursors: np.ndarray, replica: int, place: int, told: int) -> None:
+    """Have a dead replica's successor begin at its own newest snapshot, and replay what came since."""
+    ring, cursor = rings[0], cursors[replica]
+    here = cursor.sequence + cursor.told
+    if here >= cursor.until:  # else it died while it replayed, for a predecessor
+        cursor.skip = cursor.finished & ((1 << PACKET_BITS) - 1) if cursor.finished >> PACKET_BITS == here else 0
+        cursor.until = here
+    cursor.sequence, cursor.told, cursor.kept = place - told, told, place
+    cursor.block = cursor.sequence % ring.blocks
+    cursor.open = 0
+    # The dead may not have come to say so. The orders are those of keep_from.
+    store64_release(ring.cursors + replica * _CURSOR_BYTES + _TOLD_FLOOR, told)
+    exchange(_floor_of(ring, replica), cursor.sequence)
+    _free(ring, replica)
 
 
 @entry(_NUMBER(_RINGS, _CURSORS, _NUMBER, numba.boolean))

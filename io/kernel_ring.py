@@ -21,14 +21,13 @@ from scout.io.blocks import (
     CURSOR,
     GATING,
     MOST_CONTROLS,
-    PACKET_BITS,
     RING,
     TOLD,
     WORDS,
     add_control,
     at_hand,
-    free,
     join,
+    resume,
     retire,
 )
 from scout.io.port import PortError
@@ -109,7 +108,7 @@ class KernelRing:
         self._words = shared((WORDS, LINE // 8), np.int64)
         self._words[GATING, 0] = (1 << replicas) - 1
         ring = self._map(blocks)
-        self._block_words = shared(blocks * BLOCK_WORDS // 8, np.int64)
+        self._block_words = shared(2 * blocks * BLOCK_WORDS // 8, np.int64)
         self._controls = shared(MOST_CONTROLS, CONTROL)
         self._interfaces = shared((len(self._ports), 2), np.int64)
         for entry, (index, port) in zip(self._interfaces, self._ports.items(), strict=True):
@@ -274,15 +273,7 @@ class KernelRing:
 
     def resume(self, replica: int, place: int, told: int) -> None:
         """Have the successor of a dead `replica` go on from its state at `place`, and replay what came since."""
-        cursor, here = self.cursors[replica], self.place(replica)
-        if here >= cursor["until"]:  # else it died while it replayed, for a predecessor
-            done = int(cursor["finished"])
-            cursor["skip"] = done & (1 << PACKET_BITS) - 1 if done >> PACKET_BITS == here else 0
-            cursor["until"] = here
-        sequence = place - told
-        cursor["sequence"], cursor["told"], cursor["kept"] = sequence, told, place
-        cursor["block"], cursor["open"] = sequence % int(self.ring["blocks"][0]), 0
-        free(self.ring, replica)
+        resume(self.ring, self.cursors, replica, place, told)
 
     def unfinished(self, replica: int) -> int:
         """How many packets a stopped `replica` is primary of that it has not dealt with."""
