@@ -451,9 +451,9 @@ class FedPort:
     mtu : int
         Bytes of the longest IP packet; frames that are longer by more than a VLAN tag are left out.
     entries : int
-        Packets that its channel holds; a power of two.
+        Packets that its channel holds; a power of two. Of ports that share one the greatest number counts.
     batch : int
-        Packets that are dequeued together at most; a power of two.
+        Packets that are dequeued together at most; a power of two. Of ports that share a channel the smallest counts.
 
     Attributes
     ----------

@@ -1,6 +1,6 @@
 """Load balancer: one address and port stand for several backends, chosen by consistent hashing.
 
-Usage: LoadBalancer(name, virtual, backends, protocol, timeout, capacity, full, mode)
+Usage: LoadBalancer(name, virtual, backends, protocol, timeout, capacity, full, mode, sequenced)
 Requires and provides: ipv4.
 Drops: balancer-no-backend, balancer-table-full, balancer-fragment.
 
@@ -14,9 +14,9 @@ bound, so that `Supervisor.bind(balancer, *balancer.serving(...))` changes the b
 everywhere; each replica then fills the lookup table anew. A connection goes on with its backend, unless it begins
 anew (with a SYN) and that does not serve any more.
 
-Fragments are dropped: not all have ports. Several ports are several channels, without an order between them: with
-several replicas an answer can reach one before the packet that it answers, and passes unchanged. Where that
-matters use mode "locked".
+Fragments are dropped: not all have ports. Its ports share one channel (`sequenced`), so that no replica sees an answer
+before the packet that it answers. With sequenced=False each has its own, without an order between them: an answer may
+come first in a replica, and passes unchanged.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -240,6 +240,8 @@ class LoadBalancer(Service):
         longest (counted as `evicted`), or is dropped as `balancer-table-full`.
     mode : str
         "replicated" or "locked". Not "sharded": packets and their answers are different flows.
+    sequenced : bool
+        True: replicas see the packets of all ports in one order (see `Service`).
 
     Examples
     --------
@@ -260,6 +262,7 @@ class LoadBalancer(Service):
         capacity: int = 1 << 14,
         full: str = "evict",
         mode: str = "replicated",
+        sequenced: bool = True,
     ) -> None:
         address, port = _endpoint(name, virtual)
         found = [_endpoint(name, each) for each in backends]
@@ -297,6 +300,7 @@ class LoadBalancer(Service):
             ],
             "ipv4",
             mode,
+            sequenced=sequenced,
             backends=Table(table, "constant"),
             protocol=TCP if protocol == "tcp" else UDP,
             virtual=address,

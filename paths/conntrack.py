@@ -1,6 +1,6 @@
 """Connection tracking: follows TCP connections in both directions, and drops what belongs to none.
 
-Usage: ConnectionTracking(name, strict, timeouts, capacity, full, mode, service)
+Usage: ConnectionTracking(name, strict, timeouts, capacity, full, mode, service, sequenced)
 Requires and provides: one service, of the type that is given.
 Drops: tcp-no-connection, tcp-bad-flags, tcp-bad-header, tcp-fragment, tcp-out-of-window, tcp-table-full; all only if
 strict.
@@ -15,6 +15,9 @@ Sequence numbers are looked at as far as windows need not be known: what is ackn
 3.10.7.4), and data is within 2^30, the largest window (RFC 7323 section 2.3), of what was last acknowledged. A
 reset counts if it has the exact number (section 3.10.7.4, RFC 5961); others pass, for the end to challenge. So
 does a SYN within a connection, which finds half-open ones (section 3.5.1). Checksums are left to the ends.
+
+Its ports share one channel (`sequenced`), so that no replica sees the answer to a segment before the segment. With
+sequenced=False each has its own, without an order between them: what comes first in a replica may fit nothing there.
 """
 
 from collections.abc import Mapping
@@ -270,6 +273,8 @@ class ConnectionTracking(Service):
         the one that would be forgotten soonest (counted as `evicted`).
     mode, service : str
         As for `Service`; all modes but "atomic".
+    sequenced : bool
+        True: replicas see the packets of all ports in one order (see `Service`).
 
     Examples
     --------
@@ -289,6 +294,7 @@ class ConnectionTracking(Service):
         full: str = "refuse",
         mode: str = "replicated",
         service: str = "ipv4",
+        sequenced: bool = True,
     ) -> None:
         for state, seconds in (timeouts or {}).items():
             if state not in TIMEOUTS or not 0 < seconds <= 86400 * 365:
@@ -309,6 +315,7 @@ class ConnectionTracking(Service):
             [Handler(track)],
             service,
             mode,
+            sequenced=sequenced,
             lifetimes=Table(self.lifetimes, "constant"),
             strict=int(strict),
             policy=EVICT if full == "evict" else REFUSE,

@@ -225,9 +225,11 @@ class RouterGraph(nx.DiGraph):
         to : iterable of str, optional
             The routers by whose ports packets may leave; all by default. Others are dropped and counted.
         order : {"completed", "channel"}
-            Packets leave as their primary is done, or in the order in which they came.
+            Packets leave as their primary is done, or in the order in which they came. Of paths whose ports share a
+            channel (`Service(sequenced=True)`) all leave in its order if one is to.
         weight : int
-            For channel schedulers: the path's share, or its rank.
+            For channel schedulers: the path's share, or its rank. Of paths that share a channel the greatest counts,
+            and of their deadlines the smallest.
         deadline : float
             For channel schedulers: seconds within which a packet is wanted.
 

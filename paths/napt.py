@@ -27,8 +27,8 @@ Fragments are translated as they come: later ones after their first. One that co
 (4787 REQ-14 would have it wait). Other protocols from inside are dropped; there are no ALGs. The sender of a packet
 without a mapping is told nothing (5508 REQ-8 would have it told).
 
-Several ports are several channels, without an order between them: with several replicas the answer to a packet can
-reach one before the packet does, and is dropped there. Where that matters use mode "locked".
+Its ports share one channel (`sequenced`), so that no replica sees the answer to a packet before the packet. With
+sequenced=False each has its own, without an order between them: an answer may come first in a replica, and is dropped.
 """
 
 from collections.abc import Sequence
@@ -362,6 +362,8 @@ class Napt(Service):
         the place of the mapping that would expire first (counted as `evicted`).
     mode : str
         "replicated" or "locked". Not "sharded": packets and their answers are different flows.
+    sequenced : bool
+        True: replicas see the packets of all ports in one order (see `Service`).
 
     Examples
     --------
@@ -389,6 +391,7 @@ class Napt(Service):
         capacity: int = 1 << 14,
         full: str = "refuse",
         mode: str = "replicated",
+        sequenced: bool = True,
     ) -> None:
         self.inside = [inside] if isinstance(inside, str) else list(inside)
         self.outside = outside
@@ -430,6 +433,7 @@ class Napt(Service):
             [Handler(translate)],
             "ipv4",
             mode,
+            sequenced=sequenced,
             settings=self.settings,
             next_hops=Table(np.zeros(1, NEXT_HOP), "constant"),
             leaving=ENTERING,

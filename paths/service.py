@@ -81,9 +81,10 @@ class Service(Filter):
     timers : int
         How many timers there can be.
     sequenced : bool
-        True if all requests must come by one channel, so that all replicas see the same order (sequential
-        consistency). Else each port's have one order, and requests of several ports may be seen in different ones
-        by different replicas (PRAM consistency).
+        True if all replicas must see the requests in one order, whichever ports they come by (sequential consistency):
+        the ports of all paths that lead here share one channel then, and have to be of one kind. Else each port's have
+        one order, and requests of several ports may be seen in different ones by different replicas (PRAM
+        consistency). Makes no difference in other modes than "replicated".
     **bindings
         Ints, functions that give an int when the path is started, and `Table`s.
 

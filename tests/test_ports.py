@@ -418,17 +418,17 @@ def test_a_bad_file_is_named_with_the_place_before_traffic(tmp_path, data, words
     with pytest.raises(PortError, match=f"in.pcap: .*{words}"):
         list(read_pcap(file))
     with pytest.raises(PortError, match=f"in.pcap: .*{words}"):
-        PcapPort(read=file).open(0, 1, 0, False)
+        PcapPort(read=file).open(0)
 
 
 def test_a_file_is_not_written_over_while_it_is_read(tmp_path):
     file = tmp_path / "in.pcap"
     file.write_bytes(HEAD + RECORD)
     with pytest.raises(PortError, match="another file"):
-        PcapPort(read=file, write=file).open(0, 1, 0, False)
+        PcapPort(read=file, write=file).open(0)
     assert file.read_bytes() == HEAD + RECORD
 
 
 def test_a_file_that_cannot_be_written(tmp_path):
     with pytest.raises(PortError, match=r"out\.pcap: .*can be written"):
-        PcapPort(write=tmp_path / "none" / "out.pcap").open(0, 1, 0, False)
+        PcapPort(write=tmp_path / "none" / "out.pcap").open(0)

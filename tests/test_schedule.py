@@ -136,18 +136,3 @@ def wishes(heads, no_such_table):
 def test_a_scheduler_that_wants_what_is_not_there_is_named_with_the_place():
     with pytest.raises(CompileError, match=r"test_schedule.py:\d+: scheduler wishes wants 'no_such_table'"):
         served(wishes)
-
-
-def test_a_service_that_wants_one_order_refuses_two_channels():
-    graph = RouterGraph("two")
-    for number, name in enumerate(("one", "other"), 1):
-        graph.add(Requests(name, MemoryPort(f"02:00:00:00:00:0{number}")))
-    state = {"state": np.zeros(1, STATE), "log": np.zeros(256, LOG)}
-    graph.add(Service("strict", state, [Handler(account)], "request", sequenced=True))
-    graph.add(End("done", "request"))
-    graph.connect("done", "strict", "one")
-    graph.connect("strict", "other")
-    paths = [graph.create_path("one"), graph.create_path("other")]
-    with pytest.raises(ScoutError, match="strict wants one sequenced channel, but paths from one and other"):
-        Supervisor(graph, paths, 1)
-    Supervisor(graph, paths[:1], 1)
