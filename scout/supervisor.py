@@ -276,7 +276,8 @@ class Supervisor:
                 raise ScoutError(f"{MOST_REPLICAS} replicas take part already; remove one first")
             replica = free[0]
             if not self.memory.knows(replica):
-                self.memory.enlist(replica)
+                # By the forker: it is in the network namespace where the run began, whoever calls this.
+                self._forker.submit(self.memory.enlist, replica).result()
             if self._keeps:
                 while not self._adopt_and_join(replica):
                     time.sleep(0)
