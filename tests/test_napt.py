@@ -756,8 +756,7 @@ def test_napt_in_the_wrong_place_is_refused(connections: list[Any], words: str) 
 
 
 @pytest.mark.needs_namespaces
-@pytest.mark.slow
-@pytest.mark.parametrize(("replicas", "mode"), [(1, "replicated"), (2, "locked")])
+@pytest.mark.parametrize(("replicas", "mode"), [(2, "replicated"), pytest.param(2, "locked", marks=pytest.mark.slow)])
 def test_two_kernels_talk_through_it(replicas: int, mode: str) -> None:
     """With default offloads: checksums are left to devices, and frames are longer than the MTU."""
     graph = router_graph("lab_napt")
