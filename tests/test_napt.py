@@ -32,12 +32,12 @@ POOL = (1, 4095)
 
 
 def made_of(
-    burst: int = 50, ports: dict[str, MemoryPort] | None = None, order: str = "completed", **options: Any
+    burst: int = 50, on: dict[str, MemoryPort] | None = None, order: str = "completed", **options: Any
 ) -> SimpleNamespace:
-    """A router with NAPT: its graph, and its paths from both sides; with `ports`, for a supervisor."""
+    """A router with NAPT: its graph, and its paths from both sides; `on` these ports for a supervisor."""
     service = Napt("napt", "left", "right", **{"ports": POOL, "capacity": 256} | options)
     connections = (("ip", "napt", "left"), ("ip", "napt", "right"), ("napt", "arp"))
-    made = two_ports((service, *connections), ports=ports, burst=burst)
+    made = two_ports((service, *connections), ports=on, burst=burst)
     for address, mac in HOSTS.items():
         if address != "10.0.0.2":
             made.arp.pin(0, address, mac)
@@ -734,7 +734,7 @@ def test_two_ports_that_share_a_channel_translate_as_the_reference_has_it(open_:
     assert sum(one[0] != next_one[0] for one, next_one in pairwise(taken)) > 500
     expected = {name: world.made.service.tables[name].initial.copy() for name in STATE}
     ports = {name: MemoryPort(mac, MTU[name], entries=256) for name, mac in (("left", LEFT), ("right", RIGHT))}
-    made = made_of(ports=ports, order="channel")
+    made = made_of(on=ports, order="channel")
     reports: list[str] = []
     with Supervisor(made.graph, [made.left, made.right], 2, report=reports.append) as supervisor:
         assert len(supervisor.channels) == 1
