@@ -1,19 +1,23 @@
 """NAPT against a sequential reference that Scapy sums up for, by the RFCs' requirements, and between kernels."""
 
+import os
 import random
+import signal
 import socket
 import struct
 import time
 from ipaddress import IPv4Address
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from harness import GATEWAY, HOST, LEFT, NOW, RIGHT, Replicas, Twin, two_ports
+from harness import GATEWAY, HOST, LEFT, MTU, NOW, RIGHT, Replicas, Twin, two_ports
 from lab_router import router_graph, two_hosts
 from scapy.all import ICMP, IP, TCP, UDP, Ether, Raw, fragment, raw
 
 from scout.io.lab import Lab
+from scout.io.memory import MemoryPort
 from scout.io.packet import NEEDS_CHECKSUM
 from scout.paths.graph import GraphError
 from scout.paths.napt import Mapping, Napt
@@ -27,15 +31,18 @@ REMOTES = [f"10.9.0.{number}" for number in range(1, 6)]
 POOL = (1, 4095)
 
 
-def made_of(burst: int = 50, **options: Any) -> SimpleNamespace:
-    """A router with NAPT: its graph, and its paths from both sides."""
+def made_of(
+    burst: int = 50, on: dict[str, MemoryPort] | None = None, order: str = "completed", **options: Any
+) -> SimpleNamespace:
+    """A router with NAPT: its graph, and its paths from both sides; `on` these ports for a supervisor."""
     service = Napt("napt", "left", "right", **{"ports": POOL, "capacity": 256} | options)
-    made = two_ports((service, ("ip", "napt", "left"), ("ip", "napt", "right"), ("napt", "arp")), burst=burst)
+    connections = (("ip", "napt", "left"), ("ip", "napt", "right"), ("napt", "arp"))
+    made = two_ports((service, *connections), ports=on, burst=burst)
     for address, mac in HOSTS.items():
         if address != "10.0.0.2":
             made.arp.pin(0, address, mac)
     made.service = service
-    made.left, made.right = made.graph.create_path("left"), made.graph.create_path("right")
+    made.left, made.right = (made.graph.create_path(port, order=order) for port in ("left", "right"))
     return made
 
 
@@ -678,30 +685,75 @@ def test_short_and_broken_packets_do_no_harm(world: World) -> None:
 
 def test_replicas_have_equal_tables_and_each_packet_leaves_once(open_: Any) -> None:
     world = World(*open_)
-    taken: list[tuple[str, bytes, dict[str, int]]] = []
-    run = world.run
-
-    def noted(side: str, packet: Any, **fields: int) -> Any:
-        data = raw(Ether(dst=LEFT if side == "left" else RIGHT, src=HOST) / packet)
-        taken.append((side, data, {"timestamp": world.now} | fields))
-        return run(side, packet, **fields)
-
-    world.run = noted  # type: ignore[method-assign]
+    taken = noted(world)
     traffic = Traffic(world, 54, 0.9)
     traffic.bodies = (0, 1, 20, 300)
     for _ in range(400):
         traffic.step()
-    tables = {name: world.made.service.tables[name] for name in ("mappings", "ports", "sessions", "fragments")}
+    tables = {name: world.made.service.tables[name] for name in STATE}
     expected = {name: table.initial.copy() for name, table in tables.items()}
     for twin in world.twins.values():
         twin.reset()
     left, right = sides(world.made)
-    for number, (side, data, fields) in enumerate(taken):
+    for number, (side, data, fields, _) in enumerate(taken):
         (left if side == "left" else right).serve(data, number // 3 % 2, port=int(side == "right"), **fields)
     for name, table in tables.items():
         assert (left.table(table, 0) == expected[name]).all() and (left.table(table, 1) == expected[name]).all()
     sent = sum(sum(each.leaves()["out"].values()) for each in (left, right))
     assert sent == sum(count for leaf, count in world.seen.items() if leaf.startswith("to "))
+
+
+STATE = ("mappings", "ports", "sessions", "fragments")
+
+
+def noted(world: World) -> list[tuple[str, bytes, dict[str, int], Any]]:
+    """A list that all packets are noted in from now on: where they come in, as what, and what becomes of them."""
+    taken: list[tuple[str, bytes, dict[str, int], Any]] = []
+    run = world.run
+
+    def run_and_note(side: str, packet: Any, **fields: int) -> Any:
+        data = raw(Ether(dst=LEFT if side == "left" else RIGHT, src=HOST) / packet)
+        result = run(side, packet, **fields)
+        taken.append((side, data, {"timestamp": world.now} | fields, result))
+        return result
+
+    world.run = run_and_note  # type: ignore[method-assign]
+    return taken
+
+
+def test_two_ports_that_share_a_channel_translate_as_the_reference_has_it(open_: Any) -> None:
+    """Two replicas, packets of both directions interleaved: each packet is the reference's, and so is the state."""
+    world = World(*open_)
+    taken = noted(world)
+    out, into = world.out, world.into
+    world.out = lambda packet, partial=False: out(packet)  # type: ignore[method-assign]
+    world.into = lambda packet, partial=False: into(packet)  # type: ignore[method-assign]
+    traffic = Traffic(world, 55, 0.3)
+    for _ in range(1500):
+        traffic.step()
+    assert sum(one[0] != next_one[0] for one, next_one in pairwise(taken)) > 500
+    expected = {name: world.made.service.tables[name].initial.copy() for name in STATE}
+    ports = {name: MemoryPort(mac, MTU[name], entries=256) for name, mac in (("left", LEFT), ("right", RIGHT))}
+    made = made_of(on=ports, order="channel")
+    reports: list[str] = []
+    with Supervisor(made.graph, [made.left, made.right], 2, report=reports.append) as supervisor:
+        assert len(supervisor.channels) == 1
+        for number, (side, data, fields, _) in enumerate(taken):
+            assert ports[side].send(data, timestamp=fields["timestamp"], timeout=20)
+            if number in (500, 1000):
+                os.kill(supervisor.processes[number // 1000].pid, signal.SIGKILL)
+        for port in ports.values():
+            port.end()
+        assert supervisor.wait(60)
+        assert supervisor.diverged() == []
+    assert len(reports) == 2
+    for name, port in ports.items():
+        assert port.sent() == [result.data for _, _, _, result in taken if result.leaf == f"to {name}"]
+    for replica in range(2):
+        for name in STATE:
+            assert (supervisor.table(made.service.tables[name], replica) == expected[name]).all()
+    drops = {leaf.split(" drops ")[1] for leaf in world.seen if " drops " in leaf}
+    assert set(supervisor.account()["drops"]) == drops
 
 
 def sides(made: SimpleNamespace) -> tuple[Replicas, Replicas]:
