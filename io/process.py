@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import traceback
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -46,6 +47,8 @@ class Child:
         if self.pid == 0:
             _run(parent, function, arguments)
         self.descriptor = os.pidfd_open(self.pid)
+        # Open as long as anybody may poll it, in whichever thread: one that has ended is readable.
+        weakref.finalize(self, os.close, self.descriptor)
 
     def is_alive(self) -> bool:
         """False once it has ended; then its exit code is known."""
@@ -54,7 +57,6 @@ class Child:
                 pid, status = os.waitpid(self.pid, os.WNOHANG)
                 if pid:
                     self.exitcode = os.waitstatus_to_exitcode(status)
-                    os.close(self.descriptor)
             return self.exitcode is None
 
     def join(self, timeout: float) -> bool:
@@ -74,11 +76,10 @@ class Child:
 
 
 def wait_for_any(children: Iterable[Child], timeout: float) -> None:
-    """Wait until one of the `children` has ended, at most `timeout` seconds."""
+    """Wait until one of the `children` has ended, at most `timeout` seconds; not at all if one has already."""
     poll = select.poll()
     for child in children:
-        if child.exitcode is None:
-            poll.register(child.descriptor, select.POLLIN)
+        poll.register(child.descriptor, select.POLLIN)
     poll.poll(max(0.0, timeout) * 1000)
 
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 
 import numpy as np
 import psutil
@@ -13,6 +14,7 @@ from scout.io.feed import Feed
 from scout.io.flow import mix
 from scout.io.memory import MemoryPort
 from scout.io.packet import CONTROL_TICK
+from scout.io.process import Child, wait_for_any
 from scout.paths.events import Handler
 from scout.paths.graph import RouterGraph
 from scout.paths.requests import End, Requests
@@ -178,3 +180,11 @@ def test_nothing_stays_behind_when_the_supervisor_is_killed(tmp_path):
     process.wait()
     gone, alive = psutil.wait_procs(children, timeout=10)
     assert not alive and len(gone) == len(children)
+
+
+def test_who_waits_for_a_process_that_another_thread_has_seen_end_does_not_wait():
+    child = Child(int)
+    assert child.join(30)
+    start = time.monotonic()
+    wait_for_any([child], 60)
+    assert time.monotonic() - start < 30

@@ -167,7 +167,7 @@ def test_what_killed_replicas_had_begun_their_successors_finish(bench: Any, poli
     generator, gap, kills = random.Random(1), max(50_000, REQUESTS // 500), 0
     heads, targets = run.channel.members["head"], [0] * REPLICAS
     while producer.is_alive() or any(child.is_alive() for child in living):
-        wait_for_any(living, 0.0005)
+        wait_for_any([child for child in living if child.is_alive()], 0.0005)
         for replica in range(REPLICAS):
             if living[replica].is_alive():
                 if not producer.is_alive() or heads[replica] < targets[replica]:
