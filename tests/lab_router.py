@@ -1,5 +1,6 @@
 """A router in a lab, for tests: two hosts with the kernel's own stack, and Scout between them."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,6 +44,14 @@ def router_graph(name: str = "lab_router") -> RouterGraph:
         graph.connect("icmp", "ip", port)
         graph.connect("ip", "arp", port)
     return graph
+
+
+def caught_up(supervisor: Supervisor, seconds: float = 20.0) -> None:
+    """Wait until every replica that takes part has seen all that came."""
+    end = time.monotonic() + seconds
+    while any(row["lag"] for row in supervisor.replica_figures() if row["id"] in supervisor.taking_part):
+        assert time.monotonic() < end, f"they lag: {supervisor.replica_figures()}"
+        time.sleep(0.01)
 
 
 @contextmanager

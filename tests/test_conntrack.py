@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import traces
 from harness import NOW, Replicas, Twin, one_port
-from lab_router import LEFT, RIGHT, router_graph, two_hosts
+from lab_router import LEFT, RIGHT, caught_up, router_graph, two_hosts
 from scapy.all import IP, TCP, Ether
 
 from scout.io.lab import Lab
@@ -312,6 +312,7 @@ def test_two_kernels_talk_through_it_and_nothing_is_dropped(replicas: int, mode:
                 caller = socket.socket()
             with caller, pytest.raises(ConnectionRefusedError):
                 caller.connect((RIGHT, 9))
+            caught_up(supervisor)
             supervisor.stop()
             assert not [reason for reason in supervisor.account()["drops"] if reason.startswith("tcp-")]
             assert not any(service.misfits(supervisor.table(service.tables["misfits"], 0)).values())

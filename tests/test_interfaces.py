@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from lab_router import LEFT, RIGHT, router_graph
+from lab_router import LEFT, RIGHT, caught_up, router_graph
 
 from scout.io.flow import mix
 from scout.io.lab import Lab
@@ -88,11 +88,8 @@ def awaited(condition: Callable[[], Any], seconds: float = 20.0) -> None:
 def settled(run: Any) -> None:
     """Wait until every replica that takes part has seen all that came."""
     awaited(lambda: run.supervisor.account()["received"] > 0)
-    awaited(lambda: all(row["lag"] == 0 for row in _figures(run)) and _all_dealt(run))
-
-
-def _figures(run: Any) -> list[dict[str, int]]:
-    return [row for row in run.supervisor.replica_figures() if row["id"] in run.supervisor.taking_part]
+    awaited(lambda: _all_dealt(run))
+    caught_up(run.supervisor)
 
 
 def _all_dealt(run: Any) -> bool:
