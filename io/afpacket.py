@@ -125,7 +125,11 @@ class AfPacketPort:
         with suppress(OSError):  # beyond the limit only with CAP_NET_ADMIN of the first user namespace
             sender.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, SEND_BUFFER)
         sender.setblocking(False)
-        sender.bind((self.interface, 0))
+        try:
+            sender.bind((self.interface, 0))
+        except OSError as error:
+            sender.close()
+            raise PortError(f"port {self.interface}: cannot send: {error.strerror}; is it still there?") from error
         return sender
 
     def _ask(self, request: int) -> bytes:

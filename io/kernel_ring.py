@@ -107,13 +107,13 @@ class KernelRing:
         self._socket: socket.socket | None = None
         self._words = shared((WORDS, LINE // 8), np.int64)
         self._words[GATING, 0] = (1 << replicas) - 1
+        self.ring, self.cursors = shared(1, RING), shared(MOST_REPLICAS, CURSOR)
         ring = self._map(blocks)
         self._block_words = shared(2 * blocks * BLOCK_WORDS // 8, np.int64)
         self._controls = shared(MOST_CONTROLS, CONTROL)
         self._interfaces = shared((len(self._ports), 2), np.int64)
         for entry, (index, port) in zip(self._interfaces, self._ports.items(), strict=True):
             entry[:] = port.number, index
-        self.ring, self.cursors = shared(1, RING), shared(MOST_REPLICAS, CURSOR)
         self.ring[0] = (
             ring,
             BLOCK_BYTES,
@@ -165,7 +165,10 @@ class KernelRing:
         """Begin to receive, now that all is ready."""
         assert self._socket
         if len(self._ports) == 1:
-            self._socket.bind((self._names, ETH_P_ALL))
+            try:
+                self._socket.bind((self._names, ETH_P_ALL))
+            except OSError as error:
+                raise PortError(f"port {self._names}: cannot receive: {error.strerror}; is it still there?") from error
         else:
             self._filter()
             # struct sockaddr_ll; Python's bind wants the name of an interface.
@@ -201,7 +204,10 @@ class KernelRing:
             if len(statistics) == 12:  # less before the ring was mapped
                 self._kernel += struct.unpack("3I", statistics)  # reading sets them to 0
         packets, drops, _ = (int(number) for number in self._kernel)
-        return {"received": packets - drops + int(self._words[TOLD, 0]) * self._shards, "ring-full": drops}
+        told = self.cursors["told"]
+        # Those that nobody has come to are not packets that were left unread.
+        controls = int(told.max() if self._shards == 1 else told.sum())
+        return {"received": packets - drops + controls, "ring-full": drops}
 
     # Control requests.
 

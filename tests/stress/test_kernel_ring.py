@@ -16,7 +16,7 @@ from scout.io.process import Child, wait_for_any
 from scout.ring.shared import address, shared
 from stress.kernel import FOUND, SimulatedRing, fill, serve
 
-REQUESTS = int(float(os.environ.get("SCOUT_STRESS", "3e5")))
+REQUESTS = int(float(os.environ.get("SCOUT_STRESS", "1e5")))
 PATIENCE = 60 + REQUESTS / 100_000  # seconds: a tenth of what a busy machine does
 REPLICAS, BLOCKS, MOST, SHARE = 2, 16, 3, 8
 CORES = sorted(os.sched_getaffinity(0))
