@@ -385,7 +385,7 @@ def done(ring: Record, cursor: Record, replica: int, ordered: bool) -> None:
         return
     here = cursor.sequence + cursor.told
     if cursor.open == _BLOCK:
-        if cursor.mine:
+        if cursor.primary:  # not while it skips what a predecessor had done
             packets = load32(ring.ring + cursor.block * ring.block_bytes + BLOCK_PACKETS)
             # One store: a successor skips these packets, of this block only.
             cursor.finished = here << PACKET_BITS | (packets - cursor.remaining)
@@ -539,7 +539,7 @@ def add_control(
 def join(rings: np.ndarray, cursors: np.ndarray, replica: int, place: int, told: int) -> bool:
     """Let `replica` take part from `place` on, where `told` control requests were let go of; False if that is too late.
 
-    It is another replica's place, or that of a snapshot. If it was too late, nothing has changed, and a newer one is to
+    It is another replica's place, or that of a snapshot. If it was too late it takes no part yet, and a newer one is to
     be tried.
     """
     ring, cursor = rings[0], cursors[replica]

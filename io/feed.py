@@ -7,13 +7,12 @@ then has one order of all their requests.
 
 A replica takes the next requests a batch at a time. The domain runs a whole batch as the primary or as one
 of the others, so a batch ends where the role would change; batches differ between replicas, and their
-packets are handled one by one in channel order. What is claimed together is handed out in *runs*, of one port each:
-in a channel of one port that is the whole batch. Nobody writes to a request: a replica that works on
+packets are handled one by one in channel order. Nobody writes to a request: a replica that works on
 packets copies their headers to its own slots (`REACH` bytes), the rest goes out from where it is. Requests
-are let go of when the batch's last run has been sent; a successor does all of its runs again, and cuts them alike.
+are let go of when the batch has been sent.
 
-Frames come from `Feed.send`, one at a time, or from `Feed.play`, a process for each port that sends the records of a
-pcap file as fast as they are taken; control requests come from this process. They all take turns.
+Frames come from `Feed.send`, one at a time, or from a process for each port that plays records of a pcap file as fast
+as they are taken; control requests come from this process. They all take turns.
 """
 
 import struct
@@ -59,17 +58,16 @@ BATCH = 32
 
 FRAME_MARGIN = 18  # bytes of a frame beyond the MTU: the Ethernet header and one VLAN tag
 REQUEST = struct.Struct("<q10sBBi")
-CALLER, PLAYER = 0, 1  # the producers: this process, and the first of those of `play`
+CALLER, PLAYER = 0, 1  # the producers: this process, and the first of those that play records
 TIMESTAMP, OFFLOADS, FRAME = 0, 8, REQUEST.size  # offsets in a request
 CONTROL = 16  # offset of the 8 bytes that are the last 2 of the virtio_net_hdr, control, stage and port
-PORT = 20
 NAP = 50e-6  # seconds that the feeding process rests when the channel is full
 GRACE = 3.0  # seconds that a killed process may take to end
 
 # The channel's fields come last: a record that begins as a CHANNEL would be taken for one by numba.
 FEED = np.dtype(
     [
-        ("too_long", "i8"),  # frames that were left out; written by the processes of `play`, by turns
+        ("too_long", "i8"),  # frames that were left out; written by the processes that play records, by turns
         ("spare", "i8", 3),
         *((name, "i8") for name in CHANNEL.names or ()),
     ]
@@ -403,6 +401,10 @@ class Feed:
     def lag(self, replica: int) -> int:
         """How many requests wait for a replica."""
         return self._channel.sent - self.place(replica)
+
+    def takes_part(self, replica: int) -> bool:
+        """True if the producers mind it; also of one that died, while there is something to see to."""
+        return replica in self._channel.taking_part
 
     def place(self, replica: int) -> int:
         """How many requests a replica has let go of."""

@@ -1,11 +1,12 @@
 """The receive ring of an AF_PACKET socket: the channel of one interface, or of several, in one order.
 
-The socket's TPACKET_V3 ring is mapped by every replica, which walk its blocks by `scout.io.blocks`. A socket that is
+The socket's TPACKET_V3 ring is mapped by all replicas, which walk its blocks by `scout.io.blocks`. A socket that is
 bound to no interface receives from all of the namespace; a filter in the kernel leaves those that are ports of ours.
 """
 
 import ctypes
 import mmap
+import os
 import socket
 import struct
 import threading
@@ -105,6 +106,7 @@ class KernelRing:
         self._shards = 1
         blocks = max(port.blocks for port in self._ports.values())
         self._socket: socket.socket | None = None
+        self._mapping: mmap.mmap | None = None
         self._words = shared((WORDS, LINE // 8), np.int64)
         self._words[GATING, 0] = (1 << replicas) - 1
         self.ring, self.cursors = shared(1, RING), shared(MOST_REPLICAS, CURSOR)
@@ -152,7 +154,11 @@ class KernelRing:
                 memberships.append((_MR_UNICAST, port.own_mac.to_bytes(6, "big")))
             for kind, mac in memberships:
                 entry = struct.pack("iHH8s", port.number, kind, len(mac), mac)
-                self._socket.setsockopt(SOL_PACKET, _ADD_MEMBERSHIP, entry)
+                try:
+                    self._socket.setsockopt(SOL_PACKET, _ADD_MEMBERSHIP, entry)
+                except OSError as error:
+                    self.close()
+                    raise PortError(f"port {port.interface}: {error.strerror}; is it still there?") from error
         return address(np.frombuffer(self._mapping, np.uint8))
 
     @property
@@ -174,7 +180,8 @@ class KernelRing:
             # struct sockaddr_ll; Python's bind wants the name of an interface.
             everywhere = struct.pack("=H2sI12x", socket.AF_PACKET, ETH_P_ALL.to_bytes(2, "big"), 0)
             if _libc.bind(self._socket.fileno(), everywhere, len(everywhere)):
-                raise PortError(f"port {self._names}: cannot receive from all interfaces: errno {ctypes.get_errno()}")
+                reason = os.strerror(ctypes.get_errno())
+                raise PortError(f"port {self._names}: cannot receive from all interfaces: {reason}; run as root")
         self._kernel[:] = 0
 
     def _filter(self) -> None:
@@ -252,6 +259,10 @@ class KernelRing:
         gating = int(self._words[GATING, 0])
         return [replica for replica in range(MOST_REPLICAS) if gating >> replica & 1]
 
+    def takes_part(self, replica: int) -> bool:
+        """True if blocks are kept for it; also of one that died, while there is something to see to."""
+        return replica in self._members()
+
     def place(self, replica: int) -> int:
         """How many requests (blocks, and control requests) a replica has let go of."""
         return int(self.cursors["sequence"][replica]) + self.told(replica)
@@ -290,8 +301,11 @@ class KernelRing:
         return int(retire(self.ring, self.cursors, replica, ordered))
 
     def close(self) -> None:
-        """Close the socket; the ring goes with the last process that maps it."""
+        """Close the socket and the ring, which would keep each other open."""
         if self._socket:
             self.counters()
             self._socket.close()
             self._socket = None
+        if self._mapping:
+            self._mapping.close()
+            self._mapping = None

@@ -121,6 +121,12 @@ class Supervisor:
             if sources.count(source) > 1:
                 raise ScoutError(f"two paths begin at {source}; a port has one path")
         self._shares = _shares(graph, paths)
+        for index, name in enumerate(graph.ports):
+            port = graph.router(name).port
+            for other in graph.ports[:index]:
+                same = graph.router(other).port
+                if port is same or (hasattr(port, "number") and repr(port) == repr(same)):
+                    raise ScoutError(f"{other} and {name} have one port, {port!r}: give each one of its own")
         self.graph, self.paths, self.restarts, self.share = graph, list(paths), restarts, share
         self.schedule = scheduler(schedule) if schedule else None
         self._report = report or (lambda line: print(f"scout: {line}", file=sys.stderr, flush=True))
@@ -264,33 +270,46 @@ class Supervisor:
         Raises
         ------
         ScoutError
-            If there are too many already, or flows are sharded.
+            If there are too many already, flows are sharded, or the router does not run any more.
         """
         with self._lock:
             if any(is_sharded(path) for path in self.paths):
                 raise ScoutError("flows are sharded among the replicas from the start; nobody can join")
-            free = [
-                number for number in range(MOST_REPLICAS) if number not in self.processes or number in self._retired
-            ]
-            if not free:
-                raise ScoutError(f"{MOST_REPLICAS} replicas take part already; remove one first")
-            replica = free[0]
+            self._still_runs()
+            replica = self._free_number()
             if not self.memory.knows(replica):
                 # By the forker: it is in the network namespace where the run began, whoever calls this.
                 self._forker.submit(self.memory.enlist, replica).result()
-            if self._keeps:
-                while not self._adopt_and_join(replica):
-                    time.sleep(0)
-            else:
-                for channel, _ in self.channels:
-                    while not channel.join(replica, *channel.foremost()):
-                        pass
+            try:
+                if self._keeps:
+                    while not self._adopt_and_join(replica):
+                        time.sleep(0)
+                else:
+                    for channel, _ in self.channels:
+                        while not channel.join(replica, *channel.foremost()):
+                            pass
+                self.memory.orders[replica, 0] = RUN
+                self._fork(replica)
+            except BaseException:
+                for channel, _ in self.channels:  # or they would wait for one that does not run
+                    channel.retire(replica, False)
+                raise
             self._retired.discard(replica)
-            self.memory.orders[replica, 0] = RUN
-            self._fork(replica)
             self._fork_spare()  # the one before lacks this replica's memory
             self.replicas = max(self.replicas, replica + 1)
             return replica
+
+    def _still_runs(self) -> None:
+        if self._stopped.is_set() or not self.alive:
+            raise ScoutError("the router does not run any more; start it anew")
+
+    def _free_number(self) -> int:
+        """A number that nobody has; not that of one who died while there is still something to see to in its place."""
+        for number in range(MOST_REPLICAS):
+            gone = number not in self.processes or number in self._retired
+            if gone and not any(channel.takes_part(number) for channel, _ in self.channels):
+                return number
+        raise ScoutError(f"{MOST_REPLICAS} replicas take part already; remove one first")
 
     def _adopt_and_join(self, replica: int) -> bool:
         """Take the newest snapshot of another; False if the channel has gone past it meanwhile."""
@@ -323,6 +342,7 @@ class Supervisor:
         with self._lock:
             if replica not in self.processes or replica in self._retired:
                 raise ScoutError(f"replica {replica} does not take part; those that do: {self.taking_part}")
+            self._still_runs()
             if self.alive == 1:
                 raise ScoutError(f"replica {replica} is the last one; stop the router instead")
             while True:

@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import psutil
+import pytest
 
 from scout.io.feed import Feed
 from scout.io.flow import mix
@@ -20,6 +21,7 @@ from scout.paths.graph import RouterGraph
 from scout.paths.requests import End, Requests
 from scout.paths.service import Service
 from scout.paths.stage import Table
+from scout.ring.errors import ScoutError
 from scout.ring.shared import shared
 from scout.supervisor import Supervisor
 
@@ -180,6 +182,46 @@ def test_nothing_stays_behind_when_the_supervisor_is_killed(tmp_path):
     process.wait()
     gone, alive = psutil.wait_procs(children, timeout=10)
     assert not alive and len(gone) == len(children)
+
+
+def test_nobody_can_join_or_leave_what_does_not_run_any_more():
+    port = MemoryPort("02:00:00:00:00:01", entries=256)
+    graph, _ = folding(port, shared(COUNT, np.uint8))
+    with Supervisor(graph, [graph.create_path("requests")], 2, report=[].append) as supervisor:
+        port.end()
+        assert supervisor.wait(30)
+    for change in (supervisor.add_replica, lambda: supervisor.remove_replica(0)):
+        with pytest.raises(ScoutError, match="does not run any more; start it anew"):
+            change()
+
+
+def test_who_cannot_be_forked_does_not_take_part(monkeypatch):
+    port = MemoryPort("02:00:00:00:00:01", entries=256)
+    graph, service = folding(port, shared(COUNT, np.uint8))
+    with Supervisor(graph, [graph.create_path("requests")], 1, report=[].append) as supervisor:
+        with monkeypatch.context() as patch, pytest.raises(BlockingIOError):
+            patch.setattr(os, "fork", _no_more)
+            supervisor.add_replica()
+        for _ in range(COUNT):
+            assert port.send(b"request", timeout=20)
+        assert supervisor.add_replica() == 1
+        port.end()
+        assert supervisor.wait(60)
+        assert supervisor.taking_part == [0, 1] and supervisor.diverged() == []
+    assert supervisor.table(service.tables["state"], 1)["requests"] == COUNT
+
+
+def _no_more():
+    raise BlockingIOError("no more processes")
+
+
+def test_one_port_under_two_names_is_refused():
+    port = MemoryPort("02:00:00:00:00:01")
+    graph = RouterGraph("twice")
+    for name in ("one", "other"):
+        graph.add(Requests(name, port))
+    with pytest.raises(ScoutError, match=r"one and other have one port, .*: give each one of its own"):
+        Supervisor(graph, [], 1)
 
 
 def test_who_waits_for_a_process_that_another_thread_has_seen_end_does_not_wait():
