@@ -62,6 +62,7 @@ IDLE, BUSY, LAPPED = 0, 1, 2
 _OWNERS, _COUNTS = 6, 14  # bits of a claim for the owner and the count; the rest is the request's number plus 1
 LONGEST_BATCH = (1 << _COUNTS) - 1
 _AHEAD = 192  # entries; some 300 ns at full speed, more than a miss takes
+_SHORT = 256  # bytes
 
 
 @inline
@@ -135,7 +136,8 @@ def _claim(channel: Record, member: Record, replica: int, most: int) -> int:
         if compare_exchange(mark, claim, mine):
             member.primary = 1
             # Who claims is ahead, and will mostly claim the next batch too: its mark is wanted for writing, by then.
-            prefetch(slot_of(channel, head + most))
+            if channel.stride <= _SHORT:
+                prefetch(slot_of(channel, head + most))
             return most
         claim = load64_acquire(mark)  # pairs with the exchange that won
     member.primary = 1 if claim & ((1 << _OWNERS) - 1) == replica + 1 else 0
@@ -170,9 +172,13 @@ def _in_turn(members: int, replica: int, number: int) -> int:
 
 @inline
 def entry_at(channel: Record, member: Record, index: int) -> int:
-    """Address of the entry at `index` of the batch at hand; asks for one that is to come, to be in cache by then."""
+    """Address of the entry at `index` of the batch at hand; asks for one that is to come, to be in cache by then.
+
+    Not where entries are long: there the processor's own prefetching follows who reads, and this disturbs it.
+    """
     number = member.head + index
-    prefetch_read(slot_of(channel, min(number + _AHEAD, member.tail - 1)))
+    if channel.stride <= _SHORT:
+        prefetch_read(slot_of(channel, min(number + _AHEAD, member.tail - 1)))
     return slot_of(channel, number)
 
 
