@@ -23,6 +23,7 @@ from typing import Any
 import numba
 import numpy as np
 
+from scout.io.flow import EVERYONES
 from scout.io.packet import OFFLOAD, RECORD
 from scout.io.tpacket import (
     BLOCK_FIRST,
@@ -241,31 +242,46 @@ def receive(ring: Record, cursor: Record, replica: int, batch: np.ndarray, copie
 def receive_own(
     ring: Record, cursor: Record, replica: int, batch: np.ndarray, shards: int, shard_of: Callable[..., int]
 ) -> int:
-    """Fill `batch` with those of the next packets that are this replica's, by `shard_of`; how many.
+    """Fill `batch` with those of the next packets that this replica has one role for, by `shard_of`; how many.
 
-    It is primary of them; the others are passed over. Control requests are everyone's.
+    It is primary of its own flows' packets, and passes over those of others'. What is everyone's all see, the first
+    replica as the primary. Control requests are for all, each as primary. What is replayed, or was done by a
+    predecessor, is not this replica's to do; its own flows' state has it already.
     """
     if cursor.open == _NOTHING:
         what = _next(ring, cursor)
-        cursor.mine = 1
+        if what == _NOTHING:
+            return 0
+        cursor.mine = 0 if cursor.sequence + cursor.told < cursor.until else 1
         if what == _CONTROL:
             return _take_control(cursor, batch, _control(ring, cursor.told))
-        if what == _BLOCK:
-            _open(ring, cursor)
+        _open(ring, cursor)
     count = taken = 0
-    cursor.primary = cursor.open
+    role = -1
     header = cursor.next
     port = ring.port
     while count < cursor.remaining and taken < batch.shape[0]:
-        if shard_of(frame_of(header), frame_end(header), shards) == replica:
+        owner = shard_of(frame_of(header), frame_end(header), shards)
+        first = 0 if owner == EVERYONES else owner
+        own = 1 if cursor.mine and cursor.skip == 0 and first == replica else 0
+        if own or owner == EVERYONES:
+            if taken and own != role:
+                break  # a batch has one role
+            role = own
             if ring.ports > 1:
                 port = _port_of(ring, header)
             take_frame(batch[taken], batch.ctypes.data + taken * RECORD, header, port, False)
             taken += 1
+        if cursor.mine and cursor.skip:
+            cursor.skip -= 1
         header = next_frame(header)
         count += 1
+    cursor.primary = 1 if role == 1 else 0
     _advance(cursor, header, count)
-    cursor.claimed += taken
+    if cursor.primary:
+        cursor.claimed += taken
+    if cursor.mine == 0:
+        cursor.replayed += count
     return taken
 
 

@@ -24,13 +24,14 @@ import numba
 import numpy as np
 
 from scout.io.batch import BATCH_SIZE, LONGEST
+from scout.io.flow import EVERYONES
 from scout.io.packet import OFFLOAD, REACH, RECORD
 from scout.io.port import PortError, mac_number
 from scout.io.process import Child
 from scout.io.sink import RECORD_HEADER, SECOND, TRANSMIT, Sink
 from scout.ring import turn
 from scout.ring.channel import Channel
-from scout.ring.election import close_batch, open_all, open_batch
+from scout.ring.election import close_batch, cut_batch, open_all, open_batch
 from scout.ring.jit import Record, entry, inline
 from scout.ring.layout import (
     CHANNEL,
@@ -97,19 +98,33 @@ def receive(feed: Record, cursor: Record, replica: int, batch: np.ndarray, copie
 def receive_own(
     feed: Record, cursor: Record, replica: int, batch: np.ndarray, shards: int, shard_of: Callable[..., int]
 ) -> int:
-    """Fill `batch` with those of the next packets that are this replica's, by `shard_of`; how many.
+    """Fill `batch` with those of the next packets that this replica has one role for, by `shard_of`; how many.
 
-    It is primary of them; the others are passed over. Control requests are everyone's.
+    It is primary of its own flows' packets, and passes over those of others'. What is everyone's all see, the first
+    replica as the primary. Control requests are for all, each as primary. What is replayed is not this replica's to
+    do; its own flows' state has it already.
     """
     count, taken = open_all(feed, cursor), 0
+    mine, role = cursor.primary, -1
     for index in range(count):
         slot = slot_of(feed, cursor.head + index)
         frame, end = payload(slot) + FRAME, payload(slot) + payload_length(slot)
         control = load32(payload(slot) + CONTROL) >> 16 & 0xFF
-        if control or shard_of(frame, min(end, frame + REACH), shards) == replica:
+        owner = EVERYONES if control else shard_of(frame, min(end, frame + REACH), shards)
+        first = 0 if owner == EVERYONES else owner
+        own = 1 if mine and (control or first == replica) else 0
+        if own or owner == EVERYONES:
+            if taken and own != role:
+                cut_batch(cursor, index)  # it has one role
+                break
+            role = own
             _take(batch[taken], batch.ctypes.data + taken * RECORD, slot, False)
             taken += 1
-    cursor.claimed -= count - taken  # they are counted as claimed when the batch is let go of
+    cursor.primary = 1 if role == 1 else 0
+    if mine == 0:
+        cursor.replayed += cursor.count
+    if cursor.primary:
+        cursor.claimed -= cursor.count - taken  # they are counted as claimed when the batch is let go of
     return taken
 
 

@@ -11,7 +11,10 @@ from numba.extending import intrinsic
 
 from scout.io.access import load8, load16, load32, load64, lowering, require
 
-__all__ = ["five_tuple", "flow_hash", "mix", "ports_at", "shard_of"]
+__all__ = ["EVERYONES", "five_tuple", "flow_hash", "mix", "ports_at", "shard_of"]
+
+EVERYONES = -1
+"""Whose a frame is that belongs to no flow."""
 
 # Offsets in the IPv4 header (RFC 791).
 LENGTHS, FRAGMENT, PROTOCOL, ADDRESSES, SOURCE, DESTINATION, HEADER = 0, 6, 9, 12, 12, 16, 20
@@ -93,8 +96,8 @@ def five_tuple(frame: Any, end: Any) -> tuple[int, int]:
 def shard_of(frame: Any, end: Any, shards: int) -> int:
     """Whose flow a frame belongs to, of so many replicas; `frame` is at the Ethernet header. For compiled code.
 
-    What is no IPv4 belongs to the first.
+    `EVERYONES` if it is no IPv4: ARP's messages change what all replicas know.
     """
     if not require(frame, end, ETHERNET + HEADER) or load16(frame, ETHERTYPE) != IPV4:
-        return 0
+        return EVERYONES
     return flow_hash(frame + ETHERNET, end) % shards

@@ -50,6 +50,7 @@ __all__ = [
     "LONGEST_BATCH",
     "close_batch",
     "close_round",
+    "cut_batch",
     "entry_at",
     "open_all",
     "open_batch",
@@ -104,7 +105,10 @@ def open_batch(channel: Record, member: Record, replica: int) -> int:
 
 @inline
 def open_all(channel: Record, member: Record) -> int:
-    """Take the next requests as primary of all, without an election; how many. Who divides them is the caller."""
+    """Take the next requests as primary of all, without an election; how many. Who divides them is the caller.
+
+    Those before `member.until` it replays.
+    """
     head = member.head
     if member.tail <= head:
         member.tail = published(channel)
@@ -112,9 +116,21 @@ def open_all(channel: Record, member: Record) -> int:
             return 0
     count = min(member.tail - head, channel.interval - (head & (channel.interval - 1)), channel.batch)
     member.primary = 1
+    if head < member.until:
+        count = min(count, member.until - head)
+        member.primary = 0
+    elif head == member.until and member.again:
+        # No claim says how far the dead one's batch went, and what a batch that was sent is known by is where it began.
+        count = min(count, member.again)
     member.count = count
     member.open = 1
     return count
+
+
+@inline
+def cut_batch(member: Record, count: int) -> None:
+    """Leave all but the first `count` of a batch of `open_all` for the next."""
+    member.count = count
 
 
 @inline

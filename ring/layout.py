@@ -93,7 +93,7 @@ MEMBER = np.dtype(
         ("rolled", "i8"),  # times that it went on from a snapshot of another
         ("open", "i8"),  # not 0: there is a batch at hand
         ("until_gone", "i8"),  # requests before this one it sees to also if it has resigned
-        ("spare", "i8"),
+        ("again", "i8"),  # how many the predecessor had at hand: as many make the first batch that is not replayed
     ],
     align=True,
 )

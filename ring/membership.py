@@ -73,8 +73,8 @@ def leave(channel: Record, replica: int) -> None:
 
 def resume(member: np.void, place: int) -> None:
     """Have a dead replica's successor begin at its own newest snapshot, at `place`, and replay what came since."""
-    # A predecessor may itself have died while it replayed.
-    member["until"] = max(member["until"], member["head"])
+    if member["head"] >= member["until"]:  # else the predecessor has itself died while it replayed
+        member["until"], member["again"] = member["head"], member["count"]
     member["head"] = place
     member["floor"] = place  # the dead may not have come to say so
     # At work still, if it was: what it had claimed is not done, and the producer may not overtake.

@@ -51,11 +51,13 @@ def ring(frame: Any, end: Any, argument: int, seen: Any) -> int:
 
 
 @contextmanager
-def noting(replicas: int, order: str = "completed", sequenced: bool = True) -> Iterator[SimpleNamespace]:
+def noting(
+    replicas: int, order: str = "completed", sequenced: bool = True, mode: str = "replicated"
+) -> Iterator[SimpleNamespace]:
     """A router between two hosts whose service notes all packets of both interfaces."""
     graph = router_graph("lab_interfaces")
     handlers = [Handler(note), Handler(mark, bound=False), Handler(ring, RING)]
-    service = graph.add(Service("noting", {"seen": np.zeros(1, SEEN)}, handlers, sequenced=sequenced))
+    service = graph.add(Service("noting", {"seen": np.zeros(1, SEEN)}, handlers, mode=mode, sequenced=sequenced))
     for port in ("left", "right"):
         graph.connect("ip", "noting", port)
     reports: list[str] = []
@@ -185,3 +187,24 @@ def test_replicas_join_and_leave_while_packets_flow(order: str, sequenced: bool)
         # What a primary had sent before it was killed leaves again: a batch for each death at most.
         assert sent <= account["out"]["right"] <= sent + 100 + 3 * 256 and again >= -3 * 256
         assert not account["drops"]
+
+
+def test_flows_are_sharded_and_all_replicas_know_all_next_hops() -> None:
+    """ARP's table is the same in all replicas, also where flows are divided: its messages are everyone's."""
+    with noting(2, sequenced=False, mode="sharded") as run:
+        with run.right.entered():
+            sink = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with run.left.entered():
+            senders = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(40)]
+        with sink:
+            sink.bind((RIGHT, 4001))
+            sink.settimeout(5.0)
+            for number, sender in enumerate(senders):
+                with sender:
+                    sender.sendto(bytes([number]), (RIGHT, 4001))
+            assert {sink.recv(10)[0] for _ in senders} == set(range(len(senders)))
+        settled(run)
+        run.supervisor.stop()
+        counts = [seen(run, replica)[0] for replica in range(2)]
+        assert sum(counts) == len(senders) and min(counts) > 0
+        assert not run.supervisor.account()["drops"]

@@ -18,6 +18,7 @@ from scout.io.port import PortError
 from scout.paths.arp import Arp
 from scout.paths.ethernet import Ethernet
 from scout.paths.graph import RouterGraph
+from scout.paths.heavy_hitter import HeavyHitter
 from scout.paths.icmp import Icmp
 from scout.paths.ipv4 import Ip
 from scout.ring.errors import ScoutError
@@ -54,7 +55,7 @@ def missing(data):
     return 0xFFFF - total
 
 
-def supervised(left, right, replicas, order="completed", reports=None, known=True, **options):
+def supervised(left, right, replicas, order="completed", reports=None, known=True, service=None, **options):
     """A router between two ports; 10.0.1.2, on the right, is known."""
     graph = RouterGraph("ports")
     graph.add(Ethernet("left", left))
@@ -68,6 +69,9 @@ def supervised(left, right, replicas, order="completed", reports=None, known=Tru
     for port in ("left", "right"):
         graph.connect("icmp", "ip", port)
         graph.connect("ip", "arp", port)
+    if service:
+        graph.add(service)
+        graph.connect("ip", service.name, "left")
     paths = [graph.create_path(port, order=order) for port in ("left", "right")]
     return Supervisor(graph, paths, replicas, report=(reports if reports is not None else []).append, **options)
 
@@ -228,6 +232,28 @@ def test_killed_replicas_have_successors_and_no_packet_is_lost(order, replicas):
     assert sorted(got) == list(range(count))  # each once: what left twice is dropped at the far end
     if order == "channel":
         assert got == sorted(got)
+
+
+def test_a_killed_shard_sends_a_batch_again_at_most():
+    count, kills, batch = 50_000, 10, 32
+    left, right = MemoryPort(LEFT, batch=batch), MemoryPort(RIGHT, frames=[])
+    reports = []
+    service = HeavyHitter("heavy", 1 << 40, mode="sharded")
+    with supervised(left, right, 2, reports=reports, service=service) as supervisor:
+        owner = None
+        for number, frame in enumerate(frames(count)):
+            assert left.send(frame, timeout=20.0)
+            if number == 1000:
+                (owner,) = awaited(lambda: [r["id"] for r in supervisor.replica_figures() if r["primary"]])
+            if number % (count // kills) == count // kills // 2:
+                awaited(lambda: len(reports) == number // (count // kills))  # noqa: B023
+                os.kill(supervisor.processes[owner].pid, signal.SIGKILL)
+        left.end()
+        finished(supervisor)
+    assert sorted(numbers(right.sent())) == list(range(count))
+    assert count <= right.transmits["sent"].sum() <= count + kills * batch
+    replayed = [row["replayed"] for row in supervisor.replica_figures()]
+    assert replayed[owner] > 0
 
 
 def test_who_dies_again_and_again_at_one_packet_gets_no_more_successors():
