@@ -10,7 +10,7 @@ from scout.ring.jit import Record, inline
 from scout.ring.memory import copy
 from scout.ring.shared import address, private
 
-__all__ = ["BATCH_SIZE", "LONGEST", "SLOT", "WHOLE", "gather", "linearise", "new_batch"]
+__all__ = ["BATCH_SIZE", "LONGEST", "SLOT", "WHOLE", "gather", "linearise", "new_batch", "place_frame"]
 
 BATCH_SIZE = 256
 """Packets that go through a path together: enough to make a system call pay, few enough to stay in L2."""
@@ -36,6 +36,23 @@ def new_batch(size: int = BATCH_SIZE) -> tuple[np.ndarray, np.ndarray]:
     batch["slot"] = address(slots) + np.arange(size) * SLOT + HEADROOM
     batch["origin"] = batch["frame"] = batch["end"] = batch["slot"]
     return batch, slots
+
+
+@inline
+def place_frame(packet: Record, frame: int, size: int, in_place: bool) -> None:
+    """Have a packet begin with the frame of `size` bytes at an address where nobody may write.
+
+    Its headers are copied to the packet's slot, unless `in_place`; the rest stays, as the packet's tail.
+    """
+    linear = min(size, REACH)
+    packet.tail = frame + linear
+    packet.tail_bytes = size - linear
+    start = frame
+    if not in_place:
+        start = packet.slot
+        copy(start, frame, linear)
+    packet.origin = packet.frame = start
+    packet.end = start + linear  # also in place not more than the primary sees, or states could differ
 
 
 @inline

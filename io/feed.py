@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from scout.io.batch import BATCH_SIZE, LONGEST
+from scout.io.batch import BATCH_SIZE, LONGEST, place_frame
 from scout.io.flow import EVERYONES
 from scout.io.packet import OFFLOAD, REACH, RECORD
 from scout.io.port import PortError, mac_number
@@ -143,17 +143,7 @@ def _take(packet: Record, record: int, slot: int, in_place: bool) -> None:
     packet.port = word >> 32
     packet.link_broadcast = 0
     packet.held_since = 0
-    linear = min(size, REACH)
-    packet.tail = frame + linear
-    packet.tail_bytes = size - linear
-    if in_place:
-        packet.origin = packet.frame = frame
-        packet.end = frame + linear  # not more than the primary sees, or states could differ
-        return
-    origin = packet.slot
-    copy(origin, frame, linear)
-    packet.origin = packet.frame = origin
-    packet.end = origin + linear
+    place_frame(packet, frame, size, in_place)
 
 
 @inline
@@ -378,12 +368,12 @@ class Feed:
         return any(live) and all(each or port.at_end() for each, port in zip(live, ports, strict=True)) and self._idle()
 
     @property
-    def failed(self) -> bool:
-        """True if a process that brings packets has died before its time; the other producers do not wait for it."""
+    def failed(self) -> list[int]:
+        """The ports whose process died before it had brought all packets; the other producers do not wait for it."""
         dead = [port for port, player in self._players.items() if not player.is_alive() and player.exitcode != 0]
         for port in dead:
             self._channel.free_lock(PLAYER + port)
-        return bool(dead)
+        return dead
 
     def played(self, port: int) -> bool:
         """True if all that a port was given at the start has been sent, also if that is nothing."""

@@ -5,6 +5,7 @@ rest goes out from where it is. Every frame comes with its virtio-net header, wh
 undone (checksum, segmentation).
 """
 
+from scout.io.batch import place_frame
 from scout.io.packet import OFFLOAD, REACH
 from scout.io.system import VNET_HEADER
 from scout.ring.jit import Record, inline
@@ -79,17 +80,7 @@ def take_frame(packet: Record, record: int, header: int, port: int, in_place: bo
     if load32(header + _STATUS) & STATUS_VLAN_VALID:
         _untag(packet, header, mac, size)
         return
-    linear = min(size, REACH)
-    packet.tail = mac + linear
-    packet.tail_bytes = size - linear
-    if in_place:
-        packet.origin = packet.frame = mac
-        packet.end = mac + linear  # not more than the primary sees, or states could differ
-        return
-    origin = packet.slot
-    copy(origin, mac, linear)
-    packet.origin = packet.frame = origin
-    packet.end = origin + linear
+    place_frame(packet, mac, size, in_place)
 
 
 @inline
