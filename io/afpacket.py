@@ -22,7 +22,7 @@ from scout.ring.shared import shared
 
 __all__ = ["AfPacketPort"]
 
-SIOCGIFFLAGS, SIOCGIFMTU, SIOCGIFHWADDR, IFF_UP = 0x8913, 0x8921, 0x8927, 1  # linux/sockios.h, linux/if.h
+SIOCGIFFLAGS, SIOCGIFMTU, SIOCGIFHWADDR, SIOCGIFINDEX, IFF_UP = 0x8913, 0x8921, 0x8927, 0x8933, 1  # linux/sockios.h
 ARPHRD_ETHER, ARPHRD_LOOPBACK = 1, 772  # linux/if_arp.h
 SO_SNDBUFFORCE = 32
 ETHERNET_HEADER = 14
@@ -44,7 +44,8 @@ class AfPacketPort:
     promiscuous : bool
         Also receive frames that are not for its MAC address (they reach veths in any case).
     blocks : int
-        Blocks of 256 KiB in the receive ring; each holds some 1,600 small frames.
+        Blocks of 256 KiB in the receive ring; each holds some 1,600 small frames. Of ports that share a channel the
+        greatest number counts.
     coalesce : bool
         Hand packets of one flow that leave one behind the other to the kernel as one super-frame, if the kernel
         cuts it for this device (`ethtool -k` says that tx-udp-segmentation, tx-tcp-segmentation are off): it
@@ -139,7 +140,8 @@ class AfPacketPort:
 
     def _read_interface(self) -> None:
         try:
-            flags, mtu, hardware = (self._ask(request) for request in (SIOCGIFFLAGS, SIOCGIFMTU, SIOCGIFHWADDR))
+            wanted = (SIOCGIFFLAGS, SIOCGIFMTU, SIOCGIFHWADDR, SIOCGIFINDEX)
+            flags, mtu, hardware, number = (self._ask(request) for request in wanted)
         except OSError as error:
             names = ", ".join(name for _, name in socket.if_nameindex())
             raise PortError(f"port {self.interface}: there is no such interface here; there are {names}") from error
@@ -148,7 +150,7 @@ class AfPacketPort:
         kind = struct.unpack_from("H", hardware)[0]
         if kind not in (ARPHRD_ETHER, ARPHRD_LOOPBACK):
             raise PortError(f"port {self.interface}: not an Ethernet interface (type {kind})")
-        self.number = socket.if_nametoindex(self.interface)
+        self.number = struct.unpack_from("i", number)[0]
         self.mtu = struct.unpack_from("i", mtu)[0]
         self.mac = self.own_mac or int.from_bytes(hardware[2:8], "big")
 
@@ -167,9 +169,10 @@ class AfPacketPort:
             ethtool.close()
 
     def is_up(self) -> bool:
-        """False if the interface is down or gone."""
+        """False if the interface is down or gone; one made anew under its name is another."""
         try:
-            return bool(struct.unpack_from("H", self._ask(SIOCGIFFLAGS))[0] & IFF_UP)
+            same = struct.unpack_from("i", self._ask(SIOCGIFINDEX))[0] == self.number
+            return same and bool(struct.unpack_from("H", self._ask(SIOCGIFFLAGS))[0] & IFF_UP)
         except OSError:
             return False
 

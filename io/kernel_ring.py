@@ -95,7 +95,7 @@ class KernelRing:
     RECEIVE, CURSOR = RING, CURSOR
     """The dtypes of what these are given."""
 
-    failed = False
+    failed: tuple[int, ...] = ()
     """The kernel brings the packets."""
 
     def __init__(self, ports: Mapping[int, Any], replicas: int, keeps: bool) -> None:

@@ -64,7 +64,7 @@ RETRY = 250_000_000
 
 RUN, REST, LEAVE = 0, 2, 3
 """What a domain's word of order says besides STOP, which also ends a wait for its turn: serve; sleep until it says
-something else; stop between two batches."""
+something else; stop between two requests."""
 
 PATIENCE = 8
 """Offset from that word of a struct timespec: how long a domain sleeps before it looks again."""
@@ -224,6 +224,7 @@ def _source(
         body += _held(graph, compiled, tables, transmits)
     for name, stage in emitters.items():
         body += _emit(name, stage, ports, tables, transmits)
+    at_rest = " and ".join(f"channel_{index}_cursor[0].open == 0" for index in range(len(channels)))
     modules = sorted({channel.kernel for channel, _ in channels} | {graph.router(name).port.kernel for name in ports})
     return "\n".join(
         [
@@ -252,7 +253,7 @@ def _source(
             f"        if word == {REST}:",
             f"            sleep_on(order, {REST}, order + {PATIENCE})",
             "            continue",
-            f"        if word == {STOP} or word == {LEAVE}:",
+            f"        if word == {STOP} or (word == {LEAVE} and {at_rest}):",
             "            break",
             "        work = 0",
             *(f"        {line}" for line in body),

@@ -350,7 +350,9 @@ class Supervisor:
                 if not self.processes[replica].join(GRACE):
                     self.processes[replica].kill()
                     self.processes[replica].join(GRACE)
-                # A successor may have stopped before it had done what its predecessor was primary of.
+                if self.processes[replica].exitcode:
+                    self._deaths.setdefault(replica, (-1, 0))  # the accounts want to know
+                # Killed, or a successor that has not done yet what its predecessor was primary of.
                 if not any(channel.unfinished(replica) for channel, _ in self.channels):
                     break
                 self.memory.orders[replica, 0] = RUN
@@ -432,7 +434,7 @@ class Supervisor:
                     look = time.monotonic()
                     self._look_at_ports()
             tick += 1
-            failed = [path.source for channel, paths in self.channels if channel.failed for path in paths]
+            failed = [self.graph.ports[index] for channel, _ in self.channels for index in channel.failed]
             if failed and not self._finished.is_set():
                 names = ", ".join(f"{name} ({self.port(name)!r})" for name in failed)
                 self._report(f"port {names}: the process that brings its packets died; the run is at its end")
@@ -535,7 +537,7 @@ class Supervisor:
     def replica_figures(self) -> list[dict[str, int]]:
         """For each replica its core, the packets it has seen, been primary of, and replayed, and how far it lags.
 
-        The lag is in requests of channels, and in blocks of kernel rings behind the foremost replica.
+        The lag is in requests that wait; of a kernel's ring, in requests behind the foremost replica.
         """
         channels = [channel for channel, _ in self.channels]
         return [figures(channels, replica) | {"core": self.core(replica)} for replica in self.processes]
@@ -550,7 +552,7 @@ class Supervisor:
         Returns
         -------
         dict
-            `received` (by the kernel's rings), `out` (by port), `ended` and `drops` (by reason); exact once
+            `received` (packets, and control requests), `out` (by port), `ended` and `drops` (by reason); exact once
             stopped: what was received is the sum of the others.
         """
         with self._lock:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from lab_router import LEFT, RIGHT, caught_up, router_graph
+from pyroute2 import IPRoute
 
 from scout.io.flow import mix
 from scout.io.lab import Lab
@@ -208,3 +209,25 @@ def test_flows_are_sharded_and_all_replicas_know_all_next_hops() -> None:
         counts = [seen(run, replica)[0] for replica in range(2)]
         assert sum(counts) == len(senders) and min(counts) > 0
         assert not run.supervisor.account()["drops"]
+
+
+def test_an_interface_that_goes_away_is_reported_also_if_another_has_its_name_then() -> None:
+    with noting(1) as run:
+        assert ping(run.left, RIGHT, 1)["received"] == 1
+        with run.router.entered(), IPRoute() as route:
+            index = route.link_lookup(ifname="r1")[0]
+            route.link("set", index=index, state="down")
+            awaited(lambda: len(run.reports) == 1)
+            route.link("set", index=index, state="up")
+            awaited(lambda: len(run.reports) == 2)
+            route.link("del", index=index)
+            awaited(lambda: len(run.reports) == 3)
+            route.link("add", ifname="r1", kind="veth", peer="r9")
+            route.link("set", index=route.link_lookup(ifname="r1")[0], state="up")
+            assert route.link_lookup(ifname="r1")[0] != index
+            time.sleep(1.5)  # it looks at its interfaces twice a second
+        assert [report.split("interface ")[1] for report in run.reports] == [
+            "r1 is down or gone; the others go on",
+            "r1 is up again",
+            "r1 is down or gone; the others go on",
+        ]
