@@ -14,11 +14,11 @@ import pytest
 from scout.io.batch import new_batch
 from scout.io.process import Child, wait_for_any
 from scout.ring.shared import address, shared
-from stress.kernel import FOUND, SimulatedRing, fill, serve
+from stress.kernel import FOUND, SimulatedRing, fill, packets_in, serve, steps
 
 REQUESTS = int(float(os.environ.get("SCOUT_STRESS", "1e5")))
 PATIENCE = 60 + REQUESTS / 100_000  # seconds: a tenth of what a busy machine does
-REPLICAS, BLOCKS, MOST, SHARE = 2, 16, 3, 8
+REPLICAS, BLOCKS, MOST, SHARE, BATCH = 2, 16, 3, 8, 4
 CORES = sorted(os.sched_getaffinity(0))
 
 
@@ -29,12 +29,12 @@ class Bench:
         port = SimpleNamespace(blocks=BLOCKS, interface="simulated", number=1)
         self.ring = SimulatedRing({0: port}, REPLICAS, keeps)
         self.found = shared(MOST, FOUND)
-        self.primaries = shared(REQUESTS, np.uint8)
+        self.primaries, self.handled = shared(REQUESTS, np.uint8), shared(REQUESTS, np.uint16)
         self.tellers, self.heard = shared(REQUESTS, np.int64), shared(REQUESTS, np.int64)
         self.orders = shared((MOST, 8), np.int64)
         self.controls = 0
         self.living: dict[int, Child] = {}
-        self.batches = [new_batch() for _ in range(MOST)]
+        self.batches = [new_batch(BATCH) for _ in range(MOST)]
         self.kernel = Child(fill, self.ring.ring, 0, REQUESTS)
 
     def start(self, replica: int) -> None:
@@ -43,7 +43,7 @@ class Bench:
     def _serve(self, replica: int) -> None:
         os.sched_setaffinity(0, [CORES[replica % len(CORES)]])
         cursor, batch = self.ring.cursors[replica : replica + 1], self.batches[replica][0]
-        seen = (self.found, self.primaries, self.tellers, self.heard)
+        seen = (self.found, self.primaries, self.handled, self.tellers, self.heard)
         serve(self.ring.ring, cursor, replica, batch, *seen, address(self.orders[replica]), REQUESTS)
 
     def tell(self) -> None:
@@ -59,11 +59,16 @@ class Bench:
         assert self.living[replica].join(PATIENCE)
 
     def succeed(self, replica: int) -> None:
-        cursor = self.ring.cursors[replica]
-        told = int(cursor["told_floor"] if self.ring.ring["keeps"][0] else cursor["told"])
-        sequence = int(cursor["floor"] if self.ring.ring["keeps"][0] else cursor["sequence"])
-        self.ring.resume(replica, sequence + told, told)
+        place, told = self.ring.place(replica), self.ring.told(replica)
+        if self.ring.ring["keeps"][0]:
+            place, told = self.saved(replica)
+        self.ring.resume(replica, place, told)
         self.start(replica)
+
+    def saved(self, replica: int) -> tuple[int, int]:
+        """Where a replica would have its newest snapshot of: the place, and how many control requests came before."""
+        sequence, told = divmod(int(self.found["saved"][replica]), 1 << 32)
+        return sequence + told, told
 
     def running(self) -> bool:
         """False at the end; waits a moment."""
@@ -71,14 +76,18 @@ class Bench:
         self.tell()
         return self.kernel.is_alive() or any(child.is_alive() for child in self.living.values())
 
-    def finish(self, lost: int = 0) -> None:
-        """See that nothing is wrong with what each saw."""
+    def finish(self, deaths: int = 0, lost: int = 0) -> None:
+        """See that nothing is wrong with what each saw, and that no death made more than a batch be done again."""
         for child in (*self.living.values(), self.kernel):
             assert child.join(PATIENCE), "it hangs"
             assert child.exitcode in (0, -signal.SIGKILL)
         assert not self.found["torn"].any()
         assert not self.found["disputed"].any()
         assert np.count_nonzero(self.primaries == 0) <= lost
+        if not lost:
+            total = packets_in(self.handled)
+            assert total > 0, "a packet was not handled"
+            assert total <= self.found["packets"].sum() <= total + deaths * BATCH
         heard = int(np.count_nonzero(self.heard))
         assert heard > 0
         assert np.count_nonzero(self.tellers[:heard] == 0) <= lost
@@ -127,7 +136,7 @@ def test_what_killed_replicas_had_begun_their_successors_finish(bench: Any, keep
                 run.stop(replica)
                 kills += 1
                 run.succeed(replica)
-    run.finish()
+    run.finish(deaths=kills)
     assert kills > 1
 
 
@@ -136,7 +145,7 @@ def test_replicas_that_join_and_leave_all_the_time_take_their_part(bench: Any, k
     run = bench(keeps)
     for replica in range(REPLICAS):
         run.start(replica)
-    generator, rounds, lost = random.Random(2), 0, 0
+    generator, rounds = random.Random(2), 0
     while run.running():
         sequence = int(run.ring.cursors["sequence"][0])
         if sequence >= REQUESTS - 10_000:
@@ -154,21 +163,17 @@ def test_replicas_that_join_and_leave_all_the_time_take_their_part(bench: Any, k
                     run.ring.retire(replica, False)
             elif _join(run, replica):
                 rounds += 1
-    run.finish(lost)
+    run.finish(deaths=rounds)
     assert rounds > 1
     assert run.found["blocks"][0] == REQUESTS
 
 
 def _join(run: Bench, replica: int) -> bool:
     """Have a replica take part from another's place, or what that has kept, on; False if that was too late."""
-    place, told = run.ring.foremost()
-    if run.ring.ring["keeps"][0]:
-        told = int(run.ring.cursors["told_floor"][0])
-        place = int(run.ring.cursors["floor"][0]) + told
-        if told != run.ring.cursors["told_floor"][0]:
-            return False
+    place, told = run.saved(0) if run.ring.ring["keeps"][0] else run.ring.foremost()
     if not run.ring.join(replica, place, told):
         return False
+    run.found["saved"][replica] = (place - told) << 32 | told
     run.orders[replica, 0] = 0
     run.start(replica)
     return True
@@ -193,3 +198,15 @@ def test_of_a_dead_replica_without_a_successor_no_more_is_lost_than_it_had_at_ha
     run.finish(lost=deaths)
     assert deaths > 1
     assert run.found["blocks"][0] == REQUESTS
+
+
+def test_who_dies_again_while_it_skips_what_was_done_does_none_of_it_again() -> None:
+    port = SimpleNamespace(blocks=BLOCKS, interface="simulated", number=1)
+    ring, batch = SimulatedRing({0: port}, 1, False), new_batch(BATCH)
+    handled, generator, packets = shared(100 * BLOCKS, np.uint16), random.Random(4), 0
+    for first in range(0, len(handled), BLOCKS):
+        fill(ring.ring, first, first + BLOCKS)
+        while ring.place(0) < first + BLOCKS:
+            packets += int(steps(ring.ring, ring.cursors[:1], 0, batch[0], handled, generator.randrange(1, 5)))
+            ring.resume(0, ring.place(0), 0)  # it died between two batches
+    assert packets == packets_in(handled)
