@@ -37,6 +37,7 @@ from scout.ring.memory import (
     fetch_sub,
     load64,
     load64_acquire,
+    pause,
     popcount,
     prefetch,
     prefetch_read,
@@ -146,6 +147,10 @@ def _claim(channel: Record, member: Record, replica: int, most: int) -> int:
     head = member.head
     mark = slot_of(channel, head) + MARK
     claim = load64_acquire(mark)  # pairs with the exchange of another replica
+    if claim >> (_OWNERS + _COUNTS) != head + 1 and member.primary == 0:
+        # Level with who claimed last: let it claim again, rather than tear the line from each other.
+        pause()
+        claim = load64_acquire(mark)
     if claim >> (_OWNERS + _COUNTS) != head + 1:
         mine = ((head + 1) << _COUNTS | most) << _OWNERS | replica + 1
         # acq_rel: who reads the claim sees what the claimant had seen published.
