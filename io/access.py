@@ -17,10 +17,10 @@ from numba import types
 from numba.extending import intrinsic, overload
 
 from scout.io.packet import HEADROOM
+from scout.ring.atomics import compare_exchange, load64_acquire
 from scout.ring.errors import ScoutError
 from scout.ring.jit import CHECKED
-from scout.ring.memory import compare_exchange, load64_acquire
-from scout.ring.shared import address, private
+from scout.ring.segment import address, private
 
 __all__ = [
     "BOUNDS",

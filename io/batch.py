@@ -6,9 +6,9 @@ import numpy as np
 
 from scout.io.access import allow, lowering
 from scout.io.packet import HEADROOM, PACKET, REACH
+from scout.ring.atomics import copy
 from scout.ring.jit import Record, inline
-from scout.ring.memory import copy
-from scout.ring.shared import address, private
+from scout.ring.segment import address, private
 
 __all__ = ["BATCH_SIZE", "LONGEST", "SLOT", "WHOLE", "gather", "linearise", "new_batch", "place_frame"]
 

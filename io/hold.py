@@ -8,9 +8,9 @@ import numpy as np
 
 from scout.io.batch import LONGEST
 from scout.io.packet import HEADROOM, PACKET, RECORD
+from scout.ring.atomics import copy
 from scout.ring.jit import Record, inline
-from scout.ring.memory import copy
-from scout.ring.shared import address, private
+from scout.ring.segment import address, private
 
 __all__ = ["HOLD", "MOST_HELD", "keep", "new_hold", "take_back"]
 

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from numba import types
 
+from scout.ring.atomics import load32, load64, pause, store64
 from scout.ring.jit import inline
-from scout.ring.memory import load32, load64, pause, store64
 from scout.ring.wait import SPIN, YIELD, sched_yield
 
 __all__ = [

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
+from scout.ring.atomics import copy, fetch_and
 from scout.ring.election import LAPPED, LONGEST_BATCH, close_batch, close_round, open_batch, unfinished
 from scout.ring.errors import ScoutError
 from scout.ring.jit import entry
@@ -39,9 +40,8 @@ from scout.ring.layout import (
     word,
 )
 from scout.ring.membership import MOST_REPLICAS, join, leave, resign
-from scout.ring.memory import copy, fetch_and
 from scout.ring.producer import acquire, give_back, publish, reserve
-from scout.ring.shared import LINE, address, shared
+from scout.ring.segment import LINE, address, shared
 from scout.ring.turn import has_left, is_turn, pass_turn
 from scout.ring.wait import BLOCK, STRATEGIES, wait
 

@@ -20,6 +20,17 @@ A replica that goes on in a dead one's place (its successor) finds its own numbe
 again of what the dead had not let go of; what comes before `until` it replays, as one of the others.
 """
 
+from scout.ring.atomics import (
+    compare_exchange,
+    fetch_sub,
+    load64,
+    load64_acquire,
+    pause,
+    popcount,
+    prefetch,
+    prefetch_read,
+    store64_release,
+)
 from scout.ring.jit import Record, inline
 from scout.ring.layout import (
     CLAIM,
@@ -31,17 +42,6 @@ from scout.ring.layout import (
     published,
     slot_of,
     state_of,
-)
-from scout.ring.memory import (
-    compare_exchange,
-    fetch_sub,
-    load64,
-    load64_acquire,
-    pause,
-    popcount,
-    prefetch,
-    prefetch_read,
-    store64_release,
 )
 
 __all__ = [

@@ -101,7 +101,7 @@ def _fingerprint() -> str:
     package = Path(__file__).parent.parent
     top = package if package.name == "scout" else package / "scout"
     digest = hashlib.sha256(f"{version('numba')} {version('llvmlite')} {version('numpy')}".encode())
-    for folder in (top, *(top / part for part in ("io", "paths", "ring"))):
-        for source in sorted(folder.glob("*.py")):
-            digest.update(source.name.encode() + b"\0" + source.read_bytes())
+    for folder in (top / part for part in ("io", "paths", "ring")):
+        for source in sorted(folder.rglob("*.py")):
+            digest.update(str(source.relative_to(folder)).encode() + b"\0" + source.read_bytes())
     return digest.hexdigest()[:16]

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from scout.ring.atomics import load64, load64_acquire, store64
 from scout.ring.jit import Record, inline
-from scout.ring.memory import load64, load64_acquire, store64
-from scout.ring.shared import LINE
+from scout.ring.segment import LINE
 
 __all__ = [
     "CHANNEL",

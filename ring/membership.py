@@ -10,10 +10,7 @@ producer that it must stop earlier.
 import numba
 import numpy as np
 
-from scout.ring.election import IDLE, LAPPED
-from scout.ring.jit import Record, entry, inline
-from scout.ring.layout import CHANNEL, GATING, LIMIT, MEMBER, MEMBERS, floor_of, granted_of, published, state_of, word
-from scout.ring.memory import (
+from scout.ring.atomics import (
     compare_exchange,
     exchange,
     fetch_and,
@@ -24,6 +21,9 @@ from scout.ring.memory import (
     store64,
     store64_release,
 )
+from scout.ring.election import IDLE, LAPPED
+from scout.ring.jit import Record, entry, inline
+from scout.ring.layout import CHANNEL, GATING, LIMIT, MEMBER, MEMBERS, floor_of, granted_of, published, state_of, word
 
 __all__ = ["MOST_REPLICAS", "join", "leave", "look_again", "resign", "resume"]
 

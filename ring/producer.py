@@ -6,6 +6,13 @@ replicas, who cannot tell how many producers there are. LOCK names its holder. W
 nothing, or all (TAIL is stored once), so it can be taken from the dead without a look at the entries.
 """
 
+from scout.ring.atomics import (
+    compare_exchange,
+    load64,
+    load64_acquire,
+    store64,
+    store64_release,
+)
 from scout.ring.jit import Record, inline
 from scout.ring.layout import (
     CLAIM,
@@ -19,13 +26,6 @@ from scout.ring.layout import (
     word,
 )
 from scout.ring.membership import look_again
-from scout.ring.memory import (
-    compare_exchange,
-    load64,
-    load64_acquire,
-    store64,
-    store64_release,
-)
 from scout.ring.wait import relax, wake
 
 __all__ = ["acquire", "give_back", "publish", "reserve"]

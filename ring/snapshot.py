@@ -17,10 +17,10 @@ from typing import Any
 import numba
 import numpy as np
 
+from scout.ring.atomics import copy, fence, load64, load64_acquire, store64, store64_release
 from scout.ring.errors import ScoutError
 from scout.ring.jit import entry, inline
-from scout.ring.memory import copy, fence, load64, load64_acquire, store64, store64_release
-from scout.ring.shared import LINE, address, private, shared
+from scout.ring.segment import LINE, address, private, shared
 
 __all__ = ["PART", "Snapshots", "adopt", "hashed", "note", "save"]
 

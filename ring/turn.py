@@ -4,9 +4,9 @@ There is a turn: how many requests have left. A primary waits for its own and pa
 does again what a dead predecessor had done already: it drops it.
 """
 
+from scout.ring.atomics import load64_acquire, store64_release
 from scout.ring.jit import Record, inline
 from scout.ring.layout import TURN, word
-from scout.ring.memory import load64_acquire, store64_release
 from scout.ring.wait import relax
 
 __all__ = ["STOP", "await_turn", "has_left", "is_turn", "pass_turn"]

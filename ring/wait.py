@@ -12,9 +12,9 @@ from typing import Any
 
 from numba import types
 
+from scout.ring.atomics import fence, fetch_add, fetch_sub, load64_seq, pause
 from scout.ring.jit import Record, inline
 from scout.ring.layout import PATIENCE, SLEEPERS, TAIL, word
-from scout.ring.memory import fence, fetch_add, fetch_sub, load64_seq, pause
 
 __all__ = ["BLOCK", "SPIN", "STRATEGIES", "YIELD", "relax", "sched_yield", "sleep_on", "wait", "wake"]
 

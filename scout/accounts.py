@@ -5,7 +5,7 @@ from typing import Any
 
 from scout.domain import Channels
 from scout.memory import Memory
-from scout.paths.graph import RouterGraph
+from scout.paths.model.graph import RouterGraph
 
 __all__ = ["account", "figures"]
 

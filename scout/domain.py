@@ -18,11 +18,10 @@ import numpy as np
 import psutil
 from numba.core import types
 
-from scout.io.flow import shard_of
 from scout.io.hold import HOLD
 from scout.io.packet import DROPPED, HELD
 from scout.io.system import WAITER
-from scout.paths.compiler import (
+from scout.paths.compiler.native import (
     BATCH,
     CompiledPath,
     CompileError,
@@ -31,9 +30,10 @@ from scout.paths.compiler import (
     native,
     table_names,
 )
-from scout.paths.graph import RouterGraph
-from scout.paths.path import Path
-from scout.paths.stage import Stage, Table
+from scout.paths.model.graph import RouterGraph
+from scout.paths.model.path import Path
+from scout.paths.model.stage import Stage, Table
+from scout.paths.wire.flow import shard_of
 from scout.ring.schedule import HEAD
 from scout.ring.snapshot import NOTE, PART
 from scout.ring.turn import STOP
@@ -236,7 +236,7 @@ def _source(
             "from scout.io.packet import RECORD",
             "from scout.io.system import now, rest",
             "from scout.ring.jit import inline",
-            "from scout.ring.memory import load64_acquire",
+            "from scout.ring.atomics import load64_acquire",
             "from scout.ring.snapshot import note, save",
             "from scout.ring.wait import sleep_on",
             "",

@@ -5,8 +5,8 @@ import sys
 import traceback
 from pathlib import Path as FilePath
 
-from scout.paths.graph import RouterGraph
-from scout.paths.path import Path
+from scout.paths.model.graph import RouterGraph
+from scout.paths.model.path import Path
 from scout.ring.errors import ScoutError
 
 __all__ = ["load_router"]

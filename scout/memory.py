@@ -13,12 +13,12 @@ from scout.io.batch import new_batch
 from scout.io.hold import HOLD, MOST_HELD, new_hold
 from scout.io.packet import PACKET
 from scout.io.system import WAITER
-from scout.paths.compiler import CompiledPath, configuration
-from scout.paths.graph import RouterGraph
-from scout.paths.stage import Table
+from scout.paths.compiler.native import CompiledPath, configuration
+from scout.paths.model.graph import RouterGraph
+from scout.paths.model.stage import Table
 from scout.ring.membership import MOST_REPLICAS
 from scout.ring.schedule import HEAD
-from scout.ring.shared import LINE, address, private, shared
+from scout.ring.segment import LINE, address, private, shared
 from scout.ring.snapshot import Snapshots
 
 __all__ = ["Memory"]

@@ -15,14 +15,14 @@ import numpy as np
 
 from scout.accounts import account, figures
 from scout.domain import LEAVE, REST, RUN, compile_domain, is_ordered, is_sharded, keeps_state
+from scout.io.host.process import Child, wait_for_any
 from scout.io.packet import CONTROL_BIND, CONTROL_TICK
-from scout.io.process import Child, wait_for_any
 from scout.memory import Memory
-from scout.paths.compiler import compile_path
-from scout.paths.graph import RouterGraph
-from scout.paths.path import Path
-from scout.paths.service import Service
-from scout.paths.stage import Table
+from scout.paths.compiler.native import compile_path
+from scout.paths.framework.service import Service
+from scout.paths.model.graph import RouterGraph
+from scout.paths.model.path import Path
+from scout.paths.model.stage import Table
 from scout.ring.errors import ScoutError
 from scout.ring.membership import MOST_REPLICAS
 from scout.ring.schedule import scheduler

@@ -2,7 +2,7 @@
 
 import pytest
 
-from scout.io import sandbox
+from scout.io.host import sandbox
 from scout.ring.errors import ScoutError
 
 try:

@@ -15,12 +15,12 @@ import numpy as np
 from scout.io.access import BOUNDS
 from scout.io.batch import BATCH_SIZE, SLOT, new_batch
 from scout.io.packet import HEADROOM, REACH
-from scout.paths.arp import Arp
-from scout.paths.compiler import compile_path
-from scout.paths.ethernet import Ethernet
-from scout.paths.graph import RouterGraph
-from scout.paths.icmp import Icmp
-from scout.paths.ipv4 import Ip
+from scout.paths.compiler.native import compile_path
+from scout.paths.model.graph import RouterGraph
+from scout.paths.protocols.arp import Arp
+from scout.paths.protocols.ethernet import Ethernet
+from scout.paths.protocols.icmp import Icmp
+from scout.paths.protocols.ipv4 import Ip
 
 MAC = "020000000001"
 TO_US, FROM = bytes.fromhex(MAC), bytes.fromhex("020000000099")

@@ -10,17 +10,17 @@ import numpy as np
 from scout.io.access import BOUNDS
 from scout.io.batch import new_batch
 from scout.io.packet import HEADROOM, REACH
-from scout.paths.arp import Arp
-from scout.paths.compiler import compile_path, configuration
-from scout.paths.ethernet import Ethernet
-from scout.paths.graph import Router, RouterGraph
-from scout.paths.icmp import Icmp
-from scout.paths.interpreter import walk
-from scout.paths.ipv4 import Ip
-from scout.paths.path import Path
-from scout.paths.stage import Exit, Outcome, Stage, Table
+from scout.paths.compiler.interpreter import walk
+from scout.paths.compiler.native import compile_path, configuration
+from scout.paths.model.graph import Router, RouterGraph
+from scout.paths.model.path import Path
+from scout.paths.model.stage import Exit, Outcome, Stage, Table
+from scout.paths.protocols.arp import Arp
+from scout.paths.protocols.ethernet import Ethernet
+from scout.paths.protocols.icmp import Icmp
+from scout.paths.protocols.ipv4 import Ip
 from scout.ring.jit import CHECKED
-from scout.ring.shared import address
+from scout.ring.segment import address
 
 LEFT, RIGHT = "02:00:00:00:00:01", "02:00:00:00:00:02"  # the router's own MAC addresses
 HOST, GATEWAY = "02:00:00:00:00:0a", "02:00:00:00:00:0b"  # 10.0.0.2 on the left, 10.0.1.2 on the right

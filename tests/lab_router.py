@@ -6,15 +6,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from scout.io.afpacket import AfPacketPort
-from scout.io.lab import Lab, Namespace
-from scout.paths.arp import Arp
-from scout.paths.ethernet import Ethernet
-from scout.paths.graph import RouterGraph
-from scout.paths.icmp import Icmp
-from scout.paths.ipv4 import Ip
+from scout.io.host.lab import Lab, Namespace
+from scout.io.ports.afpacket import AfPacketPort
+from scout.paths.model.graph import RouterGraph
+from scout.paths.protocols.arp import Arp
+from scout.paths.protocols.ethernet import Ethernet
+from scout.paths.protocols.icmp import Icmp
+from scout.paths.protocols.ipv4 import Ip
 from scout.supervisor import Supervisor
-from scout.tools.demo import two_hosts
+from scout.tools.commands.demo import two_hosts
 
 LEFT, RIGHT = "10.0.0.2", "10.0.1.2"
 

@@ -37,7 +37,7 @@ Rounds = Annotated[int, typer.Option(help="How often each contender is measured.
 
 def _sandbox() -> None:
     """Enter a sandbox if need be: before anything imports numpy."""
-    from scout.io.sandbox import enter
+    from scout.io.host.sandbox import enter
 
     enter()
 
@@ -51,7 +51,7 @@ def demo(
 ) -> None:
     """Join two namespaces by a router and send ping, TCP and a flood through it."""
     _sandbox()
-    from scout.tools import demo as work
+    from scout.tools.commands import demo as work
 
     raise typer.Exit(work.run(seconds, replicas, json, picture))
 
@@ -63,7 +63,7 @@ def run(
     json: Json = None,
 ) -> None:
     """Run a router file until interrupted, or its inputs are at their end."""
-    from scout.tools import run as work
+    from scout.tools.commands import run as work
 
     raise typer.Exit(work.run(file, replicas, json))
 
@@ -76,7 +76,7 @@ def draw(
     live: Annotated[bool, typer.Option(help="With the rates of `scout run FILE`, which is running.")] = False,
 ) -> None:
     """Draw a router graph, or one of its paths."""
-    from scout.tools import picture as work
+    from scout.tools.commands import draw as work
 
     work.run(file, output, path, live)
 
@@ -89,7 +89,7 @@ def rates(
     count: Annotated[int | None, typer.Option(help="How many looks; without end by default.")] = None,
 ) -> None:
     """Show packet rates of interfaces: a live table, or a JSON line per interval in a pipe."""
-    from scout.tools import rates as work
+    from scout.tools.commands import rates as work
 
     work.run(interfaces or [], netns or [], interval, count)
 
@@ -97,7 +97,7 @@ def rates(
 @app.command(epilog="Example: scout doctor --json doctor.json")
 def doctor(json: Json = None) -> None:
     """Tell what this machine allows, and what to do about each lack."""
-    from scout.tools import doctor as work
+    from scout.tools.commands import doctor as work
 
     raise typer.Exit(work.run(json))
 
@@ -114,7 +114,7 @@ def bench_forward(
 ) -> None:
     """Forward between two namespaces: Scout, the kernel, C on AF_PACKET, plain Python sockets."""
     _sandbox()
-    from scout.tools import bench_forward as work
+    from scout.tools.bench import forward as work
 
     work.run(rounds, seconds, frame_bytes or [60, 1514], separate, json)
 
@@ -122,7 +122,7 @@ def bench_forward(
 @bench.command("path", epilog="Example: scout bench path --json -")
 def bench_path(rounds: Rounds = 15, json: Json = None) -> None:
     """One path without I/O: header check, lookup among 1,000 routes, TTL, rewrite; against C."""
-    from scout.tools import bench_path as work
+    from scout.tools.bench import path as work
 
     work.run(rounds, json)
 
@@ -137,7 +137,7 @@ def bench_services(
     json: Json = None,
 ) -> None:
     """The services in their four modes: replicated, sharded, locked, atomic; as MLFFR."""
-    from scout.tools import bench_services as measure
+    from scout.tools.bench import services as measure
 
     measure.run(rounds, service or [], work or [], trace or [], plot, json)
 
@@ -149,7 +149,7 @@ def bench_channel(
     plot: Annotated[str, typer.Option(help="Where to plot: a .svg or .png; both are written.")] = "scout-channel.svg",
 ) -> None:
     """Dequeue from a replicated channel, by election and number of replicas; against C. The paper's Figure 2."""
-    from scout.tools import bench_channel as work
+    from scout.tools.bench import channel as work
 
     work.run(rounds, json, plot)
 
@@ -164,7 +164,7 @@ def bench_replication(
     ] = "scout-replication.svg",
 ) -> None:
     """Replicated work, a lock and atomic instructions on a synthetic service. The paper's Figure 1(b)."""
-    from scout.tools import bench_replication as work
+    from scout.tools.bench import replication as work
 
     work.run(rounds, json, plot, updates)
 
@@ -178,7 +178,7 @@ def bench_soak(
     json: Json = None,
 ) -> None:
     """Send requests through replicas that are killed, join and leave; nothing may be lost, all states equal."""
-    from scout.tools import bench_soak as work
+    from scout.tools.bench import soak as work
 
     raise typer.Exit(work.run(requests, replicas, interval, seed, json))
 

@@ -7,7 +7,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from scout.tools.model import ideal_speedup
+from scout.tools.bench.projection import ideal_speedup
 
 FIRST, SECOND, BOTH, PALE, INK = "#0072B2", "#D55E00", "#555555", "#DDDDDD", "#222222"
 

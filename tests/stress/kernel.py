@@ -7,12 +7,11 @@ Every block has one packet or several, more than a batch holds; each says which 
 import numba
 import numpy as np
 
-from scout.io import blocks
-from scout.io.kernel_ring import BLOCK_BYTES, KernelRing
-from scout.io.tpacket import BLOCK_FIRST, BLOCK_PACKETS, BLOCK_SEQUENCE, BLOCK_STATUS, STATUS_USER
-from scout.paths.compiler import BATCH
-from scout.ring.jit import entry, inline
-from scout.ring.memory import (
+from scout.io.channels import blocks
+from scout.io.channels.kernel_ring import BLOCK_BYTES, KernelRing
+from scout.io.channels.tpacket import BLOCK_FIRST, BLOCK_PACKETS, BLOCK_SEQUENCE, BLOCK_STATUS, STATUS_USER
+from scout.paths.compiler.native import BATCH
+from scout.ring.atomics import (
     load32_acquire,
     load64,
     load64_acquire,
@@ -21,7 +20,8 @@ from scout.ring.memory import (
     store64,
     store64_release,
 )
-from scout.ring.shared import address, shared
+from scout.ring.jit import entry, inline
+from scout.ring.segment import address, shared
 from scout.ring.wait import relax
 
 __all__ = ["FOUND", "SimulatedRing", "fill", "packets_in", "serve", "steps"]

@@ -7,11 +7,11 @@ that. So an entry that is read while it is written, or that is not the one in tu
 import numba
 import numpy as np
 
+from scout.ring.atomics import load64, store64
 from scout.ring.election import close_batch, close_round, open_batch
 from scout.ring.jit import entry, inline
 from scout.ring.layout import CHANNEL, MEMBER, payload, published, set_length, slot_of
 from scout.ring.membership import leave
-from scout.ring.memory import load64, store64
 from scout.ring.producer import acquire, give_back, publish, reserve
 from scout.ring.wait import YIELD, wait
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from scout.io.batch import new_batch
-from scout.io.process import Child, wait_for_any
-from scout.ring.shared import address, shared
+from scout.io.host.process import Child, wait_for_any
+from scout.ring.segment import address, shared
 from stress.kernel import FOUND, SimulatedRing, fill, packets_in, serve, steps
 
 REQUESTS = int(float(os.environ.get("SCOUT_STRESS", "1e5")))

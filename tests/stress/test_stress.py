@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scout.io.process import Child, wait_for_any
+from scout.io.host.process import Child, wait_for_any
 from scout.ring.channel import Channel
 from scout.ring.election import LAPPED
 from scout.ring.membership import join, resign, resume
-from scout.ring.shared import shared
+from scout.ring.segment import shared
 from scout.ring.snapshot import Snapshots
 from stress.loops import BYTES, FINDINGS, UNKNOWN, produce, replicate, serve_and_leave
 

@@ -1,0 +1,104 @@
+"""The frames and blocks of a TPACKET_V3 receive ring (linux/if_packet.h), and how a packet's record is made of one.
+
+Nobody writes to the ring. A replica that works on packets copies their headers to its own slots (`REACH` bytes); the
+rest goes out from where it is. Every frame comes with its virtio-net header, which says what the sending kernel left
+undone (checksum, segmentation).
+"""
+
+from scout.io.batch import place_frame
+from scout.io.packet import OFFLOAD, REACH
+from scout.io.system import VNET_HEADER
+from scout.ring.atomics import copy, load32, load64, store32, store64
+from scout.ring.jit import Record, inline
+
+__all__ = [
+    "BLOCK_FIRST",
+    "BLOCK_PACKETS",
+    "BLOCK_SEQUENCE",
+    "BLOCK_STATUS",
+    "STATUS_KERNEL",
+    "STATUS_USER",
+    "frame_end",
+    "frame_of",
+    "interface_of",
+    "next_frame",
+    "received_at",
+    "take_frame",
+]
+
+STATUS_KERNEL, STATUS_USER, STATUS_VLAN_VALID, STATUS_VLAN_TPID_VALID = 0, 1, 1 << 4, 1 << 6
+BLOCK_STATUS, BLOCK_PACKETS, BLOCK_FIRST, BLOCK_SEQUENCE = 8, 12, 16, 24
+"""Offsets in struct tpacket_block_desc."""
+_NEXT, _SECONDS, _NANOSECONDS, _SNAPLEN, _STATUS, _MAC, _TCI, _TPID = 0, 4, 8, 12, 20, 24, 32, 36  # struct tpacket3_hdr
+_INTERFACE = 48 + 4  # sll_ifindex of the struct sockaddr_ll that follows it
+_ETH_P_8021Q, _VLAN_AT, _VLAN_TAG = 0x8100, 12, 4
+
+
+@inline
+def next_frame(header: int) -> int:
+    """Address of the header of the frame that follows in the block."""
+    return header + load32(header + _NEXT)
+
+
+@inline
+def frame_of(header: int) -> int:
+    """Address of the frame's first byte."""
+    return header + (load32(header + _MAC) & 0xFFFF)
+
+
+@inline
+def frame_end(header: int) -> int:
+    """Address behind what a stage sees of the frame."""
+    return frame_of(header) + min(load32(header + _SNAPLEN), REACH)
+
+
+@inline
+def received_at(header: int) -> int:
+    """When the kernel received the frame, nanoseconds since 1970."""
+    return load32(header + _SECONDS) * 1_000_000_000 + load32(header + _NANOSECONDS)
+
+
+@inline
+def interface_of(header: int) -> int:
+    """Index of the interface that the frame came by."""
+    return load32(header + _INTERFACE)
+
+
+@inline
+def take_frame(packet: Record, record: int, header: int, port: int, in_place: bool) -> None:
+    """Fill a packet's record, at address `record`, from a frame of the ring."""
+    mac = frame_of(header)
+    size = load32(header + _SNAPLEN)
+    store64(record + OFFLOAD, load64(mac - VNET_HEADER))
+    packet.checksum_offset = load32(mac - 4) >> 16
+    packet.timestamp = received_at(header)
+    packet.port = port
+    packet.at = 0
+    packet.link_broadcast = 0
+    packet.held_since = 0
+    packet.control = 0
+    if load32(header + _STATUS) & STATUS_VLAN_VALID:
+        _untag(packet, header, mac, size)
+        return
+    place_frame(packet, mac, size, in_place)
+
+
+@inline
+def _untag(packet: Record, header: int, mac: int, size: int) -> None:
+    """Put the VLAN tag, which the kernel took out, back into the frame."""
+    origin = packet.slot
+    linear = min(size, REACH)
+    tpid = _ETH_P_8021Q
+    if load32(header + _STATUS) & STATUS_VLAN_TPID_VALID:
+        tpid = load32(header + _TPID) & 0xFFFF
+    tag = tpid << 16 | (load32(header + _TCI) & 0xFFFF)
+    swapped = (tag & 0xFF) << 24 | (tag & 0xFF00) << 8 | (tag >> 8 & 0xFF00) | tag >> 24
+    before = min(linear, _VLAN_AT)
+    copy(origin, mac, before)
+    store32(origin + _VLAN_AT, swapped)
+    copy(origin + _VLAN_AT + _VLAN_TAG, mac + before, linear - before)
+    packet.origin = packet.frame = origin
+    packet.end = origin + linear + _VLAN_TAG
+    packet.tail = mac + linear
+    packet.tail_bytes = size - linear
+    packet.checksum_start += _VLAN_TAG

@@ -1,0 +1,1 @@
+"""The machine that Scout runs on: namespaces, links and processes."""

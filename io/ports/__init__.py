@@ -1,0 +1,1 @@
+"""Ports: Scout's objects for network interfaces, pcap files and memory."""

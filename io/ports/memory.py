@@ -1,0 +1,144 @@
+"""Ports in memory: frames from a list, frames to a list. No root, no namespace, no interface.
+
+For tests, lessons and benchmarks; a path cannot tell them from ports on interfaces.
+"""
+
+import struct
+import time
+from collections.abc import Iterable
+
+import numpy as np
+
+from scout.io.channels.software import BATCH, ENTRIES, FedPort, Records
+from scout.io.ports.contract import PortError
+from scout.io.transmit.sink import SECOND, Sink
+
+__all__ = ["MemoryPort"]
+
+_RECORD = struct.Struct("=IIII")  # of pcap
+_LATEST = (1 << 32) * SECOND
+
+
+class MemoryPort(FedPort):
+    """A port that receives frames it is given, and keeps those that it sends.
+
+    Parameters
+    ----------
+    mac : str
+        Its MAC address, as 02:00:00:00:00:01.
+    mtu : int
+        Bytes of the longest IP packet; frames that are longer by more than a VLAN tag are left out.
+    frames : iterable of bytes or of (bytes, int), optional
+        What the port receives, and when, in nanoseconds since 1970; by default when the run starts. The
+        input ends with them. Without `frames` it receives what `send` gives it, until `end`.
+    capacity : int
+        Bytes of sent frames (16 more for each) that a replica can keep; what exceeds it is counted as tx-full.
+        Memory that is not used costs nothing.
+    entries : int
+        Packets that its channel holds; a power of two. A quarter of them come between snapshots of the state.
+    batch : int
+        Packets that are dequeued together at most; a power of two. All have one primary.
+
+    Examples
+    --------
+    ::
+
+        left, right = MemoryPort("02:00:00:00:00:01", frames=[frame]), MemoryPort("02:00:00:00:00:02", frames=[])
+        ...  # a graph with both, and its paths
+        with Supervisor(graph, paths) as supervisor:
+            supervisor.wait()
+        print(right.sent())
+    """
+
+    def __init__(
+        self,
+        mac: str,
+        mtu: int = 1500,
+        frames: Iterable[bytes | tuple[bytes, int]] | None = None,
+        capacity: int = 1 << 26,
+        entries: int = ENTRIES,
+        batch: int = BATCH,
+    ) -> None:
+        super().__init__(f"in memory {mac}", mac, mtu, entries, batch)
+        if capacity < 0:
+            raise PortError(f"port {self.interface}: capacity {capacity}; give a number of bytes")
+        self._frames = None if frames is None else [self._dated(each) for each in frames]
+        self._capacity, self._ended = capacity, False
+
+    def __repr__(self) -> str:
+        return f"MemoryPort({self.interface.split()[-1]!r})"
+
+    def _dated(self, each: bytes | tuple[bytes, int]) -> tuple[bytes, int | None]:
+        frame, timestamp = each if isinstance(each, tuple) else (each, None)
+        if timestamp is not None and not 0 <= timestamp < _LATEST:
+            raise PortError(f"port {self.interface}: time {timestamp}; give nanoseconds since 1970, before 2106")
+        return frame, timestamp
+
+    def open(self, index: int) -> None:
+        """Make the buffers, for the port of number `index`."""
+        self._open(index, Sink(capacity=self._capacity))
+        self._ended = False
+
+    def records(self) -> Records | None:
+        """The frames given, if any were."""
+        if not self._frames:
+            return None
+        now = time.time_ns()
+        records = []
+        for frame, timestamp in self._frames:
+            seconds, nanoseconds = divmod(now if timestamp is None else timestamp, SECOND)
+            records += [_RECORD.pack(seconds, nanoseconds, len(frame), len(frame)), frame]
+        return Records(np.frombuffer(b"".join(records), np.uint8))
+
+    def send(
+        self, frame: bytes, timestamp: int | None = None, offload: bytes = bytes(10), timeout: float = 1.0
+    ) -> bool:
+        """Have the router receive a frame.
+
+        Parameters
+        ----------
+        frame : bytes
+        timestamp : int, optional
+            When it was received, nanoseconds since 1970; now by default.
+        offload : bytes
+            Its struct virtio_net_hdr, 10 bytes, little-endian: what the sender left to a device.
+        timeout : float
+            Seconds to wait for room in the channel.
+
+        Returns
+        -------
+        bool
+            False if the frame was left out: it is too long, or there was no room in time. It is counted.
+
+        Raises
+        ------
+        PortError
+            If the port is not open, was given `frames`, or no path begins at it; or after `end`.
+        """
+        if self._frames is not None or self._ended:
+            raise PortError(f"port {self.interface}: its input has an end; make it without frames, send before end()")
+        if len(offload) != 10:
+            raise PortError(f"port {self.interface}: offload of {len(offload)} bytes; struct virtio_net_hdr has 10")
+        now = time.time_ns() if timestamp is None else timestamp
+        return self._fed.send(self._index, frame, now, offload, timeout)
+
+    def end(self) -> None:
+        """No more frames will be sent: the run can come to its end."""
+        self._ended = True
+
+    def sent(self) -> list[bytes]:
+        """The frames that the router has sent by this port since it was opened, in the order in which they left.
+
+        Replicas send a batch at a time, one batch after another. In a path with channel order that is the
+        order in which its packets came.
+        """
+        return self._opened.frames()
+
+    @property
+    def is_live(self) -> bool:
+        """True if packets come by `send`, now."""
+        return self._frames is None and not self._ended
+
+    def at_end(self) -> bool:
+        """True if nothing more will be sent to the channel."""
+        return self._ended if self._frames is None else super().at_end()

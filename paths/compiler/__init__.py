@@ -1,0 +1,1 @@
+"""From a path to code: native functions, and the same as plain Python."""

@@ -1,0 +1,1 @@
+"""The service framework: state, events, handlers, timers."""

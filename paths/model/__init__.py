@@ -1,0 +1,1 @@
+"""The router graph, paths and stages, as data."""

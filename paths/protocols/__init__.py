@@ -1,0 +1,1 @@
+"""The protocols of a router: Ethernet, ARP, IP, ICMP."""

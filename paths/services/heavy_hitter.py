@@ -1,0 +1,106 @@
+"""Heavy hitter: finds the flows that send more than a threshold.
+
+Usage: HeavyHitter(name, threshold, capacity, mode, service)
+Requires and provides: one service, of the type that is given.
+Drops: nothing.
+
+Every replica counts the packets and bytes of each flow (addresses, protocol, ports). The packet that takes a
+flow's bytes over the threshold raises `HEAVY`, once a flow; its primary counts that. A flow that comes when
+the table is full is not watched; its packets are counted as `table-full`.
+"""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from scout.io.access import length
+from scout.paths.framework.events import Event, Handler, raise_event
+from scout.paths.framework.service import Service
+from scout.paths.framework.state import add_to
+from scout.paths.framework.table import claim, new_table, rows
+from scout.paths.model.stage import Table
+from scout.paths.wire.flow import five_tuple
+
+__all__ = ["HEAVY", "Flow", "HeavyHitter", "count", "note"]
+
+HEAVY = Event("heavy")
+"""A flow has gone over the threshold; the argument is its row."""
+
+
+class Flow(NamedTuple):
+    """What was counted of a flow."""
+
+    packets: int
+    bytes: int
+
+
+def count(frame: Any, end: Any, packet: Any, flows: Any, counts: Any, events: Any, threshold: int) -> int:
+    """Count the packet for its flow."""
+    key, more = five_tuple(frame, end)
+    if key == 0:
+        return 0
+    row = claim(flows, counts, key, more)
+    if row >= 0:
+        size = length(frame, end, packet)
+        add_to(flows, row, "packets", 1)
+        before = add_to(flows, row, "bytes", size)
+        # By what one addition found and made: exactly one packet takes the flow over, in every mode.
+        if before <= threshold < before + size:
+            raise_event(events, HEAVY, row)
+    return 0
+
+
+def note(frame: Any, end: Any, argument: int, alerts: Any) -> int:
+    """Count an alert."""
+    alerts[0] += 1
+    return 0
+
+
+class HeavyHitter(Service):
+    """Finds heavy flows.
+
+    Parameters
+    ----------
+    name : str
+    threshold : int
+        Bytes, from the header of the service on, that a flow may send before it is heavy.
+    capacity : int
+        Flows that are watched at most, about; a power of two.
+    mode, service : str
+        As for `Service`; all modes are allowed.
+
+    Attributes
+    ----------
+    alerts : Table
+        int64[1]: the heavy flows that a replica found as a primary.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        threshold: int = 1_000_000,
+        capacity: int = 1 << 14,
+        mode: str = "replicated",
+        service: str = "ipv4",
+    ) -> None:
+        self.alerts = Table(np.zeros(1, np.int64), "private")
+        super().__init__(
+            name,
+            {"flows": new_table(capacity, [("packets", "i8"), ("bytes", "i8")])},
+            [Handler(count), Handler(note, HEAVY, run="primary")],
+            service,
+            mode,
+            atomic=True,
+            threshold=threshold,
+            alerts=self.alerts,
+        )
+
+    def read(self, flows: np.ndarray | None = None) -> dict[tuple[int, int], Flow]:
+        """What was counted, by the two words of `five_tuple`: in a replica's copy of the table, or in plain runs."""
+        found = rows(self.tables["flows"].initial if flows is None else flows)
+        return {(int(r["key"]), int(r["more"])): Flow(int(r["packets"]), int(r["bytes"])) for r in found}
+
+    def found(self, alerts: Iterable[np.ndarray] | None = None) -> int:
+        """How many heavy flows were found: by the replicas whose copies are given, or in plain runs."""
+        return sum(int(array[0]) for array in ([self.alerts.initial] if alerts is None else alerts))

@@ -1,0 +1,1 @@
+"""Simple stages that stand between protocols."""

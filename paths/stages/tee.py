@@ -1,0 +1,132 @@
+"""Tee: writes a copy of each packet to a pcap file, which Wireshark and Scapy read.
+
+Usage: Tee(name, file, service)
+Requires and provides: one service, of the type that is given.
+Drops: nothing.
+
+Each packet is one `writev` to a descriptor opened for appending: the kernel puts the record whole behind
+the last one, so all replicas write to one file. That costs a system call a packet.
+"""
+
+import os
+import struct
+import weakref
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numba import types
+
+from scout.io.access import lowering
+from scout.io.ports.contract import PortError
+from scout.io.ports.pcap import RECORD_HEADER, open_for_append
+from scout.paths.model.graph import GraphError, RouterGraph
+from scout.paths.model.stage import Table
+from scout.paths.protocols.ethernet import ETHERTYPE, HEADER, IPV4
+from scout.paths.stages.filter import Filter
+from scout.ring.atomics import store32, store64
+
+__all__ = ["Tee", "append", "copy_to_file"]
+
+SECOND = 1_000_000_000
+
+NO_ADDRESSES = bytes(ETHERTYPE) + struct.pack("!H", IPV4)
+"""The Ethernet header of a packet that has none yet: an ICMP error, which was never received."""
+
+VECTORS, ROOM = 32, 80
+"""Room for what `writev` is given: at 0 both headers, then three of struct iovec, of 16 bytes each."""
+
+writev = types.ExternalFunction("writev", types.int64(types.int32, types.int64, types.int32))
+
+
+def append(frame: Any, end: Any, packet: Any, file: int, room: Any) -> bool:
+    """Write the whole frame, as it is now, to descriptor `file` as one record; False if that failed."""
+    link = NO_ADDRESSES if frame.start - frame.origin < HEADER else b""
+    data = link + bytes(frame.data[frame.start if link else frame.origin :])
+    record = struct.pack("=4I", packet.timestamp // SECOND, packet.timestamp % SECOND, len(data), len(data))
+    return file < 0 or os.write(file, record + data) == len(record) + len(data)
+
+
+@lowering(append)
+def _native_append(frame, end, packet, file, room):  # type: ignore[no-untyped-def]
+    def native(frame, end, packet, file, room):  # type: ignore[no-untyped-def]
+        start, link = packet.origin, 0
+        if frame - start < HEADER:
+            start, link = frame, HEADER
+        size = link + end - start + packet.tail_bytes
+        record = room.ctypes.data
+        store32(record, packet.timestamp // SECOND)
+        store32(record + 4, packet.timestamp % SECOND)
+        store32(record + 8, size)
+        store32(record + 12, size)
+        vectors = record + VECTORS
+        store64(vectors, record)
+        store64(vectors + 8, RECORD_HEADER + link)
+        store64(vectors + 16, start)
+        store64(vectors + 24, end - start)
+        store64(vectors + 32, packet.tail)
+        store64(vectors + 40, packet.tail_bytes)
+        return file < 0 or writev(file, vectors, 3) == RECORD_HEADER + size
+
+    return native
+
+
+def copy_to_file(frame: Any, end: Any, packet: Any, file: int, room: Any, missing: Any, primary: bool) -> int:
+    """Write the packet to the file, once: in the replica that is its primary."""
+    if primary and not append(frame, end, packet, file, room):
+        missing[0] += 1
+    return 0
+
+
+class Tee(Filter):
+    """Copies packets to a pcap file.
+
+    The whole frame is written, with the time when it was received: as received, but for what stages before
+    this one did to it. On the way down it still has the Ethernet header that it came with, and an ICMP
+    error one without addresses.
+
+    Parameters
+    ----------
+    name : str
+    file : str or os.PathLike
+        Made, or emptied, when the run starts; a plain run of a path that was not started writes nothing.
+    service : str
+        Type of the service, as for `Filter`.
+
+    Raises
+    ------
+    GraphError
+        When the run starts, if the file cannot be written.
+
+    Attributes
+    ----------
+    missing : Table
+        How many packets a replica could not write (a full disk): int64[1].
+    """
+
+    def __init__(self, name: str, file: str | os.PathLike[str], service: str = "ipv4") -> None:
+        room = np.zeros(ROOM, np.uint8)
+        room[RECORD_HEADER : RECORD_HEADER + HEADER] = list(NO_ADDRESSES)  # never changes
+        self.room = Table(room, "private")
+        self.missing = Table(np.zeros(1, np.int64), "private")
+        self.file = Path(file)
+        self._descriptor = -1
+        self._close: weakref.finalize | None = None
+        super().__init__(
+            name,
+            copy_to_file,
+            copy_to_file,
+            service,
+            file=lambda: self._descriptor,
+            room=self.room,
+            missing=self.missing,
+        )
+
+    def start(self, graph: RouterGraph) -> None:
+        try:
+            descriptor = open_for_append(str(self.file))
+        except PortError as error:
+            raise GraphError(f"{self.name}: {error}") from error
+        if self._close:
+            self._close()  # of the run before
+        self._descriptor, self._close = descriptor, weakref.finalize(self, os.close, descriptor)

@@ -1,0 +1,120 @@
+"""The heavy hitter against a sequential reference, in all modes."""
+
+import struct
+from types import SimpleNamespace
+
+import pytest
+import traces
+from harness import LEFT, Replicas, Twin, one_port, two_ports
+
+from scout.io.ports.memory import MemoryPort
+from scout.paths.services.heavy_hitter import HeavyHitter
+from scout.supervisor import Supervisor
+
+THRESHOLD = 20_000
+
+
+class Reference:
+    """A dict of flows, read from the frames by themselves."""
+
+    def __init__(self) -> None:
+        self.flows: dict[tuple[int, ...], list[int]] = {}
+        self.alerts = 0
+
+    def packet(self, data: bytes) -> None:
+        ip = data[14:]
+        source, destination = struct.unpack_from("!II", ip, 12)
+        flow: tuple[int, ...] = (source, destination, ip[9])
+        if ip[9] in (6, 17) and not struct.unpack_from("!H", ip, 6)[0] & 0x3FFF:
+            flow += struct.unpack_from("!HH", ip, (ip[0] & 15) * 4)
+        counted = self.flows.setdefault(flow, [0, 0])
+        self.alerts += counted[1] <= THRESHOLD < counted[1] + len(ip)
+        counted[0] += 1
+        counted[1] += len(ip)
+
+
+def expected(reference: Reference) -> dict[tuple[int, int], tuple[int, int]]:
+    """The reference's flows under the keys that the service gives them."""
+    found = {}
+    for (source, destination, protocol, *ports), counted in reference.flows.items():
+        words = 1 << 40 | protocol << 32 | (ports[0] << 16 | ports[1] if ports else 0)
+        addresses = source << 32 | destination
+        found[words, addresses - (addresses >> 63 << 64)] = (counted[0], counted[1])
+    return found
+
+
+TRACES = {"random": traces.random_trace(1, count=800, flows=10), "skewed": traces.skewed_trace(2)}
+
+
+@pytest.fixture(scope="module", params=["replicated", "sharded", "locked", "atomic"])
+def heavy(request: pytest.FixtureRequest) -> SimpleNamespace:
+    service = HeavyHitter("heavy", THRESHOLD, capacity=256, mode=request.param)
+    return SimpleNamespace(service=service, twin=Twin(one_port(service).create_path("left")))
+
+
+@pytest.mark.parametrize("name", TRACES)
+def test_it_counts_as_the_reference_packet_for_packet(heavy: SimpleNamespace, name: str) -> None:
+    heavy.twin.reset()
+    reference = Reference()
+    for data, time in TRACES[name]:
+        assert heavy.twin.both(data, timestamp=time).leaf == "end"
+        reference.packet(data)
+        assert heavy.service.found() == reference.alerts
+    assert heavy.service.read() == expected(reference)
+    assert reference.alerts >= 1
+    assert heavy.service.account()["table-full"] == 0
+
+
+@pytest.mark.parametrize("heavy", ["replicated"], indirect=True)
+def test_the_alert_is_the_primarys_and_the_counts_are_everyones(heavy: SimpleNamespace) -> None:
+    heavy.twin.reset()
+    replicas, reference = Replicas(heavy.twin.path, 3), Reference()
+    for number, (data, time) in enumerate(TRACES["skewed"]):
+        replicas.serve(data[:640], number // 4 % 3, timestamp=time)
+        reference.packet(data[:640])
+    flows = heavy.service.tables["flows"]
+    for replica in range(3):
+        assert heavy.service.read(replicas.table(flows, replica)) == expected(reference)
+    alerts = [replicas.table(heavy.service.alerts, replica) for replica in range(3)]
+    assert heavy.service.found(alerts) == reference.alerts
+    assert replicas.leaves()["ended"] == {"end": len(TRACES["skewed"])}
+
+
+def test_flows_that_do_not_fit_are_counted_and_pass() -> None:
+    service = HeavyHitter("heavy", THRESHOLD, capacity=16)
+    twin, reference = Twin(one_port(service).create_path("left")), Reference()
+    for data, time in traces.random_trace(4):
+        assert twin.both(data, timestamp=time).leaf == "end"
+        reference.packet(data)
+    counted = service.read()
+    assert len(counted) == 16
+    assert counted.items() <= expected(reference).items()
+    missed = sum(count[0] for key, count in expected(reference).items() if key not in counted)
+    assert service.account()["table-full"] == missed > 0
+
+
+@pytest.mark.parametrize("mode", ["replicated", "locked", "atomic"])
+def test_two_domains_count_as_the_reference(mode: str) -> None:
+    sent = traces.skewed_trace(5, 4000, longest=200) + traces.random_trace(6, 2000, longest=200)
+    service = HeavyHitter("heavy", THRESHOLD, capacity=256, mode=mode)
+    graph = one_port(service, port=MemoryPort(LEFT, frames=sent))
+    reference = Reference()
+    for data, _ in sent:
+        reference.packet(data)
+    with Supervisor(graph, [graph.create_path("left")], 2) as supervisor:
+        assert supervisor.wait(60.0)
+        supervisor.stop()
+        assert supervisor.account()["ended"] == {"end": len(sent)}
+        tables = [supervisor.table(service.tables["flows"], replica) for replica in range(2)]
+        alerts = [supervisor.table(service.alerts, replica) for replica in range(2)]
+    for table in tables:
+        assert service.read(table) == expected(reference)
+    assert service.found(alerts) == reference.alerts
+
+
+def test_it_stands_in_a_router() -> None:
+    service = HeavyHitter("heavy", 100, capacity=16)
+    twin = Twin(two_ports((service, ("ip", "heavy", "left"))).graph.create_path("left"))
+    for data, time in traces.skewed_trace(3, 30):
+        assert twin.both(data, timestamp=time).leaf == "to right"
+    assert sum(flow.packets for flow in service.read().values()) == 30

@@ -1,0 +1,882 @@
+"""NAPT against a sequential reference that Scapy sums up for, by the RFCs' requirements, and between kernels."""
+
+import os
+import random
+import signal
+import socket
+import struct
+import time
+from ipaddress import IPv4Address
+from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from harness import GATEWAY, HOST, LEFT, MTU, NOW, RIGHT, Replicas, Twin, two_ports
+from lab_router import router_graph, two_hosts
+from scapy.all import ICMP, IP, TCP, UDP, Ether, Raw, fragment, raw
+
+from scout.io.host.lab import Lab
+from scout.io.packet import NEEDS_CHECKSUM
+from scout.io.ports.memory import MemoryPort
+from scout.paths.model.graph import GraphError
+from scout.paths.services.napt import Mapping, Napt
+from scout.supervisor import Supervisor
+from scout.tools.traffic.peers import ping, tcp_transfer
+
+SECOND = 1_000_000_000
+OWN = "10.0.1.1"
+HOSTS = {f"10.0.0.{number}": f"02:00:00:00:01:{number:02x}" for number in range(2, 10)} | {"10.0.0.2": HOST}
+REMOTES = [f"10.9.0.{number}" for number in range(1, 6)]
+POOL = (1, 4095)
+
+
+def made_of(
+    burst: int = 50, on: dict[str, MemoryPort] | None = None, order: str = "completed", **options: Any
+) -> SimpleNamespace:
+    """A router with NAPT: its graph, and its paths from both sides; `on` these ports for a supervisor."""
+    service = Napt("napt", "left", "right", **{"ports": POOL, "capacity": 256} | options)
+    connections = (("ip", "napt", "left"), ("ip", "napt", "right"), ("napt", "arp"))
+    made = two_ports((service, *connections), ports=on, burst=burst)
+    for address, mac in HOSTS.items():
+        if address != "10.0.0.2":
+            made.arp.pin(0, address, mac)
+    made.service = service
+    made.left, made.right = (made.graph.create_path(port, order=order) for port in ("left", "right"))
+    return made
+
+
+# The reference.
+
+
+def ipv4_bytes(packet: Any, keep: tuple[str, ...] = ()) -> bytes:
+    """A packet with all checksums computed anew, but those of UDP that says it has none."""
+    packet = packet.copy()
+    del packet[IP].chksum
+    for layer in (TCP, UDP, ICMP):
+        if layer in packet and "transport" not in keep and not (layer is UDP and packet[UDP].chksum == 0):
+            del packet[layer].chksum
+    return raw(packet)
+
+
+def mix(value: int) -> int:
+    """Fibonacci hashing, folded to 63 bits."""
+    product = (value ^ value >> 32) * 0x9E3779B97F4A7C15 % (1 << 63)
+    return product ^ product >> 31
+
+
+class Reference:
+    """What a NAPT of these rules does, with dicts, one packet after the other."""
+
+    times = {UDP: 300, ICMP: 60}
+
+    def __init__(self, filters: bool = False, pool: tuple[int, int] = POOL) -> None:
+        self.filters, self.pool = filters, pool
+        self.mappings: dict[tuple, SimpleNamespace] = {}  # (layer, address, port)
+        self.talks: dict[tuple, SimpleNamespace] = {}  # (layer, external, remote address, remote port)
+        self.peers: dict[tuple, int] = {}  # (layer, external, remote address): until when
+
+    def live(self, now: int) -> dict[tuple, SimpleNamespace]:
+        return {key: each for key, each in self.mappings.items() if now < each.until}
+
+    def owner(self, layer: Any, external: int, now: int) -> tuple | None:
+        found = [key for key, each in self.live(now).items() if (key[0], each.external) == (layer, external)]
+        assert len(found) < 2, "two endpoints share a port"
+        return found[0] if found else None
+
+    def allocate(self, layer: Any, address: str, port: int, now: int) -> int | None:
+        low, high = self.pool
+        taken = {each.external for key, each in self.live(now).items() if key[0] is layer}
+        if low <= port <= high and port not in taken:
+            return port
+        both = low < 1024 <= high
+        choices = [
+            each
+            for each in range(low, high + 1)
+            if each % 2 == port % 2 and (not both or (each < 1024) == (port < 1024))
+        ]
+        if choices:
+            start = mix(int(IPv4Address(address)) << 16 | port)
+            for turn in range(min(64, len(choices))):
+                if (each := choices[(start + turn) % len(choices)]) not in taken:
+                    return each
+        return None
+
+    def talk(self, layer: Any, mapping: Any, remote: tuple, flags: str, outward: bool, now: int) -> None:
+        """Follow a TCP connection."""
+        key = (layer, mapping.external, *remote)
+        talk = self.talks.get(key)
+        if talk is None or now >= talk.until:
+            if "R" in flags:
+                return
+            talk = self.talks[key] = SimpleNamespace(sent=set(), fins=set(), opened=False, reset=False, up=False)
+        side = "out" if outward else "in"
+        if "R" in flags:
+            talk.reset = True
+        else:
+            if "S" in flags and "A" not in flags and (talk.reset or len(talk.fins) == 2):
+                talk.sent, talk.fins, talk.opened = set(), set(), False
+            talk.reset = False
+            talk.sent.add(side)
+            if "F" in flags:
+                talk.fins.add(side)
+            talk.opened |= "A" in flags and "S" not in flags and len(talk.sent) == 2
+        before, talk.up = talk.up, talk.opened and not talk.reset and len(talk.fins) < 2
+        talk.until = now + (7440 if talk.up else 240) * SECOND
+        mapping.up += talk.up - before
+        if before and not talk.up and mapping.up <= 0 and not outward:
+            mapping.until = min(mapping.until, now + 240 * SECOND)
+
+    def out(self, packet: Any, layer: Any, port: int, now: int) -> str | int:
+        """The port outside for a packet from inside, or why it is dropped."""
+        key = (layer, packet.src, port)
+        mapping = self.live(now).get(key)
+        if mapping is None:
+            if layer is ICMP and packet[ICMP].type in (0, 14):
+                return "napt-no-mapping"
+            external = self.allocate(layer, packet.src, port, now)
+            if external is None:
+                return "napt-ports-exhausted"
+            mapping = self.mappings[key] = SimpleNamespace(external=external, up=0, until=0)
+        if layer is TCP:
+            remote = (packet.dst, packet[TCP].dport)
+            self.talk(layer, mapping, remote, str(packet[TCP].flags), True, now)
+            mapping.until = now + (7440 if mapping.up > 0 else 240) * SECOND
+        else:
+            mapping.until = now + self.times[layer] * SECOND
+        self.peers[layer, mapping.external, packet.dst] = mapping.until
+        return mapping.external
+
+    def into(self, packet: Any, layer: Any, external: int, now: int) -> tuple | str:
+        """The endpoint inside that a packet from outside is for, or why it is dropped."""
+        key = self.owner(layer, external, now)
+        if key is None:
+            return "napt-no-mapping"
+        if self.filters and now >= self.peers.get((layer, external, packet.src), 0):
+            return "napt-filtered"
+        if layer is TCP:
+            remote = (packet.src, packet[TCP].sport)
+            self.talk(layer, self.mappings[key], remote, str(packet[TCP].flags), False, now)
+        return key
+
+
+def layer_of(packet: Any) -> Any:
+    return next((layer for layer in (TCP, UDP, ICMP) if layer in packet), None)
+
+
+def number_of(packet: Any, layer: Any, name: str) -> int:
+    return packet[ICMP].id if layer is ICMP else getattr(packet[layer], name)
+
+
+def renumbered(packet: Any, layer: Any, name: str, address: str, number: int) -> Any:
+    """A copy of a packet with another source or destination, checksums computed anew."""
+    packet = packet.copy()
+    setattr(packet, "src" if name == "sport" else "dst", address)
+    if layer is ICMP:
+        packet[ICMP].id = number
+    else:
+        setattr(packet[layer], name, number)
+    return IP(ipv4_bytes(packet))
+
+
+def forwarded(packet: Any, hops: int = 1) -> bytes:
+    """The bytes of a packet that a router has passed on."""
+    packet = packet.copy()
+    packet.ttl -= hops
+    return ipv4_bytes(packet, keep=("transport",))
+
+
+class World:
+    """A router with NAPT, run both ways, beside the reference."""
+
+    def __init__(self, made: SimpleNamespace, twins: tuple[Twin, Twin], filters: bool = False) -> None:
+        self.made, self.reference = made, Reference(filters)
+        self.twins = dict(zip(("left", "right"), twins, strict=True))
+        for twin in twins:
+            twin.reset()
+        self.now = NOW
+        self.seen: dict[str, int] = {}
+        self.sent: list[tuple[Any, Any, Any]] = []  # as sent by whom, as received by whom, and the layer
+        self.received: list[tuple[Any, Any, Any]] = []
+
+    def run(self, side: str, packet: Any, **fields: int) -> Any:
+        data = raw(Ether(dst=LEFT if side == "left" else RIGHT, src=HOST) / packet)
+        result = self.twins[side].both(data, timestamp=self.now, **fields)
+        self.seen[result.leaf] = self.seen.get(result.leaf, 0) + 1
+        return result
+
+    def check(self, result: Any, leaf: str, packet: Any = None, mac: str = "") -> None:
+        assert result.leaf == leaf
+        if packet is not None:
+            source = LEFT if leaf == "to left" else RIGHT
+            expected = raw(Ether(dst=mac, src=source))[:12] + b"\x08\0" + forwarded(packet)
+            assert result.data.hex() == expected.hex()
+
+    def out(self, packet: Any, partial: bool = False) -> Any:
+        """A packet of a host inside to one outside."""
+        packet = IP(ipv4_bytes(packet))
+        layer = layer_of(packet)
+        if layer is None:
+            return self.check(self.run("left", packet), "napt.send drops napt-unsupported")
+        external = self.reference.out(packet, layer, number_of(packet, layer, "sport"), self.now)
+        fields, given = {}, packet
+        if partial:
+            given, fields = partially(packet), {"flags": NEEDS_CHECKSUM}
+        result = self.run("left", given, **fields)
+        if isinstance(external, str):
+            return self.check(result, f"napt.send drops {external}")
+        expected = renumbered(packet, layer, "sport", OWN, external)
+        self.check(result, "to right", partially(expected) if partial else expected, GATEWAY)
+        self.sent.append((packet, IP(forwarded(expected)), layer))
+        return expected
+
+    def into(self, packet: Any, partial: bool = False) -> Any:
+        """A packet of a host outside to the router's address."""
+        packet = IP(ipv4_bytes(packet))
+        layer = layer_of(packet)
+        endpoint = self.reference.into(packet, layer, number_of(packet, layer, "dport"), self.now)
+        fields, given = {}, packet
+        if partial:
+            given, fields = partially(packet), {"flags": NEEDS_CHECKSUM}
+        result = self.run("right", given, **fields)
+        if isinstance(endpoint, str):
+            return self.check(result, f"napt.receive drops {endpoint}")
+        _, address, port = endpoint
+        expected = renumbered(packet, layer, "dport", address, port)
+        self.check(result, "to left", partially(expected) if partial else expected, HOSTS[address])
+        self.received.append((packet, IP(forwarded(expected)), layer))
+        return expected
+
+    def hairpin(self, packet: Any) -> Any:
+        """A packet of a host inside to the router's address outside."""
+        packet = IP(ipv4_bytes(packet))
+        layer = layer_of(packet)
+        if self.reference.owner(layer, packet[layer].dport, self.now) is None:
+            return self.check(self.run("left", packet), "to left")  # the router's own answer: unreachable
+        external = self.reference.out(packet, layer, packet[layer].sport, self.now)
+        result = self.run("left", packet)
+        if isinstance(external, str):
+            return self.check(result, f"napt.receive drops {external}")
+        between = renumbered(packet, layer, "sport", OWN, external)
+        endpoint = self.reference.into(between, layer, packet[layer].dport, self.now)
+        if isinstance(endpoint, str):
+            return self.check(result, f"napt.receive drops {endpoint}")
+        expected = renumbered(between, layer, "dport", endpoint[1], endpoint[2])
+        return self.check(result, "to left", expected, HOSTS[endpoint[1]])
+
+
+def partially(packet: Any) -> Any:
+    """A copy with its transport checksum left to the device: the pseudo-header's sum alone."""
+    packet = packet.copy()
+    data = raw(packet[layer_of(packet)])
+    words = struct.unpack(
+        "!6H",
+        IPv4Address(packet.src).packed + IPv4Address(packet.dst).packed + struct.pack("!HH", packet.proto, len(data)),
+    )
+    total = sum(words)
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    packet[layer_of(packet)].chksum = total
+    return packet
+
+
+def error(source: str, about: Any, size: int, kind: int, code: int, destination: str) -> Any:
+    """An ICMP error that quotes the first `size` bytes of a packet's payload."""
+    quote = raw(about)[: 4 * about.ihl + size]
+    return IP(raw(IP(src=source, dst=destination) / ICMP(type=kind, code=code) / Raw(quote)))
+
+
+# The router, compiled once.
+
+
+@pytest.fixture(scope="module")
+def open_() -> tuple[SimpleNamespace, tuple[Twin, Twin]]:
+    made = made_of()
+    return made, (Twin(made.left), Twin(made.right))
+
+
+@pytest.fixture(scope="module")
+def filtering(open_: Any) -> tuple[SimpleNamespace, tuple[Twin, Twin]]:
+    made = made_of(filtering="address-dependent")
+    return made, (Twin(made.left), Twin(made.right))
+
+
+@pytest.fixture
+def world(open_: Any) -> World:
+    return World(*open_)
+
+
+def udp(source: str, sport: int, destination: str, dport: int, body: bytes = b"x" * 20, **more: Any) -> Any:
+    return IP(src=source, dst=destination, **more) / UDP(sport=sport, dport=dport) / Raw(body)
+
+
+def tcp(source: str, sport: int, destination: str, dport: int, flags: str = "A", body: bytes = b"", **more: Any) -> Any:
+    return (
+        IP(src=source, dst=destination, **more) / TCP(sport=sport, dport=dport, flags=flags, seq=7, ack=9) / Raw(body)
+    )
+
+
+def echo(source: str, number: int, destination: str, kind: int = 8) -> Any:
+    return IP(src=source, dst=destination) / ICMP(type=kind, id=number, seq=3) / Raw(b"ping")
+
+
+# Random traffic.
+
+
+class Traffic:
+    """Packets of all kinds, most of them of connections that exist."""
+
+    def __init__(self, world: World, seed: int, share: float = 0.0) -> None:
+        self.world, self.chance, self.share = world, random.Random(seed), share
+        # Few ports, so that hosts want the same; some that the pool does not have.
+        self.bodies = (0, 1, 20, 700)
+        self.ports = [53, 1000, 1023, 1024, 2000, 2001, 3000, 4095, 5000, 60001]
+
+    def remote(self) -> tuple[str, int]:
+        return self.chance.choice(REMOTES), self.chance.choice((53, 80, 443))
+
+    def endpoint(self) -> tuple[str, int]:
+        if self.chance.random() < self.share:
+            return "10.0.0.2", 2000
+        return self.chance.choice(list(HOSTS)), self.chance.choice(self.ports)
+
+    def packet(self, layer: Any, source: str, sport: int, destination: str, dport: int) -> Any:
+        chance = self.chance
+        body = chance.randbytes(chance.choice(self.bodies))
+        options = {"options": b"\x01\x01\x01\x00"} if chance.random() < 0.05 else {}
+        ip = IP(src=source, dst=destination, id=chance.getrandbits(16), ttl=chance.randrange(3, 255))
+        if options:
+            ip.options = options["options"]
+        if layer is TCP:
+            flags = chance.choice(("S", "SA", "A", "A", "A", "PA", "FA", "R"))
+            return ip / TCP(sport=sport, dport=dport, flags=flags, seq=chance.getrandbits(32)) / Raw(body)
+        if layer is UDP:
+            return ip / UDP(sport=sport, dport=dport, chksum=0 if chance.random() < 0.1 else None) / Raw(body)
+        return ip / ICMP(type=chance.choice((8, 13)), id=sport, seq=chance.getrandbits(16)) / Raw(body)
+
+    def step(self) -> None:
+        chance, world = self.chance, self.world
+        world.now += chance.choice((1000, SECOND, 5 * SECOND))
+        if chance.random() < 0.01:
+            world.now += chance.choice((70, 250, 310, 7500)) * SECOND
+        layer = chance.choice((TCP, TCP, UDP, UDP, ICMP))
+        kind = chance.random()
+        partial = layer is not ICMP and chance.random() < 0.2
+        if kind < 0.5:
+            packet = self.packet(layer, *self.endpoint(), *self.remote())
+            world.out(packet, partial and (layer is TCP or packet[UDP].chksum != 0))
+        elif kind < 0.85:
+            self.answer(layer, partial)
+        elif kind < 0.9:
+            layer = chance.choice((TCP, UDP))
+            live = [each.external for key, each in world.reference.live(world.now).items() if key[0] is layer]
+            external = chance.choice(live) if live and chance.random() < 0.8 else chance.randrange(1, 65536)
+            world.hairpin(self.packet(layer, *self.endpoint(), OWN, external))
+        elif kind < 0.92:
+            world.out(IP(src=self.endpoint()[0], dst=self.remote()[0], proto=47) / Raw(b"tunnel"))
+        else:
+            self.error()
+
+    def answer(self, layer: Any, partial: bool) -> None:
+        chance, world = self.chance, self.world
+        live = [(key, each) for key, each in world.reference.live(world.now).items() if key[0] is layer]
+        source, sport = self.remote()
+        external = chance.choice(live)[1].external if live and chance.random() < 0.9 else chance.randrange(1, 65536)
+        packet = self.packet(layer, source, sport, OWN, external)
+        if layer is ICMP:
+            packet[ICMP].type = packet[ICMP].type - 8 if packet[ICMP].type == 8 else 14
+            packet[ICMP].id = external
+        world.into(packet, partial and (layer is TCP or packet[UDP].chksum != 0))
+
+    def error(self) -> None:
+        """An error about a packet of before, from either side: its quote must come out as its sender sent it."""
+        chance, world = self.chance, self.world
+        outward = chance.random() < 0.4
+        past = world.received if outward else world.sent
+        if not past:
+            return
+        before, after, layer = chance.choice(past[-20:])
+        size = chance.choice((8, 18, 20, 500))
+        kind, code = chance.choice(((3, 3), (3, 4), (11, 0), (12, 0)))
+        good = chance.random() < 0.9
+        before = before.copy()
+        before.ttl = after.ttl
+        before = IP(ipv4_bytes(before, keep=("transport",)))
+        if outward:
+            # Somebody inside could not take what came from outside.
+            packet = error(after.dst, after, size, kind, code, after.src)
+            expected = error(OWN, before, size, kind, code, before.src)
+            mapping = world.reference.live(world.now).get((layer, after.dst, number_of(after, layer, "dport")))
+            if mapping is not None and mapping.external != number_of(before, layer, "dport"):
+                return  # the endpoint has another port by now
+            known = mapping is not None
+            leaf, mac = "to right", GATEWAY
+        else:
+            packet = error(chance.choice(REMOTES), after, size, kind, code, OWN)
+            expected = error(packet.src, before, size, kind, code, before.src)
+            owner = world.reference.owner(layer, number_of(after, layer, "sport"), world.now)
+            known, leaf, mac = owner is not None, "to left", HOSTS[before.src]
+            if owner is not None and owner[1:] != (before.src, number_of(before, layer, "sport")):
+                return  # the port has another owner by now
+        if not good:
+            packet[ICMP].chksum ^= 0x5555
+        stage = "send" if outward else "receive"
+        result = world.run("left" if outward else "right", packet)
+        if known and good:
+            world.check(result, leaf, expected, mac)
+        else:
+            world.check(result, f"napt.{stage} drops napt-{'bad-checksum' if known else 'no-mapping'}")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.9])
+def test_random_traffic_is_as_the_reference_has_it(open_: Any, share: float) -> None:
+    world = World(*open_)
+    traffic = Traffic(world, 51, share)
+    for _ in range(1500):
+        traffic.step()
+    expected = {
+        Mapping({TCP: 6, UDP: 17, ICMP: 1}[layer], address, port, each.external)
+        for (layer, address, port), each in world.reference.live(world.now).items()
+    }
+    assert world.made.service.read(world.now) == expected
+    assert world.seen["to left"] > 300 and world.seen["to right"] > 300
+    for leaf in ("receive drops napt-no-mapping", "send drops napt-unsupported", "receive drops napt-bad-checksum"):
+        assert world.seen[f"napt.{leaf}"] > 0
+    assert world.made.service.account() == {"events-lost": 0, "table-full": 0, "evicted": 0}
+
+
+def test_random_traffic_is_filtered_as_the_reference_has_it(filtering: Any) -> None:
+    world = World(*filtering, filters=True)
+    traffic = Traffic(world, 52)
+    for _ in range(1000):
+        traffic.step()
+    assert world.seen["napt.receive drops napt-filtered"] > 10 and world.seen["to left"] > 100
+
+
+# The requirements, one by one.
+
+
+def test_a_mapping_is_the_endpoints_whatever_it_talks_to(world: World) -> None:
+    ports = {world.out(udp("10.0.0.3", 2000, remote, 53))[UDP].sport for remote in REMOTES}
+    assert ports == {2000}
+    assert world.out(udp("10.0.0.4", 2000, REMOTES[0], 53))[UDP].sport != 2000
+    for number in range(40):
+        world.out(udp(list(HOSTS)[number % 8], 700 + number // 8, REMOTES[0], 53))
+    for each in world.made.service.read(NOW):
+        assert each.external % 2 == each.port % 2 and (each.external < 1024) == (each.port < 1024)
+
+
+def test_all_may_send_to_a_mapping_or_those_it_has_sent_to(world: World, filtering: Any) -> None:
+    strict = World(*filtering, filters=True)
+    for each, leaf in ((world, "to left"), (strict, "napt.receive drops napt-filtered")):
+        external = each.out(udp("10.0.0.3", 2000, REMOTES[0], 53))[UDP].sport
+        each.into(udp(REMOTES[0], 99, OWN, external))
+        each.into(udp(REMOTES[1], 53, OWN, external))
+        assert list(each.seen)[-1] == leaf
+
+
+def test_only_what_goes_out_keeps_a_mapping(world: World) -> None:
+    external = world.out(udp("10.0.0.3", 2000, REMOTES[0], 53))[UDP].sport
+    world.now += 299 * SECOND
+    assert world.into(udp(REMOTES[0], 53, OWN, external)) is not None
+    world.now += SECOND
+    assert world.into(udp(REMOTES[0], 53, OWN, external)) is None
+    world.out(echo("10.0.0.3", 77, REMOTES[0]))
+    world.now += 59 * SECOND
+    assert world.into(echo(REMOTES[0], 77, OWN, 0)) is not None
+    world.now += SECOND
+    assert world.into(echo(REMOTES[0], 77, OWN, 0)) is None
+
+
+def test_connections_of_tcp_last_as_they_are_established(world: World) -> None:
+    def shake(sport: int, remote: str) -> None:
+        world.out(tcp("10.0.0.3", sport, remote, 80, "S"))
+        world.into(tcp(remote, 80, OWN, sport, "SA"))
+        world.out(tcp("10.0.0.3", sport, remote, 80, "A"))
+
+    def alive(sport: int) -> bool:
+        return any(each.port == sport for each in world.made.service.read(world.now))
+
+    world.out(tcp("10.0.0.3", 2000, REMOTES[0], 80, "S"))
+    shake(2001, REMOTES[0])
+    shake(2002, REMOTES[0])
+    world.into(tcp(REMOTES[0], 80, OWN, 2002, "R"))
+    shake(2003, REMOTES[0])
+    world.out(tcp("10.0.0.3", 2003, REMOTES[0], 80, "FA"))
+    world.into(tcp(REMOTES[0], 80, OWN, 2003, "FA"))
+    # One of its two connections goes on.
+    shake(2004, REMOTES[0])
+    shake(2004, REMOTES[1])
+    world.into(tcp(REMOTES[0], 80, OWN, 2004, "R"))
+    world.now += 240 * SECOND - 1
+    assert [alive(sport) for sport in range(2000, 2005)] == [True] * 5
+    world.now += 1
+    assert [alive(sport) for sport in range(2000, 2005)] == [False, True, False, False, True]
+    # A reset that was none: who goes on is established again.
+    world.into(tcp(REMOTES[0], 80, OWN, 2001, "R"))
+    world.out(tcp("10.0.0.3", 2001, REMOTES[0], 80, "A"))
+    world.now += 7439 * SECOND
+    assert alive(2001) and not alive(2004)
+    world.now += SECOND
+    assert not alive(2001)
+
+
+def test_a_connection_may_be_opened_from_outside(world: World) -> None:
+    """To a mapping that is there, and also by both ends at once (RFC 5382 REQ-2)."""
+    world.out(tcp("10.0.0.3", 2000, REMOTES[0], 80, "S"))
+    for flags in ("S", "A"):
+        assert world.into(tcp(REMOTES[1], 999, OWN, 2000, flags)) is not None
+        world.out(tcp("10.0.0.3", 2000, REMOTES[1], 999, "SA"))
+    assert world.into(tcp(REMOTES[0], 80, OWN, 2000, "S")) is not None
+    assert world.into(tcp(REMOTES[0], 80, OWN, 2010, "S")) is None
+
+
+def test_ports_that_are_all_taken_are_counted() -> None:
+    made = made_of(ports=(2000, 2003))
+    for number, host in enumerate(list(HOSTS)[:3]):
+        leaf = made.left.run(raw(Ether(dst=LEFT, src=HOST) / udp(host, 2000, REMOTES[0], 53)), timestamp=NOW)[0]
+        assert leaf == ("to right" if number < 2 else "napt.send drops napt-ports-exhausted")
+    assert {each.external for each in made.service.read(NOW)} == {2000, 2002}
+    for layer in (tcp("10.0.0.4", 2000, REMOTES[0], 53), udp("10.0.0.4", 2001, REMOTES[0], 53)):
+        assert made.left.run(raw(Ether(dst=LEFT, src=HOST) / layer), timestamp=NOW)[0] == "to right"
+    later = NOW + 300 * SECOND
+    assert (
+        made.left.run(raw(Ether(dst=LEFT, src=HOST) / udp("10.0.0.4", 2000, REMOTES[0], 53)), timestamp=later)[0]
+        == "to right"
+    )
+
+
+@pytest.mark.parametrize(("full", "key"), [("evict", "evicted"), ("refuse", "table-full")])
+def test_a_full_table_evicts_or_refuses_and_counts_it(full: str, key: str) -> None:
+    made = made_of(capacity=16, full=full)
+    leaves = []
+    for number in range(17):
+        data = raw(Ether(dst=LEFT, src=HOST) / udp("10.0.0.3", 2000 + number, REMOTES[0], 53))
+        leaves.append(made.left.run(data, timestamp=NOW + number)[0])
+    assert leaves == ["to right"] * 16 + ["to right" if full == "evict" else "napt.send drops napt-table-full"]
+    assert made.service.account()[key] == 1
+    ports = {each.external for each in made.service.read(NOW + 20)}
+    assert ports == set(range(2001, 2017) if full == "evict" else range(2000, 2016))
+    back = raw(Ether(dst=RIGHT, src=GATEWAY) / udp(REMOTES[0], 53, OWN, 2000))
+    assert made.right.run(back, timestamp=NOW + 20)[0] == (
+        "napt.receive drops napt-no-mapping" if full == "evict" else "to left"
+    )
+
+
+def parts(packet: Any, size: int = 400) -> list[Any]:
+    """A packet in fragments; of one that a router has passed on, as they are then."""
+    return [IP(raw(each)) for each in fragment(IP(ipv4_bytes(packet)), size)]
+
+
+@pytest.mark.parametrize("packet", [
+    udp("10.0.0.3", 2000, REMOTES[0], 53, bytes(range(256)) * 4, id=77),
+    tcp("10.0.0.3", 2000, REMOTES[0], 80, "PA", bytes(range(256)) * 4, id=78),
+    echo("10.0.0.3", 2000, REMOTES[0]) / Raw(bytes(1000)),
+])  # fmt: skip
+def test_fragments_are_translated_behind_their_first(world: World, packet: Any) -> None:
+    layer = layer_of(packet)
+    world.out(udp("10.0.0.4", 2000, REMOTES[0], 53))  # the port is taken: it has to change
+    world.out(tcp("10.0.0.4", 2000, REMOTES[0], 53))
+    world.out(echo("10.0.0.4", 2000, REMOTES[0]))
+    first, *later = parts(packet)
+    for part in later:
+        world.check(world.run("left", part), "napt.send drops napt-fragment")
+    whole = IP(ipv4_bytes(packet))
+    external = world.reference.out(whole, layer, 2000, world.now)
+    assert external != 2000
+    there = renumbered(whole, layer, "sport", OWN, external)
+    for part, expected in zip([first, *later], parts(there), strict=True):
+        world.check(world.run("left", part), "to right", expected, GATEWAY)
+    # And an answer.
+    answer = packet.copy()
+    answer.src, answer.dst = REMOTES[0], OWN
+    if layer is ICMP:
+        answer[ICMP].type, answer[ICMP].id = 0, external
+    else:
+        answer[layer].sport, answer[layer].dport = packet[layer].dport, external
+    here = renumbered(IP(ipv4_bytes(answer)), layer, "dport", "10.0.0.3", 2000)
+    for part, expected in zip(parts(answer), parts(here), strict=True):
+        world.check(world.run("right", part), "to left", expected, HOSTS["10.0.0.3"])
+    world.now += 30 * SECOND
+    world.check(world.run("right", parts(answer)[1]), "napt.receive drops napt-fragment")
+
+
+def test_hosts_inside_reach_each_other_and_hear_of_errors(world: World) -> None:
+    one = world.out(udp("10.0.0.3", 2000, REMOTES[0], 53))[UDP].sport
+    other = world.out(udp("10.0.0.4", 3000, REMOTES[0], 53))[UDP].sport
+    sent = udp("10.0.0.3", 2000, OWN, other, bytes(30))
+    world.hairpin(sent)
+    got = IP(
+        forwarded(renumbered(renumbered(IP(ipv4_bytes(sent)), UDP, "sport", OWN, one), UDP, "dport", "10.0.0.4", 3000))
+    )
+    refusal = error("10.0.0.4", got, 38, 3, 3, OWN)
+    sent.ttl = got.ttl
+    expected = error(OWN, IP(ipv4_bytes(sent)), 38, 3, 3, "10.0.0.3")
+    world.check(world.run("left", refusal), "to left", expected, HOSTS["10.0.0.3"])
+    # What is for no mapping is for the router, which says that nobody is there.
+    assert Ether(world.run("left", udp("10.0.0.3", 2000, OWN, 4000)).data)[ICMP].code == 3
+
+
+def test_the_routers_own_errors_quote_what_their_reader_sent(world: World) -> None:
+    sent = IP(ipv4_bytes(udp("10.0.0.3", 2000, REMOTES[0], 53, ttl=1)))
+    answer = Ether(world.run("left", sent).data)[IP]
+    assert (answer.src, answer.dst, answer[ICMP].type) == ("10.0.0.1", "10.0.0.3", 11)
+    assert raw(answer[ICMP].payload) == raw(sent)
+    assert not world.made.service.read(world.now)
+    external = world.out(udp("10.0.0.3", 3001, REMOTES[0], 53))[UDP].sport
+    back = IP(ipv4_bytes(udp(REMOTES[0], 53, OWN, external, ttl=1)))
+    result = world.run("right", back)
+    answer = Ether(result.data)[IP]
+    assert result.leaf == "to right"
+    assert (answer.src, answer.dst, answer[ICMP].type) == (OWN, REMOTES[0], 11)
+    assert raw(answer[ICMP].payload) == raw(back)
+    assert ipv4_bytes(answer) == raw(answer)
+
+
+def test_the_sender_hears_that_nobody_could_be_asked(world: World) -> None:
+    """A packet held until its next hop is known comes back translated: the error must not quote that."""
+    sent = IP(ipv4_bytes(udp("10.0.0.3", 2000, "10.0.1.99", 53)))
+    world.out(udp("10.0.0.4", 2000, REMOTES[0], 53))
+    external = world.reference.out(sent, UDP, 2000, world.now)
+    result = world.run("left", sent)
+    assert result.leaf == "arp.resolve holds"
+    held = IP(result.data)
+    assert (held.src, held[UDP].sport) == (OWN, external)
+    at = list(world.made.left.stages).index("napt.returned")
+    result = world.twins["left"].both(raw(held), timestamp=world.now, at=at, error=3 << 24 | 1 << 16)
+    answer = Ether(result.data)[IP]
+    assert result.leaf == "to left"
+    assert (answer.src, answer.dst, answer[ICMP].type, answer[ICMP].code) == ("10.0.0.1", "10.0.0.3", 3, 1)
+    assert raw(answer[ICMP].payload) == forwarded(sent)
+
+
+def test_the_router_answers_for_its_own_address(world: World) -> None:
+    answer = Ether(world.run("right", IP(ipv4_bytes(echo(REMOTES[0], 5, OWN)))).data)[IP]
+    assert (answer.src, answer[ICMP].type, answer[ICMP].id) == (OWN, 0, 5)
+    answer = Ether(world.run("left", IP(ipv4_bytes(echo("10.0.0.3", 5, OWN)))).data)[IP]
+    assert (answer.src, answer.dst, answer[ICMP].type) == (OWN, "10.0.0.3", 0)
+    assert not world.made.service.read(world.now)
+
+
+def test_what_only_passes_is_left_alone(world: World) -> None:
+    inside = IP(ipv4_bytes(udp("10.0.0.3", 2000, "10.0.0.2", 53)))
+    world.check(world.run("left", inside), "to left", inside, HOST)
+    outside = IP(ipv4_bytes(udp("10.0.1.2", 2000, REMOTES[0], 53)))
+    world.check(world.run("right", outside), "to right", outside, GATEWAY)
+    past = IP(ipv4_bytes(udp(REMOTES[0], 53, "10.0.0.3", 53)))
+    world.check(world.run("right", past), "to left", past, HOSTS["10.0.0.3"])
+
+
+def test_short_and_broken_packets_do_no_harm(world: World) -> None:
+    whole = raw(Ether(dst=LEFT, src=HOST) / tcp("10.0.0.3", 2000, REMOTES[0], 80, "S"))
+    for size in range(14, len(whole)):
+        assert "drops" in world.twins["left"].both(whole[:size]).leaf
+    chance = random.Random(53)
+    for side, packet in (
+        ("left", whole),
+        ("right", raw(Ether(dst=RIGHT, src=HOST) / error(REMOTES[0], IP(whole[14:]), 20, 3, 3, OWN))),
+    ):
+        for _ in range(150):
+            data = bytearray(packet)
+            for _ in range(3):
+                data[chance.randrange(14, len(data))] = chance.getrandbits(8)
+            world.twins[side].both(bytes(data[: chance.randrange(30, len(data) + 1)]))
+
+
+def test_replicas_have_equal_tables_and_each_packet_leaves_once(open_: Any) -> None:
+    world = World(*open_)
+    taken = noted(world)
+    traffic = Traffic(world, 54, 0.9)
+    traffic.bodies = (0, 1, 20, 300)
+    for _ in range(400):
+        traffic.step()
+    tables = {name: world.made.service.tables[name] for name in STATE}
+    expected = {name: table.initial.copy() for name, table in tables.items()}
+    for twin in world.twins.values():
+        twin.reset()
+    left, right = sides(world.made)
+    for number, (side, data, fields, _) in enumerate(taken):
+        (left if side == "left" else right).serve(data, number // 3 % 2, port=int(side == "right"), **fields)
+    for name, table in tables.items():
+        assert (left.table(table, 0) == expected[name]).all() and (left.table(table, 1) == expected[name]).all()
+    sent = sum(sum(each.leaves()["out"].values()) for each in (left, right))
+    assert sent == sum(count for leaf, count in world.seen.items() if leaf.startswith("to "))
+
+
+STATE = ("mappings", "ports", "sessions", "fragments")
+
+
+def noted(world: World) -> list[tuple[str, bytes, dict[str, int], Any]]:
+    """A list that all packets are noted in from now on: where they come in, as what, and what becomes of them."""
+    taken: list[tuple[str, bytes, dict[str, int], Any]] = []
+    run = world.run
+
+    def run_and_note(side: str, packet: Any, **fields: int) -> Any:
+        data = raw(Ether(dst=LEFT if side == "left" else RIGHT, src=HOST) / packet)
+        result = run(side, packet, **fields)
+        taken.append((side, data, {"timestamp": world.now} | fields, result))
+        return result
+
+    world.run = run_and_note  # type: ignore[method-assign]
+    return taken
+
+
+def test_two_ports_that_share_a_channel_translate_as_the_reference_has_it(open_: Any) -> None:
+    """Two replicas, packets of both directions interleaved: each packet is the reference's, and so is the state."""
+    world = World(*open_)
+    taken = noted(world)
+    out, into = world.out, world.into
+    world.out = lambda packet, partial=False: out(packet)  # type: ignore[method-assign]
+    world.into = lambda packet, partial=False: into(packet)  # type: ignore[method-assign]
+    traffic = Traffic(world, 55, 0.3)
+    for _ in range(1500):
+        traffic.step()
+    assert sum(one[0] != next_one[0] for one, next_one in pairwise(taken)) > 500
+    expected = {name: world.made.service.tables[name].initial.copy() for name in STATE}
+    ports = {name: MemoryPort(mac, MTU[name], entries=256) for name, mac in (("left", LEFT), ("right", RIGHT))}
+    made = made_of(on=ports, order="channel")
+    reports: list[str] = []
+    with Supervisor(made.graph, [made.left, made.right], 2, report=reports.append) as supervisor:
+        assert len(supervisor.channels) == 1
+        for number, (side, data, fields, _) in enumerate(taken):
+            assert ports[side].send(data, timestamp=fields["timestamp"], timeout=20)
+            if number in (500, 1000):
+                os.kill(supervisor.processes[number // 1000].pid, signal.SIGKILL)
+        for port in ports.values():
+            port.end()
+        assert supervisor.wait(60)
+        assert supervisor.diverged() == []
+    assert len(reports) == 2
+    for name, port in ports.items():
+        assert port.sent() == [result.data for _, _, _, result in taken if result.leaf == f"to {name}"]
+    for replica in range(2):
+        for name in STATE:
+            assert (supervisor.table(made.service.tables[name], replica) == expected[name]).all()
+    drops = {leaf.split(" drops ")[1] for leaf in world.seen if " drops " in leaf}
+    assert set(supervisor.account()["drops"]) == drops
+
+
+def sides(made: SimpleNamespace) -> tuple[Replicas, Replicas]:
+    """Two replicas of both paths, which have their tables in common."""
+    left, right = Replicas(made.left), Replicas(made.right)
+    right._tables |= {key: left._tables[key] for key in right._tables if key in left._tables}
+    return left, right
+
+
+def test_replicas_do_not_take_from_the_rate_of_errors() -> None:
+    made = made_of(burst=1)
+    left, _ = sides(made)
+    data = raw(Ether(dst=LEFT, src=HOST) / udp("10.0.0.3", 2000, REMOTES[0], 53, ttl=1))
+    left.serve(data, 1)
+    assert left.leaves()["out"] == {"left": 1}
+    left.serve(data, 1)
+    assert left.leaves()["drops"] == {"icmp-rate-limited": 1}
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"inside": "right"}, "napt: inside .'right'., outside 'right'; name other ports"),
+        ({"filtering": "none"}, "napt: filtering='none'; use endpoint-independent or address-dependent"),
+        ({"ports": (0, 5)}, "napt: ports 0 to 5; give a first and a last of 1 to 65535"),
+        ({"udp": 119.0}, "napt: udp=119.0 seconds; give 120 or more"),
+        ({"established": 7000.0}, "napt: established=7000.0 seconds; give 7440 or more"),
+        ({"full": "wait"}, "napt: full='wait'; use evict or refuse"),
+        ({"mode": "sharded"}, "napt: mode 'sharded' would part packets from their answers"),
+        ({"mode": "atomic"}, "napt: its handlers are not written for mode 'atomic'"),
+    ],
+)
+def test_bad_napt_is_refused(given: dict[str, Any], words: str) -> None:
+    with pytest.raises(GraphError, match=words):
+        Napt("napt", **{"inside": "left", "outside": "right"} | given)
+
+
+@pytest.mark.parametrize(
+    ("connections", "words"),
+    [
+        ([("ip", "napt", "left"), ("napt", "arp")], "napt does not stand on 'right'; connect.'ip', 'napt', 'right'."),
+        ([("ip", "napt", "right"), ("napt", "arp")], "napt does not stand on 'left'"),
+        ([("ip", "napt", "left"), ("ip", "napt", "right")], "napt requires service 'out' .* nothing is connected"),
+    ],
+)
+def test_napt_in_the_wrong_place_is_refused(connections: list[Any], words: str) -> None:
+    with pytest.raises(GraphError, match=words):
+        two_ports((Napt("napt", "left", "right"), *connections))
+
+
+# Between kernels.
+
+
+@pytest.mark.needs_namespaces
+@pytest.mark.parametrize(("replicas", "mode"), [(2, "replicated"), pytest.param(2, "locked", marks=pytest.mark.slow)])
+def test_two_kernels_talk_through_it(replicas: int, mode: str) -> None:
+    """With default offloads: checksums are left to devices, and frames are longer than the MTU."""
+    graph = router_graph("lab_napt")
+    service = graph.add(Napt("napt", "left", "right", mode=mode))
+    for names in (("ip", "napt", "left"), ("ip", "napt", "right"), ("napt", "arp")):
+        graph.connect(*names)
+    with Lab("napt") as lab:
+        left, router, right = two_hosts(lab)
+        supervisor = Supervisor(graph, [graph.create_path(port) for port in ("left", "right")], replicas)
+        with router.entered(), supervisor:
+            assert ping(left, "10.0.1.2", 5)["received"] == 5
+            assert ping(left, OWN, 2)["received"] == ping(right, OWN, 2)["received"] == 2
+            assert tcp_transfer(left, right, "10.0.1.2", 16 << 20, 30.0)["intact"]
+            with right.entered():
+                server, datagrams = (
+                    socket.create_server(("10.0.1.2", 80)),
+                    socket.socket(socket.AF_INET, socket.SOCK_DGRAM),
+                )
+            with left.entered():
+                callers = [socket.socket() for _ in range(3)]
+                sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            with server, datagrams, sender:
+                datagrams.bind(("10.0.1.2", 53))
+                server.settimeout(5.0)
+                for each in (datagrams, sender):
+                    each.settimeout(5.0)
+                for caller in callers:
+                    with caller:
+                        caller.settimeout(5.0)
+                        caller.connect(("10.0.1.2", 80))
+                        accepted, peer = server.accept()
+                        with accepted:
+                            assert peer == (OWN, caller.getsockname()[1])
+                            caller.sendall(b"question")
+                            assert accepted.recv(100) == b"question"
+                            accepted.sendall(b"answer")
+                            assert caller.recv(100) == b"answer"
+                sender.connect(("10.0.1.2", 53))
+                for body in (b"x", bytes(1400), bytes(range(250)) * 20):  # the last in fragments
+                    sender.send(body)
+                    got, peer = datagrams.recvfrom(65535)
+                    assert got == body and peer == (OWN, sender.getsockname()[1])
+                    datagrams.sendto(body, peer)
+                    assert sender.recv(65535) == body
+                # Errors: from the far kernel, and from the router.
+                sender.setsockopt(socket.IPPROTO_IP, 11, 1)  # IP_RECVERR
+                for address, port, ttl, expected in (
+                    ("10.0.1.2", 9, 64, 111),
+                    ("10.0.1.2", 53, 1, 113),
+                    ("10.0.1.99", 9, 64, 113),
+                ):
+                    sender.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
+                    sender.connect((address, port))
+                    sender.send(b"x")
+                    assert awaited_error(sender) == expected, (address, port, ttl)
+            supervisor.stop()
+            drops = supervisor.account()["drops"]
+            assert not [reason for reason in drops if reason.startswith("napt-")], drops
+            found = service.read(0, supervisor.table(service.tables["mappings"], 0))
+            assert {each.address for each in found} == {"10.0.0.2"}
+            assert all(each.external == each.port for each in found)
+
+
+def awaited_error(sock: socket.socket) -> int:
+    end = time.monotonic() + 6
+    while time.monotonic() < end:
+        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error:
+            return error
+        time.sleep(0.01)
+    return 0

@@ -1,0 +1,68 @@
+"""Every lesson does what it says."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scout.loader import load_router
+from scout.paths.compiler.native import compile_path
+
+LESSONS = sorted((Path(__file__).parents[2] / "examples").glob("[0-9]*.py"))
+ROUTER_FILES = [lesson for lesson in LESSONS if "RouterGraph(" in lesson.read_text()]
+
+
+def run(lesson: Path) -> str:
+    """What a lesson prints when it is run as a program."""
+    result = subprocess.run([sys.executable, str(lesson)], capture_output=True, text=True, timeout=300, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_the_lessons_are_numbered():
+    assert [lesson.name[:3] for lesson in LESSONS] == [f"{number:02}_" for number in range(1, len(LESSONS) + 1)]
+
+
+@pytest.mark.parametrize("lesson", ROUTER_FILES, ids=lambda path: path.stem)
+def test_a_lesson_defines_paths_that_compile(lesson):
+    graph, paths = load_router(str(lesson))
+    assert [path.source for path in paths] == graph.ports
+    compiled = compile_path(paths[0])
+    assert compiled.file.exists()
+    assert compiled.file.read_text().count("def run(") == 1
+
+
+def test_the_first_lesson_runs_as_a_program():
+    assert run(LESSONS[0]) == ""
+
+
+def test_the_second_lesson_tries_its_stage():
+    printed = run(LESSONS[1])
+    assert "dropped: True" in printed and "to another: 0" in printed
+
+
+def test_the_third_lesson_loses_nothing_by_a_death():
+    # It may have been drawn before: what was compiled for that must not be in the way.
+    compile_path(load_router(str(LESSONS[2]))[1][0])
+    printed = run(LESSONS[2])
+    assert "sales: 200000 of 200000" in printed
+    assert "receipts: 200000 of 200000" in printed
+    assert "states equal: True; on the way: True" in printed
+
+
+def test_the_third_lesson_is_the_same_as_plain_python():
+    graph, (path,) = load_router(str(LESSONS[2]))
+    shelf = graph.router("shop").tables["shelf"].initial
+    for _ in range(900):
+        path.run(b"\x03")
+    assert shelf["pieces"].tolist() == [1000, 1000, 1000, 100, *[1000] * 12]
+
+
+def test_in_the_fourth_lesson_both_receive_all_and_share_the_work():
+    lines = run(LESSONS[3]).splitlines()
+    requests, total = 100_000, 100_000 * 99_999 // 2
+    for kind in (f"sum {total}", f"{5 * requests} cents"):
+        own = sorted(line for line in lines if f": {kind}, primary of " in line)
+        assert [line.split(":")[0] for line in own] == ["replica 0", "replica 1"]
+        assert sum(int(line.split()[-1]) for line in own) == requests

@@ -1,0 +1,203 @@
+"""The rates meter against counters that are known, and the command as a program."""
+
+import io
+import json
+import multiprocessing
+import os
+import pty
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from scout.io.host.lab import Lab, Namespace
+from scout.ring.errors import ScoutError
+from scout.tools.commands import rates
+
+FRAME = b"\xff" * 6 + b"\x02\x00\x00\x00\x00\x01" + b"\x88\xb5" + bytes(86)  # 100 bytes, local experimental type
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[Namespace, Namespace]]:
+    with Lab("rates") as lab:
+        left, right = lab.namespace("left"), lab.namespace("right")
+        lab.veth((left, "eth0"), (right, "r0"))
+        yield left, right
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Two seconds go by from one reading of a namespace to the next."""
+    now = [0.0]
+
+    def monotonic() -> float:
+        now[0] += 1.0
+        return now[0]
+
+    monkeypatch.setattr(rates, "monotonic", monotonic)
+    return now
+
+
+@pytest.mark.needs_namespaces
+def test_two_namespaces_in_one_table(pair: tuple[Namespace, Namespace], clock: list[float]) -> None:
+    left, _ = pair
+    meter = rates.Meter(["eth0", "r0"], [left.netns, "rates-right"])  # in full, and as the lab calls it
+    with left.entered(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sender:
+        sender.bind(("eth0", 0))
+        for _ in range(10):
+            sender.send(FRAME)
+    rows = meter.sample()
+    # The kernel counts what arrives for nobody as dropped.
+    idle = dict.fromkeys(rates.RATES, 0)
+    assert rows == [
+        {"namespace": left.netns, "interface": "eth0", **idle, "tx_pps": 5, "tx_bps": 4000},
+        {
+            "namespace": "rates-right",
+            "interface": "r0",
+            **idle,
+            "rx_pps": 5,
+            "rx_bps": 4000,
+            "rx_drops_per_s": 5,
+        },
+    ]
+    assert all(row["rx_pps"] == row["tx_pps"] == 0 for row in meter.sample())
+
+    console = Console(width=80, file=io.StringIO())
+    console.print(rates.table(rows))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "rates-left" in shown and left.netns not in shown and "4 k" in shown
+    assert "…" not in shown, "the table is too wide"
+
+
+@pytest.mark.needs_namespaces
+def test_an_interface_made_again_counts_from_zero(clock: list[float]) -> None:
+    with Lab("again") as lab:
+        left, right = lab.namespace("left"), lab.namespace("right")
+        lab.veth((left, "eth0"), (right, "r0"))
+        with left.entered(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sender:
+            sender.bind(("eth0", 0))
+            sender.send(FRAME)
+            meter = rates.Meter(["eth0"])
+            assert subprocess.run(["ip", "link", "del", "eth0"]).returncode == 0
+            lab.veth((left, "eth0"), (right, "r0"))
+            (row,) = meter.sample()
+    assert row["tx_pps"] == 0
+
+
+@pytest.mark.needs_namespaces
+def test_the_calling_threads_namespace_is_the_default(pair: tuple[Namespace, Namespace]) -> None:
+    left, _ = pair
+    seen: set[str] = set()
+
+    def measure() -> None:
+        with left.entered():
+            seen.update(row["interface"] for row in rates.Meter().sample())
+
+    # Not in the first thread: /proc/net is that one's, whoever reads it.
+    thread = threading.Thread(target=measure)
+    thread.start()
+    thread.join()
+    assert seen == {"lo", "eth0"}
+    assert rates.psutil.PROCFS_PATH == "/proc"
+
+
+def hold_a_lab_of_the_same_name(pipe: Connection) -> None:
+    with Lab("rates") as lab:
+        lab.namespace("left")
+        pipe.send("made")
+        pipe.recv()
+
+
+@pytest.mark.needs_namespaces
+def test_what_does_not_exist_is_named_with_what_does(pair: tuple[Namespace, Namespace]) -> None:
+    left, _ = pair
+    with pytest.raises(ScoutError, match=r"interface eth9: not in namespace .*; there are: eth0, lo"):
+        rates.Meter(["eth9"], [left.netns])
+    with pytest.raises(ScoutError, match=f"namespace nowhere: not found.*{left.netns}"):
+        rates.Meter([], ["nowhere"])
+    ours, theirs = multiprocessing.Pipe()
+    other = multiprocessing.get_context("fork").Process(target=hold_a_lab_of_the_same_name, args=(theirs,))
+    other.start()
+    ours.recv()
+    with pytest.raises(ScoutError, match=f"2 labs have one; name it in full: .*{left.netns}"):
+        rates.Meter([], ["rates-left"])
+    ours.send("done")
+    other.join()
+    with pytest.raises(ScoutError, match="--interval 0"):
+        rates.run([], [], 0)
+
+
+@pytest.mark.needs_namespaces
+def test_a_namespace_that_goes_away_ends_it() -> None:
+    with Lab("brief") as lab:
+        meter = rates.Meter([], [lab.namespace("only").netns])
+    with pytest.raises(ScoutError, match="not found"):
+        meter.sample()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (7, "7"),
+        (999.4, "999"),
+        (999.6, "1 k"),
+        (1234567, "1.23 M"),
+        (98.7e9, "98.7 G"),
+        (4e12, "4 T"),
+    ],
+)
+def test_short_figures(value: float, text: str) -> None:
+    assert rates._short(value) == text
+
+
+def command(arguments: str, **options: object) -> subprocess.Popen[str]:
+    # Buffered, as for most users: what a broken pipe leaves in the buffer is the trap.
+    usual = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    usual |= {"TERM": "xterm", "COLUMNS": "120"}
+    return subprocess.Popen(
+        [sys.executable, "-c", f"from scout.tools.commands.rates import run; run({arguments})"],
+        cwd=Path(__file__).parents[2],
+        env=usual,
+        text=True,
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},  # type: ignore[call-overload]
+    )
+
+
+def test_one_json_line_per_interval_in_a_pipe() -> None:
+    output, errors = command("['lo'], [], 0.01, 2").communicate(timeout=20)
+    first, second = map(json.loads, output.splitlines())
+    assert [row["interface"] for row in first["results"]] == ["lo"]
+    assert second["time_s"] > first["time_s"]
+    assert errors == ""
+
+
+@pytest.mark.parametrize("how", ["interrupt", "reader goes"])
+def test_it_ends_quietly(how: str) -> None:
+    with command("[], [], 0.01") as process:
+        assert process.stdout and process.stderr
+        process.stdout.readline()
+        if how == "interrupt":
+            process.send_signal(signal.SIGINT)
+        else:
+            process.stdout.close()
+        assert process.wait(20) == 0
+        assert process.stderr.read() == ""
+
+
+def test_a_table_on_a_terminal() -> None:
+    ours, theirs = pty.openpty()
+    process = command("['lo'], [], 0.01, 1", stdout=theirs)
+    _, errors = process.communicate(timeout=20)
+    os.close(theirs)
+    shown = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+    assert "interface" in shown and "lo" in shown
+    assert errors == ""

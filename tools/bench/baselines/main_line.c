@@ -1,0 +1,117 @@
+/*
+ * main_line: what Scout's path does with a packet on its main line, as a C programmer would write it.
+ *
+ * Ethernet destination and type, IPv4 header check (RFC 1812 section 5.2.2), longest prefix match by
+ * DIR-24-8, TTL and checksum (RFC 1624), adjacency, MAC rewrite. It works on the same batches and tables
+ * (scout.io.packet.PACKET, scout.paths.protocols.ipv4.NEXT_HOP, scout.paths.protocols.arp.ADJACENCY).
+ */
+#include <stdint.h>
+#include <string.h>
+
+struct packet {
+    uint8_t *frame, *end, *tail;
+    int64_t tail_bytes;
+    uint8_t *origin;
+    int64_t timestamp, port, at, egress, next_hop, destination, slot, error, held_since;
+    uint8_t flags, gso_type;
+    uint16_t header_bytes, gso_size, checksum_start, checksum_offset, ethertype;
+    uint8_t link_broadcast, control, spare[2];
+};
+
+struct next_hop { int64_t kind, port, address, slot, mtu, source, spare[2]; };
+struct adjacency { int64_t key, mac, expires, pinned; };
+
+enum { FORWARDED, SHORT, NOT_MINE, NOT_IPV4, BAD_HEADER, BAD_CHECKSUM, BAD_LENGTH, MARTIAN, NO_ROUTE,
+       NOT_FORWARDED, EXPIRED, TOO_BIG, UNRESOLVED, STALE };
+
+static inline uint16_t load16(const uint8_t *p) { uint16_t v; memcpy(&v, p, 2); return __builtin_bswap16(v); }
+static inline uint32_t load32(const uint8_t *p) { uint32_t v; memcpy(&v, p, 4); return __builtin_bswap32(v); }
+static inline void store16(uint8_t *p, uint16_t v) { v = __builtin_bswap16(v); memcpy(p, &v, 2); }
+
+static inline int header_is_good(const uint8_t *ip)
+{
+    uint64_t sum = 0;
+    for (int i = 0; i < 20; i += 4) {
+        uint32_t word;
+        memcpy(&word, ip + i, 4);
+        sum += word;
+    }
+    sum = (sum & 0xffffffff) + (sum >> 32);
+    sum = (sum & 0xffff) + (sum >> 16);
+    sum = (sum & 0xffff) + (sum >> 16);
+    return sum == 0xffff;
+}
+
+static inline int one(struct packet *packet, uint64_t mac, uint64_t out_mac, const int32_t *table,
+                      const int32_t *groups, const int64_t *default_hop, const struct next_hop *next_hops,
+                      const struct adjacency *adjacencies, int64_t refresh, int64_t *stale)
+{
+    uint8_t *frame = packet->frame, *ip = frame + 14;
+    int64_t size = packet->end - frame + packet->tail_bytes - 14;
+
+    if (packet->end - frame < 34)
+        return SHORT;
+    if (((uint64_t)load32(frame) << 16 | load16(frame + 4)) != mac)
+        return NOT_MINE;
+    if (load16(frame + 12) != 0x0800)
+        return NOT_IPV4;
+    if (ip[0] != 0x45)
+        return BAD_HEADER;
+    if (!header_is_good(ip))
+        return BAD_CHECKSUM;
+    int total = load16(ip + 2);
+    if (total < 20 || total > size)
+        return BAD_LENGTH;
+    if (total < size) {                 /* the link's padding; the tail is the end of a long frame */
+        int64_t surplus = size - total, kept = packet->tail_bytes > surplus ? packet->tail_bytes - surplus : 0;
+        packet->end -= surplus - (packet->tail_bytes - kept);
+        packet->tail_bytes = kept;
+    }
+    if (ip[12] >= 224 || ip[12] == 127 || ip[12] == 0)
+        return MARTIAN;
+    uint32_t destination = load32(ip + 16);
+    int64_t entry = table[destination >> 8];
+    if (entry < 0)
+        entry = groups[~entry << 8 | (destination & 255)];
+    int64_t index = entry ? entry - 1 : *default_hop;
+    packet->next_hop = index;
+    if (index < 0)
+        return NO_ROUTE;
+    const struct next_hop *hop = &next_hops[index];
+    if (hop->kind > 1 || packet->link_broadcast)
+        return NOT_FORWARDED;
+    if (ip[8] <= 1)
+        return EXPIRED;
+    if (total > hop->mtu)
+        return TOO_BIG;
+    ip[8]--;
+    uint32_t sum = (load16(ip + 10) ^ 0xffff) + 0xfeff;
+    store16(ip + 10, ~((sum & 0xffff) + (sum >> 16)));
+    const struct adjacency *adjacency = &adjacencies[hop->slot];
+    if (packet->timestamp >= adjacency->expires)
+        return UNRESOLVED;
+    if (packet->timestamp > adjacency->expires - refresh)
+        (*stale)++;                     /* to be asked for anew */
+    uint64_t head = __builtin_bswap64((uint64_t)adjacency->mac << 16 | out_mac >> 32);
+    uint32_t rest = __builtin_bswap32((uint32_t)out_mac);
+    uint16_t type = __builtin_bswap16(0x0800);
+    memcpy(frame, &head, 8);
+    memcpy(frame + 8, &rest, 4);
+    memcpy(frame + 12, &type, 2);
+    packet->egress = hop->port;
+    return FORWARDED;
+}
+
+void path(int64_t runs, struct packet *batch, int64_t count, int64_t *counters, uint64_t mac, uint64_t out_mac,
+          const int32_t *table, const int32_t *groups, const int64_t *default_hop,
+          const struct next_hop *next_hops, const struct adjacency *adjacencies, int64_t refresh)
+{
+    for (int64_t run = 0; run < runs; run++)
+    for (int64_t i = 0; i < count; i++) {
+        int verdict = one(&batch[i], mac, out_mac, table, groups, default_hop, next_hops, adjacencies,
+                          refresh, &counters[STALE]);
+        if (verdict != FORWARDED)
+            batch[i].egress = -1;
+        counters[verdict]++;
+    }
+}

@@ -1,0 +1,155 @@
+"""`scout bench path`: a path without I/O, against the same in C, on the same batches and tables.
+
+60-byte frames to random ones of 1,000 prefixes, 256 to a batch; the frames are in cache, as they are when
+the kernel has just received them. One core.
+"""
+
+import ctypes
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import types
+
+from scout.io.access import load8, load16
+from scout.io.batch import BATCH_SIZE, SLOT, new_batch
+from scout.io.packet import HEADROOM
+from scout.io.ports.contract import mac_text
+from scout.io.ports.memory import MemoryPort
+from scout.paths.compiler.native import CompiledPath, compile_path, load_generated
+from scout.paths.model.graph import Router, RouterGraph
+from scout.paths.model.stage import drop
+from scout.paths.protocols.arp import FOREVER, Arp
+from scout.paths.protocols.ethernet import Ethernet
+from scout.paths.protocols.icmp import Icmp
+from scout.paths.protocols.ipv4 import Ip
+from scout.paths.stages.filter import Filter
+from scout.ring.segment import address
+from scout.tools.bench.baselines import compile_c
+from scout.tools.bench.rounds import interleaved, show, spread
+from scout.tools.report import write_json
+
+__all__ = ["run"]
+
+MAC, OUT_MAC = 0x02_00_00_00_00_01, 0x02_00_00_00_00_02
+ROUTES, FRAME_BYTES, SEED = 1_000, 60, 1
+RUNS = 200  # batches to a measurement; the frames' TTL lasts for 254
+NO_TELNET = drop("telnet")
+
+
+def user_stage(frame: Any, end: Any) -> int:
+    """Drop TCP to port 23: the ten lines of a user."""
+    if load8(frame, 9) == 6 and load16(frame, 22) == 23:
+        return NO_TELNET
+    return 0
+
+
+class _Bench:
+    """A router with a batch of packets, and the paths to send them through; all share tables and memory."""
+
+    def __init__(self) -> None:
+        random.seed(SEED)
+        graph = RouterGraph("bench")
+        for name, mac in (("left", MAC), ("staged", MAC), ("right", OUT_MAC)):
+            graph.add(Ethernet(name, MemoryPort(mac=mac_text(mac))))
+        networks = random.sample(range(11 << 16, 100 << 16), ROUTES)
+        prefixes = [f"{n >> 16}.{n >> 8 & 255}.{n & 255}.0/24" for n in networks]
+        addresses = {"left": "10.0.0.1/24", "right": "10.0.1.1/24"}
+        self.ip = Ip("ip", addresses, dict.fromkeys(prefixes, "10.0.1.2"))
+        self.arp = Arp("arp")
+        routers: tuple[Router, ...] = (self.ip, self.arp, Icmp("icmp"), Filter("no_telnet", user_stage))
+        for router in routers:
+            graph.add(router)
+        graph.connect("icmp", "ip", "left")
+        graph.connect("ip", "right")
+        graph.connect("ip", "no_telnet", "staged")
+        for port in graph.ports:
+            graph.connect("ip", "arp", port)
+        self.plain = compile_path(graph.create_path("left"))
+        self.staged = compile_path(graph.create_path("staged"))
+        for router in graph.routers:
+            router.start(graph)
+        # The next hop's MAC address is our own, so that the frames can go round again.
+        gateways = self.arp.adjacencies.initial
+        gateways["mac"], gateways["expires"] = MAC, FOREVER
+        self.batch, slots = new_batch(BATCH_SIZE)
+        self._slots = slots
+        self._frames = slots.reshape(BATCH_SIZE, SLOT)[:, HEADROOM : HEADROOM + FRAME_BYTES]
+        self._template = np.stack([_frame(random.choice(networks)) for _ in range(BATCH_SIZE)])
+
+    def measure(self, work: Callable[[], Any]) -> float:
+        self._frames[:] = self._template
+        self.batch["frame"] = self.batch["origin"]
+        self.batch["end"] = self.batch["origin"] + FRAME_BYTES
+        self.batch["timestamp"] = 1
+        start = time.perf_counter_ns()
+        work()
+        return (time.perf_counter_ns() - start) / RUNS / BATCH_SIZE
+
+    def scout(self, compiled: CompiledPath, arguments: list[np.ndarray]) -> Callable[[], float]:
+        repeat = _repeated(compiled)
+        return lambda: self.measure(lambda: repeat(RUNS, self.batch, 0, BATCH_SIZE, *arguments))
+
+    def c(self, function: Any, counters: np.ndarray) -> Callable[[], float]:
+        tables: list[np.ndarray] = [*self.ip.fib.arrays, self.ip.next_hops.initial, self.arp.adjacencies.initial]
+        given = [RUNS, address(self.batch), BATCH_SIZE, address(counters), MAC, OUT_MAC, *map(address, tables)]
+        arguments = [ctypes.c_uint64(value) for value in (*given, self.arp.lifetime // 4)]
+        return lambda: self.measure(lambda: function(*arguments))
+
+
+def _repeated(compiled: CompiledPath) -> Any:
+    """The path run again and again natively, as the loop of a domain does it: a call from Python costs 1 us."""
+    names = ", ".join(f"a{index}" for index in range(len(compiled.arguments()) + 3))
+    lines = (f"@entry\ndef repeat(times, {names}):", "    for _ in range(times):", f"        run({names})", "")
+    signature = types.void(types.int64, *compiled.run.signatures[0])
+    name = f"bench_{compiled.path.source}"
+    return load_generated(name, "\n".join(lines), compiled.file.name, signature, {"run": compiled.run}).repeat
+
+
+def _frame(network: int) -> np.ndarray:
+    header = np.zeros(FRAME_BYTES, np.uint8)
+    size = FRAME_BYTES - 14
+    header[:14] = list(MAC.to_bytes(6, "big") + OUT_MAC.to_bytes(6, "big") + b"\x08\x00")
+    destination = (network << 8 | random.randrange(1, 255)).to_bytes(4, "big")
+    ip = bytes((0x45, 0, 0, size, 0, 0, 0, 0, 255, 17, 0, 0, 10, 0, 0, 2)) + destination
+    total = sum(int.from_bytes(ip[at : at + 2], "big") for at in range(0, 20, 2))
+    total = (total & 0xFFFF) + (total >> 16)
+    header[14:34] = list(ip)
+    header[24:26] = list((~total & 0xFFFF).to_bytes(2, "big"))
+    return header
+
+
+def run(rounds: int, json_path: str | None) -> None:
+    """Measure, print a table, write the figures."""
+    bench = _Bench()
+    plain = bench.plain.arguments()
+    counters = np.zeros(16, np.int64)
+    contenders = {
+        "scout": bench.scout(bench.plain, plain),
+        "scout-user-stage": bench.scout(bench.staged, bench.staged.arguments()),
+    }
+    library = compile_c("main_line.c", "-shared", "-fPIC")
+    if library:
+        contenders["c"] = bench.c(ctypes.CDLL(str(library)).path, counters)
+    for contender in contenders.values():
+        contender()
+    figures = interleaved(list(contenders.values()), rounds, "path")
+    rows: list[dict[str, Any]] = [
+        {"name": name, **spread(figure, "ns_per_packet", 2)} for name, figure in zip(contenders, figures, strict=True)
+    ]
+    expected = BATCH_SIZE * RUNS * (rounds + 1)
+    forwarded = sum(bench.plain.path.account(plain[0])["out"].values())
+    if forwarded != expected or (library and counters[0] != expected):
+        raise RuntimeError(f"of {expected} packets Scout forwarded {forwarded}, C {counters[0]}")
+    if library:
+        base = rows[-1]["ns_per_packet_median"]
+        for row in rows:
+            row["ratio_to_c"] = round(row["ns_per_packet_median"] / base, 3)
+    show(rows, stderr=json_path == "-")
+    if not library:
+        print("scout: no C compiler is here, so C is left out")
+    if json_path:
+        parameters = {"rounds": rounds, "routes": ROUTES, "frame_bytes": FRAME_BYTES, "cores": 1}
+        write_json(json_path, "bench path", parameters, rows)

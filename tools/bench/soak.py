@@ -1,0 +1,134 @@
+"""`scout bench soak`: many requests through replicas that are killed, join and leave at random points.
+
+The service counts requests and folds each into a digest (replicated work); the primary notes in memory shared by
+all that it has dealt with request number so-and-so. At the end every request must have had a primary that
+finished, and the states of all replicas must be equal, as the hashes on the way.
+"""
+
+import os
+import random
+import signal
+import threading
+import time
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+
+from scout.paths.framework.events import Handler
+from scout.paths.framework.service import Service
+from scout.paths.model.graph import RouterGraph
+from scout.paths.model.stage import Table
+from scout.paths.stages.requests import End, Requests
+from scout.paths.wire.flow import mix
+from scout.ring.segment import shared
+from scout.supervisor import Supervisor, usable_cores
+from scout.tools.bench.rounds import show
+from scout.tools.bench.trace_port import TracePort
+from scout.tools.report import write_json
+
+__all__ = ["run"]
+
+ENTRIES, REQUEST_BYTES = 8192, 64
+MOST = 3  # replicas at once
+MOMENT = 0.1  # seconds of an offer
+
+STATE = np.dtype([("requests", "i8"), ("digest", "i8")])
+
+
+def fold(frame: Any, end: Any, packet: Any, state: Any) -> int:
+    """Count the request, and fold its time into the digest: equal digests mean equal requests in equal order."""
+    state[0].digest = mix(state[0].digest ^ packet.timestamp ^ state[0].requests)
+    state[0].requests += 1
+    return 0
+
+
+def finish(frame: Any, end: Any, state: Any, finished: Any) -> int:
+    """Note that this request had a primary."""
+    finished[state[0].requests - 1] += 1
+    return 0
+
+
+class _Chaos(threading.Thread):
+    """Kills replicas, has some join and some leave, at random times; at random, but the same for the same seed."""
+
+    def __init__(self, supervisor: Supervisor, seed: int, interval: float) -> None:
+        super().__init__(name="scout-chaos", daemon=True)
+        self._supervisor, self._random, self._interval = supervisor, random.Random(seed), interval
+        self.kills = self.joins = self.leaves = 0
+        self.over = threading.Event()
+
+    def run(self) -> None:
+        while not self.over.wait(self._random.uniform(0, 2 * self._interval)):
+            supervisor, chance = self._supervisor, self._random.random()
+            taking_part = supervisor.taking_part
+            if chance < 0.7:
+                process = supervisor.processes[self._random.choice(taking_part)]
+                if process.is_alive():
+                    os.kill(process.pid, signal.SIGKILL)
+                    self.kills += 1
+            elif chance < 0.85 and len(taking_part) < MOST:
+                supervisor.add_replica()
+                self.joins += 1
+            elif len(taking_part) > 1:
+                supervisor.remove_replica(self._random.choice(taking_part))
+                self.leaves += 1
+
+
+def run(requests: int, replicas: int | None, interval: float, seed: int, json_path: str | None) -> int:
+    """Soak, print a table, write the figures; 1 if anything was lost or differs."""
+    port = TracePort("02:00:00:00:00:01", [bytes(REQUEST_BYTES)] * ENTRIES)
+    finished = Table(shared(requests, np.uint8), "shared")
+    state = {"state": np.zeros(1, STATE)}
+    service = Service("soak", state, [Handler(fold), Handler(finish, run="primary")], "request", finished=finished)
+    graph = RouterGraph("soak")
+    graph.add(Requests("requests", port))
+    graph.add(service)
+    graph.add(End("done", "request"))
+    graph.connect("done", "soak", "requests")
+    reports: list[str] = []
+    replicas = replicas or len(usable_cores())
+    supervisor = Supervisor(graph, [graph.create_path("requests")], replicas, report=reports.append)
+    stall, start = 0, 0.0
+    with supervisor:
+        chaos = _Chaos(supervisor, seed, interval)
+        chaos.start()
+        start, sent = time.monotonic(), 0
+        with Progress(
+            console=Console(stderr=True), transient=True, disable=not Console(stderr=True).is_terminal
+        ) as bar:
+            task = bar.add_task("requests", total=requests)
+            while sent < requests:
+                offered = port.offer(0, MOMENT, requests - sent)
+                sent, stall = sent + offered.packets, max(stall, offered.stall)
+                bar.update(task, completed=sent)
+        chaos.over.set()
+        chaos.join()
+        port.end()
+        supervisor.wait()
+        seconds = time.monotonic() - start
+        living = supervisor.taking_part
+        diverged = supervisor.diverged()
+    counts = np.bincount(supervisor.table(finished, living[0]), minlength=2)
+    states = {tuple(supervisor.table(service.tables["state"], replica)[0].tolist()) for replica in living}
+    row = {
+        "name": "soak",
+        "requests": requests,
+        "replicas": replicas,
+        "kills": chaos.kills,
+        "joins": chaos.joins,
+        "leaves": chaos.leaves,
+        "without_primary": int(counts[0]),
+        "finished_twice": int(counts[2:].sum()),
+        "states_at_the_end": len(states),
+        "places_diverged": len(diverged),
+        "stall_ms_max": round(stall / 1e6, 1),
+        "requests_per_s": round(requests / seconds),
+    }
+    show([{"name": key, "figure": value} for key, value in row.items() if key != "name"], stderr=json_path == "-")
+    if json_path:
+        parameters = {"seed": seed, "interval": interval, "entries": ENTRIES, "cores": len(usable_cores())}
+        write_json(json_path, "bench soak", parameters, [row])
+    whole = next(iter(states))[0] == requests and len(states) == 1
+    return 0 if counts[0] == 0 and whole and not diverged else 1

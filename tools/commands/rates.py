@@ -1,0 +1,185 @@
+"""Packet rates of interfaces, live: what `scout rates` shows."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from time import monotonic, sleep, time
+from typing import Any
+
+import psutil
+from pyroute2 import netns as named
+from rich import box
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from scout.io.host.lab import LAB_NETNS, entered
+from scout.ring.errors import ScoutError
+
+__all__ = ["Meter", "run", "table"]
+
+# Key of a row: psutil's counter, and what one of it counts for.
+RATES = {
+    "rx_pps": ("packets_recv", 1),
+    "tx_pps": ("packets_sent", 1),
+    "rx_bps": ("bytes_recv", 8),
+    "tx_bps": ("bytes_sent", 8),
+    "rx_drops_per_s": ("dropin", 1),
+    "tx_drops_per_s": ("dropout", 1),
+    "rx_errors_per_s": ("errin", 1),
+    "tx_errors_per_s": ("errout", 1),
+}
+
+
+class Meter:
+    """Rates of interfaces since the last look, in one namespace or several at once.
+
+    Parameters
+    ----------
+    interfaces : sequence of str
+        Those to measure; all when empty.
+    namespaces : sequence of str
+        Names in /run/netns; of a lab's namespace also the part after the process: `demo-left`. The
+        calling thread's own namespace when empty.
+
+    Raises
+    ------
+    ScoutError
+        If an interface or a namespace does not exist; the message names those that do.
+    """
+
+    def __init__(self, interfaces: Sequence[str] = (), namespaces: Sequence[str] = ()) -> None:
+        self._interfaces = interfaces
+        self._namespaces: list[tuple[str | None, str | None]] = [(name, _resolve(name)) for name in namespaces]
+        self._namespaces = self._namespaces or [(None, None)]
+        self._last = {name: _counters(kernel_name) for name, kernel_name in self._namespaces}
+        present = sorted({interface for _, counters in self._last.values() for interface in counters})
+        for interface in interfaces:
+            if interface not in present:
+                place = f"namespace {', '.join(namespaces)}" if namespaces else "this namespace"
+                raise ScoutError(f"interface {interface}: not in {place}; there are: {', '.join(present)}")
+
+    def sample(self) -> list[dict[str, Any]]:
+        """Measure from the last sample, or from when the meter was made, to now.
+
+        Returns
+        -------
+        list of dict
+            One flat row per interface: `namespace` (None for the thread's own), `interface`, and in each
+            direction `rx_pps` (packets a second), `rx_bps` (bits a second, of whole Ethernet frames),
+            `rx_drops_per_s` and `rx_errors_per_s`, likewise `tx_…`. An interface that came since the
+            last sample is in the next one.
+
+        Raises
+        ------
+        ScoutError
+            If a namespace is gone.
+        """
+        rows = []
+        for name, kernel_name in self._namespaces:
+            then, before = self._last[name]
+            now, after = self._last[name] = _counters(kernel_name)
+            for interface, counters in after.items():
+                if interface not in before or (self._interfaces and interface not in self._interfaces):
+                    continue
+                row: dict[str, Any] = {"namespace": name, "interface": interface}
+                for key, (counter, weight) in RATES.items():
+                    # An interface that was removed and made again counts from zero.
+                    moved = max(0, getattr(counters, counter) - getattr(before[interface], counter))
+                    row[key] = round(moved * weight / (now - then), 3)
+                rows.append(row)
+        return rows
+
+
+def table(rows: list[dict[str, Any]]) -> Table:
+    """Show what `Meter.sample` returned as a table for a terminal of 80 columns."""
+    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False)
+    if any(row["namespace"] for row in rows):
+        shown.add_column("namespace")
+    shown.add_column("interface")
+    for heading in ("in\npps", "out\npps", "in\nbit/s", "out\nbit/s", "drops\n/s", "errors\n/s"):
+        shown.add_column(heading, justify="right")
+    for row in rows:
+        place = [LAB_NETNS.sub("", row["namespace"])] if row["namespace"] else []
+        good = [row[key] for key in ("rx_pps", "tx_pps", "rx_bps", "tx_bps")]
+        bad = [row[f"rx_{what}_per_s"] + row[f"tx_{what}_per_s"] for what in ("drops", "errors")]
+        shown.add_row(
+            *(Text(name) for name in (*place, row["interface"])),
+            *(Text(_short(value)) for value in good),
+            *(Text(_short(value), style="bold red" if value else "") for value in bad),
+        )
+    return shown
+
+
+def run(interfaces: Sequence[str], netns: Sequence[str], interval: float, count: int | None = None) -> None:
+    """Show rates until interrupted: a live table on a terminal, one JSON line per interval in a pipe.
+
+    Parameters
+    ----------
+    interfaces, netns : sequence of str
+        As for `Meter`.
+    interval : float
+        Seconds between two looks.
+    count : int, optional
+        How many looks; without end by default.
+    """
+    if interval <= 0:
+        raise ScoutError(f"--interval {interval:g}: use a number of seconds above 0")
+    meter = Meter(interfaces, netns)
+    console = Console()
+    try:
+        with Live(table([]), console=console, auto_refresh=False) if console.is_terminal else nullcontext() as live:
+            for _ in _ticks(interval, count):
+                rows = meter.sample()
+                if live is None:
+                    print(json.dumps({"time_s": round(time(), 3), "results": rows}), flush=True)
+                else:
+                    live.update(table(rows), refresh=True)
+    except KeyboardInterrupt:
+        pass
+    except BrokenPipeError:
+        # Whoever read has gone. Python flushes standard output once more at exit: let that go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _ticks(interval: float, count: int | None) -> Iterator[int]:
+    """Wait to the end of each interval; one that was overslept is left out, so that the beat stays."""
+    start, tick = monotonic(), 0
+    while count is None or tick < count:
+        elapsed = monotonic() - start
+        sleep(interval - elapsed % interval)
+        yield tick
+        tick += 1
+
+
+def _counters(kernel_name: str | None) -> tuple[float, dict[str, Any]]:
+    """When it was (monotonic, in s), and psutil's counters per interface then."""
+    with nullcontext() if kernel_name is None else entered(kernel_name):
+        # /proc/net belongs to the process' first thread, and labs move single threads.
+        usual, psutil.PROCFS_PATH = psutil.PROCFS_PATH, "/proc/thread-self"
+        try:
+            return monotonic(), psutil.net_io_counters(pernic=True, nowrap=False)
+        finally:
+            psutil.PROCFS_PATH = usual
+
+
+def _resolve(name: str) -> str:
+    known = named.listnetns()
+    full = [lab for lab in known if LAB_NETNS.match(lab) and LAB_NETNS.sub("", lab) == name]
+    if name in known or not full:
+        return name  # `entered` says so if there is none
+    if len(full) > 1:
+        raise ScoutError(f"namespace {name}: {len(full)} labs have one; name it in full: {', '.join(sorted(full))}")
+    return full[0]
+
+
+def _short(value: float) -> str:
+    """1234567.0 as "1.23 M"."""
+    for unit in ("", " k", " M", " G"):
+        if value < 999.5:
+            return f"{value:.3g}{unit}"
+        value /= 1000
+    return f"{value:.3g} T"

@@ -1,0 +1,1 @@
+"""Traffic: generators, sinks, and real peers."""
