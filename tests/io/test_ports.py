@@ -387,7 +387,7 @@ def test_nothing_outlives_a_supervisor_that_is_killed(tmp_path):
         "signal.pause()\n"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent
     ) as process:
         assert process.stdout
         children = [int(word) for word in process.stdout.readline().split()]
