@@ -7,7 +7,7 @@ goes to the other, so that no packet is overwritten before it has left.
 import numpy as np
 
 from scout.io.batch import LONGEST
-from scout.io.packet import HEADROOM, PACKET, RECORD
+from scout.io.packet import HEADROOM, NOT_HELD, PACKET, RECORD
 from scout.ring.atomics import copy
 from scout.ring.jit import Record, inline
 from scout.ring.segment import address, private
@@ -57,7 +57,7 @@ def keep(hold: Record, packet: Record, record: int) -> None:
     packet.frame += target - start
     packet.end = target + size + packet.tail_bytes
     packet.tail_bytes = 0
-    if packet.held_since == 0:
+    if packet.held_since == NOT_HELD:
         packet.held_since = packet.timestamp
     copy(hold.records + place * RECORD, record, RECORD)
     hold.count += 1

@@ -11,6 +11,7 @@ __all__ = [
     "HEADROOM",
     "HELD",
     "NEEDS_CHECKSUM",
+    "NOT_HELD",
     "OFFLOAD",
     "PACKET",
     "REACH",
@@ -25,6 +26,9 @@ HEADROOM = 64
 
 DROPPED, HELD, CONSUMED = -1, -2, -3
 """What `egress` says of a packet that leaves by no port."""
+
+NOT_HELD = -1
+"""What `held_since` says of a packet that was not held yet; every other number is a time."""
 
 CONTROL_TICK, CONTROL_BIND = 1, 2
 """What `control` says of a request that is no packet: time has passed; `argument` is the mask of handlers bound."""
@@ -47,7 +51,7 @@ _FIELDS = np.dtype(
         ("destination", "i8"),  # MAC address to send to, 48 bits
         ("slot", "i8"),  # address of the batch's own room for this packet; never changes
         ("error", "i8"),  # ICMP error to answer with: type << 24 | code << 16 | MTU
-        ("held_since", "i8"),  # when it was first held, nanoseconds since 1970; 0: never
+        ("held_since", "i8"),  # when it was first held, nanoseconds since 1970, or NOT_HELD
         # struct virtio_net_hdr, little-endian: what is left to the device of the sender
         ("flags", "u1"),
         ("gso_type", "u1"),

@@ -307,7 +307,7 @@ class Supervisor:
         """A number that nobody has; not that of one who died while there is still something to see to in its place."""
         for number in range(MOST_REPLICAS):
             gone = number not in self.processes or number in self._retired
-            if gone and not any(channel.takes_part(number) for channel, _ in self.channels):
+            if gone and not any(channel.is_member(number) for channel, _ in self.channels):
                 return number
         raise ScoutError(f"{MOST_REPLICAS} replicas take part already; remove one first")
 
@@ -452,7 +452,7 @@ class Supervisor:
             if process.is_alive():
                 continue
             seen = time.monotonic()
-            place = sum(channel.place(replica) for channel, _ in self.channels)
+            place = sum(channel.position(replica) for channel, _ in self.channels)
             where, times = self._deaths.get(replica, (-1, 0))
             times = times + 1 if place == where else 1
             self._deaths[replica] = (place, times)
@@ -474,7 +474,7 @@ class Supervisor:
         saved = self.memory.saved(replica)
         for (channel, _), (place, told) in zip(self.channels, saved, strict=True):
             if not self._keeps:
-                place, told = channel.place(replica), channel.told(replica)
+                place, told = channel.position(replica), channel.controls_done(replica)
             channel.resume(replica, place, told)
         for name in self.graph.ports:
             self.port(name).resume(replica)

@@ -37,7 +37,7 @@ from scout.io.channels.tpacket import (
     received_at,
     take_frame,
 )
-from scout.io.packet import OFFLOAD, RECORD
+from scout.io.packet import NOT_HELD, OFFLOAD, RECORD
 from scout.paths.wire.flow import EVERYONES
 from scout.ring.atomics import (
     compare_exchange,
@@ -66,21 +66,21 @@ __all__ = [
     "RING",
     "WORDS",
     "add_control",
+    "advance_floor",
     "at_hand",
     "await_turn",
     "batch_number",
-    "done",
-    "is_due",
+    "controls_done",
     "join",
-    "keep_from",
-    "place",
+    "position",
     "receive",
-    "receive_own",
+    "receive_sharded",
+    "release",
     "resume",
     "retire",
-    "since",
-    "told",
+    "snapshot_due",
     "waiting",
+    "waiting_since",
 ]
 
 GATING, LIMIT, HANDED, LOCK, TURN, TOLD = range(6)
@@ -202,7 +202,7 @@ def _floor_of(ring: Record, replica: int) -> int:
 def receive(ring: Record, cursor: Record, replica: int, batch: np.ndarray, copies: bool) -> int:
     """Fill `batch` with the next packets of the block at hand, or of the next; how many.
 
-    A block that was opened stays open (`cursor.open`) until `done`, also if it is empty. With `copies`
+    A block that was opened stays open (`cursor.open`) until `release`, also if it is empty. With `copies`
     false a replica that is not the primary looks at the packets in the ring, where nobody may write.
     """
     if cursor.open == _NOTHING:
@@ -239,7 +239,7 @@ def receive(ring: Record, cursor: Record, replica: int, batch: np.ndarray, copie
 
 
 @inline
-def receive_own(
+def receive_sharded(
     ring: Record, cursor: Record, replica: int, batch: np.ndarray, shards: int, shard_of: Callable[..., int]
 ) -> int:
     """Fill `batch` with those of the next packets that this replica has one role for, by `shard_of`; how many.
@@ -375,7 +375,7 @@ def _take_control(cursor: Record, batch: np.ndarray, address: int) -> int:
     packet.argument = load64(address + 32)
     packet.timestamp = load64(address + 40)
     packet.link_broadcast = 0
-    packet.held_since = 0
+    packet.held_since = NOT_HELD
     packet.tail_bytes = 0
     packet.origin = packet.frame = packet.end = packet.slot
     return 1
@@ -388,14 +388,14 @@ def await_turn(ring: Record, cursor: Record, stop: int) -> bool:
     False if those of the request have left too: a predecessor had sent them.
     """
     looks, here = 0, cursor.sequence + cursor.told
-    while load64_acquire(_word(ring, TURN)) < here and load64_acquire(stop) != STOP:  # pairs with done
+    while load64_acquire(_word(ring, TURN)) < here and load64_acquire(stop) != STOP:  # pairs with release
         relax(looks)
         looks += 1
     return load64_acquire(_word(ring, TURN)) <= here
 
 
 @inline
-def done(ring: Record, cursor: Record, replica: int, ordered: bool) -> None:
+def release(ring: Record, cursor: Record, replica: int, ordered: bool) -> None:
     """Note that the batch at hand is dealt with; let go of the request if all its packets are."""
     if cursor.open == _NOTHING:
         return
@@ -416,14 +416,14 @@ def done(ring: Record, cursor: Record, replica: int, ordered: bool) -> None:
         cursor.told += 1
     cursor.open = _NOTHING
     if ring.keeps == 0:
-        keep_from(ring, cursor, replica)
+        advance_floor(ring, cursor, replica)
 
 
 # What a domain asks.
 
 
 @inline
-def is_due(ring: Record, cursor: Record) -> bool:
+def snapshot_due(ring: Record, cursor: Record) -> bool:
     """True if the replica stands at a place where all save a snapshot, and has not yet."""
     here = cursor.sequence + cursor.told
     return cursor.open == _NOTHING and here & (ring.interval - 1) == 0 and cursor.kept != here
@@ -441,7 +441,7 @@ def waiting(ring: Record, cursor: Record) -> int:
 
 
 @inline
-def since(ring: Record, cursor: Record) -> int:
+def waiting_since(ring: Record, cursor: Record) -> int:
     """When the first of what waits was received, nanoseconds since 1970."""
     if cursor.open:
         return received_at(cursor.next)
@@ -452,7 +452,7 @@ def since(ring: Record, cursor: Record) -> int:
 
 
 @inline
-def place(ring: Record, cursor: Record) -> int:
+def position(ring: Record, cursor: Record) -> int:
     """How many requests the replica has let go of."""
     return cursor.sequence + cursor.told
 
@@ -464,7 +464,7 @@ def batch_number(ring: Record, cursor: Record) -> int:
 
 
 @inline
-def told(ring: Record, cursor: Record) -> int:
+def controls_done(ring: Record, cursor: Record) -> int:
     """How many of them were control requests."""
     return cursor.told
 
@@ -473,7 +473,7 @@ def told(ring: Record, cursor: Record) -> int:
 
 
 @inline
-def keep_from(ring: Record, cursor: Record, replica: int) -> None:
+def advance_floor(ring: Record, cursor: Record, replica: int) -> None:
     """Need no more what came before the request at hand; what nobody needs goes back to the kernel."""
     cursor.kept = cursor.sequence + cursor.told
     store64_release(ring.cursors + replica * _CURSOR_BYTES + _TOLD_FLOOR, cursor.told)  # pairs with add_control
@@ -506,7 +506,7 @@ def _hand_back(ring: Record, me: int) -> None:
                 store32_release(block + BLOCK_STATUS, STATUS_KERNEL)
             handed += 1
             store64_release(_word(ring, HANDED), handed)
-        exchange(_word(ring, LOCK), 0)  # seq_cst, before the next look at the floors: pairs with keep_from
+        exchange(_word(ring, LOCK), 0)  # seq_cst, before the next look at the floors: pairs with advance_floor
 
 
 @inline
@@ -515,7 +515,7 @@ def _lowest(ring: Record) -> int:
     gating, low, replica = load64_seq(_word(ring, GATING)), -1, 0  # pairs with join
     while gating >> replica:
         if gating >> replica & 1:
-            floor = load64_seq(_floor_of(ring, replica))  # pairs with keep_from: its blocks were read before
+            floor = load64_seq(_floor_of(ring, replica))  # pairs with advance_floor: its blocks were read before
             low = floor if low < 0 else min(low, floor)
         replica += 1
     return max(low, 0)
@@ -537,7 +537,7 @@ def add_control(
     number = load64(_word(ring, TOLD))
     gating, replica = load64_acquire(_word(ring, GATING)), 0
     while gating >> replica:
-        floor = load64_acquire(ring.cursors + replica * _CURSOR_BYTES + _TOLD_FLOOR)  # pairs with keep_from
+        floor = load64_acquire(ring.cursors + replica * _CURSOR_BYTES + _TOLD_FLOOR)  # pairs with advance_floor
         if gating >> replica & 1 and number - floor >= MOST_CONTROLS:
             return False
         replica += 1
@@ -632,7 +632,7 @@ def resume(rings: np.ndarray, cursors: np.ndarray, replica: int, place: int, tol
     cursor.sequence, cursor.told, cursor.kept = place - told, told, place
     cursor.block = cursor.sequence % ring.blocks
     cursor.open = 0
-    # The dead may not have come to say so. The orders are those of keep_from.
+    # The dead may not have come to say so. The orders are those of advance_floor.
     store64_release(ring.cursors + replica * _CURSOR_BYTES + _TOLD_FLOOR, told)
     exchange(_floor_of(ring, replica), cursor.sequence)
     _free(ring, replica)
@@ -649,7 +649,7 @@ def retire(rings: np.ndarray, cursors: np.ndarray, replica: int, ordered: bool) 
         return 0
     here, mine, packets = _unfinished(ring, cursor, replica)
     if mine and ordered:
-        turn = load64_acquire(_word(ring, TURN))  # pairs with done
+        turn = load64_acquire(_word(ring, TURN))  # pairs with release
         if turn < here:
             return 0
         if turn == here:  # else it had passed the turn on before it died

@@ -12,7 +12,7 @@ import struct
 import threading
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,11 +26,23 @@ from scout.io.channels.blocks import (
     TOLD,
     WORDS,
     add_control,
+    advance_floor,
     at_hand,
+    await_turn,
+    batch_number,
+    controls_done,
     join,
+    position,
+    receive,
+    receive_sharded,
+    release,
     resume,
     retire,
+    snapshot_due,
+    waiting,
+    waiting_since,
 )
+from scout.io.channels.contract import ChannelOperations, PacketChannel
 from scout.io.ports.contract import PortError
 from scout.ring.membership import MOST_REPLICAS
 from scout.ring.segment import LINE, address, shared
@@ -90,13 +102,21 @@ class KernelRing:
         If raw sockets are not allowed, or the kernel makes no ring of this size.
     """
 
-    kernel = "scout.io.channels.blocks"
-    """The module of `receive`, `await_turn`, `done` and so on."""
-    RECEIVE, CURSOR = RING, CURSOR
-    """The dtypes of what these are given."""
-
-    failed: tuple[int, ...] = ()
-    """The kernel brings the packets."""
+    operations = ChannelOperations(
+        ring=RING,
+        cursor=CURSOR,
+        receive=receive,
+        receive_sharded=receive_sharded,
+        await_turn=await_turn,
+        release=release,
+        snapshot_due=snapshot_due,
+        advance_floor=advance_floor,
+        position=position,
+        controls_done=controls_done,
+        batch_number=batch_number,
+        waiting=waiting,
+        waiting_since=waiting_since,
+    )
 
     def __init__(self, ports: Mapping[int, Any], replicas: int, keeps: bool) -> None:
         self._ports = dict(ports)
@@ -200,6 +220,11 @@ class KernelRing:
         """Packets are divided among so many replicas; each deals with all control requests."""
         self._shards = shards
 
+    @property
+    def failed(self) -> list[int]:
+        """None: the kernel brings the packets."""
+        return []
+
     def drained(self) -> bool:
         """True if no more packets will come: never."""
         return False
@@ -259,38 +284,38 @@ class KernelRing:
         gating = int(self._words[GATING, 0])
         return [replica for replica in range(MOST_REPLICAS) if gating >> replica & 1]
 
-    def takes_part(self, replica: int) -> bool:
+    def is_member(self, replica: int) -> bool:
         """True if blocks are kept for it; also of one that died, while there is something to see to."""
         return replica in self._members()
 
-    def place(self, replica: int) -> int:
+    def position(self, replica: int) -> int:
         """How many requests (blocks, and control requests) a replica has let go of."""
-        return int(self.cursors["sequence"][replica]) + self.told(replica)
+        return int(self.cursors["sequence"][replica]) + self.controls_done(replica)
 
-    def told(self, replica: int) -> int:
+    def controls_done(self, replica: int) -> int:
         """How many of them were control requests."""
         return int(self.cursors["told"][replica])
 
     def lag(self, replica: int) -> int:
         """How many requests a replica is behind the foremost."""
-        return max((self.place(each) for each in self._members()), default=0) - self.place(replica)
+        return max((self.position(each) for each in self._members()), default=0) - self.position(replica)
 
     def foremost(self) -> tuple[int, int]:
         """The place of the foremost replica, and how many control requests it has let go of: there another can join."""
-        replica = max(self._members(), key=self.place)
+        replica = max(self._members(), key=self.position)
         while True:
-            sequence, told = int(self.cursors["sequence"][replica]), self.told(replica)
+            sequence, told = int(self.cursors["sequence"][replica]), self.controls_done(replica)
             if sequence == int(self.cursors["sequence"][replica]):  # so both were true at one time
                 return sequence + told, told
 
-    def join(self, replica: int, place: int, told: int) -> bool:
-        """Have one more replica take part from `place` on, with `told` control requests before; False if too late."""
+    def join(self, replica: int, position: int, controls_done: int) -> bool:
+        """Let one more replica take part from `position` on; False if blocks from there on went back to the kernel."""
         with self._lock:
-            return bool(join(self.ring, self.cursors, replica, place, told))
+            return bool(join(self.ring, self.cursors, replica, position, controls_done))
 
-    def resume(self, replica: int, place: int, told: int) -> None:
-        """Have the successor of a dead `replica` go on from its state at `place`, and replay what came since."""
-        resume(self.ring, self.cursors, replica, place, told)
+    def resume(self, replica: int, position: int, controls_done: int) -> None:
+        """Have the successor of a dead `replica` go on from its state at `position`, and replay what came since."""
+        resume(self.ring, self.cursors, replica, position, controls_done)
 
     def unfinished(self, replica: int) -> int:
         """How many packets a stopped `replica` is primary of that it has not dealt with."""
@@ -309,3 +334,7 @@ class KernelRing:
         if self._mapping:
             self._mapping.close()
             self._mapping = None
+
+
+if TYPE_CHECKING:
+    _conforms: type[PacketChannel] = KernelRing

@@ -18,16 +18,16 @@ as they are taken; control requests come from this process. They all take turns.
 import struct
 import time
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numba
 import numpy as np
 
-from scout.io.batch import BATCH_SIZE, LONGEST, place_frame
+from scout.io.batch import place_frame
+from scout.io.channels.contract import ChannelOperations, PacketChannel
 from scout.io.host.process import Child
-from scout.io.packet import OFFLOAD, REACH, RECORD
-from scout.io.ports.contract import PortError, mac_number
-from scout.io.transmit.sink import RECORD_HEADER, SECOND, TRANSMIT, Sink
+from scout.io.packet import NOT_HELD, OFFLOAD, REACH, RECORD
+from scout.io.transmit.sink import RECORD_HEADER, SECOND
 from scout.paths.wire.flow import EVERYONES
 from scout.ring import turn
 from scout.ring.atomics import copy, load32, load64, store64, store64_release
@@ -48,16 +48,11 @@ from scout.ring.membership import join, resume
 from scout.ring.producer import acquire, give_back, publish, reserve
 from scout.ring.segment import address, shared
 
-__all__ = ["CURSOR", "FEED", "FedPort", "Feed", "Records", "await_turn", "done", "number", "receive"]
+if TYPE_CHECKING:
+    from scout.io.ports.fed import FedPort
 
-ENTRIES = 2048
-"""Requests that a channel holds by default. A quarter of them come between two snapshots of a replica's state: large
-tables want more."""
+__all__ = ["CURSOR", "FEED", "Feed", "Records", "number"]
 
-BATCH = 32
-"""Requests that are dequeued together by default: few enough that replicas share out dear work evenly."""
-
-FRAME_MARGIN = 18  # bytes of a frame beyond the MTU: the Ethernet header and one VLAN tag
 REQUEST = struct.Struct("<q10sBBi")
 CALLER, PLAYER = 0, 1  # the producers: this process, and the first of those that play records
 TIMESTAMP, OFFLOADS, FRAME = 0, 8, REQUEST.size  # offsets in a request
@@ -95,7 +90,7 @@ def receive(feed: Record, cursor: Record, replica: int, batch: np.ndarray, copie
 
 
 @inline
-def receive_own(
+def receive_sharded(
     feed: Record, cursor: Record, replica: int, batch: np.ndarray, shards: int, shard_of: Callable[..., int]
 ) -> int:
     """Fill `batch` with those of the next packets that this replica has one role for, by `shard_of`; how many.
@@ -142,7 +137,7 @@ def _take(packet: Record, record: int, slot: int, in_place: bool) -> None:
     packet.argument = load64(frame) if packet.control else 0
     packet.port = word >> 32
     packet.link_broadcast = 0
-    packet.held_since = 0
+    packet.held_since = NOT_HELD
     place_frame(packet, frame, size, in_place)
 
 
@@ -156,7 +151,7 @@ def await_turn(feed: Record, cursor: Record, stop: int) -> bool:
 
 
 @inline
-def done(feed: Record, cursor: Record, replica: int, ordered: bool) -> None:
+def release(feed: Record, cursor: Record, replica: int, ordered: bool) -> None:
     """Let go of the requests of the batch at hand."""
     if cursor.open == 0:
         return
@@ -167,7 +162,7 @@ def done(feed: Record, cursor: Record, replica: int, ordered: bool) -> None:
 
 
 @inline
-def is_due(feed: Record, cursor: Record) -> bool:
+def snapshot_due(feed: Record, cursor: Record) -> bool:
     """True if the replica stands at a place where all save a snapshot, and has not yet."""
     return cursor.head & (feed.interval - 1) == 0 and cursor.floor != cursor.head
 
@@ -181,13 +176,13 @@ def waiting(feed: Record, cursor: Record) -> int:
 
 
 @inline
-def since(feed: Record, cursor: Record) -> int:
+def waiting_since(feed: Record, cursor: Record) -> int:
     """When the first of the packets that wait was received, nanoseconds since 1970."""
     return load64(payload(slot_of(feed, cursor.head)) + TIMESTAMP)
 
 
 @inline
-def place(feed: Record, cursor: Record) -> int:
+def position(feed: Record, cursor: Record) -> int:
     """How many requests the replica has let go of."""
     return cursor.head
 
@@ -199,13 +194,13 @@ def batch_number(feed: Record, cursor: Record) -> int:
 
 
 @inline
-def told(feed: Record, cursor: Record) -> int:
-    """How many control requests are not among those that `place` counts: none."""
+def controls_done(feed: Record, cursor: Record) -> int:
+    """How many control requests are not among those that `position` counts: none."""
     return 0
 
 
 @inline
-def keep_from(feed: Record, cursor: Record, replica: int) -> None:
+def advance_floor(feed: Record, cursor: Record, replica: int) -> None:
     """Keep the requests from here on: the state as it is now is saved."""
     store64_release(floor_of(feed, replica), cursor.head)  # pairs with the producer's look
 
@@ -284,10 +279,21 @@ class Feed:
         For the compiled loops, shared: one `FEED`, and a `CURSOR` for each replica.
     """
 
-    kernel = "scout.io.channels.software"
-    """The module of `receive`, `await_turn`, `done` and so on."""
-    RECEIVE, CURSOR = FEED, CURSOR
-    """The dtypes of what these are given."""
+    operations = ChannelOperations(
+        ring=FEED,
+        cursor=CURSOR,
+        receive=receive,
+        receive_sharded=receive_sharded,
+        await_turn=await_turn,
+        release=release,
+        snapshot_due=snapshot_due,
+        advance_floor=advance_floor,
+        position=position,
+        controls_done=controls_done,
+        batch_number=batch_number,
+        waiting=waiting,
+        waiting_since=waiting_since,
+    )
 
     descriptor: int | None = None
     """There is nothing to poll for packets."""
@@ -405,31 +411,31 @@ class Feed:
 
     def lag(self, replica: int) -> int:
         """How many requests wait for a replica."""
-        return self._channel.sent - self.place(replica)
+        return self._channel.sent - self.position(replica)
 
-    def takes_part(self, replica: int) -> bool:
+    def is_member(self, replica: int) -> bool:
         """True if the producers mind it; also of one that died, while there is something to see to."""
         return replica in self._channel.taking_part
 
-    def place(self, replica: int) -> int:
+    def position(self, replica: int) -> int:
         """How many requests a replica has let go of."""
         return int(self.cursors["head"][replica])
 
-    def told(self, replica: int) -> int:
-        """How many control requests it has let go of that `place` does not count: none."""
+    def controls_done(self, replica: int) -> int:
+        """How many control requests it has let go of that `position` does not count: none."""
         return 0
 
     def foremost(self) -> tuple[int, int]:
-        """How many requests the foremost replica has let go of, as `place` and `told`: from there another can join."""
+        """`position` and `controls_done` of the foremost replica: from there another can join."""
         return self._channel.foremost(), 0
 
-    def join(self, replica: int, place: int, told: int) -> bool:
-        """Have one more replica take part from the request after `place` others on; False if that is too late."""
-        return bool(join(self._channel.record, self._channel.members, replica, place))
+    def join(self, replica: int, position: int, controls_done: int) -> bool:
+        """Have one more replica take part from the request after `position` others on; False if that is too late."""
+        return bool(join(self._channel.record, self._channel.members, replica, position))
 
-    def resume(self, replica: int, place: int, told: int) -> None:
-        """Have the successor of a dead `replica` go on from its state at `place`, and replay what came since."""
-        resume(self.cursors[replica], place)
+    def resume(self, replica: int, position: int, controls_done: int) -> None:
+        """Have the successor of a dead `replica` go on from its state at `position`, and replay what came since."""
+        resume(self.cursors[replica], position)
 
     def unfinished(self, replica: int) -> int:
         """How many requests a stopped `replica` is primary of that it has not let go of."""
@@ -446,113 +452,5 @@ class Feed:
             player.join(GRACE)
 
 
-class FedPort:
-    """What ports on a `Feed` and a `Sink` have in common; subclasses open and feed them.
-
-    Parameters
-    ----------
-    name : str
-        What messages call the port.
-    mac : str
-        Its MAC address, as 02:00:00:00:00:01.
-    mtu : int
-        Bytes of the longest IP packet; frames that are longer by more than a VLAN tag are left out.
-    entries : int
-        Packets that its channel holds; a power of two. Of ports that share one the greatest number counts.
-    batch : int
-        Packets that are dequeued together at most; a power of two. Of ports that share a channel the smallest counts.
-
-    Attributes
-    ----------
-    interface : str
-        The name.
-    transmits : numpy.ndarray
-        For the compiled loops, shared by all replicas: a `TRANSMIT` each.
-    """
-
-    kernel = "scout.io.transmit.sink"
-    """The module of `enqueue` and `flush`."""
-    TRANSMIT = TRANSMIT
-    """The dtype of what these are given."""
-
-    def __init__(self, name: str, mac: str, mtu: int, entries: int, batch: int) -> None:
-        if not 68 <= mtu <= LONGEST - FRAME_MARGIN:
-            raise PortError(f"port {name}: mtu {mtu}; give 68 to {LONGEST - FRAME_MARGIN}")
-        if not 16 <= entries <= 1 << 24 or entries & (entries - 1):
-            raise PortError(f"port {name}: {entries} entries; give a power of two, 16 to {1 << 24}")
-        if not 1 <= batch <= BATCH_SIZE or batch & (batch - 1):
-            raise PortError(f"port {name}: batches of {batch}; give a power of two, 1 to {BATCH_SIZE}")
-        self.interface, self.mac, self.mtu = name, mac_number(mac), mtu
-        self.entries, self.batch, self.frame_bytes = entries, batch, mtu + FRAME_MARGIN
-        self._index = -1
-        self._feed: Feed | None = None
-        self._sink: Sink | None = None
-
-    # Sending.
-
-    def _open(self, index: int, sink: Sink) -> None:
-        self._index, self._feed, self._sink = index, None, sink
-        self.transmits = sink.transmits
-
-    @property
-    def _opened(self) -> Sink:
-        if self._sink is None:
-            raise PortError(f"port {self.interface} is not open; use it inside `with Supervisor(...)`")
-        return self._sink
-
-    def enlist(self, replica: int) -> None:
-        """Make ready for one more replica."""
-        self._opened.enlist(replica)
-
-    def resume(self, replica: int) -> None:
-        """Make ready for the successor of a dead replica: what that one had not sent is gone."""
-        self._opened.resume(replica)
-
-    def transmitted(self) -> dict[str, int]:
-        """Frames that left from all replicas, those of them made here, those for which there was no room."""
-        return self._opened.transmitted()
-
-    def is_up(self) -> bool:
-        """True: there is no interface that could go away."""
-        return True
-
-    # Receiving.
-
-    def channel(self, ports: Mapping[int, "FedPort"], replicas: int, keeps: bool) -> Feed:
-        """Make the one channel of these ports, by index; this port is one of them.
-
-        Parameters
-        ----------
-        ports : mapping of int to FedPort
-            All open, and of one class.
-        replicas : int
-        keeps : bool
-            True if requests are kept back to each replica's newest snapshot.
-        """
-        feed = Feed(ports, replicas, keeps)
-        for port in ports.values():
-            port._feed = feed
-        return feed
-
-    @property
-    def _fed(self) -> Feed:
-        self._opened  # noqa: B018
-        if self._feed is None:
-            raise PortError(f"port {self.interface}: no path begins at it; make one with create_path")
-        return self._feed
-
-    def records(self) -> Records | None:
-        """What the port receives from the start on, if it is known."""
-        return None
-
-    def at_end(self) -> bool:
-        """True if nothing more will be sent to the channel."""
-        return self._fed.played(self._index)
-
-    @property
-    def is_live(self) -> bool:
-        """True if its packets come now, with the times at which they come."""
-        return False
-
-    def close(self) -> None:
-        """Close the port; what was sent can still be read."""
+if TYPE_CHECKING:
+    _conforms: type[PacketChannel] = Feed

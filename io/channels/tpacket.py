@@ -6,7 +6,7 @@ undone (checksum, segmentation).
 """
 
 from scout.io.batch import place_frame
-from scout.io.packet import OFFLOAD, REACH
+from scout.io.packet import NOT_HELD, OFFLOAD, REACH
 from scout.io.system import VNET_HEADER
 from scout.ring.atomics import copy, load32, load64, store32, store64
 from scout.ring.jit import Record, inline
@@ -75,7 +75,7 @@ def take_frame(packet: Record, record: int, header: int, port: int, in_place: bo
     packet.port = port
     packet.at = 0
     packet.link_broadcast = 0
-    packet.held_since = 0
+    packet.held_since = NOT_HELD
     packet.control = 0
     if load32(header + _STATUS) & STATUS_VLAN_VALID:
         _untag(packet, header, mac, size)

@@ -10,14 +10,14 @@ import socket
 import struct
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from scout.io.channels.kernel_ring import SOL_PACKET, VNET_HEADER_OPTION, KernelRing, raw_socket
-from scout.io.ports.contract import PortError, mac_number
+from scout.io.ports.contract import Port, PortError, PortOperations, mac_number
 from scout.io.transmit.coalesce import TCP, UDP
-from scout.io.transmit.queue import TRANSMIT, new_line
+from scout.io.transmit.queue import TRANSMIT, enqueue, flush, new_line
 from scout.ring.membership import MOST_REPLICAS
 from scout.ring.segment import shared
 
@@ -60,10 +60,7 @@ class AfPacketPort:
         For the compiled loops, shared: a `TRANSMIT` for each replica.
     """
 
-    kernel = "scout.io.transmit.queue"
-    """The module of `enqueue` and `flush`."""
-    TRANSMIT = TRANSMIT
-    """The dtype of what these are given."""
+    operations = PortOperations(TRANSMIT, enqueue, flush)
 
     def __init__(
         self,
@@ -200,3 +197,7 @@ class AfPacketPort:
                 each.close()
         self._asker = None
         self._senders.clear()
+
+
+if TYPE_CHECKING:
+    _conforms: type[Port] = AfPacketPort

@@ -1,8 +1,85 @@
-"""What every packet port has in common."""
+"""The contract of ports: what the supervisor and a domain's loop use of any port.
 
+A port is Scout's object for a network interface, a pcap file or a list of frames. It makes the channel by which its
+packets come (`scout.io.channels.contract`), and it sends: every replica has a `TRANSMIT` record of its own, to which
+the compiled operations `enqueue` and `flush` add packets. The back ends are modules of this package.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from scout.io.channels.contract import PacketChannel
 from scout.ring.errors import ScoutError
 
-__all__ = ["PortError", "mac_number", "mac_text"]
+__all__ = ["Port", "PortError", "PortOperations", "mac_number", "mac_text"]
+
+
+class PortOperations(NamedTuple):
+    """The compiled operations of a port's sending side, and the record that they take. Both are numba dispatchers."""
+
+    transmit: np.dtype
+    """The record of one replica. The loop writes `number` (before `enqueue`: the batch's number in all channels, or -1
+    if the packets are not those of one batch) and `made` (frames that the router made itself)."""
+    enqueue: Any
+    """`enqueue(transmit, packet, record)`: add a packet, whose record is at address `record`, to those that leave. Its
+    memory may not change before `flush`. At most `scout.io.batch.BATCH_SIZE` packets between two calls of `flush`."""
+    flush: Any
+    """`flush(transmit)`: send what was added, and count each frame as sent or under the reason why it was not."""
+
+
+class Port(Protocol):
+    """A port. It is open between `open` and `close`, and can be opened again."""
+
+    operations: PortOperations
+    """The same for all ports of a class."""
+    interface: str
+    """What messages call the port."""
+    mac: int
+    """The router's MAC address here, 48 bits; valid once open."""
+    mtu: int
+    """Bytes of the longest IP packet that can leave; valid once open."""
+    transmits: np.ndarray
+    """An `operations.transmit` record for each possible replica, shared; each is written by its replica."""
+
+    def open(self, index: int) -> None:
+        """Open the port as the one of this index in the graph.
+
+        Raises
+        ------
+        PortError
+            If it cannot be opened; names the port and the fix.
+        """
+
+    def channel(self, ports: Mapping[int, Any], replicas: int, keeps: bool) -> PacketChannel:
+        """Make the one channel by which the packets of some open ports come.
+
+        Parameters
+        ----------
+        ports : mapping of int to Port
+            By index, all of this port's class; this port is one of them.
+        replicas : int
+            How many replicas take part from the start.
+        keeps : bool
+            True if the channel keeps requests back to each replica's newest snapshot.
+        """
+
+    def enlist(self, replica: int) -> None:
+        """Prepare the sending side of one more replica."""
+
+    def resume(self, replica: int) -> None:
+        """Prepare the sending side for the successor of a dead replica: what that one had added is not sent."""
+
+    def transmitted(self) -> dict[str, int]:
+        """`sent` (frames that left), `made` (those of them that the router made itself), and the frames that could not
+        leave, by drop reason."""
+
+    def is_up(self) -> bool:
+        """False if the interface is down or gone."""
+
+    def close(self) -> None:
+        """Close the port. Its figures stay."""
 
 
 class PortError(ScoutError):

@@ -6,11 +6,13 @@ For tests, lessons and benchmarks; a path cannot tell them from ports on interfa
 import struct
 import time
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scout.io.channels.software import BATCH, ENTRIES, FedPort, Records
-from scout.io.ports.contract import PortError
+from scout.io.channels.software import Records
+from scout.io.ports.contract import Port, PortError
+from scout.io.ports.fed import BATCH, ENTRIES, FedPort
 from scout.io.transmit.sink import SECOND, Sink
 
 __all__ = ["MemoryPort"]
@@ -142,3 +144,7 @@ class MemoryPort(FedPort):
     def at_end(self) -> bool:
         """True if nothing more will be sent to the channel."""
         return self._ended if self._frames is None else super().at_end()
+
+
+if TYPE_CHECKING:
+    _conforms: type[Port] = MemoryPort

@@ -9,12 +9,14 @@ import os
 import struct
 import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numba
 import numpy as np
 
-from scout.io.channels.software import BATCH, ENTRIES, FedPort, Records, number
-from scout.io.ports.contract import PortError
+from scout.io.channels.software import Records, number
+from scout.io.ports.contract import Port, PortError
+from scout.io.ports.fed import BATCH, ENTRIES, FedPort
 from scout.io.transmit.sink import RECORD_HEADER, SECOND, Sink
 from scout.ring.jit import entry
 from scout.ring.segment import address
@@ -167,3 +169,7 @@ class PcapPort(FedPort):
         if self._descriptor >= 0:
             os.close(self._descriptor)
         self._descriptor, self._records = -1, None
+
+
+if TYPE_CHECKING:
+    _conforms: type[Port] = PcapPort

@@ -126,7 +126,7 @@ def serve(rings, cursors, replica, batch, founds, primaries, handled, tellers, h
             looks += 1
             continue
         looks = 0
-        here = blocks.place(ring, cursor)
+        here = blocks.position(ring, cursor)
         if count and batch[0].control:
             # What a control request says is its number.
             found.torn += batch[0].argument != cursor.told
@@ -153,10 +153,10 @@ def serve(rings, cursors, replica, batch, founds, primaries, handled, tellers, h
                 for index in range(count):
                     handled[number] |= 1 << (first + index)
                 found.packets += count
-        blocks.done(ring, cursor, replica, False)
-        if ring.keeps and blocks.is_due(ring, cursor):
+        blocks.release(ring, cursor, replica, False)
+        if ring.keeps and blocks.snapshot_due(ring, cursor):
             found.saved = cursor.sequence << 32 | cursor.told  # as if a snapshot had been: whole, or not at all
-            blocks.keep_from(ring, cursor, replica)
+            blocks.advance_floor(ring, cursor, replica)
 
 
 @entry(numba.int64(numba.uint16[::1]))
@@ -181,5 +181,5 @@ def steps(rings, cursors, replica, batch, handled, times):  # type: ignore[no-un
             packets += count
             for index in range(count):
                 handled[cursors[0].sequence] |= 1 << load64(batch[index].frame + 8)
-        blocks.done(rings[0], cursors[0], replica, False)
+        blocks.release(rings[0], cursors[0], replica, False)
     return packets

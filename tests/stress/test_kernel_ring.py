@@ -59,7 +59,7 @@ class Bench:
         assert self.living[replica].join(PATIENCE)
 
     def succeed(self, replica: int) -> None:
-        place, told = self.ring.place(replica), self.ring.told(replica)
+        place, told = self.ring.position(replica), self.ring.controls_done(replica)
         if self.ring.ring["keeps"][0]:
             place, told = self.saved(replica)
         self.ring.resume(replica, place, told)
@@ -206,7 +206,7 @@ def test_who_dies_again_while_it_skips_what_was_done_does_none_of_it_again() -> 
     handled, generator, packets = shared(100 * BLOCKS, np.uint16), random.Random(4), 0
     for first in range(0, len(handled), BLOCKS):
         fill(ring.ring, first, first + BLOCKS)
-        while ring.place(0) < first + BLOCKS:
+        while ring.position(0) < first + BLOCKS:
             packets += int(steps(ring.ring, ring.cursors[:1], 0, batch[0], handled, generator.randrange(1, 5)))
-            ring.resume(0, ring.place(0), 0)  # it died between two batches
+            ring.resume(0, ring.position(0), 0)  # it died between two batches
     assert packets == packets_in(handled)

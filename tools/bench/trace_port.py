@@ -6,13 +6,15 @@ driver does. So what is measured is the services, and not a copy that stands for
 
 import ctypes
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numba
 import numpy as np
 from numba.core import types
 
-from scout.io.channels.software import CALLER, FEED, REQUEST, TIMESTAMP, FedPort, Feed
+from scout.io.channels.software import CALLER, FEED, REQUEST, TIMESTAMP, Feed
+from scout.io.ports.contract import Port
+from scout.io.ports.fed import FedPort
 from scout.io.ports.memory import MemoryPort
 from scout.io.system import clock, nap
 from scout.ring.atomics import store64
@@ -114,3 +116,7 @@ def _offer(feeds: np.ndarray, pps: float, duration: int, most: int, scratch: np.
         now = clock(scratch.ctypes.data)
     give_back(feed)
     return done, lost, stall
+
+
+if TYPE_CHECKING:
+    _conforms: type[Port] = TracePort

@@ -1,0 +1,152 @@
+"""The contract of channels: what a domain's loop and the supervisor use of any channel that brings packets.
+
+A channel is an ordered log of requests (packets, and control requests) that every replica reads with its own head.
+`PacketChannel` is the side of the supervisor, `ChannelOperations` that of the compiled loops. The ports make their
+channels (`scout.io.ports.contract.Port.channel`); the back ends are modules of this package.
+"""
+
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+__all__ = ["ChannelOperations", "PacketChannel"]
+
+
+class ChannelOperations(NamedTuple):
+    """The compiled operations of a channel, and the records that they take.
+
+    All are numba dispatchers. `ring` and `cursor` stand for one record of each dtype below: the channel, shared by all
+    replicas, and the calling replica's state in it. Positions count requests from 0.
+    """
+
+    ring: np.dtype
+    """The record of the channel. Its field `interval` is the number of requests between two snapshots."""
+    cursor: np.dtype
+    """The record of a replica. The loop reads `open` (not 0 from `receive` to `release` of the last batch of a
+    request) and `primary` (not 0 if the replica is the primary of the batch)."""
+    receive: Any
+    """`receive(ring, cursor, replica, batch, copies) -> int`: fill `batch` with the next packets for which the replica
+    has one role; their number. With `copies` False a replica that is not the primary reads headers in the channel."""
+    receive_sharded: Any
+    """`receive_sharded(ring, cursor, replica, batch, shards, shard_of) -> int`: the same for sharded flows. The replica
+    is the primary of packets that `shard_of` gives to it, and skips those of other replicas."""
+    await_turn: Any
+    """`await_turn(ring, cursor, stop) -> bool`: wait until all earlier packets have left, or the word at address `stop`
+    says STOP. False if the batch must not leave: a predecessor has sent it."""
+    release: Any
+    """`release(ring, cursor, replica, ordered)`: the batch is done; the request ends with its last batch."""
+    snapshot_due: Any
+    """`snapshot_due(ring, cursor) -> bool`: True at a position where every replica saves its state, until it has."""
+    advance_floor: Any
+    """`advance_floor(ring, cursor, replica)`: the replica will not read requests before its position again."""
+    position: Any
+    """`position(ring, cursor) -> int`: how many requests the replica has released."""
+    controls_done: Any
+    """`controls_done(ring, cursor) -> int`: how many of them were control requests; 0 where all requests share one
+    sequence, so that the position alone says it."""
+    batch_number: Any
+    """`batch_number(ring, cursor) -> int`: a number that no other batch of the channel has."""
+    waiting: Any
+    """`waiting(ring, cursor) -> int`: how many packets wait for the replica."""
+    waiting_since: Any
+    """`waiting_since(ring, cursor) -> int`: the timestamp of the first of them, nanoseconds since 1970."""
+
+
+class PacketChannel(Protocol):
+    """A channel that brings the packets of one or several ports to the replicas."""
+
+    operations: ChannelOperations
+    """The same for all channels of a class."""
+    ring: np.ndarray
+    """One `operations.ring` record, in memory that all replicas share."""
+    cursors: np.ndarray
+    """An `operations.cursor` record for each possible replica, shared; each is written by its replica. Its fields
+    `claimed`, `seen` and `replayed` count the packets that the replica was primary of, has looked at, and replayed."""
+
+    # Input.
+
+    @property
+    def descriptor(self) -> int | None:
+        """A file descriptor that becomes readable when packets wait; None if there is none to poll."""
+
+    def feed(self) -> None:
+        """Start to bring packets. Called once, when all replicas run."""
+
+    def divide(self, shards: int) -> None:
+        """Say that flows are sharded among this many replicas, so that every replica handles all control requests."""
+
+    def control(self, port: int, kind: int, stage: int, argument: int, timestamp: int, timeout: float) -> bool:
+        """Insert a control request for a stage of the path from a port; every replica sees it at one position.
+
+        Parameters
+        ----------
+        port : int
+            Index of the port at which the path begins.
+        kind : int
+            `CONTROL_TICK` or `CONTROL_BIND` of `scout.io.packet`.
+        stage : int
+            Index of the stage in the path.
+        argument : int
+        timestamp : int
+            Nanoseconds since 1970.
+        timeout : float
+            Seconds to wait for room.
+
+        Returns
+        -------
+        bool
+            False if there was no room.
+        """
+
+    @property
+    def ticks(self) -> bool:
+        """True if wall time is the time of the packets (none comes from a recording), and a tick would not wait
+        behind others."""
+
+    @property
+    def failed(self) -> list[int]:
+        """Indices of the ports whose packets will not come any more because the process that brings them died."""
+
+    def drained(self) -> bool:
+        """True if no more packets will come and every replica has released all of them."""
+
+    # Members.
+
+    def is_member(self, replica: int) -> bool:
+        """True if requests are kept for the replica: it runs, or has died and is not retired yet."""
+
+    def foremost(self) -> tuple[int, int]:
+        """`position` and `controls_done` of the replica that is furthest."""
+
+    def join(self, replica: int, position: int, controls_done: int) -> bool:
+        """Let a replica take part from a position on; False if requests from there on are gone already."""
+
+    def resume(self, replica: int, position: int, controls_done: int) -> None:
+        """Let the successor of a dead replica replay from a position on, the one of its newest snapshot."""
+
+    def unfinished(self, replica: int) -> int:
+        """How many packets a replica that does not run is primary of and has not released."""
+
+    def retire(self, replica: int, ordered: bool) -> int:
+        """Take out a replica that does not run and has no successor; the number of packets it was primary of.
+
+        To be called again until `is_member` is False: with `ordered` the replica keeps its turn until all earlier
+        packets have left.
+        """
+
+    # Figures.
+
+    def position(self, replica: int) -> int:
+        """How many requests a replica has released."""
+
+    def controls_done(self, replica: int) -> int:
+        """How many of them were control requests; 0 where all requests share one sequence."""
+
+    def lag(self, replica: int) -> int:
+        """How many requests wait for a replica."""
+
+    def counters(self) -> dict[str, int]:
+        """`received` (requests that the channel took), and the packets lost before it, by drop reason."""
+
+    def close(self) -> None:
+        """Stop bringing packets and free what the channel holds. The counters stay."""
