@@ -519,6 +519,8 @@ class Supervisor:
         return f"replica {replica} (core {self.core(replica)}, process {process.pid}) died: {cause}; {rest}"
 
     def _look_at_ports(self) -> None:
+        for channel, _ in self.channels:
+            channel.counters()  # the kernel's, of 32 bits, have to be read before they wrap
         for name in self.graph.ports:
             up = self.port(name).is_up()
             if not up and name not in self._down:

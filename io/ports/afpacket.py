@@ -27,7 +27,7 @@ SIOCGIFFLAGS, SIOCGIFMTU, SIOCGIFHWADDR, SIOCGIFINDEX, IFF_UP = 0x8913, 0x8921, 
 ARPHRD_ETHER, ARPHRD_LOOPBACK = 1, 772  # linux/if_arp.h
 SO_SNDBUFFORCE = 32
 ETHERNET_HEADER = 14
-BLOCKS = 64
+FRAMES = 1024
 SEND_BUFFER = 1 << 24
 
 
@@ -44,9 +44,10 @@ class AfPacketPort:
         another host's: it answers nothing, forwards nothing, and spends less time.
     promiscuous : bool
         Also receive frames that are not for its MAC address (they reach veths in any case).
-    blocks : int
-        Blocks of 256 KiB in the receive ring; each holds some 1,600 small frames. Of ports that share a channel the
-        greatest number counts.
+    frames : int
+        Frames that the receive ring holds, of 68 KiB each, so that a super-frame fits; rounded up to a multiple of 15.
+        Where a service keeps state, replicas save it every half ring: large tables want more frames. Of ports that
+        share a channel the greatest number counts.
     coalesce : bool
         Hand packets of one flow that leave one behind the other to the kernel as one super-frame, if the kernel
         cuts it for this device (`ethtool -k` says that tx-udp-segmentation, tx-tcp-segmentation are off): it
@@ -67,14 +68,14 @@ class AfPacketPort:
         interface: str,
         mac: str | None = None,
         promiscuous: bool = False,
-        blocks: int = BLOCKS,
+        frames: int = FRAMES,
         coalesce: bool = True,
     ) -> None:
         if not 0 < len(interface.encode()) < 16:
             raise PortError(f"interface {interface!r}: a name has 1 to 15 bytes")
-        if not 2 <= blocks <= 4096:
-            raise PortError(f"port {interface}: {blocks} blocks; give 2 to 4096")
-        self.interface, self.promiscuous, self.blocks, self.coalesce = interface, promiscuous, blocks, coalesce
+        if not 64 <= frames <= 1 << 15:
+            raise PortError(f"port {interface}: a ring of {frames} frames; give 64 to {1 << 15}")
+        self.interface, self.promiscuous, self.frames, self.coalesce = interface, promiscuous, frames, coalesce
         self.own_mac = None if mac is None else mac_number(mac)
         self.number = self.mac = self.mtu = 0
         self._asker: socket.socket | None = None
