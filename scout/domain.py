@@ -36,6 +36,7 @@ from scout.paths.model.graph import RouterGraph
 from scout.paths.model.path import Path
 from scout.paths.model.stage import Stage, Table
 from scout.paths.wire.flow import shard_of
+from scout.ring.jit import compile_entries
 from scout.ring.schedule import HEAD
 from scout.ring.snapshot import NOTE, PART
 from scout.ring.turn import STOP
@@ -140,6 +141,7 @@ def compile_domain(
         module = load_generated(f"{graph.name}_domain", text, " ".join(marks), signature, given)
     except numba.core.errors.NumbaError as error:
         raise CompileError(f"the domain of graph {graph.name!r} does not compile: {error}") from error
+    compile_entries()  # what the domains call besides: each process would compile it again
     return CompiledDomain(module.serve, [table for _, table in tables.values()], str(module.__file__))
 
 

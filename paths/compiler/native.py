@@ -32,8 +32,9 @@ from scout.io.packet import CONSUMED, DROPPED, HELD, PACKET
 from scout.paths.model.path import Path, variable
 from scout.paths.model.stage import GATHER, HOLD, TOO_LONG, Stage, Table, rebound, references, written
 from scout.ring.atomics import count_rare
+from scout.ring.cache import cache_folder
 from scout.ring.errors import ScoutError
-from scout.ring.jit import CHECKED, cache_folder, compiled, entry, inline
+from scout.ring.jit import CHECKED, Entry, compiled, entry, inline
 from scout.ring.segment import private
 
 __all__ = [
@@ -113,7 +114,7 @@ def compile_path(path: Path) -> CompiledPath:
 
 
 def load_generated(name: str, text: str, marks: str, signature: Any, given: dict[str, Any]) -> ModuleType:
-    """Write `text` to the cache folder and import it, with `entry` and `given` among its names."""
+    """Write `text` to the cache folder, import it with `entry` and `given` among its names, and compile its entries."""
     digest = hashlib.sha256((text + marks + repr(signature)).encode()).hexdigest()[:16]
     file = write_generated("paths", name, digest, text)
     spec = importlib.util.spec_from_file_location(f"scout_generated_{digest}", file)
@@ -122,6 +123,9 @@ def load_generated(name: str, text: str, marks: str, signature: Any, given: dict
     sys.modules[spec.name] = module  # numba looks a function's module up there, also for code from the cache
     module.__dict__.update(given, entry=entry(signature))
     spec.loader.exec_module(module)
+    for value in list(vars(module).values()):
+        if isinstance(value, Entry):
+            _ = value.native
     return module
 
 

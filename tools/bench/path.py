@@ -103,7 +103,7 @@ def _repeated(compiled: CompiledPath) -> Any:
     """The path run again and again natively, as the loop of a domain does it: a call from Python costs 1 us."""
     names = ", ".join(f"a{index}" for index in range(len(compiled.arguments()) + 3))
     lines = (f"@entry\ndef repeat(times, {names}):", "    for _ in range(times):", f"        run({names})", "")
-    signature = types.void(types.int64, *compiled.run.signatures[0])
+    signature = types.void(types.int64, *compiled.run.signature.args)
     name = f"bench_{compiled.path.source}"
     return load_generated(name, "\n".join(lines), compiled.file.name, signature, {"run": compiled.run}).repeat
 
