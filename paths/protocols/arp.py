@@ -14,20 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from scout.io.access import load16, load32, load48, load64, require, store16, store32, store48, within
+from scout.io.access import load16, load32, load48, require, store16, store48, within
 from scout.io.ports.contract import mac_number
 from scout.paths.model.graph import GraphError, Router, RouterGraph
 from scout.paths.model.stage import HOLD, Exit, Outcome, Stage, Table, Via, drop
-from scout.paths.protocols.ethernet import ARP, GROUP, IPV4
-from scout.paths.protocols.ipv4 import DESTINATION
+from scout.paths.wire import arp, ethernet, ipv4
+from scout.paths.wire.arp import is_ethernet_ipv4, write_arp
+from scout.paths.wire.icmp import HOST_UNREACHABLE
 
 __all__ = ["ADJACENCY", "Arp", "receive", "request", "resolve"]
-
-# Offsets in the message (RFC 826); the first 6 bytes say Ethernet, IPv4, and the sizes of both addresses.
-KIND, OPERATION, SENDER_MAC, SENDER, TARGET_MAC, TARGET, MESSAGE = 0, 6, 8, 14, 18, 24, 28
-ETHERNET_IPV4 = 0x0001_0800_0604
-REQUEST, REPLY = 1, 2
-HOST_UNREACHABLE = 3 << 24 | 1 << 16
 
 SECOND = 1_000_000_000
 CAPACITY = 1024  # adjacencies; a power of two
@@ -35,7 +30,6 @@ PROBES = 16  # how far a key may stand from its place
 ASKED = 1024  # words that limit the requests; a power of two
 WISHES = 64  # requests waiting to be sent by a replica, one less
 FOREVER = 1 << 62
-BROADCAST = (1 << 48) - 1
 
 INTERFACE = np.dtype([("mac", "i8"), ("address", "i8")])
 
@@ -99,13 +93,13 @@ def resolve(
     hop = next_hops[np.uint32(packet.next_hop)]  # unsigned: no code to count from the end
     port, index, address = hop.port, hop.slot, hop.address
     if index < 0:
-        address = load32(frame, DESTINATION)
+        address = load32(frame, ipv4.DESTINATION)
         index = find(adjacencies, (port + 1) << 32 | address)
     if index >= 0:
         adjacency = adjacencies[index]
         if packet.timestamp < adjacency.expires:
             packet.destination = adjacency.mac
-            packet.ethertype = IPV4
+            packet.ethertype = ethernet.IPV4
             if packet.timestamp > adjacency.expires - refresh:
                 ask(wishes, asked, (port + 1) << 32 | address, packet.timestamp)
             return port
@@ -128,17 +122,18 @@ def receive(
     primary: bool,
 ) -> int:
     """Learn who sent the message; answer if it asks for our address."""
-    if not require(frame, end, MESSAGE):
+    if not require(frame, end, arp.HEADER):
         return TOO_SHORT
-    operation = load16(frame, OPERATION)
-    sender_mac, sender = load48(frame, SENDER_MAC), load32(frame, SENDER)
-    wrong_kind = load64(frame, KIND) >> 16 & 0xFFFF_FFFF_FFFF != ETHERNET_IPV4
-    if wrong_kind or (operation != REQUEST and operation != REPLY) or sender_mac & GROUP or sender_mac == 0:
+    operation = load16(frame, arp.OPERATION)
+    sender_mac, sender = load48(frame, arp.SENDER_MAC), load32(frame, arp.SENDER)
+    if not is_ethernet_ipv4(frame) or (operation != arp.REQUEST and operation != arp.REPLY):
+        return BAD_ARP
+    if sender_mac & ethernet.GROUP or sender_mac == 0:
         return BAD_ARP
     if sender == address:
         return CONFLICT if sender_mac != mac else BAD_ARP
     key = (packet.port + 1) << 32 | sender
-    ours = load32(frame, TARGET) == address
+    ours = load32(frame, arp.TARGET) == address
     # RFC 826: what is known is brought up to date by any message, others are learnt only if meant for us.
     if sender & mask == network and (ours or find(adjacencies, key) >= 0):
         index = place(adjacencies, key, packet.timestamp)
@@ -147,16 +142,12 @@ def receive(
         adjacencies[index].mac = sender_mac
         adjacencies[index].expires = packet.timestamp + lifetime
         changes[0] += 1
-    if not ours or operation != REQUEST:
+    if not ours or operation != arp.REQUEST:
         return 1
     if primary:
-        store16(frame, OPERATION, REPLY)
-        store48(frame, SENDER_MAC, mac)
-        store32(frame, SENDER, address)
-        store48(frame, TARGET_MAC, sender_mac)
-        store32(frame, TARGET, sender)
+        write_arp(frame, 0, arp.REPLY, mac, address, sender_mac, sender)
         packet.destination = sender_mac
-        packet.ethertype = ARP
+        packet.ethertype = ethernet.ARP
     return 0
 
 
@@ -168,15 +159,10 @@ def request(frame: Any, end: Any, packet: Any, wishes: Any, interfaces: Any) -> 
     wishes[0] -= 1
     port = (key >> 32) - 1
     mac = interfaces[port].mac
-    store48(frame, 0, BROADCAST)
-    store48(frame, 6, mac)
-    store16(frame, 12, ARP)
-    store48(frame, 14, ETHERNET_IPV4)
-    store16(frame, 14 + OPERATION, REQUEST)
-    store48(frame, 14 + SENDER_MAC, mac)
-    store32(frame, 14 + SENDER, interfaces[port].address)
-    store48(frame, 14 + TARGET_MAC, 0)
-    store32(frame, 14 + TARGET, key)
+    store48(frame, ethernet.DESTINATION, ethernet.BROADCAST)
+    store48(frame, ethernet.SOURCE, mac)
+    store16(frame, ethernet.ETHERTYPE, ethernet.ARP)
+    write_arp(frame, ethernet.HEADER, arp.REQUEST, mac, interfaces[port].address, 0, key & 0xFFFFFFFF)
     packet.egress = port
     return 1
 

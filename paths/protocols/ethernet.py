@@ -10,12 +10,9 @@ from typing import Any
 from scout.io.access import load16, load64, require, store16, store32, store64
 from scout.paths.model.graph import Router, RouterGraph
 from scout.paths.model.stage import Exit, Outcome, Stage, Via, drop
+from scout.paths.wire.ethernet import ARP, DESTINATION, ETHERTYPE, GROUP, HEADER, IPV4, MAC, SOURCE
 
 __all__ = ["Ethernet", "receive", "send"]
-
-DESTINATION, SOURCE, ETHERTYPE, HEADER = 0, 6, 12, 14
-IPV4, ARP = 0x0800, 0x0806
-GROUP = 1 << 40  # the group bit of a MAC address: the lowest of its first byte
 
 TOO_SHORT, NOT_FOR_US, UNKNOWN = drop("too-short"), drop("not-for-us"), drop("unknown-ethertype")
 
@@ -24,7 +21,7 @@ def receive(frame: Any, end: Any, packet: Any, mac: int) -> int:
     """Take frames sent to us or to a group; tell IPv4 from ARP."""
     if not require(frame, end, HEADER):
         return TOO_SHORT
-    destination = load64(frame, DESTINATION) >> 16 & 0xFFFF_FFFF_FFFF  # one load, two bytes of the source go
+    destination = load64(frame, DESTINATION) >> 16 & MAC  # one load, two bytes of the source go
     if destination != mac:
         if destination & GROUP == 0:
             return NOT_FOR_US

@@ -25,13 +25,12 @@ from scout.io.access import (
 from scout.io.packet import GSO_NONE
 from scout.paths.model.graph import GraphError, Router, RouterGraph
 from scout.paths.model.stage import Outcome, Stage, Table, Via, drop
-from scout.paths.protocols.ipv4 import DESTINATION, FRAGMENT, HEADER, ICMP, PROTOCOL, SOURCE, TTL
+from scout.paths.wire import icmp, ipv4
+from scout.paths.wire.icmp import is_error
+from scout.paths.wire.ipv4 import header_length
 
 __all__ = ["Icmp", "error", "receive"]
 
-# Offsets in the message, RFC 792.
-TYPE, CODE, SUM, REST, MESSAGE = 0, 1, 2, 4, 8
-ECHO_REPLY, ECHO = 0, 8
 OUR_TTL = 64
 LONGEST_ERROR = 576  # RFC 1812 section 4.3.2.3: quote as much as keeps the error within this
 CONTROL = 0xC0  # precedence "internetwork control", RFC 1812 section 4.3.2.5
@@ -43,22 +42,22 @@ NOT_ALLOWED, RATE_LIMITED = drop("icmp-not-allowed"), drop("icmp-rate-limited")
 
 def receive(frame: Any, end: Any, packet: Any) -> int:
     """Turn an echo request into its reply (RFC 1812 section 4.3.3.6)."""
-    header = (load8(frame, 0) & 15) * 4
+    header = header_length(frame, 0)
     size = length(frame, end, packet) - header
-    if size < MESSAGE or not require(frame, end, header + size):
+    if size < icmp.HEADER or not require(frame, end, header + size):
         return TOO_SHORT
     if sum16(frame, header, size) != 0xFFFF:
         return BAD_SUM
-    if load8(frame, header + TYPE) != ECHO or load8(frame, header + CODE) != 0 or packet.link_broadcast:
+    if load8(frame, header + icmp.TYPE) != icmp.ECHO or load8(frame, header + icmp.CODE) != 0 or packet.link_broadcast:
         return UNHANDLED
-    store8(frame, header + TYPE, ECHO_REPLY)
+    store8(frame, header + icmp.TYPE, icmp.ECHO_REPLY)
     # Anew: an update of the sum (RFC 1624) would give 0 for a message of zeros, and only 0xFFFF is right.
-    store16(frame, header + SUM, 0)
-    store16(frame, header + SUM, ~sum16(frame, header, size))
-    source = load32(frame, SOURCE)
-    store32(frame, SOURCE, load32(frame, DESTINATION))
-    store32(frame, DESTINATION, source)
-    store8(frame, TTL, OUR_TTL)
+    store16(frame, header + icmp.CHECKSUM, 0)
+    store16(frame, header + icmp.CHECKSUM, ~sum16(frame, header, size))
+    source = load32(frame, ipv4.SOURCE)
+    store32(frame, ipv4.SOURCE, load32(frame, ipv4.DESTINATION))
+    store32(frame, ipv4.DESTINATION, source)
+    store8(frame, ipv4.TTL, OUR_TTL)
     return 0
 
 
@@ -67,15 +66,14 @@ def error(frame: Any, end: Any, packet: Any, limit: Any, interval: int, burst: i
 
     None is sent about an error, a broadcast, a multicast or a later fragment (RFC 1812 section 4.3.2.7).
     """
-    cause = HEADER + MESSAGE  # where the packet begins
-    if load16(frame, cause + FRAGMENT) & 0x1FFF or packet.link_broadcast:
+    cause = ipv4.HEADER + icmp.HEADER  # where the packet begins
+    if load16(frame, cause + ipv4.FRAGMENT) & ipv4.OFFSET or packet.link_broadcast:
         return NOT_ALLOWED
-    if load8(frame, cause + PROTOCOL) == ICMP:
-        header = (load8(frame, cause) & 15) * 4
+    if load8(frame, cause + ipv4.PROTOCOL) == ipv4.ICMP:
+        header = header_length(frame, cause)
         if not require(frame, end, cause + header + 1):
             return NOT_ALLOWED
-        kind = load8(frame, cause + header + TYPE)
-        if kind != ECHO_REPLY and kind != ECHO and not 13 <= kind <= 18:
+        if is_error(load8(frame, cause + header + icmp.TYPE)):
             return NOT_ALLOWED
     # What is sent is limited: replicas whose state the error leads to take nothing from the rate.
     if primary and not within(limit, 0, packet.timestamp, interval, burst):
@@ -83,13 +81,13 @@ def error(frame: Any, end: Any, packet: Any, limit: Any, interval: int, burst: i
     total = min(length(frame, end, packet), LONGEST_ERROR)
     trim(frame, end, packet, total)
     store32(frame, 0, 0x45 << 24 | CONTROL << 16 | total)
-    store32(frame, 4, 0x4000)  # identification 0, don't fragment: an atomic datagram (RFC 6864)
-    store32(frame, TTL, OUR_TTL << 24 | ICMP << 16)
-    store32(frame, SOURCE, 0)
-    store32(frame, DESTINATION, load32(frame, cause + SOURCE))
-    store32(frame, HEADER + TYPE, packet.error >> 16 << 16)
-    store32(frame, HEADER + REST, packet.error & 0xFFFF)
-    store16(frame, HEADER + SUM, ~sum16(frame, HEADER, total - HEADER))
+    store32(frame, 4, ipv4.DONT_FRAGMENT)  # identification 0, don't fragment: an atomic datagram (RFC 6864)
+    store32(frame, ipv4.TTL, OUR_TTL << 24 | ipv4.ICMP << 16)
+    store32(frame, ipv4.SOURCE, 0)
+    store32(frame, ipv4.DESTINATION, load32(frame, cause + ipv4.SOURCE))
+    store32(frame, ipv4.HEADER + icmp.TYPE, packet.error >> 16 << 16)
+    store32(frame, ipv4.HEADER + icmp.REST, packet.error & 0xFFFF)
+    store16(frame, ipv4.HEADER + icmp.CHECKSUM, ~sum16(frame, ipv4.HEADER, total - ipv4.HEADER))
     packet.flags = 0
     packet.gso_type = GSO_NONE
     return 0
@@ -125,4 +123,4 @@ class Icmp(Router):
             return Stage(receive, (Outcome("reply", Via("messages")),), payload=True)
         bindings: dict[str, Any] = {"limit": self.limit, "interval": self.interval, "burst": self.burst}
         outcomes = (Outcome("error", Via("messages")),)
-        return Stage(error, outcomes, bindings, push=HEADER + MESSAGE, resizes=True)
+        return Stage(error, outcomes, bindings, push=ipv4.HEADER + icmp.HEADER, resizes=True)

@@ -31,28 +31,18 @@ from scout.paths.model.graph import GraphError, Router, RouterGraph
 from scout.paths.model.stage import Outcome, Stage, Table, To, Via, drop
 from scout.paths.protocols.fib import Fib
 from scout.paths.protocols.fib import lookup as find
+from scout.paths.wire import ipv4, tcp, udp
+from scout.paths.wire.icmp import (
+    FRAGMENTATION_NEEDED,
+    NET_UNREACHABLE,
+    PORT_UNREACHABLE,
+    PROTOCOL_UNREACHABLE,
+    TTL_EXPIRED,
+)
+from scout.paths.wire.ipv4 import header_length, header_sum
+from scout.paths.wire.tcp import tcp_header_length
 
 __all__ = ["NEXT_HOP", "Ip", "check", "forward", "local", "lookup", "route"]
-
-# Offsets in the header, RFC 791 section 3.1.
-VERSION_IHL, TOTAL_LENGTH, FRAGMENT, TTL, PROTOCOL, CHECKSUM, SOURCE, DESTINATION, HEADER = (
-    0,
-    2,
-    6,
-    8,
-    9,
-    10,
-    12,
-    16,
-    20,
-)
-DONT_FRAGMENT, FRAGMENT_MASK = 0x4000, 0x3FFF  # MASK: more fragments, and the offset
-ICMP, TCP, UDP = 1, 6, 17
-UDP_HEADER, TCP_HEADER, TCP_DATA_OFFSET = 8, 20, 12
-
-# ICMP errors to answer with: type << 24 | code << 16 (RFC 792, RFC 1812 section 5.2.7).
-NET_UNREACHABLE, PROTOCOL_UNREACHABLE, PORT_UNREACHABLE = 3 << 24, 3 << 24 | 2 << 16, 3 << 24 | 3 << 16
-FRAGMENTATION_NEEDED, TIME_EXCEEDED = 3 << 24 | 4 << 16, 11 << 24
 
 GATEWAY, CONNECTED, LOCAL, MARTIAN, MULTICAST, BROADCAST = range(6)
 NEXT_HOP = np.dtype(
@@ -81,26 +71,20 @@ NO_ROUTE_BACK = drop("no-route-back")
 
 def check(frame: Any, end: Any, packet: Any) -> int:
     """Refuse bad headers (RFC 1812 section 5.2.2), and cut off what the link padded."""
-    if not require(frame, end, HEADER):
+    if not require(frame, end, ipv4.HEADER):
         return TOO_SHORT
-    header = HEADER
-    if load8(frame, VERSION_IHL) == 0x45:  # no options: all is constant
-        sum_ = load32(frame, 0) + load32(frame, 4) + load32(frame, 8) + load32(frame, 12) + load32(frame, 16)
-        sum_ = (sum_ & 0xFFFFFFFF) + (sum_ >> 32)
-        sum_ = (sum_ & 0xFFFF) + (sum_ >> 16)
-        sum_ = (sum_ & 0xFFFF) + (sum_ >> 16)  # a good one is 0xFFFF by now, no other multiple of it fits
-    else:
-        if load8(frame, VERSION_IHL) >> 4 != 4:
+    header = ipv4.HEADER
+    if load8(frame, ipv4.VERSION_IHL) != 0x45:  # a header without options needs none of these
+        if load8(frame, ipv4.VERSION_IHL) >> 4 != 4:
             return BAD_VERSION
-        header = (load8(frame, VERSION_IHL) & 15) * 4
-        if header < HEADER:
+        header = header_length(frame, 0)
+        if header < ipv4.HEADER:
             return BAD_HEADER_LENGTH
         if not require(frame, end, header):
             return TOO_SHORT
-        sum_ = sum16(frame, 0, header)
-    if sum_ != 0xFFFF:
+    if header_sum(frame, 0, header) != 0xFFFF:
         return BAD_CHECKSUM
-    total = load16(frame, TOTAL_LENGTH)
+    total = load16(frame, ipv4.TOTAL_LENGTH)
     if total < header:
         return BAD_TOTAL_LENGTH
     received = length(frame, end, packet)
@@ -113,10 +97,10 @@ def check(frame: Any, end: Any, packet: Any) -> int:
 
 def lookup(frame: Any, end: Any, packet: Any, table: Any, groups: Any, default: Any, next_hops: Any) -> int:
     """Find the next hop by the longest matching prefix (RFC 1812 section 5.2.4)."""
-    first = load8(frame, SOURCE)
+    first = load8(frame, ipv4.SOURCE)
     if first == 127 or (first - 1) & 0xFF >= 223:  # 127/8, and 0/8 or 224/3
         return MARTIAN_SOURCE
-    hop = find(table, groups, default, load32(frame, DESTINATION))
+    hop = find(table, groups, default, load32(frame, ipv4.DESTINATION))
     packet.next_hop = hop
     if hop < 0:
         packet.error = NET_UNREACHABLE
@@ -137,59 +121,59 @@ def forward(frame: Any, end: Any, packet: Any, next_hops: Any) -> int:
     """Decrement the TTL and mend the checksum (RFC 1812 section 5.3.1, RFC 1624); mind the MTU."""
     if packet.link_broadcast:
         return LINK_BROADCAST  # RFC 1812 section 5.3.4
-    ttl = load8(frame, TTL)
+    ttl = load8(frame, ipv4.TTL)
     if ttl <= 1:
-        packet.error = TIME_EXCEEDED
+        packet.error = TTL_EXPIRED
         return 1
     mtu = next_hops[np.uint32(packet.next_hop)].mtu  # unsigned: no code to count from the end
-    if load16(frame, TOTAL_LENGTH) > mtu and segment(frame, end, packet) > mtu:
-        if load16(frame, FRAGMENT) & DONT_FRAGMENT == 0:
+    if load16(frame, ipv4.TOTAL_LENGTH) > mtu and segment(frame, end, packet) > mtu:
+        if load16(frame, ipv4.FRAGMENT) & ipv4.DONT_FRAGMENT == 0:
             return NO_FRAGMENTATION
         packet.error = FRAGMENTATION_NEEDED | mtu
         return 1
-    store8(frame, TTL, ttl - 1)
+    store8(frame, ipv4.TTL, ttl - 1)
     # HC' = ~(~HC + ~m + m'), m' = m - 0x0100: RFC 1624 equation 3, which never gives 0xFFFF for 0.
-    store16(frame, CHECKSUM, ~add16(load16(frame, CHECKSUM) ^ 0xFFFF, 0xFFFF - 0x0100))
+    store16(frame, ipv4.CHECKSUM, ~add16(load16(frame, ipv4.CHECKSUM) ^ 0xFFFF, 0xFFFF - 0x0100))
     return 0
 
 
 def segment(frame: Any, end: Any, packet: Any) -> int:
     """Bytes of the longest IP packet that the device will cut a super-frame into, or of this one."""
-    total = load16(frame, TOTAL_LENGTH)
+    total = load16(frame, ipv4.TOTAL_LENGTH)
     if packet.gso_type == GSO_NONE:
         return total
-    header = (load8(frame, VERSION_IHL) & 15) * 4
-    if load8(frame, PROTOCOL) == UDP:
-        return header + UDP_HEADER + packet.gso_size
-    if not require(frame, end, header + TCP_HEADER):
+    header = header_length(frame, 0)
+    if load8(frame, ipv4.PROTOCOL) == ipv4.UDP:
+        return header + udp.HEADER + packet.gso_size
+    if not require(frame, end, header + tcp.HEADER):
         return total
-    return header + (load8(frame, header + TCP_DATA_OFFSET) >> 4) * 4 + packet.gso_size
+    return header + tcp_header_length(frame, header) + packet.gso_size
 
 
 def local(frame: Any, end: Any, packet: Any) -> int:
     """Tell what was sent to the router itself by protocol."""
-    if load16(frame, FRAGMENT) & FRAGMENT_MASK:
+    if load16(frame, ipv4.FRAGMENT) & ipv4.FRAGMENTED:
         return FRAGMENT_FOR_US
-    protocol = load8(frame, PROTOCOL)
-    if protocol == ICMP:
+    protocol = load8(frame, ipv4.PROTOCOL)
+    if protocol == ipv4.ICMP:
         return 0
-    packet.error = PORT_UNREACHABLE if protocol == UDP else PROTOCOL_UNREACHABLE
+    packet.error = PORT_UNREACHABLE if protocol == ipv4.UDP else PROTOCOL_UNREACHABLE
     return 1
 
 
 def route(frame: Any, end: Any, packet: Any, table: Any, groups: Any, default: Any, next_hops: Any) -> int:
     """Send a packet of the router's own: find its next hop, fill in source (if 0) and checksum."""
-    hop = find(table, groups, default, load32(frame, DESTINATION))
+    hop = find(table, groups, default, load32(frame, ipv4.DESTINATION))
     packet.next_hop = hop
     if hop < 0:
         return NO_ROUTE_BACK
     if next_hops[hop].kind > CONNECTED:
         return NO_ROUTE_BACK
-    if load32(frame, SOURCE) == 0:
-        store32(frame, SOURCE, next_hops[hop].source)
-    store16(frame, CHECKSUM, 0)
+    if load32(frame, ipv4.SOURCE) == 0:
+        store32(frame, ipv4.SOURCE, next_hops[hop].source)
+    store16(frame, ipv4.CHECKSUM, 0)
     # The header's own length: a reply to an echo request keeps its options.
-    store16(frame, CHECKSUM, ~sum16(frame, 0, (load8(frame, VERSION_IHL) & 15) * 4))
+    store16(frame, ipv4.CHECKSUM, ~sum16(frame, 0, header_length(frame, 0)))
     return 0
 
 

@@ -22,8 +22,8 @@ from scout.io.ports.contract import PortError
 from scout.io.ports.pcap import RECORD_HEADER, open_for_append
 from scout.paths.model.graph import GraphError, RouterGraph
 from scout.paths.model.stage import Table
-from scout.paths.protocols.ethernet import ETHERTYPE, HEADER, IPV4
 from scout.paths.stages.filter import Filter
+from scout.paths.wire.ethernet import ETHERTYPE, HEADER, IPV4
 from scout.ring.atomics import store32, store64
 
 __all__ = ["Tee", "append", "copy_to_file"]

@@ -22,11 +22,11 @@ from scout.io.ports.memory import MemoryPort
 from scout.paths.model.graph import GraphError
 from scout.paths.model.stage import Table, drop
 from scout.paths.protocols.ethernet import Ethernet
-from scout.paths.protocols.ipv4 import DESTINATION, PROTOCOL
 from scout.paths.services.counter import Counter, Counts
 from scout.paths.stages.drop import Drop
 from scout.paths.stages.filter import Filter
 from scout.paths.stages.tee import Tee
+from scout.paths.wire.ipv4 import DESTINATION, PROTOCOL
 from scout.supervisor import Supervisor
 
 TELNET, SECRET, BLOCKED = drop("telnet"), drop("secret"), drop("blocked")

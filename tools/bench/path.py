@@ -26,6 +26,7 @@ from scout.paths.protocols.ethernet import Ethernet
 from scout.paths.protocols.icmp import Icmp
 from scout.paths.protocols.ipv4 import Ip
 from scout.paths.stages.filter import Filter
+from scout.paths.wire.checksum import checksum
 from scout.ring.segment import address
 from scout.tools.bench.baselines import compile_c
 from scout.tools.bench.rounds import interleaved, show, spread
@@ -114,10 +115,8 @@ def _frame(network: int) -> np.ndarray:
     header[:14] = list(MAC.to_bytes(6, "big") + OUT_MAC.to_bytes(6, "big") + b"\x08\x00")
     destination = (network << 8 | random.randrange(1, 255)).to_bytes(4, "big")
     ip = bytes((0x45, 0, 0, size, 0, 0, 0, 0, 255, 17, 0, 0, 10, 0, 0, 2)) + destination
-    total = sum(int.from_bytes(ip[at : at + 2], "big") for at in range(0, 20, 2))
-    total = (total & 0xFFFF) + (total >> 16)
     header[14:34] = list(ip)
-    header[24:26] = list((~total & 0xFFFF).to_bytes(2, "big"))
+    header[24:26] = list(checksum(ip).to_bytes(2, "big"))
     return header
 
 
