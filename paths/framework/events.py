@@ -81,6 +81,12 @@ class Handler:
     run: str = "all"
     bound: bool = True
 
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The function's parameters after `frame` and `end`."""
+        code = self.function.__code__
+        return code.co_varnames[2 : code.co_argcount]
+
 
 QUEUED = 16
 """Events that the replicated handlers of one request may raise; those that run on one replica may raise as many."""
