@@ -44,7 +44,6 @@ from scout.ring.turn import STOP
 __all__ = [
     "HOLD_TIME",
     "LEAVE",
-    "REST",
     "RETRY",
     "RUN",
     "Channels",
@@ -65,12 +64,9 @@ HOLD_TIME = 3_000_000_000
 RETRY = 250_000_000
 """Nanoseconds after which held packets are looked at again, also if nothing changed."""
 
-RUN, REST, LEAVE = 0, 2, 3
-"""What a domain's word of order says besides STOP, which also ends a wait for its turn: serve; sleep until it says
-something else; stop between two requests."""
-
-PATIENCE = 8
-"""Offset from that word of a struct timespec: how long a domain sleeps before it looks again."""
+RUN, LEAVE = 0, 3
+"""What a domain's word of order says besides STOP, which also ends a wait for its turn: serve; stop between two
+requests."""
 
 
 _NUMBER = 56
@@ -250,7 +246,6 @@ def _source(
             "from scout.ring.jit import inline",
             "from scout.ring.atomics import load64_acquire",
             "from scout.ring.snapshot import note, save",
-            "from scout.ring.wait import sleep_on",
             "",
             "",
             *_send(graph, transmits),
@@ -262,9 +257,6 @@ def _source(
             "    idle = 0",
             "    while True:",
             "        word = load64_acquire(order)",
-            f"        if word == {REST}:",
-            f"            sleep_on(order, {REST}, order + {PATIENCE})",
-            "            continue",
             f"        if word == {STOP} or (word == {LEAVE} and {at_rest}):",
             "            break",
             "        work = 0",
