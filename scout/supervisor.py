@@ -403,7 +403,11 @@ class Supervisor:
         return list(found.values())
 
     def _tick(self) -> None:
-        """Let time pass where services have timers, also if no packets come."""
+        """Let time pass for held packets and where services have timers, also if no packets come."""
+        channels = [channel for channel, _ in self.channels]
+        live = [channel.is_live for channel in channels]
+        at_end = [channel.drained() for channel in channels]
+        self.memory.tick(any(live) and all(a or b for a, b in zip(live, at_end, strict=True)))
         ticking = {id(channel) for channel, _ in self.channels if channel.ticks}
         for channel, path, stage in self._controlled():
             if id(channel) in ticking:
