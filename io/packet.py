@@ -68,11 +68,11 @@ _FIELDS = np.dtype(
 )
 
 
-def _with_argument(fields: np.dtype) -> np.dtype:
-    """With `argument`, of a control request, where a packet has its next hop: a record fills two cache lines."""
+def _overlaid(fields: np.dtype, **overlays: str) -> np.dtype:
+    """With each int64 of `overlays` in the place of another one, so that a record fills just two cache lines."""
     known = dict(fields.fields or {})
-    offsets = {name: known[name][1] for name in known} | {"argument": known["next_hop"][1]}
-    formats = {name: known[name][0] for name in known} | {"argument": np.dtype("i8")}
+    offsets = {name: known[name][1] for name in known} | {name: known[other][1] for name, other in overlays.items()}
+    formats = {name: known[name][0] for name in known} | dict.fromkeys(overlays, np.dtype("i8"))
     return np.dtype(
         {
             "names": list(offsets),
@@ -84,8 +84,12 @@ def _with_argument(fields: np.dtype) -> np.dtype:
     )
 
 
-PACKET = _with_argument(_FIELDS)
-"""A packet. Stages get it as `packet`; addresses are absolute, in native byte order."""
+PACKET = _overlaid(_FIELDS, argument="next_hop", awaited="destination")
+"""A packet. Stages get it as `packet`; addresses are absolute, in native byte order.
+
+`argument` is that of a control request, which has no next hop. `awaited` is set by a stage that holds the packet, which
+has no destination yet: a number for what it waits for.
+"""
 
 RECORD = PACKET.itemsize
 """Bytes from one record of a batch to the next."""

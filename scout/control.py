@@ -5,6 +5,7 @@ import time
 from scout.domain import Channels
 from scout.io.channels.contract import PacketChannel
 from scout.io.packet import CONTROL_BIND, CONTROL_TICK
+from scout.memory import Memory
 from scout.paths.framework.service import Service
 from scout.paths.model.path import Path
 from scout.plan import Plan
@@ -23,10 +24,12 @@ class Control:
     plan : Plan
     channels : sequence of tuple
         The channels, each with its paths.
+    memory : Memory
+        Has the clock that held packets are judged by.
     """
 
-    def __init__(self, plan: Plan, channels: Channels) -> None:
-        self._plan, self._channels = plan, channels
+    def __init__(self, plan: Plan, channels: Channels, memory: Memory) -> None:
+        self._plan, self._channels, self._memory = plan, channels, memory
 
     def send(self, service: Service, kind: int, argument: int = 0) -> None:
         """Tell a service something; see `Supervisor.control`."""
@@ -44,10 +47,14 @@ class Control:
         self.send(service, CONTROL_BIND, service.mask(handlers))
 
     def tick(self) -> None:
-        """Send the time to services with timers, for which time would stand still while no packets come.
+        """Let time pass while no packets come: for held packets, and by a request for services with timers.
 
         This never waits for room: the caller also replaces dead replicas, for which a full channel may be waiting.
         """
+        channels = [channel for channel, _ in self._channels]
+        live = [channel.is_live for channel in channels]
+        at_end = [channel.drained() for channel in channels]
+        self._memory.tick(any(live) and all(a or b for a, b in zip(live, at_end, strict=True)))
         ticking = {id(channel) for channel, _ in self._channels if channel.ticks}
         for channel, path, stage in self._controlled():
             if id(channel) in ticking:

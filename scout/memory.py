@@ -3,14 +3,16 @@
 It outlives a replica: the successor of a dead replica goes on with the memory of its predecessor.
 """
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from scout.domain import Channels, CompiledDomain, run_domain
-from scout.io.batch import new_batch
-from scout.io.hold import HOLD, MOST_HELD, new_hold
+from scout.domain import CLOCK, Channels, CompiledDomain, run_domain
+from scout.domain_arguments import ReplicaMemory
+from scout.io.batch import BATCH_SIZE, new_batch
+from scout.io.hold import HOLD, new_hold
 from scout.io.packet import PACKET
 from scout.io.system import WAITER
 from scout.paths.compiler.native import CompiledPath, configuration
@@ -48,8 +50,8 @@ class Memory:
     holds : numpy.ndarray
         `HOLD`[replica]: the packets that each replica holds (`scout.io.hold`).
     orders : numpy.ndarray
-        int64[replica, 8]: the first word tells a domain to run, to leave or to stop (`scout.domain`); the others pad it
-        to a cache line.
+        int64[replica, 8]: the first word tells a domain to run, to leave or to stop; `CLOCK` is the supervisor's clock
+        (`scout.domain`).
     positions : dict of int to numpy.ndarray
         For each replica int64[2 * channels], part of its state, so that a snapshot restores it: the position in each
         channel at which the state was saved, and then the control requests before each of these positions.
@@ -85,6 +87,7 @@ class Memory:
             for table in domain.tables
             if table.kind in ("constant", "shared")
         }
+        self._ticked = time.monotonic_ns()
         self._tables: dict[int, dict[int, np.ndarray]] = {}
         self._kept: dict[int, list[Any]] = {}  # arrays that the arguments refer to by address only
         self._arguments: dict[int, tuple[Any, ...]] = {}
@@ -126,41 +129,40 @@ class Memory:
         self._tables[replica] = tables
         self.positions[replica] = positions = shared(2 * len(self._channels), np.int64)
         self.snapshots.enlist(replica, [*(tables[id(table)] for table in self._domain.state), positions])
+        for name in self._graph.ports:
+            self._graph.router(name).port.enlist(replica)
         batch, slots = new_batch()
         made, room = new_batch(1)
         hold = self.holds[replica : replica + 1]
         waiter, descriptors = self._waiter()
         self._kept[replica] = [slots, room, new_hold(hold), descriptors]
-        own = slice(replica, replica + 1)
-        ends: list[np.ndarray] = []
-        for channel, _ in self._channels:
-            ends += [channel.ring, channel.cursors[own]]
-        for name in self._graph.ports:
-            port = self._graph.router(name).port
-            port.enlist(replica)
-            ends.append(port.transmits[own])
-        paths: list[np.ndarray] = []
-        for each in self._compiled:
-            paths += [self.counters[each.path.source][replica], configuration(each.path)]
-        self._arguments[replica] = (
-            replica,
-            address(self.orders[replica]),
-            waiter,
-            batch,
-            private(MOST_HELD, PACKET),
-            made,
-            hold,
-            max((each.whole() for each in self._compiled), key=len),
-            self.snapshots.parts[replica],
-            positions,
-            self.snapshots.notes[replica],
-            self.snapshots.buffers(replica),
-            self.snapshots.size,
-            self._heads[replica],
-            *ends,
-            *paths,
-            *(tables[id(table)] for table in self._domain.tables),
+        own = ReplicaMemory(
+            replica=replica,
+            orders=address(self.orders[replica]),
+            waiter=waiter,
+            batch=batch,
+            resumed=private(BATCH_SIZE, PACKET),
+            made=made,
+            hold=hold,
+            whole=max((each.whole() for each in self._compiled), key=len),
+            parts=self.snapshots.parts[replica],
+            positions=positions,
+            notes=self.snapshots.notes[replica],
+            buffers=self.snapshots.buffers(replica),
+            buffer_bytes=self.snapshots.size,
+            heads=self._heads[replica],
+            counters={source: counted[replica] for source, counted in self.counters.items()},
+            configurations={each.path.source: configuration(each.path) for each in self._compiled},
+            tables=tables,
         )
+        self._arguments[replica] = tuple(argument.value(own) for argument in self._domain.arguments)
+
+    def tick(self, live: bool) -> None:
+        """Advance the domains' clock by the time since the last call, if packets come live; else it stands still."""
+        now = time.monotonic_ns()
+        if live:
+            self.orders[:, CLOCK // 8] += now - self._ticked  # a single word each: nothing else goes with it
+        self._ticked = now
 
     def serve(self, replica: int, core: int | None) -> None:
         """Serve as a replica, pinned to a core; returns when its order says so. For a process of its own."""

@@ -142,7 +142,7 @@ class Supervisor:
             self.memory.enlist(replica)
             self.memory.snapshots.save(replica, 0)
         self._membership = Membership(plan, self.channels, self.memory, self._forker, self._say)
-        self._control = Control(plan, self.channels)
+        self._control = Control(plan, self.channels, self.memory)
         self._watcher = Watcher(plan, self.channels, self._membership, self._control, self._say, self._poll)
         self._membership.start()
         for channel, _ in self.channels:

@@ -100,6 +100,8 @@ def receive_sharded(
     do; its own flows' state has it already.
     """
     count, taken = open_all(feed, cursor), 0
+    if count == 0:
+        return 0
     mine, role = cursor.primary, -1
     for index in range(count):
         slot = slot_of(feed, cursor.head + index)
@@ -367,11 +369,15 @@ class Feed:
         return sent
 
     @property
-    def ticks(self) -> bool:
-        """True if packets come now, with the times at which they come, and none waits: time also passes without."""
+    def is_live(self) -> bool:
+        """True if packets come now, with the times at which they come: time also passes without."""
         ports = self._ports.values()
-        live = [port.is_live for port in ports]
-        return any(live) and all(each or port.at_end() for each, port in zip(live, ports, strict=True)) and self._idle()
+        return any(port.is_live for port in ports) and all(port.is_live or port.at_end() for port in ports)
+
+    @property
+    def ticks(self) -> bool:
+        """True if it is live, and no request waits."""
+        return self.is_live and self._idle()
 
     @property
     def failed(self) -> list[int]:

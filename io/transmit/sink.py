@@ -167,7 +167,7 @@ class Sink:
 
     def _batches(self) -> tuple[list[list[bytes]], int]:
         """The batches in the order in which they left, each once; how many frames left a second time."""
-        batches: list[tuple[int, int, list[bytes]]] = []
+        batches: list[tuple[int, int, int, list[bytes]]] = []
         for replica, buffer in self._buffers.items():
             # The count is read first: what it counts was written before it.
             at, left = 0, int(self.transmits["sent"][replica])
@@ -180,18 +180,18 @@ class Sink:
                     at += RECORD_HEADER
                     frames.append(buffer[at : at + size].tobytes())
                     at += size
-                batches.append((ticket, number, frames))
+                batches.append((ticket, replica, number, frames))
                 left -= count
         batches.sort(key=lambda batch: batch[0])
-        seen: set[int] = set()
+        seen: set[tuple[int, int]] = set()
         once, again = [], 0
-        for _, number, frames in batches:
-            if number in seen:
+        for _, replica, number, frames in batches:
+            if (replica, number) in seen:
                 again += len(frames)
                 continue
             once.append(frames)
             if number >= 0:
-                seen.add(number)
+                seen.add((replica, number))
         return once, again
 
     def transmitted(self) -> dict[str, int]:

@@ -105,6 +105,7 @@ def resolve(
             return port
     ask(wishes, asked, (port + 1) << 32 | address, packet.timestamp)
     packet.error = HOST_UNREACHABLE
+    packet.awaited = (port + 1) << 32 | address
     return HOLD
 
 
