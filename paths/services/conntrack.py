@@ -71,6 +71,8 @@ A_FRAGMENT, OUT_OF_WINDOW, TABLE_FULL = drop("tcp-fragment"), drop("tcp-out-of-w
 REASONS = (NO_CONNECTION, BAD_FLAGS, BAD_HEADER, A_FRAGMENT, OUT_OF_WINDOW, TABLE_FULL)
 """Why a segment belongs to no connection, by the row of `misfits` that counts it."""
 
+_VERDICTS = tuple(int(reason) for reason in REASONS)  # numba takes a tuple of plain ints alone
+
 # The TCP header, RFC 9293 section 3.1: offsets, and bits of the flags.
 SEQUENCE, ACKNOWLEDGED, DATA_OFFSET, FLAGS, TCP_HEADER = 4, 8, 12, 13, 20
 TOTAL_LENGTH = 2
@@ -110,7 +112,7 @@ def track(
     if verdict == 0:
         return 0
     row = 0
-    while REASONS[row] != verdict:
+    while _VERDICTS[row] != verdict:
         row += 1
     misfits[row].packets += segments(frame, end, packet)[0]
     return verdict if strict else 0
@@ -243,7 +245,7 @@ class ConnectionTracking(Service):
         ]
 
     def misfits(self, misfits: np.ndarray | None = None) -> dict[str, int]:
-        """How many segments belonged to no connection, by reason: in a replica's copy of the table, or in plain runs."""
+        """Segments that belonged to no connection, by reason: in a replica's copy of the table, or in plain runs."""
         found = self.tables["misfits"].initial if misfits is None else misfits
         return {reason.name: int(row["packets"]) for reason, row in zip(REASONS, found, strict=True)}
 

@@ -141,9 +141,9 @@ def follow(
         or drop it; -1 if it has a number that the other end cannot have sent, or is out of every window.
     """
     mine, other = sides[first + side], sides[first + 1 - side]
-    if flags & (SYN | ACK) == SYN | ACK and other.flags & OFFERS:
-        if reached(acknowledged, other.offered) and reached(other.offered_next, acknowledged):
-            begin_again(connection, sides, first, 1 - side)
+    taken = reached(acknowledged, other.offered) and reached(other.offered_next, acknowledged)
+    if flags & (SYN | ACK) == SYN | ACK and other.flags & OFFERS and taken:
+        begin_again(connection, sides, first, 1 - side)
     state = connection.state
     if state == CLOSED:
         return 0
@@ -171,7 +171,7 @@ def follow(
         if state > SYN_RECEIVED:
             return 0  # a late copy
         if unanswered and flags & ACK and not answers:
-            return 0  # it answers an old duplicate of a SYN: the opener resets it (section 3.5, figure 9)
+            return 0  # it answers an old duplicate of a SYN: the opener resets it (section 3.5, figure 8)
     elif unanswered:
         return 0  # the other end has a connection that the opener has lost: the opener resets it (section 3.5.1)
     if other.flags & HAS_ACKED and (sequence - other.ack + LARGEST_WINDOW) & MODULUS > 2 * LARGEST_WINDOW:
