@@ -162,13 +162,14 @@ class Supervisor:
         self.stop()
 
     def _start(self) -> None:
+        # Ports first: a missing interface or permission is reported at once, not after the compilation.
+        for index, name in enumerate(self.graph.ports):
+            self.port(name).open(index)
         compiled = []
         for path in self.paths:
             self._progress(f"path from {path.source}")
             compiled.append(compile_path(path))
         self._keeps = keeps_state(self.graph, self.paths)
-        for index, name in enumerate(self.graph.ports):
-            self.port(name).open(index)
         for paths in self._shares:
             self.channels.append((self._channel(paths), paths))
         self._progress("domain")
