@@ -126,11 +126,12 @@ class Supervisor:
     def _start(self) -> None:
         """Apply the plan."""
         plan, compiled = self.plan, []
+        # Ports first: a missing interface or permission is reported at once, not after the compilation.
+        for index, name in enumerate(plan.graph.ports):
+            plan.port(name).open(index)
         for path in plan.paths:
             self._progress(f"path from {path.source}")
             compiled.append(compile_path(path))
-        for index, name in enumerate(plan.graph.ports):
-            plan.port(name).open(index)
         for paths in plan.shares:
             self.channels.append((self._channel(paths), paths))
         self._progress("domain")

@@ -14,7 +14,7 @@ from scout.paths.protocols.ethernet import Ethernet
 from scout.paths.protocols.icmp import Icmp
 from scout.paths.protocols.ipv4 import Ip
 from scout.supervisor import Supervisor
-from scout.tools.commands.demo import two_hosts
+from scout.tools.traffic.two_hosts import two_hosts
 
 LEFT, RIGHT = "10.0.0.2", "10.0.1.2"
 

@@ -14,9 +14,9 @@ from scapy.all import ICMP, IP, Ether, raw, rdpcap
 from scout.io.host.lab import Lab
 from scout.io.ports.contract import PortError
 from scout.supervisor import Supervisor, usable_cores
-from scout.tools.commands.demo import MACS
 from scout.tools.traffic.flood import Flood
 from scout.tools.traffic.peers import ping, tcp_transfer
+from scout.tools.traffic.two_hosts import MACS
 
 pytestmark = pytest.mark.needs_namespaces
 

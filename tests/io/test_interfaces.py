@@ -20,9 +20,9 @@ from scout.paths.framework.service import Service
 from scout.paths.framework.timers import after
 from scout.paths.wire.flow import mix
 from scout.supervisor import Supervisor
-from scout.tools.commands.demo import MACS, two_hosts
 from scout.tools.traffic.flood import Flood
 from scout.tools.traffic.peers import ping, tcp_transfer
+from scout.tools.traffic.two_hosts import MACS, two_hosts
 
 pytestmark = pytest.mark.needs_namespaces
 

@@ -24,7 +24,7 @@ def test_any_number_of_panels_can_be_plotted(number: int, tmp_path: Path) -> Non
 def test_what_cannot_be_plotted_to_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ScoutError, match=r"--plot .*gif: name a \.svg or \.png"):
         check_plot(str(tmp_path / "plot.gif"))
-    with pytest.raises(ScoutError, match="--plot .*there is no folder"):
+    with pytest.raises(ScoutError, match=r"--plot .*there is no folder"):
         check_plot(str(tmp_path / "nowhere" / "plot.svg"))
     (tmp_path / "plot.png").mkdir()
     with pytest.raises(ScoutError, match=r"--plot .*plot\.png: this is a folder"):

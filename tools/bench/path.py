@@ -1,7 +1,7 @@
 """`scout bench path`: a path without I/O, against the same in C, on the same batches and tables.
 
-60-byte frames to random ones of 1,000 prefixes, 256 to a batch; the frames are in cache, as they are when
-the kernel has just received them. One core.
+The frames have 60 bytes and go to random destinations in 1,000 prefixes, 256 frames to a batch. They are in the cache,
+as they are when the kernel has just received them. One core.
 """
 
 import ctypes
@@ -29,8 +29,8 @@ from scout.paths.stages.filter import Filter
 from scout.paths.wire.checksum import checksum
 from scout.ring.segment import address
 from scout.tools.bench.baselines import compile_c
-from scout.tools.bench.rounds import interleaved, show, spread
-from scout.tools.report import write_json
+from scout.tools.bench.rounds import interleaved, spread
+from scout.tools.report import Report
 
 __all__ = ["run"]
 
@@ -41,7 +41,7 @@ NO_TELNET = drop("telnet")
 
 
 def user_stage(frame: Any, end: Any) -> int:
-    """Drop TCP to port 23: the ten lines of a user."""
+    """Drop TCP to port 23: a stage as a user would write it."""
     if load8(frame, 9) == 6 and load16(frame, 22) == 23:
         return NO_TELNET
     return 0
@@ -101,7 +101,7 @@ class _Bench:
 
 
 def _repeated(compiled: CompiledPath) -> Any:
-    """The path run again and again natively, as the loop of a domain does it: a call from Python costs 1 us."""
+    """A native loop around the path, as a domain has one: a call from Python would cost 1 us for each batch."""
     names = ", ".join(f"a{index}" for index in range(len(compiled.arguments()) + 3))
     lines = (f"@entry\ndef repeat(times, {names}):", "    for _ in range(times):", f"        run({names})", "")
     signature = types.void(types.int64, *compiled.run.signature.args)
@@ -122,6 +122,7 @@ def _frame(network: int) -> np.ndarray:
 
 def run(rounds: int, json_path: str | None) -> None:
     """Measure, print a table, write the figures."""
+    report = Report("bench path", json_path)
     bench = _Bench()
     plain = bench.plain.arguments()
     counters = np.zeros(16, np.int64)
@@ -136,7 +137,7 @@ def run(rounds: int, json_path: str | None) -> None:
         contender()
     figures = interleaved(list(contenders.values()), rounds, "path")
     rows: list[dict[str, Any]] = [
-        {"name": name, **spread(figure, "ns_per_packet", 2)} for name, figure in zip(contenders, figures, strict=True)
+        {"name": name, **spread(figure, "ns_per_packet")} for name, figure in zip(contenders, figures, strict=True)
     ]
     expected = BATCH_SIZE * RUNS * (rounds + 1)
     forwarded = sum(bench.plain.path.account(plain[0])["out"].values())
@@ -146,9 +147,7 @@ def run(rounds: int, json_path: str | None) -> None:
         base = rows[-1]["ns_per_packet_median"]
         for row in rows:
             row["ratio_to_c"] = round(row["ns_per_packet_median"] / base, 3)
-    show(rows, stderr=json_path == "-")
+    report.show(rows)
     if not library:
-        print("scout: no C compiler is here, so C is left out")
-    if json_path:
-        parameters = {"rounds": rounds, "routes": ROUTES, "frame_bytes": FRAME_BYTES, "cores": 1}
-        write_json(json_path, "bench path", parameters, rows)
+        report.say("no C compiler was found, so C is left out")
+    report.write({"rounds": rounds, "routes": ROUTES, "frame_bytes": FRAME_BYTES, "cores": 1}, rows)

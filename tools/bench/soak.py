@@ -24,9 +24,8 @@ from scout.paths.stages.requests import End, Requests
 from scout.paths.wire.flow import mix
 from scout.ring.segment import shared
 from scout.supervisor import Supervisor, usable_cores
-from scout.tools.bench.rounds import show
 from scout.tools.bench.trace_port import TracePort
-from scout.tools.report import write_json
+from scout.tools.report import Report
 
 __all__ = ["run"]
 
@@ -126,9 +125,8 @@ def run(requests: int, replicas: int | None, interval: float, seed: int, json_pa
         "stall_ms_max": round(stall / 1e6, 1),
         "requests_per_s": round(requests / seconds),
     }
-    show([{"name": key, "figure": value} for key, value in row.items() if key != "name"], stderr=json_path == "-")
-    if json_path:
-        parameters = {"seed": seed, "interval": interval, "entries": ENTRIES, "cores": len(usable_cores())}
-        write_json(json_path, "bench soak", parameters, [row])
+    report = Report("bench soak", json_path)
+    report.show([{"name": key, "figure": value} for key, value in row.items() if key != "name"])
+    report.write({"seed": seed, "interval": interval, "entries": ENTRIES, "cores": len(usable_cores())}, [row])
     whole = next(iter(states))[0] == requests and len(states) == 1
     return 0 if counts[0] == 0 and whole and not diverged else 1
