@@ -1,4 +1,4 @@
-"""The health of ports: interfaces that go down or disappear while the router runs."""
+"""The health of ports: interfaces that go down, disappear, or get another MTU while the router runs."""
 
 from scout.plan import Plan
 
@@ -20,12 +20,22 @@ class PortHealth:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._down: set[str] = set()
+        self._mtu = {name: plan.port(name).mtu for name in plan.graph.ports}
 
     def changes(self) -> list[str]:
-        """A sentence for each port whose interface went down, or came up again, since the last call."""
+        """A sentence for each port whose interface went down, came up again, or got another MTU since the last call.
+
+        Routers learn a new MTU by `Router.start`, which writes it to memory that all replicas read.
+        """
         said = []
         for name in self._plan.graph.ports:
             port = self._plan.port(name)
+            port.refresh()
+            if port.mtu != self._mtu[name]:
+                self._mtu[name] = port.mtu
+                said.append(f"port {name}: the MTU of interface {port.interface} is {port.mtu} now")
+                for router in self._plan.graph.routers:
+                    router.start(self._plan.graph)
             up = port.is_up()
             if not up and name not in self._down:
                 self._down.add(name)

@@ -14,6 +14,7 @@ from typing import Any
 
 from scout.domain import LEAVE, RUN, Channels, is_ordered
 from scout.io.channels.contract import PacketChannel
+from scout.io.hold import HOLD_TIME
 from scout.io.host.process import Child, Forker, wait_for_any
 from scout.memory import Memory
 from scout.plan import Plan
@@ -25,7 +26,8 @@ from scout.spare import Spare
 
 __all__ = ["Membership"]
 
-_GRACE = 3.0  # seconds that a domain gets to stop or to leave before it is killed
+_GRACE = 3.0  # seconds that a domain gets to stop before it is killed
+_LEAVE_GRACE = _GRACE + HOLD_TIME / 1e9  # and to leave: it waits until it holds no packets
 _LOOK = 0.02  # seconds between two looks at a replica that leaves
 
 
@@ -214,7 +216,7 @@ class Membership:
             if not any(other not in self._leaving for other in self.taking_part if other != replica):
                 raise ScoutError(f"replica {replica} is the last one; stop the router instead")
             if replica not in self._leaving:
-                self._leaving[replica] = _Leaving(time.monotonic() + _GRACE)
+                self._leaving[replica] = _Leaving(time.monotonic() + _LEAVE_GRACE)
                 self._memory.orders[replica, 0] = LEAVE
         while replica in self._leaving and not self._stopped:
             wait_for_any([self.processes[replica]], _LOOK)

@@ -129,6 +129,8 @@ class Supervisor:
         # Ports first: a missing interface or permission is reported at once, not after the compilation.
         for index, name in enumerate(plan.graph.ports):
             plan.port(name).open(index)
+            for warning in plan.port(name).warnings():
+                self._say(f"port {name}: {warning}")
         for path in plan.paths:
             self._progress(f"path from {path.source}")
             compiled.append(compile_path(path))
@@ -207,8 +209,9 @@ class Supervisor:
     def remove_replica(self, replica: int) -> None:
         """Have a replica leave, between two batches, while packets flow; return when it has left.
 
-        A replica that does not leave within 3 seconds is killed. A successor then finishes what it was primary of, and
-        leaves. Deaths of other replicas are handled meanwhile, and `stop` ends the wait.
+        It goes on until it holds no packets. A replica that does not leave within 6 seconds is killed. A successor then
+        finishes what it was primary of, and leaves. Deaths of other replicas are handled meanwhile, and `stop` ends
+        the wait.
 
         Raises
         ------

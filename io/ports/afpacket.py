@@ -5,9 +5,7 @@ each replica by a socket of its own, with the virtio-net header that they came w
 that veths have by default.
 """
 
-import fcntl
 import socket
-import struct
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -16,15 +14,14 @@ import numpy as np
 
 from scout.io.channels.kernel_ring import SOL_PACKET, VNET_HEADER_OPTION, KernelRing, raw_socket
 from scout.io.ports.contract import Port, PortError, PortOperations, mac_number
-from scout.io.transmit.coalesce import TCP, UDP
+from scout.io.ports.interface import Interface
+from scout.io.ports.reservation import reserve
 from scout.io.transmit.queue import TRANSMIT, enqueue, flush, new_line
 from scout.ring.membership import MOST_REPLICAS
 from scout.ring.segment import shared
 
 __all__ = ["AfPacketPort"]
 
-SIOCGIFFLAGS, SIOCGIFMTU, SIOCGIFHWADDR, SIOCGIFINDEX, IFF_UP = 0x8913, 0x8921, 0x8927, 0x8933, 1  # linux/sockios.h
-ARPHRD_ETHER, ARPHRD_LOOPBACK = 1, 772  # linux/if_arp.h
 SO_SNDBUFFORCE = 32
 ETHERNET_HEADER = 14
 BLOCKS = 64
@@ -78,21 +75,26 @@ class AfPacketPort:
         self.own_mac = None if mac is None else mac_number(mac)
         self.number = self.mac = self.mtu = 0
         self._asker: socket.socket | None = None
+        self._interface: Interface | None = None
+        self._reservation: socket.socket | None = None
         self._senders: list[socket.socket] = []
 
     def __repr__(self) -> str:
         return f"AfPacketPort({self.interface!r})"
 
     def open(self, index: int) -> None:
-        """Look at the interface, for the port of number `index`; make room for the sending side.
+        """Reserve the interface, for the port of index `index`, and make the memory of the sending side.
 
         Raises
         ------
         PortError
-            If there is no such interface, it is down, or raw sockets are not allowed.
+            If there is no such interface, it is down, raw sockets are not allowed, or another process runs a router
+            there.
         """
         self._asker = raw_socket(self.interface)
-        self._read_interface()
+        self._interface = interface = Interface(self._asker, self.interface)
+        self.number, self.mtu, self.mac = interface.number, interface.mtu, self.own_mac or interface.mac
+        self._reservation = reserve(self.interface, self.number, self.mac)
         self.transmits = shared(MOST_REPLICAS, TRANSMIT)
         self._lines: list[np.ndarray] = []
 
@@ -108,12 +110,14 @@ class AfPacketPort:
 
     def enlist(self, replica: int) -> None:
         """Make ready for one more replica: a sending socket of its own."""
+        assert self._interface
+        self.refresh()
         sender = self._sender()
         self._senders.append(sender)
         transmit = self.transmits[replica : replica + 1]
         self._lines.append(new_line(transmit))
         transmit["socket"], transmit["number"] = sender.fileno(), -1
-        transmit["coalesce"] = self._cut_by_kernel() if self.coalesce else 0
+        transmit["coalesce"] = self._interface.cut_by_kernel() if self.coalesce else 0
         transmit["longest"] = self.mtu + ETHERNET_HEADER
 
     def _sender(self) -> socket.socket:
@@ -131,48 +135,20 @@ class AfPacketPort:
             raise PortError(f"port {self.interface}: cannot send: {error.strerror}; is it still there?") from error
         return sender
 
-    def _ask(self, request: int) -> bytes:
-        """What the kernel says of the interface (netdevice(7))."""
-        assert self._asker
-        return fcntl.ioctl(self._asker, request, struct.pack("16s24x", self.interface.encode()))[16:]
-
-    def _read_interface(self) -> None:
-        try:
-            wanted = (SIOCGIFFLAGS, SIOCGIFMTU, SIOCGIFHWADDR, SIOCGIFINDEX)
-            flags, mtu, hardware, number = (self._ask(request) for request in wanted)
-        except OSError as error:
-            names = ", ".join(name for _, name in socket.if_nameindex())
-            raise PortError(f"port {self.interface}: there is no such interface here; there are {names}") from error
-        if not struct.unpack_from("H", flags)[0] & IFF_UP:
-            raise PortError(f"port {self.interface}: the interface is down; ip link set {self.interface} up")
-        kind = struct.unpack_from("H", hardware)[0]
-        if kind not in (ARPHRD_ETHER, ARPHRD_LOOPBACK):
-            raise PortError(f"port {self.interface}: not an Ethernet interface (type {kind})")
-        self.number = struct.unpack_from("i", number)[0]
-        self.mtu = struct.unpack_from("i", mtu)[0]
-        self.mac = self.own_mac or int.from_bytes(hardware[2:8], "big")
-
-    def _cut_by_kernel(self) -> int:
-        """The protocols whose super-frames the kernel cuts, as the device does not take them."""
-        from pyroute2.ethtool.ioctl import EthtoolError, IoctlEthtool  # here: it takes a tenth of a second
-
-        ethtool = IoctlEthtool(self.interface)
-        try:
-            takes = ethtool.get_features()
-            features = ((UDP, "tx-udp-segmentation"), (TCP, "tx-tcp-segmentation"))
-            return sum(protocol for protocol, name in features if name in takes and not takes[name])
-        except (EthtoolError, OSError):
-            return 0
-        finally:
-            ethtool.close()
-
     def is_up(self) -> bool:
-        """False if the interface is down or gone; one made anew under its name is another."""
-        try:
-            same = struct.unpack_from("i", self._ask(SIOCGIFINDEX))[0] == self.number
-            return same and bool(struct.unpack_from("H", self._ask(SIOCGIFFLAGS))[0] & IFF_UP)
-        except OSError:
-            return False
+        """False if the interface is down or gone; another one that has its name now is not it."""
+        return self._interface is not None and self._interface.is_up()
+
+    def refresh(self) -> None:
+        """Learn the interface's present name and MTU."""
+        if self._interface and self._interface.refresh():
+            self.interface, self.mtu = self._interface.name, self._interface.mtu
+            # Only this process writes it. A plain store: a replica that reads the old one is refused by the kernel.
+            self.transmits["longest"] = self.mtu + ETHERNET_HEADER
+
+    def warnings(self) -> list[str]:
+        """What the kernel does at the interface besides Scout, if the port uses the interface's MAC address."""
+        return [] if self.own_mac or not self._interface else self._interface.kernel_duties()
 
     def transmitted(self) -> dict[str, int]:
         """Frames that the kernel took from all replicas, those of them made here, those it refused by reason."""
@@ -192,10 +168,10 @@ class AfPacketPort:
 
     def close(self) -> None:
         """Close the sockets."""
-        for each in (self._asker, *self._senders):
+        for each in (self._asker, self._reservation, *self._senders):
             if each:
                 each.close()
-        self._asker = None
+        self._asker = self._interface = self._reservation = None
         self._senders.clear()
 
 

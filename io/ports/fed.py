@@ -86,6 +86,13 @@ class FedPort:
         """True: there is no interface that could go away."""
         return True
 
+    def refresh(self) -> None:
+        """Nothing changes outside."""
+
+    def warnings(self) -> list[str]:
+        """None: nobody else sees the packets."""
+        return []
+
     # Receiving.
 
     def channel(self, ports: Mapping[int, "FedPort"], replicas: int, keeps: bool) -> Feed:

@@ -41,6 +41,7 @@ from scout.paths.wire.icmp import (
 )
 from scout.paths.wire.ipv4 import header_length, header_sum
 from scout.paths.wire.tcp import tcp_header_length
+from scout.ring.segment import shared
 
 __all__ = ["NEXT_HOP", "Ip", "check", "forward", "local", "lookup", "route"]
 
@@ -236,7 +237,7 @@ class Ip(Router):
         for interface in self.addresses.values():
             routes[IPv4Network(interface.ip)] = LOCAL
         self.fib = Fib(routes.items())
-        table = np.zeros(len(hops), NEXT_HOP)
+        table = shared(len(hops), NEXT_HOP)  # replicas read an MTU that the supervisor writes while they run
         for index, hop in enumerate(hops):
             table[index] = (*hop, (0, 0))
         self.next_hops = Table(table, "constant")

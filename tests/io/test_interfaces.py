@@ -227,7 +227,7 @@ def test_an_interface_that_goes_away_is_reported_also_if_another_has_its_name_th
             assert route.link_lookup(ifname="r1")[0] != index
             time.sleep(1.5)  # it looks at its interfaces twice a second
         assert [report.split("interface ")[1] for report in run.reports] == [
-            "r1 is down or gone; the others go on",
+            "r1 is down or gone; the other ports go on",
             "r1 is up again",
-            "r1 is down or gone; the others go on",
+            "r1 is down or gone; the other ports go on",
         ]
