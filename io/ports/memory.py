@@ -3,7 +3,6 @@
 For tests, lessons and benchmarks; a path cannot tell them from ports on interfaces.
 """
 
-import struct
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -13,11 +12,11 @@ import numpy as np
 from scout.io.channels.software import Records
 from scout.io.ports.contract import Port, PortError
 from scout.io.ports.fed import BATCH, ENTRIES, FedPort
+from scout.io.ports.pcap_file import pack_records
 from scout.io.transmit.sink import SECOND, Sink
 
 __all__ = ["MemoryPort"]
 
-_RECORD = struct.Struct("=IIII")  # of pcap
 _LATEST = (1 << 32) * SECOND
 
 
@@ -86,11 +85,8 @@ class MemoryPort(FedPort):
         if not self._frames:
             return None
         now = time.time_ns()
-        records = []
-        for frame, timestamp in self._frames:
-            seconds, nanoseconds = divmod(now if timestamp is None else timestamp, SECOND)
-            records += [_RECORD.pack(seconds, nanoseconds, len(frame), len(frame)), frame]
-        return Records(np.frombuffer(b"".join(records), np.uint8))
+        packed = pack_records((now if timestamp is None else timestamp, frame) for frame, timestamp in self._frames)
+        return Records(np.frombuffer(packed, np.uint8))
 
     def send(
         self, frame: bytes, timestamp: int | None = None, offload: bytes = bytes(10), timeout: float = 1.0
