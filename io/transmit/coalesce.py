@@ -19,6 +19,7 @@ packet does not fit.
 """
 
 from scout.io.system import MESSAGE, MESSAGE_VECTOR, MESSAGE_VECTORS, VECTOR, VECTORS, VNET_HEADER
+from scout.io.transmit.checksum import is_right, updated
 from scout.ring.atomics import copy, load32, load64, store32, store64
 from scout.ring.jit import Record, inline
 
@@ -60,25 +61,6 @@ def _swapped16(value: int) -> int:
 
 
 @inline
-def _resized(total: int, before: int, after: int) -> int:
-    """A ones' complement sum in which the number `before` becomes `after` (RFC 1624), never 0."""
-    total += (before ^ 0xFFFF) + after
-    total = (total & 0xFFFF) + (total >> 16)
-    return (total & 0xFFFF) + (total >> 16)
-
-
-@inline
-def _good_header(frame: int) -> bool:
-    """True if an IPv4 header of 20 bytes has the checksum that the kernel would write."""
-    total = load32(frame + _IP) + load32(frame + _IP + 4) + load32(frame + _IP + 8)
-    total += load32(frame + _IP + 12) + load32(frame + _IP + 16)
-    total = (total & 0xFFFF) + (total >> 16)  # to 20 bits
-    total = (total & 0xFFFF) + (total >> 16)
-    total = (total & 0xFFFF) + (total >> 16)
-    return total == 0xFFFF and load32(frame + _IP_CHECK) & 0xFFFF != 0xFFFF  # the kernel writes that as 0
-
-
-@inline
 def _frame(vectors: int) -> int:
     return load64(vectors) + VNET_HEADER
 
@@ -105,7 +87,11 @@ def _begins(vectors: int, waiting: int, protocols: int, longest: int) -> int:
     size = _frame_bytes(vectors)
     if _load16(frame + _ETHERTYPE) != _IPV4 or load32(frame + _IP) & 0xFF != 0x45 or size > longest:
         return 0
-    if _load16(frame + _TOTAL) != size - _IP or _load16(frame + _FRAGMENT) & 0x3FFF or not _good_header(frame):
+    if (
+        _load16(frame + _TOTAL) != size - _IP
+        or _load16(frame + _FRAGMENT) & 0x3FFF
+        or not is_right(frame + _IP, frame + _IP_CHECK)
+    ):
         return 0
     protocol, place = load32(frame + _PROTOCOL) & 0xFF, _TRANSPORT + (load32(frame - 2) & 0xFFFF)
     if protocol == _UDP and place == _UDP_CHECK and protocols & UDP:
@@ -132,12 +118,12 @@ def _follows(first: int, frame: int, headers: int, number: int, size: int, piece
         or _load16(frame + _ID) != (_load16(first + _ID) + number) & 0xFFFF
         or load32(frame + _FRAGMENT) != load32(first + _FRAGMENT)  # with time to live and protocol
         or not _same_flow(first, frame)
-        or not _good_header(frame)
+        or not is_right(frame + _IP, frame + _IP_CHECK)
     ):
         return False
     before, after = headers - _TRANSPORT + size, headers - _TRANSPORT + piece
     if headers == _UDP_END:
-        total = _resized(_load16(first + _UDP_CHECK), before, after)
+        total = updated(_load16(first + _UDP_CHECK), before, after)
         return _load16(frame + _UDP_LENGTH) == after and _load16(frame + _UDP_CHECK) == total
     sequence = _load16(first + _SEQUENCE) << 16 | _load16(first + _SEQUENCE + 2)
     here = _load16(frame + _SEQUENCE) << 16 | _load16(frame + _SEQUENCE + 2)
@@ -145,7 +131,7 @@ def _follows(first: int, frame: int, headers: int, number: int, size: int, piece
         here != (sequence + number * size) & 0xFFFFFFFF
         or load32(frame + _ACKNOWLEDGED) != load32(first + _ACKNOWLEDGED)
         or (load32(frame + _FLAGS) ^ load32(first + _FLAGS)) & ~_PSH
-        or _load16(frame + _TCP_CHECK) != _resized(_load16(first + _TCP_CHECK), before, after)
+        or _load16(frame + _TCP_CHECK) != updated(_load16(first + _TCP_CHECK), before, after)
         or _load16(frame + _URGENT) != _load16(first + _URGENT)
     ):
         return False
@@ -204,14 +190,14 @@ def _join(vectors: int, count: int, headers: int, room: int, target: int) -> int
     made = room + VNET_HEADER
     before = headers - _IP + size
     store32(made + _TOTAL, _swapped16(total) | (load32(frame + _TOTAL) & ~0xFFFF))
-    checksum = _resized(_load16(frame + _IP_CHECK) ^ 0xFFFF, before, total) ^ 0xFFFF
+    checksum = updated(_load16(frame + _IP_CHECK) ^ 0xFFFF, before, total) ^ 0xFFFF
     store32(made + _IP_CHECK, _swapped16(checksum) | (load32(frame + _IP_CHECK) & ~0xFFFF))
     before, total = before + _IP - _TRANSPORT, total + _IP - _TRANSPORT
     if headers == _UDP_END:
-        checksum = _resized(_load16(frame + _UDP_CHECK), before, total)
+        checksum = updated(_load16(frame + _UDP_CHECK), before, total)
         store32(made + _UDP_LENGTH, _swapped16(total) | _swapped16(checksum) << 16)
     else:
-        checksum = _resized(_load16(frame + _TCP_CHECK), before, total)
+        checksum = updated(_load16(frame + _TCP_CHECK), before, total)
         store32(made + _TCP_CHECK, _swapped16(checksum) | (load32(frame + _TCP_CHECK) & ~0xFFFF))
         # Cutting takes PSH from all but the last.
         store32(made + _FLAGS, load32(_frame(vectors + (count - 1) * VECTORS) + _FLAGS))

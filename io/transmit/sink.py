@@ -17,7 +17,8 @@ import numpy as np
 
 from scout.io.packet import NEEDS_CHECKSUM
 from scout.io.system import write
-from scout.ring.atomics import copy, fetch_add, load32, store32, store64, store64_release
+from scout.io.transmit.checksum import complete
+from scout.ring.atomics import copy, fetch_add, store32, store64, store64_release
 from scout.ring.jit import Record, inline
 from scout.ring.membership import MOST_REPLICAS
 from scout.ring.segment import address, shared
@@ -78,24 +79,9 @@ def enqueue(transmit: Record, packet: Record, record: int) -> None:
         # Headers pushed or pulled since move the place where the checksum starts.
         start = packet.checksum_start + packet.origin - packet.frame
         if start >= 0 and start + packet.checksum_offset + 2 <= size:
-            _complete(frame + start, frame + start + packet.checksum_offset, frame + size)
+            complete(frame + start, frame + start + packet.checksum_offset, frame + size)
     transmit.filled += RECORD_HEADER + size
     transmit.count += 1
-
-
-@inline
-def _complete(start: int, place: int, end: int) -> None:
-    """Write the checksum of [start, end) to `place`, where the pseudo-header's sum is (RFC 1071)."""
-    # The sum does not depend on the order of bytes, and zeros behind the end add nothing.
-    store32(end, 0)
-    total = 0
-    for word in range(start, end, 4):
-        total += load32(word)
-    for _ in range(3):  # a packet's sum has less than 47 bits: to 31, to 17, to 16
-        total = (total & 0xFFFF) + (total >> 16)
-    # 0 would mean that there is no checksum (RFC 768); 0xFFFF is the same number.
-    checksum = ~total & 0xFFFF if total != 0xFFFF else 0xFFFF
-    store32(place, load32(place) & ~0xFFFF | checksum)
 
 
 @inline
