@@ -1,8 +1,8 @@
-"""Ports on AF_PACKET sockets: any NIC or veth.
+"""Ports on AF_PACKET sockets: any NIC or veth (packet(7)).
 
-Packets come by the kernel's receive ring (`scout.io.channels.kernel_ring`). They leave by `scout.io.transmit.queue`,
-each replica by a socket of its own, with the virtio-net header that they came with: so TCP passes with the offloads
-that veths have by default.
+Packets come by the kernel's receive ring (`scout.io.channels.kernel_ring`). They leave by `scout.io.transmit.queue`;
+each replica has a socket of its own. A packet leaves with the virtio-net header that it came with, so that TCP passes
+with the offloads that veths have by default.
 """
 
 import socket
@@ -22,10 +22,10 @@ from scout.ring.segment import shared
 
 __all__ = ["AfPacketPort"]
 
-SO_SNDBUFFORCE = 32
+SO_SNDBUFFORCE = 32  # asm-generic/socket.h
 ETHERNET_HEADER = 14
 BLOCKS = 64
-SEND_BUFFER = 1 << 24
+SEND_BUFFER = 1 << 24  # bytes
 
 
 class AfPacketPort:
@@ -36,25 +36,31 @@ class AfPacketPort:
     interface : str
         The interface's name.
     mac : str, optional
-        A MAC address of the router's own, as 02:00:00:00:00:01; by default the interface's. With its own,
-        what is sent to the router is never also handled by this namespace's kernel, which sees it as
-        another host's: it answers nothing, forwards nothing, and spends less time.
+        A MAC address of the router's own, as 02:00:00:00:00:01; by default the interface's. This namespace's kernel
+        takes frames to a MAC address of the router's own for frames to another host: it neither answers nor forwards
+        them, which also saves time.
     promiscuous : bool
-        Also receive frames that are not for its MAC address (they reach veths in any case).
+        True to receive frames to other MAC addresses too (a veth receives them in any case).
     blocks : int
-        Blocks of 256 KiB in the receive ring; each holds some 1,600 small frames. Of ports that share a channel the
-        greatest number counts.
+        Blocks of 256 KiB in the receive ring; each holds some 1,600 small frames. Ports that share a channel have the
+        greatest of their numbers.
     coalesce : bool
-        Hand packets of one flow that leave one behind the other to the kernel as one super-frame, if the kernel
-        cuts it for this device (`ethtool -k` says that tx-udp-segmentation, tx-tcp-segmentation are off): it
-        then sends the same frames in half the time. What a device would take whole is never made.
+        True to give consecutive packets of one flow to the kernel as one super-frame, if the kernel cuts it for this
+        device (`ethtool -k` shows tx-udp-segmentation or tx-tcp-segmentation off): it then sends the same frames in
+        half the time. A device that cuts super-frames itself is never given one.
 
     Attributes
     ----------
-    number, mac, mtu : int
-        Of the interface, once open; the number is the kernel's index.
+    interface : str
+        The interface's present name.
+    number : int
+        The kernel's index of the interface, which it keeps when it is renamed; valid once open.
+    mac : int
+        The router's MAC address here, 48 bits; valid once open.
+    mtu : int
+        Bytes of the longest IP packet that the interface takes at present; valid once open.
     transmits : numpy.ndarray
-        For the compiled loops, shared: a `TRANSMIT` for each replica.
+        A `TRANSMIT` for each possible replica, shared with the compiled loops.
     """
 
     operations = PortOperations(TRANSMIT, enqueue, flush)
@@ -99,17 +105,17 @@ class AfPacketPort:
         self._lines: list[np.ndarray] = []
 
     def channel(self, ports: Mapping[int, Any], replicas: int, keeps: bool) -> KernelRing:
-        """The one channel by which packets come from all these ports, of this class and open.
+        """Make the one channel by which packets come from all these ports.
 
         Raises
         ------
         PortError
-            If the kernel makes no ring of this size.
+            If the kernel refuses a ring of this size.
         """
         return KernelRing(ports, replicas, keeps)
 
     def enlist(self, replica: int) -> None:
-        """Make ready for one more replica: a sending socket of its own."""
+        """Prepare the sending side of one more replica: a socket of its own, and room for its messages."""
         assert self._interface
         self.refresh()
         sender = self._sender()
@@ -123,9 +129,9 @@ class AfPacketPort:
     def _sender(self) -> socket.socket:
         sender = raw_socket(self.interface)  # of protocol 0: it receives nothing
         sender.setsockopt(SOL_PACKET, VNET_HEADER_OPTION, 1)
-        # Not PACKET_QDISC_BYPASS: it refuses super-frames that the kernel has to cut for the device, hides
-        # what is sent from tcpdump, and is no faster on a veth.
-        with suppress(OSError):  # beyond the limit only with CAP_NET_ADMIN of the first user namespace
+        # Not PACKET_QDISC_BYPASS: it refuses super-frames that the kernel has to cut for the device, hides sent frames
+        # from tcpdump, and is no faster on a veth.
+        with suppress(OSError):  # a buffer beyond the limit needs CAP_NET_ADMIN in the first user namespace
             sender.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, SEND_BUFFER)
         sender.setblocking(False)
         try:
@@ -151,7 +157,7 @@ class AfPacketPort:
         return [] if self.own_mac or not self._interface else self._interface.kernel_duties()
 
     def transmitted(self) -> dict[str, int]:
-        """Frames that the kernel took from all replicas, those of them made here, those it refused by reason."""
+        """Frames that the kernel took, those of them that the router made itself, and those refused, by reason."""
         names = {
             "sent": "sent",
             "made": "made",
@@ -163,7 +169,7 @@ class AfPacketPort:
         return {name: int(self.transmits[field].sum()) for field, name in names.items()}
 
     def resume(self, replica: int) -> None:
-        """Forget what a dead `replica` had not sent."""
+        """Prepare the sending side for the successor of a dead replica: what that one had added is not sent."""
         self.transmits["count"][replica] = 0
 
     def close(self) -> None:

@@ -28,11 +28,12 @@ class PcapPort(FedPort):
         The port's MAC address, as 02:00:00:00:00:01. Packets in the capture that are for another address, and not
         for a group, are not for the router.
     mtu : int
-        Bytes of the longest IP packet; frames that are longer by more than a VLAN tag are left out.
+        Bytes of the longest IP packet. Frames that are longer by more than an Ethernet header with one VLAN tag are not
+        received, and are counted as too-long.
     entries : int
-        Packets that its channel holds; a power of two. A quarter of them come between snapshots of the state.
+        Packets that its channel holds, a power of two. A replica saves its state after every quarter of them.
     batch : int
-        Packets that are dequeued together at most; a power of two. All have one primary.
+        Packets that are dequeued together at most, a power of two; all have one primary.
 
     Raises
     ------

@@ -1,21 +1,20 @@
-"""Coalescing: packets of one flow that leave one behind the other go to the kernel as one super-frame.
+"""Coalescing: consecutive packets of one flow are given to the kernel as one super-frame.
 
-Sending costs the kernel more than a microsecond a frame, however short. A super-frame (generic
-segmentation offload) with a virtio-net header goes through it once, and is cut into frames at the device.
+Sending costs the kernel more than a microsecond a frame, however short it is. A super-frame (generic segmentation
+offload) with a virtio-net header passes the kernel once, and is cut into frames at the device.
 
-What arrives is byte for byte what would arrive without this. The packets that make a run differ in nothing
-but what cutting writes: the total length, the IP identification, which counts up by one (inet_gso_segment in
-net/ipv4/af_inet.c), the sequence number of TCP (net/ipv4/tcp_offload.c), and the checksums. These are
+The receiver gets the same bytes as without coalescing. The packets of a run differ only in the fields that cutting
+writes: the total length, the IP identification, which counts up by one (inet_gso_segment in net/ipv4/af_inet.c), the
+sequence number of TCP (net/ipv4/tcp_offload.c), and the checksums:
 
-- the IP header's, which must be right in every packet: a wrong one is not mended, it goes out alone;
-- the transport's, which must have been left to the device by the sender, as segments of a super-frame leave
-  it again; the field holds the pseudo-header's sum, which must differ between packets as their sizes do. A
-  packet with a complete checksum, right, wrong or zero, goes out alone: cut at a veth it would arrive with
-  a partial one.
+- The IP header's checksum must be right in every packet. A packet with a wrong one leaves alone, as it is.
+- The transport's checksum must have been left to the device by the sender, as segments of a super-frame leave it
+  again. The field then has the pseudo-header's sum, which must differ between packets as their sizes do. A packet with
+  a complete checksum, right, wrong or zero, leaves alone: cut at a veth it would arrive with a partial one.
 
-All are IPv4 without options and not fragments; all have the first one's payload size but the last, which may
-be shorter. TCP segments carry nothing but ACK, and PSH on the last. Order is kept: a run ends where the next
-packet does not fit.
+All packets are IPv4 without options, and no fragments. All have the payload size of the first one except the last,
+which may be shorter. TCP segments have no flag but ACK, and PSH on the last. Order is kept: a run ends at the first
+packet that does not fit.
 """
 
 from scout.io.system import MESSAGE, MESSAGE_VECTOR, MESSAGE_VECTORS, VECTOR, VECTORS, VNET_HEADER
@@ -26,7 +25,7 @@ from scout.ring.jit import Record, inline
 __all__ = ["HEADER_ROOM", "SEGMENTS", "TCP", "UDP", "gather"]
 
 UDP, TCP = 1, 2
-"""Bits of what a port coalesces."""
+"""Bits: the protocols that a port coalesces."""
 
 SEGMENTS = 64
 """Packets of a super-frame at most (UDP_MAX_SEGMENTS of older kernels)."""
@@ -45,7 +44,7 @@ _SEQUENCE, _ACKNOWLEDGED, _FLAGS, _TCP_CHECK, _URGENT, _OPTIONS = 38, 42, 46, 50
 _ACK, _PSH = 0x10 << 8, 0x08 << 8  # in the word at _FLAGS as loaded: data offset, flags, window
 
 _PARTIAL = 1 | _TRANSPORT << 48
-"""The first 8 bytes of the virtio-net header of a packet whose transport checksum is left to the device."""
+"""The first 8 bytes of the virtio-net header of a packet whose transport checksum was left to the device."""
 
 
 @inline
@@ -77,7 +76,7 @@ def _same_flow(frame: int, other: int) -> bool:
 
 @inline
 def _begins(vectors: int, waiting: int, protocols: int, longest: int) -> int:
-    """Bytes of the headers of the packet at `vectors` if it may begin a run of those `waiting`, else 0."""
+    """Bytes of the headers of the packet at `vectors` if it may begin a run of the `waiting` packets, else 0."""
     frame = _frame(vectors)
     if load64(frame - VNET_HEADER) != _PARTIAL or waiting < 2:
         return 0
@@ -108,10 +107,10 @@ def _begins(vectors: int, waiting: int, protocols: int, longest: int) -> int:
 
 @inline
 def _follows(first: int, frame: int, headers: int, number: int, size: int, piece: int) -> bool:
-    """True if what cutting writes as segment `number`, with `piece` bytes of payload, is this frame's headers."""
+    """True if this frame has the headers that cutting writes for segment `number` with `piece` bytes of payload."""
     if (
         load64(frame - VNET_HEADER) != _PARTIAL
-        or load32(frame - 2) != load32(first - 2)  # the place of the checksum, and the frame's first two bytes
+        or load32(frame - 2) != load32(first - 2)  # the checksum's offset, and the frame's first two bytes
         or load64(frame) != load64(first)
         or load64(frame + 8) != load64(first + 8)
         or _load16(frame + _TOTAL) != headers - _IP + piece
@@ -165,7 +164,7 @@ def _run(vectors: int, waiting: int, headers: int) -> int:
 
 @inline
 def _join(vectors: int, count: int, headers: int, room: int, target: int) -> int:
-    """Write a super-frame's headers to `room` and its iovecs to `target`; the address behind these."""
+    """Write a super-frame's headers to `room` and its iovecs to `target`; return the address behind the iovecs."""
     frame = _frame(vectors)
     size = _frame_bytes(vectors) - headers
     total = headers - _IP
@@ -199,16 +198,21 @@ def _join(vectors: int, count: int, headers: int, room: int, target: int) -> int
     else:
         checksum = updated(_load16(frame + _TCP_CHECK), before, total)
         store32(made + _TCP_CHECK, _swapped16(checksum) | (load32(frame + _TCP_CHECK) & ~0xFFFF))
-        # Cutting takes PSH from all but the last.
+        # Cutting clears PSH in all segments but the last.
         store32(made + _FLAGS, load32(_frame(vectors + (count - 1) * VECTORS) + _FLAGS))
     return target
 
 
 @inline
 def gather(transmit: Record) -> int:
-    """Put the packets in line into `gathered` as messages, and how many each holds into `packets`; how many messages.
+    """Write messages for the packets of `transmit` to `gathered`, and the packets of each to `packets`.
 
-    Nothing of the packets themselves is changed: they can still be sent one by one.
+    The packets themselves are not changed: they can still be sent one by one.
+
+    Returns
+    -------
+    int
+        How many messages there are.
     """
     room, target = transmit.headers, transmit.gathered_vectors
     number = index = 0

@@ -182,7 +182,7 @@ RECORD = struct.pack("<4I", 0, 0, 4, 4) + b"1234"
         (b"hello world, this is not a capture", "no pcap or pcapng file"),
         (HEAD[:20], "ends at offset 20"),
         (struct.pack("<I", 0x0A0D0D0A) + bytes(40), "block at offset 0 is cut short or damaged"),
-        (ng("<")[:-4], "block at offset 92 is cut short or damaged"),
+        (ng("<")[:-4], "block at offset 96 is cut short or damaged"),
         (ng("<", link=113), "link type 113"),
         (ng("<", seconds=1 << 33), "packet at offset 60 is not of the years"),
         (gzip.compress(HEAD + RECORD)[:-9], "compressed data is cut short or damaged"),
