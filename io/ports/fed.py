@@ -108,7 +108,7 @@ class FedPort:
     def _fed(self) -> Feed:
         self._opened  # noqa: B018
         if self._feed is None:
-            raise PortError(f"port {self.interface}: no path begins at it; make one with create_path")
+            raise PortError(f"port {self.interface}: no path begins at it, or the run is over; make one with create_path")
         return self._feed
 
     def records(self) -> Records | None:
@@ -126,3 +126,4 @@ class FedPort:
 
     def close(self) -> None:
         """Close the port; what was sent can still be read."""
+        self._feed = None  # a graph that is kept does not keep the memory of channels of past runs
