@@ -108,7 +108,9 @@ class FedPort:
     def _fed(self) -> Feed:
         self._opened  # noqa: B018
         if self._feed is None:
-            raise PortError(f"port {self.interface}: no path begins at it, or the run is over; make one with create_path")
+            raise PortError(
+                f"port {self.interface}: no path begins at it, or the run is over; make one with create_path"
+            )
         return self._feed
 
     def records(self) -> Records | None:
