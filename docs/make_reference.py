@@ -39,8 +39,8 @@ KINDS = {
 HEAD = """\
 # Reference: the shipped modules
 
-This page is generated from the docstrings by `python docs/make_reference.py`. `help(scout.NAME)` shows the parameters of
-each, with their units.
+This page is generated from the docstrings by `python docs/make_reference.py`. `help(scout.NAME)` shows the parameters
+of each, with their units.
 
 """
 

@@ -51,7 +51,7 @@ class _Output:
         try:
             action()
         except OSError as error:
-            # Python flushes the stream once more at exit: what its buffer holds must go nowhere then.
+            # Python flushes the stream once more at exit: the contents of its buffer must go nowhere then.
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
             kind = _ReaderGone if error.errno in _GONE else OutputError
             self._error = kind(f"standard output: {error.strerror}")
@@ -79,13 +79,14 @@ def guarded(work: Callable[[], object]) -> None:
     work : callable
         Its return value, if it is an integer, is the exit status.
     """
-    _prepare_streams()
+    streams = _prepare_streams()
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:  # nohup has SIGHUP ignored
             signal.signal(number, _interrupt)
     status = _status(lambda: _flushed(work()))
     with suppress(OutputError):  # what was printed before an error
         sys.stdout.flush()
+    sys.stdout, sys.stderr = streams  # Python flushes them at exit
     sys.exit(status)
 
 
@@ -116,7 +117,8 @@ def _status(work: Callable[[], object]) -> int:
         return 130
 
 
-def _prepare_streams() -> None:
+def _prepare_streams() -> tuple[Any, Any]:
+    """Put streams in place whose errors are known; return those that were there before."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
@@ -127,6 +129,7 @@ def _prepare_streams() -> None:
     for stream in (output, messages):
         stream.reconfigure(errors="replace")  # a table's lines on a terminal that knows only ASCII
     sys.stdout, sys.stderr = _Output(output), _Messages(messages)  # type: ignore[assignment]
+    return output, messages
 
 
 def _interrupt(number: int, frame: Any) -> None:

@@ -113,7 +113,9 @@ class FedPort:
     def _fed(self) -> Feed:
         self._opened  # noqa: B018
         if self._feed is None:
-            raise PortError(f"port {self.interface}: no path begins at it; make one with create_path")
+            raise PortError(
+                f"port {self.interface}: no path begins at it, or the run is over; make one with create_path"
+            )
         return self._feed
 
     def records(self) -> Records | None:
@@ -131,3 +133,4 @@ class FedPort:
 
     def close(self) -> None:
         """Close the port; frames that were sent can still be read."""
+        self._feed = None  # a graph that is kept does not keep the memory of channels of past runs

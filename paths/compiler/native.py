@@ -113,9 +113,15 @@ def compile_path(path: Path) -> CompiledPath:
     return CompiledPath(path, module)
 
 
+_loaded: dict[str, ModuleType] = {}
+"""Generated modules of this process by digest. Loaded anew, the machine code of each would stay in memory for ever."""
+
+
 def load_generated(name: str, text: str, marks: str, signature: Any, given: dict[str, Any]) -> ModuleType:
     """Write `text` to the cache folder, import it with `entry` and `given` among its names, and compile its entries."""
     digest = hashlib.sha256((text + marks + repr(signature)).encode()).hexdigest()[:16]
+    if loaded := _loaded.get(digest):
+        return loaded
     file = write_generated("paths", name, digest, text)
     spec = importlib.util.spec_from_file_location(f"scout_generated_{digest}", file)
     assert spec and spec.loader
@@ -126,6 +132,7 @@ def load_generated(name: str, text: str, marks: str, signature: Any, given: dict
     for value in list(vars(module).values()):
         if isinstance(value, Entry):
             _ = value.native
+    _loaded[digest] = module
     return module
 
 

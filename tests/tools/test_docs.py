@@ -23,7 +23,7 @@ SECONDS = 300
 
 
 def blocks(page: Path, language: str) -> list[tuple[int, str, str | None]]:
-    """The page's blocks in a language: the number of lines before each, its text, and what it prints (None: not said)."""
+    """The blocks of a page in a language: the lines before each, its text, and what it prints if the page says so."""
     text = page.read_text()
     return [
         (text[: found.start(2)].count("\n"), found[2], found[3])
