@@ -27,6 +27,7 @@ __all__ = [
     "HOLD_TIME",
     "MOST_FOR_ONE",
     "MOST_HELD",
+    "MOST_TO_HOLD",
     "RETRY",
     "has_expired",
     "is_due",
@@ -46,6 +47,9 @@ RETRY = 250_000_000
 
 MOST_HELD = 1024
 """Packets that a replica holds at most, by default."""
+
+MOST_TO_HOLD = 1 << 16
+"""Packets that a replica can be told to hold at most. Each may take 64 KiB."""
 
 MOST_FOR_ONE = 64
 """Packets that a replica holds at most for one neighbour, by default."""

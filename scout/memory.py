@@ -42,6 +42,8 @@ class Memory:
     domain : CompiledDomain
     strategy : int
         How replicas wait for packets (`scout.ring.wait`).
+    held : int
+        Packets that a replica holds at most (`scout.io.hold`).
 
     Attributes
     ----------
@@ -66,9 +68,10 @@ class Memory:
         compiled: Sequence[CompiledPath],
         domain: CompiledDomain,
         strategy: int,
+        held: int,
     ) -> None:
         self._graph, self._channels, self._compiled = graph, channels, compiled
-        self._domain, self._strategy = domain, strategy
+        self._domain, self._strategy, self._held = domain, strategy, held
         lines = LINE // 8
         self.counters = {
             each.path.source: shared((MOST_REPLICAS, -(-len(each.path.counter_names) // lines) * lines), np.int64)
@@ -135,7 +138,7 @@ class Memory:
         made, room = new_batch(1)
         hold = self.holds[replica : replica + 1]
         waiter, descriptors = self._waiter()
-        self._kept[replica] = [slots, room, new_hold(hold), descriptors]
+        self._kept[replica] = [slots, room, new_hold(hold, self._held), descriptors]
         own = ReplicaMemory(
             replica=replica,
             orders=address(self.orders[replica]),

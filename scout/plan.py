@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import networkx as nx
 
 from scout.domain import is_sharded, keeps_state
+from scout.io.hold import MOST_HELD, MOST_TO_HOLD
 from scout.io.host.process import usable_cores
 from scout.io.ports.contract import Port
 from scout.paths.framework.service import Service
@@ -44,6 +45,8 @@ class Plan:
         How a domain waits for packets (`scout.ring.wait`).
     restarts : int
         Successors that a replica gets without making progress.
+    held : int
+        Packets that a replica holds at most while their next hops are asked for.
     """
 
     graph: RouterGraph
@@ -54,6 +57,7 @@ class Plan:
     schedule: Callable[..., int] | None
     strategy: int
     restarts: int
+    held: int
 
     @property
     def is_sharded(self) -> bool:
@@ -87,6 +91,7 @@ def make_plan(
     restarts: int = 3,
     schedule: str | Callable[..., int] | None = None,
     wait: str = "block",
+    held: int = MOST_HELD,
 ) -> Plan:
     """Check what is to be run and plan it; the parameters are those of `scout.Supervisor`.
 
@@ -107,10 +112,12 @@ def make_plan(
         raise ScoutError(f"restarts of {restarts}: give 0 or more")
     if wait not in STRATEGIES:
         raise ScoutError(f"wait {wait!r}: use one of {', '.join(STRATEGIES)}")
+    if not 1 <= held <= MOST_TO_HOLD:
+        raise ScoutError(f"{held} held packets: give 1 to {MOST_TO_HOLD}")
     _check_paths(paths)
     _check_ports(graph)
     chosen = scheduler(schedule) if schedule else None
-    return Plan(graph, list(paths), number, pinned, _shares(graph, paths), chosen, STRATEGIES[wait], restarts)
+    return Plan(graph, list(paths), number, pinned, _shares(graph, paths), chosen, STRATEGIES[wait], restarts, held)
 
 
 def _check_paths(paths: Sequence[Path]) -> None:

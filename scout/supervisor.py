@@ -15,6 +15,7 @@ from scout.accounts import account, figures
 from scout.control import Control
 from scout.domain import compile_domain, is_sharded
 from scout.io.channels.contract import PacketChannel
+from scout.io.hold import MOST_HELD
 from scout.io.host.process import Child, Forker, usable_cores
 from scout.io.ports.contract import Port
 from scout.membership import Membership
@@ -65,6 +66,10 @@ class Supervisor:
     wait : {"block", "yield", "spin"}
         How a domain waits for packets: "block" spins briefly and then sleeps in the kernel; "yield" gives the core to
         other processes, which costs less delay; "spin" keeps a core of its own busy, for the least delay.
+    held : int
+        Packets that a replica holds at most while their next hops are asked for, 64 of them for one next hop. When
+        there is no room, a packet for a next hop that a later packet is held for too is dropped, so that the latest
+        packet for each is kept (RFC 1122 section 2.3.2.2).
 
     Attributes
     ----------
@@ -97,8 +102,9 @@ class Supervisor:
         restarts: int = 3,
         schedule: str | Callable[..., int] | None = None,
         wait: str = "block",
+        held: int = MOST_HELD,
     ) -> None:
-        self.plan = make_plan(graph, paths, replicas, cores, restarts, schedule, wait)
+        self.plan = make_plan(graph, paths, replicas, cores, restarts, schedule, wait, held)
         self.graph, self.paths = self.plan.graph, self.plan.paths
         self.channels: list[tuple[PacketChannel, list[Path]]] = []
         """While it runs: what replicas receive from, each with the paths whose ports it serves, in the paths' order."""
@@ -140,7 +146,7 @@ class Supervisor:
         domain = compile_domain(plan.graph, self.channels, compiled, plan.replicas, plan.schedule)
         for router in plan.graph.routers:
             router.start(plan.graph)
-        self.memory = Memory(plan.graph, self.channels, compiled, domain, plan.strategy)
+        self.memory = Memory(plan.graph, self.channels, compiled, domain, plan.strategy, plan.held)
         for replica in range(plan.replicas):
             self.memory.enlist(replica)
             self.memory.snapshots.save(replica, 0)
