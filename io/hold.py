@@ -17,7 +17,7 @@ overwritten before it has left.
 import numpy as np
 
 from scout.io.batch import BATCH_SIZE, LONGEST
-from scout.io.packet import CONTROL_BIND, HEADROOM, NOT_HELD, PACKET, RECORD
+from scout.io.packet import HEADROOM, NOT_HELD, PACKET, RECORD
 from scout.ring.atomics import copy, load64, load64_acquire, store64
 from scout.ring.jit import Record, inline
 from scout.ring.segment import address, private
@@ -60,7 +60,7 @@ _ENTRY, _PLACE, _SUPERSEDED = 24, 8, 16  # bytes of an entry; offsets of its sec
 HOLD = np.dtype(
     [
         ("count", "i8"),  # packets held
-        ("now", "i8"),  # the time of the packets: nanoseconds since 1970
+        ("now", "i8"),  # the time of the packets: nanoseconds since 1970; the supervisor reads it
         ("clock", "i8"),  # what the supervisor's clock said when `now` was set
         ("changes", "i8"),  # how many changes were known when the packets were tried last ...
         ("tried", "i8"),  # ... and when that was, by `now`
@@ -99,9 +99,8 @@ def new_hold(hold: np.ndarray, most: int = MOST_HELD, most_for_one: int = MOST_F
 @inline
 def see_request(hold: Record, packet: Record, clock: int) -> None:
     """Set the time to a request's; `clock` is the address of the supervisor's clock."""
-    if packet.control != CONTROL_BIND:  # its time is that of the caller, who knows no packets
-        hold.now = packet.timestamp
-        hold.clock = load64_acquire(clock)  # pairs with the supervisor's store; a single word, nothing goes with it
+    hold.now = packet.timestamp
+    hold.clock = load64_acquire(clock)  # pairs with the supervisor's store; a single word, nothing goes with it
 
 
 @inline

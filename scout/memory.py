@@ -12,6 +12,7 @@ import numpy as np
 from scout.domain import CLOCK, Channels, CompiledDomain, run_domain
 from scout.domain_arguments import ReplicaMemory
 from scout.io.batch import BATCH_SIZE, new_batch
+from scout.io.channels.contract import PacketChannel
 from scout.io.hold import HOLD, new_hold
 from scout.io.packet import PACKET
 from scout.io.system import WAITER
@@ -166,6 +167,14 @@ class Memory:
         if live:
             self.orders[:, CLOCK // 8] += now - self._ticked  # a single word each: nothing else goes with it
         self._ticked = now
+
+    def now(self, channel: PacketChannel) -> int:
+        """The time of the packets of a channel, nanoseconds since 1970: what its foremost replica takes it to be.
+
+        That is the timestamp of the newest request, and the time since then if packets come live. It is not the time of
+        day if they were recorded, or sent with times of their own.
+        """
+        return max((int(self.holds["now"][each]) for each in self._arguments if channel.is_member(each)), default=0)
 
     def serve(self, replica: int, core: int | None) -> None:
         """Serve as a replica, pinned to a core; returns when its order says so. For a process of its own."""

@@ -88,29 +88,28 @@ def test_two_processes_cannot_route_on_one_interface(namespace: Namespace) -> No
 
 
 def test_an_interface_is_free_again_when_its_router_was_killed(namespace: Namespace) -> None:
+    port = AfPacketPort("left")
+    reader, writer = os.pipe()
+
     def route() -> None:
-        port = AfPacketPort("left")
         port.open(0)
+        os.write(writer, b"open")
         signal.pause()
 
-    port = AfPacketPort("left")
-    with namespace.entered():
-        child = Child(route)
-
-        def refused() -> bool:
-            try:
+    try:
+        with namespace.entered():
+            child = Child(route)
+            os.read(reader, 4)
+            with pytest.raises(PortError, match=f"process {child.pid} "):
                 port.open(0)
-            except PortError as error:
-                return f"process {child.pid} " in str(error)
-            finally:
-                port.close()
-            return False
-
-        awaited(refused)
-        child.kill()
-        assert child.join(20.0)
-        port.open(0)
+            child.kill()
+            assert child.join(20.0)
+            port.close()
+            port.open(0)
+    finally:
         port.close()
+        os.close(reader)
+        os.close(writer)
 
 
 def test_what_the_kernel_does_there_too_is_said(namespace: Namespace) -> None:

@@ -5,6 +5,7 @@ import signal
 import struct
 import threading
 
+import numpy as np
 import pytest
 from port_router import (
     HOST,
@@ -23,6 +24,9 @@ from scapy.all import ARP, ICMP, IP, TCP, UDP, Ether, raw
 
 from scout.io.ports.contract import PortError
 from scout.io.ports.memory import MemoryPort
+from scout.paths.framework.events import Event, Handler
+from scout.paths.framework.service import Service
+from scout.paths.framework.timers import after
 from scout.paths.services.heavy_hitter import HeavyHitter
 from scout.ring.errors import ScoutError
 
@@ -135,6 +139,33 @@ def test_time_passes_for_held_packets_if_no_more_come():
         assert left.send(raw(Ether(dst=LEFT, src=HOST) / ARP(hwsrc=HOST, psrc="10.0.0.2", pdst="10.0.0.1")), LONG_AGO)
         assert left.send(next(frames(1)), timestamp=LONG_AGO)
         assert awaited(lambda: of_kind(ICMP, left.sent()))  # host unreachable, after 3 s
+
+
+SEEN = np.dtype([("packets", "i8"), ("rung", "i8")])
+RING = Event("ring")
+DELAY = 300_000_000  # nanoseconds
+
+
+def note(frame, end, packet, seen, timers):
+    """Let the first packet set a timer."""
+    seen[0].packets += 1
+    if seen[0].packets == 1:
+        after(timers, packet, DELAY, RING, 7)
+    return 0
+
+
+def ring(frame, end, packet, seen):
+    seen[0].rung = packet.timestamp
+    return 0
+
+
+def test_a_timer_fires_by_the_packets_time_if_no_more_come():
+    service = Service("noting", {"seen": np.zeros(1, SEEN)}, [Handler(note), Handler(ring, RING)])
+    left, right = MemoryPort(LEFT), MemoryPort(RIGHT)
+    with supervised(left, right, 1, service=service) as supervisor:
+        assert left.send(next(frames(1)), timestamp=LONG_AGO)
+        rung = awaited(lambda: int(supervisor.table("noting.seen")["rung"][0]))
+    assert LONG_AGO + DELAY <= rung < LONG_AGO + 60 * 10**9
 
 
 def test_the_latest_packet_for_each_of_many_neighbours_is_kept():
