@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from scout.ring.atomics import load32, load64, pause, store64
+from scout.ring.atomics import load32, load64, store64
 from scout.ring.jit import inline
-from scout.ring.wait import SPIN, YIELD, sched_yield
+from scout.ring.wait import SPINS, back_off
 
 __all__ = [
     "MESSAGE",
@@ -58,7 +58,6 @@ CLOCK_REALTIME = 0
 SOL_SOCKET, SO_ERROR = 1, 4
 POLLIN, POLLERR = 1, 8
 
-SPINS = 64  # a request often follows at once; a system call costs as much as these
 NAP = 50_000  # nanoseconds: another replica still holds a block, poll would return at once
 
 WAITER = np.dtype(
@@ -98,16 +97,12 @@ def nap(timespec: int, nanoseconds: int) -> None:
 
 @inline
 def rest(waiter: np.ndarray, idle: int) -> None:
-    """Wait for packets, after `idle` rounds in vain, by the replica's strategy.
+    """Wait for packets, after `idle` rounds in vain, by the replica's strategy; to block is to poll.
 
-    To block is to spin a little, then to poll, and to nap where poll does not wait.
+    Where poll does not wait (another replica still holds frames, or there is a channel without a descriptor) it naps.
     """
     me = waiter[0]
-    if idle < SPINS or me.strategy == SPIN:
-        pause()
-        return
-    if me.strategy == YIELD:
-        sched_yield()
+    if back_off(me.strategy, idle):
         return
     ready = poll(me.descriptors, me.count, me.timeout)
     if ready > 0:

@@ -1,7 +1,10 @@
-"""How a replicated channel lies in shared memory: its words, its members' records, its entries.
+"""The layout of a replicated channel in shared memory: its words, its members' records, its entries, its marks.
 
-An entry is `mark | length | payload`, padded to whole cache lines. The mark is the election's
-(`scout.ring.election`), the length the payload's.
+An entry of a software channel is `mark | length | payload`, padded to whole cache lines. The marks are written by the
+election (`scout.ring.claims`, `scout.ring.election`). A ring that the kernel fills has its marks in an array beside it.
+
+A *position* counts requests: the entries of the ring, and the control requests that a kernel's ring has beside it. In a
+software channel every request is an entry, so its positions are the numbers of its entries.
 """
 
 from typing import Any
@@ -16,6 +19,7 @@ __all__ = [
     "CHANNEL",
     "CLAIM",
     "CLOSED",
+    "CONTROLS",
     "GATING",
     "HEADER",
     "LENGTH",
@@ -29,16 +33,21 @@ __all__ = [
     "PATIENCE",
     "REFCOUNT",
     "REFUSED",
+    "RETURNED",
     "SLEEPERS",
     "TAIL",
     "TURN",
     "WORDS",
+    "controls_floor_of",
+    "end_of",
     "floor_of",
     "granted_of",
-    "group_of",
     "head_of",
+    "mark_of",
     "payload",
     "payload_length",
+    "position",
+    "prepared_of",
     "published",
     "set_length",
     "slot_of",
@@ -50,62 +59,76 @@ __all__ = [
 CHANNEL = np.dtype(
     [
         ("ring", "i8"),  # address of the first entry
-        ("entries", "i8"),  # how many, a power of two
-        ("stride", "i8"),  # bytes from one to the next
+        ("entries", "i8"),  # how many there are; in a software channel a power of two
+        ("stride", "i8"),  # bytes from one entry to the next
         ("words", "i8"),  # address of the words, a cache line each
         ("members", "i8"),  # address of the MEMBER records
-        ("policy", "i8"),  # who is primary: CLAIM, REFCOUNT or MODULO
-        ("batch", "i8"),  # requests that are dequeued together at most, a power of two
-        ("group", "i8"),  # requests that have one primary by their number: batch, or 1 with CLAIM
+        ("marks", "i8"),  # address of the first mark
+        ("mark_count", "i8"),  # how many marks there are, a power of two
+        ("mark_stride", "i8"),  # bytes from one mark to the next
+        ("lap_bits", "i8"),  # the binary logarithm of mark_count
+        ("policy", "i8"),  # how primaries are elected: CLAIM, REFCOUNT or MODULO
+        ("batch", "i8"),  # the most requests that are dequeued together, a power of two
+        ("group", "i8"),  # requests that share a primary by their number: batch, or 1 with CLAIM
         ("interval", "i8"),  # no batch crosses a multiple of this, a power of two
-        ("keeps", "i8"),  # not 0: floors are moved by who saves snapshots
-        ("laps", "i8"),  # not 0: the producer does not wait for replicas that are not at work
+        ("keeps", "i8"),  # not 0: a replica raises its floor when it saves a snapshot
+        ("laps", "i8"),  # not 0: the producer does not wait for replicas that are between two batches
         ("wakes", "i8"),  # not 0: replicas may sleep until something is published
     ],
     align=True,
 )
-"""What compiled code needs of a channel. It does not change while the channel is in use."""
+"""What compiled code has to know of a channel. It does not change while the channel is in use."""
 
 CLAIM, REFCOUNT, MODULO = 0, 1, 2
 
-TAIL, LIMIT, LOCK, MEMBERS, GATING, TURN, REFUSED, CLOSED, SLEEPERS, PATIENCE, WORDS = range(11)
-"""The words by number. TAIL: requests published. LIMIT: how far the producer says that it may go; behind it,
-on the same line, GRANTED: how far it may, and STAMP: the members that it elects from now. LOCK: 0, or the number
-of the producer at work plus 1. MEMBERS: mask of replicas that primaries are elected from. GATING: mask of replicas
-whose floors the producer minds. TURN: requests that have left, for channel order. REFUSED: requests that found the
-channel full. CLOSED: not 0 if nothing more will be sent. SLEEPERS: replicas that wait to be woken. PATIENCE: a
-struct timespec, how long they sleep at most. WORDS: how many words there are."""
+TAIL, LIMIT, LOCK, MEMBERS, GATING, TURN, REFUSED, CLOSED, SLEEPERS, PATIENCE, RETURNED, CONTROLS, WORDS = range(13)
+"""The words by number.
+
+TAIL: requests published. LIMIT: how far the ring may be filled, as announced to joining replicas; on the same line
+follow GRANTED, how far it may really be filled, and STAMP, the members that the producer elects from now. LOCK: 0, or 1
+plus the number of the process that produces (or returns frames) now. MEMBERS: mask of the replicas that primaries are
+elected from. GATING: mask of the replicas whose floors count. TURN: position up to which packets have left, for channel
+order. REFUSED: requests that found the channel full. CLOSED: not 0 if nothing more will be sent. SLEEPERS: not 0 if a
+replica may sleep until it is woken. PATIENCE: a struct timespec, the longest time that it sleeps.
+
+Only in a kernel's ring: RETURNED: frames that were returned to the kernel; on the same line follows PREPARED, frames
+that are marked so that a frame can be told from its successor in the slot. CONTROLS: control requests published.
+
+WORDS: how many words there are.
+"""
 
 MEMBER = np.dtype(
     [
-        ("head", "i8"),  # requests let go of
-        ("floor", "i8"),  # the first request that may still be wanted: that of the newest own snapshot
+        ("head", "i8"),  # entries released
+        ("controls", "i8"),  # control requests released that are not entries; head + controls is the position
+        ("floor", "i8"),  # the first entry that may be read again: the one of the newest snapshot
+        ("controls_floor", "i8"),  # the first control request that may be read again
         ("state", "i8"),  # IDLE, BUSY or LAPPED; used by channels that lap
-        ("count", "i8"),  # requests of the batch at hand
-        ("primary", "i8"),  # not 0: this replica is their primary
-        ("tail", "i8"),  # requests known to be published
-        ("until", "i8"),  # requests before this one are replayed: a predecessor has let go of them
-        ("group", "i8"),  # number of the first request of the group decided on last, plus 1
-        ("role", "i8"),  # what was decided: not 0: primary
+        ("tail", "i8"),  # entries known to be filled
+        ("role", "i8"),  # what was decided for the requests before `end`: PRIMARY | CONTROL
+        ("end", "i8"),  # position up to which `role` was decided
+        ("until", "i8"),  # requests before this position are replayed: this replica, or a predecessor, released them
+        ("open", "i8"),  # not 0 while there is a batch at hand
+        ("count", "i8"),  # requests of that batch
+        ("primary", "i8"),  # not 0 if this replica is its primary
+        ("last_granted", "i8"),  # after `resign`: requests from here on were published without this replica
         ("seen", "i8"),  # requests dequeued, replayed ones included
         ("claimed", "i8"),  # requests that this replica was primary of
         ("replayed", "i8"),  # requests replayed
-        ("rolled", "i8"),  # times that it went on from a snapshot of another
-        ("open", "i8"),  # not 0: there is a batch at hand
-        ("until_gone", "i8"),  # requests before this one it sees to also if it has resigned
-        ("again", "i8"),  # how many the predecessor had at hand: as many make the first batch that is not replayed
     ],
     align=True,
 )
-"""Where a replica stands, two cache lines; written by its owner alone, but for `state`. Outlives its owner."""
+"""The state of a replica, two cache lines; written by its owner alone, except for `state`. It outlives the owner."""
 
 MEMBER_BYTES = MEMBER.itemsize
 
 MARK, LENGTH, HEADER = 0, 8, 16
-"""Offsets in an entry; the payload begins at HEADER."""
+"""Offsets in an entry of a software channel; the payload begins at HEADER."""
 
 _FIELDS: Any = MEMBER.fields
-_FLOOR, _STATE, _GROUP = (int(_FIELDS[name][1]) for name in ("floor", "state", "group"))
+_HEAD, _FLOOR, _CONTROLS_FLOOR, _STATE, _END = (
+    int(_FIELDS[name][1]) for name in ("head", "floor", "controls_floor", "state", "end")
+)
 
 
 @inline
@@ -116,20 +139,26 @@ def word(channel: Record, number: int) -> int:
 
 @inline
 def granted_of(channel: Record) -> int:
-    """Address of GRANTED: the producer fills no entry from this number on without looking at the floors again."""
+    """Address of GRANTED: entries from this number on are not filled before the floors are read again."""
     return word(channel, LIMIT) + 8
 
 
 @inline
 def stamp_of(channel: Record) -> int:
-    """Address of STAMP: the members among whom what is published next finds its primary."""
+    """Address of STAMP: the members from which primaries of the next requests are elected."""
     return word(channel, LIMIT) + 16
+
+
+@inline
+def prepared_of(channel: Record) -> int:
+    """Address of PREPARED, of a kernel's ring."""
+    return word(channel, RETURNED) + 8
 
 
 @inline
 def head_of(channel: Record, replica: int) -> int:
     """Address of a replica's head."""
-    return channel.members + replica * MEMBER_BYTES
+    return channel.members + replica * MEMBER_BYTES + _HEAD
 
 
 @inline
@@ -139,20 +168,38 @@ def floor_of(channel: Record, replica: int) -> int:
 
 
 @inline
+def controls_floor_of(channel: Record, replica: int) -> int:
+    """Address of a replica's floor among the control requests."""
+    return channel.members + replica * MEMBER_BYTES + _CONTROLS_FLOOR
+
+
+@inline
 def state_of(channel: Record, replica: int) -> int:
     """Address of a replica's state."""
     return channel.members + replica * MEMBER_BYTES + _STATE
 
 
 @inline
-def group_of(channel: Record, replica: int) -> int:
-    """Address of the number of the group that a replica decided on last."""
-    return channel.members + replica * MEMBER_BYTES + _GROUP
+def end_of(channel: Record, replica: int) -> int:
+    """Address of the position up to which a replica's role is decided."""
+    return channel.members + replica * MEMBER_BYTES + _END
+
+
+@inline
+def position(member: Record) -> int:
+    """How many requests a replica has released."""
+    return member.head + member.controls
+
+
+@inline
+def mark_of(channel: Record, position: int) -> int:
+    """Address of the mark of the request at `position`."""
+    return channel.marks + (position & (channel.mark_count - 1)) * channel.mark_stride
 
 
 @inline
 def slot_of(channel: Record, number: int) -> int:
-    """Address of the entry of the request after `number` others."""
+    """Address of the entry after `number` others, in a software channel."""
     return channel.ring + (number & (channel.entries - 1)) * channel.stride
 
 
@@ -170,7 +217,7 @@ def payload_length(slot: int) -> int:
 
 @inline
 def set_length(slot: int, length: int) -> None:
-    """Say how many bytes of payload the entry at `slot` has. Producer only, before `publish`."""
+    """Set the bytes of payload in the entry at `slot`. For the producer, before `publish`."""
     store64(slot + LENGTH, length)
 
 

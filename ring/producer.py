@@ -1,34 +1,18 @@
-"""The producer's side of a channel: room for requests, and their publication; several producers by turns.
+"""The producer's side of a software channel: room for requests, and their publication.
 
-Requests are published by one store: TAIL, with release. A replica that reads it with acquire sees the entries. If
-there are several producers each takes LOCK for the time in which it fills entries: one total order, the same for all
-replicas, who cannot tell how many producers there are. LOCK names its holder. Who dies holding it has published
-nothing, or all (TAIL is stored once), so it can be taken from the dead without a look at the entries.
+Requests are published by one store with release: TAIL. A replica that loads it with acquire sees the entries. Several
+producers take turns: each takes LOCK while it fills entries, so there is one total order, and replicas cannot tell how
+many producers there are. LOCK names its holder. A producer that dies as the holder has published either nothing or all
+of its requests (TAIL is stored once), so LOCK can be taken from it without a look at the entries.
 """
 
-from scout.ring.atomics import (
-    compare_exchange,
-    load64,
-    load64_acquire,
-    store64,
-    store64_release,
-)
+from scout.ring.atomics import compare_exchange, load64, load64_acquire, store64, store64_release
+from scout.ring.floors import refresh_limit
 from scout.ring.jit import Record, inline
-from scout.ring.layout import (
-    CLAIM,
-    LOCK,
-    MARK,
-    MEMBERS,
-    TAIL,
-    granted_of,
-    slot_of,
-    stamp_of,
-    word,
-)
-from scout.ring.membership import look_again
+from scout.ring.layout import CLAIM, LOCK, MEMBERS, TAIL, granted_of, mark_of, stamp_of, word
 from scout.ring.wait import relax, wake
 
-__all__ = ["acquire", "give_back", "publish", "reserve"]
+__all__ = ["acquire", "publish", "release", "reserve"]
 
 
 @inline
@@ -40,24 +24,24 @@ def reserve(channel: Record, want: int) -> int:
     tail = load64_acquire(word(channel, TAIL))  # our own last store, or pairs with the last holder's
     members = load64_acquire(word(channel, MEMBERS))  # pairs with join and resign
     if members == 0:
-        return 0  # nobody would be primary
+        return 0  # no replica could be the primary
     store64(stamp_of(channel), members)
     granted = load64(granted_of(channel))
     if granted - tail < want:
-        granted = look_again(channel, tail)
+        granted = refresh_limit(channel)
     return max(0, min(want, granted - tail))
 
 
 @inline
 def publish(channel: Record, count: int) -> None:
-    """Make the `count` entries from TAIL on, which were reserved and are filled, the newest requests."""
+    """Publish the `count` entries from TAIL on, which were reserved and are filled."""
     tail = load64_acquire(word(channel, TAIL))
     if channel.policy != CLAIM:
-        # As they were when room was reserved: who has resigned since still serves these.
+        # The members when room was reserved: a replica that has resigned since still serves these.
         members = load64(stamp_of(channel))
         number = (tail + channel.group - 1) & ~(channel.group - 1)
         while number < tail + count:
-            store64(slot_of(channel, number) + MARK, members)
+            store64(mark_of(channel, number), members)
             number += channel.group
     store64_release(word(channel, TAIL), tail + count)  # pairs with `published`
     if channel.wakes:
@@ -68,13 +52,13 @@ def publish(channel: Record, count: int) -> None:
 def acquire(channel: Record, producer: int) -> None:
     """Take LOCK for `producer`, counted from 0."""
     looks = 0
-    # acq_rel, pairs with give_back: what the last holder stored is seen.
+    # acq_rel, pairs with `release`: the last holder's stores are seen.
     while not compare_exchange(word(channel, LOCK), 0, producer + 1):
         relax(looks)
         looks += 1
 
 
 @inline
-def give_back(channel: Record) -> None:
-    """Let the next producer take LOCK. Also for who takes it from a dead holder."""
-    store64_release(word(channel, LOCK), 0)  # pairs with acquire
+def release(channel: Record) -> None:
+    """Let the next producer take LOCK."""
+    store64_release(word(channel, LOCK), 0)  # pairs with `acquire`

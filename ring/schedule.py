@@ -15,7 +15,7 @@ import numpy as np
 
 from scout.ring.errors import ScoutError
 
-__all__ = ["HEAD", "SCHEDULERS", "deadline", "priority", "round_robin", "scheduler", "virtual_time", "weighted"]
+__all__ = ["HEAD", "SCHEDULERS", "deadline", "priority", "round_robin", "scheduler", "weighted"]
 
 HEAD = np.dtype(
     [
@@ -25,7 +25,8 @@ HEAD = np.dtype(
         ("deadline", "i8"),  # nanoseconds after that by which it is wanted
         ("served", "i8"),  # requests dequeued so far
         ("memory", "i8"),  # the scheduler's own
-        ("spare", "i8", 2),
+        ("counted", "i8"),  # likewise: of `weighted`, the requests that `memory` has counted
+        ("spare", "i8"),
     ]
 )
 """The head of a channel, as a scheduler sees it; a cache line."""
@@ -64,27 +65,26 @@ def deadline(heads: Any) -> int:
 def weighted(heads: Any) -> int:
     """Channels in proportion to their weights (start-time fair queueing).
 
-    A channel's virtual time is what was served of it over its weight, and a start in `memory`: one at which nothing
-    waited for a while starts anew from the present, and has no claim to what it did not use.
+    Each channel has a virtual time, the requests served over its weight, in `memory`. It is relative to the channel
+    served now, so it stays small however long the run is. A channel at which nothing waited starts anew from the
+    present: it has no claim to a share that it did not use.
     """
     best = -1
     for index in range(len(heads)):
-        if heads[index].ready and (best < 0 or virtual_time(heads[index]) < virtual_time(heads[best])):
+        head = heads[index]
+        head.memory += (head.served - head.counted) * SCALE // head.weight
+        head.counted = head.served
+        if head.ready and (best < 0 or head.memory < heads[best].memory):
             best = index
     if best >= 0:
-        present = virtual_time(heads[best])
+        present = heads[best].memory
         for index in range(len(heads)):
-            if heads[index].ready == 0 and virtual_time(heads[index]) < present:
-                heads[index].memory += present - virtual_time(heads[index])
+            heads[index].memory = max(0, heads[index].memory - present)
     return best
 
 
-def virtual_time(head: Any) -> int:
-    """Of a channel: where it would stand if all got their shares. A request over a weight of 2 ** 20 is 1."""
-    return head.memory + head.served * SCALE // head.weight
-
-
 SCALE = 1 << 20
+"""Units of virtual time: one request of a channel whose weight is this."""
 
 SCHEDULERS = {"round-robin": round_robin, "priority": priority, "deadline": deadline, "weighted": weighted}
 

@@ -17,6 +17,7 @@ from typing import Any
 import numba
 import numpy as np
 
+from scout.ring.arithmetic import multiply
 from scout.ring.atomics import copy, fence, load64, load64_acquire, store64, store64_release
 from scout.ring.errors import ScoutError
 from scout.ring.jit import entry, inline
@@ -45,18 +46,18 @@ def hashed(place: int, size: int) -> int:
     one, two, three, four = size, 1, 2, 3
     end = place + size
     for at in range(place, end - 31, 32):
-        one = (one ^ load64(at)) * _MULTIPLIER
-        two = (two ^ load64(at + 8)) * _MULTIPLIER
-        three = (three ^ load64(at + 16)) * _MULTIPLIER
-        four = (four ^ load64(at + 24)) * _MULTIPLIER
+        one = multiply(one ^ load64(at), _MULTIPLIER)
+        two = multiply(two ^ load64(at + 8), _MULTIPLIER)
+        three = multiply(three ^ load64(at + 16), _MULTIPLIER)
+        four = multiply(four ^ load64(at + 24), _MULTIPLIER)
     for at in range(end - size % 32, end, 8):
-        one = (one ^ load64(at)) * _MULTIPLIER
+        one = multiply(one ^ load64(at), _MULTIPLIER)
     return _mixed(_mixed(_mixed(one, two), three), four)
 
 
 @inline
 def _mixed(one: int, other: int) -> int:
-    value = (one ^ other) * _MULTIPLIER
+    value = multiply(one ^ other, _MULTIPLIER)
     return value ^ value >> 29
 
 

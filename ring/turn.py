@@ -1,7 +1,7 @@
-"""Channel order: what leaves a channel's primaries leaves in the order of the requests, and once.
+"""Channel order: packets leave in the order of their requests, and each once.
 
-There is a turn: how many requests have left. A primary waits for its own and passes it on. One whose turn is past
-does again what a dead predecessor had done already: it drops it.
+TURN is the position up to which everything has left. A primary waits until it is its turn, and passes it on. A
+successor whose turn is past would do again what its predecessor had done: it drops its packets.
 """
 
 from scout.ring.atomics import load64_acquire, store64_release
@@ -12,36 +12,37 @@ from scout.ring.wait import relax
 __all__ = ["STOP", "await_turn", "has_left", "is_turn", "pass_turn"]
 
 STOP = 1
-"""What the word says by which a replica is told to stop."""
+"""The value of a replica's order that tells it to stop."""
 
 
 @inline
-def await_turn(channel: Record, head: int, stop: int) -> bool:
-    """Wait until the `head` first requests have left, or the word at address `stop` says STOP.
+def await_turn(channel: Record, here: int, stop: int) -> bool:
+    """Wait until it is the turn of the request at position `here`, or the word at address `stop` is STOP.
 
-    False if the request at hand has left too: a predecessor had sent it.
+    False if its packets must not leave: they have left (a predecessor had sent them), or the replica was told to stop
+    while packets before them had not left.
     """
     looks = 0
-    # Both acquire: the turn pairs with pass_turn, stop with who sets it.
-    while load64_acquire(word(channel, TURN)) < head and load64_acquire(stop) != STOP:
+    # Both acquire: the turn pairs with pass_turn, stop with the supervisor's store.
+    while load64_acquire(word(channel, TURN)) < here and load64_acquire(stop) != STOP:
         relax(looks)
         looks += 1
-    return load64_acquire(word(channel, TURN)) <= head
+    return is_turn(channel, here)
 
 
 @inline
-def has_left(channel: Record, number: int) -> bool:
-    """True if the request after `number` others has left. Acquire, pairs with pass_turn."""
-    return load64_acquire(word(channel, TURN)) > number
+def has_left(channel: Record, here: int) -> bool:
+    """True if the request at position `here` has left. Acquire, pairs with pass_turn."""
+    return load64_acquire(word(channel, TURN)) > here
 
 
 @inline
-def is_turn(channel: Record, head: int) -> bool:
-    """True if it is the turn of the request after `head` others. Acquire, pairs with pass_turn."""
-    return load64_acquire(word(channel, TURN)) == head
+def is_turn(channel: Record, here: int) -> bool:
+    """True if it is the turn of the request at position `here`. Acquire, pairs with pass_turn."""
+    return load64_acquire(word(channel, TURN)) == here
 
 
 @inline
-def pass_turn(channel: Record, head: int) -> None:
-    """The `head` first requests have left. For the primary of the last of them, after its `await_turn`."""
-    store64_release(word(channel, TURN), head)  # pairs with await_turn
+def pass_turn(channel: Record, here: int) -> None:
+    """Say that everything before position `here` has left. For the primary whose turn it is."""
+    store64_release(word(channel, TURN), here)  # pairs with await_turn

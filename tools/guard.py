@@ -17,7 +17,7 @@ import typer
 from scout.ring.errors import ScoutError
 from scout.tools.files import OutputError
 
-__all__ = ["guarded"]
+__all__ = ["exit_status", "guarded"]
 
 # Typer carries click's classes, in recent versions under names of its own.
 UsageError: Any = typer.BadParameter.__base__
@@ -83,7 +83,7 @@ def guarded(work: Callable[[], object]) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:  # nohup has SIGHUP ignored
             signal.signal(number, _interrupt)
-    status = _status(lambda: _flushed(work()))
+    status = exit_status(lambda: _flushed(work()))
     with suppress(OutputError):  # what was printed before an error
         sys.stdout.flush()
     sys.stdout, sys.stderr = streams  # Python flushes them at exit
@@ -95,7 +95,8 @@ def _flushed(result: object) -> object:
     return result
 
 
-def _status(work: Callable[[], object]) -> int:
+def exit_status(work: Callable[[], object]) -> int:
+    """Run a command; print an error as one line, and return the exit status."""
     try:
         status = work()
         return status if isinstance(status, int) else 0

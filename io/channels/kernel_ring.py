@@ -1,7 +1,7 @@
 """The receive ring of an AF_PACKET socket: the channel of one interface, or of several, in one order.
 
-The socket's TPACKET_V3 ring is mapped by all replicas, which walk its blocks by `scout.io.channels.blocks`. A socket
-that is bound to no interface receives from all of the namespace; a filter in the kernel passes only our ports' frames.
+All replicas map the socket's TPACKET_V2 ring and read its frames (`scout.io.channels.kernel_frames`). A socket that is
+bound to no interface receives from all of the namespace; a filter in the kernel passes only frames of our ports.
 """
 
 import ctypes
@@ -16,35 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scout.io.channels.blocks import (
-    BLOCK_WORDS,
-    CONTROL,
-    CURSOR,
-    GATING,
-    MOST_CONTROLS,
-    RING,
-    TOLD,
-    WORDS,
-    add_control,
-    advance_floor,
-    at_hand,
-    await_turn,
-    batch_number,
-    controls_done,
-    join,
-    position,
-    receive,
-    receive_sharded,
-    release,
-    resume,
-    retire,
-    snapshot_due,
-    waiting,
-    waiting_since,
-)
-from scout.io.channels.contract import ChannelOperations, PacketChannel
+from scout.io.batch import BATCH_SIZE
+from scout.io.channels.contract import PacketChannel
+from scout.io.channels.kernel_frames import CONTROL, MOST_CONTROLS, RING, add_control, settle
+from scout.io.channels.kernel_operations import OPERATIONS
 from scout.io.ports.contract import PortError
-from scout.ring.membership import MOST_REPLICAS
+from scout.ring.layout import CHANNEL, CLAIM, CONTROLS, GATING, MEMBER, WORDS
+from scout.ring.membership import MOST_REPLICAS, join, resume
+from scout.ring.retirement import retire, unfinished
 from scout.ring.segment import LINE, address, shared
 
 __all__ = ["ETH_P_ALL", "SOL_PACKET", "VNET_HEADER_OPTION", "KernelRing", "raw_socket"]
@@ -52,26 +31,28 @@ __all__ = ["ETH_P_ALL", "SOL_PACKET", "VNET_HEADER_OPTION", "KernelRing", "raw_s
 # linux/if_packet.h, linux/if_ether.h, asm-generic/socket.h, linux/filter.h
 SOL_PACKET, ETH_P_ALL = 263, 0x0003
 _ADD_MEMBERSHIP, _RX_RING, _STATISTICS, _VERSION, VNET_HEADER_OPTION, _IGNORE_OUTGOING = 1, 5, 6, 10, 15, 23
-_TPACKET_V3, _MR_PROMISC, _MR_UNICAST, _SO_ATTACH_FILTER = 2, 1, 3, 26
+_TPACKET_V2, _MR_PROMISC, _MR_UNICAST, _SO_ATTACH_FILTER = 1, 1, 3, 26
 _LOAD_WORD, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x15, 0x06  # BPF_LD | BPF_W | BPF_ABS, BPF_JMP | BPF_JEQ, BPF_RET
 _INTERFACE_INDEX, _WHOLE = 0xFFFFF000 + 8, 0xFFFF_FFFF  # SKF_AD_OFF + SKF_AD_IFINDEX; all of the frame
 
-BLOCK_BYTES = 1 << 18  # holds three of the longest super-frames (64 KiB), or some 1,600 small frames
-FRAME_BYTES = 2048
-RETIRE_MS = 1  # after this a block that is not full is handed over: what an idle path waits at most
-INTERVAL = 8  # requests between snapshots at most, a power of two: so many a replica may hold that it is done with
+FRAME_BYTES = 17 * 4096
+"""Bytes of a slot: room for the longest super-frame (64 KiB) and its headers."""
+BLOCK_FRAMES = 15
+"""Frames of which the kernel allocates the memory together: they fill 255 of 256 pages, so no memory is wasted."""
+BATCH = 64
+"""The most frames that are dequeued together: enough to make a system call pay, few enough to share work evenly."""
 NAP = 1e-3  # seconds between looks whether there is room for a control request
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def raw_socket(interface: str) -> socket.socket:
-    """An AF_PACKET socket that is not bound yet.
+    """An AF_PACKET socket for a port on `interface`, not bound yet.
 
     Raises
     ------
     PortError
-        If that is not allowed.
+        If raw sockets are not allowed.
     """
     try:
         return socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
@@ -94,7 +75,7 @@ class KernelRing:
     Attributes
     ----------
     ring, cursors : numpy.ndarray
-        For the compiled loops, shared: one `RING`, and a `CURSOR` for each replica.
+        For the compiled loops, shared: one `RING`, and a `MEMBER` for each replica.
 
     Raises
     ------
@@ -102,72 +83,70 @@ class KernelRing:
         If raw sockets are not allowed, or the kernel makes no ring of this size.
     """
 
-    operations = ChannelOperations(
-        ring=RING,
-        cursor=CURSOR,
-        receive=receive,
-        receive_sharded=receive_sharded,
-        await_turn=await_turn,
-        release=release,
-        snapshot_due=snapshot_due,
-        advance_floor=advance_floor,
-        position=position,
-        controls_done=controls_done,
-        batch_number=batch_number,
-        waiting=waiting,
-        waiting_since=waiting_since,
-    )
+    operations = OPERATIONS
 
     def __init__(self, ports: Mapping[int, Any], replicas: int, keeps: bool) -> None:
         self._ports = dict(ports)
         self._names = " and ".join(port.interface for port in self._ports.values())
-        self._kernel = np.zeros(3, np.int64)
-        self._lock = threading.Lock()  # of who publishes control requests, and of who joins
+        self._kernel = np.zeros(2, np.int64)  # frames that the kernel counted, and those of them that it dropped
+        self._lock = threading.Lock()  # held to publish a control request, and to let a replica join
         self._shards = 1
-        blocks = max(port.blocks for port in self._ports.values())
         self._socket: socket.socket | None = None
         self._mapping: mmap.mmap | None = None
+        blocks = -(-max(port.frames for port in self._ports.values()) // BLOCK_FRAMES)
+        frames = blocks * BLOCK_FRAMES
+        ring = self._map(blocks)
+        # A claim is needed while any replica may still follow it: that is at most a ring of frames and one of controls.
+        marks = 1 << (frames + MOST_CONTROLS - 1).bit_length()
+        self._marks = shared(marks, np.int64)
         self._words = shared((WORDS, LINE // 8), np.int64)
         self._words[GATING, 0] = (1 << replicas) - 1
-        self.ring, self.cursors = shared(1, RING), shared(MOST_REPLICAS, CURSOR)
-        ring = self._map(blocks)
-        self._block_words = shared(2 * blocks * BLOCK_WORDS // 8, np.int64)
         self._controls = shared(MOST_CONTROLS, CONTROL)
         self._interfaces = shared((len(self._ports), 2), np.int64)
         for entry, (index, port) in zip(self._interfaces, self._ports.items(), strict=True):
             entry[:] = port.number, index
-        self.ring[0] = (
-            ring,
-            BLOCK_BYTES,
-            blocks,
-            address(self._words),
-            address(self._block_words),
-            address(self.cursors),
-            address(self._controls),
-            keeps,
-            min(INTERVAL, 1 << (blocks // 4).bit_length() - 1 if blocks >= 4 else 1),
-            next(iter(self._ports)),
-            len(self._ports),
-            address(self._interfaces),
-        )
+        self.ring, self.cursors = shared(1, RING), shared(MOST_REPLICAS, MEMBER)
+        self._channel = shared(1, CHANNEL)
+        interval = 1 << (frames // 2).bit_length() - 1  # so replicas keep at most half of the frames for a successor
+        values = {
+            "ring": ring,
+            "entries": frames,
+            "stride": FRAME_BYTES,
+            "words": address(self._words),
+            "members": address(self.cursors),
+            "marks": address(self._marks),
+            "mark_count": marks,
+            "mark_stride": self._marks.itemsize,
+            "lap_bits": marks.bit_length() - 1,
+            "policy": CLAIM,
+            "batch": min(BATCH, BATCH_SIZE, interval),
+            "group": 1,
+            "interval": interval,
+            "keeps": keeps,
+            "laps": 0,
+            "wakes": 0,
+        }
+        for name, value in values.items():
+            self._channel[name] = self.ring[name] = value
+        self.ring["port"], self.ring["ports"] = next(iter(self._ports)), len(self._ports)
+        self.ring["interfaces"], self.ring["controls"] = address(self._interfaces), address(self._controls)
 
     def _map(self, blocks: int) -> int:
-        """Have the kernel make the ring; where it is mapped."""
+        """Have the kernel make a ring of `blocks` times `BLOCK_FRAMES` frames; its address."""
         self._socket = raw_socket(self._names)
-        options = ((_VERSION, _TPACKET_V3), (VNET_HEADER_OPTION, 1), (_IGNORE_OUTGOING, 1))
+        options = ((_VERSION, _TPACKET_V2), (VNET_HEADER_OPTION, 1), (_IGNORE_OUTGOING, 1))
         for option, value in options:
             self._socket.setsockopt(SOL_PACKET, option, value)
-        frames = BLOCK_BYTES // FRAME_BYTES * blocks
-        request = struct.pack("7I", BLOCK_BYTES, blocks, FRAME_BYTES, frames, RETIRE_MS, 0, 0)
+        block_bytes, frames = BLOCK_FRAMES * FRAME_BYTES, BLOCK_FRAMES * blocks
         try:
-            self._socket.setsockopt(SOL_PACKET, _RX_RING, request)
+            self._socket.setsockopt(SOL_PACKET, _RX_RING, struct.pack("4I", block_bytes, blocks, FRAME_BYTES, frames))
         except OSError as error:
             self.close()
             raise PortError(
-                f"port {self._names}: no receive ring of {blocks} blocks of 256 KiB: {error.strerror}; "
-                "give fewer blocks"
+                f"port {self._names}: no receive ring of {frames} frames ({frames * FRAME_BYTES >> 20} MiB): "
+                f"{error.strerror}; give fewer frames"
             ) from error
-        self._mapping = mmap.mmap(self._socket.fileno(), BLOCK_BYTES * blocks)
+        self._mapping = mmap.mmap(self._socket.fileno(), block_bytes * blocks)
         for port in self._ports.values():
             memberships = [(_MR_PROMISC, b"")] if port.promiscuous else []
             if port.own_mac:
@@ -188,7 +167,13 @@ class KernelRing:
         return self._socket.fileno()
 
     def feed(self) -> None:
-        """Begin to receive, now that all is ready."""
+        """Start to receive.
+
+        Raises
+        ------
+        PortError
+            If an interface is gone, or receiving from all interfaces is not allowed.
+        """
         assert self._socket
         if len(self._ports) == 1:
             try:
@@ -205,7 +190,7 @@ class KernelRing:
         self._kernel[:] = 0
 
     def _filter(self) -> None:
-        """Have the kernel leave out what comes by other interfaces."""
+        """Have the kernel drop frames of other interfaces before they reach the ring."""
         assert self._socket
         indices = [int(index) for index in self._interfaces[:, 0]]
         program = [(_LOAD_WORD, 0, 0, _INTERFACE_INDEX)]
@@ -217,7 +202,7 @@ class KernelRing:
         )
 
     def divide(self, shards: int) -> None:
-        """Packets are divided among so many replicas; each deals with all control requests."""
+        """Say that flows are sharded among this many replicas: every one handles all control requests."""
         self._shards = shards
 
     @property
@@ -230,15 +215,17 @@ class KernelRing:
         return False
 
     def counters(self) -> dict[str, int]:
-        """Requests that the ring took, and packets that found it full, since it was opened."""
+        """Requests that the ring took, and packets that found it full.
+
+        The kernel counts in 32 bits: to be called at least every 2 ** 32 packets.
+        """
         if self._socket:
-            statistics = self._socket.getsockopt(SOL_PACKET, _STATISTICS, 12)
-            if len(statistics) == 12:  # less before the ring was mapped
-                self._kernel += struct.unpack("3I", statistics)  # reading sets them to 0
-        packets, drops, _ = (int(number) for number in self._kernel)
-        told = self.cursors["told"]
-        # Those that nobody has come to are not packets that were left unread.
-        controls = int(told.max() if self._shards == 1 else told.sum())
+            statistics = self._socket.getsockopt(SOL_PACKET, _STATISTICS, 8)  # struct tpacket_stats
+            self._kernel += struct.unpack("2I", statistics)  # reading sets them to 0
+        packets, drops = (int(number) for number in self._kernel)
+        done = self.cursors["controls"]
+        # Control requests that no replica has reached are not packets that were left unread.
+        controls = int(done.max() if self._shards == 1 else done.sum())
         return {"received": packets - drops + controls, "ring-full": drops}
 
     # Control requests.
@@ -251,87 +238,79 @@ class KernelRing:
     @property
     def ticks(self) -> bool:
         """True if no control request waits."""
-        published = self._words[TOLD, 0]
-        return all(self.cursors["told"][replica] == published for replica in self._members())
+        published = self._words[CONTROLS, 0]
+        return all(self.cursors["controls"][replica] == published for replica in self._members())
 
     def control(self, port: int, kind: int, stage: int, argument: int, timestamp: int, timeout: float) -> bool:
-        """Tell the service at stage number `stage` of a port's path something, at one place for all replicas.
-
-        Parameters
-        ----------
-        port : int
-            The port's index.
-        kind : int
-            `CONTROL_TICK` or `CONTROL_BIND`.
-        stage, argument : int
-        timestamp : int
-            Nanoseconds since 1970.
-        timeout : float
-            Seconds to wait for room.
-
-        Returns
-        -------
-        bool
-            False if there was no room.
-        """
+        """Insert a control request among the packets; as `PacketChannel.control`."""
         until = time.monotonic() + timeout
         while True:
             with self._lock:
-                if add_control(self.ring, self.cursors, port, kind, stage, argument, timestamp):
+                if add_control(self.ring, port, kind, stage, argument, timestamp):
                     return True
             if time.monotonic() >= until:
                 return False
             time.sleep(NAP)
 
-    # Who takes part.
+    # Members.
 
     def _members(self) -> list[int]:
         gating = int(self._words[GATING, 0])
         return [replica for replica in range(MOST_REPLICAS) if gating >> replica & 1]
 
     def is_member(self, replica: int) -> bool:
-        """True if blocks are kept for it; also of one that died, while there is something to see to."""
+        """True if frames are kept for the replica, also if it has died and is not retired yet."""
         return replica in self._members()
 
     def position(self, replica: int) -> int:
-        """How many requests (blocks, and control requests) a replica has let go of."""
-        return int(self.cursors["sequence"][replica]) + self.controls_done(replica)
+        """How many requests (frames, and control requests) a replica has released."""
+        return int(self.cursors["head"][replica]) + self.controls_done(replica)
 
     def controls_done(self, replica: int) -> int:
         """How many of them were control requests."""
-        return int(self.cursors["told"][replica])
+        return int(self.cursors["controls"][replica])
 
     def lag(self, replica: int) -> int:
         """How many requests a replica is behind the foremost."""
         return max((self.position(each) for each in self._members()), default=0) - self.position(replica)
 
     def foremost(self) -> tuple[int, int]:
-        """The place of the foremost replica, and how many control requests it has let go of: there another can join."""
+        """`position` and `controls_done` of the foremost replica: another can join there."""
         replica = max(self._members(), key=self.position)
         while True:
-            sequence, told = int(self.cursors["sequence"][replica]), self.controls_done(replica)
-            if sequence == int(self.cursors["sequence"][replica]):  # so both were true at one time
-                return sequence + told, told
+            head, controls = int(self.cursors["head"][replica]), self.controls_done(replica)
+            if head == int(self.cursors["head"][replica]):  # so both were true at one time
+                return head + controls, controls
 
     def join(self, replica: int, position: int, controls_done: int) -> bool:
-        """Let one more replica take part from `position` on; False if blocks from there on went back to the kernel."""
+        """Let one more replica take part from `position` on; False if requests from there on are gone."""
         with self._lock:
-            return bool(join(self.ring, self.cursors, replica, position, controls_done))
+            if int(self._words[CONTROLS, 0]) - controls_done > MOST_CONTROLS:
+                return False
+            joined = bool(join(self._channel, self.cursors, replica, position, controls_done))
+        if not joined:
+            settle(self.ring, replica)  # frames that were kept for it meanwhile
+        return joined
 
     def resume(self, replica: int, position: int, controls_done: int) -> None:
-        """Have the successor of a dead `replica` go on from its state at `position`, and replay what came since."""
-        resume(self.ring, self.cursors, replica, position, controls_done)
+        """Let the successor of a dead `replica` replay from `position` on, where its state was saved."""
+        resume(self._channel, self.cursors, replica, position, controls_done)
+        settle(self.ring, replica)
 
     def unfinished(self, replica: int) -> int:
-        """How many packets a stopped `replica` is primary of that it has not dealt with."""
-        return int(at_hand(self.ring, self.cursors, replica))
+        """How many packets a `replica` that does not run is primary of and has not released."""
+        return int(unfinished(self._channel, self.cursors, replica))
 
     def retire(self, replica: int, ordered: bool) -> int:
-        """Take out a dead `replica` that gets no successor; how many packets it was primary of."""
-        return int(retire(self.ring, self.cursors, replica, ordered))
+        """Take out a `replica` that does not run; as `PacketChannel.retire`."""
+        if not self.is_member(replica):
+            return 0
+        lost = int(retire(self._channel, self.cursors, replica, ordered))
+        settle(self.ring, replica)
+        return lost
 
     def close(self) -> None:
-        """Close the socket and the ring, which would keep each other open."""
+        """Close the socket and the ring; each would keep the other open. The counters stay."""
         if self._socket:
             self.counters()
             self._socket.close()

@@ -1,8 +1,11 @@
-"""The frames and blocks of a TPACKET_V3 receive ring (linux/if_packet.h), and how a packet's record is made of one.
+"""The frames of a TPACKET_V2 receive ring (linux/if_packet.h), and how a packet's record is filled from one.
 
-Nobody writes to the ring. A replica that works on packets copies their headers to its own slots (`REACH` bytes); the
-rest goes out from where it is. Every frame comes with its virtio-net header, which says what the sending kernel left
-undone (checksum, segmentation).
+A frame lies in a slot: `struct tpacket2_hdr`, `struct sockaddr_ll`, the virtio-net header, the Ethernet frame. The
+virtio-net header tells what the sending kernel has left undone (checksum, segmentation). Its fields, and those of the
+structures, are in this machine's byte order.
+
+Replicas only read a frame. A replica that works on packets copies their headers to its own slots (`REACH` bytes); the
+rest of a packet leaves from where it is.
 """
 
 from scout.io.batch import place_frame
@@ -12,32 +15,23 @@ from scout.ring.atomics import copy, load32, load64, store32, store64
 from scout.ring.jit import Record, inline
 
 __all__ = [
-    "BLOCK_FIRST",
-    "BLOCK_PACKETS",
-    "BLOCK_SEQUENCE",
-    "BLOCK_STATUS",
+    "LENGTH",
+    "STATUS",
     "STATUS_KERNEL",
     "STATUS_USER",
     "frame_end",
     "frame_of",
     "interface_of",
-    "next_frame",
     "received_at",
     "take_frame",
 ]
 
 STATUS_KERNEL, STATUS_USER, STATUS_VLAN_VALID, STATUS_VLAN_TPID_VALID = 0, 1, 1 << 4, 1 << 6
-BLOCK_STATUS, BLOCK_PACKETS, BLOCK_FIRST, BLOCK_SEQUENCE = 8, 12, 16, 24
-"""Offsets in struct tpacket_block_desc."""
-_NEXT, _SECONDS, _NANOSECONDS, _SNAPLEN, _STATUS, _MAC, _TCI, _TPID = 0, 4, 8, 12, 20, 24, 32, 36  # struct tpacket3_hdr
-_INTERFACE = 48 + 4  # sll_ifindex of the struct sockaddr_ll that follows it
+STATUS, LENGTH = 0, 4
+"""Offsets in struct tpacket2_hdr: who may write to the slot, and the frame's length on the wire, never 0."""
+_SNAPLEN, _MAC, _SECONDS, _NANOSECONDS, _TCI_AND_TPID = 8, 12, 16, 20, 24
+_INTERFACE = 32 + 4  # sll_ifindex of the struct sockaddr_ll behind the header
 _ETH_P_8021Q, _VLAN_AT, _VLAN_TAG = 0x8100, 12, 4
-
-
-@inline
-def next_frame(header: int) -> int:
-    """Address of the header of the frame that follows in the block."""
-    return header + load32(header + _NEXT)
 
 
 @inline
@@ -48,7 +42,7 @@ def frame_of(header: int) -> int:
 
 @inline
 def frame_end(header: int) -> int:
-    """Address behind what a stage sees of the frame."""
+    """Address behind the part of the frame that a stage sees."""
     return frame_of(header) + min(load32(header + _SNAPLEN), REACH)
 
 
@@ -60,7 +54,7 @@ def received_at(header: int) -> int:
 
 @inline
 def interface_of(header: int) -> int:
-    """Index of the interface that the frame came by."""
+    """Index of the interface by which the frame came."""
     return load32(header + _INTERFACE)
 
 
@@ -77,7 +71,7 @@ def take_frame(packet: Record, record: int, header: int, port: int, in_place: bo
     packet.link_broadcast = 0
     packet.held_since = NOT_HELD
     packet.control = 0
-    if load32(header + _STATUS) & STATUS_VLAN_VALID:
+    if load32(header + STATUS) & STATUS_VLAN_VALID:
         _untag(packet, header, mac, size)
         return
     place_frame(packet, mac, size, in_place)
@@ -88,10 +82,11 @@ def _untag(packet: Record, header: int, mac: int, size: int) -> None:
     """Put the VLAN tag, which the kernel took out, back into the frame."""
     origin = packet.slot
     linear = min(size, REACH)
+    tci = load32(header + _TCI_AND_TPID) & 0xFFFF
     tpid = _ETH_P_8021Q
-    if load32(header + _STATUS) & STATUS_VLAN_TPID_VALID:
-        tpid = load32(header + _TPID) & 0xFFFF
-    tag = tpid << 16 | (load32(header + _TCI) & 0xFFFF)
+    if load32(header + STATUS) & STATUS_VLAN_TPID_VALID:
+        tpid = load32(header + _TCI_AND_TPID) >> 16
+    tag = tpid << 16 | tci
     swapped = (tag & 0xFF) << 24 | (tag & 0xFF00) << 8 | (tag >> 8 & 0xFF00) | tag >> 24
     before = min(linear, _VLAN_AT)
     copy(origin, mac, before)

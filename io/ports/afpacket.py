@@ -24,7 +24,7 @@ __all__ = ["AfPacketPort"]
 
 SO_SNDBUFFORCE = 32  # asm-generic/socket.h
 ETHERNET_HEADER = 14
-BLOCKS = 64
+FRAMES = 1024
 SEND_BUFFER = 1 << 24  # bytes
 
 
@@ -41,9 +41,10 @@ class AfPacketPort:
         them, which also saves time.
     promiscuous : bool
         True to receive frames to other MAC addresses too (a veth receives them in any case).
-    blocks : int
-        Blocks of 256 KiB in the receive ring; each holds some 1,600 small frames. Ports that share a channel have the
-        greatest of their numbers.
+    frames : int
+        Frames that the receive ring holds, of 68 KiB each, so that a super-frame fits; rounded up to a multiple of 15.
+        Where a service keeps state, replicas save it every half ring: large tables want more frames. Of ports that
+        share a channel the greatest number counts.
     coalesce : bool
         True to give consecutive packets of one flow to the kernel as one super-frame, if the kernel cuts it for this
         device (`ethtool -k` shows tx-udp-segmentation or tx-tcp-segmentation off): it then sends the same frames in
@@ -70,14 +71,14 @@ class AfPacketPort:
         interface: str,
         mac: str | None = None,
         promiscuous: bool = False,
-        blocks: int = BLOCKS,
+        frames: int = FRAMES,
         coalesce: bool = True,
     ) -> None:
         if not 0 < len(interface.encode()) < 16:
             raise PortError(f"interface {interface!r}: a name has 1 to 15 bytes")
-        if not 2 <= blocks <= 4096:
-            raise PortError(f"port {interface}: {blocks} blocks; give 2 to 4096")
-        self.interface, self.promiscuous, self.blocks, self.coalesce = interface, promiscuous, blocks, coalesce
+        if not 64 <= frames <= 1 << 15:
+            raise PortError(f"port {interface}: a ring of {frames} frames; give 64 to {1 << 15}")
+        self.interface, self.promiscuous, self.frames, self.coalesce = interface, promiscuous, frames, coalesce
         self.own_mac = None if mac is None else mac_number(mac)
         self.number = self.mac = self.mtu = 0
         self._asker: socket.socket | None = None

@@ -1,4 +1,4 @@
-"""Services on interfaces: one order of two NICs, control requests among blocks, joining, leaving, deaths."""
+"""Services on interfaces: one order of two NICs, control requests among frames, joining, leaving, deaths."""
 
 import os
 import signal
@@ -14,6 +14,7 @@ import pytest
 from lab_router import LEFT, RIGHT, caught_up, router_graph
 from pyroute2 import IPRoute
 
+from scout.io.channels.kernel_ring import BATCH
 from scout.io.host.lab import Lab
 from scout.paths.framework.events import Event, Handler
 from scout.paths.framework.service import Service
@@ -88,6 +89,11 @@ def awaited(condition: Callable[[], Any], seconds: float = 20.0) -> None:
         time.sleep(0.01)
 
 
+def ring_full(run: Any) -> int:
+    """Frames that found a ring full: a busy machine may not get round to reading it."""
+    return int(run.supervisor.account()["drops"].get("ring-full", 0))
+
+
 def settled(run: Any) -> None:
     """Wait until every replica that takes part has seen all that came."""
     awaited(lambda: run.supervisor.account()["received"] > 0)
@@ -159,7 +165,7 @@ def test_handlers_are_bound_at_one_packet_in_all_replicas() -> None:
         assert run.supervisor.diverged() == []
         assert seen(run, 0) == seen(run, 1)
         packets, _, marked, _ = seen(run, 0)
-        assert packets >= sent and marked != 0
+        assert packets + ring_full(run) >= sent and marked != 0
 
 
 @pytest.mark.parametrize(("order", "sequenced"), [("completed", True), ("channel", True), ("completed", False)])
@@ -182,12 +188,14 @@ def test_replicas_join_and_leave_while_packets_flow(order: str, sequenced: bool)
         if sequenced:
             assert run.supervisor.diverged() == []
             assert seen(run, 0) == seen(run, 1)
-        assert seen(run, 0)[0] >= sent
+        full = ring_full(run)
+        assert seen(run, 0)[0] + full >= sent
         account = run.supervisor.account()
-        again = account["drops"].pop("done-again", 0)
-        # What a primary had sent before it was killed leaves again: a batch for each death at most.
-        assert sent <= account["out"]["right"] <= sent + 100 + 3 * 256 and again >= -3 * 256
-        assert not account["drops"]
+        drops = account["drops"]
+        again = drops.pop("done-again", 0)
+        # Frames that a primary had sent before it was killed leave again: a batch for each death at most.
+        assert sent - full <= account["out"]["right"] <= sent + 100 + 3 * BATCH and again >= -3 * BATCH
+        assert drops.pop("ring-full", 0) == full and not drops
 
 
 def test_flows_are_sharded_and_all_replicas_know_all_next_hops() -> None:

@@ -25,7 +25,7 @@ def drain(replica, count, results):
             time.sleep(0)
             continue
         got.append(request)
-    replica.let_go()
+    replica.release()
     results.put(got)
 
 
@@ -137,7 +137,7 @@ def test_replicas_join_and_leave_and_each_request_has_one_primary(policy):
                 work(each, 5 + number % 11)
     for each in ends:
         work(each)
-        ends[each].let_go()
+        ends[each].release()
     assert ends[0].gone
     assert channel.taking_part == [1, 2]
     assert len(primaries) == 200 and set(primaries.values()) == {1}
@@ -195,7 +195,7 @@ def test_a_laggard_is_overtaken_and_rolls_forward_from_anothers_snapshot():
     def work(end, replica):
         while (batch := end.batch()) is not None:
             sums[replica] += sum(request[0] for request in batch.requests)
-            end.let_go()
+            end.release()
             if end.head % 4 == 0:
                 snapshots.save(replica, end.head)
 

@@ -8,11 +8,12 @@ import numba
 import numpy as np
 
 from scout.ring.atomics import load64, store64
-from scout.ring.election import close_batch, close_round, open_batch
+from scout.ring.batch import close_batch, open_batch
 from scout.ring.jit import entry, inline
 from scout.ring.layout import CHANNEL, MEMBER, payload, published, set_length, slot_of
 from scout.ring.membership import leave
-from scout.ring.producer import acquire, give_back, publish, reserve
+from scout.ring.producer import acquire, publish, release, reserve
+from scout.ring.retirement import may_leave
 from scout.ring.wait import YIELD, wait
 
 __all__ = ["BYTES", "FINDINGS", "UNKNOWN", "produce", "replicate", "serve_and_leave"]
@@ -72,7 +73,7 @@ def produce(channels: np.ndarray, producer: int, requests: int, burst: int) -> N
         if room:
             publish(channel, room)
         if producer >= 0:
-            give_back(channel)
+            release(channel)
         sent += room
         idle = 0 if room else idle + 1
         if room == 0:
@@ -155,7 +156,7 @@ def serve_and_leave(channels, members, replica, findings, primaries, following, 
     """Serve on, after `resign`, until there is nothing left to do, and leave; False if `last` came before that."""
     channel, member = channels[0], members[replica]
     idle = 0
-    while not close_round(channel, member, replica):
+    while not may_leave(channel, member, replica):
         if member.head == last:
             return False
         if open_batch(channel, member, replica) <= 0:

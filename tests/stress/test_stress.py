@@ -16,7 +16,7 @@ import pytest
 
 from scout.io.host.process import Child, wait_for_any
 from scout.ring.channel import Channel
-from scout.ring.election import LAPPED
+from scout.ring.floors import LAPPED
 from scout.ring.membership import join, resign, resume
 from scout.ring.segment import shared
 from scout.ring.snapshot import Snapshots
@@ -136,7 +136,7 @@ def test_replicas_that_join_and_leave_all_the_time_take_their_part(bench: Any, p
         while channel.sent < last - ENTRIES:
             if replica not in channel.taking_part:
                 place = channel.foremost()
-                while not join(channel.record, channel.members, replica, place):
+                while not join(channel.record, channel.members, replica, place, 0):
                     place = channel.foremost()
                 run.following[replica] = place
             until = min(last, int(channel.members["head"][replica]) + generator.randrange(1, 2000))
@@ -187,7 +187,7 @@ def _succeed(run: Bench, living: list[Child], replica: int) -> None:
     """A successor; if the dead one had been overtaken, it joins where the foremost is."""
     members = run.channel.members
     place = int(members["head"][replica])
-    resume(members[replica], place)
+    resume(run.channel.record, members, replica, place, 0)
     if members["state"][replica] == LAPPED:
         place = int(run.channel.join(replica).head)
     run.following[replica] = place

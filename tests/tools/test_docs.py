@@ -19,7 +19,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCED = re.compile(r"^```(\w+)\n(.*?)^```$\n*(?:^```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)")
 MARK = "-- end of a block --"
-SECONDS = 300
+SECONDS = 900
 
 
 def blocks(page: Path, language: str) -> list[tuple[int, str, str | None]]:

@@ -8,10 +8,10 @@ from numba import types
 from numba.extending import intrinsic
 
 from scout.ring.atomics import compare_exchange, copy, load64, store64
-from scout.ring.election import close_batch, entry_at, open_batch
+from scout.ring.batch import close_batch, entry_at, open_batch
 from scout.ring.jit import entry
 from scout.ring.layout import CHANNEL, MEMBER, payload, published, set_length, slot_of
-from scout.ring.producer import acquire, give_back, publish, reserve
+from scout.ring.producer import acquire, publish, release, reserve
 from scout.ring.wait import YIELD, wait
 
 __all__ = ["drain", "feed", "touch"]
@@ -110,7 +110,7 @@ def feed(channels: np.ndarray, producer: int, first: int, requests: int, burst: 
         if room:
             publish(channel, room)
         if producer >= 0:
-            give_back(channel)
+            release(channel)
         sent += room
         idle = 0 if room else idle + 1
         if room == 0:

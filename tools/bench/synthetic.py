@@ -16,7 +16,7 @@ import numba
 import numpy as np
 
 from scout.ring.atomics import compare_exchange, fetch_add, load64, load64_acquire, pause, store64, store64_release
-from scout.ring.election import close_batch, entry_at, open_batch
+from scout.ring.batch import close_batch, entry_at, open_batch
 from scout.ring.jit import Record, entry, inline
 from scout.ring.layout import CHANNEL, MEMBER, payload
 

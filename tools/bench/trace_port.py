@@ -21,7 +21,7 @@ from scout.ring.atomics import store64
 from scout.ring.errors import ScoutError
 from scout.ring.jit import entry
 from scout.ring.layout import HEADER, payload, published, slot_of
-from scout.ring.producer import acquire, give_back, publish, reserve
+from scout.ring.producer import acquire, publish, release, reserve
 
 __all__ = ["Offered", "TracePort"]
 
@@ -114,7 +114,7 @@ def _offer(feeds: np.ndarray, pps: float, duration: int, most: int, scratch: np.
             done += room
         nap(scratch.ctypes.data, NAP)
         now = clock(scratch.ctypes.data)
-    give_back(feed)
+    release(feed)
     return done, lost, stall
 
 

@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from scout.ring.jit import cache_folder
-
 __all__ = ["figure_settings", "prepare_matplotlib"]
 
 
@@ -24,6 +22,8 @@ def prepare_matplotlib() -> None:
     if "MPLCONFIGDIR" not in os.environ and not all(
         _can_write(Path(os.environ.get(name) or base) / "matplotlib") for name, base in bases.items()
     ):
+        from scout.ring.jit import cache_folder
+
         os.environ["MPLCONFIGDIR"] = str(cache_folder() / "matplotlib")
 
 

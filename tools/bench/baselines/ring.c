@@ -1,7 +1,7 @@
 /*
  * ring: Scout's replicated channel in C, on the same shared memory (scout.ring.layout) and by the same protocol and
- * memory orders (scout.ring.election, scout.ring.producer), as a C programmer would write it; with the loops of
- * `scout bench channel`. And the paper's own scheme: a count for every entry that all replicas decrement.
+ * memory orders (scout.ring.batch, scout.ring.claims, scout.ring.election, scout.ring.producer), as a C programmer would
+ * write it; with the loops of `scout bench channel`. And the paper's own scheme: a count for every entry that all replicas decrement.
  *
  * `keeps`, `laps` and `wakes` are not needed by the benchmark and left out.
  */
@@ -17,13 +17,15 @@
 
 enum { LINE = 64, HEADER = 16, TAIL = 0, LIMIT = 1, LOCK = 2, MEMBERS = 3, GATING = 4, SPINS = 64, AHEAD = 128 };
 enum { CLAIM, REFCOUNT, MODULO };
-enum { OWNER_BITS = 6, COUNT_BITS = 14 };
+enum { OWNER_BITS = 6, COUNT_BITS = 14, LAP_BITS = 43 };
 
 struct channel {
-    int64_t ring, entries, stride, words, members, policy, batch, group, interval, keeps, laps, wakes;
+    int64_t ring, entries, stride, words, members, marks, mark_count, mark_stride, lap_bits, policy, batch, group, interval,
+        keeps, laps, wakes;
 };
 struct member {
-    int64_t head, floor, state, count, primary, tail, until, group, role, seen, claimed, replayed, rolled, open, spare[2];
+    int64_t head, controls, floor, controls_floor, state, tail, role, end, until, open, count, primary, last_granted, seen,
+        claimed, replayed;
 };
 struct entry { int64_t mark; uint32_t length, spare; uint64_t payload[]; };
 
@@ -45,16 +47,19 @@ static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t claim(const struct channel *channel, struct member *member, int64_t replica, int64_t most)
 {
     int64_t head = member->head, *mark = &slot_of(channel, head)->mark;
+    int64_t lap = head >> channel->lap_bits & ((1LL << LAP_BITS) - 1);
     int64_t found = __atomic_load_n(mark, __ATOMIC_ACQUIRE);
-    if (found >> (OWNER_BITS + COUNT_BITS) != head + 1) {
-        int64_t mine = ((head + 1) << COUNT_BITS | most) << OWNER_BITS | (replica + 1);
-        if (__atomic_compare_exchange_n(mark, &found, mine, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
-            member->primary = 1;
-            return most;
-        }
+    if (found >> (OWNER_BITS + COUNT_BITS) != lap || !found) {
+        int64_t mine = (lap << COUNT_BITS | most) << OWNER_BITS | (replica + 2);
+        if (__atomic_compare_exchange_n(mark, &found, mine, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+            found = mine;
     }
-    member->primary = (found & ((1 << OWNER_BITS) - 1)) == replica + 1;
-    return found >> OWNER_BITS & ((1 << COUNT_BITS) - 1);
+    member->role = (found & ((1 << OWNER_BITS) - 1)) == replica + 2;
+    int64_t end = head + (found >> OWNER_BITS & ((1 << COUNT_BITS) - 1));
+    __atomic_store_n(&member->end, end, __ATOMIC_RELEASE);
+    if (member->tail < end)
+        member->tail = end;
+    return end;
 }
 
 static inline int64_t dequeue(struct entry *entry, int64_t replica)
@@ -85,21 +90,25 @@ static inline int64_t open_batch(const struct channel *channel, struct member *m
         if (member->tail <= head)
             return 0;
     }
-    int64_t most = least(member->tail - head, channel->interval - (head & (channel->interval - 1)));
-    member->open = 1;
-    if (channel->policy == CLAIM)
-        return member->count = claim(channel, member, replica, least(most, channel->batch));
-    int64_t first = head & ~(channel->group - 1);
-    if (member->group != first + 1) {
-        struct entry *entry = slot_of(channel, first);
-        if (channel->policy == REFCOUNT)
-            member->role = dequeue(entry, replica);
-        else
-            member->role = in_turn(entry->mark, replica, first >> __builtin_ctzll(channel->group));
-        __atomic_store_n(&member->group, first + 1, __ATOMIC_RELEASE);
+    int64_t end = member->end;
+    if (end <= head) {
+        if (channel->policy == CLAIM) {
+            int64_t most = least(member->tail - head, channel->interval - (head & (channel->interval - 1)));
+            end = claim(channel, member, replica, least(most, channel->batch));
+        } else {
+            int64_t first = head & ~(channel->group - 1);
+            struct entry *entry = slot_of(channel, first);
+            if (channel->policy == REFCOUNT)
+                member->role = dequeue(entry, replica);
+            else
+                member->role = in_turn(entry->mark, replica, first >> __builtin_ctzll(channel->group));
+            end = first + channel->group;
+            __atomic_store_n(&member->end, end, __ATOMIC_RELEASE);
+        }
     }
     member->primary = member->role;
-    return member->count = least(most, first + channel->group - head);
+    member->open = 1;
+    return member->count = least(end, member->tail) - head;
 }
 
 /* The entry at `index` of the batch at hand; asks for one that is to come, to be in the cache by then. */

@@ -1,0 +1,197 @@
+"""The compiled operations of the kernel's receive ring.
+
+`scout.io.channels.kernel_frames` says what its requests are.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from scout.io.channels.contract import ChannelOperations
+from scout.io.channels.kernel_frames import (
+    NOTHING,
+    RING,
+    advance_floor,
+    control_at,
+    frame_at,
+    offered,
+    open_requests,
+)
+from scout.io.channels.tpacket import frame_end, frame_of, interface_of, received_at, take_frame
+from scout.io.packet import NOT_HELD, OFFLOAD, RECORD
+from scout.paths.wire.flow import EVERYONES
+from scout.ring import layout, turn
+from scout.ring.atomics import load64, store64
+from scout.ring.batch import cut_batch, finish
+from scout.ring.claims import NOBODY, claim_at, count_of
+from scout.ring.election import CONTROL
+from scout.ring.jit import Record, inline
+
+__all__ = ["OPERATIONS"]
+
+
+@inline
+def receive(ring: Record, cursor: Record, replica: int, batch: np.ndarray, copies: bool) -> int:
+    """Fill `batch` with the next packets that this replica has one role for, or with a control request; how many.
+
+    With `copies` false a replica that is not the primary reads the packets in the ring, where nobody may write.
+    """
+    count = open_requests(ring, cursor, replica, replica)
+    if count and cursor.role & CONTROL:
+        _take_control(ring, cursor, batch)
+        return 1
+    in_place = not copies and cursor.primary == 0
+    for index in range(count):
+        header = frame_at(ring, cursor.head + index)
+        take_frame(batch[index], batch.ctypes.data + index * RECORD, header, _port_of(ring, header), in_place)
+    return count
+
+
+@inline
+def receive_sharded(
+    ring: Record, cursor: Record, replica: int, batch: np.ndarray, shards: int, shard_of: Callable[..., int]
+) -> int:
+    """Fill `batch` with those of the next packets that concern this replica, by `shard_of`; how many.
+
+    It is the primary of its own flows' packets, and skips those of other replicas. Every replica receives packets that
+    belong to no flow, and replica 0 is their primary. Every replica is primary of every control request. During a
+    replay a replica is primary of nothing: its flows' state has those packets already.
+    """
+    replays = layout.position(cursor) < cursor.until
+    count, taken, role = open_requests(ring, cursor, replica, NOBODY), 0, -1
+    if count and cursor.role & CONTROL:
+        cursor.primary = 0 if replays else 1
+        _take_control(ring, cursor, batch)
+        return 1
+    for index in range(count):
+        header = frame_at(ring, cursor.head + index)
+        owner = shard_of(frame_of(header), frame_end(header), shards)
+        first = 0 if owner == EVERYONES else owner
+        own = 1 if not replays and first == replica else 0
+        if own or owner == EVERYONES:
+            if taken and own != role:
+                cut_batch(cursor, index)  # a batch has one role
+                break
+            role = own
+            take_frame(batch[taken], batch.ctypes.data + taken * RECORD, header, _port_of(ring, header), False)
+            taken += 1
+    cursor.primary = 1 if role == 1 else 0
+    if cursor.primary:
+        cursor.claimed -= cursor.count - taken  # `finish` counts the whole batch as claimed
+    return taken
+
+
+@inline
+def _port_of(ring: Record, header: int) -> int:
+    """Index of the port by which a frame came."""
+    if ring.ports == 1:
+        return ring.port
+    interface, entry = interface_of(header), ring.interfaces
+    for _ in range(ring.ports - 1):
+        if load64(entry) == interface:
+            break
+        entry += 16
+    return load64(entry + 8)
+
+
+@inline
+def _take_control(ring: Record, cursor: Record, batch: np.ndarray) -> None:
+    """Fill the first record of `batch` from the control request at hand."""
+    address = control_at(ring, cursor.controls)
+    packet, record = batch[0], batch.ctypes.data
+    store64(record + OFFLOAD, 0)
+    packet.checksum_offset = 0
+    packet.port = load64(address)
+    packet.control = load64(address + 8)
+    packet.at = load64(address + 16)
+    packet.argument = load64(address + 24)
+    packet.timestamp = load64(address + 32)
+    packet.link_broadcast = 0
+    packet.held_since = NOT_HELD
+    packet.tail_bytes = 0
+    packet.origin = packet.frame = packet.end = packet.slot
+
+
+@inline
+def await_turn(ring: Record, cursor: Record, stop: int) -> bool:
+    """Wait until the packets of the batch at hand may leave; as `scout.ring.turn.await_turn`."""
+    return turn.await_turn(ring, layout.position(cursor), stop)
+
+
+@inline
+def release(ring: Record, cursor: Record, replica: int, ordered: bool) -> None:
+    """Release the requests of the batch at hand, if there is one; in channel order only if its packets have left."""
+    if cursor.open == 0:
+        return
+    here = layout.position(cursor)
+    if ordered and cursor.primary:
+        if turn.is_turn(ring, here):
+            turn.pass_turn(ring, here + cursor.count)
+        elif not turn.has_left(ring, here):
+            return  # the replica was told to stop before its turn: nothing of this batch has left
+    finish(ring, cursor, replica)
+    if ring.keeps == 0:
+        advance_floor(ring, cursor, replica)
+
+
+@inline
+def snapshot_due(ring: Record, cursor: Record) -> bool:
+    """True if the replica stands at a position where all save a snapshot, and has not saved it yet."""
+    saved = cursor.floor == cursor.head and cursor.controls_floor == cursor.controls
+    return layout.position(cursor) & (ring.interval - 1) == 0 and not saved
+
+
+@inline
+def position(ring: Record, cursor: Record) -> int:
+    """How many requests the replica has released."""
+    return layout.position(cursor)
+
+
+@inline
+def controls_done(ring: Record, cursor: Record) -> int:
+    """How many of them were control requests."""
+    return cursor.controls
+
+
+@inline
+def batch_number(ring: Record, cursor: Record) -> int:
+    """A number that no other batch of the channel has."""
+    return layout.position(cursor)
+
+
+@inline
+def waiting(ring: Record, cursor: Record) -> int:
+    """How many packets are known to wait, at most a batch; 1 if a control request comes next."""
+    here = layout.position(cursor)
+    if cursor.end > here:
+        return cursor.end - here
+    found = claim_at(ring, here)
+    count = count_of(found) if found else offered(ring, cursor)
+    return 0 if count == NOTHING else max(1, count)
+
+
+@inline
+def waiting_since(ring: Record, cursor: Record) -> int:
+    """When the first of what waits was received, nanoseconds since 1970."""
+    here = layout.position(cursor)
+    found = claim_at(ring, here)
+    if cursor.end <= here and (count_of(found) if found else offered(ring, cursor)) == 0:
+        return load64(control_at(ring, cursor.controls) + 32)
+    return received_at(frame_at(ring, cursor.head))
+
+
+OPERATIONS = ChannelOperations(
+    ring=RING,
+    cursor=layout.MEMBER,
+    receive=receive,
+    receive_sharded=receive_sharded,
+    await_turn=await_turn,
+    release=release,
+    snapshot_due=snapshot_due,
+    advance_floor=advance_floor,
+    position=position,
+    controls_done=controls_done,
+    batch_number=batch_number,
+    waiting=waiting,
+    waiting_since=waiting_since,
+)

@@ -1,0 +1,187 @@
+"""The compiled operations of a software channel, in which a request is one frame or one control request.
+
+A request's payload is `timestamp (8 bytes) | struct virtio_net_hdr (10) | control (1) | stage (1) | port (4) | frame`,
+in this machine's byte order. Where `control` is not 0 it is a control request for the service at `stage`, and the frame
+is its argument, an int64. The port is the one that the frame came by, or whose path has the stage: a channel may serve
+several ports, and then has one order of all their requests.
+
+A replica takes the next requests a batch at a time. The domain runs a whole batch either as the primary or as another
+replica, so a batch ends where the role would change. Nobody writes to a request: a replica that works on packets copies
+their headers to slots of its own (`REACH` bytes); the rest of a packet leaves from where it is. Requests are released
+when the batch has been sent.
+"""
+
+import struct
+from collections.abc import Callable
+
+import numpy as np
+
+from scout.io.batch import place_frame
+from scout.io.channels.contract import ChannelOperations
+from scout.io.packet import NOT_HELD, OFFLOAD, REACH, RECORD
+from scout.paths.wire.flow import EVERYONES
+from scout.ring import turn
+from scout.ring.atomics import load32, load64, store64, store64_release
+from scout.ring.batch import close_batch, cut_batch, open_batch, open_shared
+from scout.ring.jit import Record, inline
+from scout.ring.layout import CHANNEL, MEMBER, floor_of, payload, payload_length, published, slot_of
+
+__all__ = ["CONTROL", "FEED", "FRAME", "OFFLOADS", "OPERATIONS", "REQUEST", "TIMESTAMP"]
+
+REQUEST = struct.Struct("<q10sBBi")
+TIMESTAMP, OFFLOADS, FRAME = 0, 8, REQUEST.size  # offsets in a request
+CONTROL = 16  # offset of the 8 bytes that are the last 2 of the virtio_net_hdr, control, stage and port
+
+# The channel's fields come last: numba would take a record that begins as a CHANNEL for one.
+FEED = np.dtype(
+    [
+        ("too_long", "i8"),  # frames that were left out; written by the producer whose turn it is
+        ("spare", "i8", 3),
+        *((name, "i8") for name in CHANNEL.names or ()),
+    ]
+)
+"""A `CHANNEL`, and what its producers count."""
+
+
+@inline
+def receive(feed: Record, cursor: Record, replica: int, batch: np.ndarray, copies: bool) -> int:
+    """Fill `batch` with the next packets that this replica has one role for; how many.
+
+    With `copies` false a replica that is not the primary reads the packets in the channel, where nobody may write.
+    """
+    count = max(0, open_batch(feed, cursor, replica))
+    in_place = not copies and cursor.primary == 0
+    for index in range(count):
+        record = batch.ctypes.data + index * RECORD
+        _take(batch[index], record, slot_of(feed, cursor.head + index), in_place)
+    return count
+
+
+@inline
+def receive_sharded(
+    feed: Record, cursor: Record, replica: int, batch: np.ndarray, shards: int, shard_of: Callable[..., int]
+) -> int:
+    """Fill `batch` with those of the next packets that concern this replica, by `shard_of`; how many.
+
+    It is the primary of its own flows' packets, and skips those of other replicas. Every replica receives packets that
+    belong to no flow, and replica 0 is their primary. Every replica is primary of every control request. During a
+    replay a replica is primary of nothing: its flows' state has those packets already.
+    """
+    replays = cursor.head < cursor.until
+    count, taken, role = open_shared(feed, cursor, replica), 0, -1
+    for index in range(count):
+        slot = slot_of(feed, cursor.head + index)
+        frame, end = payload(slot) + FRAME, payload(slot) + payload_length(slot)
+        control = load32(payload(slot) + CONTROL) >> 16 & 0xFF
+        owner = EVERYONES if control else shard_of(frame, min(end, frame + REACH), shards)
+        first = 0 if owner == EVERYONES else owner
+        own = 1 if not replays and (control or first == replica) else 0
+        if own or owner == EVERYONES:
+            if taken and own != role:
+                cut_batch(cursor, index)  # a batch has one role
+                break
+            role = own
+            _take(batch[taken], batch.ctypes.data + taken * RECORD, slot, False)
+            taken += 1
+    cursor.primary = 1 if role == 1 else 0
+    if cursor.primary:
+        cursor.claimed -= cursor.count - taken  # close_batch counts the whole batch as claimed
+    return taken
+
+
+@inline
+def _take(packet: Record, record: int, slot: int, in_place: bool) -> None:
+    """Fill a packet's record, which is at address `record`, from a request."""
+    request = payload(slot)
+    frame, size = request + FRAME, payload_length(slot) - FRAME
+    packet.timestamp = load64(request + TIMESTAMP)
+    store64(record + OFFLOAD, load64(request + OFFLOADS))
+    word = load64(request + CONTROL)
+    packet.checksum_offset = word & 0xFFFF
+    packet.control = word >> 16 & 0xFF
+    packet.at = word >> 24 & 0xFF
+    packet.argument = load64(frame) if packet.control else 0
+    packet.port = word >> 32
+    packet.link_broadcast = 0
+    packet.held_since = NOT_HELD
+    place_frame(packet, frame, size, in_place)
+
+
+@inline
+def await_turn(feed: Record, cursor: Record, stop: int) -> bool:
+    """Wait until the packets of the batch at hand may leave; as `scout.ring.turn.await_turn`."""
+    return turn.await_turn(feed, cursor.head, stop)
+
+
+@inline
+def release(feed: Record, cursor: Record, replica: int, ordered: bool) -> None:
+    """Release the requests of the batch at hand, if there is one; in channel order only if its packets have left."""
+    if cursor.open == 0:
+        return
+    if ordered and cursor.primary:
+        if turn.is_turn(feed, cursor.head):
+            turn.pass_turn(feed, cursor.head + cursor.count)
+        elif not turn.has_left(feed, cursor.head):
+            return  # the replica was told to stop before its turn: nothing of this batch has left
+    close_batch(feed, cursor, replica)
+
+
+@inline
+def snapshot_due(feed: Record, cursor: Record) -> bool:
+    """True if the replica stands at a position where all save a snapshot, and has not saved it yet."""
+    return cursor.head & (feed.interval - 1) == 0 and cursor.floor != cursor.head
+
+
+@inline
+def advance_floor(feed: Record, cursor: Record, replica: int) -> None:
+    """Declare that requests before the position will not be read again: the state after them is saved."""
+    store64_release(floor_of(feed, replica), cursor.head)  # pairs with the producer's load: they were read before
+
+
+@inline
+def position(feed: Record, cursor: Record) -> int:
+    """How many requests the replica has released."""
+    return cursor.head
+
+
+@inline
+def controls_done(feed: Record, cursor: Record) -> int:
+    """How many control requests `position` does not tell: none, as they are entries like the frames."""
+    return 0
+
+
+@inline
+def batch_number(feed: Record, cursor: Record) -> int:
+    """A number that no other batch of the channel has."""
+    return cursor.head
+
+
+@inline
+def waiting(feed: Record, cursor: Record) -> int:
+    """How many packets wait."""
+    if cursor.tail <= cursor.head:
+        cursor.tail = published(feed)
+    return max(0, cursor.tail - cursor.head)
+
+
+@inline
+def waiting_since(feed: Record, cursor: Record) -> int:
+    """When the first of the packets that wait was received, nanoseconds since 1970."""
+    return load64(payload(slot_of(feed, cursor.head)) + TIMESTAMP)
+
+
+OPERATIONS = ChannelOperations(
+    ring=FEED,
+    cursor=MEMBER,
+    receive=receive,
+    receive_sharded=receive_sharded,
+    await_turn=await_turn,
+    release=release,
+    snapshot_due=snapshot_due,
+    advance_floor=advance_floor,
+    position=position,
+    controls_done=controls_done,
+    batch_number=batch_number,
+    waiting=waiting,
+    waiting_since=waiting_since,
+)

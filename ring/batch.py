@@ -1,0 +1,127 @@
+"""Batches: the requests that a replica dequeues together. The replica's side of a channel.
+
+`open_batch` dequeues the next requests and decides the role of this replica for them; `close_batch` releases them. In
+between they are used in place. A batch has one role, and never crosses a multiple of the channel's interval, so that
+all replicas have a boundary there.
+"""
+
+from scout.ring.atomics import compare_exchange, load64_acquire, prefetch_read, store64_release
+from scout.ring.claims import NOBODY, SHORT
+from scout.ring.election import CONTROL, PRIMARY, decide
+from scout.ring.floors import BUSY, IDLE
+from scout.ring.jit import Record, inline
+from scout.ring.layout import floor_of, head_of, position, published, slot_of, state_of
+
+__all__ = ["close_batch", "cut_batch", "entry_at", "finish", "open_batch", "open_shared", "take", "to_boundary"]
+
+_AHEAD = 192  # entries; some 300 ns at full speed, more than a cache miss takes
+
+
+@inline
+def open_batch(channel: Record, member: Record, replica: int) -> int:
+    """Dequeue the next requests of a software channel.
+
+    Returns how many, 0 if none wait, -1 if the producer has overtaken this replica. They begin at the entry
+    `member.head`; `member.primary` is not 0 if this replica is their primary.
+    """
+    return _open(channel, member, replica, replica)
+
+
+@inline
+def open_shared(channel: Record, member: Record, replica: int) -> int:
+    """Dequeue the next requests of a software channel whose flows are sharded; how many.
+
+    No replica is the primary of all of them. The caller decides by flow, and sets `member.primary`.
+    """
+    return _open(channel, member, replica, NOBODY)
+
+
+@inline
+def _open(channel: Record, member: Record, replica: int, owner: int) -> int:
+    head = member.head
+    if member.tail <= head:
+        member.tail = published(channel)
+        if member.tail <= head:
+            return 0
+    if channel.laps and not _begin(channel, replica):
+        return -1
+    end = member.end
+    if end <= head:
+        most = min(member.tail - head, to_boundary(channel, head), channel.batch)
+        end = decide(channel, member, replica, owner, head, most)
+    return take(member, head, min(end, member.tail) - head)
+
+
+@inline
+def to_boundary(channel: Record, position: int) -> int:
+    """Requests from `position` to the next multiple of the interval, which no batch crosses."""
+    return channel.interval - (position & (channel.interval - 1))
+
+
+@inline
+def take(member: Record, here: int, count: int) -> int:
+    """Take the `count` requests from position `here` on, for which the role is decided, as the batch at hand.
+
+    Returns how many: fewer where a replay ends.
+    """
+    primary, replay = member.role & PRIMARY, member.until - here
+    if replay > 0:
+        primary, count = 0, min(count, replay)
+        member.replayed += count
+    member.primary, member.count = primary, count
+    member.open = 1
+    return count
+
+
+@inline
+def _begin(channel: Record, replica: int) -> bool:
+    """Be at work, so that the producer does not overtake; False if it has. Within a group the replica is already."""
+    state = state_of(channel, replica)
+    # acq_rel, and acquire: pair with the producer's exchange in `scout.ring.floors`.
+    return compare_exchange(state, IDLE, BUSY) or load64_acquire(state) == BUSY
+
+
+@inline
+def cut_batch(member: Record, count: int) -> None:
+    """Leave all but the first `count` requests of the batch at hand for the next batch."""
+    if position(member) < member.until:
+        member.replayed -= member.count - count
+    member.count = count
+
+
+@inline
+def entry_at(channel: Record, member: Record, index: int) -> int:
+    """Address of the entry at `index` of the batch at hand. Prefetches a later one, where entries are short."""
+    number = member.head + index
+    if channel.stride <= SHORT:
+        prefetch_read(slot_of(channel, min(number + _AHEAD, member.tail - 1)))
+    return slot_of(channel, number)
+
+
+@inline
+def finish(channel: Record, member: Record, replica: int) -> None:
+    """Count the batch at hand as done, and move past it. The floor stays."""
+    member.open = 0
+    member.seen += member.count
+    if member.primary:
+        member.claimed += member.count
+    if member.role & CONTROL:
+        member.controls += 1
+    else:
+        # Before the floor: a successor must not find a floor beyond the head. Release, pairs with `lag` and others that
+        # look from outside.
+        store64_release(head_of(channel, replica), member.head + member.count)
+
+
+@inline
+def close_batch(channel: Record, member: Record, replica: int) -> None:
+    """Release the requests of the batch at hand; their memory may not be read after."""
+    finish(channel, member, replica)
+    head = member.head
+    if channel.keeps == 0:
+        # Release, pairs with the producer's load in `scout.ring.floors`: the entries were read before.
+        store64_release(floor_of(channel, replica), head)
+    # The primary of half a group must see its end. A replica that replays may have to do again what its predecessor had
+    # claimed at `until`.
+    if channel.laps and head >= member.end and head > member.until:
+        store64_release(state_of(channel, replica), IDLE)  # pairs with the producer's exchange
