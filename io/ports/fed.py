@@ -2,9 +2,13 @@
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from scout.io.batch import BATCH_SIZE, LONGEST
-from scout.io.channels.software import Feed, Records
+from scout.io.channels.software import Feed
 from scout.io.ports.contract import PortError, PortOperations, mac_number
+from scout.io.ports.playback import play
+from scout.io.ports.records import Records
 from scout.io.transmit.sink import TRANSMIT, Sink, enqueue, flush
 
 __all__ = ["BATCH", "ENTRIES", "FedPort"]
@@ -121,6 +125,12 @@ class FedPort:
     def records(self) -> Records | None:
         """The packets that the port receives from the start on; None if there are none."""
         return None
+
+    def play(self, feed: np.ndarray, producer: int) -> None:
+        """Send these packets to the channel, one `FEED`, as its producer of this number; for a process of its own."""
+        records = self.records()
+        assert records
+        play(feed, producer, self._index, self.frame_bytes, records)
 
     def at_end(self) -> bool:
         """True if no more packets will be sent to the channel."""

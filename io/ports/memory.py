@@ -7,13 +7,10 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from scout.io.channels.software import Records
 from scout.io.ports.contract import Port, PortError
 from scout.io.ports.fed import BATCH, ENTRIES, FedPort
-from scout.io.ports.pcap_file import pack_records
-from scout.io.transmit.sink import SECOND, Sink
+from scout.io.ports.records import SECOND, Records, pack_records
+from scout.io.transmit.sink import Sink
 
 __all__ = ["MemoryPort"]
 
@@ -86,8 +83,7 @@ class MemoryPort(FedPort):
         if not self._frames:
             return None
         now = time.time_ns()
-        packed = pack_records((now if timestamp is None else timestamp, frame) for frame, timestamp in self._frames)
-        return Records(np.frombuffer(packed, np.uint8))
+        return pack_records((now if timestamp is None else timestamp, frame) for frame, timestamp in self._frames)
 
     def send(
         self, frame: bytes, timestamp: int | None = None, offload: bytes = bytes(10), timeout: float = 1.0

@@ -3,10 +3,10 @@
 import os
 from typing import TYPE_CHECKING
 
-from scout.io.channels.software import Records
 from scout.io.ports.contract import Port, PortError
 from scout.io.ports.fed import BATCH, ENTRIES, FedPort
 from scout.io.ports.pcap_file import open_for_append, open_records
+from scout.io.ports.records import Records
 from scout.io.transmit.sink import Sink
 
 __all__ = ["PcapPort"]

@@ -15,15 +15,14 @@ from collections.abc import Iterator
 import numba
 import numpy as np
 
-from scout.io.channels.software import Records, number
 from scout.io.ports.contract import PortError
 from scout.io.ports.pcapng import MAGIC as PCAPNG
 from scout.io.ports.pcapng import pcapng_packets
-from scout.io.transmit.sink import RECORD_HEADER, SECOND
+from scout.io.ports.records import RECORD_HEADER, SECOND, Records, number, pack_records
 from scout.ring.jit import entry
 from scout.ring.segment import address
 
-__all__ = ["RECORD_HEADER", "file_header", "open_for_append", "open_records", "pack_records", "read_pcap"]
+__all__ = ["file_header", "open_for_append", "open_records", "read_pcap"]
 
 MICROSECONDS, NANOSECONDS = 0xA1B2C3D4, 0xA1B23C4D  # magic numbers
 GZIP = b"\x1f\x8b"
@@ -31,7 +30,6 @@ FILE_HEADER, LINK_TYPE = 24, 20  # bytes of the file's header; offset of the lin
 ETHERNET = 1
 LONGEST_RECORD = 1 << 18  # bytes of a packet, as in libpcap: more means that the file is damaged
 _SWAPPED = {"little": ">", "big": "<"}[sys.byteorder]
-_RECORD = struct.Struct("=IIII")
 
 
 def file_header() -> bytes:
@@ -83,8 +81,7 @@ def open_records(path: str | os.PathLike[str]) -> Records:
     data = _contents(path)
     head = data[:FILE_HEADER].tobytes().ljust(FILE_HEADER, b"\0")
     if int.from_bytes(head[:4], sys.byteorder) == PCAPNG:  # the same in both byte orders
-        packets = pack_records(pcapng_packets(str(path), data.tobytes()))
-        return Records(np.frombuffer(packets, np.uint8))
+        return pack_records(pcapng_packets(str(path), data.tobytes()))
     swapped = struct.unpack_from("=I", head)[0] not in (MICROSECONDS, NANOSECONDS)
     magic, *_, link = struct.unpack(f"{_SWAPPED if swapped else '='}IHHiIII", head)
     if magic not in (MICROSECONDS, NANOSECONDS):
@@ -100,15 +97,6 @@ def open_records(path: str | os.PathLike[str]) -> Records:
             f"head -c {end} {path} > NEW"
         )
     return Records(data, FILE_HEADER, swapped, 1 if magic == NANOSECONDS else 1000)
-
-
-def pack_records(packets: Iterator[tuple[int, bytes]]) -> bytes:
-    """Packets and their times, nanoseconds since 1970 and before 2106, as pcap records of this machine."""
-    records = bytearray()
-    for timestamp, frame in packets:
-        seconds, nanoseconds = divmod(timestamp, SECOND)
-        records += _RECORD.pack(seconds, nanoseconds, len(frame), len(frame)) + frame
-    return bytes(records)
 
 
 def _contents(path: str | os.PathLike[str]) -> np.ndarray:

@@ -15,6 +15,7 @@ killed within the call, or a full disk, can cut a batch off; the rest of the fil
 import numpy as np
 
 from scout.io.packet import NEEDS_CHECKSUM
+from scout.io.ports.records import RECORD_HEADER, SECOND
 from scout.io.system import write
 from scout.io.transmit.checksum import complete
 from scout.ring.atomics import copy, fetch_add, store32, store64, store64_release
@@ -22,12 +23,7 @@ from scout.ring.jit import Record, inline
 from scout.ring.membership import MOST_REPLICAS
 from scout.ring.segment import address, shared
 
-__all__ = ["RECORD_HEADER", "SECOND", "TRANSMIT", "Sink", "enqueue", "flush"]
-
-RECORD_HEADER = 16
-"""Bytes before a packet in a pcap file: seconds, fraction, bytes here, bytes of the packet; 32 bits each."""
-
-SECOND = 1_000_000_000
+__all__ = ["TRANSMIT", "Sink", "enqueue", "flush"]
 
 _BATCH_HEADER = 32
 _SLACK = 4  # bytes behind a record that summing a checksum by words may overwrite

@@ -19,7 +19,8 @@ from numba import types
 
 from scout.io.access import lowering
 from scout.io.ports.contract import PortError
-from scout.io.ports.pcap_file import RECORD_HEADER, open_for_append
+from scout.io.ports.pcap_file import open_for_append
+from scout.io.ports.records import RECORD_HEADER
 from scout.paths.model.graph import GraphError, RouterGraph
 from scout.paths.model.stage import Table
 from scout.paths.stages.filter import Filter
