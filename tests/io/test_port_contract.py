@@ -27,7 +27,7 @@ KINDS: dict[str, Callable[[Path], Port]] = {
     "memory": lambda folder: MemoryPort(MAC),
     "pcap": lambda folder: PcapPort(write=folder / "out.pcap", mac=MAC),
     "trace": lambda folder: TracePort(MAC, [FRAME] * 16),
-    "interface": lambda folder: AfPacketPort("left", mac=MAC, blocks=4),
+    "interface": lambda folder: AfPacketPort("left", mac=MAC),
 }
 
 
