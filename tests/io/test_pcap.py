@@ -90,7 +90,7 @@ def test_a_feeding_process_that_dies_is_reported(tmp_path):
 
 
 def test_nothing_outlives_a_supervisor_that_is_killed(tmp_path):
-    """The feeding process would wait for ever: nobody takes what it sends."""
+    """The feeding process would wait for ever: no replica takes its packets."""
     program = (
         "import os, signal, port_router as t\n"
         "from scout import MemoryPort\n"

@@ -213,7 +213,7 @@ def test_a_port_can_be_run_again():
         assert numbers(right.sent()) == [0, 1, 2]
 
 
-def test_what_there_is_no_room_for_is_counted():
+def test_frames_without_room_are_counted():
     count, size = 100, 16 + 60
     given = [*frames(count), raw(packet(size=1501)), bytes(60)]
     left, right = MemoryPort(LEFT, frames=given), MemoryPort(RIGHT, frames=[], capacity=10 * size)
@@ -317,7 +317,7 @@ def test_frames_of_different_shards_all_leave():
     assert sorted(numbers(right.sent())) == list(range(count))
 
 
-def test_who_dies_again_and_again_at_one_packet_gets_no_more_successors():
+def test_a_replica_that_dies_again_and_again_at_one_packet_gets_no_more_successors():
     left, right = MemoryPort(LEFT), MemoryPort(RIGHT, frames=[])
     reports = []
     with supervised(left, right, 2, "completed", reports) as supervisor:
@@ -351,7 +351,7 @@ def test_replicas_join_and_leave_while_packets_flow():
         supervisor.remove_replica(7)
 
 
-def test_nothing_is_taken_for_nobody():
+def test_no_frame_is_taken_when_no_replica_is_left():
     left, right = MemoryPort(LEFT), MemoryPort(RIGHT, frames=[])
     with supervised(left, right, 1, restarts=0) as supervisor:
         for frame in frames(100):
@@ -376,6 +376,6 @@ def test_nothing_is_taken_for_nobody():
         (lambda: MemoryPort(LEFT).send(b"", offload=b"123"), "offload of 3 bytes"),
     ],
 )
-def test_bad_use_is_named_with_the_mend(make, words):
+def test_bad_use_is_named_with_the_fix(make, words):
     with pytest.raises(PortError, match=words):
         make()
