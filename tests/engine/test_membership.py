@@ -130,7 +130,7 @@ def test_a_replica_that_is_killed_while_it_leaves_has_its_work_finished():
 
 
 def test_a_stopped_replica_that_does_not_leave_is_killed(monkeypatch):
-    monkeypatch.setattr("scout.membership._GRACE", 0.05)
+    monkeypatch.setattr("scout.membership._LEAVE_GRACE", 0.05)
     port = source()
     graph, path = folding(port)
     with Supervisor(graph, [path], 2, report=[].append) as supervisor:
