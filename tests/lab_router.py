@@ -5,8 +5,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from harness import await_until
-
 from scout.io.host.lab import Lab, Namespace
 from scout.io.ports.afpacket import AfPacketPort
 from scout.paths.model.graph import RouterGraph
@@ -15,6 +13,7 @@ from scout.paths.protocols.ethernet import Ethernet
 from scout.paths.protocols.icmp import Icmp
 from scout.paths.protocols.ipv4 import Ip
 from scout.supervisor import Supervisor
+from scout.testing import await_until
 from scout.tools.traffic.two_hosts import two_hosts
 
 LEFT, RIGHT = "10.0.0.2", "10.0.1.2"

@@ -7,7 +7,6 @@ import socket
 import subprocess
 
 import pytest
-from harness import await_until
 from lab_router import LEFT, RIGHT, router_graph, running
 from pyroute2 import IPRoute
 from scapy.all import ICMP, IP, Ether, raw, rdpcap
@@ -15,6 +14,7 @@ from scapy.all import ICMP, IP, Ether, raw, rdpcap
 from scout.io.host.lab import Lab
 from scout.io.ports.contract import PortError
 from scout.supervisor import Supervisor, usable_cores
+from scout.testing import await_until
 from scout.tools.traffic.flood import Flood
 from scout.tools.traffic.peers import ping, tcp_transfer
 from scout.tools.traffic.two_hosts import MACS

@@ -8,7 +8,6 @@ import threading
 import numpy as np
 import pytest
 from folding import check_states, folding, send, source
-from harness import await_until
 
 from scout.io.ports.memory import MemoryPort
 from scout.paths.framework.events import Handler
@@ -20,6 +19,7 @@ from scout.ring.atomics import load64_acquire, pause
 from scout.ring.errors import ScoutError
 from scout.ring.segment import shared
 from scout.supervisor import Supervisor
+from scout.testing import await_until
 
 GATE = np.dtype([("number", "i8")])
 

@@ -9,11 +9,11 @@ import textwrap
 
 import pytest
 from folding import check_states, folding, send, source
-from harness import await_until
 
 from scout.health import PortHealth
 from scout.reports import Reporter
 from scout.supervisor import Supervisor
+from scout.testing import await_until
 
 
 def kill(supervisor, replica, number=signal.SIGKILL):
