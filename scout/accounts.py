@@ -42,10 +42,11 @@ def account(graph: RouterGraph, channels: Channels, memory: Memory, over: bool, 
     drops: dict[str, int] = {}
     received = claimed = 0
     for channel, paths in channels:
-        before = channel.counters()
-        received += sum(before.values())
-        claimed += int(channel.cursors["claimed"].sum()) + sum(before.values()) - before.pop("received")
-        _add(drops, before)
+        claimed += int(channel.cursors["claimed"].sum())  # read first: replicas may still claim packets
+        counted_before = channel.counters()
+        received += sum(counted_before.values())
+        claimed += sum(counted_before.values()) - counted_before.pop("received")
+        _add(drops, counted_before)
         for path in paths:
             counted = path.account(memory.counters[path.source].sum(axis=0))
             _add(drops, counted["drops"])

@@ -307,7 +307,7 @@ class Supervisor:
         --------
         ::
 
-            print(supervisor.table("counter.counts", replica=0))
+            print(supervisor.table("heavy.flows", replica=0))
         """
         found = find_table(self.tables, table) if isinstance(table, str) else table
         membership = self._running[0]

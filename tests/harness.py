@@ -1,8 +1,7 @@
 """A small router, and a path of it run both ways: as plain Python and natively, from the same state."""
 
 import ctypes
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -230,12 +229,3 @@ class Twin:
     def leaves(self) -> set[str]:
         """Names of all leaves of the path."""
         return {node for node in self.path if self.path.out_degree(node) == 0}
-
-
-def await_until(condition: Callable[[], Any], timeout: float = 60.0) -> Any:
-    """Wait until `condition` returns something true; that. The timeout is only there to end a test that hangs."""
-    deadline = time.monotonic() + timeout
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.002)
-    return found

@@ -8,7 +8,6 @@ import threading
 import numpy as np
 import pytest
 from folding import check_states, folding, send, source
-from harness import await_until
 
 from scout.io.ports.memory import MemoryPort
 from scout.paths.framework.events import Handler
@@ -20,6 +19,7 @@ from scout.ring.atomics import load64_acquire, pause
 from scout.ring.errors import ScoutError
 from scout.ring.segment import shared
 from scout.supervisor import Supervisor
+from scout.testing import await_until
 
 GATE = np.dtype([("number", "i8")])
 
@@ -130,7 +130,7 @@ def test_a_replica_that_is_killed_while_it_leaves_has_its_work_finished():
 
 
 def test_a_stopped_replica_that_does_not_leave_is_killed(monkeypatch):
-    monkeypatch.setattr("scout.membership._GRACE", 0.05)
+    monkeypatch.setattr("scout.membership._LEAVE_GRACE", 0.05)
     port = source()
     graph, path = folding(port)
     with Supervisor(graph, [path], 2, report=[].append) as supervisor:

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 from folding import folding, send, source
-from harness import await_until
 
 from scout.paths.model.graph import Router, RouterGraph
 from scout.paths.model.stage import Exit, Outcome, Stage, Table
 from scout.paths.stages.requests import Requests
 from scout.ring.errors import ScoutError
 from scout.supervisor import Supervisor
+from scout.testing import await_until
 
 
 def test_tables_are_read_by_name():

@@ -9,12 +9,12 @@ import textwrap
 import psutil
 import pytest
 from folding import check_states, folding, send, source
-from harness import await_until
 
 from scout.io.channels.software import Feed
 from scout.io.packet import CONTROL_TICK
 from scout.ring.snapshot import Snapshots
 from scout.supervisor import Supervisor
+from scout.testing import await_until
 
 
 @pytest.fixture

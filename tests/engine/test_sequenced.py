@@ -7,7 +7,6 @@ from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import pytest
-from harness import await_until
 
 from scout.io.access import load64
 from scout.io.ports.memory import MemoryPort
@@ -20,6 +19,7 @@ from scout.paths.wire.flow import mix
 from scout.ring.atomics import load64_acquire, pause
 from scout.ring.segment import shared
 from scout.supervisor import Supervisor
+from scout.testing import await_until
 
 ROOM = 1 << 15
 STATE = np.dtype([("requests", "i8"), ("digest", "i8")])

@@ -7,13 +7,14 @@ import subprocess
 import sys
 import textwrap
 
+import psutil
 import pytest
 from folding import check_states, folding, send, source
-from harness import await_until
 
 from scout.health import PortHealth
 from scout.reports import Reporter
 from scout.supervisor import Supervisor
+from scout.testing import await_until
 
 
 def kill(supervisor, replica, number=signal.SIGKILL):
@@ -93,6 +94,26 @@ def test_supervision_survives_a_closed_standard_error(tmp_path):
     )
     done = subprocess.run([sys.executable, str(program)], stdout=subprocess.PIPE, text=True, timeout=300, check=False)
     assert (done.returncode, done.stdout) == (0, "whole\n")
+
+
+def test_a_program_that_does_not_stop_its_router_exits_in_silence(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        textwrap.dedent(
+            f"""
+            import sys
+            sys.path.insert(0, {os.path.dirname(__file__)!r})
+            from folding import *
+            from scout.supervisor import Supervisor
+            graph, path = folding(source())
+            supervisor = Supervisor(graph, [path], 2).__enter__()
+            print(*[process.pid for process in supervisor.processes.values()])
+            """
+        )
+    )
+    done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, timeout=300, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    await_until(lambda: not any(psutil.pid_exists(int(pid)) for pid in done.stdout.split()))
 
 
 def test_a_death_by_a_signal_without_a_name_is_reported():
