@@ -21,7 +21,7 @@ from scout.io.packet import REACH
 from scout.io.ports.memory import MemoryPort
 from scout.paths.model.graph import GraphError
 from scout.paths.model.stage import Table, drop
-from scout.paths.protocols.arp import RESERVED
+from scout.paths.protocols.arp import STATIC
 from scout.paths.protocols.ethernet import Ethernet
 from scout.paths.services.counter import Counter, Counts
 from scout.paths.stages.drop import Drop
@@ -181,7 +181,7 @@ def test_a_gateway_is_reserved_through_a_filter(filtered: SimpleNamespace) -> No
     assert filtered.graph.joined("ip", "resolve") == [("only_to", "up")]
     assert dict(filtered.graph.reached("arp", "net")) == {"left": "arp", "right": "arp"}
     hops = filtered.ip.next_hops.initial
-    assert filtered.arp.adjacencies.initial[hops["slot"].max()]["state"] == RESERVED
+    assert filtered.arp.adjacencies.initial[hops["slot"].max()]["state"] == STATIC
 
 
 # What is wrong with a filter is said at once.
