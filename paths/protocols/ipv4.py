@@ -396,7 +396,9 @@ class Ip(Router):
 
     def check_stage(self, outcomes: tuple[Outcome, ...]) -> Stage:
         """The stage of an interface below that checks packets before anything else sees them."""
-        bindings = self._fib_tables | {"next_hops": self.next_hops, "suspects": self.suspects}
+        shared = self._fib_tables | {"next_hops": self.next_hops, "suspects": self.suspects}
+        # Tables over the same arrays: generated code names a table by the router whose stage has it.
+        bindings = {name: Table(table.initial, "constant") for name, table in shared.items()}
         return Stage(check, outcomes, bindings, writes=False, resizes=True)
 
     def stage(self, key: str, graph: RouterGraph, source: str) -> Stage:

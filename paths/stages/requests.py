@@ -30,7 +30,8 @@ class Requests(Router):
 
     >>> from scout import Counter, MemoryPort, RouterGraph
     >>> graph = RouterGraph("counted")
-    >>> for router in (Requests("requests", MemoryPort()), Counter("count", "request"), End("done", "request")):
+    >>> port = MemoryPort("02:00:00:00:00:01")
+    >>> for router in (Requests("requests", port), Counter("count", "request"), End("done", "request")):
     ...     _ = graph.add(router)
     >>> graph.connect("done", "count", "requests")
     >>> graph.create_path("requests").run(b"any bytes")

@@ -36,7 +36,7 @@ def twin() -> Twin:
     # Requests are any bytes: an interface would drop headers that are wrong.
     service = Service("look", {"seen": np.zeros(1, SEEN)}, [Handler(look)], service="request")
     graph = RouterGraph("flows")
-    for router in (Requests("requests", MemoryPort()), service, End("end", "request")):
+    for router in (Requests("requests", MemoryPort("02:00:00:00:00:01")), service, End("end", "request")):
         graph.add(router)
     graph.connect("end", "look", "requests")
     made = Twin(graph.create_path("requests"))
