@@ -16,7 +16,6 @@ from numba import types
 from numba.extending import intrinsic, overload
 
 from scout.io.packet import HEADROOM
-from scout.ring.atomics import compare_exchange, load64_acquire
 from scout.ring.errors import ScoutError
 from scout.ring.jit import CHECKED
 from scout.ring.segment import address, private
@@ -42,7 +41,6 @@ __all__ = [
     "store64",
     "sum16",
     "trim",
-    "within",
 ]
 
 _I64 = ir.IntType(64)
@@ -282,35 +280,6 @@ def sum16(frame: Any, offset: int, size: int) -> int:
     total = (total & 0xFFFF) + (total >> 16)
     total = (total & 0xFFFF) + (total >> 16)
     return (total & 0xFFFF) + (total >> 16)
-
-
-def within(words: Any, index: int, now: int, interval: int, burst: int) -> bool:
-    """True if one more event at time `now` keeps to the rate of one per `interval`; it is then counted.
-
-    The word `words[index]` says when the next event is due (the generic cell rate algorithm); an event
-    may come up to `burst` early. All in nanoseconds. One word may serve all replicas: it is exchanged
-    atomically, so that what primaries do is limited for the machine and not for each of them.
-    """
-    due = max(int(words[index]), now)
-    if due - now > burst:
-        return False
-    words[index] = due + interval
-    return True
-
-
-@lowering(within)
-def _native_within(words, index, now, interval, burst):  # type: ignore[no-untyped-def]
-    def native(words, index, now, interval, burst):  # type: ignore[no-untyped-def]
-        word = words.ctypes.data + index * 8
-        while True:
-            before = load64_acquire(word)  # pairs with the exchange of another replica
-            due = max(before, now)
-            if due - now > burst:
-                return False
-            if compare_exchange(word, before, due + interval):
-                return True
-
-    return native
 
 
 @intrinsic

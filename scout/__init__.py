@@ -12,9 +12,10 @@ _HOMES = {
     "scout.ring.channel": ("Channel",),
     "scout.io.access": (
         *(f"{verb}{bits}" for verb in ("load", "store") for bits in (8, 16, 32, 48, 64)),
-        *("add16", "length", "require", "sum16", "trim", "within"),
+        *("add16", "length", "require", "sum16", "trim"),
     ),
     "scout.paths.wire.flow": ("five_tuple", "flow_hash"),
+    "scout.paths.limit": ("within",),
     "scout.io.ports.afpacket": ("AfPacketPort",),
     "scout.io.ports.memory": ("MemoryPort",),
     "scout.io.ports.pcap": ("PcapPort",),

@@ -44,6 +44,9 @@ class Router:
     through: Mapping[str, str] = {}
     """Of a router that only stands between others (a filter): its services, each with the one behind it."""
 
+    one_way: Mapping[str, str] = {}
+    """The services by which packets only come ("receive") or only go ("send")."""
+
     port: Any = None
     """The packet port that this router drives; a router with a port begins and ends paths."""
 

@@ -82,6 +82,9 @@ class Path(nx.DiGraph):
 
     def establish(self) -> None:
         """Number the stages, add what their functions drop, and say what is counted."""
+        for node in self.replicated:
+            stage = self.nodes[node]["stage"]
+            self.nodes[node]["stage"] = stage.when_replicated or stage
         for node in list(self.stages):
             for reason in self.nodes[node]["stage"].drops:
                 leaf = self.add_drop(node, reason)

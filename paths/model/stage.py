@@ -174,6 +174,9 @@ class Stage:
         True if the primary alone may drop or change packets here: no replicated stage may stand behind it.
     note : str
         A word for people, shown in pictures.
+    when_replicated : Stage, optional
+        The stage that takes this one's place, with the same outcomes, if replicated work lies behind it in the path:
+        what it does depends on state and request alone.
     on_timeout : To or Via, optional
         Where packets go that were held too long. They enter there anew: it is no edge of the path.
     """
@@ -190,6 +193,7 @@ class Stage:
     controlled: bool = False
     alone: bool = False
     note: str = ""
+    when_replicated: "Stage | None" = None
     on_timeout: "To | Via | None" = None
 
     @property

@@ -21,7 +21,7 @@ from scout.io.ports.memory import MemoryPort
 from scout.paths.compiler.native import CompiledPath, compile_path, load_generated
 from scout.paths.model.graph import Router, RouterGraph
 from scout.paths.model.stage import drop
-from scout.paths.protocols.arp import FOREVER, Arp
+from scout.paths.protocols.arp import Arp
 from scout.paths.protocols.ethernet import Ethernet
 from scout.paths.protocols.icmp import Icmp
 from scout.paths.protocols.ipv4 import Ip
@@ -73,8 +73,8 @@ class _Bench:
         for router in graph.routers:
             router.start(graph)
         # The next hop's MAC address is our own, so that the frames can go round again.
-        gateways = self.arp.adjacencies.initial
-        gateways["mac"], gateways["expires"] = MAC, FOREVER
+        neighbours = self.arp.adjacencies.initial
+        neighbours["mac"], neighbours["expires"] = MAC, self.arp.lifetime
         self.batch, slots = new_batch(BATCH_SIZE)
         self._slots = slots
         self._frames = slots.reshape(BATCH_SIZE, SLOT)[:, HEADROOM : HEADROOM + FRAME_BYTES]
@@ -94,9 +94,15 @@ class _Bench:
         return lambda: self.measure(lambda: repeat(RUNS, self.batch, 0, BATCH_SIZE, *arguments))
 
     def c(self, function: Any, counters: np.ndarray) -> Callable[[], float]:
-        tables: list[np.ndarray] = [*self.ip.fib.arrays, self.ip.next_hops.initial, self.arp.adjacencies.initial]
+        tables: list[np.ndarray] = [
+            *self.ip.fib.arrays,
+            self.ip.next_hops.initial,
+            self.ip.mtus.initial,
+            self.arp.adjacencies.initial,
+        ]
         given = [RUNS, address(self.batch), BATCH_SIZE, address(counters), MAC, OUT_MAC, *map(address, tables)]
-        arguments = [ctypes.c_uint64(value) for value in (*given, self.arp.lifetime // 4)]
+        given += [address(self.ip.suspects.initial), self.arp.lifetime // 4]
+        arguments = [ctypes.c_uint64(value) for value in given]
         return lambda: self.measure(lambda: function(*arguments))
 
 
