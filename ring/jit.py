@@ -34,9 +34,15 @@ CHECKED = os.environ.get("SCOUT_CHECKED") == "1"
 _OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True, "_nrt": False}
 
 
-def inline(function: Callable[..., Any]) -> Any:
-    """Compile `function` so that LLVM always inlines it into its caller."""
-    return fused(function, forceinline=True, **_OPTIONS)
+_CHECKS: dict[str, Any] = {"boundscheck": True, "error_model": "python"}
+
+
+def inline(function: Callable[..., Any], checked: bool = CHECKED) -> Any:
+    """Compile `function` so that LLVM always inlines it into its caller.
+
+    `checked`: an index outside an array and a division by zero raise an exception, as in plain Python.
+    """
+    return fused(function, forceinline=True, **_OPTIONS | (_CHECKS if checked else {}))
 
 
 def outline(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -48,9 +54,11 @@ def outline(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(function: Callable[..., Any], checked: bool = CHECKED) -> Callable[..., Any]:
     """Compile `function` as it is marked: to be called, or to be inlined."""
-    return fused(function, **_OPTIONS) if getattr(function, "outlined", False) else inline(function)
+    if getattr(function, "outlined", False):
+        return fused(function, **_OPTIONS | (_CHECKS if checked else {}))
+    return inline(function, checked)
 
 
 _entries: WeakSet["Entry"] = WeakSet()  # generated ones go with the last path that uses them

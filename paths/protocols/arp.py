@@ -9,6 +9,7 @@ until their next hop is known, by the primary alone. The sender of one that was 
 unreachable. A next hop is asked for at most once a second by all replicas together.
 """
 
+from functools import partial
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -244,7 +245,7 @@ class Arp(Router):
             "address": int(interface) if interface else -1,  # which no message is for
             "network": int(interface.network.network_address) if interface else 0,
             "mask": int(interface.netmask) if interface else 0,
-            "mac": lambda: port.mac,
+            "mac": partial(getattr, port, "mac"),
             "lifetime": self.lifetime,
         }
         outcomes = (Outcome("answer", Via("net", source)), Outcome("learnt", Exit()))

@@ -5,6 +5,7 @@ Provides: ipv4, arp. Received frames go up by their ethertype; packets that come
 Drops: too-short, not-for-us, unknown-ethertype.
 """
 
+from functools import partial
 from typing import Any
 
 from scout.io.access import load16, load64, require, store16, store32, store64
@@ -64,7 +65,7 @@ class Ethernet(Router):
         return "out"
 
     def stage(self, key: str, graph: RouterGraph, source: str) -> Stage:
-        mac = {"mac": lambda: self.port.mac}
+        mac = {"mac": partial(getattr, self.port, "mac")}
         if key == "out":
             return Stage(send, (Outcome("sent", Exit(self.name)),), mac, push=HEADER)
         outcomes = (Outcome("ipv4", Via("ipv4"), HEADER), Outcome("arp", Via("arp"), HEADER))

@@ -61,7 +61,7 @@ def receive(frame: Any, end: Any, packet: Any) -> int:
     return 0
 
 
-def error(frame: Any, end: Any, packet: Any, limit: Any, interval: int, burst: int, primary: bool) -> int:
+def error(frame: Any, end: Any, packet: Any, limit: Any, interval: int, burst: int) -> int:
     """Write an error before the packet that caused it; `route` fills in source and checksum.
 
     None is sent about an error, a broadcast, a multicast or a later fragment (RFC 1812 section 4.3.2.7).
@@ -75,8 +75,7 @@ def error(frame: Any, end: Any, packet: Any, limit: Any, interval: int, burst: i
             return NOT_ALLOWED
         if is_error(load8(frame, cause + header + icmp.TYPE)):
             return NOT_ALLOWED
-    # What is sent is limited: replicas whose state the error leads to take nothing from the rate.
-    if primary and not within(limit, 0, packet.timestamp, interval, burst):
+    if not within(limit, 0, packet.timestamp, interval, burst):
         return RATE_LIMITED
     total = min(length(frame, end, packet), LONGEST_ERROR)
     trim(frame, end, packet, total)
@@ -113,7 +112,8 @@ class Icmp(Router):
             raise GraphError(f"{name}: {errors_per_second} errors a second, burst {burst}; give more than 0 of both")
         self.interval = int(SECOND / errors_per_second)
         self.burst = self.interval * (burst - 1)
-        self.limit = Table(np.zeros(1, np.int64), "shared")
+        # All replicas run this stage where an error leads to replicated work, and then they have to decide alike.
+        self.limit = Table(np.zeros(1, np.int64), "shared", may_replicate=True)
 
     def arrive(self, service: str, below: bool) -> str:
         return "in" if service == "messages" else "error"
