@@ -8,7 +8,6 @@ import os
 from collections.abc import Callable
 from functools import cached_property, update_wrapper
 from typing import Any
-from weakref import WeakSet
 
 import llvmlite.binding as llvm
 import numba as _typed_numba
@@ -61,9 +60,6 @@ def compiled(function: Callable[..., Any], checked: bool = CHECKED) -> Callable[
     return inline(function, checked)
 
 
-_entries: WeakSet["Entry"] = WeakSet()  # generated ones go with the last path that uses them
-
-
 class Entry:
     """A function that Python calls, compiled for one signature when it is first called, or called by compiled code.
 
@@ -76,7 +72,6 @@ class Entry:
     def __init__(self, function: Callable[..., Any], signature: Any) -> None:
         update_wrapper(self, function)
         self.function, self.signature = function, signature
-        _entries.add(self)
 
     @cached_property
     def native(self) -> Any:
@@ -99,15 +94,23 @@ class Entry:
         return numba.typeof(self.native)
 
 
+_declared: list[Entry] = []
+
+
 def entry(signature: Any) -> Callable[[Callable[..., Any]], Entry]:
-    """Have a function compiled for one signature, when it is first called."""
-    return lambda function: Entry(function, signature)
+    """Declare a module's function as an entry: it is compiled for one signature when it is first called."""
+
+    def declare(function: Callable[..., Any]) -> Entry:
+        _declared.append(Entry(function, signature))
+        return _declared[-1]
+
+    return declare
 
 
 def compile_entries() -> None:
-    """Compile all entries that were declared so far.
+    """Compile all entries that modules have declared so far.
 
     A process that forks calls this first: each of its children would otherwise compile what it calls by itself.
     """
-    for each in list(_entries):
+    for each in _declared:
         _ = each.native

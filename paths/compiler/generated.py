@@ -5,12 +5,13 @@ import importlib.util
 import os
 import re
 import sys
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from scout.ring.cache import cache_folder
-from scout.ring.jit import Entry, entry
+from scout.ring.jit import Entry
 
 __all__ = ["load_generated", "write_generated"]
 
@@ -42,7 +43,7 @@ def load_generated(name: str, text: str, marks: str, signature: Any, given: dict
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # numba looks a function's module up there, also for code from the cache
-    module.__dict__.update(given, entry=entry(signature))
+    module.__dict__.update(given, entry=partial(Entry, signature=signature))
     spec.loader.exec_module(module)
     for value in list(vars(module).values()):
         if isinstance(value, Entry):
