@@ -1,5 +1,6 @@
 """ARP for IPv4 over Ethernet (RFC 826, RFC 1122 section 2.3.2): the neighbour cache of the router."""
 
+from functools import partial
 from ipaddress import AddressValueError, IPv4Address
 from typing import Any
 
@@ -302,7 +303,7 @@ class Arp(Router):
             "address": int(interface) if interface else -1,  # the target of no message
             "network": int(interface.network.network_address) if interface else 0,
             "mask": int(interface.netmask) if interface else 0,
-            "mac": lambda: port.mac,
+            "mac": partial(getattr, port, "mac"),
             "lifetime": self.lifetime,
         }
         outcomes = (Outcome("answer", Via("net", source)), Outcome("learnt", Exit()))

@@ -1,5 +1,6 @@
 """Ethernet II: paths begin and end here (RFC 894)."""
 
+from functools import partial
 from typing import Any
 
 from scout.io.access import load16, load64, require, store16, store32, store64
@@ -92,7 +93,7 @@ class Ethernet(Router):
         return "out"
 
     def stage(self, key: str, graph: RouterGraph, source: str) -> Stage:
-        mac = {"mac": lambda: self.port.mac}
+        mac = {"mac": partial(getattr, self.port, "mac")}
         if key == "out":
             return Stage(send, (Outcome("sent", Exit(self.name)),), mac, push=HEADER)
         if key == "ipv4":
