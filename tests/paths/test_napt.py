@@ -500,14 +500,14 @@ def ran(path: Any, packet: Any, time: int = NOW) -> tuple[str, Any]:
 def test_ports_are_forwarded_to_hosts_inside(filtering: str) -> None:
     """Also years later, out of the pool, and with filtering; the answers come from the router's address."""
     made = made_of(filtering=filtering, forward={("tcp", 8080): "10.0.0.3:80", ("udp", 8080): "10.0.0.4:53"})
-    for time in (NOW, NOW + 10**17):
+    for now in (NOW, NOW + 10**17):
         asked = tcp(REMOTES[0], 999, OWN, 8080, "S")
-        leaf, got = ran(made.right, asked, time)
+        leaf, got = ran(made.right, asked, now)
         assert (leaf, got.src, got[TCP].sport, got.dst, got[TCP].dport) == ("to left", REMOTES[0], 999, "10.0.0.3", 80)
         assert raw(got) == forwarded(renumbered(IP(ipv4_bytes(asked)), TCP, "dport", "10.0.0.3", 80))
-        leaf, got = ran(made.left, tcp("10.0.0.3", 80, REMOTES[0], 999, "SA"), time)
+        leaf, got = ran(made.left, tcp("10.0.0.3", 80, REMOTES[0], 999, "SA"), now)
         assert (leaf, got.src, got[TCP].sport, got.dst, got[TCP].dport) == ("to right", OWN, 8080, REMOTES[0], 999)
-        leaf, got = ran(made.right, tcp(REMOTES[0], 999, OWN, 8080, "R"), time)
+        leaf, got = ran(made.right, tcp(REMOTES[0], 999, OWN, 8080, "R"), now)
         assert leaf == "to left"
     leaf, got = ran(made.right, udp(REMOTES[0], 999, OWN, 8080))
     assert (leaf, got.dst, got[UDP].dport) == ("to left", "10.0.0.4", 53)
