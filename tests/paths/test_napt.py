@@ -205,10 +205,11 @@ class World:
         if self.reference.owner(layer, packet[layer].dport, self.now) is None:
             return self.check(self.run("left", packet), "to left")  # the router's own answer: unreachable
         result = self.run("left", packet)
-        external = packet[layer].sport
-        if result.leaf == "to left":
-            external = IP(result.data[14:])[layer].sport
-            self.reference.out(packet, layer, packet[layer].sport, external, self.now)
+        sport = packet[layer].sport
+        (external,) = (  # it is mapped also if it is then dropped on the way in
+            each.external for each in self.made.service.read(self.now) if each[:3] == (packet.proto, packet.src, sport)
+        )
+        self.reference.out(packet, layer, sport, external, self.now)
         between = renumbered(packet, layer, "sport", OWN, external)
         endpoint = self.reference.into(between, layer, packet[layer].dport, self.now)
         if isinstance(endpoint, str):
