@@ -39,11 +39,15 @@ from scout.paths.framework.state import (
     store_to as store_to,
 )
 from scout.paths.framework.table import (
+    EVICT as EVICT,
+    FOREVER as FOREVER,
+    REFUSE as REFUSE,
     claim as claim,
     find as find,
     new_table as new_table,
     place as place,
     remove as remove,
+    rows as rows,
 )
 from scout.paths.framework.timers import (
     after as after,
@@ -88,6 +92,7 @@ from scout.paths.wire.flow import (
     five_tuple as five_tuple,
     flow_hash as flow_hash,
 )
+from scout.paths.wire.segments import segments as segments
 from scout.ring.channel import Channel as Channel
 from scout.ring.errors import ScoutError as ScoutError
 from scout.supervisor import Supervisor as Supervisor
