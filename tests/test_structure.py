@@ -27,7 +27,6 @@ TOO_LONG = {
     "tests/paths/test_service.py",
     "tests/tools/test_draw.py",
 }
-SAME_NAMES = {"__init__.py", "memory.py", "channel.py", "path.py"}
 
 
 def files(pattern: str = "*") -> list[Path]:
@@ -89,18 +88,6 @@ def test_no_file_is_too_long_without_a_reason() -> None:
         if len(text.splitlines()) > LONGEST and not reason:
             found.add(str(path.relative_to(ROOT)))
     assert found <= TOO_LONG, f"divide them, or state the reason in the docstring: {sorted(found - TOO_LONG)}"
-
-
-def test_a_name_means_one_module() -> None:
-    """A thing is found by the name of its file: no two files of the product have one name."""
-    homes: dict[str, list[str]] = {}
-    for path in sources():
-        name = path.relative_to(ROOT)
-        # A command and its benchmark, its work or its picture are called alike on purpose.
-        if name.parts[0] in LAYERS and name.parts[0] != "tools":
-            homes.setdefault(path.name, []).append(str(name))
-    twice = {name: found for name, found in homes.items() if len(found) > 1 and name not in SAME_NAMES}
-    assert not twice
 
 
 def test_no_file_is_stray() -> None:
