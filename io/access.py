@@ -1,12 +1,11 @@
 """The accessors: the only way in which a stage touches a packet's bytes.
 
-Each has a Python body, for a `Frame` over a bytes buffer, and a numba lowering, for an address; so a
-stage runs as plain Python (print, pdb, coverage) and natively, and nothing in it depends on which.
-Values are plain int64, on the wire in network order; offsets count from the header at hand.
+Each accessor has a Python body, for a `Frame` over a bytes buffer, and a numba lowering, for an address. So a stage
+runs as plain Python (print, pdb, coverage) and natively, and nothing in it depends on which. Values are int64; on the
+wire they are in network order. Offsets count from the header at hand.
 
-A stage calls `require` before it touches bytes that an earlier stage did not vouch for. With
-`SCOUT_CHECKED=1` every native access is compared with the packet's bounds too, and a bad one is counted
-and does nothing.
+A stage calls `require` before it touches bytes whose presence no earlier stage has checked. With `SCOUT_CHECKED=1`
+every native access is compared with the packet's bounds; an access outside is counted, and has no effect.
 """
 
 from typing import Any
@@ -17,7 +16,6 @@ from numba import types
 from numba.extending import intrinsic, overload
 
 from scout.io.packet import HEADROOM
-from scout.ring.atomics import compare_exchange, load64_acquire
 from scout.ring.errors import ScoutError
 from scout.ring.jit import CHECKED
 from scout.ring.segment import address, private
@@ -43,33 +41,34 @@ __all__ = [
     "store64",
     "sum16",
     "trim",
-    "within",
 ]
 
 _I64 = ir.IntType(64)
 
 BOUNDS = private(4, np.int64)
-"""In checked mode: the bytes that may be touched, `[from, to)`, the accesses refused so far, and the
-address from which on writing is allowed (`from`, or `to` for a packet that is only looked at)."""
+"""int64, in checked mode: the first address that may be read, the one behind the last, the number of accesses refused
+so far, and the first address that may be written."""
 
 
 class Frame:
-    """A packet for the plain Python run: what a native run addresses, as a bytearray.
+    """A packet for the plain Python run: a bytearray in place of the native run's addresses.
 
     Parameters
     ----------
     data : bytes
         The frame, from the header at hand on.
     headroom : int
-        Bytes before it that headers can be pushed into.
+        Bytes before it, for headers that stages push.
     reach : int, optional
         Bytes of `data` that a stage may touch; all by default.
 
     Attributes
     ----------
+    data : bytearray
+        The headroom and the frame.
     start, end, origin : int
-        Where in `data` (a bytearray, headroom and all) the header at hand begins, where what a stage may
-        touch ends, and where the frame began as received.
+        Offsets in `data`: of the header at hand, behind the last byte that a stage may touch, and of the frame's first
+        byte as received.
     """
 
     def __init__(self, data: bytes, headroom: int = HEADROOM, reach: int | None = None) -> None:
@@ -92,7 +91,7 @@ class Frame:
         self.start += size
 
     def span(self, offset: int, size: int) -> slice:
-        """The place of `size` bytes at `offset`; an IndexError if they are not all in the packet."""
+        """The slice of `data` with the `size` bytes at `offset`; an IndexError if they are not all in the packet."""
         if offset < 0 or offset + size > len(self):
             raise IndexError(f"bytes {offset} to {offset + size} of a packet of {len(self)}: call require first")
         return slice(self.start + offset, self.start + offset + size)
@@ -100,7 +99,7 @@ class Frame:
 
 def lowering(function: Any) -> Any:
     """Register the decorated numba lowering for an accessor with a Python body."""
-    function.has_lowering = True  # the compiler leaves such functions alone
+    function.has_lowering = True  # the compiler does not translate such functions
     return overload(function, inline="always")
 
 
@@ -110,7 +109,7 @@ def require(frame: Any, end: Any, size: int) -> bool:
 
 
 def length(frame: Any, end: Any, packet: Any) -> int:
-    """All bytes of the packet from the header at hand on, those that the stage cannot see included."""
+    """Bytes of the packet from the header at hand on, with those that the stage cannot see."""
     return len(frame.data) - frame.start
 
 
@@ -120,7 +119,7 @@ def _native_length(frame, end, packet):  # type: ignore[no-untyped-def]
 
 
 def blank(frame: Any, end: Any) -> tuple[Any, Any]:
-    """The frame and end of a packet without a byte, for what runs on behalf of no packet."""
+    """The frame and end of an empty packet, for a function that runs for no packet."""
     return Frame(b"", headroom=0), None
 
 
@@ -130,7 +129,7 @@ def _native_blank(frame, end):  # type: ignore[no-untyped-def]
 
 
 def trim(frame: Any, end: Any, packet: Any, size: int) -> None:
-    """Cut the packet off behind `size` bytes from the header at hand on; the stage needs `resizes`."""
+    """Cut the packet off after `size` bytes from the header at hand on; the stage must be declared with `resizes`."""
     del frame.data[frame.start + size :]
     frame.end = min(frame.end, len(frame.data))
     packet.tail_bytes = len(frame.data) - frame.end
@@ -166,7 +165,7 @@ def _native_require(frame, end, size):  # type: ignore[no-untyped-def]
 
 
 def _in_bounds(builder: Any, place: Any, size: int, writes: bool) -> Any:
-    """True if [place, place + size) may be touched; if not, counts it."""
+    """True if [place, place + size) may be touched; counts the access if not."""
     bounds = builder.inttoptr(ir.Constant(_I64, address(BOUNDS)), _I64.as_pointer())
     cell = [builder.gep(bounds, [ir.Constant(_I64, index)]) for index in range(4)]
     low = builder.load(cell[3] if writes else cell[0])
@@ -283,38 +282,9 @@ def sum16(frame: Any, offset: int, size: int) -> int:
     return (total & 0xFFFF) + (total >> 16)
 
 
-def within(words: Any, index: int, now: int, interval: int, burst: int) -> bool:
-    """True if one more event at time `now` keeps to the rate of one per `interval`; it is then counted.
-
-    The word `words[index]` says when the next event is due (the generic cell rate algorithm); an event
-    may come up to `burst` early. All in nanoseconds. One word may serve all replicas: it is exchanged
-    atomically, so that what primaries do is limited for the machine and not for each of them.
-    """
-    due = max(int(words[index]), now)
-    if due - now > burst:
-        return False
-    words[index] = due + interval
-    return True
-
-
-@lowering(within)
-def _native_within(words, index, now, interval, burst):  # type: ignore[no-untyped-def]
-    def native(words, index, now, interval, burst):  # type: ignore[no-untyped-def]
-        word = words.ctypes.data + index * 8
-        while True:
-            before = load64_acquire(word)  # pairs with the exchange of another replica
-            due = max(before, now)
-            if due - now > burst:
-                return False
-            if compare_exchange(word, before, due + interval):
-                return True
-
-    return native
-
-
 @intrinsic
 def allow(typingctx, start, end, writable):  # type: ignore[no-untyped-def]
-    """In checked mode, let the accessors touch [start, end), to write only if `writable`. Else nothing."""
+    """In checked mode, let the accessors read [start, end), and write it if `writable`. Else do nothing."""
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
         if CHECKED:

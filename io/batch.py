@@ -1,4 +1,4 @@
-"""Batches: the packets that go through a path together, and room for those wanted in one piece."""
+"""Batches: the packets that go through a path together, and room for packets that a stage wants in one piece."""
 
 from typing import Any
 
@@ -13,24 +13,29 @@ from scout.ring.segment import address, private
 __all__ = ["BATCH_SIZE", "LONGEST", "SLOT", "WHOLE", "gather", "linearise", "new_batch", "place_frame"]
 
 BATCH_SIZE = 256
-"""Packets that go through a path together: enough to make a system call pay, few enough to stay in L2."""
+"""Packets that go through a path together: enough to share the cost of a system call, few enough to stay in L2."""
 
 SLOT = HEADROOM + REACH + 2 * HEADROOM
-"""Bytes of a packet's private slot: room to push, what stages see, and to spare. An odd number of cache
-lines, or the headers of a batch would all fall into a few sets of the first-level cache."""
+"""Bytes of a packet's private slot: headroom, the bytes that stages see, and spare ones. They are an odd number of
+cache lines, or the headers of a batch would share a few sets of the first-level cache."""
 
 LONGEST = 1 << 16
 """Bytes of the longest frame that fits a whole-packet slot, less `HEADROOM`."""
 
 _WHOLE_SLOT = HEADROOM + LONGEST
 WHOLE = BATCH_SIZE * _WHOLE_SLOT
-"""Bytes of the room for whole packets, one for each slot of a batch; untouched pages cost nothing."""
+"""Bytes of the room for whole packets, one for each slot of a batch. Untouched pages cost nothing."""
 
 
 def new_batch(size: int = BATCH_SIZE) -> tuple[np.ndarray, np.ndarray]:
-    """A batch of `size` packets, and the slots (uint8, `SLOT` bytes each) that its frames live in.
+    """Make a batch.
 
-    The frames' addresses are those of the slots, behind the headroom.
+    Returns
+    -------
+    batch : numpy.ndarray
+        `PACKET`[size]. The frames' addresses are those of the slots, behind the headroom.
+    slots : numpy.ndarray
+        uint8[size * SLOT]: the memory of the slots.
     """
     batch, slots = private(size, PACKET), private(size * SLOT, np.uint8)
     batch["slot"] = address(slots) + np.arange(size) * SLOT + HEADROOM
@@ -40,9 +45,9 @@ def new_batch(size: int = BATCH_SIZE) -> tuple[np.ndarray, np.ndarray]:
 
 @inline
 def place_frame(packet: Record, frame: int, size: int, in_place: bool) -> None:
-    """Have a packet begin with the frame of `size` bytes at an address where nobody may write.
+    """Let a packet be the frame of `size` bytes at an address where no replica may write.
 
-    Its headers are copied to the packet's slot, unless `in_place`; the rest stays, as the packet's tail.
+    The first `REACH` bytes are copied to the packet's slot, unless `in_place`. The rest stays, as the packet's tail.
     """
     linear = min(size, REACH)
     packet.tail = frame + linear
@@ -52,15 +57,15 @@ def place_frame(packet: Record, frame: int, size: int, in_place: bool) -> None:
         start = packet.slot
         copy(start, frame, linear)
     packet.origin = packet.frame = start
-    packet.end = start + linear  # also in place not more than the primary sees, or states could differ
+    packet.end = start + linear  # also in place: a replica that saw more than the primary could get another state
 
 
 @inline
 def linearise(packet: Record, frame: int, whole: np.ndarray, index: int) -> int:
-    """Copy a packet with a tail to one piece; its new address, 0 if it is too long."""
+    """Copy a packet that has a tail into one piece; its new address, 0 if it is too long."""
     if packet.tail_bytes == 0:
         return frame
-    start = min(packet.origin, frame)  # with the headers that were pulled: others may want them
+    start = min(packet.origin, frame)  # with the headers that were pulled, which later stages may read
     head = packet.end - start
     room = index * _WHOLE_SLOT
     if head + packet.tail_bytes > LONGEST or room + _WHOLE_SLOT > whole.shape[0]:
@@ -75,9 +80,19 @@ def linearise(packet: Record, frame: int, whole: np.ndarray, index: int) -> int:
 
 
 def gather(frame: Any, packet: Any, whole: Any, index: int) -> Any:
-    """The packet in one piece, in place `index` of `whole`: its frame from the header at hand on, 0 if it is too long.
+    """Copy the packet into one piece, for a stage that decides by the headers that it wants all bytes.
 
-    Its end is then `packet.end`. For a stage that wants all of it after it has looked at the headers.
+    Parameters
+    ----------
+    frame, packet
+        As the stage got them.
+    whole, index
+        The stage's parameters `whole` and `whole_index`.
+
+    Returns
+    -------
+    frame
+        The packet from the header at hand on, to `packet.end`; 0 if it is longer than `LONGEST` bytes.
     """
     if len(frame.data) - frame.start > LONGEST:
         return 0

@@ -1,27 +1,23 @@
-"""How Scout calls numba: two ways to compile, one place for what is cached.
+"""How Scout calls numba.
 
-`inline` functions melt into their callers and are never cached on their own. An `entry` is compiled
-for one explicit signature and cached on disk. Numba checks only the file an entry stands in; a callee
-changed in another file would give stale code, so the cache folder's name carries a hash of all of
-Scout's sources and of the compiler's version.
+An `inline` function melts into its callers; it is never cached on its own. An `entry` is called from Python: it is
+compiled for one signature when it is first called, and cached on disk (`scout.ring.cache`).
 """
 
-import hashlib
 import os
-import stat
-import tempfile
 from collections.abc import Callable
-from functools import cache
-from importlib.metadata import version
-from pathlib import Path
+from functools import cached_property, update_wrapper
 from typing import Any
 
 import llvmlite.binding as llvm
 import numba as _typed_numba
 
-numba: Any = _typed_numba  # its stubs know neither `forceinline` nor `_nrt`
+from scout.ring.cache import cache_folder
+from scout.ring.fuse import fused
 
-__all__ = ["CHECKED", "Record", "cache_folder", "compiled", "entry", "inline", "outline"]
+numba: Any = _typed_numba  # its stubs do not know the option `_nrt`
+
+__all__ = ["CHECKED", "Entry", "Record", "compile_entries", "compiled", "entry", "inline", "outline"]
 
 Record = Any
 """A record of a structured array as compiled code sees it: its fields are attributes."""
@@ -37,71 +33,84 @@ CHECKED = os.environ.get("SCOUT_CHECKED") == "1"
 _OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True, "_nrt": False}
 
 
-def inline(function: Callable[..., Any]) -> Any:
-    """Compile `function` so that LLVM always inlines it into its caller."""
-    return numba.njit(forceinline=True, **_OPTIONS)(function)
+_CHECKS: dict[str, Any] = {"boundscheck": True, "error_model": "python"}
+
+
+def inline(function: Callable[..., Any], checked: bool = CHECKED) -> Any:
+    """Compile `function` so that LLVM always inlines it into its caller.
+
+    `checked`: an index outside an array and a division by zero raise an exception, as in plain Python.
+    """
+    return fused(function, forceinline=True, **_OPTIONS | (_CHECKS if checked else {}))
 
 
 def outline(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Mark a plain function that is to stay one in compiled code: long, and not for every packet.
+    """Mark a plain function that stays a function in compiled code: a long one that few packets go through.
 
-    What calls it in several places has it once, and compiles the sooner.
+    Compiled code then has it once, however many places call it, and compiles faster.
     """
     function.outlined = True  # type: ignore[attr-defined]
     return function
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(function: Callable[..., Any], checked: bool = CHECKED) -> Callable[..., Any]:
     """Compile `function` as it is marked: to be called, or to be inlined."""
-    return numba.njit(**_OPTIONS)(function) if getattr(function, "outlined", False) else inline(function)
+    if getattr(function, "outlined", False):
+        return fused(function, **_OPTIONS | (_CHECKS if checked else {}))
+    return inline(function, checked)
 
 
-def entry(signature: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Compile a function now, for one signature, and cache the result on disk.
+class Entry:
+    """A function that Python calls, compiled for one signature when it is first called, or called by compiled code.
 
-    In checked mode nothing is cached: the code carries addresses of this process.
+    Attributes
+    ----------
+    signature
+        The numba signature.
     """
 
-    def decorate(function: Callable[..., Any]) -> Any:
-        if CHECKED:
-            return numba.njit(signature, **_OPTIONS)(function)
+    def __init__(self, function: Callable[..., Any], signature: Any) -> None:
+        update_wrapper(self, function)
+        self.function, self.signature = function, signature
+
+    @cached_property
+    def native(self) -> Any:
+        """Numba's compiled function."""
+        if CHECKED:  # not cached: the code carries addresses of this process
+            return numba.njit(self.signature, **_OPTIONS)(self.function)
         # The setting is numba's own for the whole process; other users of numba keep theirs.
         previous, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(cache_folder() / "numba")
         try:
-            return numba.njit(signature, cache=True, **_OPTIONS)(function)
+            return numba.njit(self.signature, cache=True, **_OPTIONS)(self.function)
         finally:
             numba.config.CACHE_DIR = previous
 
-    return decorate
+    def __call__(self, *arguments: Any) -> Any:
+        return self.native(*arguments)
+
+    @property
+    def _numba_type_(self) -> Any:
+        """What numba asks for when compiled code calls this function."""
+        return numba.typeof(self.native)
 
 
-@cache
-def cache_folder() -> Path:
-    """The folder for generated and compiled code of exactly these sources.
+_declared: list[Entry] = []
 
-    `$SCOUT_CACHE`, else `scout` in `$XDG_CACHE_HOME` or `~/.cache`, else a folder of this user's in the
-    temporary folder. Cached code is executed, so a folder that others can write is not used.
+
+def entry(signature: Any) -> Callable[[Callable[..., Any]], Entry]:
+    """Declare a module's function as an entry: it is compiled for one signature when it is first called."""
+
+    def declare(function: Callable[..., Any]) -> Entry:
+        _declared.append(Entry(function, signature))
+        return _declared[-1]
+
+    return declare
+
+
+def compile_entries() -> None:
+    """Compile all entries that modules have declared so far.
+
+    A process that forks calls this first: each of its children would otherwise compile what it calls by itself.
     """
-    chosen = os.environ.get("SCOUT_CACHE")
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "scout"
-    temporary = Path(tempfile.gettempdir()) / f"scout-{os.getuid()}"
-    for root in [Path(chosen)] if chosen else [home, temporary]:
-        folder = root / _fingerprint()
-        try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            status = root.stat()
-        except OSError:
-            continue
-        if status.st_uid == os.getuid() and not status.st_mode & stat.S_IWOTH and os.access(folder, os.W_OK):
-            return folder
-    return Path(tempfile.mkdtemp(prefix="scout-"))
-
-
-def _fingerprint() -> str:
-    package = Path(__file__).parent.parent
-    top = package if package.name == "scout" else package / "scout"
-    digest = hashlib.sha256(f"{version('numba')} {version('llvmlite')} {version('numpy')}".encode())
-    for folder in (top / part for part in ("io", "paths", "ring")):
-        for source in sorted(folder.rglob("*.py")):
-            digest.update(str(source.relative_to(folder)).encode() + b"\0" + source.read_bytes())
-    return digest.hexdigest()[:16]
+    for each in _declared:
+        _ = each.native

@@ -1,4 +1,4 @@
-"""The accounts of a run: what became of every packet, and how far each replica is."""
+"""The accounts of a run: what became of every packet, and how much each replica has done."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ __all__ = ["account", "figures"]
 
 
 def figures(channels: Sequence[Any], replica: int) -> dict[str, int]:
-    """What a replica has done with the packets of these channels, and how much it has before it."""
+    """How many packets of these channels a replica has dealt with, and how many requests still wait for it."""
     cursors = [channel.cursors[replica] for channel in channels]
     return {
         "id": replica,
@@ -32,20 +32,21 @@ def account(graph: RouterGraph, channels: Channels, memory: Memory, over: bool, 
         The channels, each with its paths.
     memory : Memory
     over : bool
-        True if nobody sees to packets any more.
+        True if no replica serves any more.
     deaths : bool
-        True if a replica died. What it took along, or its successor did again, is known only as what is missing, or too
-        much.
+        True if a replica died. The packets that died with it, less those that its successor dealt with a second time,
+        are known only as the difference between what was received and what is accounted for.
     """
     out: dict[str, int] = {}
     ended: dict[str, int] = {}
     drops: dict[str, int] = {}
     received = claimed = 0
     for channel, paths in channels:
-        before = channel.counters()
-        received += sum(before.values())
-        claimed += int(channel.cursors["claimed"].sum()) + sum(before.values()) - before.pop("received")
-        _add(drops, before)
+        claimed += int(channel.cursors["claimed"].sum())  # read first: replicas may still claim packets
+        counted_before = channel.counters()
+        received += sum(counted_before.values())
+        claimed += sum(counted_before.values()) - counted_before.pop("received")
+        _add(drops, counted_before)
         for path in paths:
             counted = path.account(memory.counters[path.source].sum(axis=0))
             _add(drops, counted["drops"])

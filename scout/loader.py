@@ -1,6 +1,7 @@
 """Router files: Python files that define a router graph, and paths of it."""
 
 import importlib.util
+import os
 import sys
 import traceback
 from pathlib import Path as FilePath
@@ -13,25 +14,31 @@ __all__ = ["load_router"]
 
 
 def load_router(file: str) -> tuple[RouterGraph, list[Path]]:
-    """Import a router file and check what it defines; nothing outside is touched.
+    """Import a router file and check what it defines; no interface is opened.
+
+    Parameters
+    ----------
+    file : str
+        Path of the file, relative to the current folder or absolute.
 
     Returns
     -------
     tuple of RouterGraph and list of Path
-        The file's one graph and its paths, in any variables or lists; if it creates none, one path from
-        each port.
+        The one graph that the file's variables hold, and the paths that they or lists among them hold; if there are
+        none, one path from each port.
 
     Raises
     ------
     ScoutError
         If the file is missing, is not Python, fails, or defines no router; names the file and line.
     """
-    place = FilePath(file)
-    if not place.is_file():
+    path = FilePath(file)
+    if not path.is_file():
         raise ScoutError(f"{file}: no such file; name a Python file that defines a RouterGraph")
     # Registered under a name that does not change: compiled code in the cache refers to it.
-    name = f"scout_router_{place.stem}"
-    spec = importlib.util.spec_from_file_location(name, place)
+    name = f"scout_router_{path.stem}"
+    # Python reports an absolute path in tracebacks, whatever was given.
+    spec = importlib.util.spec_from_file_location(name, os.path.abspath(file))
     if spec is None or spec.loader is None:
         raise ScoutError(f"{file}: not a Python file; name one that ends in .py and defines a RouterGraph")
     module = importlib.util.module_from_spec(spec)
@@ -39,9 +46,10 @@ def load_router(file: str) -> tuple[RouterGraph, list[Path]]:
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
-        raise ScoutError(f"{error.filename}:{error.lineno}: {error.msg}; mend the file") from error
+        where = file if error.filename == spec.origin else error.filename
+        raise ScoutError(f"{where}:{error.lineno}: {error.msg}; fix the file") from error
     except Exception as error:
-        lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(place)]
+        lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == spec.origin]
         what = str(error) if isinstance(error, ScoutError) else f"{type(error).__name__}: {error}"
         raise ScoutError(f"{file}:{lines[-1] if lines else 1}: {' '.join(what.split())}") from error
     values = [v for value in vars(module).values() for v in (value if isinstance(value, list) else [value])]

@@ -1,21 +1,25 @@
-"""What domains work on: memory that the supervisor makes, before it forks them, and shares with them.
+"""The memory that replicas work on, made and shared by the supervisor before it forks them.
 
-It outlives them: a successor goes on with what a dead replica had.
+It outlives a replica: the successor of a dead replica goes on with the memory of its predecessor.
 """
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from scout.domain import PATIENCE, Channels, CompiledDomain, run_domain
-from scout.io.batch import new_batch
-from scout.io.hold import HOLD, MOST_HELD, new_hold
+from scout.domain import CLOCK, Channels, CompiledDomain, run_domain
+from scout.domain_arguments import ReplicaMemory
+from scout.io.batch import BATCH_SIZE, new_batch
+from scout.io.channels.contract import PacketChannel
+from scout.io.hold import HOLD, new_hold
 from scout.io.packet import PACKET
 from scout.io.system import WAITER
 from scout.paths.compiler.native import CompiledPath, configuration
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.stage import Table
+from scout.ring.errors import ScoutError
 from scout.ring.membership import MOST_REPLICAS
 from scout.ring.schedule import HEAD
 from scout.ring.segment import LINE, address, private, shared
@@ -23,7 +27,8 @@ from scout.ring.snapshot import Snapshots
 
 __all__ = ["Memory"]
 
-_NAP = 1_000_000  # nanoseconds that a domain which rests sleeps before it looks at its orders
+_POLLIN = 1  # poll(2)
+_POLL_TIMEOUT = 10  # milliseconds that a domain sleeps at most, where all its packets come from interfaces
 
 
 class Memory:
@@ -38,19 +43,23 @@ class Memory:
     domain : CompiledDomain
     strategy : int
         How replicas wait for packets (`scout.ring.wait`).
+    held : int
+        Packets that a replica holds at most (`scout.io.hold`).
 
     Attributes
     ----------
     counters : dict of str to numpy.ndarray
         For each path, by its source, what each replica counted: int64[replica, counter].
     holds : numpy.ndarray
-        What each replica holds (`scout.io.hold`).
+        `HOLD`[replica]: the packets that each replica holds (`scout.io.hold`).
     orders : numpy.ndarray
-        int64[replica, 8]: the first word tells a domain to run, to rest or to stop.
-    places : dict of int to numpy.ndarray
-        For each replica how far it was in each channel when it saved its newest snapshot: the `place` of each, and then
-        the `told` of each.
+        int64[replica, 8]: the first word tells a domain to run, to leave or to stop; `CLOCK` is the supervisor's clock
+        (`scout.domain`).
+    positions : dict of int to numpy.ndarray
+        For each replica int64[2 * channels], part of its state, so that a snapshot restores it: the position in each
+        channel at which the state was saved, and then the control requests before each of these positions.
     snapshots : Snapshots
+        The saved states of all replicas.
     """
 
     def __init__(
@@ -60,9 +69,10 @@ class Memory:
         compiled: Sequence[CompiledPath],
         domain: CompiledDomain,
         strategy: int,
+        held: int,
     ) -> None:
         self._graph, self._channels, self._compiled = graph, channels, compiled
-        self._domain, self._strategy = domain, strategy
+        self._domain, self._strategy, self._held = domain, strategy, held
         lines = LINE // 8
         self.counters = {
             each.path.source: shared((MOST_REPLICAS, -(-len(each.path.counter_names) // lines) * lines), np.int64)
@@ -70,9 +80,8 @@ class Memory:
         }
         self.holds = shared(MOST_REPLICAS, HOLD)
         self.orders = shared((MOST_REPLICAS, lines), np.int64)
-        self.orders[:, PATIENCE // 8 + 1] = _NAP
         self.snapshots = Snapshots()
-        self.places: dict[int, np.ndarray] = {}
+        self.positions: dict[int, np.ndarray] = {}
         self._heads = shared((MOST_REPLICAS, len(channels)), HEAD)
         for index, (_, paths) in enumerate(channels):
             self._heads["weight"][:, index] = max(path.weight for path in paths)
@@ -82,25 +91,39 @@ class Memory:
             for table in domain.tables
             if table.kind in ("constant", "shared")
         }
+        self._ticked = time.monotonic_ns()
         self._tables: dict[int, dict[int, np.ndarray]] = {}
-        self._kept: dict[int, list[Any]] = {}  # what arguments refer to by address
+        self._kept: dict[int, list[Any]] = {}  # arrays that the arguments refer to by address only
         self._arguments: dict[int, tuple[Any, ...]] = {}
 
     def table(self, table: Table, replica: int) -> np.ndarray:
-        """A replica's copy of a stage's table."""
+        """A replica's copy of a stage's table.
+
+        Raises
+        ------
+        ScoutError
+            If no stage that runs has this table, or there never was such a replica.
+        """
+        if replica not in self._tables:
+            raise ScoutError(f"no replica {replica}; there are {', '.join(map(str, self._tables))}")
+        if id(table) not in self._tables[replica]:
+            raise ScoutError(f"no stage of these paths has this table of {table.initial.shape} {table.initial.dtype}")
         return self._tables[replica][id(table)]
 
-    def knows(self, replica: int) -> bool:
-        """True if a replica of this number has its memory."""
+    def has(self, replica: int) -> bool:
+        """True if the memory of a replica of this number was made."""
         return replica in self._arguments
 
     def saved(self, replica: int) -> list[tuple[int, int]]:
-        """How far a replica was in each channel when it saved the state it has now: `place` and `told`."""
-        places = self.places[replica].tolist()
-        return list(zip(places[: len(self._channels)], places[len(self._channels) :], strict=True))
+        """The position in each channel, and the control requests before it, of the state that a replica has now.
+
+        Right after `Snapshots.adopt` this is the position at which that snapshot was saved.
+        """
+        positions = self.positions[replica].tolist()
+        return list(zip(positions[: len(self._channels)], positions[len(self._channels) :], strict=True))
 
     def enlist(self, replica: int) -> None:
-        """Give a replica its memory, and its end of every port."""
+        """Make the memory of a replica, and its sending end of every port."""
         tables = dict(self._common)
         for table in self._domain.tables:
             if id(table) not in tables:
@@ -108,57 +131,65 @@ class Memory:
                 if table.kind == "number":
                     tables[id(table)][:] = replica + 1
         self._tables[replica] = tables
-        self.places[replica] = places = shared(2 * len(self._channels), np.int64)
-        self.snapshots.enlist(replica, [*(tables[id(table)] for table in self._domain.state), places])
+        self.positions[replica] = positions = shared(2 * len(self._channels), np.int64)
+        self.snapshots.enlist(replica, [*(tables[id(table)] for table in self._domain.state), positions])
+        for name in self._graph.ports:
+            self._graph.router(name).port.enlist(replica)
         batch, slots = new_batch()
         made, room = new_batch(1)
         hold = self.holds[replica : replica + 1]
         waiter, descriptors = self._waiter()
-        self._kept[replica] = [slots, room, new_hold(hold), descriptors]
-        own = slice(replica, replica + 1)
-        ends: list[np.ndarray] = []
-        for channel, _ in self._channels:
-            ends += [channel.ring, channel.cursors[own]]
-        for name in self._graph.ports:
-            port = self._graph.router(name).port
-            port.enlist(replica)
-            ends.append(port.transmits[own])
-        paths: list[np.ndarray] = []
-        for each in self._compiled:
-            paths += [self.counters[each.path.source][replica], configuration(each.path)]
-        self._arguments[replica] = (
-            replica,
-            address(self.orders[replica]),
-            waiter,
-            batch,
-            private(MOST_HELD, PACKET),
-            made,
-            hold,
-            max((each.whole() for each in self._compiled), key=len),
-            self.snapshots.parts[replica],
-            places,
-            self.snapshots.notes[replica],
-            self.snapshots.buffers(replica),
-            self.snapshots.size,
-            self._heads[replica],
-            *ends,
-            *paths,
-            *(tables[id(table)] for table in self._domain.tables),
+        self._kept[replica] = [slots, room, new_hold(hold, self._held), descriptors]
+        own = ReplicaMemory(
+            replica=replica,
+            orders=address(self.orders[replica]),
+            waiter=waiter,
+            batch=batch,
+            resumed=private(BATCH_SIZE, PACKET),
+            made=made,
+            hold=hold,
+            whole=max((each.whole() for each in self._compiled), key=len),
+            parts=self.snapshots.parts[replica],
+            positions=positions,
+            notes=self.snapshots.notes[replica],
+            buffers=self.snapshots.buffers(replica),
+            buffer_bytes=self.snapshots.size,
+            heads=self._heads[replica],
+            counters={source: counted[replica] for source, counted in self.counters.items()},
+            configurations={each.path.source: configuration(each.path) for each in self._compiled},
+            tables=tables,
         )
+        self._arguments[replica] = tuple(argument.value(own) for argument in self._domain.arguments)
+
+    def tick(self, live: bool) -> None:
+        """Advance the domains' clock by the time since the last call, if packets come live; else it stands still."""
+        now = time.monotonic_ns()
+        if live:
+            self.orders[:, CLOCK // 8] += now - self._ticked  # a single word each: nothing else goes with it
+        self._ticked = now
+
+    def now(self, channel: PacketChannel) -> int:
+        """The time of the packets of a channel, nanoseconds since 1970: what its foremost replica takes it to be.
+
+        That is the timestamp of the newest request, and the time since then if packets come live. It is not the time of
+        day if they were recorded, or sent with times of their own.
+        """
+        return max((int(self.holds["now"][each]) for each in self._arguments if channel.is_member(each)), default=0)
 
     def serve(self, replica: int, core: int | None) -> None:
-        """Be the domain of a replica, pinned to a core; for a process of its own."""
+        """Serve as a replica, pinned to a core; returns when its order says so. For a process of its own."""
         run_domain(core, self._domain.serve, self._arguments[replica])
 
     def _waiter(self) -> tuple[np.ndarray, np.ndarray]:
         files = [channel.descriptor for channel, _ in self._channels if channel.descriptor is not None]
         descriptors = private((max(1, len(files)), 2), np.int32)
         for index, file in enumerate(files):
-            descriptors[index] = (file, 1)  # POLLIN
+            descriptors[index] = (file, _POLLIN)
         waiter = private(1, WAITER)
         waiter["descriptors"], waiter["count"] = address(descriptors), len(files)
         waiter["strategy"] = self._strategy
-        waiter["timeout"] = 10 if len(files) == len(self._channels) else 0
+        # Nothing wakes a domain that sleeps here when a request comes to a channel that has no descriptor.
+        waiter["timeout"] = _POLL_TIMEOUT if len(files) == len(self._channels) else 0
         return waiter, descriptors
 
 

@@ -1,6 +1,5 @@
 """A router in a lab, for tests: two hosts with the kernel's own stack, and Scout between them."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +13,8 @@ from scout.paths.protocols.ethernet import Ethernet
 from scout.paths.protocols.icmp import Icmp
 from scout.paths.protocols.ipv4 import Ip
 from scout.supervisor import Supervisor
-from scout.tools.commands.demo import two_hosts
+from scout.testing import await_until
+from scout.tools.traffic.two_hosts import two_hosts
 
 LEFT, RIGHT = "10.0.0.2", "10.0.1.2"
 
@@ -32,6 +32,10 @@ class Running:
         account: Any = self.supervisor.account()
         return account["received"], sum(sum(account[part].values()) for part in ("out", "ended", "drops"))
 
+    def settle(self) -> None:
+        """Wait until all that was received is accounted for."""
+        await_until(lambda: len(set(self.sums())) == 1)
+
 
 def router_graph(name: str = "lab_router") -> RouterGraph:
     graph = RouterGraph(name)
@@ -46,12 +50,11 @@ def router_graph(name: str = "lab_router") -> RouterGraph:
     return graph
 
 
-def caught_up(supervisor: Supervisor, seconds: float = 20.0) -> None:
+def caught_up(supervisor: Supervisor) -> None:
     """Wait until every replica that takes part has seen all that came."""
-    end = time.monotonic() + seconds
-    while any(row["lag"] for row in supervisor.replica_figures() if row["id"] in supervisor.taking_part):
-        assert time.monotonic() < end, f"they lag: {supervisor.replica_figures()}"
-        time.sleep(0.01)
+    await_until(
+        lambda: not any(row["lag"] for row in supervisor.replica_figures() if row["id"] in supervisor.taking_part)
+    )
 
 
 @contextmanager

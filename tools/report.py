@@ -1,24 +1,29 @@
-"""The JSON report that every command with figures writes (`--json PATH`, `-` for standard output)."""
+"""What commands print and write: tables and sentences for people, and the JSON report (`--json PATH`)."""
 
 import json
 import os
 import platform
 import sys
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from scout.ring.errors import ScoutError
+from rich import box
+from rich.console import Console
+from rich.table import Table
 
-__all__ = ["machine", "write_json"]
+from scout.tools.files import write_file
+
+__all__ = ["Report", "account_rows", "machine"]
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were measured on: cores this process may use, CPU model, kernel, versions."""
+    """The machine that figures were measured on: cores this process may use, CPU model, kernel, versions."""
     model = next(
         (
             line.split(":", 1)[1].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
             if line.startswith("model name")
         ),
         platform.machine(),
@@ -32,26 +37,88 @@ def machine() -> dict[str, Any]:
     }
 
 
-def write_json(path: str, command: str, parameters: dict[str, Any], results: list[dict[str, Any]]) -> None:
-    """Write one report object to `path`, `-` for standard output.
+class Report:
+    """The output of one command.
 
-    Raises
-    ------
-    ScoutError
-        If the file cannot be written.
+    Standard output is for people, unless `--json -` claims it for the report: then tables and sentences go to standard
+    error.
+
+    Parameters
+    ----------
+    command : str
+        The command's name, as "bench path".
+    path : str or None
+        Where the JSON report goes: a file, `-` for standard output, or None for nowhere.
+
+    Attributes
+    ----------
+    console : rich.console.Console
+        Where people read.
     """
-    report = {
-        "schema": 1,
-        "command": command,
-        "machine": machine(),
-        "parameters": parameters,
-        "results": results,
-    }
-    text = json.dumps(report, indent=2) + "\n"
-    if path == "-":
-        sys.stdout.write(text)
-        return
-    try:
-        Path(path).write_text(text)
-    except OSError as error:
-        raise ScoutError(f"--json {path}: {error.strerror}; name a file that can be written, or -") from error
+
+    def __init__(self, command: str, path: str | None) -> None:
+        self._command, self._path = command, path
+        self.console = Console(stderr=path == "-")
+
+    def say(self, *sentences: str) -> None:
+        """Print sentences, one on each line."""
+        for sentence in sentences:
+            print(sentence, file=sys.stderr if self._path == "-" else sys.stdout)
+
+    def note(self, message: str) -> None:
+        """Print a line about what is going on, on standard error: for a terminal as for the log of a service."""
+        print(f"scout: {message}", file=sys.stderr, flush=True)
+
+    def show(self, rows: list[dict[str, Any]]) -> None:
+        """Print rows that have the same keys as a table."""
+        shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
+        for key in rows[0]:
+            shown.add_column(key, justify="left" if key == "name" else "right", no_wrap=True)
+        for row in rows:
+            shown.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()))
+        if not self.console.is_terminal:
+            self.console.width = 200  # a pipe has no width of its own
+        self.console.print(shown)
+
+    def write(self, parameters: dict[str, Any], results: list[dict[str, Any]]) -> None:
+        """Write the JSON report, if one is wanted.
+
+        Parameters
+        ----------
+        parameters : dict
+            What the figures depend on besides the machine.
+        results : list of dict
+            One flat object for each measured row, with units in the keys.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written.
+        """
+        if self._path is None:
+            return
+        report = {
+            "schema": 1,
+            "command": self._command,
+            "machine": machine(),
+            "parameters": parameters,
+            "results": results,
+        }
+        text = json.dumps(report, indent=2) + "\n"
+        if self._path == "-":
+            sys.stdout.write(text)
+        else:
+            write_file(self._path, text.encode())
+
+
+def account_rows(account: dict[str, Any]) -> list[dict[str, Any]]:
+    """The account of a supervisor as flat rows: `name`, `packets`, and the port or the reason."""
+    rows: list[dict[str, Any]] = [{"name": "received", "packets": account["received"]}]
+    rows += _counted("out", "port", account["out"])
+    rows += _counted("ended", "reason", account["ended"])
+    rows += _counted("dropped", "reason", account["drops"])
+    return rows
+
+
+def _counted(name: str, key: str, counts: dict[str, int]) -> Iterable[dict[str, Any]]:
+    return ({"name": name, key: which, "packets": count} for which, count in sorted(counts.items()))

@@ -99,9 +99,12 @@ class PacketChannel(Protocol):
         """
 
     @property
+    def is_live(self) -> bool:
+        """True if packets come now, with the times at which they come, so that time also passes without them."""
+
+    @property
     def ticks(self) -> bool:
-        """True if wall time is the time of the packets (none comes from a recording), and a tick would not wait
-        behind others."""
+        """True if it is live and a control request would not wait behind other requests."""
 
     @property
     def failed(self) -> list[int]:

@@ -231,8 +231,13 @@ class KernelRing:
     # Control requests.
 
     @property
+    def is_live(self) -> bool:
+        """True: packets come now, so time passes also without."""
+        return True
+
+    @property
     def ticks(self) -> bool:
-        """True if no control request waits: packets carry the wall time."""
+        """True if no control request waits."""
         published = self._words[CONTROLS, 0]
         return all(self.cursors["controls"][replica] == published for replica in self._members())
 

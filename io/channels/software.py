@@ -4,88 +4,24 @@ Frames come from `Feed.send`, one at a time, or from one process for each port, 
 fast as they are taken; control requests come from the supervisor's process. All these producers take turns.
 """
 
-import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
-
-import numba
-import numpy as np
+from typing import TYPE_CHECKING
 
 from scout.io.channels.contract import PacketChannel
-from scout.io.channels.software_operations import CONTROL, FEED, FRAME, OFFLOADS, OPERATIONS, REQUEST, TIMESTAMP
+from scout.io.channels.software_operations import FEED, FRAME, OPERATIONS, REQUEST, TIMESTAMP
 from scout.io.host.process import Child
-from scout.io.transmit.sink import RECORD_HEADER, SECOND
-from scout.ring.atomics import copy, load32, store64
 from scout.ring.channel import Channel
-from scout.ring.jit import entry, inline
-from scout.ring.layout import CHANNEL, payload, published, set_length, slot_of
+from scout.ring.layout import CHANNEL
 from scout.ring.membership import join, resume
-from scout.ring.producer import acquire, publish, release, reserve
-from scout.ring.segment import address, shared
+from scout.ring.segment import shared
 
 if TYPE_CHECKING:
     from scout.io.ports.fed import FedPort
 
-__all__ = ["CALLER", "FEED", "REQUEST", "TIMESTAMP", "Feed", "Records", "number"]
+__all__ = ["CALLER", "FEED", "REQUEST", "TIMESTAMP", "Feed"]
 
 CALLER, PLAYER = 0, 1  # the producers: this process, and the first of those that play records
-NAP = 50e-6  # seconds that a producer sleeps when the channel is full
 GRACE = 3.0  # seconds that a killed process may take to end
-
-_ARRAY = numba.types.Array(numba.from_dtype(FEED), 1, "C")
-
-
-@inline
-def number(place: int, swapped: bool) -> int:
-    """The 32 bits at an address, in this machine's byte order, or in the other one if `swapped`."""
-    value = load32(place)
-    if swapped:
-        return value >> 24 | (value >> 8 & 0xFF00) | (value & 0xFF00) << 8 | (value & 0xFF) << 24
-    return value
-
-
-@entry(numba.int64(_ARRAY, numba.int64, numba.int64, numba.int64, numba.int64, numba.int64, numba.boolean, numba.int64))
-def _play(
-    feeds: np.ndarray, port: int, longest: int, records: int, at: int, end: int, swapped: bool, scale: int
-) -> int:
-    """Send the pcap `records` at offsets [at, end) as frames of `port` until the channel is full; the next offset.
-
-    Frames longer than `longest` bytes are left out and counted.
-    """
-    feed = feeds[0]
-    acquire(feed, PLAYER + port)
-    while at < end:
-        room = reserve(feed, feed.batch)
-        if room == 0:
-            break
-        first, filled = published(feed), 0
-        while at < end and filled < room:
-            record = records + at
-            size = number(record + 8, swapped)
-            if size > longest:
-                feed.too_long += 1
-            else:
-                slot = slot_of(feed, first + filled)
-                request = payload(slot)
-                store64(request + TIMESTAMP, number(record, swapped) * SECOND + number(record + 4, swapped) * scale)
-                store64(request + OFFLOADS, 0)
-                store64(request + CONTROL, port << 32)
-                copy(request + FRAME, record + RECORD_HEADER, size)
-                set_length(slot, FRAME + size)
-                filled += 1
-            at += RECORD_HEADER + size
-        publish(feed, filled)
-    release(feed)
-    return at
-
-
-class Records(NamedTuple):
-    """Packets as pcap records, known to be whole."""
-
-    data: np.ndarray  # of bytes, with the records from `start` to the end
-    start: int = 0
-    swapped: bool = False  # True if their numbers are in the other byte order
-    scale: int = 1  # nanoseconds in a unit of their fractions of a second
 
 
 class Feed:
@@ -133,16 +69,8 @@ class Feed:
     def feed(self) -> None:
         """Start to send the records that the ports were given when they were opened."""
         for index, port in self._ports.items():
-            if records := port.records():
-                self._players[index] = Child(self._play, index, port.frame_bytes, records)
-
-    def _play(self, port: int, longest: int, records: Records) -> None:
-        data, at, swapped, scale = records
-        while at < len(data):
-            before = at
-            at = _play(self.ring, port, longest, address(data), at, len(data), swapped, scale)
-            if at == before:
-                time.sleep(NAP)
+            if port.records():
+                self._players[index] = Child(port.play, self.ring, PLAYER + index)
 
     def send(self, port: int, frame: bytes, timestamp: int, offload: bytes, timeout: float) -> bool:
         """Send one frame of a port, waiting at most `timeout` seconds for room; False if it was refused."""
@@ -160,11 +88,15 @@ class Feed:
         return sent
 
     @property
-    def ticks(self) -> bool:
-        """True if the packets carry the wall time at which they come, and none waits."""
+    def is_live(self) -> bool:
+        """True if packets come now, with the times at which they come: time also passes without."""
         ports = self._ports.values()
-        live = [port.is_live for port in ports]
-        return any(live) and all(each or port.at_end() for each, port in zip(live, ports, strict=True)) and self._idle()
+        return any(port.is_live for port in ports) and all(port.is_live or port.at_end() for port in ports)
+
+    @property
+    def ticks(self) -> bool:
+        """True if it is live, and no request waits."""
+        return self.is_live and self._idle()
 
     @property
     def failed(self) -> list[int]:

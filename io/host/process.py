@@ -1,9 +1,12 @@
-"""Processes of this one's own: forked, tied to its life, watched without delay.
+"""Child processes: forked, bound to the life of their parent, and watched without polling.
 
-`multiprocessing` would do for starting them; but a supervisor has to see a death at once: a pidfd becomes readable.
+`multiprocessing` could start them too, but the supervisor has to notice a death at once: the pidfd of a `Child`
+becomes readable when the process ends, and a signal sent through it can never reach another process that was given
+the same pid.
 """
 
 import ctypes
+import mmap
 import os
 import select
 import signal
@@ -13,86 +16,167 @@ import time
 import traceback
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from typing import Any, TypeVar
 
-__all__ = ["Child", "wait_for_any"]
+__all__ = ["Child", "Forker", "usable_cores", "wait_for_any"]
 
-_PR_SET_PDEATHSIG = 1
+_Result = TypeVar("_Result")
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_ERROR_BYTES = 8192  # room for a child's traceback; of a longer one the end is kept
+
+_libc = ctypes.CDLL(None)
+
+
+def usable_cores() -> list[int]:
+    """The cores that this process may run on, in ascending order."""
+    return sorted(os.sched_getaffinity(0))
 
 
 class Child:
-    """A forked process that runs one function; it dies with the process that started it.
+    """A forked process that runs one function.
+
+    The kernel kills the child when the thread that forked it ends (PR_SET_PDEATHSIG, prctl(2)). To fork children
+    that outlive the calling thread use a `Forker`.
 
     Parameters
     ----------
     function : callable
+        Its return ends the process with exit status 0, SystemExit with the status that it names, and any other
+        exception with status 1.
     *arguments
+        What it is called with.
+    quiet : bool
+        Do not print the traceback of an exception to standard error; it is in `error` in either case.
 
     Attributes
     ----------
     pid : int
+        The process's number.
     exitcode : int or None
-        Exit status, or less than 0 the number of the signal that killed it; None while it runs.
+        The exit status, or the negated number of the signal that killed it; None while it runs.
     descriptor : int
-        A pidfd: readable once it has ended.
+        A pidfd (pidfd_open(2)), readable once the process has ended.
+
+    Raises
+    ------
+    OSError
+        If the kernel forks no further process or opens no further file.
     """
 
-    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+    def __init__(self, function: Callable[..., Any], *arguments: Any, quiet: bool = False) -> None:
         parent = os.getpid()
-        sys.stdout.flush()
-        sys.stderr.flush()
         self.exitcode: int | None = None
         self._lock = threading.Lock()
+        self._error = mmap.mmap(-1, _ERROR_BYTES)
+        for stream in (sys.stdout, sys.stderr):  # or the child would write the parent's buffers a second time
+            with suppress(OSError, ValueError, AttributeError):  # closed, or there is none
+                stream.flush()
         self.pid = os.fork()
         if self.pid == 0:
-            _run(parent, function, arguments)
-        self.descriptor = os.pidfd_open(self.pid)
-        # Open as long as anybody may poll it, in whichever thread: one that has ended is readable.
+            _run(parent, partial(function, *arguments), self._error, quiet)
+        try:
+            self.descriptor = os.pidfd_open(self.pid)
+        except OSError:
+            os.kill(self.pid, signal.SIGKILL)  # nobody has waited for it yet, so the pid is still its own
+            os.waitpid(self.pid, 0)
+            raise
+        # Another thread may poll the descriptor, so it stays open as long as this object.
         weakref.finalize(self, os.close, self.descriptor)
 
+    @property
+    def error(self) -> str:
+        """The traceback of the exception that ended the function; empty if there was none."""
+        return self._error[:].rstrip(b"\0").decode(errors="replace")
+
     def is_alive(self) -> bool:
-        """False once it has ended; then its exit code is known."""
-        with self._lock:  # several threads may ask; one of them gets to know
+        """False once the process has ended; then `exitcode` is known."""
+        with self._lock:  # waitpid returns the status of a process only once
             if self.exitcode is None:
                 pid, status = os.waitpid(self.pid, os.WNOHANG)
                 if pid:
                     self.exitcode = os.waitstatus_to_exitcode(status)
             return self.exitcode is None
 
-    def join(self, timeout: float) -> bool:
-        """Wait for its end; False if `timeout` seconds were not enough."""
-        deadline = time.monotonic() + timeout
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait until the process has ended; False if it still runs after `timeout` seconds."""
+        deadline = None if timeout is None else time.monotonic() + timeout
         while self.is_alive():
-            remaining = deadline - time.monotonic()
-            if remaining <= 0:
+            remaining = None if deadline is None else deadline - time.monotonic()
+            if remaining is not None and remaining <= 0:
                 return False
             wait_for_any([self], remaining)
         return True
 
+    def terminate(self) -> None:
+        """Ask the process to end (SIGTERM); nothing happens if it has ended."""
+        self.send_signal(signal.SIGTERM)
+
     def kill(self) -> None:
-        """End it, whatever it does."""
-        if self.is_alive():
-            os.kill(self.pid, signal.SIGKILL)
+        """End the process (SIGKILL); nothing happens if it has ended."""
+        self.send_signal(signal.SIGKILL)
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal; nothing happens if the process has ended, even if its pid belongs to another process."""
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.descriptor, number)
 
 
-def wait_for_any(children: Iterable[Child], timeout: float) -> None:
-    """Wait until one of the `children` has ended, at most `timeout` seconds; not at all if one has already."""
+class Forker:
+    """A thread that forks children, which live as long as it does and not only as long as the thread that asks.
+
+    The children are in the network namespace in which the forker was first used.
+    """
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, "scout-forker")
+
+    def fork(self, function: Callable[..., Any], *arguments: Any, quiet: bool = False) -> Child:
+        """Fork a `Child`; the arguments and errors are those of that class."""
+        return self.call(partial(Child, function, *arguments, quiet=quiet))
+
+    def call(self, function: Callable[..., _Result], *arguments: Any) -> _Result:
+        """Call a function in the thread, for a function that forks or that depends on the network namespace."""
+        return self._thread.submit(function, *arguments).result()
+
+    def close(self) -> None:
+        """End the thread, and with it the children that still run."""
+        self._thread.shutdown()
+
+
+def wait_for_any(children: Iterable[Child], timeout: float | None) -> None:
+    """Wait until one of the `children` has ended, or `timeout` seconds; return at once if one ended before."""
     poll = select.poll()
     for child in children:
         poll.register(child.descriptor, select.POLLIN)
-    poll.poll(max(0.0, timeout) * 1000)
+    poll.poll(None if timeout is None else max(0.0, timeout) * 1000)
 
 
-def _run(parent: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+def _run(parent: int, function: Callable[[], Any], error: mmap.mmap, quiet: bool) -> None:
+    """The child: run the function, and end the process without the parent's clean-up."""
     status = 1
     try:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, who stops its children
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() == parent:  # else it died before the line above
-            function(*arguments)
+        # A terminal sends these two to the parent as well, which then stops its children.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a compiled loop never returns to a Python handler
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() == parent:  # else the parent ended before prctl could tell the kernel
+            function()
         status = 0
+    except SystemExit as request:
+        status = request.code if isinstance(request.code, int) else int(request.code is not None)
     except BaseException:
-        traceback.print_exc()
+        text = traceback.format_exc()
+        data = text.encode(errors="replace")[-_ERROR_BYTES:]
+        error[: len(data)] = data
+        if not quiet:
+            print(text, end="", file=sys.stderr)
     finally:
-        os._exit(status)  # no clean-up of what is the parent's
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+        os._exit(status)

@@ -1,4 +1,4 @@
-"""Namespaces for an ordinary user: what needs root works after `enter()`, for this process alone.
+"""Namespaces for an ordinary user: after `enter()` this process may do on its own network what otherwise needs root.
 
 Imports neither numpy, numba nor pyroute2: a process with threads cannot change its user namespace, and
 numpy starts threads when it is imported.
@@ -31,9 +31,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def needed() -> bool:
-    """Whether this process may not make namespaces and links itself: nearly everyone but root.
+    """True if this process lacks the capabilities to make namespaces and links, as every ordinary user's does.
 
-    Root in a container may lack the capabilities, and has use for a sandbox too.
+    Root in a container may lack them too.
     """
     status = Path("/proc/self/status").read_text()
     effective = int(status.partition("CapEff:")[2].split()[0], 16)
@@ -75,7 +75,7 @@ def enter() -> bool:
         _raise_loopback()
         _make_private_netns_directory()
     except OSError as error:
-        raise ScoutError(f"sandbox: no user namespace ({error.strerror}); {_mend(error)}, or run as root") from error
+        raise ScoutError(f"sandbox: no user namespace ({error.strerror}); {_fix(error)}, or run as root") from error
     return True
 
 
@@ -96,7 +96,7 @@ def _raise_loopback() -> None:
 
 
 def _make_private_netns_directory() -> None:
-    """Make /run/netns a directory of our own, and leave all else in /run as it was."""
+    """Make /run/netns a directory of this sandbox, and leave everything else in /run as it was."""
     if os.path.isdir(NETNS):
         _mount("tmpfs", NETNS, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755")
         return
@@ -118,7 +118,7 @@ def _carry_over(source: str, target: str) -> None:
     try:
         mode = os.lstat(source).st_mode
     except FileNotFoundError:
-        return  # sockets and locks in /run come and go
+        return  # it was removed meanwhile, as sockets and locks in /run are
     if stat.S_ISLNK(mode):
         os.symlink(os.readlink(source), target)
         return
@@ -129,8 +129,8 @@ def _carry_over(source: str, target: str) -> None:
     _mount(source, target, "", MS_BIND | MS_REC)
 
 
-def _mend(error: OSError) -> str:
-    """The setting that forbids it, as far as the kernel lets it be told."""
+def _fix(error: OSError) -> str:
+    """What to change so that the kernel allows it, as far as its settings say."""
     if error.errno == errno.ENOSPC or _sysctl("user/max_user_namespaces") == "0":
         return "raise it with `sysctl user.max_user_namespaces=10000`"
     if _sysctl("kernel/unprivileged_userns_clone") == "0":

@@ -78,6 +78,12 @@ class Port(Protocol):
     def is_up(self) -> bool:
         """False if the interface is down or gone."""
 
+    def refresh(self) -> None:
+        """Learn what may have changed outside since `open`: `interface` (its name) and `mtu`."""
+
+    def warnings(self) -> list[str]:
+        """What will go wrong around the open port, and what to switch off, a sentence each."""
+
     def close(self) -> None:
         """Close the port. Its figures stay."""
 

@@ -1,26 +1,30 @@
-"""What ports on a software channel and a `Sink` have in common: ports in memory and on pcap files."""
+"""The common part of ports in memory and on pcap files: they receive from a `Feed` and send to a `Sink`."""
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from scout.io.batch import BATCH_SIZE, LONGEST
-from scout.io.channels.software import Feed, Records
+from scout.io.channels.software import Feed
 from scout.io.ports.contract import PortError, PortOperations, mac_number
+from scout.io.ports.playback import play
+from scout.io.ports.records import Records
 from scout.io.transmit.sink import TRANSMIT, Sink, enqueue, flush
 
 __all__ = ["BATCH", "ENTRIES", "FedPort"]
 
 ENTRIES = 2048
-"""Requests that a channel holds by default. A quarter of them come between two snapshots of a replica's state: large
-tables want more."""
+"""Requests that a channel holds by default. A replica saves its state after every quarter of them, so large tables need
+more entries."""
 
 BATCH = 32
-"""Requests that are dequeued together by default: few enough that replicas share out dear work evenly."""
+"""Requests that are dequeued together by default: few enough for replicas to share expensive work evenly."""
 
 FRAME_MARGIN = 18  # bytes of a frame beyond the MTU: the Ethernet header and one VLAN tag
 
 
 class FedPort:
-    """What ports on a `Feed` and a `Sink` have in common; subclasses open and feed them.
+    """A port that receives from a `Feed` and sends to a `Sink`; subclasses open it and say what it receives.
 
     Parameters
     ----------
@@ -29,18 +33,25 @@ class FedPort:
     mac : str
         Its MAC address, as 02:00:00:00:00:01.
     mtu : int
-        Bytes of the longest IP packet; frames that are longer by more than a VLAN tag are left out.
+        Bytes of the longest IP packet. Frames that are longer by more than an Ethernet header with one VLAN tag are not
+        received, and are counted as too-long.
     entries : int
-        Packets that its channel holds; a power of two. Of ports that share one the greatest number counts.
+        Packets that its channel holds, a power of two. Ports that share a channel have the greatest of their numbers.
     batch : int
-        Packets that are dequeued together at most; a power of two. Of ports that share a channel the smallest counts.
+        Packets that are dequeued together at most, a power of two; all have one primary. Ports that share a channel
+        have the smallest of their numbers.
 
     Attributes
     ----------
     interface : str
         The name.
     transmits : numpy.ndarray
-        For the compiled loops, shared by all replicas: a `TRANSMIT` each.
+        A `TRANSMIT` for each possible replica, shared with the compiled loops.
+
+    Raises
+    ------
+    PortError
+        If a number is out of its range, or `mac` is not a MAC address.
     """
 
     operations = PortOperations(TRANSMIT, enqueue, flush)
@@ -71,34 +82,32 @@ class FedPort:
         return self._sink
 
     def enlist(self, replica: int) -> None:
-        """Make ready for one more replica."""
+        """Prepare the sending side of one more replica."""
         self._opened.enlist(replica)
 
     def resume(self, replica: int) -> None:
-        """Make ready for the successor of a dead replica: what that one had not sent is gone."""
+        """Prepare the sending side for the successor of a dead replica: what that one had added is not sent."""
         self._opened.resume(replica)
 
     def transmitted(self) -> dict[str, int]:
-        """Frames that left from all replicas, those of them made here, those for which there was no room."""
+        """Frames that left, those of them that the router made itself, and those for which there was no room."""
         return self._opened.transmitted()
 
     def is_up(self) -> bool:
-        """True: there is no interface that could go away."""
+        """True: there is no interface that could go down."""
         return True
+
+    def refresh(self) -> None:
+        """Do nothing: name and MTU are constant."""
+
+    def warnings(self) -> list[str]:
+        """None: nobody else sees the packets."""
+        return []
 
     # Receiving.
 
     def channel(self, ports: Mapping[int, "FedPort"], replicas: int, keeps: bool) -> Feed:
-        """Make the one channel of these ports, by index; this port is one of them.
-
-        Parameters
-        ----------
-        ports : mapping of int to FedPort
-            All open, and of one class.
-        replicas : int
-        keeps : bool
-            True if requests are kept back to each replica's newest snapshot.
-        """
+        """Make the one channel by which packets come from all these ports."""
         feed = Feed(ports, replicas, keeps)
         for port in ports.values():
             port._feed = feed
@@ -108,21 +117,30 @@ class FedPort:
     def _fed(self) -> Feed:
         self._opened  # noqa: B018
         if self._feed is None:
-            raise PortError(f"port {self.interface}: no path begins at it; make one with create_path")
+            raise PortError(
+                f"port {self.interface}: no path begins at it, or the run is over; make one with create_path"
+            )
         return self._feed
 
     def records(self) -> Records | None:
-        """What the port receives from the start on, if it is known."""
+        """The packets that the port receives from the start on; None if there are none."""
         return None
 
+    def play(self, feed: np.ndarray, producer: int) -> None:
+        """Send these packets to the channel, one `FEED`, as its producer of this number; for a process of its own."""
+        records = self.records()
+        assert records
+        play(feed, producer, self._index, self.frame_bytes, records)
+
     def at_end(self) -> bool:
-        """True if nothing more will be sent to the channel."""
+        """True if no more packets will be sent to the channel."""
         return self._fed.played(self._index)
 
     @property
     def is_live(self) -> bool:
-        """True if its packets come now, with the times at which they come."""
+        """True if packets come while the router runs, so that time also passes without them."""
         return False
 
     def close(self) -> None:
-        """Close the port; what was sent can still be read."""
+        """Close the port; frames that were sent can still be read."""
+        self._feed = None  # a graph that is kept does not keep the memory of channels of past runs

@@ -1,45 +1,42 @@
-"""Ports in memory: frames from a list, frames to a list. No root, no namespace, no interface.
+"""Ports in memory: they receive frames from a list or a call, and keep the frames that they send.
 
-For tests, lessons and benchmarks; a path cannot tell them from ports on interfaces.
+They need no root, no namespace and no interface: for tests, lessons and benchmarks.
 """
 
-import struct
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from scout.io.channels.software import Records
 from scout.io.ports.contract import Port, PortError
 from scout.io.ports.fed import BATCH, ENTRIES, FedPort
-from scout.io.transmit.sink import SECOND, Sink
+from scout.io.ports.records import SECOND, Records, pack_records
+from scout.io.transmit.sink import Sink
 
 __all__ = ["MemoryPort"]
 
-_RECORD = struct.Struct("=IIII")  # of pcap
 _LATEST = (1 << 32) * SECOND
 
 
 class MemoryPort(FedPort):
-    """A port that receives frames it is given, and keeps those that it sends.
+    """A port that receives the frames that it is given, and keeps those that it sends.
 
     Parameters
     ----------
     mac : str
         Its MAC address, as 02:00:00:00:00:01.
     mtu : int
-        Bytes of the longest IP packet; frames that are longer by more than a VLAN tag are left out.
+        Bytes of the longest IP packet. Frames that are longer by more than an Ethernet header with one VLAN tag are not
+        received, and are counted as too-long.
     frames : iterable of bytes or of (bytes, int), optional
-        What the port receives, and when, in nanoseconds since 1970; by default when the run starts. The
-        input ends with them. Without `frames` it receives what `send` gives it, until `end`.
+        The frames to receive, each with its time, nanoseconds since 1970; without one it is the time when the run
+        starts. The input ends with them. A port without `frames` receives those that are given to `send`, until `end`.
     capacity : int
-        Bytes of sent frames (16 more for each) that a replica can keep; what exceeds it is counted as tx-full.
-        Memory that is not used costs nothing.
+        Bytes of sent frames that a replica can keep, with 16 more for each frame and 32 for each batch. Frames beyond
+        are counted as tx-full. Memory that is not used costs nothing.
     entries : int
-        Packets that its channel holds; a power of two. A quarter of them come between snapshots of the state.
+        Packets that its channel holds, a power of two. A replica saves its state after every quarter of them.
     batch : int
-        Packets that are dequeued together at most; a power of two. All have one primary.
+        Packets that are dequeued together at most, a power of two; all have one primary.
 
     Examples
     --------
@@ -77,40 +74,36 @@ class MemoryPort(FedPort):
         return frame, timestamp
 
     def open(self, index: int) -> None:
-        """Make the buffers, for the port of number `index`."""
+        """Make the buffers, for the port of index `index`."""
         self._open(index, Sink(capacity=self._capacity))
         self._ended = False
 
     def records(self) -> Records | None:
-        """The frames given, if any were."""
+        """The frames that the port was made with; None if there are none."""
         if not self._frames:
             return None
         now = time.time_ns()
-        records = []
-        for frame, timestamp in self._frames:
-            seconds, nanoseconds = divmod(now if timestamp is None else timestamp, SECOND)
-            records += [_RECORD.pack(seconds, nanoseconds, len(frame), len(frame)), frame]
-        return Records(np.frombuffer(b"".join(records), np.uint8))
+        return pack_records((now if timestamp is None else timestamp, frame) for frame, timestamp in self._frames)
 
     def send(
         self, frame: bytes, timestamp: int | None = None, offload: bytes = bytes(10), timeout: float = 1.0
     ) -> bool:
-        """Have the router receive a frame.
+        """Let the router receive a frame.
 
         Parameters
         ----------
         frame : bytes
         timestamp : int, optional
-            When it was received, nanoseconds since 1970; now by default.
+            When it was received, nanoseconds since 1970; by default now.
         offload : bytes
-            Its struct virtio_net_hdr, 10 bytes, little-endian: what the sender left to a device.
+            Its struct virtio_net_hdr, 10 bytes, little-endian: what the sending kernel left to a device.
         timeout : float
             Seconds to wait for room in the channel.
 
         Returns
         -------
         bool
-            False if the frame was left out: it is too long, or there was no room in time. It is counted.
+            False if the frame is too long, or there was no room in time; it is counted as too-long or ring-full.
 
         Raises
         ------
@@ -125,24 +118,23 @@ class MemoryPort(FedPort):
         return self._fed.send(self._index, frame, now, offload, timeout)
 
     def end(self) -> None:
-        """No more frames will be sent: the run can come to its end."""
+        """Say that no more frames will be sent, so that the run can end."""
         self._ended = True
 
     def sent(self) -> list[bytes]:
         """The frames that the router has sent by this port since it was opened, in the order in which they left.
 
-        Replicas send a batch at a time, one batch after another. In a path with channel order that is the
-        order in which its packets came.
+        In a path with channel order that is the order in which its packets came.
         """
         return self._opened.frames()
 
     @property
     def is_live(self) -> bool:
-        """True if packets come by `send`, now."""
+        """True if packets come by `send`, and `end` was not called."""
         return self._frames is None and not self._ended
 
     def at_end(self) -> bool:
-        """True if nothing more will be sent to the channel."""
+        """True if no more packets will be sent to the channel."""
         return self._ended if self._frames is None else super().at_end()
 
 

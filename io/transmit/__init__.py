@@ -1,1 +1,1 @@
-"""The sending side of ports: what happens to packets that leave a path."""
+"""The sending side of ports: packets that leave a path go to a socket, a file or memory."""

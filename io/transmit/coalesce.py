@@ -1,31 +1,31 @@
-"""Coalescing: packets of one flow that leave one behind the other go to the kernel as one super-frame.
+"""Coalescing: consecutive packets of one flow are given to the kernel as one super-frame.
 
-Sending costs the kernel more than a microsecond a frame, however short. A super-frame (generic
-segmentation offload) with a virtio-net header goes through it once, and is cut into frames at the device.
+Sending costs the kernel more than a microsecond a frame, however short it is. A super-frame (generic segmentation
+offload) with a virtio-net header passes the kernel once, and is cut into frames at the device.
 
-What arrives is byte for byte what would arrive without this. The packets that make a run differ in nothing
-but what cutting writes: the total length, the IP identification, which counts up by one (inet_gso_segment in
-net/ipv4/af_inet.c), the sequence number of TCP (net/ipv4/tcp_offload.c), and the checksums. These are
+The receiver gets the same bytes as without coalescing. The packets of a run differ only in the fields that cutting
+writes: the total length, the IP identification, which counts up by one (inet_gso_segment in net/ipv4/af_inet.c), the
+sequence number of TCP (net/ipv4/tcp_offload.c), and the checksums:
 
-- the IP header's, which must be right in every packet: a wrong one is not mended, it goes out alone;
-- the transport's, which must have been left to the device by the sender, as segments of a super-frame leave
-  it again; the field holds the pseudo-header's sum, which must differ between packets as their sizes do. A
-  packet with a complete checksum, right, wrong or zero, goes out alone: cut at a veth it would arrive with
-  a partial one.
+- The IP header's checksum must be right in every packet. A packet with a wrong one leaves alone, as it is.
+- The transport's checksum must have been left to the device by the sender, as segments of a super-frame leave it
+  again. The field then has the pseudo-header's sum, which must differ between packets as their sizes do. A packet with
+  a complete checksum, right, wrong or zero, leaves alone: cut at a veth it would arrive with a partial one.
 
-All are IPv4 without options and not fragments; all have the first one's payload size but the last, which may
-be shorter. TCP segments carry nothing but ACK, and PSH on the last. Order is kept: a run ends where the next
-packet does not fit.
+All packets are IPv4 without options, and no fragments. All have the payload size of the first one except the last,
+which may be shorter. TCP segments have no flag but ACK, and PSH on the last. Order is kept: a run ends at the first
+packet that does not fit.
 """
 
 from scout.io.system import MESSAGE, MESSAGE_VECTOR, MESSAGE_VECTORS, VECTOR, VECTORS, VNET_HEADER
+from scout.io.transmit.checksum import is_right, updated
 from scout.ring.atomics import copy, load32, load64, store32, store64
 from scout.ring.jit import Record, inline
 
 __all__ = ["HEADER_ROOM", "SEGMENTS", "TCP", "UDP", "gather"]
 
 UDP, TCP = 1, 2
-"""Bits of what a port coalesces."""
+"""Bits: the protocols that a port coalesces."""
 
 SEGMENTS = 64
 """Packets of a super-frame at most (UDP_MAX_SEGMENTS of older kernels)."""
@@ -44,7 +44,7 @@ _SEQUENCE, _ACKNOWLEDGED, _FLAGS, _TCP_CHECK, _URGENT, _OPTIONS = 38, 42, 46, 50
 _ACK, _PSH = 0x10 << 8, 0x08 << 8  # in the word at _FLAGS as loaded: data offset, flags, window
 
 _PARTIAL = 1 | _TRANSPORT << 48
-"""The first 8 bytes of the virtio-net header of a packet whose transport checksum is left to the device."""
+"""The first 8 bytes of the virtio-net header of a packet whose transport checksum was left to the device."""
 
 
 @inline
@@ -57,25 +57,6 @@ def _load16(place: int) -> int:
 @inline
 def _swapped16(value: int) -> int:
     return (value & 0xFF) << 8 | value >> 8
-
-
-@inline
-def _resized(total: int, before: int, after: int) -> int:
-    """A ones' complement sum in which the number `before` becomes `after` (RFC 1624), never 0."""
-    total += (before ^ 0xFFFF) + after
-    total = (total & 0xFFFF) + (total >> 16)
-    return (total & 0xFFFF) + (total >> 16)
-
-
-@inline
-def _good_header(frame: int) -> bool:
-    """True if an IPv4 header of 20 bytes has the checksum that the kernel would write."""
-    total = load32(frame + _IP) + load32(frame + _IP + 4) + load32(frame + _IP + 8)
-    total += load32(frame + _IP + 12) + load32(frame + _IP + 16)
-    total = (total & 0xFFFF) + (total >> 16)  # to 20 bits
-    total = (total & 0xFFFF) + (total >> 16)
-    total = (total & 0xFFFF) + (total >> 16)
-    return total == 0xFFFF and load32(frame + _IP_CHECK) & 0xFFFF != 0xFFFF  # the kernel writes that as 0
 
 
 @inline
@@ -95,7 +76,7 @@ def _same_flow(frame: int, other: int) -> bool:
 
 @inline
 def _begins(vectors: int, waiting: int, protocols: int, longest: int) -> int:
-    """Bytes of the headers of the packet at `vectors` if it may begin a run of those `waiting`, else 0."""
+    """Bytes of the headers of the packet at `vectors` if it may begin a run of the `waiting` packets, else 0."""
     frame = _frame(vectors)
     if load64(frame - VNET_HEADER) != _PARTIAL or waiting < 2:
         return 0
@@ -105,7 +86,11 @@ def _begins(vectors: int, waiting: int, protocols: int, longest: int) -> int:
     size = _frame_bytes(vectors)
     if _load16(frame + _ETHERTYPE) != _IPV4 or load32(frame + _IP) & 0xFF != 0x45 or size > longest:
         return 0
-    if _load16(frame + _TOTAL) != size - _IP or _load16(frame + _FRAGMENT) & 0x3FFF or not _good_header(frame):
+    if (
+        _load16(frame + _TOTAL) != size - _IP
+        or _load16(frame + _FRAGMENT) & 0x3FFF
+        or not is_right(frame + _IP, frame + _IP_CHECK)
+    ):
         return 0
     protocol, place = load32(frame + _PROTOCOL) & 0xFF, _TRANSPORT + (load32(frame - 2) & 0xFFFF)
     if protocol == _UDP and place == _UDP_CHECK and protocols & UDP:
@@ -122,22 +107,22 @@ def _begins(vectors: int, waiting: int, protocols: int, longest: int) -> int:
 
 @inline
 def _follows(first: int, frame: int, headers: int, number: int, size: int, piece: int) -> bool:
-    """True if what cutting writes as segment `number`, with `piece` bytes of payload, is this frame's headers."""
+    """True if this frame has the headers that cutting writes for segment `number` with `piece` bytes of payload."""
     if (
         load64(frame - VNET_HEADER) != _PARTIAL
-        or load32(frame - 2) != load32(first - 2)  # the place of the checksum, and the frame's first two bytes
+        or load32(frame - 2) != load32(first - 2)  # the checksum's offset, and the frame's first two bytes
         or load64(frame) != load64(first)
         or load64(frame + 8) != load64(first + 8)
         or _load16(frame + _TOTAL) != headers - _IP + piece
         or _load16(frame + _ID) != (_load16(first + _ID) + number) & 0xFFFF
         or load32(frame + _FRAGMENT) != load32(first + _FRAGMENT)  # with time to live and protocol
         or not _same_flow(first, frame)
-        or not _good_header(frame)
+        or not is_right(frame + _IP, frame + _IP_CHECK)
     ):
         return False
     before, after = headers - _TRANSPORT + size, headers - _TRANSPORT + piece
     if headers == _UDP_END:
-        total = _resized(_load16(first + _UDP_CHECK), before, after)
+        total = updated(_load16(first + _UDP_CHECK), before, after)
         return _load16(frame + _UDP_LENGTH) == after and _load16(frame + _UDP_CHECK) == total
     sequence = _load16(first + _SEQUENCE) << 16 | _load16(first + _SEQUENCE + 2)
     here = _load16(frame + _SEQUENCE) << 16 | _load16(frame + _SEQUENCE + 2)
@@ -145,7 +130,7 @@ def _follows(first: int, frame: int, headers: int, number: int, size: int, piece
         here != (sequence + number * size) & 0xFFFFFFFF
         or load32(frame + _ACKNOWLEDGED) != load32(first + _ACKNOWLEDGED)
         or (load32(frame + _FLAGS) ^ load32(first + _FLAGS)) & ~_PSH
-        or _load16(frame + _TCP_CHECK) != _resized(_load16(first + _TCP_CHECK), before, after)
+        or _load16(frame + _TCP_CHECK) != updated(_load16(first + _TCP_CHECK), before, after)
         or _load16(frame + _URGENT) != _load16(first + _URGENT)
     ):
         return False
@@ -179,7 +164,7 @@ def _run(vectors: int, waiting: int, headers: int) -> int:
 
 @inline
 def _join(vectors: int, count: int, headers: int, room: int, target: int) -> int:
-    """Write a super-frame's headers to `room` and its iovecs to `target`; the address behind these."""
+    """Write a super-frame's headers to `room` and its iovecs to `target`; return the address behind the iovecs."""
     frame = _frame(vectors)
     size = _frame_bytes(vectors) - headers
     total = headers - _IP
@@ -204,25 +189,30 @@ def _join(vectors: int, count: int, headers: int, room: int, target: int) -> int
     made = room + VNET_HEADER
     before = headers - _IP + size
     store32(made + _TOTAL, _swapped16(total) | (load32(frame + _TOTAL) & ~0xFFFF))
-    checksum = _resized(_load16(frame + _IP_CHECK) ^ 0xFFFF, before, total) ^ 0xFFFF
+    checksum = updated(_load16(frame + _IP_CHECK) ^ 0xFFFF, before, total) ^ 0xFFFF
     store32(made + _IP_CHECK, _swapped16(checksum) | (load32(frame + _IP_CHECK) & ~0xFFFF))
     before, total = before + _IP - _TRANSPORT, total + _IP - _TRANSPORT
     if headers == _UDP_END:
-        checksum = _resized(_load16(frame + _UDP_CHECK), before, total)
+        checksum = updated(_load16(frame + _UDP_CHECK), before, total)
         store32(made + _UDP_LENGTH, _swapped16(total) | _swapped16(checksum) << 16)
     else:
-        checksum = _resized(_load16(frame + _TCP_CHECK), before, total)
+        checksum = updated(_load16(frame + _TCP_CHECK), before, total)
         store32(made + _TCP_CHECK, _swapped16(checksum) | (load32(frame + _TCP_CHECK) & ~0xFFFF))
-        # Cutting takes PSH from all but the last.
+        # Cutting clears PSH in all segments but the last.
         store32(made + _FLAGS, load32(_frame(vectors + (count - 1) * VECTORS) + _FLAGS))
     return target
 
 
 @inline
 def gather(transmit: Record) -> int:
-    """Put the packets in line into `gathered` as messages, and how many each holds into `packets`; how many messages.
+    """Write messages for the packets of `transmit` to `gathered`, and the packets of each to `packets`.
 
-    Nothing of the packets themselves is changed: they can still be sent one by one.
+    The packets themselves are not changed: they can still be sent one by one.
+
+    Returns
+    -------
+    int
+        How many messages there are.
     """
     room, target = transmit.headers, transmit.gathered_vectors
     number = index = 0

@@ -1,7 +1,7 @@
-"""Sending by AF_PACKET sockets: packets wait in line and leave by `sendmmsg`, many with one system call.
+"""Sending by AF_PACKET sockets: packets are queued and leave by sendmmsg(2), many with one system call.
 
-Each has its virtio-net header before it, and is read where it lies. Packets that make up a super-frame become
-one message (`scout.io.transmit.coalesce`).
+The kernel reads each packet where it lies, with a virtio-net header before it. Packets that can make up a super-frame
+become one message (`scout.io.transmit.coalesce`).
 """
 
 import errno
@@ -33,28 +33,27 @@ TRANSMIT = np.dtype(
         ("messages", "i8"),  # address of the mmsghdrs
         ("vectors", "i8"),  # address of the iovecs
         ("count", "i8"),  # messages waiting
-        ("made", "i8"),  # frames that began here and were received by no port
+        ("made", "i8"),  # frames that the router made itself
         ("sent", "i8"),  # frames that the kernel took
         ("full", "i8"),  # frames it refused for lack of room,
         ("too_big", "i8"),  # for their size,
         ("down", "i8"),  # because the interface is down or gone,
-        ("refused", "i8"),  # for another reason: the last such error number is `error`
-        ("error", "i8"),
-        ("coalesce", "i8"),  # protocols of which runs of packets go out as one message
-        ("longest", "i8"),  # bytes of the longest frame that the device takes
-        ("gathered", "i8"),  # address of the mmsghdrs of what was gathered,
-        ("gathered_vectors", "i8"),  # of the iovecs of the super-frames in there,
-        ("headers", "i8"),  # of their headers,
-        ("packets", "i8"),  # and of how many packets each message is
-        ("number", "i8"),  # of the requests that the batch at hand comes of; not used here
-        ("spare", "i8", 6),
+        ("refused", "i8"),  # and for another reason
+        ("coalesce", "i8"),  # protocols whose runs of packets leave as one message: UDP, TCP
+        ("longest", "i8"),  # bytes of the longest frame that the device takes; the supervisor writes it
+        ("gathered", "i8"),  # address of the mmsghdrs that `gather` makes,
+        ("gathered_vectors", "i8"),  # of the iovecs of the super-frames among them,
+        ("headers", "i8"),  # of the headers of these,
+        ("packets", "i8"),  # and of an int64 for each message: how many packets it has
+        ("number", "i8"),  # of the batch; not used here
+        ("spare", "i8", 7),
     ]
 )
-"""A replica's sending end; written by it alone. Set up by the supervisor."""
+"""The sending side of a replica, written by it alone except `longest`. The supervisor sets it up."""
 
 
 def new_line(transmit: np.ndarray) -> np.ndarray:
-    """Set up the addresses of the one `TRANSMIT` in `transmit`; the memory that they refer to."""
+    """Set up the addresses of the one `TRANSMIT` in `transmit`, and return the memory that they refer to."""
     sizes = {
         "messages": BATCH_SIZE * MESSAGE,
         "vectors": BATCH_SIZE * VECTORS,
@@ -75,14 +74,14 @@ def new_line(transmit: np.ndarray) -> np.ndarray:
 
 @inline
 def enqueue(transmit: Record, packet: Record, record: int) -> None:
-    """Put a packet in line for `flush`. Its memory is read then."""
+    """Add a packet to those that `flush` sends; its memory is read then."""
     message, vector = (
         transmit.messages + transmit.count * MESSAGE,
         transmit.vectors + transmit.count * VECTORS,
     )
     start = packet.frame - VNET_HEADER
     if packet.flags & NEEDS_CHECKSUM:
-        # Headers pushed or pulled since move the place where the checksum starts.
+        # The checksum starts at an offset from the frame's beginning, which pushed and pulled headers have moved.
         packet.checksum_start += packet.origin - packet.frame
     store64(start, load64(record + OFFLOAD))
     store32(start + 6, load32(record + OFFLOAD + 6))  # with the one above, 10 bytes
@@ -96,7 +95,7 @@ def enqueue(transmit: Record, packet: Record, record: int) -> None:
 
 @inline
 def flush(transmit: Record) -> None:
-    """Send what is in line; count every frame as sent, or under the reason why it was not."""
+    """Send the packets that were added; count every frame as sent, or under the reason why it was not."""
     if transmit.coalesce and transmit.count > 1:
         _send_gathered(transmit, gather(transmit))
     else:
@@ -106,7 +105,7 @@ def flush(transmit: Record) -> None:
 
 @inline
 def _send_gathered(transmit: Record, count: int) -> None:
-    """Send the `count` messages that were gathered."""
+    """Send the `count` messages that `gather` made."""
     message = packet = 0
     while message < count:
         taken = sendmmsg(transmit.socket, transmit.gathered + message * MESSAGE, count - message, 0)
@@ -119,7 +118,7 @@ def _send_gathered(transmit: Record, count: int) -> None:
             packets, error = load64(transmit.packets + message * 8), error_number()
             if packets == 1 or _is_full(error) or _is_down(error):
                 _count_refused(transmit, packets, error)
-            else:  # an older kernel, perhaps, that takes no such super-frames: they are not tried again
+            else:  # the kernel may be too old for such super-frames: no more are made
                 transmit.coalesce = 0
                 _send(transmit, packet, packet + packets)
             packet += packets
@@ -135,7 +134,7 @@ def _send(transmit: Record, first: int, end: int) -> None:
             transmit.sent += taken
             first += taken
             continue
-        # The error is the first message's: it is left out, the others are tried.
+        # The error is that of the first message: it is dropped, the others are tried.
         first += 1
         _count_refused(transmit, 1, error_number())
 
@@ -160,4 +159,3 @@ def _count_refused(transmit: Record, packets: int, error: int) -> None:
         transmit.down += packets
     else:
         transmit.refused += packets
-        transmit.error = error

@@ -1,56 +1,52 @@
 """Sending without a device: packets become pcap records, in a file or in shared memory.
 
-Each replica has a buffer. `enqueue` copies a packet to it, and completes the checksum that the sender left
-to a device; `flush` writes what is in the buffer to a file with one call, or leaves it there for the
-supervisor to read.
+Each replica has a buffer. `enqueue` copies a packet to it, and completes a checksum that the sender left to a device.
+`flush` writes the buffer's content to a file with one system call, or leaves it there for the supervisor to read.
 
-In memory a buffer holds one batch behind the other: `ticket | frames | number | spare | records`. Tickets are drawn
-from a counter of the whole port when a batch leaves, so they give the order in which batches left, over all
-replicas, as on a wire. The number says which requests the batch came of. A successor does again what a dead
-replica may have done already: of two batches with one number, the second is dropped.
+In memory a buffer holds one batch after the other: `ticket | frames | number | spare | records`. When a batch leaves it
+draws a ticket from a counter of the whole port, so tickets give the order in which the batches of all replicas left, as
+on a wire. The number is that of the batch in its channel. The successor of a dead replica may send a batch that the
+dead one had sent: of two batches of one replica with one number, the second is dropped.
 
-Replicas append to one file (`O_APPEND`): the kernel puts each batch behind the last one whole. A replica
-that is killed within the call, or a full disk, may cut one off; what follows in the file is lost then.
+Replicas append to one file (`O_APPEND`): the kernel writes each batch whole behind the last one. Only a replica that is
+killed within the call, or a full disk, can cut a batch off; the rest of the file cannot be read then.
 """
 
 import numpy as np
 
 from scout.io.packet import NEEDS_CHECKSUM
+from scout.io.ports.records import RECORD_HEADER, SECOND
 from scout.io.system import write
-from scout.ring.atomics import copy, fetch_add, load32, store32, store64, store64_release
+from scout.io.transmit.checksum import complete
+from scout.ring.atomics import copy, fetch_add, store32, store64, store64_release
 from scout.ring.jit import Record, inline
 from scout.ring.membership import MOST_REPLICAS
 from scout.ring.segment import address, shared
 
-__all__ = ["RECORD_HEADER", "SECOND", "TRANSMIT", "Sink", "enqueue", "flush"]
-
-RECORD_HEADER = 16
-"""Bytes before a packet in a pcap file: seconds, fraction, bytes here, bytes of the packet; 32 bits each."""
-
-SECOND = 1_000_000_000
+__all__ = ["TRANSMIT", "Sink", "enqueue", "flush"]
 
 _BATCH_HEADER = 32
-_SLACK = 4  # bytes behind a record: its checksum is summed by words
-_FILE_BUFFER = 1 << 20  # of a replica that writes to a file; holds the longest packet
+_SLACK = 4  # bytes behind a record that summing a checksum by words may overwrite
+_FILE_BUFFER = 1 << 20  # bytes of a replica that writes to a file; the longest packet fits
 
 TRANSMIT = np.dtype(
     [
-        ("descriptor", "i8"),  # the file to write to; -1: what is sent stays in the buffer
+        ("descriptor", "i8"),  # the file to write to; -1: frames that are sent stay in the buffer
         ("here", "i8"),  # address of this record
         ("ticket", "i8"),  # address of the port's counter of batches
         ("buffer", "i8"),  # address of the buffer,
         ("capacity", "i8"),  # and its bytes
-        ("start", "i8"),  # offset of the batch at hand,
-        ("filled", "i8"),  # and of what comes behind it
-        ("count", "i8"),  # packets in it
-        ("made", "i8"),  # frames that began here and were received by no port
+        ("start", "i8"),  # offset of the batch that is being filled,
+        ("filled", "i8"),  # and of the free space behind it
+        ("count", "i8"),  # packets in that batch
+        ("made", "i8"),  # frames that the router made itself
         ("sent", "i8"),  # frames that left
         ("full", "i8"),  # frames for which there was no room, in the buffer or on the disk
-        ("number", "i8"),  # of the requests that the batch comes of, one number for each batch of each port; or -1
+        ("number", "i8"),  # of the batch, in all channels; -1 if the packets are not those of one batch
         ("spare", "i8", 4),
     ]
 )
-"""A replica's sending end; written by it alone. The first five are set up by the supervisor."""
+"""The sending side of a replica, written by it alone. The supervisor sets up the first five fields."""
 
 _SENT = int((TRANSMIT.fields or {})["sent"][1])  # type: ignore[index]
 
@@ -78,24 +74,9 @@ def enqueue(transmit: Record, packet: Record, record: int) -> None:
         # Headers pushed or pulled since move the place where the checksum starts.
         start = packet.checksum_start + packet.origin - packet.frame
         if start >= 0 and start + packet.checksum_offset + 2 <= size:
-            _complete(frame + start, frame + start + packet.checksum_offset, frame + size)
+            complete(frame + start, frame + start + packet.checksum_offset, frame + size)
     transmit.filled += RECORD_HEADER + size
     transmit.count += 1
-
-
-@inline
-def _complete(start: int, place: int, end: int) -> None:
-    """Write the checksum of [start, end) to `place`, where the pseudo-header's sum is (RFC 1071)."""
-    # The sum does not depend on the order of bytes, and zeros behind the end add nothing.
-    store32(end, 0)
-    total = 0
-    for word in range(start, end, 4):
-        total += load32(word)
-    for _ in range(3):  # a packet's sum has less than 47 bits: to 31, to 17, to 16
-        total = (total & 0xFFFF) + (total >> 16)
-    # 0 would mean that there is no checksum (RFC 768); 0xFFFF is the same number.
-    checksum = ~total & 0xFFFF if total != 0xFFFF else 0xFFFF
-    store32(place, load32(place) & ~0xFFFF | checksum)
 
 
 @inline
@@ -106,7 +87,7 @@ def flush(transmit: Record) -> None:
     batch = transmit.buffer + transmit.start
     sent = transmit.count
     if transmit.descriptor < 0:
-        # acq_rel, pairs with the other replicas': who leaves after us, in our turn or by chance, draws after us.
+        # acq_rel, pairs with the other replicas' draws: a batch that leaves later draws a greater ticket.
         store64(batch, fetch_add(transmit.ticket, 1))
         store64(batch + 8, sent)
         store64(batch + 16, transmit.number)
@@ -116,26 +97,26 @@ def flush(transmit: Record) -> None:
         if write(transmit.descriptor, batch + _BATCH_HEADER, size) != size:
             transmit.full += sent
             sent = 0
-    # Release, pairs with `Sink.frames`: frames that are counted can be read.
+    # Release, pairs with the supervisor's load in `_batches`: frames that are counted can be read.
     store64_release(transmit.here + _SENT, transmit.sent + sent)
     transmit.filled = transmit.start + _BATCH_HEADER
     transmit.count = 0
 
 
 class Sink:
-    """The sending side of a port: a buffer for each replica.
+    """The sending side of a port without a device: a buffer for each replica.
 
     Parameters
     ----------
     descriptor : int
-        A file opened with O_APPEND; -1 to keep what is sent.
+        A file opened with O_APPEND; -1 to keep the frames that are sent.
     capacity : int
-        Bytes that each replica can keep; for a file, as many as it writes at once.
+        Bytes that each replica can keep; of a replica that writes to a file, bytes that it writes at once.
 
     Attributes
     ----------
     transmits : numpy.ndarray
-        For the compiled loops, shared: one `TRANSMIT` for each of the most replicas that there can be.
+        A `TRANSMIT` for each possible replica, shared with the compiled loops.
     """
 
     def __init__(self, descriptor: int = -1, capacity: int = _FILE_BUFFER) -> None:
@@ -145,7 +126,7 @@ class Sink:
         self._again = False
 
     def enlist(self, replica: int) -> None:
-        """Make ready for one more replica."""
+        """Prepare the sending side of one more replica."""
         self._buffers[replica] = buffer = shared(self._capacity, np.uint8)
         transmit = self.transmits[replica : replica + 1]
         transmit["descriptor"], transmit["here"] = self._descriptor, address(transmit)
@@ -153,23 +134,20 @@ class Sink:
         transmit["capacity"], transmit["filled"], transmit["number"] = self._capacity, _BATCH_HEADER, -1
 
     def resume(self, replica: int) -> None:
-        """Make ready for the successor of a dead replica: what that one had not sent is gone."""
+        """Prepare the sending side for the successor of a dead replica: what that one had added is not sent."""
         transmit = self.transmits[replica]
         transmit["count"], transmit["filled"] = 0, transmit["start"] + _BATCH_HEADER
         self._again = True
 
     def frames(self) -> list[bytes]:
-        """What was sent and kept so far, in the order in which it left.
-
-        Batches leave one after the other; in a path with channel order that is the order of the channel.
-        """
+        """The frames that were sent and kept so far, in the order in which they left."""
         return [frame for batch in self._batches()[0] for frame in batch]
 
     def _batches(self) -> tuple[list[list[bytes]], int]:
         """The batches in the order in which they left, each once; how many frames left a second time."""
-        batches: list[tuple[int, int, list[bytes]]] = []
+        batches: list[tuple[int, int, int, list[bytes]]] = []
         for replica, buffer in self._buffers.items():
-            # The count is read first: what it counts was written before it.
+            # The count first: the frames that it counts were written before it (release in `flush`).
             at, left = 0, int(self.transmits["sent"][replica])
             while left:
                 ticket, count, number = buffer[at : at + 24].view(np.int64).tolist()
@@ -180,22 +158,22 @@ class Sink:
                     at += RECORD_HEADER
                     frames.append(buffer[at : at + size].tobytes())
                     at += size
-                batches.append((ticket, number, frames))
+                batches.append((ticket, replica, number, frames))
                 left -= count
         batches.sort(key=lambda batch: batch[0])
-        seen: set[int] = set()
+        seen: set[tuple[int, int]] = set()
         once, again = [], 0
-        for _, number, frames in batches:
-            if number in seen:
+        for _, replica, number, frames in batches:
+            if (replica, number) in seen:
                 again += len(frames)
                 continue
             once.append(frames)
             if number >= 0:
-                seen.add(number)
+                seen.add((replica, number))
         return once, again
 
     def transmitted(self) -> dict[str, int]:
-        """Frames that left from all replicas, those of them made here, those for which there was no room."""
+        """Frames that left, those of them that the router made itself, and those for which there was no room."""
         names = {"sent": "sent", "made": "made", "full": "tx-full"}
         figures = {name: int(self.transmits[field].sum()) for field, name in names.items()}
         if self._again and self._descriptor < 0:

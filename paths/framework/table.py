@@ -1,10 +1,11 @@
-"""Tables of flows: bounded hash tables of rows that keep what a service knows of a key.
+"""Tables of flows: bounded hash tables whose rows hold what a service knows of a key.
 
-Open addressing: a key stands within `PROBES` rows from its place. A table is full when all of them are taken
-by others: then a new key is refused, or takes the place of the one that has not been used for longest; both
-are counted in the service's `counts`. Time is that of packets; nothing here reads a clock.
+A table uses open addressing: a key's row is one of the `PROBES` rows from the key's hash on. If all of them are taken
+by other keys the table is full for a new key: it is refused, or takes the row of the key that has not been used for
+longest. Both are counted in the service's `counts`.
+Time is the packets' (`packet.timestamp`); nothing here reads a clock.
 
-A key is two words: `key` > 0 and `more` != 0 (`scout.paths.wire.flow.five_tuple` gives such). A new row is all zeros
+A key is two words, `key` > 0 and `more` != 0, as `scout.paths.wire.flow.five_tuple` gives them. A new row is all zeros
 but for these and `used`.
 """
 
@@ -14,13 +15,14 @@ from typing import Any
 import numpy as np
 
 from scout.paths.framework.state import add_to, clear, exchange_in, load_from
+from scout.paths.model.graph import GraphError
 from scout.paths.wire.flow import mix
 from scout.ring.errors import ScoutError
 
-__all__ = ["EVICT", "FOREVER", "REFUSE", "claim", "find", "new_table", "place", "remove", "rows"]
+__all__ = ["EVICT", "FOREVER", "REFUSE", "claim", "find", "new_table", "place", "policy_of", "put", "remove", "rows"]
 
 PROBES = 16
-"""How many rows are looked at for a key."""
+"""How many rows can hold a key."""
 
 REFUSE, EVICT = 0, 1
 """What happens to a new key in a full table."""
@@ -28,7 +30,7 @@ REFUSE, EVICT = 0, 1
 FOREVER = 1 << 62
 """A lifetime, in nanoseconds: rows never expire."""
 
-REMOVED = -1  # the key of a row that was removed: those behind it are still found
+REMOVED = -1  # the key of a removed row: not 0, so that a search goes on to the rows behind it
 
 
 def new_table(capacity: int, fields: Sequence[tuple[str, str]]) -> np.ndarray:
@@ -37,23 +39,52 @@ def new_table(capacity: int, fields: Sequence[tuple[str, str]]) -> np.ndarray:
     Parameters
     ----------
     capacity : int
-        Rows; a power of two, 16 or more. Filled to 70 %, it refuses next to nothing.
+        Rows; a power of two, 16 or more. A table that is filled to 70 % refuses under 0.5 % of its keys.
     fields : sequence of (name, type)
         What a row holds, such as ("bytes", "i8"), beside `key`, `more` and `used` (when it was last placed,
         nanoseconds).
+
+    Returns
+    -------
+    numpy.ndarray
+        One dimension, all zeros.
+
+    Raises
+    ------
+    ScoutError
+        If the capacity is no power of two, or less than 16.
     """
     if capacity < PROBES or capacity & (capacity - 1):
         raise ScoutError(f"a table of {capacity} rows; give a power of two, {PROBES} or more")
     return np.zeros(capacity, np.dtype([("key", "i8"), ("more", "i8"), ("used", "i8"), *fields], align=True))
 
 
+def put(table: np.ndarray, key: int, more: int, **fields: int) -> int:
+    """Put a key with these fields into a table before the first request; the index of its row."""
+    start = mix(key ^ mix(more)) & len(table) - 1
+    for probe in range(PROBES):
+        index = start + probe & len(table) - 1
+        if table[index]["key"] == 0:
+            for name, value in {"key": key, "more": more, **fields}.items():
+                table[index][name] = value
+            return index
+    raise ScoutError(f"a table of {len(table)} rows is too full for one more key; give a greater capacity")
+
+
+def policy_of(name: str, full: str) -> int:
+    """The policy that the parameter `full` of the service called `name` asks for: `EVICT` or `REFUSE`."""
+    if full not in ("evict", "refuse"):
+        raise GraphError(f"{name}: full={full!r}; use evict or refuse")
+    return EVICT if full == "evict" else REFUSE
+
+
 def rows(table: np.ndarray) -> np.ndarray:
-    """A copy of the rows that are taken, for people and tests."""
+    """A copy of the rows that hold a key, also of those that have expired; for people and tests."""
     return table[table["key"] > 0].copy()
 
 
 def find(table: Any, key: int, more: int, now: int, lifetime: int) -> int:
-    """Index of the row of a key; -1 if it is not there, or expired: not placed for `lifetime` nanoseconds."""
+    """Index of the row of a key; -1 if it has none, or if it was not placed for `lifetime` nanoseconds (expired)."""
     start = mix(key ^ mix(more)) & len(table) - 1
     for probe in range(PROBES):
         index = start + probe & len(table) - 1
@@ -61,14 +92,14 @@ def find(table: Any, key: int, more: int, now: int, lifetime: int) -> int:
         if row.key == key and row.more == more:
             return index if now - row.used < lifetime else -1
         if row.key == 0:
-            return -1  # a row that was taken once never has key 0 again
+            return -1  # this row was never taken, so no key that was placed is behind it
     return -1
 
 
 def place(table: Any, counts: Any, key: int, more: int, now: int, lifetime: int, policy: int) -> int:
-    """Index of the row of a key, a new one if need be; -1 if the table is full and `policy` is `REFUSE`.
+    """Index of the row of a key, a new row if it has none; -1 if the table is full and `policy` is `REFUSE`.
 
-    The row is then used: at `now`. What is expired is as if it were not there.
+    The row's `used` is then `now`. A row that has expired counts as free.
     """
     start = mix(key ^ mix(more)) & len(table) - 1
     free, oldest = -1, -1
@@ -103,7 +134,7 @@ def place(table: Any, counts: Any, key: int, more: int, now: int, lifetime: int,
 
 
 def remove(table: Any, index: int) -> None:
-    """Give up a row."""
+    """Free a row."""
     clear(table, index)
     table[index].key = REMOVED
 
@@ -111,7 +142,7 @@ def remove(table: Any, index: int) -> None:
 def claim(table: Any, counts: Any, key: int, more: int) -> int:
     """Like `place` with `FOREVER` and `REFUSE`, by atomic accessors alone: for services that allow mode "atomic".
 
-    Rows are never given up; do not use it with `place` and `remove` on one table. It leaves `used` alone.
+    Rows are never freed: do not use `place` or `remove` on the same table. `used` stays as it is.
     """
     start = mix(key ^ mix(more)) & len(table) - 1
     for probe in range(PROBES):
@@ -120,7 +151,8 @@ def claim(table: Any, counts: Any, key: int, more: int) -> int:
         if present == 0:
             present = key if exchange_in(table, index, "key", 0, key) else load_from(table, index, "key")
         if present == key:
-            # Whoever writes the second word first has the row; the one who wrote the first looks further.
+            # The replica that writes the second word first has the row. A replica that wrote the first word, and
+            # finds another second word than its own, looks at the next row.
             other = load_from(table, index, "more")
             if other == 0:
                 other = more if exchange_in(table, index, "more", 0, more) else load_from(table, index, "more")

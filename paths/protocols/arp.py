@@ -1,86 +1,72 @@
-"""ARP for IPv4 over Ethernet (RFC 826, RFC 1122 section 2.3.2): the adjacencies of the router.
+"""ARP for IPv4 over Ethernet (RFC 826, RFC 1122 section 2.3.2): the neighbour cache of the router."""
 
-Usage: Arp(name, timeout)
-Requires: arp (one or more interfaces). Provides: adjacency (finds the MAC address of a next hop).
-Drops: too-short, bad-arp, arp-address-conflict, adjacency-table-full.
-
-What messages say is learnt by every replica (replicated work); requests are answered, and packets held
-until their next hop is known, by the primary alone. The sender of one that was held too long gets host
-unreachable. A next hop is asked for at most once a second by all replicas together.
-"""
-
-from ipaddress import IPv4Address
+from functools import partial
+from ipaddress import AddressValueError, IPv4Address
 from typing import Any
 
 import numpy as np
 
-from scout.io.access import load16, load32, load48, load64, require, store16, store32, store48, within
+from scout.io.access import load16, load32, load48, require, store16, store48
+from scout.io.batch import BATCH_SIZE
 from scout.io.ports.contract import mac_number
+from scout.paths.limit import once
 from scout.paths.model.graph import GraphError, Router, RouterGraph
 from scout.paths.model.stage import HOLD, Exit, Outcome, Stage, Table, Via, drop
-from scout.paths.protocols.ethernet import ARP, GROUP, IPV4
-from scout.paths.protocols.ipv4 import DESTINATION
+from scout.paths.wire import arp, ethernet, ipv4
+from scout.paths.wire.arp import is_ethernet_ipv4, write_arp
+from scout.paths.wire.flow import mix
+from scout.paths.wire.icmp import HOST_UNREACHABLE
+from scout.ring.errors import ScoutError
 
 __all__ = ["ADJACENCY", "Arp", "receive", "request", "resolve"]
 
-# Offsets in the message (RFC 826); the first 6 bytes say Ethernet, IPv4, and the sizes of both addresses.
-KIND, OPERATION, SENDER_MAC, SENDER, TARGET_MAC, TARGET, MESSAGE = 0, 6, 8, 14, 18, 24, 28
-ETHERNET_IPV4 = 0x0001_0800_0604
-REQUEST, REPLY = 1, 2
-HOST_UNREACHABLE = 3 << 24 | 1 << 16
-
 SECOND = 1_000_000_000
-CAPACITY = 1024  # adjacencies; a power of two
-PROBES = 16  # how far a key may stand from its place
-ASKED = 1024  # words that limit the requests; a power of two
-WISHES = 64  # requests waiting to be sent by a replica, one less
+PROBES = 16  # rows that are looked at for a key
+WISHES = BATCH_SIZE + 1  # their number, and the keys of as many requests as a batch of packets can ask for
 FOREVER = 1 << 62
-BROADCAST = (1 << 48) - 1
 
 INTERFACE = np.dtype([("mac", "i8"), ("address", "i8")])
 
-ADJACENCY = np.dtype([("key", "i8"), ("mac", "i8"), ("expires", "i8"), ("pinned", "i8")])
-"""A next hop on a port: key (port + 1) << 32 | address, 0 if empty; `expires` in nanoseconds since 1970,
-0 if the MAC address is not known; a pinned one (a gateway) keeps its place."""
+ADJACENCY = np.dtype([("key", "i8"), ("mac", "i8"), ("expires", "i8"), ("state", "i8")])
+"""A next hop on a port: `key` is (port + 1) << 32 | address, or 0; the MAC address is known until `expires`, in
+nanoseconds; `state` is one of LEARNT, RESERVED, STATIC."""
+
+LEARNT, RESERVED, STATIC = 0, 1, 2
+"""A row that another key may take once it has expired; one that keeps its key, a gateway's; one that never changes."""
 
 TOO_SHORT, BAD_ARP, TABLE_FULL = drop("too-short"), drop("bad-arp"), drop("adjacency-table-full")
 CONFLICT = drop("arp-address-conflict")
 
 
-def hashed(key: int) -> int:
-    """A number that depends on all bits of `key` (Fibonacci hashing)."""
-    return ((key ^ key >> 32) * 0x9E3779B1 >> 12) & 0xFFFFF
-
-
 def find(adjacencies: Any, key: int) -> int:
-    """Index of `key`, -1 if it is not there."""
-    start = hashed(key)
+    """Index of the row of `key`, -1 if there is none."""
+    start = mix(key) & len(adjacencies) - 1
     for probe in range(PROBES):
-        index = (start + probe) & (CAPACITY - 1)
+        index = start + probe & len(adjacencies) - 1
         if adjacencies[index].key == key:
             return index
     return -1
 
 
 def place(adjacencies: Any, key: int, now: int) -> int:
-    """Index of `key`, put in place of an empty or expired adjacency if it is new; -1 if there is no room."""
+    """Index of the row of `key`, which takes an empty or expired row if it is new; -1 if there is no room."""
     index = find(adjacencies, key)
     if index >= 0:
         return index
-    start = hashed(key)
+    start = mix(key) & len(adjacencies) - 1
     for probe in range(PROBES):
-        index = (start + probe) & (CAPACITY - 1)
+        index = start + probe & len(adjacencies) - 1
         adjacency = adjacencies[index]
-        if adjacency.pinned == 0 and adjacency.expires < now:
+        if adjacency.state == LEARNT and adjacency.expires <= now:
             adjacency.key = key
-            adjacency.expires = 0
+            adjacency.expires = now  # its MAC address is not known yet
             return index
     return -1
 
 
 def ask(wishes: Any, asked: Any, key: int, now: int) -> None:
-    """Note that `key` is to be asked for, unless some replica did so less than a second ago."""
-    if wishes[0] < WISHES - 1 and within(asked, hashed(key) & (ASKED - 1), now, SECOND, 0):
+    """Have `key` asked for, unless a replica did so less than a second ago."""
+    if wishes[0] < WISHES - 1 and once(asked, key, now, SECOND):
         wishes[0] += 1
         wishes[wishes[0]] = key
 
@@ -93,24 +79,28 @@ def resolve(
     adjacencies: Any,
     wishes: Any,
     asked: Any,
+    lifetime: int,
     refresh: int,
 ) -> int:
-    """Find the MAC address of the next hop; hold the packet while it is being asked for."""
-    hop = next_hops[np.uint32(packet.next_hop)]  # unsigned: no code to count from the end
+    """Find the MAC address of the next hop; hold the packet while it is asked for."""
+    hop = next_hops[np.uint32(packet.next_hop)]  # an unsigned index has no code that counts from the array's end
     port, index, address = hop.port, hop.slot, hop.address
     if index < 0:
-        address = load32(frame, DESTINATION)
+        address = load32(frame, ipv4.DESTINATION)
         index = find(adjacencies, (port + 1) << 32 | address)
     if index >= 0:
         adjacency = adjacencies[index]
-        if packet.timestamp < adjacency.expires:
+        left = adjacency.expires - packet.timestamp
+        if left > 0:
             packet.destination = adjacency.mac
-            packet.ethertype = IPV4
-            if packet.timestamp > adjacency.expires - refresh:
+            packet.ethertype = ethernet.IPV4
+            # More than a lifetime is left if the clock was set back: ask, or it would be believed for so much longer.
+            if (left < refresh or left > lifetime) and adjacency.state != STATIC:
                 ask(wishes, asked, (port + 1) << 32 | address, packet.timestamp)
             return port
     ask(wishes, asked, (port + 1) << 32 | address, packet.timestamp)
     packet.error = HOST_UNREACHABLE
+    packet.awaited = (port + 1) << 32 | address
     return HOLD
 
 
@@ -127,85 +117,116 @@ def receive(
     lifetime: int,
     primary: bool,
 ) -> int:
-    """Learn who sent the message; answer if it asks for our address."""
-    if not require(frame, end, MESSAGE):
+    """Learn the sender's address; answer (0) if the message asks for ours."""
+    if not require(frame, end, arp.HEADER):
         return TOO_SHORT
-    operation = load16(frame, OPERATION)
-    sender_mac, sender = load48(frame, SENDER_MAC), load32(frame, SENDER)
-    wrong_kind = load64(frame, KIND) >> 16 & 0xFFFF_FFFF_FFFF != ETHERNET_IPV4
-    if wrong_kind or (operation != REQUEST and operation != REPLY) or sender_mac & GROUP or sender_mac == 0:
+    operation = load16(frame, arp.OPERATION)
+    sender_mac, sender = load48(frame, arp.SENDER_MAC), load32(frame, arp.SENDER)
+    if not is_ethernet_ipv4(frame) or (operation != arp.REQUEST and operation != arp.REPLY):
+        return BAD_ARP
+    if sender_mac & ethernet.GROUP or sender_mac == 0:
         return BAD_ARP
     if sender == address:
         return CONFLICT if sender_mac != mac else BAD_ARP
-    key = (packet.port + 1) << 32 | sender
-    ours = load32(frame, TARGET) == address
-    # RFC 826: what is known is brought up to date by any message, others are learnt only if meant for us.
-    if sender & mask == network and (ours or find(adjacencies, key) >= 0):
-        index = place(adjacencies, key, packet.timestamp)
-        if index < 0:
+    ours = load32(frame, arp.TARGET) == address
+    if sender & mask == network:
+        # RFC 826: any message updates an address that is known; a new one is learnt from a message for us alone.
+        key = (packet.port + 1) << 32 | sender
+        index = place(adjacencies, key, packet.timestamp) if ours else find(adjacencies, key)
+        if index >= 0 and adjacencies[index].state != STATIC:
+            adjacencies[index].mac = sender_mac
+            adjacencies[index].expires = packet.timestamp + lifetime
+            changes[0] += 1
+        elif index < 0 and ours:
             return TABLE_FULL
-        adjacencies[index].mac = sender_mac
-        adjacencies[index].expires = packet.timestamp + lifetime
-        changes[0] += 1
-    if not ours or operation != REQUEST:
+    if not ours or operation != arp.REQUEST:
         return 1
     if primary:
-        store16(frame, OPERATION, REPLY)
-        store48(frame, SENDER_MAC, mac)
-        store32(frame, SENDER, address)
-        store48(frame, TARGET_MAC, sender_mac)
-        store32(frame, TARGET, sender)
+        write_arp(frame, 0, arp.REPLY, mac, address, sender_mac, sender)
         packet.destination = sender_mac
-        packet.ethertype = ARP
+        packet.ethertype = ethernet.ARP
     return 0
 
 
 def request(frame: Any, end: Any, packet: Any, wishes: Any, interfaces: Any) -> int:
-    """Make the frame of one request that is waiting to be sent; 0 if there is none."""
+    """Make the frame of one request that waits to be sent; 0 if there is none."""
     if wishes[0] == 0:
         return 0
     key = wishes[wishes[0]]
     wishes[0] -= 1
     port = (key >> 32) - 1
     mac = interfaces[port].mac
-    store48(frame, 0, BROADCAST)
-    store48(frame, 6, mac)
-    store16(frame, 12, ARP)
-    store48(frame, 14, ETHERNET_IPV4)
-    store16(frame, 14 + OPERATION, REQUEST)
-    store48(frame, 14 + SENDER_MAC, mac)
-    store32(frame, 14 + SENDER, interfaces[port].address)
-    store48(frame, 14 + TARGET_MAC, 0)
-    store32(frame, 14 + TARGET, key)
+    store48(frame, ethernet.DESTINATION, ethernet.BROADCAST)
+    store48(frame, ethernet.SOURCE, mac)
+    store16(frame, ethernet.ETHERTYPE, ethernet.ARP)
+    write_arp(frame, ethernet.HEADER, arp.REQUEST, mac, interfaces[port].address, 0, key)
     packet.egress = port
     return 1
 
 
 class Arp(Router):
-    """Adjacencies by ARP.
+    """Adjacencies by ARP: which MAC address a next hop has.
+
+    Every replica learns from messages (replicated work). The primary of a packet alone answers requests, and holds
+    packets whose next hop is not known until it is; the sender of one that was held too long gets host unreachable. A
+    next hop is asked for at most once a second by all replicas together. An address that is known is asked for anew in
+    the last quarter of its lifetime, while it is used.
+
+    Services: requires "arp" (one or more interfaces); provides "adjacency".
 
     Parameters
     ----------
     name : str
     timeout : float
-        Seconds that an adjacency lasts without being heard of again; asked for anew in its last quarter.
+        Seconds that an adjacency lasts without a message from it.
+    capacity : int
+        Adjacencies at most, a power of two; some fewer if their hashes collide. A new one takes the row of an expired
+        one.
+
+    Drops
+    -----
+    too-short
+        A message of less than 28 bytes.
+    bad-arp
+        A message that is not about IPv4 on Ethernet, is neither a request nor a reply, has no MAC address of a station
+        for its sender, or is our own.
+    arp-address-conflict
+        Another station says that it has our address.
+    adjacency-table-full
+        No row is free for the sender; see `capacity`.
+    no-arp
+        The packet's next hop is on a port that ARP does not stand on.
+
+    Examples
+    --------
+    A neighbour that is not asked for, on the port of router "left":
+
+    >>> arp = Arp("arp")
+    >>> arp.pin("left", "10.0.0.2", "02:00:00:00:00:0a")
     """
 
     requires = {"net": "arp"}
     provides = {"resolve": "adjacency"}
 
-    def __init__(self, name: str, timeout: float = 60.0) -> None:
+    def __init__(self, name: str, timeout: float = 60.0, capacity: int = 1024) -> None:
         super().__init__(name)
         if not 0 < timeout < 86400 * 365:
             raise GraphError(f"{name}: timeout of {timeout} seconds; give more than 0 and less than a year")
+        if capacity < PROBES or capacity & (capacity - 1):
+            raise GraphError(f"{name}: capacity of {capacity} adjacencies; give a power of two, {PROBES} or more")
         self.lifetime = int(timeout * SECOND)
-        self.adjacencies = Table(np.zeros(CAPACITY, ADJACENCY))
+        self.adjacencies = Table(np.zeros(capacity, ADJACENCY))
         self.changes: Table = Table(np.zeros(1, np.int64), "private")
         self.wishes = Table(np.zeros(WISHES, np.int64), "private")
-        self.asked = Table(np.zeros(ASKED, np.int64), "shared")
+        self.asked = Table(np.zeros(2 * capacity, np.int64), "shared")
+        self._ports: list[str] = []
+        self._pins: list[tuple[str, str, str]] = []  # of ports by name, until the graph is complete
 
     def configure(self, graph: RouterGraph) -> None:
         self.interfaces = Table(np.zeros(len(graph.ports), INTERFACE), "constant")
+        self._ports = graph.ports
+        for pin in self._pins:
+            self.pin(*pin)
 
     def start(self, graph: RouterGraph) -> None:
         addresses = self._ip(graph).addresses
@@ -220,20 +241,44 @@ class Arp(Router):
         return graph.router(graph.reached(self.name, "resolve")[0][0])
 
     def reserve(self, port: int, address: int) -> int:
-        """Give a gateway its place in the table; the index."""
+        """Give a gateway, at the port of an index, a row of the table for ever; the row's index."""
         adjacencies = self.adjacencies.initial
-        # The function runs on records; a plain array gives copies.
-        index = place(adjacencies.view(np.recarray), (port + 1) << 32 | address, 1)
+        # Compiled functions work on records; a view as records gives those, where a plain array gives copies.
+        index = place(adjacencies.view(np.recarray), (port + 1) << 32 | address, 0)
         if index < 0:
-            raise GraphError(f"{self.name}: too many gateways; {CAPACITY} adjacencies fit, fewer if they collide")
-        adjacencies[index]["pinned"] = 1
+            raise GraphError(f"{self.name}: no room for gateways among {len(adjacencies)} adjacencies; give capacity=")
+        adjacencies[index]["state"] = max(adjacencies[index]["state"], RESERVED)
         return index
 
-    def pin(self, port: int, address: str, mac: str) -> None:
-        """Set an adjacency by hand, for ever: `address` has `mac` at the port of index `port`."""
-        index = self.reserve(port, int(IPv4Address(address)))
-        adjacency = self.adjacencies.initial[index : index + 1]
-        adjacency["mac"], adjacency["expires"] = mac_number(mac), FOREVER
+    def pin(self, port: str | int, address: str, mac: str) -> None:
+        """Set an adjacency by hand, before the paths run; it never expires, and no ARP message changes it.
+
+        Parameters
+        ----------
+        port : str or int
+            The port where the neighbour is: its router's name, or its index in `RouterGraph.ports`.
+        address, mac : str
+            The neighbour's IPv4 and MAC addresses.
+
+        Raises
+        ------
+        GraphError
+            If an address is malformed, or the graph has no such port; the latter when the graph is complete.
+        """
+        try:
+            number, mac_address = int(IPv4Address(address)), mac_number(mac)
+        except (AddressValueError, ScoutError) as error:
+            raise GraphError(f"{self.name}: pin of {address} at {mac}: {error}") from error
+        if isinstance(port, str):
+            if not self._ports:
+                self._pins.append((port, address, mac))
+                return
+            if port not in self._ports:
+                raise GraphError(f"{self.name}: pin of {address} on {port!r}, which is no port: {self._ports}")
+            port = self._ports.index(port)
+        index = self.reserve(port, number)
+        row = self.adjacencies.initial[index : index + 1]
+        row["mac"], row["expires"], row["state"] = mac_address, FOREVER, STATIC
 
     def arrive(self, service: str, below: bool) -> str:
         return "in" if service == "net" else "resolve"
@@ -247,17 +292,18 @@ class Arp(Router):
                 for port in graph.ports
             )
             tables = {"adjacencies": self.adjacencies, "wishes": self.wishes, "asked": self.asked}
-            bindings = {"next_hops": ip.next_hops, "refresh": self.lifetime // 4} | tables
+            times = {"lifetime": self.lifetime, "refresh": self.lifetime // 4}
+            bindings = {"next_hops": ip.next_hops} | times | tables
             return Stage(resolve, outcomes, bindings, writes=False, on_timeout=Via("resolve"))
         port = graph.router(source).port
         interface = ip.addresses.get(source)
         bindings = {
             "adjacencies": self.adjacencies,
             "changes": self.changes,
-            "address": int(interface) if interface else -1,  # which no message is for
+            "address": int(interface) if interface else -1,  # the target of no message
             "network": int(interface.network.network_address) if interface else 0,
             "mask": int(interface.netmask) if interface else 0,
-            "mac": lambda: port.mac,
+            "mac": partial(getattr, port, "mac"),
             "lifetime": self.lifetime,
         }
         outcomes = (Outcome("answer", Via("net", source)), Outcome("learnt", Exit()))

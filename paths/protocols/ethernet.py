@@ -1,30 +1,24 @@
-"""Ethernet II: where paths begin and end (RFC 894).
+"""Ethernet II: paths begin and end here (RFC 894)."""
 
-Usage: Ethernet(name, port)
-Provides: ipv4, arp. Received frames go up by their ethertype; packets that come down are sent.
-Drops: too-short, not-for-us, unknown-ethertype.
-"""
-
+from functools import partial
 from typing import Any
 
 from scout.io.access import load16, load64, require, store16, store32, store64
 from scout.paths.model.graph import Router, RouterGraph
-from scout.paths.model.stage import Exit, Outcome, Stage, Via, drop
+from scout.paths.model.stage import Exit, Outcome, Stage, To, Via, drop
+from scout.paths.protocols.ipv4 import Ip, check_header
+from scout.paths.wire.ethernet import ARP, DESTINATION, ETHERTYPE, GROUP, HEADER, IPV4, MAC, SOURCE
 
 __all__ = ["Ethernet", "receive", "send"]
-
-DESTINATION, SOURCE, ETHERTYPE, HEADER = 0, 6, 12, 14
-IPV4, ARP = 0x0800, 0x0806
-GROUP = 1 << 40  # the group bit of a MAC address: the lowest of its first byte
 
 TOO_SHORT, NOT_FOR_US, UNKNOWN = drop("too-short"), drop("not-for-us"), drop("unknown-ethertype")
 
 
 def receive(frame: Any, end: Any, packet: Any, mac: int) -> int:
-    """Take frames sent to us or to a group; tell IPv4 from ARP."""
+    """Take frames that are sent to our address or to a group; tell IPv4 (0) from ARP (1)."""
     if not require(frame, end, HEADER):
         return TOO_SHORT
-    destination = load64(frame, DESTINATION) >> 16 & 0xFFFF_FFFF_FFFF  # one load, two bytes of the source go
+    destination = load64(frame, DESTINATION) >> 16 & MAC  # one load of 8 bytes costs less than two for 6
     if destination != mac:
         if destination & GROUP == 0:
             return NOT_FOR_US
@@ -39,7 +33,7 @@ def receive(frame: Any, end: Any, packet: Any, mac: int) -> int:
 
 def send(frame: Any, end: Any, packet: Any, mac: int) -> int:
     """Write the header before the packet: to `packet.destination`, from our address."""
-    # Both addresses and the ethertype are 14 bytes: 8, 4 and 2.
+    # Both addresses and the ethertype are 14 bytes: stores of 8, 4 and 2.
     store64(frame, DESTINATION, packet.destination << 16 | mac >> 32)
     store32(frame, SOURCE + 2, mac)
     store16(frame, ETHERTYPE, packet.ethertype)
@@ -49,12 +43,44 @@ def send(frame: Any, end: Any, packet: Any, mac: int) -> int:
 class Ethernet(Router):
     """An Ethernet interface.
 
+    Received frames go up by their ethertype. IPv4 packets are checked first, before any service sees them: their
+    header is right, the packet ends where its total length says (the link may have padded it), and if an `Ip` stands
+    above, their source may be one. Packets that come down are sent.
+
+    Services: provides "ipv4" and "arp".
+
     Parameters
     ----------
     name : str
         The router's name, which addresses and paths refer to.
     port : Port
         What frames are received from and sent to.
+
+    Drops
+    -----
+    too-short
+        The frame ends within its Ethernet or IPv4 header.
+    not-for-us
+        The frame's destination is the MAC address of another station. A capture taken elsewhere has the address of
+        that machine: give it to the port (`PcapPort(..., mac=...)`).
+    unknown-ethertype
+        The frame carries neither IPv4 nor ARP.
+    bad-version, bad-header-length, bad-checksum, bad-total-length
+        The IPv4 header is wrong (RFC 1812 section 5.2.2).
+    truncated
+        The IPv4 packet is longer than the frame.
+    martian-source
+        The source address cannot be one (RFC 1812 section 5.3.7): it is in 0/8, 127/8, multicast or reserved, or a
+        broadcast address of a connected network.
+    link-local-source
+        The source is in 169.254/16, and the destination is not the router itself (RFC 3927 section 7).
+    own-source
+        The source address is one of the router's own: the packet is forged, or comes back from a loop.
+
+    Examples
+    --------
+    >>> from scout.io.ports.memory import MemoryPort
+    >>> left = Ethernet("left", MemoryPort(mac="02:00:00:00:00:01"))
     """
 
     provides = {"ipv4": "ipv4", "arp": "arp"}
@@ -67,8 +93,15 @@ class Ethernet(Router):
         return "out"
 
     def stage(self, key: str, graph: RouterGraph, source: str) -> Stage:
-        mac = {"mac": lambda: self.port.mac}
+        mac = {"mac": partial(getattr, self.port, "mac")}
         if key == "out":
             return Stage(send, (Outcome("sent", Exit(self.name)),), mac, push=HEADER)
-        outcomes = (Outcome("ipv4", Via("ipv4"), HEADER), Outcome("arp", Via("arp"), HEADER))
+        if key == "ipv4":
+            above = [graph.router(name) for name, _ in graph.reached(self.name, "ipv4")]
+            good = (Outcome("good", Via("ipv4")),)
+            for router in above:
+                if isinstance(router, Ip):
+                    return router.check_stage(good)
+            return Stage(check_header, good, writes=False, resizes=True)
+        outcomes = (Outcome("ipv4", To("ipv4"), HEADER), Outcome("arp", Via("arp"), HEADER))
         return Stage(receive, outcomes, mac, writes=False)

@@ -1,95 +1,83 @@
-"""ICMP: echo replies for the router's addresses, and errors (RFC 792, RFC 1812 section 4.3).
-
-Usage: Icmp(name, errors_per_second, burst)
-Requires: icmp, icmp-error.
-Drops: too-short, icmp-bad-checksum, icmp-unhandled, icmp-not-allowed, icmp-rate-limited.
-"""
+"""ICMP for IPv4: echo replies for the router's addresses, and errors (RFC 792, RFC 1812 section 4.3)."""
 
 from typing import Any
 
 import numpy as np
 
-from scout.io.access import (
-    length,
-    load8,
-    load16,
-    load32,
-    require,
-    store8,
-    store16,
-    store32,
-    sum16,
-    trim,
-    within,
-)
-from scout.io.packet import GSO_NONE
+from scout.io.access import length, load8, load16, load32, require, store8, store16, store32, sum16, trim
+from scout.io.packet import GSO_NONE, NEEDS_CHECKSUM
+from scout.paths.limit import within
 from scout.paths.model.graph import GraphError, Router, RouterGraph
 from scout.paths.model.stage import Outcome, Stage, Table, Via, drop
-from scout.paths.protocols.ipv4 import DESTINATION, FRAGMENT, HEADER, ICMP, PROTOCOL, SOURCE, TTL
+from scout.paths.wire import icmp, ipv4
+from scout.paths.wire.icmp import is_error
+from scout.paths.wire.ipv4 import header_length
 
 __all__ = ["Icmp", "error", "receive"]
 
-# Offsets in the message, RFC 792.
-TYPE, CODE, SUM, REST, MESSAGE = 0, 1, 2, 4, 8
-ECHO_REPLY, ECHO = 0, 8
 OUR_TTL = 64
-LONGEST_ERROR = 576  # RFC 1812 section 4.3.2.3: quote as much as keeps the error within this
-CONTROL = 0xC0  # precedence "internetwork control", RFC 1812 section 4.3.2.5
+LONGEST_ERROR = 576  # RFC 1812 section 4.3.2.3: an error quotes as much as fits this many bytes in all
+INTERNETWORK_CONTROL, TOS_BITS = 0xC0, 0x1E  # in the byte at `ipv4.TOS`: precedence 6, and the type of service
 SECOND = 1_000_000_000
 
-TOO_SHORT, BAD_SUM, UNHANDLED = drop("too-short"), drop("icmp-bad-checksum"), drop("icmp-unhandled")
+TOO_SHORT, BAD_CHECKSUM, UNHANDLED = drop("too-short"), drop("icmp-bad-checksum"), drop("icmp-unhandled")
 NOT_ALLOWED, RATE_LIMITED = drop("icmp-not-allowed"), drop("icmp-rate-limited")
 
 
 def receive(frame: Any, end: Any, packet: Any) -> int:
     """Turn an echo request into its reply (RFC 1812 section 4.3.3.6)."""
-    header = (load8(frame, 0) & 15) * 4
+    header = header_length(frame, 0)
     size = length(frame, end, packet) - header
-    if size < MESSAGE or not require(frame, end, header + size):
+    if size < icmp.HEADER or not require(frame, end, header + size):
         return TOO_SHORT
-    if sum16(frame, header, size) != 0xFFFF:
-        return BAD_SUM
-    if load8(frame, header + TYPE) != ECHO or load8(frame, header + CODE) != 0 or packet.link_broadcast:
+    # The sender may have left the checksum to a device that the packet has not passed.
+    if packet.flags & NEEDS_CHECKSUM == 0 and sum16(frame, header, size) != 0xFFFF:
+        return BAD_CHECKSUM
+    if load8(frame, header + icmp.TYPE) != icmp.ECHO or load8(frame, header + icmp.CODE) != 0 or packet.link_broadcast:
         return UNHANDLED
-    store8(frame, header + TYPE, ECHO_REPLY)
-    # Anew: an update of the sum (RFC 1624) would give 0 for a message of zeros, and only 0xFFFF is right.
-    store16(frame, header + SUM, 0)
-    store16(frame, header + SUM, ~sum16(frame, header, size))
-    source = load32(frame, SOURCE)
-    store32(frame, SOURCE, load32(frame, DESTINATION))
-    store32(frame, DESTINATION, source)
-    store8(frame, TTL, OUR_TTL)
+    store8(frame, header + icmp.TYPE, icmp.ECHO_REPLY)
+    # A whole new sum: an update (RFC 1624) cannot tell a message of zeros, whose checksum is 0xFFFF, from others.
+    store16(frame, header + icmp.CHECKSUM, 0)
+    store16(frame, header + icmp.CHECKSUM, ~sum16(frame, header, size))
+    packet.flags = 0
+    source = load32(frame, ipv4.SOURCE)
+    store32(frame, ipv4.SOURCE, load32(frame, ipv4.DESTINATION))
+    store32(frame, ipv4.DESTINATION, source)
+    store8(frame, ipv4.TTL, OUR_TTL)
     return 0
 
 
-def error(frame: Any, end: Any, packet: Any, limit: Any, interval: int, burst: int, primary: bool) -> int:
-    """Write an error before the packet that caused it; `route` fills in source and checksum.
+def error(frame: Any, end: Any, packet: Any, limit: Any, interval: int, burst: int) -> int:
+    """Write an error before the packet that caused it; `route` fills in its source and header checksum.
 
-    None is sent about an error, a broadcast, a multicast or a later fragment (RFC 1812 section 4.3.2.7).
+    No error answers an error, a broadcast, a multicast or a later fragment (RFC 1812 section 4.3.2.7). The TOS of an
+    error is that of its cause, with precedence 6, internetwork control (section 4.3.2.5). `limit` has a
+    word for each port where packets come in.
     """
-    cause = HEADER + MESSAGE  # where the packet begins
-    if load16(frame, cause + FRAGMENT) & 0x1FFF or packet.link_broadcast:
+    cause = ipv4.HEADER + icmp.HEADER  # offset of the packet that is answered
+    if load16(frame, cause + ipv4.FRAGMENT) & ipv4.OFFSET or packet.link_broadcast:
         return NOT_ALLOWED
-    if load8(frame, cause + PROTOCOL) == ICMP:
-        header = (load8(frame, cause) & 15) * 4
+    if load8(frame, cause + ipv4.PROTOCOL) == ipv4.ICMP:
+        header = header_length(frame, cause)
         if not require(frame, end, cause + header + 1):
             return NOT_ALLOWED
-        kind = load8(frame, cause + header + TYPE)
-        if kind != ECHO_REPLY and kind != ECHO and not 13 <= kind <= 18:
+        if is_error(load8(frame, cause + header + icmp.TYPE)):
             return NOT_ALLOWED
-    # What is sent is limited: replicas whose state the error leads to take nothing from the rate.
-    if primary and not within(limit, 0, packet.timestamp, interval, burst):
+    if not within(limit, packet.port, packet.timestamp, interval, burst):
         return RATE_LIMITED
     total = min(length(frame, end, packet), LONGEST_ERROR)
     trim(frame, end, packet, total)
-    store32(frame, 0, 0x45 << 24 | CONTROL << 16 | total)
-    store32(frame, 4, 0x4000)  # identification 0, don't fragment: an atomic datagram (RFC 6864)
-    store32(frame, TTL, OUR_TTL << 24 | ICMP << 16)
-    store32(frame, SOURCE, 0)
-    store32(frame, DESTINATION, load32(frame, cause + SOURCE))
-    store32(frame, HEADER + TYPE, packet.error >> 16 << 16)
-    store32(frame, HEADER + REST, packet.error & 0xFFFF)
-    store16(frame, HEADER + SUM, ~sum16(frame, HEADER, total - HEADER))
+    tos = INTERNETWORK_CONTROL | load8(frame, cause + ipv4.TOS) & TOS_BITS
+    store32(frame, ipv4.VERSION_IHL, 0x45 << 24 | tos << 16 | total)
+    # Identification 0 and don't fragment: an atomic datagram (RFC 6864).
+    store32(frame, ipv4.IDENTIFICATION, ipv4.DONT_FRAGMENT)
+    store32(frame, ipv4.TTL, OUR_TTL << 24 | ipv4.ICMP << 16)
+    store32(frame, ipv4.SOURCE, 0)
+    store32(frame, ipv4.DESTINATION, load32(frame, cause + ipv4.SOURCE))
+    message = ipv4.HEADER
+    store32(frame, message + icmp.TYPE, packet.error >> 16 << 16)  # type and code, and a checksum of 0
+    store32(frame, message + icmp.REST, packet.error & 0xFFFF)  # the MTU
+    store16(frame, message + icmp.CHECKSUM, ~sum16(frame, message, total - message))
     packet.flags = 0
     packet.gso_type = GSO_NONE
     return 0
@@ -98,13 +86,38 @@ def error(frame: Any, end: Any, packet: Any, limit: Any, interval: int, burst: i
 class Icmp(Router):
     """ICMP for the router's own addresses.
 
+    Echo requests are answered, and packets that cannot go on are answered with errors. Errors are limited to a rate for
+    each port where their causes come in, by all replicas together (RFC 1812 section 4.3.2.8). Where an error leads to
+    replicated work, the limit is a part of the replicated state, so that every replica decides alike.
+
+    Services: requires "icmp" and "icmp-error".
+
     Parameters
     ----------
     name : str
     errors_per_second : float
-        Errors sent at most, by all replicas together (RFC 1812 section 4.3.2.8).
+        The rate of errors, for each port.
     burst : int
-        How many may go out at once.
+        How many errors may go out at once.
+
+    Drops
+    -----
+    too-short
+        A message of less than 8 bytes.
+    icmp-bad-checksum
+        A message whose checksum is wrong.
+    icmp-unhandled
+        A message to the router that is no echo request, or came to a group address of the link.
+    icmp-not-allowed
+        A packet that no error may answer: an error, a later fragment, or one that came to a group address.
+    icmp-rate-limited
+        A packet that would be answered with an error if there were not too many.
+    too-long-for-payload
+        A message that does not fit the room for whole packets.
+
+    Examples
+    --------
+    >>> icmp = Icmp("icmp", errors_per_second=100, burst=10)
     """
 
     requires = {"messages": "icmp", "errors": "icmp-error"}
@@ -115,7 +128,10 @@ class Icmp(Router):
             raise GraphError(f"{name}: {errors_per_second} errors a second, burst {burst}; give more than 0 of both")
         self.interval = int(SECOND / errors_per_second)
         self.burst = self.interval * (burst - 1)
-        self.limit = Table(np.zeros(1, np.int64), "shared")
+
+    def configure(self, graph: RouterGraph) -> None:
+        # Every replica runs this stage where an error leads to replicated work; they must decide alike there.
+        self.limit = Table(np.zeros(len(graph.ports), np.int64), "shared", may_replicate=True)
 
     def arrive(self, service: str, below: bool) -> str:
         return "in" if service == "messages" else "error"
@@ -125,4 +141,4 @@ class Icmp(Router):
             return Stage(receive, (Outcome("reply", Via("messages")),), payload=True)
         bindings: dict[str, Any] = {"limit": self.limit, "interval": self.interval, "burst": self.burst}
         outcomes = (Outcome("error", Via("messages")),)
-        return Stage(error, outcomes, bindings, push=HEADER + MESSAGE, resizes=True)
+        return Stage(error, outcomes, bindings, push=ipv4.HEADER + icmp.HEADER, resizes=True)

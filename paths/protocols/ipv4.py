@@ -1,106 +1,85 @@
-"""IPv4: the router's part of RFC 1812, without fragmentation.
+"""IPv4: what RFC 1812 asks of a router, without fragmentation, reassembly and multicast."""
 
-Usage: Ip(name, addresses, routes)
-Requires: ipv4 (one or more interfaces), adjacency (who finds the next hop's MAC address).
-Provides: icmp (messages to the router's own addresses, and from it), icmp-error (packets to be answered).
-Drops: too-short, bad-version, bad-header-length, bad-checksum, bad-total-length, truncated, martian-source,
-martian-destination, multicast, broadcast, link-broadcast, fragmentation-needed, fragment-for-us, no-route-back.
-"""
-
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 
-from scout.io.access import (
-    add16,
-    length,
-    load8,
-    load16,
-    load32,
-    require,
-    store8,
-    store16,
-    store32,
-    sum16,
-    trim,
-)
-from scout.io.packet import GSO_NONE
+from scout.io.access import add16, length, load8, load16, load32, require, store8, store16, store32, sum16, trim
+from scout.io.packet import GSO_NONE, NEEDS_CHECKSUM
 from scout.paths.model.graph import GraphError, Router, RouterGraph
 from scout.paths.model.stage import Outcome, Stage, Table, To, Via, drop
 from scout.paths.protocols.fib import Fib
 from scout.paths.protocols.fib import lookup as find
-
-__all__ = ["NEXT_HOP", "Ip", "check", "forward", "local", "lookup", "route"]
-
-# Offsets in the header, RFC 791 section 3.1.
-VERSION_IHL, TOTAL_LENGTH, FRAGMENT, TTL, PROTOCOL, CHECKSUM, SOURCE, DESTINATION, HEADER = (
-    0,
-    2,
-    6,
-    8,
-    9,
-    10,
-    12,
-    16,
-    20,
+from scout.paths.wire import ipv4, tcp, udp
+from scout.paths.wire.checksum import pseudo_header_sum
+from scout.paths.wire.icmp import (
+    FRAGMENTATION_NEEDED,
+    NET_UNREACHABLE,
+    PORT_UNREACHABLE,
+    PROTOCOL_UNREACHABLE,
+    TTL_EXPIRED,
 )
-DONT_FRAGMENT, FRAGMENT_MASK = 0x4000, 0x3FFF  # MASK: more fragments, and the offset
-ICMP, TCP, UDP = 1, 6, 17
-UDP_HEADER, TCP_HEADER, TCP_DATA_OFFSET = 8, 20, 12
+from scout.paths.wire.ipv4 import header_length, header_sum, is_source_routed
+from scout.paths.wire.tcp import tcp_header_length
+from scout.ring.jit import outline
+from scout.ring.segment import shared
 
-# ICMP errors to answer with: type << 24 | code << 16 (RFC 792, RFC 1812 section 5.2.7).
-NET_UNREACHABLE, PROTOCOL_UNREACHABLE, PORT_UNREACHABLE = 3 << 24, 3 << 24 | 2 << 16, 3 << 24 | 3 << 16
-FRAGMENTATION_NEEDED, TIME_EXCEEDED = 3 << 24 | 4 << 16, 11 << 24
+__all__ = ["NEXT_HOP", "Ip", "check", "check_header", "forward", "local", "lookup", "route"]
 
 GATEWAY, CONNECTED, LOCAL, MARTIAN, MULTICAST, BROADCAST = range(6)
 NEXT_HOP = np.dtype(
     [
-        ("kind", "i8"),  # GATEWAY and CONNECTED are forwarded to
+        ("kind", "i8"),  # packets are forwarded to GATEWAY and CONNECTED
         ("port", "i8"),  # index of the port
         ("address", "i8"),  # of the gateway; 0 if connected: the packet's own destination
-        ("slot", "i8"),  # of the gateway in the adjacency table, -1 if connected
-        ("mtu", "i8"),  # of the port, bytes
+        ("slot", "i8"),  # of the gateway in the table of adjacencies, -1 if connected
         ("source", "i8"),  # the router's address on that port
-        ("spare", "i8", 2),
+        ("spare", "i8", 3),
     ]
 )
-"""What a route leads to. Addresses are in host order."""
+"""What a route leads to. Addresses are numbers in host order."""
 
-_SPECIAL = {"0.0.0.0/8": MARTIAN, "127.0.0.0/8": MARTIAN, "240.0.0.0/4": MARTIAN, "224.0.0.0/4": MULTICAST}
-_SPECIAL["255.255.255.255/32"] = BROADCAST
+_SPECIAL = {
+    "0.0.0.0/8": MARTIAN,
+    "127.0.0.0/8": MARTIAN,
+    "169.254.0.0/16": MARTIAN,
+    "224.0.0.0/4": MULTICAST,
+    "240.0.0.0/4": MARTIAN,
+    "255.255.255.255/32": BROADCAST,
+}
+LINK_LOCAL = 0xA9FE  # the first 16 bits of 169.254.0.0/16 (RFC 3927)
+
+SUSPECT_BITS, MULTIPLIER = 12, 0x5E3779B1  # the product with an address fits an int64
 
 TOO_SHORT, BAD_VERSION, BAD_HEADER_LENGTH = drop("too-short"), drop("bad-version"), drop("bad-header-length")
 BAD_CHECKSUM, BAD_TOTAL_LENGTH, TRUNCATED = drop("bad-checksum"), drop("bad-total-length"), drop("truncated")
-MARTIAN_SOURCE, MARTIAN_DESTINATION = drop("martian-source"), drop("martian-destination")
-NO_MULTICAST, NO_BROADCAST, LINK_BROADCAST = drop("multicast"), drop("broadcast"), drop("link-broadcast")
-NO_FRAGMENTATION, FRAGMENT_FOR_US = drop("fragmentation-needed"), drop("fragment-for-us")
-NO_ROUTE_BACK = drop("no-route-back")
+MARTIAN_SOURCE, OWN_SOURCE, LINK_LOCAL_SOURCE = drop("martian-source"), drop("own-source"), drop("link-local-source")
+MARTIAN_DESTINATION, NO_MULTICAST, NO_BROADCAST = drop("martian-destination"), drop("multicast"), drop("broadcast")
+LINK_BROADCAST, NO_FRAGMENTATION = drop("link-broadcast"), drop("fragmentation-needed")
+FRAGMENT_FOR_US, SOURCE_ROUTED, NO_ROUTE_BACK = drop("fragment-for-us"), drop("source-route"), drop("no-route-back")
+BAD_UDP_LENGTH, BAD_UDP_CHECKSUM = drop("udp-bad-length"), drop("udp-bad-checksum")
+BAD_TCP_HEADER, BAD_TCP_CHECKSUM = drop("tcp-bad-header"), drop("tcp-bad-checksum")
 
 
-def check(frame: Any, end: Any, packet: Any) -> int:
-    """Refuse bad headers (RFC 1812 section 5.2.2), and cut off what the link padded."""
-    if not require(frame, end, HEADER):
+def check_header(frame: Any, end: Any, packet: Any) -> int:
+    """Refuse bad headers (RFC 1812 section 5.2.2), and cut off what the link added behind the packet."""
+    if not require(frame, end, ipv4.HEADER):
         return TOO_SHORT
-    header = HEADER
-    if load8(frame, VERSION_IHL) == 0x45:  # no options: all is constant
-        sum_ = load32(frame, 0) + load32(frame, 4) + load32(frame, 8) + load32(frame, 12) + load32(frame, 16)
-        sum_ = (sum_ & 0xFFFFFFFF) + (sum_ >> 32)
-        sum_ = (sum_ & 0xFFFF) + (sum_ >> 16)
-        sum_ = (sum_ & 0xFFFF) + (sum_ >> 16)  # a good one is 0xFFFF by now, no other multiple of it fits
-    else:
-        if load8(frame, VERSION_IHL) >> 4 != 4:
+    header = ipv4.HEADER
+    if load8(frame, ipv4.VERSION_IHL) != 0x45:  # version 4, and no options: the rest is checked of other headers only
+        if load8(frame, ipv4.VERSION_IHL) >> 4 != 4:
             return BAD_VERSION
-        header = (load8(frame, VERSION_IHL) & 15) * 4
-        if header < HEADER:
+        header = header_length(frame, 0)
+        if header < ipv4.HEADER:
             return BAD_HEADER_LENGTH
         if not require(frame, end, header):
             return TOO_SHORT
-        sum_ = sum16(frame, 0, header)
-    if sum_ != 0xFFFF:
+    if header_sum(frame, 0, header) != 0xFFFF:
         return BAD_CHECKSUM
-    total = load16(frame, TOTAL_LENGTH)
+    total = load16(frame, ipv4.TOTAL_LENGTH)
     if total < header:
         return BAD_TOTAL_LENGTH
     received = length(frame, end, packet)
@@ -111,12 +90,43 @@ def check(frame: Any, end: Any, packet: Any) -> int:
     return 0
 
 
+def check(
+    frame: Any, end: Any, packet: Any, table: Any, groups: Any, default: Any, next_hops: Any, suspects: Any
+) -> int:
+    """Refuse bad headers, and sources that no packet may have (RFC 1812 section 5.3.7)."""
+    verdict = check_header(frame, end, packet)
+    if verdict != 0:
+        return verdict
+    source = load32(frame, ipv4.SOURCE)
+    if suspects[np.uint32(source >> 24)] | suspects[np.uint32(256 + suspect_hash(source))]:
+        return check_suspect(source, load32(frame, ipv4.DESTINATION), table, groups, default, next_hops)
+    return 0
+
+
+def suspect_hash(address: int) -> int:
+    """A hash of `SUSPECT_BITS` bits."""
+    return (address * MULTIPLIER & 0xFFFFFFFF) >> 32 - SUSPECT_BITS
+
+
+@outline
+def check_suspect(source: int, destination: int, table: Any, groups: Any, default: Any, next_hops: Any) -> int:
+    """Tell whether a source that may be wrong, by its first byte or its hash, is wrong."""
+    first = source >> 24
+    if first == 0 or first == 127 or first >= 224:
+        return MARTIAN_SOURCE
+    if source >> 16 == LINK_LOCAL:
+        hop = find(table, groups, default, destination)
+        return 0 if hop >= 0 and next_hops[hop].kind == LOCAL else LINK_LOCAL_SOURCE
+    hop = find(table, groups, default, source)
+    kind = next_hops[hop].kind if hop >= 0 else CONNECTED
+    if kind == LOCAL:
+        return OWN_SOURCE
+    return MARTIAN_SOURCE if kind == BROADCAST else 0
+
+
 def lookup(frame: Any, end: Any, packet: Any, table: Any, groups: Any, default: Any, next_hops: Any) -> int:
     """Find the next hop by the longest matching prefix (RFC 1812 section 5.2.4)."""
-    first = load8(frame, SOURCE)
-    if first == 127 or (first - 1) & 0xFF >= 223:  # 127/8, and 0/8 or 224/3
-        return MARTIAN_SOURCE
-    hop = find(table, groups, default, load32(frame, DESTINATION))
+    hop = find(table, groups, default, load32(frame, ipv4.DESTINATION))
     packet.next_hop = hop
     if hop < 0:
         packet.error = NET_UNREACHABLE
@@ -133,84 +143,182 @@ def lookup(frame: Any, end: Any, packet: Any, table: Any, groups: Any, default: 
     return MARTIAN_DESTINATION
 
 
-def forward(frame: Any, end: Any, packet: Any, next_hops: Any) -> int:
-    """Decrement the TTL and mend the checksum (RFC 1812 section 5.3.1, RFC 1624); mind the MTU."""
+def forward(frame: Any, end: Any, packet: Any, next_hops: Any, mtus: Any) -> int:
+    """Decrement the TTL and update the checksum (RFC 1812 section 5.3.1, RFC 1624); keep to the MTU."""
     if packet.link_broadcast:
         return LINK_BROADCAST  # RFC 1812 section 5.3.4
-    ttl = load8(frame, TTL)
+    ttl = load8(frame, ipv4.TTL)
     if ttl <= 1:
-        packet.error = TIME_EXCEEDED
+        packet.error = TTL_EXPIRED
         return 1
-    mtu = next_hops[np.uint32(packet.next_hop)].mtu  # unsigned: no code to count from the end
-    if load16(frame, TOTAL_LENGTH) > mtu and segment(frame, end, packet) > mtu:
-        if load16(frame, FRAGMENT) & DONT_FRAGMENT == 0:
+    # Unsigned indices have no code that counts from an array's end.
+    mtu = mtus[np.uint32(next_hops[np.uint32(packet.next_hop)].port)]
+    if load16(frame, ipv4.TOTAL_LENGTH) > mtu and longest_segment(frame, end, packet) > mtu:
+        if load16(frame, ipv4.FRAGMENT) & ipv4.DONT_FRAGMENT == 0:
             return NO_FRAGMENTATION
         packet.error = FRAGMENTATION_NEEDED | mtu
         return 1
-    store8(frame, TTL, ttl - 1)
-    # HC' = ~(~HC + ~m + m'), m' = m - 0x0100: RFC 1624 equation 3, which never gives 0xFFFF for 0.
-    store16(frame, CHECKSUM, ~add16(load16(frame, CHECKSUM) ^ 0xFFFF, 0xFFFF - 0x0100))
+    store8(frame, ipv4.TTL, ttl - 1)
+    # HC' = ~(~HC + ~m + m'), RFC 1624 equation 3, with m' = m - 0x0100, so that ~m + m' = 0xFFFF - 0x0100.
+    store16(frame, ipv4.CHECKSUM, ~add16(load16(frame, ipv4.CHECKSUM) ^ 0xFFFF, 0xFFFF - 0x0100))
     return 0
 
 
-def segment(frame: Any, end: Any, packet: Any) -> int:
-    """Bytes of the longest IP packet that the device will cut a super-frame into, or of this one."""
-    total = load16(frame, TOTAL_LENGTH)
+def longest_segment(frame: Any, end: Any, packet: Any) -> int:
+    """Bytes of the longest IP packet that the device will cut a GSO packet into, or of this packet."""
+    total = load16(frame, ipv4.TOTAL_LENGTH)
     if packet.gso_type == GSO_NONE:
         return total
-    header = (load8(frame, VERSION_IHL) & 15) * 4
-    if load8(frame, PROTOCOL) == UDP:
-        return header + UDP_HEADER + packet.gso_size
-    if not require(frame, end, header + TCP_HEADER):
+    header = header_length(frame, 0)
+    if load8(frame, ipv4.PROTOCOL) == ipv4.UDP:
+        return header + udp.HEADER + packet.gso_size
+    if not require(frame, end, header + tcp.HEADER):
         return total
-    return header + (load8(frame, header + TCP_DATA_OFFSET) >> 4) * 4 + packet.gso_size
+    return header + tcp_header_length(frame, header) + packet.gso_size
 
 
 def local(frame: Any, end: Any, packet: Any) -> int:
-    """Tell what was sent to the router itself by protocol."""
-    if load16(frame, FRAGMENT) & FRAGMENT_MASK:
+    """Tell what was sent to the router itself by protocol; nothing but ICMP is served."""
+    if load16(frame, ipv4.FRAGMENT) & ipv4.FRAGMENTED:
         return FRAGMENT_FOR_US
-    protocol = load8(frame, PROTOCOL)
-    if protocol == ICMP:
+    header = header_length(frame, 0)
+    if header > ipv4.HEADER and is_source_routed(frame, end):
+        return SOURCE_ROUTED  # RFC 1812 section 5.2.4.1 lets a router refuse to go on by the route
+    protocol = load8(frame, ipv4.PROTOCOL)
+    if protocol == ipv4.ICMP:
         return 0
-    packet.error = PORT_UNREACHABLE if protocol == UDP else PROTOCOL_UNREACHABLE
-    return 1
+    # An error would tell the sender of a broken packet something about another one (RFC 1122 section 4.1.3.4).
+    verdict = 0
+    if protocol == ipv4.UDP:
+        packet.error = PORT_UNREACHABLE
+        verdict = check_udp(frame, end, header, packet.flags)
+    else:
+        packet.error = PROTOCOL_UNREACHABLE
+        if protocol == ipv4.TCP:
+            verdict = check_tcp(frame, end, header, packet.flags)
+    return verdict if verdict != 0 else 1
+
+
+def check_udp(frame: Any, end: Any, at: int, flags: int) -> int:
+    """Refuse the UDP datagram at `at` if its length or its checksum is wrong (RFC 1122 section 4.1.3.4)."""
+    size = load16(frame, ipv4.TOTAL_LENGTH) - at
+    if size < udp.HEADER or not require(frame, end, at + size):
+        return BAD_UDP_LENGTH
+    told = load16(frame, at + udp.LENGTH)
+    if told < udp.HEADER or told > size:
+        return BAD_UDP_LENGTH
+    if load16(frame, at + udp.CHECKSUM) == 0 or flags & NEEDS_CHECKSUM:
+        return 0  # there is none, or the sender left it to a device that the packet has not passed
+    total = add16(pseudo_header_sum(frame, 0, ipv4.UDP, told), sum16(frame, at, told))
+    return 0 if total == 0xFFFF else BAD_UDP_CHECKSUM
+
+
+def check_tcp(frame: Any, end: Any, at: int, flags: int) -> int:
+    """Refuse the TCP segment at `at` if its header or its checksum is wrong (RFC 9293 section 3.1)."""
+    size = load16(frame, ipv4.TOTAL_LENGTH) - at
+    if size < tcp.HEADER or not require(frame, end, at + size):
+        return BAD_TCP_HEADER
+    header = tcp_header_length(frame, at)
+    if header < tcp.HEADER or header > size:
+        return BAD_TCP_HEADER
+    if flags & NEEDS_CHECKSUM:
+        return 0
+    total = add16(pseudo_header_sum(frame, 0, ipv4.TCP, size), sum16(frame, at, size))
+    return 0 if total == 0xFFFF else BAD_TCP_CHECKSUM
 
 
 def route(frame: Any, end: Any, packet: Any, table: Any, groups: Any, default: Any, next_hops: Any) -> int:
-    """Send a packet of the router's own: find its next hop, fill in source (if 0) and checksum."""
-    hop = find(table, groups, default, load32(frame, DESTINATION))
+    """Send a packet of the router's own: find its next hop, fill in its source if that is 0, and its checksum."""
+    hop = find(table, groups, default, load32(frame, ipv4.DESTINATION))
     packet.next_hop = hop
     if hop < 0:
         return NO_ROUTE_BACK
     if next_hops[hop].kind > CONNECTED:
         return NO_ROUTE_BACK
-    if load32(frame, SOURCE) == 0:
-        store32(frame, SOURCE, next_hops[hop].source)
-    store16(frame, CHECKSUM, 0)
-    # The header's own length: a reply to an echo request keeps its options.
-    store16(frame, CHECKSUM, ~sum16(frame, 0, (load8(frame, VERSION_IHL) & 15) * 4))
+    if load32(frame, ipv4.SOURCE) == 0:
+        store32(frame, ipv4.SOURCE, next_hops[hop].source)
+    store16(frame, ipv4.CHECKSUM, 0)
+    # Over the header's own length: a reply to an echo request keeps its options.
+    store16(frame, ipv4.CHECKSUM, ~sum16(frame, 0, header_length(frame, 0)))
     return 0
 
 
 class Ip(Router):
     """The IPv4 router.
 
+    Packets come up from Ethernet interfaces, whose stage "ipv4" has checked them (`check`). They are forwarded, or
+    given to ICMP, or to ICMP as the cause of an error. What no packet may have as its source or destination is
+    dropped; so is what would have to be fragmented, and fragments for the router itself: it does not reassemble.
+
+    Services: requires "ipv4" (one or more interfaces) and "adjacency" (finds the next hop's MAC address); provides
+    "icmp" (messages to and from the router's own addresses) and "icmp-error" (packets to be answered with an error).
+
     Parameters
     ----------
     name : str
     addresses : mapping of str to str
-        For each interface (an Ethernet's name) the router's address there, as "10.0.0.1/24".
+        For each interface (an Ethernet's name) the router's address there with the length of the network's prefix, as
+        "10.0.0.1/24". The networks must not overlap.
     routes : mapping of str to str, optional
-        Prefix to gateway, as {"10.9.0.0/16": "10.0.1.2"}; connected networks need none.
+        Prefix to gateway, as {"10.9.0.0/16": "10.0.1.2"}; "0.0.0.0/0" is the default route. Connected networks need
+        none.
+
+    Attributes
+    ----------
+    fib : Fib
+        The routes, once the graph is complete.
+    next_hops : Table
+        What the routes lead to: `NEXT_HOP` rows, constant.
+    mtus : Table
+        The MTU of each port by its index, bytes: int64[ports]. `start` writes it again when an MTU has changed.
+
+    Drops
+    -----
+    martian-destination
+        The destination cannot be one: it is in 0/8, 127/8, 169.254/16 or 240/4.
+    multicast
+        The destination is in 224/4; multicast is not supported.
+    broadcast
+        The destination is a broadcast address, of a connected network (RFC 2644) or of all.
+    link-broadcast
+        The frame came to a group address of the link, and would have to be forwarded (RFC 1812 section 5.3.4).
+    fragmentation-needed
+        The packet is longer than the MTU of the next hop's port, and may be fragmented; fragmentation is not supported.
+        (A packet that must not be fragmented is answered with an error.)
+    fragment-for-us
+        A fragment to one of the router's addresses; reassembly is not supported.
+    source-route
+        A packet to one of the router's addresses with a source route that leads further (RFC 1812 section 5.2.4.1).
+    udp-bad-length, udp-bad-checksum, tcp-bad-header, tcp-bad-checksum
+        A packet to one of the router's addresses that is broken (RFC 1122 section 4.1.3.4).
+    too-long-for-payload
+        A packet to one of the router's addresses that does not fit the room for whole packets.
+    no-route-back
+        A packet of the router's own, such as an error, to an address that no route leads to.
+
+    Raises
+    ------
+    GraphError
+        If an address or prefix is malformed, networks overlap, or a gateway is on no connected network.
+
+    Examples
+    --------
+    >>> ip = Ip("ip", {"left": "10.0.0.1/24", "right": "10.0.1.1/24"}, {"0.0.0.0/0": "10.0.1.2"})
     """
 
     requires = {"net": "ipv4", "resolve": "adjacency"}
     provides = {"messages": "icmp", "errors": "icmp-error"}
+    one_way = {"net": "receive", "resolve": "send"}
 
     def __init__(self, name: str, addresses: Mapping[str, str], routes: Mapping[str, str] | None = None) -> None:
         super().__init__(name)
-        self.addresses = {port: self._parse(IPv4Interface, text) for port, text in addresses.items()}
+        self.addresses = {port: self._parse_interface(port, str(text)) for port, text in addresses.items()}
+        for (one, first), (other, second) in combinations(self.addresses.items(), 2):
+            if first.network.overlaps(second.network):
+                raise GraphError(
+                    f"{name}: the networks of {one!r}, {first}, and of {other!r}, {second}, overlap; "
+                    "give each interface a network of its own"
+                )
         self.routes = {
             self._parse(IPv4Network, prefix): self._parse(IPv4Address, via) for prefix, via in (routes or {}).items()
         }
@@ -220,8 +328,18 @@ class Ip(Router):
             return kind(text)
         except ValueError as error:
             raise GraphError(
-                f"{self.name}: {error}; write addresses as 10.0.0.1/24, prefixes as 10.0.0.0/24"
+                f"{self.name}: {text!r}: {error}; write addresses as 10.0.0.1/24, prefixes as 10.0.0.0/24"
             ) from error
+
+    def _parse_interface(self, port: str, text: str) -> IPv4Interface:
+        """An interface's address, which must have a prefix and be a host's."""
+        interface: IPv4Interface = self._parse(IPv4Interface, text)
+        if "/" not in text:
+            raise GraphError(f"{self.name}: address {text} of {port!r} has no prefix length; write it as {text}/24")
+        network = interface.network
+        if network.prefixlen < 31 and interface.ip in (network.network_address, network.broadcast_address):
+            raise GraphError(f"{self.name}: {text} of {port!r} is a broadcast address of its network; give a host's")
+        return interface
 
     def configure(self, graph: RouterGraph) -> None:
         for port in self.addresses:
@@ -230,22 +348,21 @@ class Ip(Router):
                     f"{self.name} has an address on {port!r}, which is no port of the graph: {graph.ports}"
                 )
         resolver: Any = graph.router(graph.reached(self.name, "resolve")[0][0])
-        hops: list[tuple[int, ...]] = [(kind, -1, 0, -1, 0, 0) for kind in range(BROADCAST + 1)]
+        hops: list[tuple[int, ...]] = [(kind, -1, 0, -1, 0) for kind in range(BROADCAST + 1)]
         routes: dict[str | IPv4Network, int] = {IPv4Network(prefix): kind for prefix, kind in _SPECIAL.items()}
         for port, interface in self.addresses.items():
             index, own = graph.ports.index(port), int(interface)
             routes[interface.network] = len(hops)
-            hops.append((CONNECTED, index, 0, -1, 0, own))
-            if interface.network.prefixlen < 31:  # RFC 3021: a /31 has no broadcast address
-                routes[IPv4Network(interface.network.broadcast_address)] = BROADCAST
-                routes[IPv4Network(interface.network.network_address)] = BROADCAST
+            hops.append((CONNECTED, index, 0, -1, own))
+            for broadcast in _broadcasts(interface):
+                routes[IPv4Network(broadcast)] = BROADCAST
         known: dict[IPv4Address, int] = {}
         for prefix, gateway in self.routes.items():
             if gateway not in known:
                 known[gateway] = len(hops)
                 port = self._port_of(gateway)
                 slot = resolver.reserve(graph.ports.index(port), int(gateway))
-                hops.append((GATEWAY, graph.ports.index(port), int(gateway), slot, 0, int(self.addresses[port])))
+                hops.append((GATEWAY, graph.ports.index(port), int(gateway), slot, int(self.addresses[port])))
             if prefix in routes:
                 raise GraphError(f"{self.name}: {prefix} is routed to {gateway} and is connected or special already")
             routes[prefix] = known[gateway]
@@ -254,17 +371,19 @@ class Ip(Router):
         self.fib = Fib(routes.items())
         table = np.zeros(len(hops), NEXT_HOP)
         for index, hop in enumerate(hops):
-            table[index] = (*hop, (0, 0))
+            table[index] = (*hop, (0, 0, 0))
         self.next_hops = Table(table, "constant")
+        # In shared memory: `start` writes it again when an interface gets another MTU while replicas run.
+        self.mtus = Table(shared(len(graph.ports), np.int64), "constant")
+        self.suspects = Table(_suspect_table(self.addresses.values()), "constant")
         tables: tuple[Any, ...] = self.fib.arrays
         self._fib_tables = {
             name: Table(array, "constant") for name, array in zip(("table", "groups", "default"), tables, strict=True)
         }
 
     def start(self, graph: RouterGraph) -> None:
-        for hop in self.next_hops.initial:
-            if hop["port"] >= 0:
-                hop["mtu"] = graph.router(graph.ports[hop["port"]]).port.mtu
+        for index, name in enumerate(graph.ports):
+            self.mtus.initial[index] = graph.router(name).port.mtu
 
     def _port_of(self, gateway: IPv4Address) -> str:
         for port, interface in self.addresses.items():
@@ -274,20 +393,45 @@ class Ip(Router):
 
     def arrive(self, service: str, below: bool) -> str | Via:
         if service == "net":
-            return "check"
+            return "lookup"
         return Via("errors") if service == "resolve" else "route"
+
+    def check_stage(self, outcomes: tuple[Outcome, ...]) -> Stage:
+        """The stage of an interface below that checks packets before anything else sees them."""
+        tables = self._fib_tables | {"next_hops": self.next_hops, "suspects": self.suspects}
+        # Tables over the same arrays: generated code names a table by the router whose stage has it.
+        bindings = {name: Table(table.initial, "constant") for name, table in tables.items()}
+        return Stage(check, outcomes, bindings, writes=False, resizes=True)
 
     def stage(self, key: str, graph: RouterGraph, source: str) -> Stage:
         hops = {"next_hops": self.next_hops}
         error = Outcome("unreachable", Via("errors"))
-        if key == "check":
-            return Stage(check, (Outcome("good", To("lookup")),), writes=False, resizes=True)
         if key == "lookup":
             outcomes = (Outcome("forward", To("forward")), Outcome("for us", To("local")), error)
             return Stage(lookup, outcomes, self._fib_tables | hops, writes=False, note=f"{len(self.fib)} routes")
         if key == "forward":
             good, bad = Outcome("next hop", Via("resolve")), Outcome("expired, too big", Via("errors"))
-            return Stage(forward, (good, bad), hops)
+            return Stage(forward, (good, bad), hops | {"mtus": self.mtus})
         if key == "local":
-            return Stage(local, (Outcome("icmp", Via("messages")), error), writes=False)
+            return Stage(local, (Outcome("icmp", Via("messages")), error), writes=False, payload=True)
         return Stage(route, (Outcome("next hop", Via("resolve")),), self._fib_tables | hops)
+
+
+def _broadcasts(interface: IPv4Interface) -> list[IPv4Address]:
+    """The broadcast addresses of an interface's network: all ones, and all zeros (RFC 1122 section 3.3.6)."""
+    network = interface.network
+    return [network.broadcast_address, network.network_address] if network.prefixlen < 31 else []  # RFC 3021
+
+
+def _suspect_table(interfaces: Iterable[IPv4Interface]) -> np.ndarray:
+    """The sources that `check` looks at more closely: uint8[256 + 2**SUSPECT_BITS], not 0 where one of them is.
+
+    First by the first byte of an address, then by the hash of the whole: the addresses of the router and the broadcast
+    addresses of its networks, and others with the same hash.
+    """
+    table = np.zeros(256 + (1 << SUSPECT_BITS), np.uint8)
+    table[[0, 127, LINK_LOCAL >> 8, *range(224, 256)]] = 1
+    for interface in interfaces:
+        for address in (interface.ip, *_broadcasts(interface)):
+            table[256 + suspect_hash(int(address))] = 1
+    return table

@@ -1,8 +1,18 @@
-"""Counter: counts what goes through one service, both ways.
+"""Counter: counts the packets that go through one service, both ways.
 
 Usage: Counter(name, service)
 Requires and provides: one service, of the type that is given.
-Drops: nothing.
+
+Each replica counts the packets that it is the primary of; `Counter.read` adds the replicas' counts. A GSO packet
+counts as the packets that the device will make of it, with a header each. A counter is a filter and no replicated
+service: it costs the replicas that are not the primary nothing.
+
+State
+    `counts`, of each replica: packets and bytes.
+Drops
+    nothing.
+Example
+    Counter("from_left")
 """
 
 from collections.abc import Iterable
@@ -10,9 +20,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from scout.io.access import length
 from scout.paths.model.stage import Table
 from scout.paths.stages.filter import Filter
+from scout.paths.wire.segments import segments
 
 __all__ = ["Counter", "Counts", "count"]
 
@@ -20,7 +30,7 @@ PACKETS, BYTES = 0, 1
 
 
 class Counts(NamedTuple):
-    """What a `Counter` counted: packets, and their bytes from the header of the service on."""
+    """The packets that a `Counter` has counted, and their bytes from the header of the service on."""
 
     packets: int
     bytes: int
@@ -29,8 +39,9 @@ class Counts(NamedTuple):
 def count(frame: Any, end: Any, packet: Any, counts: Any, primary: bool) -> int:
     """Count the packet, once: in the replica that is its primary."""
     if primary:
-        counts[PACKETS] += 1
-        counts[BYTES] += length(frame, end, packet)
+        packets, size = segments(frame, end, packet)
+        counts[PACKETS] += packets
+        counts[BYTES] += size
     return 0
 
 
@@ -46,7 +57,7 @@ class Counter(Filter):
     Attributes
     ----------
     counts : Table
-        What a replica counted: int64[2], packets and bytes.
+        int64[2], of each replica: packets and bytes.
 
     Examples
     --------
@@ -60,13 +71,13 @@ class Counter(Filter):
         super().__init__(name, count, count, service, counts=self.counts)
 
     def read(self, replicas: Iterable[np.ndarray] | None = None) -> Counts:
-        """Sum what replicas counted.
+        """Add up the counts of replicas.
 
         Parameters
         ----------
         replicas : iterable of numpy.ndarray, optional
             Their copies of `counts`, also while they run: `supervisor.table(counter.counts, replica)` for
-            each. By default what plain runs of a path counted.
+            each. By default the counts of plain runs of a path.
         """
         arrays = [self.counts.initial] if replicas is None else list(replicas)
         return Counts(*(sum(int(array[cell]) for array in arrays) for cell in (PACKETS, BYTES)))

@@ -1,15 +1,26 @@
-"""DDoS mitigator: drops the packets of sources that send more than so many in a window of time.
+"""DDoS mitigator: drops packets of sources that send more than a threshold in a window of time.
 
 Usage: DdosMitigator(name, threshold, window, capacity, full, mode, service)
 Requires and provides: one service, of the type that is given.
-Drops: ddos.
 
 Every replica counts the packets of each source address (the program of State-Compute Replication, Xu et al.,
-NSDI 2025). A source's window begins with its first packet and lasts `window` seconds of the packets' own time; in
-each, `threshold` packets pass and the rest are dropped; then counting begins anew. The first packet dropped in a
-window raises `ATTACK`, whose primary counts it. A source that sends nothing for a window gives up its row.
+NSDI 2025). A source's window begins with its first packet and lasts `window` seconds of the packets' own time. In each
+window `threshold` packets pass and the rest are dropped; then counting begins anew. Packets that are no IPv4 pass.
 
-Not in mode "atomic": a row that changes hands, as rows must when addresses are forged, is more than one word.
+A GSO packet counts as the packets that the device will make of it. It passes as a whole if the first of them does.
+
+State
+    `sources`, a row for each source address. A source that sends nothing for a window gives up its row.
+Events and handlers
+    arrival: `mitigate`, on every replica.
+    `ATTACK`: a source has gone over the threshold, once in a window; the argument is its address. `note`, on the
+    primary, counts it.
+Drops
+    ddos: the source is over the threshold.
+Modes
+    replicated, sharded, locked. Not atomic: under forged addresses rows change hands, and a row is more than one word.
+Example
+    DdosMitigator("mitigator", threshold=1000, window=1.0)
 """
 
 from collections.abc import Iterable
@@ -20,10 +31,12 @@ import numpy as np
 from scout.io.access import load32, require
 from scout.paths.framework.events import Event, Handler, raise_event
 from scout.paths.framework.service import Service
-from scout.paths.framework.table import EVICT, REFUSE, new_table, place, rows
+from scout.paths.framework.table import new_table, place, policy_of, rows
 from scout.paths.model.graph import GraphError
 from scout.paths.model.stage import Table, drop
-from scout.paths.wire.flow import HEADER, KNOWN, SOURCE
+from scout.paths.wire import ipv4
+from scout.paths.wire.flow import KNOWN
+from scout.paths.wire.segments import segments
 
 __all__ = ["ATTACK", "DdosMitigator", "mitigate", "note"]
 
@@ -39,9 +52,9 @@ def mitigate(
     frame: Any, end: Any, packet: Any, sources: Any, counts: Any, events: Any, threshold: int, window: int, policy: int
 ) -> int:
     """Count the packet for its source; drop it if there were too many."""
-    if not require(frame, end, HEADER):
+    if not require(frame, end, ipv4.HEADER):
         return 0
-    address = load32(frame, SOURCE)
+    address = load32(frame, ipv4.SOURCE)
     row = place(sources, counts, KNOWN | address, 1, packet.timestamp, window, policy)
     if row < 0:
         return 0
@@ -49,12 +62,11 @@ def mitigate(
     if source.packets == 0 or packet.timestamp - source.since >= window:
         source.since = packet.timestamp
         source.packets = 0
-    source.packets += 1
-    if source.packets <= threshold:
-        return 0
-    if source.packets == threshold + 1:
+    before = source.packets
+    source.packets += segments(frame, end, packet)[0]
+    if before <= threshold < source.packets:
         raise_event(events, ATTACK, address)
-    return DDOS
+    return 0 if before < threshold else DDOS
 
 
 def note(frame: Any, end: Any, argument: int, attacks: Any) -> int:
@@ -65,7 +77,7 @@ def note(frame: Any, end: Any, argument: int, attacks: Any) -> int:
 
 
 class DdosMitigator(Service):
-    """Drops what sources send too much of.
+    """Drops packets of sources that send too many.
 
     Parameters
     ----------
@@ -75,18 +87,30 @@ class DdosMitigator(Service):
     window : float
         Seconds.
     capacity : int
-        Sources that are counted at a time at most, about; a power of two.
+        About how many sources are counted at a time; a power of two.
     full : {"evict", "refuse"}
-        What becomes of a new source when the table is full: it takes the row of the one that has sent nothing for
-        longest (counted as `evicted`), or its packets pass uncounted (and the account has them as `table-full`).
+        What becomes of a new source when the table is full. "evict": it takes the row of the source that has sent
+        nothing for longest (counted as `evicted`). "refuse": its packets pass uncounted (counted as `table-full`).
     mode, service : str
-        As for `Service`; all modes but "atomic". In mode "sharded" a source has its count in each replica
-        that one of its flows goes to, so that as many times the threshold may pass.
+        As for `Service`; all modes but "atomic". In mode "sharded" each replica counts a source's packets for itself,
+        so that a source with flows in several replicas may send as many times the threshold.
 
     Attributes
     ----------
     attacks : Table
-        int64[2]: windows in which a replica, as a primary, saw the threshold passed; the last source.
+        int64[2], of each replica: how many attacks it noted as a primary; the address of the last source (host order).
+
+    Raises
+    ------
+    GraphError
+        If the threshold, the window or `full` makes no sense.
+
+    Examples
+    --------
+    ::
+
+        graph.add(DdosMitigator("mitigator", threshold=1000))
+        graph.connect("ip", "mitigator", "left")
     """
 
     def __init__(
@@ -103,8 +127,6 @@ class DdosMitigator(Service):
             raise GraphError(
                 f"{name}: {threshold} packets in {window} seconds; give 1 packet or more and a microsecond to a day"
             )
-        if full not in ("evict", "refuse"):
-            raise GraphError(f"{name}: full={full!r}; use evict or refuse")
         self.attacks = Table(np.zeros(2, np.int64), "private")
         super().__init__(
             name,
@@ -115,14 +137,14 @@ class DdosMitigator(Service):
             attacks=self.attacks,
             threshold=threshold,
             window=int(window * SECOND),
-            policy=EVICT if full == "evict" else REFUSE,
+            policy=policy_of(name, full),
         )
 
     def read(self, sources: np.ndarray | None = None) -> dict[int, int]:
-        """Packets in the window at hand, by source address: in a replica's copy of the table, or in plain runs."""
+        """Packets in the present window, by source address: in a replica's copy of the table, or in plain runs."""
         found = rows(self.tables["sources"].initial if sources is None else sources)
         return {int(row["key"]) ^ KNOWN: int(row["packets"]) for row in found}
 
     def found(self, attacks: Iterable[np.ndarray] | None = None) -> int:
-        """How many attacks were seen: by the replicas whose copies are given, or in plain runs."""
+        """How many attacks were noted: by the replicas whose copies are given, or in plain runs."""
         return sum(int(array[0]) for array in ([self.attacks.initial] if attacks is None else attacks))

@@ -2,11 +2,23 @@
 
 Usage: HeavyHitter(name, threshold, capacity, mode, service)
 Requires and provides: one service, of the type that is given.
-Drops: nothing.
 
-Every replica counts the packets and bytes of each flow (addresses, protocol, ports). The packet that takes a
-flow's bytes over the threshold raises `HEAVY`, once a flow; its primary counts that. A flow that comes when
-the table is full is not watched; its packets are counted as `table-full`.
+Every replica counts the packets and bytes of each flow (addresses, protocol, L4 ports; the program of State-Compute
+Replication, Xu et al., NSDI 2025). A GSO packet counts as the packets that the device will make of it, with a header
+each. A flow that comes when the table is full is not watched; its packets are counted as `table-full`.
+
+State
+    `flows`, a row for each flow.
+Events and handlers
+    arrival: `count`, on every replica.
+    `HEAVY`: a packet has taken its flow's bytes over the threshold, once a flow; the argument is the flow's row.
+    `note`, on the primary, counts it.
+Drops
+    nothing.
+Modes
+    replicated, sharded, locked, atomic.
+Example
+    HeavyHitter("heavy", threshold=1_000_000)
 """
 
 from collections.abc import Iterable
@@ -14,13 +26,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from scout.io.access import length
 from scout.paths.framework.events import Event, Handler, raise_event
 from scout.paths.framework.service import Service
 from scout.paths.framework.state import add_to
 from scout.paths.framework.table import claim, new_table, rows
 from scout.paths.model.stage import Table
 from scout.paths.wire.flow import five_tuple
+from scout.paths.wire.segments import segments
 
 __all__ = ["HEAVY", "Flow", "HeavyHitter", "count", "note"]
 
@@ -29,7 +41,7 @@ HEAVY = Event("heavy")
 
 
 class Flow(NamedTuple):
-    """What was counted of a flow."""
+    """The packets and bytes of a flow."""
 
     packets: int
     bytes: int
@@ -42,10 +54,10 @@ def count(frame: Any, end: Any, packet: Any, flows: Any, counts: Any, events: An
         return 0
     row = claim(flows, counts, key, more)
     if row >= 0:
-        size = length(frame, end, packet)
-        add_to(flows, row, "packets", 1)
+        packets, size = segments(frame, end, packet)
+        add_to(flows, row, "packets", packets)
+        # One addition both reads and writes the sum: so in every mode exactly one packet takes the flow over.
         before = add_to(flows, row, "bytes", size)
-        # By what one addition found and made: exactly one packet takes the flow over, in every mode.
         if before <= threshold < before + size:
             raise_event(events, HEAVY, row)
     return 0
@@ -64,16 +76,23 @@ class HeavyHitter(Service):
     ----------
     name : str
     threshold : int
-        Bytes, from the header of the service on, that a flow may send before it is heavy.
+        Bytes, from the IPv4 header on, that a flow may send before it is heavy.
     capacity : int
-        Flows that are watched at most, about; a power of two.
+        About how many flows are watched; a power of two.
     mode, service : str
         As for `Service`; all modes are allowed.
 
     Attributes
     ----------
     alerts : Table
-        int64[1]: the heavy flows that a replica found as a primary.
+        int64[1], of each replica: how many heavy flows it noted as a primary.
+
+    Examples
+    --------
+    ::
+
+        graph.add(HeavyHitter("heavy", threshold=1_000_000))
+        graph.connect("ip", "heavy", "left")
     """
 
     def __init__(
@@ -97,10 +116,10 @@ class HeavyHitter(Service):
         )
 
     def read(self, flows: np.ndarray | None = None) -> dict[tuple[int, int], Flow]:
-        """What was counted, by the two words of `five_tuple`: in a replica's copy of the table, or in plain runs."""
+        """The flows, by the two words of `five_tuple`: in a replica's copy of the table, or in plain runs."""
         found = rows(self.tables["flows"].initial if flows is None else flows)
         return {(int(r["key"]), int(r["more"])): Flow(int(r["packets"]), int(r["bytes"])) for r in found}
 
     def found(self, alerts: Iterable[np.ndarray] | None = None) -> int:
-        """How many heavy flows were found: by the replicas whose copies are given, or in plain runs."""
+        """How many heavy flows were noted: by the replicas whose copies are given, or in plain runs."""
         return sum(int(array[0]) for array in ([self.alerts.initial] if alerts is None else alerts))

@@ -2,31 +2,51 @@
 
 Usage: TokenBucket(name, rate, burst, capacity, full, mode, service)
 Requires and provides: one service, of the type that is given.
-Drops: policed, policer-full.
 
-The single-rate marker of RFC 2697 (section 3, colour-blind, excess burst 0) with what it marks red dropped. Each
-flow (addresses, protocol, ports) has a bucket of `burst` bytes that fills at `rate` bytes a second of the packets'
-own time; a packet passes if the bucket has its size. What is no IPv4 flow passes. A bucket that is full again is
-as good as new, so its row expires then.
+A flow is what has one pair of addresses, one protocol and one pair of L4 ports. Each has a bucket of `burst` bytes
+that fills at `rate` bytes a second of the packets' own time. A packet passes if the bucket has its size, and takes that
+out. This is the single-rate marker of RFC 2697 (section 3, colour-blind, excess burst 0); what it marks red is dropped.
+Packets that are no IPv4 pass.
+
+A GSO packet counts as the packets that the device will make of it, with a header each. It passes or is dropped as a
+whole. If it is longer than the burst, while each of its packets is not, it passes when the bucket is full. The bucket
+then owes the rest, so that the mean rate is kept.
+
+State
+    `buckets`, a row for each flow. A bucket that is full again is as good as new: its row expires then.
+Events and handlers
+    arrival: `police`, on every replica.
+Drops
+    policed: the flow's bucket has less than the packet's size.
+    policer-full: a new flow finds the table full, and `full` is "refuse".
+Modes
+    replicated, sharded, locked.
+Example
+    TokenBucket("policer", rate=125_000, burst=30_000)  # 1 Mbit/s for each flow
 """
 
 from typing import Any
 
-from scout.io.access import length
 from scout.paths.framework.events import Handler
 from scout.paths.framework.service import Service
-from scout.paths.framework.table import EVICT, REFUSE, new_table, place
+from scout.paths.framework.table import new_table, place, policy_of
 from scout.paths.model.graph import GraphError
 from scout.paths.model.stage import drop
 from scout.paths.wire.flow import five_tuple
+from scout.paths.wire.segments import segments
 
 __all__ = ["TokenBucket", "police"]
 
 POLICED, FULL = drop("policed"), drop("policer-full")
 
 SECOND = 1_000_000_000
-MOST_BURST = 4_000_000_000  # bytes; the tokens of a bucket, in billionths of a byte, fit an int64
+MOST_BURST = 4_000_000_000  # bytes: with a GSO packet more, in billionths of a byte, it fits an int64
 MOST_RATE = 1_000_000_000_000  # bytes a second
+
+BUCKET = [
+    ("spent", "i8"),  # what is missing from a full bucket, billionths of a byte: a new row is a full bucket
+    ("time", "i8"),  # when that was so, nanoseconds
+]
 
 
 def police(
@@ -40,19 +60,17 @@ def police(
     if row < 0:
         return FULL
     bucket = buckets[row]
-    if bucket.time == 0:
-        bucket.tokens = burst * SECOND
-        bucket.time = packet.timestamp
-    elapsed = packet.timestamp - bucket.time
-    if elapsed > 0:  # packets of several ports may be a little out of order
-        # Not more than it takes to fill it: the product stays small.
-        bucket.tokens = min(bucket.tokens + min(elapsed, refill) * rate, burst * SECOND)
-        bucket.time = packet.timestamp
-    size = length(frame, end, packet) * SECOND
-    if bucket.tokens < size:
-        return POLICED
-    bucket.tokens -= size
-    return 0
+    if bucket.spent > 0:  # the row has not expired, so the product fits an int64
+        bucket.spent = max(bucket.spent - (packet.timestamp - bucket.time) * rate, 0)
+    bucket.time = packet.timestamp
+    count, size = segments(frame, end, packet)
+    wanted = size if count == 1 or size <= burst else max(burst, size // count)
+    passes = bucket.spent + wanted * SECOND <= burst * SECOND
+    if passes:
+        bucket.spent += size * SECOND
+    if bucket.spent > burst * SECOND:  # it owes: it is not as good as new before that is paid, too
+        bucket.used += (bucket.spent - burst * SECOND) // rate + 1
+    return 0 if passes else POLICED
 
 
 class TokenBucket(Service):
@@ -62,23 +80,28 @@ class TokenBucket(Service):
     ----------
     name : str
     rate : int
-        Bytes a second, from the header of the service on: the committed information rate.
+        Bytes a second, from the IPv4 header on: the committed information rate.
     burst : int
-        Bytes: the committed burst size. A packet longer than that never passes.
+        Bytes: the committed burst size. A packet longer than that never passes; of a GSO packet this holds for each
+        packet that the device makes of it.
     capacity : int
-        Flows with a bucket at most, about; a power of two.
+        About how many flows have a bucket at a time; a power of two.
     full : {"evict", "refuse"}
-        What becomes of a new flow when the table is full: it gets the bucket of the one that has sent nothing for
-        longest (which begins anew with a full one, counted as `evicted`), or its packets are dropped (counted
-        as `table-full`).
+        What becomes of a new flow when the table is full. "evict": it gets the bucket, full again, of the flow that has
+        sent nothing for longest (counted as `evicted`). "refuse": its packets are dropped (counted as `table-full`).
     mode, service : str
-        As for `Service`; all modes but "atomic" are allowed.
+        As for `Service`; all modes but "atomic".
+
+    Raises
+    ------
+    GraphError
+        If the rate, the burst or `full` makes no sense.
 
     Examples
     --------
     ::
 
-        graph.add(TokenBucket("policer", rate=125_000, burst=30_000))  # 1 Mbit/s a flow
+        graph.add(TokenBucket("policer", rate=125_000, burst=30_000))  # 1 Mbit/s for each flow
         graph.connect("ip", "policer", "left")
     """
 
@@ -94,16 +117,14 @@ class TokenBucket(Service):
     ) -> None:
         if not 1 <= rate <= MOST_RATE or not 1 <= burst <= MOST_BURST:
             raise GraphError(f"{name}: rate {rate}, burst {burst}; give 1 to {MOST_RATE} and 1 to {MOST_BURST} bytes")
-        if full not in ("evict", "refuse"):
-            raise GraphError(f"{name}: full={full!r}; use evict or refuse")
         super().__init__(
             name,
-            {"buckets": new_table(capacity, [("tokens", "i8"), ("time", "i8")])},
+            {"buckets": new_table(capacity, BUCKET)},
             [Handler(police)],
             service,
             mode,
             rate=rate,
             burst=burst,
             refill=burst * SECOND // rate + 1,
-            policy=EVICT if full == "evict" else REFUSE,
+            policy=policy_of(name, full),
         )

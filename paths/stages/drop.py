@@ -1,9 +1,4 @@
-"""Drop: the end of all packets that reach it.
-
-Usage: Drop(name, reason, service)
-Requires and provides: one service, of the type that is given.
-Drops: the reason that is given.
-"""
+"""Drop: the end of all packets that reach it."""
 
 from typing import Any
 
@@ -11,36 +6,44 @@ from scout.paths.model.graph import RouterGraph
 from scout.paths.model.stage import Outcome, Stage, drop
 from scout.paths.stages.filter import Filter
 
-__all__ = ["Drop", "swallow"]
+__all__ = ["Drop", "drop_all"]
 
 
-def swallow(frame: Any, end: Any) -> int:
-    """Drop the packet: the stage's one outcome says why."""
+def drop_all(frame: Any, end: Any) -> int:
+    """Drop the packet: the stage's one outcome has the reason."""
     return 0
 
 
 class Drop(Filter):
-    """Drops everything, both ways, and counts it under a reason.
+    """Drops every packet in both directions, and counts it under a reason.
+
+    Services: requires and provides one service, of the type that is given.
 
     Parameters
     ----------
     name : str
     reason : str
-        What it is counted under.
+        The name that the packets are counted under.
     service : str
         Type of the service, as for `Filter`.
 
+    Drops
+    -----
+    (yours)
+        The reason that is given.
+
     Examples
     --------
-    Nothing that comes in at `left` gets as far as IP::
+    No packet that comes in at `left` reaches IP:
 
-        graph.add(Drop("closed", "left-is-closed"))
-        graph.connect("ip", "closed", "left")
+    >>> closed = Drop("closed", "left-is-closed")
+
+    Then `graph.add(closed)` and `graph.connect("ip", "closed", "left")`.
     """
 
     def __init__(self, name: str, reason: str, service: str = "ipv4") -> None:
-        super().__init__(name, swallow, swallow, service)
+        super().__init__(name, drop_all, drop_all, service)
         self.reason = drop(reason)
 
     def stage(self, key: str, graph: RouterGraph, source: str) -> Stage:
-        return Stage(swallow, (Outcome(self.reason.name, self.reason),), writes=False)
+        return Stage(drop_all, (Outcome(self.reason.name, self.reason),), writes=False)

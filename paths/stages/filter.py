@@ -1,9 +1,4 @@
-"""Filter: a function of your own between two routers.
-
-Usage: Filter(name, receive, send, service, payload, **bindings)
-Requires and provides: one service, of the type that is given.
-Drops: what the functions name.
-"""
+"""Filter: a function of your own between two routers."""
 
 import inspect
 from collections.abc import Callable
@@ -13,45 +8,45 @@ import numpy as np
 
 from scout.paths.model.graph import GraphError, Router, RouterGraph
 from scout.paths.model.stage import Outcome, Stage, Table, Via
-from scout.paths.protocols.ipv4 import Ip
 
 __all__ = ["Filter", "checked"]
 
 _STANDARD = ("frame", "end", "packet", "primary")
 
-# In which direction Ip uses the services that it stands on, and where a filter for the other one belongs.
-_USED_BY_IP = {
-    "net": ("receive", 'give send=... and service="adjacency"'),
-    "resolve": ("send", 'give receive=... and service="ipv4"'),
-}
-
 
 class Filter(Router):
-    """Your own stage in one service: in what comes up from the router below, in what goes down, or both.
+    """A stage of your own in one service: in what comes up from the router below, in what goes down, or in both.
 
-    Connect it between the two routers; it takes the place of their direct connection. In a direction
-    without a function packets pass it by, at no cost.
+    Connect it between two routers; it takes the place of their direct connection. In a direction without a function
+    packets bypass it, at no cost.
+
+    Services: requires and provides one service, of the type that is given.
 
     Parameters
     ----------
     name : str
     receive, send : callable, optional
-        `function(frame, end, ...)` returns 0 to let the packet pass, or a `drop(...)`. Its other parameters
-        are found by name: `packet`, `primary`, or one of `bindings`. `frame` is at the header of the
-        service: for "ipv4" and "adjacency" the IPv4 header.
+        `function(frame, end, ...)` returns 0 to let the packet pass, or a `drop(...)`. Its other parameters are found
+        by name: `packet`, `primary`, or one of `bindings`. `frame` is at the header of the service: for "ipv4" and
+        "adjacency" the IPv4 header.
     service : str
-        Type of the service: "ipv4" for what comes to IP, "adjacency" for what IP sends, "icmp" for messages
-        to and from the router itself, "icmp-error" for packets that are to be answered with an error,
-        "arp" for ARP messages and for all that leaves by the Ethernet below.
+        Type of the service: "ipv4" for what comes to IP, "adjacency" for what IP sends, "icmp" for messages to and from
+        the router itself, "icmp-error" for packets that are to be answered with an error, "arp" for ARP messages and
+        for all that leaves by the Ethernet below.
     payload : bool
-        True if the functions want all of the packet in one piece, and not its first `REACH` bytes.
+        True if the functions need the whole packet in one piece, and not its first `REACH` bytes alone.
     **bindings
         Ints, functions that give an int when the path is started, and `Table`s.
+
+    Drops
+    -----
+    (yours)
+        The reasons that the functions name.
 
     Raises
     ------
     GraphError
-        If a function cannot be a stage, or never sees a packet where it is; names it, its file and line.
+        If a function cannot be a stage, or no packet can reach it where it is; names it, its file and line.
 
     Examples
     --------
@@ -106,16 +101,19 @@ class Filter(Router):
                 raise GraphError(f"{self.name}: {name}={value!r} cannot be bound; give an int, a function or a Table")
 
     def configure(self, graph: RouterGraph) -> None:
-        for upper, service in graph.reached(self.name, "up"):
-            if not isinstance(graph.router(upper), Ip) or service not in _USED_BY_IP:
-                continue
-            direction, mend = _USED_BY_IP[service]
-            for function in self.functions.values():
-                if function not in (None, self.functions[direction]):
-                    raise GraphError(
-                        f"{self.name}: {function.__name__} would never see a packet; {upper} uses service "
-                        f"{self.requires['down']!r} only to {direction}: {mend}"
-                    )
+        """Refuse a function that no packet can reach, because the router above uses the service in one way only."""
+        for name, service in graph.reached(self.name, "up"):
+            upper = graph.router(name)
+            direction = upper.one_way.get(service, "")
+            for key, function in self.functions.items():
+                if not direction or key == direction or function in (None, self.functions[direction]):
+                    continue
+                others = [upper.requires[each] for each, way in upper.one_way.items() if way != direction]
+                advice = "; ".join(f'give {key}=... and service="{each}"' for each in others)
+                raise GraphError(
+                    f"{self.name}: {function.__name__} would never see a packet; {name} uses service "
+                    f"{self.requires['down']!r} only to {direction}: {advice}"
+                )
 
     def arrive(self, service: str, below: bool) -> str | Via:
         key = "receive" if service == "down" else "send"
@@ -129,7 +127,7 @@ class Filter(Router):
 
 
 def checked(name: str, function: Callable[..., int]) -> str:
-    """Refuse what cannot be a stage function of router `name`; else the words that say which it is and where."""
+    """Refuse a function that cannot be a stage of router `name`; else the words that name it, its file and line."""
     if not isinstance(function, FunctionType):
         raise GraphError(f"{name}: {function!r} is no plain function; give one made with def")
     code = function.__code__

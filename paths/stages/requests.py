@@ -1,16 +1,4 @@
-"""Requests: services without a network. Where requests come from, and where they end.
-
-Usage: Requests(name, port), End(name, service)
-Provides: request (Requests). Requires: one service, of the type that is given (End).
-Drops: nothing.
-
-A request is whatever bytes are sent to the port; `frame` is at its first. Between the two stand the services::
-
-    graph.add(Requests("requests", port))
-    graph.add(service)  # a Service(..., service="request")
-    graph.add(End("done", "request"))
-    graph.connect("done", service.name, "requests")
-"""
+"""Requests and End: where a path begins that carries requests of a program and no frames, and where it ends."""
 
 from typing import Any
 
@@ -21,18 +9,33 @@ __all__ = ["End", "Requests", "take"]
 
 
 def take(frame: Any, end: Any) -> int:
-    """Take what comes: there is nothing to look at."""
+    """Take every request; a request has no header to look at."""
     return 0
 
 
 class Requests(Router):
-    """The beginning of a path of requests.
+    """The beginning of a path of requests, each any bytes that are sent to the port; `frame` is at the first.
+
+    Services: provides "request".
 
     Parameters
     ----------
     name : str
     port : Port
-        What brings the requests: a `MemoryPort`, or a `PcapPort`.
+        A `MemoryPort`, or a `PcapPort`, that the requests come from.
+
+    Examples
+    --------
+    Services stand between `Requests` and `End`:
+
+    >>> from scout import Counter, MemoryPort, RouterGraph
+    >>> graph = RouterGraph("counted")
+    >>> port = MemoryPort("02:00:00:00:00:01")
+    >>> for router in (Requests("requests", port), Counter("count", "request"), End("done", "request")):
+    ...     _ = graph.add(router)
+    >>> graph.connect("done", "count", "requests")
+    >>> graph.create_path("requests").run(b"any bytes")
+    ('done', b'any bytes')
     """
 
     provides = {"up": "request"}
@@ -46,13 +49,19 @@ class Requests(Router):
 
 
 class End(Router):
-    """The end of all that reaches it: it was dealt with.
+    """The end of all packets that reach it; they are counted as dealt with.
+
+    Services: requires one service, of the type that is given.
 
     Parameters
     ----------
     name : str
     service : str
         Type of the service that it stands on.
+
+    Examples
+    --------
+    >>> done = End("done", "request")
     """
 
     def __init__(self, name: str, service: str) -> None:

@@ -1,11 +1,7 @@
 """Tee: writes a copy of each packet to a pcap file, which Wireshark and Scapy read.
 
-Usage: Tee(name, file, service)
-Requires and provides: one service, of the type that is given.
-Drops: nothing.
-
-Each packet is one `writev` to a descriptor opened for appending: the kernel puts the record whole behind
-the last one, so all replicas write to one file. That costs a system call a packet.
+Each packet is one `writev` to a descriptor opened for appending: the kernel puts the whole record behind the last one,
+so all replicas write to one file. That costs a system call for each packet.
 """
 
 import os
@@ -19,11 +15,12 @@ from numba import types
 
 from scout.io.access import lowering
 from scout.io.ports.contract import PortError
-from scout.io.ports.pcap import RECORD_HEADER, open_for_append
+from scout.io.ports.pcap_file import open_for_append
+from scout.io.ports.records import RECORD_HEADER
 from scout.paths.model.graph import GraphError, RouterGraph
 from scout.paths.model.stage import Table
-from scout.paths.protocols.ethernet import ETHERTYPE, HEADER, IPV4
 from scout.paths.stages.filter import Filter
+from scout.paths.wire.ethernet import ETHERTYPE, HEADER, IPV4
 from scout.ring.atomics import store32, store64
 
 __all__ = ["Tee", "append", "copy_to_file"]
@@ -31,10 +28,10 @@ __all__ = ["Tee", "append", "copy_to_file"]
 SECOND = 1_000_000_000
 
 NO_ADDRESSES = bytes(ETHERTYPE) + struct.pack("!H", IPV4)
-"""The Ethernet header of a packet that has none yet: an ICMP error, which was never received."""
+"""The Ethernet header that is written for a packet without one: an ICMP error, which was never received."""
 
 VECTORS, ROOM = 32, 80
-"""Room for what `writev` is given: at 0 both headers, then three of struct iovec, of 16 bytes each."""
+"""The room for the arguments of `writev`: both headers at 0, then three of struct iovec, of 16 bytes each."""
 
 writev = types.ExternalFunction("writev", types.int64(types.int32, types.int64, types.int32))
 
@@ -81,15 +78,17 @@ def copy_to_file(frame: Any, end: Any, packet: Any, file: int, room: Any, missin
 class Tee(Filter):
     """Copies packets to a pcap file.
 
-    The whole frame is written, with the time when it was received: as received, but for what stages before
-    this one did to it. On the way down it still has the Ethernet header that it came with, and an ICMP
-    error one without addresses.
+    The whole frame is written with the time when it was received, and with the changes that stages before this one have
+    made: bytes that the link added behind an IPv4 packet are gone. On the way down it still has the Ethernet header
+    that it came with, and an ICMP error has one without addresses.
+
+    Services: requires and provides one service, of the type that is given.
 
     Parameters
     ----------
     name : str
     file : str or os.PathLike
-        Made, or emptied, when the run starts; a plain run of a path that was not started writes nothing.
+        Created, or emptied, when the run starts; a plain run of a path that was not started writes nothing.
     service : str
         Type of the service, as for `Filter`.
 
@@ -102,6 +101,12 @@ class Tee(Filter):
     ----------
     missing : Table
         How many packets a replica could not write (a full disk): int64[1].
+
+    Examples
+    --------
+    >>> tee = Tee("tee", "/tmp/left.pcap")
+
+    Then `graph.add(tee)` and `graph.connect("ip", "tee", "left")`.
     """
 
     def __init__(self, name: str, file: str | os.PathLike[str], service: str = "ipv4") -> None:

@@ -1,47 +1,91 @@
-"""Flows: which packets belong together.
+"""Flows: which packets belong together, by addresses, protocol and L4 ports.
 
-All functions take `frame` at the IPv4 header, as it is in service "ipv4" and "adjacency".
+A flow of either family is five words in compiled code (`flow_words`) and a `Flow` in Python. A flow of IPv4 also fits
+two words (`five_tuple`), which are the keys in the tables of services. A hash of 63 bits (`flow_hash`) is the same for
+both directions.
+
+All functions take `frame` at the IP header, as in the services "ipv4" and "adjacency", but `shard_of` at the Ethernet
+header.
 """
 
-from typing import Any
+from ipaddress import IPv4Address
+from typing import Any, NamedTuple
 
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
 from scout.io.access import load8, load16, load32, load64, lowering, require
+from scout.io.packet import EVERYONES
+from scout.paths.wire import ethernet, ipv6
+from scout.paths.wire.address import MAPPED, Address, address_of
+from scout.paths.wire.ipv4 import (
+    DCCP,
+    DESTINATION,
+    FRAGMENT,
+    FRAGMENTED,
+    HEADER,
+    PROTOCOL,
+    SCTP,
+    SOURCE,
+    TCP,
+    UDP,
+    UDP_LITE,
+    header_length,
+)
+from scout.ring.jit import outline
 
-__all__ = ["EVERYONES", "five_tuple", "flow_hash", "mix", "ports_at", "shard_of"]
+__all__ = ["KNOWN", "Flow", "five_tuple", "flow_hash", "flow_words", "mix", "ports_at", "shard_of"]
 
-EVERYONES = -1
-"""Whose a frame is that belongs to no flow."""
+KNOWN = 1 << 40
+"""A bit that is set in the first word of every flow, so that the word is not 0; protocol and ports are below it."""
 
-# Offsets in the IPv4 header (RFC 791).
-LENGTHS, FRAGMENT, PROTOCOL, ADDRESSES, SOURCE, DESTINATION, HEADER = 0, 6, 9, 12, 12, 16, 20
-FRAGMENTED = 0x3FFF  # more fragments, and the offset
-TCP, UDP, DCCP, SCTP, UDP_LITE = 6, 17, 33, 132, 136  # protocols whose headers begin with two ports
-
-ETHERTYPE, ETHERNET, IPV4 = 12, 14, 0x0800
-
+_GOLDEN = 0x9E3779B97F4A7C15  # 2 ** 64 over the golden ratio
+_LOW_63 = (1 << 63) - 1
 _I64 = ir.IntType(64)
 
-GOLDEN = 0x9E3779B97F4A7C15  # 2 ** 64 over the golden ratio
-LOW_63 = (1 << 63) - 1
-KNOWN = 1 << 40  # in a key, so that it is not 0: no protocol and port reach it
+
+class Flow(NamedTuple):
+    """A flow in one direction; L4 ports are 0 where packets show none.
+
+    Examples
+    --------
+    >>> flow = Flow.from_five_tuple(KNOWN | 17 << 32 | 5353 << 16 | 53, 0x0A000002_0A000001)
+    >>> str(flow.source), str(flow.destination), flow[2:]
+    ('10.0.0.2', '10.0.0.1', (17, 5353, 53))
+    """
+
+    source: Address
+    destination: Address
+    protocol: int
+    source_port: int
+    destination_port: int
+
+    @classmethod
+    def from_words(cls, word: int, *addresses: int) -> "Flow":
+        """The flow of the five words that `flow_words` gives."""
+        source, destination = address_of(*addresses[:2]), address_of(*addresses[2:])
+        return cls(source, destination, word >> 32 & 0xFF, word >> 16 & 0xFFFF, word & 0xFFFF)
+
+    @classmethod
+    def from_five_tuple(cls, key: int, more: int) -> "Flow":
+        """The flow of the two words that `five_tuple` gives."""
+        source, destination = IPv4Address(more >> 32 & 0xFFFFFFFF), IPv4Address(more & 0xFFFFFFFF)
+        return cls(source, destination, key >> 32 & 0xFF, key >> 16 & 0xFFFF, key & 0xFFFF)
 
 
 def mix(value: int) -> int:
     """A number of 63 bits that depends on all bits of `value` (Fibonacci hashing, folded)."""
-    product = (value ^ value >> 32) * GOLDEN & LOW_63
+    product = (value ^ value >> 32) * _GOLDEN & _LOW_63
     return product ^ product >> 31
 
 
 @intrinsic
 def _mix(typingctx, value):  # type: ignore[no-untyped-def]
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        # By hand: numba's own multiplication tells LLVM that it does not overflow, and LLVM relies on it.
+        # numba marks its own multiplication as free of overflow, and LLVM relies on that.
         folded = builder.xor(args[0], builder.ashr(args[0], _I64(32)))
-        product = builder.and_(builder.mul(folded, _I64(GOLDEN)), _I64(LOW_63))
+        product = builder.and_(builder.mul(folded, _I64(_GOLDEN)), _I64(_LOW_63))
         return builder.xor(product, builder.lshr(product, _I64(31)))
 
     return types.int64(types.int64), codegen
@@ -52,24 +96,35 @@ def _native_mix(value):  # type: ignore[no-untyped-def]
     return lambda value: _mix(value)
 
 
-def ports_at(frame: Any, end: Any) -> int:
-    """Offset of the source port, before the destination port; 0 if the packet has or shows none.
+def has_ports(protocol: int) -> bool:
+    """True if the headers of a protocol begin with two L4 ports."""
+    if protocol == TCP or protocol == UDP:  # noqa: SIM109 - on the hot path, where numba would loop over a tuple
+        return True
+    return protocol in (UDP_LITE, SCTP, DCCP)
 
-    A fragment shows none, also the first: so all fragments of a packet are alike.
+
+def ports_at(frame: Any, end: Any) -> int:
+    """Offset of the source port, before the destination port, in an IPv4 packet; 0 if it shows none.
+
+    A fragment shows none, not even the first one, so that all fragments of a packet are alike.
     """
-    protocol = load8(frame, PROTOCOL)
     if load16(frame, FRAGMENT) & FRAGMENTED:
         return 0
-    if protocol != TCP and protocol != UDP and protocol != UDP_LITE and protocol != SCTP and protocol != DCCP:
+    if not has_ports(load8(frame, PROTOCOL)):
         return 0
-    header = (load8(frame, LENGTHS) & 15) * 4
+    header = header_length(frame, 0)
     return header if header >= HEADER and require(frame, end, header + 4) else 0
 
 
 def flow_hash(frame: Any, end: Any) -> int:
-    """A number of 63 bits, the same for all packets of a flow in both directions (addresses, protocol, ports)."""
+    """A number of 63 bits, the same for all packets of a flow in both directions; 0 if there is no IP header.
+
+    It covers addresses, protocol and L4 ports, of IPv4 and IPv6.
+    """
     if not require(frame, end, HEADER):
         return 0
+    if load8(frame, 0) >> 4 == 6:
+        return ipv6_flow_hash(frame, end)
     at = ports_at(frame, end)
     source, destination = load32(frame, SOURCE) << 16, load32(frame, DESTINATION) << 16
     if at:
@@ -78,14 +133,23 @@ def flow_hash(frame: Any, end: Any) -> int:
     return mix(mix(source) ^ mix(destination) ^ load8(frame, PROTOCOL))
 
 
-def five_tuple(frame: Any, end: Any) -> tuple[int, int]:
-    """The flow in one direction as two words: protocol and ports (never 0), and both addresses.
+@outline
+def ipv6_flow_hash(frame: Any, end: Any) -> int:
+    """`flow_hash` of an IPv6 packet."""
+    word, source_high, source_low, destination_high, destination_low = flow_words(frame, end)
+    source = mix(source_high) ^ source_low ^ (word >> 16 & 0xFFFF) << 40
+    destination = mix(destination_high) ^ destination_low ^ (word & 0xFFFF) << 40
+    return mix(mix(source) ^ mix(destination) ^ word >> 32)
 
-    (0, 0) if it is no IPv4 header, or both addresses are 0.
+
+def five_tuple(frame: Any, end: Any) -> tuple[int, int]:
+    """The flow of an IPv4 packet in one direction as two words: protocol and ports (never 0), and both addresses.
+
+    (0, 0) if there is no IPv4 header, or if both addresses are 0.
     """
     if not require(frame, end, HEADER):
         return 0, 0
-    addresses = load64(frame, ADDRESSES)
+    addresses = load64(frame, SOURCE)
     if addresses == 0:
         return 0, 0
     at = ports_at(frame, end)
@@ -93,11 +157,40 @@ def five_tuple(frame: Any, end: Any) -> tuple[int, int]:
     return KNOWN | load8(frame, PROTOCOL) << 32 | ports, addresses
 
 
-def shard_of(frame: Any, end: Any, shards: int) -> int:
-    """Whose flow a frame belongs to, of so many replicas; `frame` is at the Ethernet header. For compiled code.
+def flow_words(frame: Any, end: Any) -> tuple[int, int, int, int, int]:
+    """The flow of an IPv4 or IPv6 packet in one direction, as five words.
 
-    `EVERYONES` if it is no IPv4: ARP's messages change what all replicas know.
+    Returns
+    -------
+    tuple of int
+        Protocol and ports as in `five_tuple`, the two words of the source address, and those of the destination
+        (`scout.paths.wire.address`). All 0 if there is no IP header. An IPv6 packet shows ports only if no extension
+        header stands before them.
     """
-    if not require(frame, end, ETHERNET + HEADER) or load16(frame, ETHERTYPE) != IPV4:
+    if require(frame, end, ipv6.HEADER) and load8(frame, 0) >> 4 == 6:
+        protocol, ports = load8(frame, ipv6.NEXT_HEADER), 0
+        if has_ports(protocol) and require(frame, end, ipv6.HEADER + 4):
+            ports = load32(frame, ipv6.HEADER)
+        source_high, source_low = load64(frame, ipv6.SOURCE), load64(frame, ipv6.SOURCE + 8)
+        destination_high, destination_low = load64(frame, ipv6.DESTINATION), load64(frame, ipv6.DESTINATION + 8)
+        return KNOWN | protocol << 32 | ports, source_high, source_low, destination_high, destination_low
+    word, addresses = five_tuple(frame, end)
+    if word == 0 or load8(frame, 0) >> 4 != 4:
+        return 0, 0, 0, 0, 0
+    return word, 0, MAPPED | addresses >> 32 & 0xFFFFFFFF, 0, MAPPED | addresses & 0xFFFFFFFF
+
+
+def shard_of(frame: Any, end: Any, shards: int) -> int:
+    """The shard, 0 to `shards` - 1, that the flow of an Ethernet frame belongs to. For compiled code.
+
+    `EVERYONES` if the frame is not IP: an ARP message changes the state of every replica.
+    """
+    if not require(frame, end, ethernet.HEADER + HEADER):
         return EVERYONES
-    return flow_hash(frame + ETHERNET, end) % shards
+    kind = load16(frame, ethernet.ETHERTYPE)
+    if kind != ethernet.IPV4 and kind != ethernet.IPV6:
+        return EVERYONES
+    return flow_hash(frame + ethernet.HEADER, end) % shards
+
+
+LENGTHS = 0  # the name that the services use today

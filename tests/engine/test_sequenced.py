@@ -3,14 +3,13 @@
 import os
 import random
 import signal
-import time
 from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import pytest
 
+from scout.io.access import load64
 from scout.io.ports.memory import MemoryPort
-from scout.io.ports.pcap import PcapPort
 from scout.paths.framework.events import Handler
 from scout.paths.framework.service import Service
 from scout.paths.model.graph import Router, RouterGraph
@@ -18,9 +17,9 @@ from scout.paths.model.stage import Exit, Outcome, Stage, Table
 from scout.paths.stages.requests import End, Requests, take
 from scout.paths.wire.flow import mix
 from scout.ring.atomics import load64_acquire, pause
-from scout.ring.errors import ScoutError
 from scout.ring.segment import shared
 from scout.supervisor import Supervisor
+from scout.testing import await_until
 
 ROOM = 1 << 15
 STATE = np.dtype([("requests", "i8"), ("digest", "i8")])
@@ -28,10 +27,10 @@ LOG = np.dtype([("port", "i8"), ("number", "i8")])
 
 
 def note(frame, end, packet, state, log):
-    """Note a request where it comes in the order of all; a timestamp is its number."""
-    place = state[0].requests
-    log[place].port, log[place].number = packet.port, packet.timestamp
-    state[0].digest = mix(state[0].digest ^ packet.timestamp << 8 ^ packet.port)
+    """Note the port and the number of a request, which is its payload, at its position in the order of all."""
+    position, number = state[0].requests, load64(frame, 0)
+    log[position].port, log[position].number = packet.port, number
+    state[0].digest = mix(state[0].digest ^ number << 8 ^ packet.port)
     state[0].requests += 1
     return 0
 
@@ -106,10 +105,15 @@ def check(supervisor, service, order, replicas=(0, 1)):
     assert len(supervisor.channels) == 1
 
 
+def numbered(number):
+    """The payload of a request."""
+    return number.to_bytes(8, "big")
+
+
 def send(inputs, sequence, first=0):
     """Send a request to these ports one after the other; what was sent, as it is noted."""
     for number, port in enumerate(sequence, first):
-        assert inputs[port].send(b"request", timestamp=number, timeout=20)
+        assert inputs[port].send(numbered(number), timestamp=number, timeout=60)
     return [(port, number) for number, port in enumerate(sequence, first)]
 
 
@@ -126,14 +130,7 @@ def stopped(supervisor):
 def idle(supervisor):
     """Wait until all that was sent has been dealt with."""
     ((channel, _),) = supervisor.channels
-    awaited(lambda: not any(channel.lag(replica) for replica in supervisor.taking_part))
-
-
-def awaited(condition):
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.001)
+    await_until(lambda: not any(channel.lag(replica) for replica in supervisor.taking_part))
 
 
 def ended(supervisor, inputs):
@@ -166,7 +163,7 @@ def test_two_ports_have_one_order():
 
 def test_ports_that_are_fed_at_the_same_time_have_one_order():
     count = 10_000
-    inputs = ports(entries=256, frames=[(b"request", number) for number in range(count)])
+    inputs = ports(entries=256, frames=[(numbered(number), number) for number in range(count)])
     graph, service, names = noting(inputs)
     with Supervisor(graph, [graph.create_path(name) for name in names], 2) as supervisor:
         assert supervisor.wait(60)
@@ -226,7 +223,7 @@ def test_requests_of_all_ports_leave_in_the_order_of_the_channel(orders):
                 with stopped(supervisor) if count == 150 else nullcontext():
                     for port in pattern(count, turn):
                         wanted.append(len(wanted).to_bytes(8, "big"))
-                        assert inputs[port].send(wanted[-1], timestamp=len(wanted), timeout=20)
+                        assert inputs[port].send(wanted[-1], timestamp=len(wanted), timeout=60)
             if turn % 2:
                 os.kill(supervisor.processes[turn // 2 % 2].pid, signal.SIGKILL)
         ended(supervisor, inputs)
@@ -239,7 +236,7 @@ GATE = np.dtype([("number", "i8")])
 
 
 def linger(frame, end, packet, gate):
-    """Go on when the gate is not at this request."""
+    """Wait while the gate names this request."""
     while load64_acquire(gate.ctypes.data) == packet.timestamp:
         pause()
     return 0
@@ -268,7 +265,7 @@ def test_a_batch_of_several_ports_whose_primary_dies_over_it_leaves_once(order):
             for number, port in enumerate((0, 0, 0, 1, 1, 1, 0, 0, 0, 1, 1, 1)):
                 assert inputs[port].send(wanted[number], timestamp=number)
         ((channel, _),) = supervisor.channels
-        awaited(lambda: ((channel.cursors["primary"] != 0) & (channel.cursors["open"] != 0)).any())
+        await_until(lambda: ((channel.cursors["primary"] != 0) & (channel.cursors["open"] != 0)).any())
         (primary,) = [replica for replica in range(2) if channel.cursors[replica]["primary"]]
         assert out.sent() == []
         os.kill(supervisor.processes[primary].pid, signal.SIGKILL)
@@ -288,7 +285,7 @@ def count(frame, end, packet, seen):
     return 0
 
 
-def test_services_on_either_path_are_told_at_one_place():
+def test_services_on_either_path_get_control_requests_at_one_position():
     inputs = ports(entries=256)
     between = [
         Service(name, {"seen": np.zeros(1, STATE)}, [Handler(count)], "request") for name in ("at_one", "at_other")
@@ -339,57 +336,6 @@ def test_a_channel_has_the_greatest_weight_and_the_smallest_deadline_of_its_path
     assert noted == [0] * 16 + [1] * 16 + [2] * 16
 
 
-def counting(name, **options):
-    return Service(name, {"seen": np.zeros(1, STATE)}, [Handler(count)], "request", **options)
-
-
-def test_ports_share_a_channel_over_any_number_of_services_and_only_where_one_wants_it():
-    inputs = ports(5)
-    graph = RouterGraph("many")
-    for name, options in (
-        ("first", {"sequenced": True}),
-        ("second", {"sequenced": True}),
-        ("free", {}),
-        ("guarded", {"sequenced": True, "mode": "locked"}),
-    ):
-        graph.add(counting(name, **options))
-    graph.add(End("done", "request"))
-    for number, port in enumerate(inputs):
-        graph.add(Requests(f"in{number}", port))
-    graph.connect("done", "free", "guarded", "first", "in0")
-    graph.connect("first", "second", "in2")
-    graph.connect("second", "in3")
-    graph.connect("guarded", "in1")
-    graph.connect("free", "in4")
-    paths = [graph.create_path(f"in{number}") for number in range(5)]
-    with Supervisor(graph, paths, 1) as supervisor:
-        shares = [[path.source for path in paths] for _, paths in supervisor.channels]
-        assert shares == [["in0", "in2", "in3"], ["in1"], ["in4"]]
-        for port in inputs:
-            for number in range(10):
-                assert port.send(b"request", timestamp=number)
-        ended(supervisor, inputs)
-    assert supervisor.account()["ended"] == {"done": 50}
-    seen = {router.name: router.tables["seen"] for router in graph.routers if isinstance(router, Service)}
-    counts = {name: int(supervisor.table(table, 0)["requests"][0]) for name, table in seen.items()}
-    assert counts == {"first": 30, "second": 20, "free": 50, "guarded": 40}
-
-
-def test_ports_of_different_kinds_cannot_share_a_channel():
-    graph, _, names = noting([MemoryPort("02:00:00:00:00:01"), PcapPort()])
-    paths = [graph.create_path(name) for name in names]
-    with pytest.raises(ScoutError, match=r"noting wants one .* in0 is a MemoryPort, in1 is a PcapPort: .*=False"):
-        Supervisor(graph, paths, 1)
-    Supervisor(graph, paths[:1], 1)
-
-
-def test_flows_that_are_sharded_cannot_come_in_one_order():
-    graph, _, names = noting(ports(), counting("shared_out", mode="sharded"))
-    paths = [graph.create_path(name) for name in names]
-    with pytest.raises(ScoutError, match=r"noting wants one .* flows of the path from in0 are sharded"):
-        Supervisor(graph, paths, 1)
-
-
 def test_time_passes_by_itself_where_all_packets_come_now():
     def ticks(*ports):
         for index, port in enumerate(ports):
@@ -411,9 +357,9 @@ def test_a_frame_is_too_long_by_its_own_port():
     inputs = [MemoryPort("02:00:00:00:00:01", mtu=100), MemoryPort("02:00:00:00:00:02", mtu=200)]
     graph, service, names = noting(inputs)
     with Supervisor(graph, [graph.create_path(name) for name in names], 1) as supervisor:
-        assert not inputs[0].send(bytes(119), timestamp=1)
-        assert inputs[0].send(bytes(118), timestamp=2) and inputs[1].send(bytes(218), timestamp=3)
-        assert not inputs[1].send(bytes(219), timestamp=4)
+        for port, size in ((0, 100), (1, 200)):
+            assert inputs[port].send(numbered(size).ljust(size + 18, b"x"))
+            assert not inputs[port].send(numbered(size).ljust(size + 19, b"x"))
         ended(supervisor, inputs)
-        check(supervisor, service, [(0, 2), (1, 3)], [0])
+        check(supervisor, service, [(0, 100), (1, 200)], [0])
     assert supervisor.account() == {"received": 4, "out": {}, "ended": {"done": 2}, "drops": {"too-long": 2}}

@@ -21,9 +21,9 @@ from scout.paths.framework.service import Service
 from scout.paths.framework.timers import after
 from scout.paths.wire.flow import mix
 from scout.supervisor import Supervisor
-from scout.tools.commands.demo import MACS, two_hosts
 from scout.tools.traffic.flood import Flood
 from scout.tools.traffic.peers import ping, tcp_transfer
+from scout.tools.traffic.two_hosts import MACS, two_hosts
 
 pytestmark = pytest.mark.needs_namespaces
 
@@ -235,7 +235,7 @@ def test_an_interface_that_goes_away_is_reported_also_if_another_has_its_name_th
             assert route.link_lookup(ifname="r1")[0] != index
             time.sleep(1.5)  # it looks at its interfaces twice a second
         assert [report.split("interface ")[1] for report in run.reports] == [
-            "r1 is down or gone; the others go on",
+            "r1 is down or gone; the other ports go on",
             "r1 is up again",
-            "r1 is down or gone; the others go on",
+            "r1 is down or gone; the other ports go on",
         ]

@@ -16,6 +16,7 @@ import pytest
 from pyroute2 import netns
 
 from scout.io.host.lab import Lab, Namespace, entered
+from scout.io.host.process import Child
 from scout.ring.errors import ScoutError
 
 pytestmark = pytest.mark.needs_namespaces
@@ -39,7 +40,7 @@ def pair() -> Iterator[tuple[Namespace, Namespace]]:
 def udp(namespace: Namespace, address: str) -> socket.socket:
     with namespace.entered():
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.settimeout(5)
+    sock.settimeout(60)
     sock.bind((address, 0))
     return sock
 
@@ -85,8 +86,8 @@ def test_ping_through_a_router_that_forwards(capfd: pytest.CaptureFixture[str]) 
         with left.entered():  # a new namespace does not forward
             assert subprocess.run(["ping", "-n", "-c1", "-W0.2", "10.0.2.2"]).returncode == 1
         router.sysctl("net.ipv4.ip_forward", 1)
-        process = left.run(os.execvp, "ping", ["ping", "-n", "-c1", "-W5", "10.0.2.2"])
-        process.join(10)
+        process = left.run(os.execvp, "ping", ["ping", "-n", "-c1", "-W60", "10.0.2.2"])
+        process.join(60)
         assert process.exitcode == 0, capfd.readouterr().out
     assert here() == host
 
@@ -151,11 +152,21 @@ def test_run_is_in_the_namespace(pair: tuple[Namespace, Namespace]) -> None:
     left, _ = pair
     receive, send = multiprocessing.Pipe(duplex=False)
     process = left.run(lambda: send.send(here()))
-    assert receive.poll(5)
+    assert receive.poll(60)
     with left.entered():
         assert receive.recv() == here()
     process.join()
     assert process.exitcode == 0
+
+
+def test_a_process_outlives_the_thread_that_started_it(pair: tuple[Namespace, Namespace]) -> None:
+    processes: list[Child] = []
+    thread = threading.Thread(target=lambda: processes.append(pair[0].run(signal.pause)))
+    thread.start()
+    thread.join()
+    assert processes[0].is_alive()
+    processes[0].terminate()
+    assert processes[0].join(60) and processes[0].exitcode == -signal.SIGTERM
 
 
 def stubborn(ready: int) -> None:
@@ -234,7 +245,7 @@ def await_end(pid: int) -> None:
     with suppress(ProcessLookupError):  # it has ended already
         ended = os.pidfd_open(pid)
         try:
-            assert select.select([ended], [], [], 5)[0], f"process {pid} of the lab outlives it"
+            assert select.select([ended], [], [], 60)[0], f"process {pid} of the lab outlives it"
         finally:
             os.close(ended)
 
@@ -259,7 +270,7 @@ def test_the_next_lab_removes_what_a_killed_process_left() -> None:
             assert kept in netns.listnetns()
 
 
-def test_errors_name_the_thing_and_the_mend(pair: tuple[Namespace, Namespace]) -> None:
+def test_errors_name_the_object_and_the_fix(pair: tuple[Namespace, Namespace]) -> None:
     left, right = pair
     with Lab("errors") as lab:
         lab.namespace("one")

@@ -1,99 +1,34 @@
-"""Memory and pcap ports through a router with replicas: no root, no namespace."""
+"""Ports in memory, through a router with replicas: no root, no namespace."""
 
 import os
 import signal
 import struct
-import subprocess
-import sys
-import time
-from collections import Counter
-from pathlib import Path
+import threading
 
+import numpy as np
 import pytest
-from scapy.all import ARP, IP, TCP, UDP, Ether, Raw, raw, rdpcap, wrpcap
+from port_router import (
+    HOST,
+    LEFT,
+    RIGHT,
+    awaited,
+    finished,
+    frames,
+    missing,
+    numbers,
+    packet,
+    reply,
+    supervised,
+)
+from scapy.all import ARP, ICMP, IP, TCP, UDP, Ether, raw
 
 from scout.io.ports.contract import PortError
 from scout.io.ports.memory import MemoryPort
-from scout.io.ports.pcap import PcapPort, file_header, read_pcap
-from scout.paths.model.graph import RouterGraph
-from scout.paths.protocols.arp import Arp
-from scout.paths.protocols.ethernet import Ethernet
-from scout.paths.protocols.icmp import Icmp
-from scout.paths.protocols.ipv4 import Ip
+from scout.paths.framework.events import Event, Handler
+from scout.paths.framework.service import Service
+from scout.paths.framework.timers import after
 from scout.paths.services.heavy_hitter import HeavyHitter
 from scout.ring.errors import ScoutError
-from scout.supervisor import Supervisor
-
-LEFT, RIGHT, HOST = "02:00:00:00:00:01", "02:00:00:00:00:02", "02:00:00:00:00:0b"
-UDP_PAYLOAD = 42  # offset of the payload in a frame
-
-
-def packet(number=0, size=18, transport=None):
-    payload = struct.pack("!I", number) + bytes(number + index & 0xFF for index in range(size - 4))
-    headers = IP(src="10.0.0.2", dst="10.0.1.2") / (transport or UDP(sport=1, dport=2))
-    return Ether(dst=LEFT, src=HOST) / headers / Raw(payload)
-
-
-def frames(count):
-    """Frames that carry their numbers."""
-    first = bytearray(raw(packet()))
-    first[40:42] = bytes(2)  # no UDP checksum
-    for number in range(count):
-        first[UDP_PAYLOAD : UDP_PAYLOAD + 4] = struct.pack("!I", number)
-        yield bytes(first)
-
-
-def numbers(sent):
-    return [struct.unpack_from("!I", frame, UDP_PAYLOAD)[0] for frame in sent]
-
-
-def missing(data):
-    """The word that makes the ones' complement sum of `data` 0xFFFF."""
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return 0xFFFF - total
-
-
-def supervised(left, right, replicas, order="completed", reports=None, known=True, service=None, **options):
-    """A router between two ports; 10.0.1.2, on the right, is known."""
-    graph = RouterGraph("ports")
-    graph.add(Ethernet("left", left))
-    graph.add(Ethernet("right", right))
-    graph.add(Ip("ip", {"left": "10.0.0.1/24", "right": "10.0.1.1/24"}))
-    arp = Arp("arp")
-    if known:
-        arp.pin(1, "10.0.1.2", HOST)
-    graph.add(arp)
-    graph.add(Icmp("icmp"))
-    for port in ("left", "right"):
-        graph.connect("icmp", "ip", port)
-        graph.connect("ip", "arp", port)
-    if service:
-        graph.add(service)
-        graph.connect("ip", service.name, "left")
-    paths = [graph.create_path(port, order=order) for port in ("left", "right")]
-    return Supervisor(graph, paths, replicas, report=(reports if reports is not None else []).append, **options)
-
-
-def finished(supervisor):
-    """The accounts of a run that has come to its end by itself; the sums add up."""
-    assert supervisor.wait(60.0), supervisor.account()
-    supervisor.stop()
-    account = supervisor.account()
-    assert account["received"] == sum(sum(account[part].values()) for part in ("out", "ended", "drops"))
-    return account
-
-
-def awaited(condition, seconds=20.0):
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.002)
-    return found
-
-
-# Memory.
 
 
 @pytest.mark.parametrize("replicas", [1, 2])
@@ -161,6 +96,115 @@ def test_packets_held_until_their_next_hop_is_known_leave_whole():
     assert account == {"received": 4, "out": {"right": 3}, "ended": {"learnt": 1}, "drops": {}}
 
 
+def of_kind(kind, sent):
+    return [packet for packet in map(Ether, sent) if kind in packet]
+
+
+LONG_AGO = 1_000_000_000 * 10**9  # 2001
+
+
+@pytest.mark.parametrize("start", [0, LONG_AGO])
+def test_a_held_packet_waits_by_its_own_time_whatever_year_that_is(start):
+    left, right = MemoryPort(LEFT), MemoryPort(RIGHT)
+    with supervised(left, right, 1, known=False) as supervisor:
+        assert left.send(next(frames(1)), timestamp=start)
+        awaited(lambda: supervisor.memory.holds["count"].sum() == 1)
+        assert right.send(reply("10.0.1.2"), timestamp=start + 1_000_000)
+        awaited(lambda: of_kind(UDP, right.sent()))
+        left.end()
+        right.end()
+        account = finished(supervisor)
+    assert account == {"received": 2, "out": {"right": 1}, "ended": {"learnt": 1}, "drops": {}}
+
+
+def test_a_held_packet_expires_by_the_packets_time_and_its_sender_is_told():
+    left, right = MemoryPort(LEFT), MemoryPort(RIGHT)
+    with supervised(left, right, 1, known=False) as supervisor:
+        assert right.send(reply("10.0.1.9"), timestamp=LONG_AGO)
+        assert left.send(raw(Ether(dst=LEFT, src=HOST) / ARP(hwsrc=HOST, psrc="10.0.0.2", pdst="10.0.0.1")), LONG_AGO)
+        assert left.send(next(frames(1)), timestamp=LONG_AGO)
+        awaited(lambda: supervisor.memory.holds["count"].sum() == 1)
+        assert right.send(bytes(60), timestamp=LONG_AGO + 4 * 10**9)
+        (error,) = awaited(lambda: of_kind(ICMP, left.sent()))
+        left.end()
+        right.end()
+        account = finished(supervisor)
+    assert (error[ICMP].type, error[ICMP].code) == (3, 1)
+    assert account["out"] == {"left": 2} and account["drops"] == {"not-for-us": 1}
+
+
+def test_time_passes_for_held_packets_if_no_more_come():
+    left, right = MemoryPort(LEFT), MemoryPort(RIGHT)
+    with supervised(left, right, 1, known=False):
+        assert left.send(raw(Ether(dst=LEFT, src=HOST) / ARP(hwsrc=HOST, psrc="10.0.0.2", pdst="10.0.0.1")), LONG_AGO)
+        assert left.send(next(frames(1)), timestamp=LONG_AGO)
+        assert awaited(lambda: of_kind(ICMP, left.sent()))  # host unreachable, after 3 s
+
+
+SEEN = np.dtype([("packets", "i8"), ("rung", "i8")])
+RING = Event("ring")
+DELAY = 300_000_000  # nanoseconds
+
+
+def note(frame, end, packet, seen, timers):
+    """Let the first packet set a timer."""
+    seen[0].packets += 1
+    if seen[0].packets == 1:
+        after(timers, packet, DELAY, RING, 7)
+    return 0
+
+
+def ring(frame, end, packet, seen):
+    seen[0].rung = packet.timestamp
+    return 0
+
+
+def test_a_timer_fires_by_the_packets_time_if_no_more_come():
+    service = Service("noting", {"seen": np.zeros(1, SEEN)}, [Handler(note), Handler(ring, RING)])
+    left, right = MemoryPort(LEFT), MemoryPort(RIGHT)
+    with supervised(left, right, 1, service=service) as supervisor:
+        assert left.send(next(frames(1)), timestamp=LONG_AGO)
+        rung = awaited(lambda: int(supervisor.table("noting.seen")["rung"][0]))
+    assert LONG_AGO + DELAY <= rung < LONG_AGO + 60 * 10**9
+
+
+def test_the_latest_packet_for_each_of_many_neighbours_is_kept():
+    count = 300
+    left, right = MemoryPort(LEFT), MemoryPort(RIGHT)
+    hosts = [f"10.0.{1 + number // 250}.{3 + number % 250}" for number in range(count)]
+    with supervised(left, right, 1, known=False, wide=True) as supervisor:
+        for host in hosts:
+            for port in (1, 2):
+                packet = Ether(dst=LEFT, src=HOST) / IP(src="10.9.0.2", dst=host) / UDP(sport=port, dport=2)
+                assert left.send(raw(packet))
+        awaited(lambda: supervisor.memory.holds["count"].sum() == 2 * count)
+        for host in hosts:
+            assert right.send(reply(host))
+        sent = awaited(lambda: len(of_kind(UDP, right.sent())) == 2 * count and of_kind(UDP, right.sent()))
+    found = [(packet[IP].dst, packet[UDP].sport) for packet in sent]
+    assert sorted(found) == sorted((host, port) for host in hosts for port in (1, 2))
+    assert all(found.index((host, 1)) < found.index((host, 2)) for host in hosts)
+
+
+def test_a_replica_that_leaves_sends_the_packets_that_it_holds_before():
+    left, right = MemoryPort(LEFT), MemoryPort(RIGHT)
+    with supervised(left, right, 2, known=False) as supervisor:
+        for frame in frames(8):
+            assert left.send(frame)
+        holds = supervisor.memory.holds["count"]
+        awaited(lambda: holds.sum() == 8)
+        leaver = int(holds.argmax())
+        thread = threading.Thread(target=supervisor.remove_replica, args=[leaver])
+        thread.start()
+        assert right.send(reply("10.0.1.2"))
+        thread.join(20.0)
+        assert not thread.is_alive() and supervisor.alive == 1
+        left.end()
+        right.end()
+        account = finished(supervisor)
+    assert account["out"] == {"right": 8} and account["drops"] == {}
+
+
 def test_a_port_can_be_run_again():
     left, right = MemoryPort(LEFT, frames=frames(3)), MemoryPort(RIGHT, frames=[])
     for _ in range(2):
@@ -169,7 +213,7 @@ def test_a_port_can_be_run_again():
         assert numbers(right.sent()) == [0, 1, 2]
 
 
-def test_what_there_is_no_room_for_is_counted():
+def test_frames_without_room_are_counted():
     count, size = 100, 16 + 60
     given = [*frames(count), raw(packet(size=1501)), bytes(60)]
     left, right = MemoryPort(LEFT, frames=given), MemoryPort(RIGHT, frames=[], capacity=10 * size)
@@ -256,7 +300,24 @@ def test_a_killed_shard_sends_a_batch_again_at_most():
     assert replayed[owner] > 0
 
 
-def test_who_dies_again_and_again_at_one_packet_gets_no_more_successors():
+def test_frames_of_different_shards_all_leave():
+    count, flows = 800, 8
+    given = []
+    for number in range(count):
+        each = packet(number, transport=UDP(sport=1000 + number % flows, dport=2))
+        given.append(raw(each))
+    left, right = MemoryPort(LEFT, frames=given), MemoryPort(RIGHT, frames=[])
+    service = HeavyHitter("heavy", 1 << 40, mode="sharded")
+    with supervised(left, right, 2, service=service) as supervisor:
+        account = finished(supervisor)
+    figures = supervisor.replica_figures()
+    assert all(row["primary"] for row in figures)  # both had flows
+    assert [row["replayed"] for row in figures] == [0, 0]
+    assert account["out"] == {"right": count}
+    assert sorted(numbers(right.sent())) == list(range(count))
+
+
+def test_a_replica_that_dies_again_and_again_at_one_packet_gets_no_more_successors():
     left, right = MemoryPort(LEFT), MemoryPort(RIGHT, frames=[])
     reports = []
     with supervised(left, right, 2, "completed", reports) as supervisor:
@@ -290,7 +351,7 @@ def test_replicas_join_and_leave_while_packets_flow():
         supervisor.remove_replica(7)
 
 
-def test_nothing_is_taken_for_nobody():
+def test_no_frame_is_taken_when_no_replica_is_left():
     left, right = MemoryPort(LEFT), MemoryPort(RIGHT, frames=[])
     with supervised(left, right, 1, restarts=0) as supervisor:
         for frame in frames(100):
@@ -315,146 +376,6 @@ def test_nothing_is_taken_for_nobody():
         (lambda: MemoryPort(LEFT).send(b"", offload=b"123"), "offload of 3 bytes"),
     ],
 )
-def test_bad_use_is_named_with_the_mend(make, words):
+def test_bad_use_is_named_with_the_fix(make, words):
     with pytest.raises(PortError, match=words):
         make()
-
-
-# Files.
-
-
-@pytest.mark.parametrize("replicas", [1, 2])
-def test_from_file_to_file(tmp_path, replicas):
-    count = 5_000
-    given = [packet(number, 18 + number % 900) for number in range(count)]
-    for number, each in enumerate(given):
-        each.time = 1_600_000_000 + number / 1000
-    wrpcap(str(tmp_path / "in.pcap"), given)
-    left = PcapPort(read=tmp_path / "in.pcap", mac=LEFT)
-    right = PcapPort(write=str(tmp_path / "out.pcap"), mac=RIGHT)
-    with supervised(left, right, replicas, "channel") as supervisor:
-        account = finished(supervisor)
-    assert account == {"received": count, "out": {"right": count}, "ended": {}, "drops": {}}
-    got = rdpcap(str(tmp_path / "out.pcap"))
-    assert numbers(map(raw, got)) == list(range(count))
-    assert [each[Raw].load for each in got] == [each[Raw].load for each in given]
-    assert [round(float(each.time) * 1000) for each in got] == [1_600_000_000_000 + number for number in range(count)]
-    assert all((each.src, each.dst, each[IP].ttl) == (RIGHT, HOST, 63) for each in got)
-    assert [frame for _, frame in read_pcap(tmp_path / "out.pcap")] == list(map(raw, got))
-
-
-def test_several_replicas_write_one_whole_file(tmp_path):
-    count = 50_000
-    right = PcapPort(write=tmp_path / "out.pcap", mac=RIGHT)
-    with supervised(MemoryPort(LEFT, frames=frames(count)), right, 2) as supervisor:
-        finished(supervisor)
-    assert all(row["primary"] for row in supervisor.replica_figures())
-    assert Counter(numbers(frame for _, frame in read_pcap(tmp_path / "out.pcap"))) == Counter(range(count))
-
-
-def test_without_a_file_to_write_frames_are_thrown_away():
-    left, right = MemoryPort(LEFT, frames=frames(10)), PcapPort(mac=RIGHT)
-    with supervised(left, right, 1) as supervisor:
-        assert finished(supervisor)["out"] == {"right": 10}
-
-
-def test_a_full_disk_is_counted(monkeypatch):
-    monkeypatch.setattr(os, "devnull", "/dev/full")
-    with supervised(MemoryPort(LEFT, frames=frames(10)), PcapPort(mac=RIGHT), 1) as supervisor:
-        account = finished(supervisor)
-    assert account["out"] == {} and account["drops"] == {"tx-full": 10}
-
-
-def test_a_feeding_process_that_dies_is_reported(tmp_path):
-    record = struct.pack("=IIII", 0, 0, 60, 60) + next(frames(1))
-    (tmp_path / "in.pcap").write_bytes(file_header() + record * 1_000_000)
-    left, reports = PcapPort(read=tmp_path / "in.pcap", mac=LEFT), []
-    with supervised(left, PcapPort(mac=RIGHT), 1, reports=reports) as supervisor:
-        left._feed._players[0].kill()
-        awaited(lambda: reports)
-        assert "in.pcap" in reports[0]
-        assert supervisor.wait(30)
-
-
-def test_nothing_outlives_a_supervisor_that_is_killed(tmp_path):
-    """The feeding process would wait for ever: nobody takes what it sends."""
-    program = (
-        "import os, signal, test_ports as t\n"
-        "left = t.MemoryPort(t.LEFT, frames=t.frames(100_000))\n"
-        "supervisor = t.supervised(left, t.MemoryPort(t.RIGHT, frames=[]), 1).__enter__()\n"
-        "os.kill(supervisor.processes[0].pid, signal.SIGSTOP)\n"
-        "print(left._feed._players[0].pid, supervisor.processes[0].pid, flush=True)\n"
-        "signal.pause()\n"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent
-    ) as process:
-        assert process.stdout
-        children = [int(word) for word in process.stdout.readline().split()]
-        assert len(children) == 2
-        process.kill()
-    awaited(lambda: not any(map(runs, children)))
-
-
-def runs(process):
-    try:
-        return Path(f"/proc/{process}/stat").read_text().split()[2] != "Z"
-    except OSError:
-        return False
-
-
-def test_both_byte_orders_and_resolutions(tmp_path):
-    file = tmp_path / "in.pcap"
-    for order in "<>":
-        for magic, scale in ((0xA1B2C3D4, 1000), (0xA1B23C4D, 1)):
-            head = struct.pack(f"{order}IHHiIII", magic, 2, 4, 0, 0, 65535, 1)
-            data = next(frames(1))
-            record = struct.pack(f"{order}4I", 5, 7, len(data), len(data))
-            file.write_bytes(head + record + data + struct.pack(f"{order}4I", 6, 8, 0, 60))
-            assert list(read_pcap(file)) == [(5 * 10**9 + 7 * scale, data), (6 * 10**9 + 8 * scale, b"")]
-            right = PcapPort(write=tmp_path / "out.pcap", mac=RIGHT)
-            with supervised(PcapPort(read=file, mac=LEFT), right, 1) as supervisor:
-                assert finished(supervisor)["drops"] == {"too-short": 1}
-            ((timestamp, _),) = read_pcap(tmp_path / "out.pcap")
-            assert timestamp == 5 * 10**9 + 7 * scale
-
-
-HEAD = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1)
-RECORD = struct.pack("<4I", 0, 0, 4, 4) + b"1234"
-
-
-@pytest.mark.parametrize(
-    ("data", "words"),
-    [
-        (b"", "no pcap file"),
-        (b"hello world, this is not a capture", "no pcap file"),
-        (HEAD[:20], "ends at offset 20"),
-        (struct.pack("<I", 0x0A0D0D0A) + bytes(40), "pcapng.*editcap"),
-        (struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 113), "link type 113"),
-        (HEAD + RECORD + RECORD[:-1], "offset 44 is cut short"),
-        (HEAD + RECORD + RECORD[:15], "offset 44 is cut short"),
-        (HEAD + struct.pack("<4I", 0, 0, 1 << 19, 4) + bytes(1 << 20), "offset 24 .*damaged"),
-        (None, "No such file"),
-    ],
-)
-def test_a_bad_file_is_named_with_the_place_before_traffic(tmp_path, data, words):
-    file = tmp_path / "in.pcap"
-    if data is not None:
-        file.write_bytes(data)
-    with pytest.raises(PortError, match=f"in.pcap: .*{words}"):
-        list(read_pcap(file))
-    with pytest.raises(PortError, match=f"in.pcap: .*{words}"):
-        PcapPort(read=file).open(0)
-
-
-def test_a_file_is_not_written_over_while_it_is_read(tmp_path):
-    file = tmp_path / "in.pcap"
-    file.write_bytes(HEAD + RECORD)
-    with pytest.raises(PortError, match="another file"):
-        PcapPort(read=file, write=file).open(0)
-    assert file.read_bytes() == HEAD + RECORD
-
-
-def test_a_file_that_cannot_be_written(tmp_path):
-    with pytest.raises(PortError, match=r"out\.pcap: .*can be written"):
-        PcapPort(write=tmp_path / "none" / "out.pcap").open(0)

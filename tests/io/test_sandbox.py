@@ -141,7 +141,7 @@ def test_the_setting_that_forbids_it_is_named(
 ) -> None:
     # These kernels are others' machines: the setting is made up, the choice of the mend is not.
     monkeypatch.setattr(sandbox, "_sysctl", lambda name: value if name == setting else None)
-    assert setting.replace("/", ".") in sandbox._mend(OSError(number, "refused"))
+    assert setting.replace("/", ".") in sandbox._fix(OSError(number, "refused"))
 
 
 def test_root_stays_where_it_is() -> None:

@@ -95,6 +95,28 @@ def test_a_full_table_evicts_or_refuses_and_counts_it(full: str, key: str) -> No
     assert path.run(packet(17), timestamp=NOW + 2_000_000_000)[0] == DROPPED
 
 
+def test_a_gso_packet_counts_as_its_segments() -> None:
+    service = DdosMitigator("ddos", 30)
+    twin = Twin(one_port(service).create_path("left"))
+    data = traces.frame((0x0A000002, 0x0A090007, 6, 1, 80), bytes(20 * 500 - 1))
+    leaves = [twin.both(data, timestamp=NOW, gso_type=1, gso_size=500).leaf for _ in range(3)]
+    assert leaves == ["end", "end", DROPPED]
+    assert service.read() == {0x0A000002: 60}
+    assert service.found() == 1
+
+
+def test_windows_go_on_after_the_clock_was_set_back() -> None:
+    twin = Twin(one_port(DdosMitigator("ddos", 1, 1.0)).create_path("left"))
+    hour = 3600 * 10**9
+    stamps = [NOW, NOW, NOW - hour, NOW - hour + 10**9, NOW - hour + 10**9]
+    assert [twin.both(packet(0), timestamp=time).leaf for time in stamps] == ["end", DROPPED, DROPPED, "end", DROPPED]
+
+
+def test_zero_is_a_time() -> None:
+    path = one_port(DdosMitigator("ddos", 1, 1.0)).create_path("left")
+    assert [path.run(packet(0), timestamp=time)[0] for time in (0, 0, 10**9)] == ["end", DROPPED, "end"]
+
+
 def test_what_is_no_ipv4_header_passes() -> None:
     path = one_port(DdosMitigator("ddos", 1)).create_path("left")
     assert [path.run(packet(0)[:33], timestamp=NOW)[0] for _ in range(3)] == ["end"] * 3

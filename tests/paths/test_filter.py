@@ -21,12 +21,13 @@ from scout.io.packet import REACH
 from scout.io.ports.memory import MemoryPort
 from scout.paths.model.graph import GraphError
 from scout.paths.model.stage import Table, drop
+from scout.paths.protocols.arp import STATIC
 from scout.paths.protocols.ethernet import Ethernet
-from scout.paths.protocols.ipv4 import DESTINATION, PROTOCOL
 from scout.paths.services.counter import Counter, Counts
 from scout.paths.stages.drop import Drop
 from scout.paths.stages.filter import Filter
 from scout.paths.stages.tee import Tee
+from scout.paths.wire.ipv4 import DESTINATION, PROTOCOL
 from scout.supervisor import Supervisor
 
 TELNET, SECRET, BLOCKED = drop("telnet"), drop("secret"), drop("blocked")
@@ -155,7 +156,7 @@ def test_a_filter_is_passed_by_where_it_has_no_function(filtered: SimpleNamespac
     assert {"no_telnet.receive", "no_secret.receive", "only_to.send"} <= stages
     assert not {"no_telnet.send", "no_secret.send", "only_to.receive"} & stages
     main = filtered.twin.path.main_line
-    assert main[:4] == ["left.in", "no_secret.receive", "no_telnet.receive", "ip.check"]
+    assert main[:4] == ["left.in", "left.ipv4", "no_secret.receive", "no_telnet.receive"]
 
 
 def test_packets_held_too_long_pass_a_filter_on_their_way_back(filtered: SimpleNamespace) -> None:
@@ -180,7 +181,7 @@ def test_a_gateway_is_reserved_through_a_filter(filtered: SimpleNamespace) -> No
     assert filtered.graph.joined("ip", "resolve") == [("only_to", "up")]
     assert dict(filtered.graph.reached("arp", "net")) == {"left": "arp", "right": "arp"}
     hops = filtered.ip.next_hops.initial
-    assert filtered.arp.adjacencies.initial[hops["slot"].max()]["pinned"] == 1
+    assert filtered.arp.adjacencies.initial[hops["slot"].max()]["state"] == STATIC
 
 
 # What is wrong with a filter is said at once.
@@ -256,8 +257,8 @@ def test_counts_packets_and_bytes() -> None:
     _, twin = twin_with((counter, ("ip", "counter", "left")))
     for size in (0, 1000):
         twin.both(frame(UDP(), body=bytes(size)) + bytes(4))
-    # The header that is counted from is IP's; padding is not cut off yet.
-    assert counter.read() == Counts(2, 2 * (20 + 8 + 4) + 1000)
+    # Counted from IP's header on, without the padding.
+    assert counter.read() == Counts(2, 2 * (20 + 8) + 1000)
     assert counter.read(np.array([[1, 10], [2, 20]])) == Counts(3, 30)
 
 
@@ -299,7 +300,7 @@ def test_tee_writes_whole_frames_with_their_times(teed: SimpleNamespace, size: i
     result = teed.twin.both(padded, timestamp=NOW + 123_456_789)
     assert result.leaf == "to right"
     # Once by the plain run and once by the native one: two equal records.
-    for file, written in ((before, padded), (after, data[:14] + result.data[14:])):
+    for file, written in ((before, data), (after, data[:14] + result.data[14:])):
         records = list(RawPcapReader(str(file)))
         assert [record for record, _ in records] == [written, written]
         for _, about in records:

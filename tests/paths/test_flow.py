@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 import traces
-from harness import Twin, one_port
+from harness import Twin
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scout.io.access import Frame
+from scout.io.ports.memory import MemoryPort
 from scout.paths.framework.events import Handler
 from scout.paths.framework.service import Service
+from scout.paths.model.graph import RouterGraph
+from scout.paths.stages.requests import End, Requests
 from scout.paths.wire.flow import five_tuple, flow_hash, mix
 
 SEEN = np.dtype([("hash", "i8"), ("key", "i8"), ("more", "i8")])
@@ -30,14 +33,19 @@ def look(frame: Any, end: Any, seen: Any) -> int:
 
 @pytest.fixture(scope="module")
 def twin() -> Twin:
-    service = Service("look", {"seen": np.zeros(1, SEEN)}, [Handler(look)])
-    made = Twin(one_port(service).create_path("left"))
+    # Requests are any bytes: an interface would drop headers that are wrong.
+    service = Service("look", {"seen": np.zeros(1, SEEN)}, [Handler(look)], service="request")
+    graph = RouterGraph("flows")
+    for router in (Requests("requests", MemoryPort("02:00:00:00:00:01")), service, End("end", "request")):
+        graph.add(router)
+    graph.connect("end", "look", "requests")
+    made = Twin(graph.create_path("requests"))
     made.seen = service.tables["seen"].initial  # type: ignore[attr-defined]
     return made
 
 
 def seen_of(twin: Any, data: bytes) -> tuple[int, int, int]:
-    twin.both(data)
+    twin.both(data[14:])
     return tuple(int(value) for value in twin.seen[0])  # type: ignore[return-value]
 
 

@@ -17,10 +17,10 @@ from scout.paths.protocols.ipv4 import Ip
 def test_a_path_is_a_graph_from_port_to_ports():
     path = router_graph().create_path("left")
     assert isinstance(path, nx.DiGraph) and nx.is_directed_acyclic_graph(path)
-    assert path.main_line[:5] == ["left.in", "ip.check", "ip.lookup", "ip.forward", "arp.resolve"]
+    assert path.main_line[:5] == ["left.in", "left.ipv4", "ip.lookup", "ip.forward", "arp.resolve"]
     leaves = {node for node in path if path.out_degree(node) == 0}
     assert {"to left", "to right", "learnt"} <= leaves
-    assert path.edges["left.in", "ip.check"]["service"] == "ipv4"
+    assert path.edges["left.ipv4", "ip.lookup"]["service"] == "ipv4"
 
 
 def test_only_what_leads_to_replicated_work_is_replicated():

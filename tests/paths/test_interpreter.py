@@ -10,7 +10,7 @@ import pytest
 from harness import GATEWAY, HOST, LEFT, MTU, NOW, RIGHT, Twin, number, two_ports
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_NOP, IPOption_RR
+from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_LSRR, IPOption_NOP, IPOption_RR, IPOption_SSRR
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet, Raw
 
@@ -18,7 +18,7 @@ from scout.io.access import allow, load8, load16, load64, require, store8, store
 from scout.io.packet import GSO_NONE, PACKET, REACH
 from scout.paths.compiler.interpreter import Record, try_stage
 from scout.paths.compiler.native import native
-from scout.paths.model.stage import HOLD, Table, drop
+from scout.paths.model.stage import HOLD, drop
 from scout.paths.protocols.arp import ADJACENCY, FOREVER, WISHES, request
 from scout.paths.protocols.icmp import LONGEST_ERROR
 from scout.paths.stages.filter import Filter
@@ -147,32 +147,53 @@ DROPS: dict[str, list[bytes]] = {
     "left.in drops too-short": [b"", bytes(13), udp()[:13]],
     "left.in drops not-for-us": [patched(udp(), 5, b"\x09"), patched(ARP_BYTES, 0, bytes(6))],
     "left.in drops unknown-ethertype": [patched(udp(), 12, b"\x86\xdd"), patched(udp(), 12, b"\x08\x01")],
-    "ip.check drops too-short": [udp()[:14], udp()[:33], patched(udp(), 14, b"\x46")[:37]],
-    "ip.check drops bad-version": [patched(udp(), 14, b"\x55"), patched(udp(), 14, b"\x65", mend=True)],
-    "ip.check drops bad-header-length": [patched(udp(), 14, b"\x44"), patched(udp(), 14, b"\x40")],
-    "ip.check drops bad-checksum": [
+    "left.ipv4 drops too-short": [udp()[:14], udp()[:33], patched(udp(), 14, b"\x46")[:37]],
+    "left.ipv4 drops bad-version": [patched(udp(), 14, b"\x55"), patched(udp(), 14, b"\x65", mend=True)],
+    "left.ipv4 drops bad-header-length": [patched(udp(), 14, b"\x44"), patched(udp(), 14, b"\x40")],
+    "left.ipv4 drops bad-checksum": [
         patched(udp(), 24, b"\0\0"),
         patched(udp(), 22, b"\x05"),
         patched(udp(options=[IPOption_NOP()] * 4), 34, b"\x02"),
     ],
-    "ip.check drops bad-total-length": [
+    "left.ipv4 drops bad-total-length": [
         patched(udp(), 16, b"\0\x13", mend=True),
         patched(udp(options=[IPOption_NOP()] * 4), 16, b"\0\x17", mend=True),
     ],
-    "ip.check drops truncated": [udp()[:-1], udp(size=1200)[:-1], udp(size=1200)[:REACH]],
-    "ip.lookup drops martian-source": [
-        udp(src=source) for source in ("0.0.0.0", "0.1.2.3", "127.0.0.1", "224.0.0.1", "255.255.255.255")
+    "left.ipv4 drops truncated": [udp()[:-1], udp(size=1200)[:-1], udp(size=1200)[:REACH]],
+    "left.ipv4 drops martian-source": [
+        *(udp(src=source) for source in ("0.0.0.0", "0.1.2.3", "127.0.0.1", "224.0.0.1", "255.255.255.255")),
+        *(udp(src=source) for source in ("10.0.0.255", "10.0.0.0", "10.0.1.255")),  # directed broadcasts
     ],
-    "ip.lookup drops martian-destination": [udp("0.0.0.0"), udp("127.0.0.1"), udp("240.0.0.1")],
+    "left.ipv4 drops link-local-source": [
+        udp(src="169.254.0.0"),
+        udp(src="169.254.7.9"),
+        udp("192.0.2.9", src="169.254.1.1"),
+    ],
+    "left.ipv4 drops own-source": [udp(src="10.0.0.1"), udp(src="10.0.1.1"), udp("10.0.0.1", src="10.0.1.1")],
+    "ip.lookup drops martian-destination": [udp(to) for to in ("0.0.0.0", "127.0.0.1", "169.254.0.1", "240.0.0.1")],
     "ip.lookup drops multicast": [udp("224.0.0.1"), udp("239.1.2.3")],
     "ip.lookup drops broadcast": [udp("255.255.255.255"), udp("10.0.1.255"), udp("10.0.0.0")],
     "ip.forward drops link-broadcast": [patched(udp(), 0, b"\xff" * 6), patched(udp(), 0, b"\x01")],
     "ip.forward drops fragmentation-needed": [udp(size=MTU["right"] - 27)],
     "ip.local drops fragment-for-us": [udp("10.0.0.1", flags="MF"), udp("10.0.1.1", frag=3)],
+    "ip.local drops source-route": [
+        bytes(ether() / ip("10.0.0.1", options=[option(routers=["10.0.1.2"])]) / layer)
+        for option in (IPOption_LSRR, IPOption_SSRR)
+        for layer in (ICMP(), UDP(dport=9))
+    ],
+    "ip.local drops udp-bad-length": [
+        bytes(ether() / ip("10.0.0.1", proto=17) / Raw(bytes(7))),
+        *(bytes(ether() / ip("10.0.0.1") / UDP(len=told) / Raw(b"x")) for told in (0, 7, 10, 100)),
+    ],
+    "ip.local drops udp-bad-checksum": [bytes(ether() / ip("10.0.0.1") / UDP(sport=5, dport=6, chksum=1) / Raw(b"x"))],
+    "ip.local drops tcp-bad-header": [
+        bytes(ether() / ip("10.0.0.1", proto=6) / Raw(bytes(19))),
+        *(bytes(ether() / ip("10.0.0.1") / TCP(dataofs=words)) for words in (4, 6)),
+    ],
+    "ip.local drops tcp-bad-checksum": [bytes(ether() / ip("10.0.0.1") / TCP(chksum=1))],
     "ip.route drops no-route-back": [
         udp(ttl=1, src="192.0.2.1"),
         bytes(ether() / ip("10.0.0.1", src="192.0.2.1") / ICMP()),
-        udp(ttl=1, src="10.0.0.255"),
     ],
     "arp.in drops too-short": [ARP_BYTES[:41]],
     "arp.in drops bad-arp": [
@@ -219,7 +240,8 @@ def test_drops(twin: Twin, leaf: str, data: bytes) -> None:
 def test_every_leaf_of_the_path_is_tested(twin: Twin) -> None:
     elsewhere = {"to left", "to right", "learnt"}
     elsewhere |= {"icmp.error drops icmp-rate-limited", "arp.in drops adjacency-table-full"}
-    elsewhere.add("icmp.in drops too-long-for-payload")  # no frame that long comes here
+    # No frame that long comes here.
+    elsewhere |= {"icmp.in drops too-long-for-payload", "ip.local drops too-long-for-payload"}
     assert twin.leaves == set(DROPS) | elsewhere
 
 
@@ -240,7 +262,8 @@ def check_error(data: bytes, cause: bytes, kind: int, code: int, source: str = "
     quoted = cause[14 : 14 + quote.len][: LONGEST_ERROR - 28]
     got = Ether(data)
     message = Raw(got[ICMP].original)
-    expected = Ether(src=LEFT, dst=HOST) / IP(src=source, dst="10.0.0.2", tos=0xC0, flags="DF", id=0, ttl=64, proto=1)
+    tos = 0xC0 | quote.tos & 0x1E  # RFC 1812 section 4.3.2.5
+    expected = Ether(src=LEFT, dst=HOST) / IP(src=source, dst="10.0.0.2", tos=tos, flags="DF", id=0, ttl=64, proto=1)
     assert data == bytes(expected / message)
     head = ICMP(type=kind, code=code, chksum=0)
     if (kind, code) == (3, 4):
@@ -338,12 +361,14 @@ def test_answers_a_probe_and_learns_nothing(router: Any, twin: Twin) -> None:
     ("psrc", "pdst", "changes"),
     [
         ("10.0.0.99", "10.0.0.1", 1),  # meant for us
-        ("10.0.0.2", "10.0.0.77", 1),  # not for us, but of somebody known
+        ("10.0.0.98", "10.0.0.77", 1),  # not for us, but from a neighbour that is known
         ("10.0.0.99", "10.0.0.77", 0),  # neither
         ("10.7.0.99", "10.0.0.1", 0),  # of another network
     ],
 )
 def test_learns_by_the_rules_of_rfc_826(router: Any, twin: Twin, psrc: str, pdst: str, changes: int) -> None:
+    twin.both(bytes(ether() / ARP(op=2, hwsrc=HOST, psrc="10.0.0.98", hwdst=LEFT, pdst="10.0.0.1")))
+    router.arp.changes.initial[0] = 0
     said = Ether(src=HOST, dst=LEFT) / ARP(op=2, hwsrc=HOST, psrc=psrc, hwdst=LEFT, pdst=pdst)
     assert twin.both(bytes(said)).leaf == "learnt"
     assert router.arp.changes.initial[0] == changes
@@ -573,7 +598,7 @@ def test_numbers_have_the_width_of_native_ones() -> None:
 
     data = bytes(range(0xF8, 0x100)) + b"abcdef"
     rows, words = tables()
-    verdict, after = try_stage(overflow, data, packet={"spare": 0}, rows=Table(rows), words=words)
+    verdict, after = try_stage(overflow, data, packet={"spare": 0}, rows=rows, words=words)
     assert verdict == 44 << 8 | 3
     assert after == b"\xff\xff\xfe" + data[3:9]
 
@@ -599,7 +624,7 @@ def test_record_reads_python_ints_and_writes_through() -> None:
     record.mac = 1 << 47
     assert type(record.mac) is int
     assert rows[1]["mac"] == 1 << 47
-    with pytest.raises(AttributeError, match="no field 'address'; there are key, mac, expires, pinned"):
+    with pytest.raises(AttributeError, match="no field 'address'; there are key, mac, expires, state"):
         record.address  # noqa: B018
 
 

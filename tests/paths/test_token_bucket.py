@@ -131,7 +131,53 @@ def test_the_largest_rate_and_burst_do_not_overflow() -> None:
         data = traces.frame(FLOW, bytes(1400))
         assert reference.passes(data, time)
         assert twin.both(data, timestamp=time).leaf == "end"
-        assert 0 < service.tables["buckets"].initial["tokens"].max() <= 4 * 10**18
+        assert 0 < service.tables["buckets"].initial["spent"].max() <= 4 * 10**18
+
+
+def test_zero_is_a_time(policer: SimpleNamespace) -> None:
+    policer.twin.reset()
+    data = traces.frame(FLOW, bytes(1300))
+    assert [policer.twin.both(data, timestamp=0).leaf for _ in range(5)] == ["end"] * 3 + [POLICED] * 2
+
+
+def test_a_clock_that_is_set_back_starves_nobody(policer: SimpleNamespace) -> None:
+    policer.twin.reset()
+    data = traces.frame(FLOW, bytes(1300))
+    assert policer.twin.both(data, timestamp=NOW).leaf == "end"
+    hour = 3600 * 10**9
+    # 1,328 bytes every 30 ms are less than the rate of 1,800 bytes in that time.
+    leaves = {policer.twin.both(data, timestamp=NOW - hour + turn * 30_000_000).leaf for turn in range(100)}
+    assert leaves == {"end"}
+
+
+def gso(size: int, segment: int) -> tuple[bytes, dict[str, int]]:
+    """A GSO packet of TCP with `size` bytes of payload, to be cut into segments of `segment` bytes."""
+    return traces.frame((*FLOW[:2], 6, *FLOW[3:]), bytes(size)), {"gso_type": 1, "gso_size": segment}
+
+
+def test_a_gso_packet_costs_what_its_segments_do(policer: SimpleNamespace) -> None:
+    """Two segments of 1,460 bytes: 3,000 bytes with their headers, of a burst of 4,000."""
+    policer.twin.reset()
+    data, fields = gso(2920, 1460)
+    small = traces.frame((*FLOW[:2], 6, *FLOW[3:]), bytes(960))
+    assert policer.twin.both(data, timestamp=NOW, **fields).leaf == "end"
+    assert policer.twin.both(small, timestamp=NOW).leaf == "end"
+    assert policer.twin.both(small[:55], timestamp=NOW).leaf == POLICED
+
+
+def test_a_gso_packet_longer_than_the_burst_passes_at_the_rate(policer: SimpleNamespace) -> None:
+    """45 segments of 1,340 bytes are 60,300 bytes: of 100 in as many seconds, 60,000 bytes a second let 99 pass."""
+    policer.twin.reset()
+    data, fields = gso(45 * 1300, 1300)
+    second = 10**9
+    assert policer.twin.both(data, timestamp=NOW, **fields).leaf == "end"
+    assert policer.twin.both(data, timestamp=NOW + second, **fields).leaf == POLICED
+    policer.twin.reset()
+    leaves = [policer.twin.both(data, timestamp=NOW + turn * 1_006_000_000, **fields).leaf for turn in range(10)]
+    assert leaves == ["end"] * 10
+    # A segment alone must fit the burst.
+    data, fields = gso(9000, 4500)
+    assert policer.twin.both(data, timestamp=NOW + 3600 * second, **fields).leaf == POLICED
 
 
 def test_what_is_no_flow_passes() -> None:

@@ -6,7 +6,6 @@ import shutil
 
 import pytest
 
-from scout.ring.errors import ScoutError
 from scout.ring.layout import CHANNEL, MEMBER
 from scout.tools.bench import channel as bench_channel
 from scout.tools.bench.baselines import compile_c
@@ -91,9 +90,3 @@ def test_rows_projections_and_plot(tmp_path, capsys) -> None:
     assert (tmp_path / "channel.svg").read_text().count("dashed: projected") == (4 if most < 64 else 0)
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert "claim, batches of" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("picture", ["channel.gif", "nowhere/channel.svg"])
-def test_a_plot_that_cannot_be_written_is_refused_at_once(picture: str, tmp_path) -> None:
-    with pytest.raises(ScoutError, match="--plot"):
-        bench_channel.run(1, None, str(tmp_path / picture), shorter=SHORTER)

@@ -1,31 +1,24 @@
-"""The commands as people type them."""
+"""The command line: help, bad usage, where figures go, and what is left behind."""
 
 import json
 import os
-import subprocess
-import sys
-import time
+import signal
 from pathlib import Path
 
 import pytest
+from commands import LESSON, MEMORY_ROUTER, PATIENCE, here, scout, start
 
-ROOT = Path(__file__).parents[2]
-LESSON = str(ROOT / "examples" / "01_router.py")
+from scout.io.host.lab import Lab
+from scout.tools.commands.demo import run as run_demo
 
-
-BENCHES = ["bench forward", "bench path", "bench channel", "bench replication"]
-
-
-def scout(*arguments, **options):
-    command = [sys.executable, "-c", "from scout.tools.cli import main; main()", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **options)
+COMMANDS = ["demo", "run", "draw", "rates", "doctor"]
+BENCHES = [f"bench {name}" for name in ("forward", "path", "channel", "replication", "services", "soak")]
 
 
-@pytest.mark.parametrize("command", ["demo", "run", "draw", "rates", "doctor", *BENCHES])
-def test_help_shows_an_example(command):
-    result = scout(*command.split(), "--help")
-    assert result.returncode == 0
-    assert f"Example: scout {command}" in result.stdout
+@pytest.mark.parametrize("command", [*COMMANDS, *BENCHES])
+def test_help_shows_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert here(*command.split(), "--help") == 0
+    assert f"Example: scout {command}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -33,22 +26,46 @@ def test_help_shows_an_example(command):
     [
         (["demo", "--bogus"], ["--bogus"]),
         (["demo", "--seconds", "-1"], ["--seconds"]),
+        (["demo", "--replicas", "0"], ["--replicas"]),
+        (["demo", "--picture", "nowhere/x.svg"], ["nowhere"]),
         (["run", "nowhere.py"], ["nowhere.py", "no such file"]),
         (["run", __file__ + "x"], ["no such file"]),
-        (["draw", LESSON, "-o", "picture.gif"], [".svg"]),
+        (["draw", LESSON, "-o", "picture.gif"], ["picture.gif", ".svg"]),
+        (["draw", LESSON, "-o", "nowhere/picture.svg"], ["nowhere/picture.svg", "there is no folder"]),
         (["draw", LESSON, "-o", "x.svg", "--path", "up"], ["up", "left"]),
         (["draw", LESSON, "-o", "x.svg", "--live"], ["--live", "scout run"]),
         (["rates", "nosuch0"], ["nosuch0"]),
+        (["rates", "--interval", "0"], ["--interval"]),
         (["bench", "channel", "--plot", "figure.gif"], ["--plot", ".svg"]),
         (["bench", "replication", "--plot", "nowhere/figure.svg"], ["--plot", "nowhere"]),
-        (["bench", "replication", "--updates", "0"], ["--updates", "at least 1"]),
+        (["bench", "replication", "--updates", "0"], ["--updates"]),
+        (["bench", "services", "--service", "nat"], ["--service", "nat", "napt"]),
+        *(([*command.split(), "--rounds", "0"], ["--rounds"]) for command in BENCHES[:-1]),
+        *(
+            (
+                [*command.split(), *([LESSON] if command == "run" else []), "--json", "nowhere/f.json"],
+                ["--json", "nowhere"],
+            )
+            for command in (*COMMANDS, *BENCHES)
+            if command != "draw"
+        ),
     ],
 )
-def test_bad_usage_is_one_line_and_status_2(arguments, words, tmp_path):
-    result = scout(*arguments, cwd=tmp_path)
-    assert result.returncode == 2, result.stderr
-    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
-    assert all(word in result.stderr for word in words), result.stderr
+def test_bad_usage_is_one_line_and_status_2(
+    arguments: list[str],
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Nothing has been measured or written by then."""
+    monkeypatch.chdir(tmp_path)
+    assert here(*arguments) == 2
+    output, errors = capsys.readouterr()
+    assert output == ""
+    assert len(errors.strip().splitlines()) == 1, errors
+    assert all(word in errors for word in words), errors
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -64,59 +81,92 @@ def test_bad_usage_is_one_line_and_status_2(arguments, words, tmp_path):
         ),
     ],
 )
-def test_a_file_that_is_no_router(text, words, tmp_path):
+def test_a_file_that_is_no_router(
+    text: str, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "router.py"
     file.write_text(text)
-    result = scout("run", str(file))
-    assert result.returncode == 2
-    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
-    assert all(word in result.stderr for word in words), result.stderr
+    assert here("run", str(file)) == 2
+    errors = capsys.readouterr().err
+    assert len(errors.strip().splitlines()) == 1, errors
+    assert all(word in errors for word in words), errors
+
+
+def test_a_missing_interface_is_reported_before_anything_is_compiled(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "router.py"
+    file.write_text(Path(LESSON).read_text().replace('"r0"', '"nosuch0"'))
+    assert here("run", str(file), "--replicas", "1") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "nosuch0" in line or "not permitted" in line
 
 
 @pytest.mark.parametrize("suffix", ["svg", "png", "dot", "mmd"])
-def test_draw(suffix, tmp_path):
+def test_draw(suffix: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     for extra in ([], ["--path", "left"]):
         output = tmp_path / f"picture.{suffix}"
-        result = scout("draw", LESSON, "-o", str(output), *extra)
-        assert result.returncode == 0, result.stderr
+        assert here("draw", LESSON, "-o", str(output), *extra) == 0
         assert output.stat().st_size > 200
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_lesson_is_found_by_its_name_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("01_router.py", "examples/01_router.py"):
+        assert here("draw", name, "-o", "picture.dot") == 0
+        assert '"icmp"' in (tmp_path / "picture.dot").read_text()
+
+
+def test_run_reports_the_account_in_flat_rows_and_says_what_it_does(tmp_path: Path) -> None:
+    file = tmp_path / "memory_router.py"
+    file.write_text(MEMORY_ROUTER)
+    result = scout("run", str(file), "--replicas", "1", "--json", "-", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert report["schema"] == 1 and report["command"] == "run"
+    assert {"cpus", "model", "kernel", "python", "numba"} == set(report["machine"])
+    rows = report["results"]
+    assert {"name": "received", "packets": 3} in rows
+    assert {"name": "dropped", "reason": "not-for-us", "packets": 3} in rows
+    assert [row["primary"] for row in rows if row["name"] == "replica"] == [3]
+    assert not any(isinstance(value, dict | list) for row in rows for value in row.values())
+    said = [line for line in result.stderr.splitlines() if line.startswith("scout: ")]
+    assert said[0].startswith("scout: compiling") and said[-1].startswith("scout: ready: memory on left")
+    assert [path.name for path in tmp_path.iterdir()] == ["memory_router.py"]
 
 
 @pytest.mark.needs_namespaces
 @pytest.mark.parametrize("replicas", [1, 2])
-def test_demo(replicas, tmp_path):
-    result = scout("demo", "--seconds", "0.5", "--replicas", str(replicas), "--json", "-", cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
-    report = json.loads(result.stdout)
+def test_demo(replicas: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_demo(0.5, replicas, "-", str(tmp_path / "demo.svg")) == 0
+    report = json.loads(capsys.readouterr().out)
     assert report["schema"] == 1 and report["command"] == "demo"
     rows = {row["name"]: row for row in report["results"]}
     assert rows["ping"]["received"] == rows["ping"]["sent"]
     assert rows["tcp"]["intact"] and rows["tcp"]["bytes"] >= 200_000_000
-    flood = rows["flood"]
-    assert flood["sent"] == flood["forwarded"] + sum(flood["drops"].values())
-    assert flood["forwarded"] > 0
-    figures = [row for row in report["results"] if row["name"] == "replica"]
-    assert len(figures) == replicas
-    assert (tmp_path / "scout-demo.svg").exists()
-    assert not [name for name in os.listdir("/run/netns") if name.startswith(f"scout-{result.args}")]
+    dropped = sum(row["packets"] for row in report["results"] if row["name"] == "flood-drop")
+    assert rows["flood"]["sent"] == rows["flood"]["forwarded"] + dropped
+    assert rows["flood"]["forwarded"] > 0
+    assert len([row for row in report["results"] if row["name"] == "replica"]) == replicas
+    assert not any(isinstance(value, dict | list) for row in report["results"] for value in row.values())
+    assert (tmp_path / "demo.svg").exists()
+    assert not [name for name in _namespaces() if name.startswith(f"scout-{os.getpid()}.")]
 
 
 @pytest.mark.needs_namespaces
-def test_a_killed_demo_leaves_nothing_after_the_next_start(tmp_path):
-    command = [sys.executable, "-c", "from scout.tools.cli import main; main()", "demo", "--seconds", "30"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    end = time.monotonic() + 60
-    while not any(f"scout-{process.pid}." in name for name in _namespaces()) and time.monotonic() < end:
-        time.sleep(0.05)
-    assert any(f"scout-{process.pid}." in name for name in _namespaces())
-    time.sleep(1.0)
-    process.kill()
-    process.wait()
-    from scout.io.host.lab import Lab
-
+def test_a_killed_demo_leaves_nothing_after_the_next_start(tmp_path: Path) -> None:
+    with start("demo", "--seconds", "3600", cwd=tmp_path) as process:
+        assert process.stderr
+        for line in process.stderr:  # the namespaces are there before anything is compiled or sent
+            if "compiling" in line or "ping" in line:
+                break
+        assert any(f"scout-{process.pid}." in name for name in _namespaces())
+        process.send_signal(signal.SIGKILL)
+        process.wait(PATIENCE)
     with Lab("after"):
         assert not any(f"scout-{process.pid}." in name for name in _namespaces())
 
 
-def _namespaces():
+def _namespaces() -> list[str]:
     return os.listdir("/run/netns") if os.path.isdir("/run/netns") else []

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from pyroute2 import netns
 
 from scout.ring.errors import ScoutError
 from scout.tools.commands import doctor
-from scout.tools.commands.doctor import Probe
+from scout.tools.probes import probe, software
+from scout.tools.probes.probe import Probe, Shortfall, check
 
 
 def here() -> list[str]:
@@ -20,30 +22,21 @@ def here() -> list[str]:
 @pytest.mark.needs_namespaces
 def test_it_finds_what_these_tests_run_on_and_leaves_no_trace() -> None:
     before = here()
-    found = {check.name: check for check in doctor.checks()}
+    found = {each.name: each for each in map(check, doctor.probes())}
     assert here() == before
     assert not [name for name in netns.listnetns() if "-doctor-" in name]
     for name in ("namespaces and veth", "AF_PACKET", "packet ring", "numba"):
         assert found[name].status == "ok", found[name]
-    for check in found.values():
-        assert (check.mend == "") == (check.status == "ok"), check
-
-
-@pytest.mark.needs_namespaces
-def test_what_an_ordinary_user_lacks_is_found_lacking() -> None:
-    def load_a_program_as_nobody() -> str:
-        doctor._user_namespaces()
-        return doctor._bpf()
-
-    check = doctor._check(Probe("bpf()", "optional", "why", "what to do", load_a_program_as_nobody))
-    assert (check.status, check.found, check.mend) == ("optional", "Operation not permitted", "what to do")
+    for each in found.values():
+        assert (each.fix == "") == (each.status == "ok"), each
 
 
 def test_a_missing_program_is_found_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
-    assert doctor._check(doctor._program("ping")).found == "not found"
+    with pytest.raises(OSError, match="not found"):
+        software.program("ping")()
     with pytest.raises(OSError, match="no cc"):
-        doctor._compiler()
+        software.compiler()
 
 
 def die() -> str:
@@ -52,7 +45,7 @@ def die() -> str:
 
 
 def fall_short() -> str:
-    raise doctor.Shortfall("a little")
+    raise Shortfall("a little")
 
 
 def refuse() -> str:
@@ -65,22 +58,22 @@ def wait_for_ever() -> str:
 
 
 @pytest.mark.parametrize(
-    ("look", "status", "found", "mend"),
+    ("look", "status", "found", "fix"),
     [
         (lambda: "here", "ok", "here", ""),
-        (fall_short, "optional", "a little", "mend it"),
+        (fall_short, "optional", "a little", "fix it"),
         (refuse, "missing", "thing: refused", "allow it"),
-        (lambda: str(1 // 0), "missing", "ZeroDivisionError: integer division or modulo by zero", "mend it"),
-        (die, "missing", "the probe died with status -9", "mend it"),
-        (wait_for_ever, "missing", "no answer in 0.2 s", "mend it"),
+        (lambda: str(1 // 0), "missing", "ZeroDivisionError: integer division or modulo by zero", "fix it"),
+        (die, "missing", "the probe died with status -9", "fix it"),
+        (wait_for_ever, "missing", "no answer in 0.2 s", "fix it"),
     ],
 )
 def test_how_a_probe_ends_is_the_finding(
-    monkeypatch: pytest.MonkeyPatch, look: "doctor.Callable[[], str]", status: str, found: str, mend: str
+    monkeypatch: pytest.MonkeyPatch, look: Callable[[], str], status: str, found: str, fix: str
 ) -> None:
-    monkeypatch.setattr(doctor, "PROBE_SECONDS", 5.0 if look is not wait_for_ever else 0.2)
-    check = doctor._check(Probe("thing", "missing", "why", "mend it", look))
-    assert (check.status, check.found, check.mend) == (status, found, mend)
+    monkeypatch.setattr(probe, "PROBE_SECONDS", 60.0 if look is not wait_for_ever else 0.2)
+    result = check(Probe("thing", "missing", "why", "fix it", look))
+    assert (result.status, result.found, result.fix) == (status, found, fix)
 
 
 @pytest.mark.parametrize(("lack", "exit_status"), [("optional", 0), ("missing", 1)])
@@ -88,14 +81,14 @@ def test_the_report(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
-    lack: doctor.Status,
+    lack: probe.Status,
     exit_status: int,
 ) -> None:
     probes = [
         Probe("good", "missing", "For all", "never said", lambda: "here"),
         Probe("bad", lack, "For some", "allow it", refuse),
     ]
-    monkeypatch.setattr(doctor, "_probes", lambda: probes)
+    monkeypatch.setattr(doctor, "probes", lambda: probes)
     path = tmp_path / "doctor.json"
     assert doctor.run(str(path)) == exit_status
     assert capsys.readouterr().out.splitlines() == [

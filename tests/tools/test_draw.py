@@ -15,7 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scout.ring.errors import ScoutError
-from scout.tools.drawing.draw import Layout, dot, draw, layout, mermaid
+from scout.tools.drawing.draw import draw
+from scout.tools.drawing.geometry import Layout
+from scout.tools.drawing.graphviz import dot
+from scout.tools.drawing.layout import layout
+from scout.tools.drawing.mermaid import mermaid
+from scout.tools.drawing.palette import FAINT, INK, node_paints, router_colours
 
 
 def ipv4_path() -> nx.DiGraph:
@@ -264,6 +269,25 @@ def test_routers_have_the_same_colour_in_every_graph_of_them():
     assert colour(dot(ipv4_path()), "ip.check") != colour(dot(ipv4_path()), "arp.input")
 
 
+def test_a_part_of_a_graph_has_the_colours_of_the_whole():
+    whole = ipv4_path()
+    part = whole.subgraph(["icmp.echo", "ip.ttl", "right.out"]).copy()
+    assert router_colours(part) != {name: router_colours(whole)[name] for name in ("icmp", "ip", "right")}
+    part.graph["routers"] = ["arp", "icmp", "ip", "left", "right"]
+    assert router_colours(part) == {name: router_colours(whole)[name] for name in ("icmp", "ip", "right")}
+
+
+def test_an_end_is_no_drop_and_belongs_to_no_router():
+    path = ipv4_path()
+    path.add_node("learnt", kind="end", router="drop", label="learnt")
+    path.add_edge("arp.input", "learnt")
+    path.nodes["ttl 0"]["router"] = "drop"
+    paints = node_paints(path)
+    assert paints["learnt"] == ("#FFFFFF", INK, False)
+    assert paints["ttl 0"][1] == FAINT
+    assert "drop" not in router_colours(path)
+
+
 @pytest.mark.parametrize(
     ("rate", "text"),
     [
@@ -368,7 +392,7 @@ def test_another_suffix_is_an_error_that_lists_the_four(tmp_path, name):
 
 @pytest.mark.parametrize("suffix", ["svg", "dot"])
 def test_a_file_that_cannot_be_written_is_an_error(tmp_path, suffix):
-    with pytest.raises(ScoutError, match="No such file or directory; name a file"):
+    with pytest.raises(ScoutError, match=r"there is no folder .*; make it, or name another"):
         draw(router_graph(), tmp_path / "missing" / f"graph.{suffix}")
 
 

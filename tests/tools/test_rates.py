@@ -8,13 +8,13 @@ import pty
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
+from commands import PATIENCE, scout, start
 from rich.console import Console
 
 from scout.io.host.lab import Lab, Namespace
@@ -158,44 +158,38 @@ def test_short_figures(value: float, text: str) -> None:
     assert rates._short(value) == text
 
 
-def command(arguments: str, **options: object) -> subprocess.Popen[str]:
-    # Buffered, as for most users: what a broken pipe leaves in the buffer is the trap.
-    usual = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-    usual |= {"TERM": "xterm", "COLUMNS": "120"}
-    return subprocess.Popen(
-        [sys.executable, "-c", f"from scout.tools.commands.rates import run; run({arguments})"],
-        cwd=Path(__file__).parents[2],
-        env=usual,
-        text=True,
-        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},  # type: ignore[call-overload]
-    )
-
-
 def test_one_json_line_per_interval_in_a_pipe() -> None:
-    output, errors = command("['lo'], [], 0.01, 2").communicate(timeout=20)
-    first, second = map(json.loads, output.splitlines())
+    result = scout("rates", "lo", "--interval", "0.01", "--count", "2")
+    first, second = map(json.loads, result.stdout.splitlines())
     assert [row["interface"] for row in first["results"]] == ["lo"]
     assert second["time_s"] > first["time_s"]
-    assert errors == ""
+    assert (result.returncode, result.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("how", ["interrupt", "reader goes"])
-def test_it_ends_quietly(how: str) -> None:
-    with command("[], [], 0.01") as process:
+def test_a_report_of_all_measurements(tmp_path: Path) -> None:
+    result = scout("rates", "lo", "--interval", "0.01", "--count", "3", "--json", "-")
+    report = json.loads(result.stdout)
+    assert report["command"] == "rates" and report["parameters"] == {"interval_s": 0.01}
+    assert len(report["results"]) == 3
+    for row in report["results"]:
+        assert {"time_s", "interface", *rates.RATES} <= row.keys()
+
+
+def test_an_interruption_ends_it_quietly_with_its_report(tmp_path: Path) -> None:
+    file = tmp_path / "rates.json"
+    with start("rates", "lo", "--interval", "0.01", "--json", str(file)) as process:
         assert process.stdout and process.stderr
         process.stdout.readline()
-        if how == "interrupt":
-            process.send_signal(signal.SIGINT)
-        else:
-            process.stdout.close()
-        assert process.wait(20) == 0
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE) == 0
         assert process.stderr.read() == ""
+    assert json.loads(file.read_text())["results"]
 
 
 def test_a_table_on_a_terminal() -> None:
     ours, theirs = pty.openpty()
-    process = command("['lo'], [], 0.01, 1", stdout=theirs)
-    _, errors = process.communicate(timeout=20)
+    with start("rates", "lo", "--interval", "0.01", "--count", "1", stdout=theirs) as process:
+        _, errors = process.communicate(timeout=PATIENCE)
     os.close(theirs)
     shown = os.read(ours, 1 << 16).decode()
     os.close(ours)

@@ -10,7 +10,6 @@ The prefilled rings (64 and 50 MB) are meant to be larger than the caches.
 """
 
 import ctypes
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
@@ -26,9 +25,9 @@ from scout.tools.bench.baselines import compile_c
 from scout.tools.bench.channel_loops import drain, feed, touch
 from scout.tools.bench.crew import Timed, Worker, cores, together, undisturbed
 from scout.tools.bench.projection import ChannelModel, fit_channel
-from scout.tools.bench.rounds import interleaved, show, spread
-from scout.tools.drawing.plot import Line, Panel, check_plot, plot
-from scout.tools.report import write_json
+from scout.tools.bench.rounds import interleaved, spread
+from scout.tools.drawing.plot import Line, Panel, plot
+from scout.tools.report import Report
 
 __all__ = ["run"]
 
@@ -196,8 +195,8 @@ def _cases(names: Sequence[str], most: int, default: int) -> Iterator[Case]:
 def _row(case: Case, figures: Sequence[_Rates], projected: bool) -> dict[str, Any]:
     return {
         **asdict(case),
-        **spread([figure.replica for figure in figures], "mops_per_replica", 1),
-        **spread([figure.total for figure in figures], "mops_total", 1),
+        **spread([figure.replica for figure in figures], "mops_per_replica"),
+        **spread([figure.total for figure in figures], "mops_total"),
         "cores_shared": case.cores_shared and not projected,
         "projected": projected,
     }
@@ -290,15 +289,14 @@ def _verdicts(rows: Sequence[dict[str, Any]], default: int) -> Iterator[str]:
 
 
 def _compare(rows: Sequence[dict[str, Any]]) -> None:
-    """Note how much longer an entry takes than in C, in the same case."""
+    """Add `ratio_to_c`: how many times as long an entry takes as in C, in the same case."""
     keys = [field.name for field in fields(Case) if field.name != "name"]
     in_c = {tuple(row[key] for key in keys): row["mops_total_median"] for row in rows if row["name"] == "c"}
     for row in rows:
-        rate = row["mops_total_median"]  # 0 if too little was measured for the digits that are shown
-        row["ratio_to_c"] = round(in_c[tuple(row[key] for key in keys)] / rate, 3) if rate else None
+        row["ratio_to_c"] = round(in_c[tuple(row[key] for key in keys)] / row["mops_total_median"], 3)
 
 
-def run(rounds: int, json_path: str | None, picture: str, shorter: int = 1, most: int | None = None) -> None:
+def run(rounds: int, json_path: str | None, picture: str | None, shorter: int = 1, most: int | None = None) -> None:
     """Measure, print a table, plot, write the figures.
 
     Parameters
@@ -307,14 +305,14 @@ def run(rounds: int, json_path: str | None, picture: str, shorter: int = 1, most
         How often each case is measured.
     json_path : str or None
         Where to write the figures.
-    picture : str
-        Where to plot them; SVG and PNG.
+    picture : str or None
+        Where to plot them as SVG and PNG.
     shorter : int
         A power of two by which the numbers of requests are divided.
     most : int, optional
         At most so many cores; all by default.
     """
-    check_plot(picture)
+    report = Report("bench channel", json_path)
     most = min(most or len(cores()), len(cores()), MOST_REPLICAS)
     bench = _Bench(shorter)
     default = int(Channel(1 << 12, 8, 1).record["batch"][0])
@@ -324,21 +322,21 @@ def run(rounds: int, json_path: str | None, picture: str, shorter: int = 1, most
     if "c" in bench.loops:
         _compare(rows)
     else:
-        print("scout: no C compiler is here, so C is left out", file=sys.stderr)
-    show([_shown(row) for row in rows], stderr=json_path == "-")
+        report.say("no C compiler was found, so C is left out")
+    report.show([_shown(row) for row in rows])
     models = _models(rows)
     rows += _projections(models, most)
-    files = plot(picture, "Dequeuing from a replicated channel", _panels(rows, default))
-    for sentence in (*_verdicts(rows, default), f"plotted: {files[0]}, {files[1]}"):
-        print(sentence, file=sys.stderr if json_path == "-" else sys.stdout)
-    if json_path:
-        fits = {
-            f"{policy}, batch {batch}, {entry_bytes} bytes": {
-                "alone_ns": round(model.alone, 2),
-                "other_ns": round(model.other, 3),
-                "error": round(model.error, 4),
-            }
-            for (policy, batch, entry_bytes), model in models.items()
+    report.say(*_verdicts(rows, default))
+    if picture:
+        files = plot(picture, "Dequeuing from a replicated channel", _panels(rows, default))
+        report.say(f"plotted: {files[0]}, {files[1]}")
+    fits = {
+        f"{policy}, batch {batch}, {entry_bytes} bytes": {
+            "alone_ns": round(model.alone, 2),
+            "other_ns": round(model.other, 3),
+            "error": round(model.error, 4),
         }
-        parameters = {"rounds": rounds, "cores": most, "shorter": shorter, "default_batch": default, "model": fits}
-        write_json(json_path, "bench channel", parameters, rows)
+        for (policy, batch, entry_bytes), model in models.items()
+    }
+    parameters = {"rounds": rounds, "cores": most, "shorter": shorter, "default_batch": default, "model": fits}
+    report.write(parameters, rows)

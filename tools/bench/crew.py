@@ -1,38 +1,36 @@
 """Processes that work at the same time, each pinned to a core, for benchmarks.
 
-They start together at a barrier in shared memory and take the time themselves, so what forking costs is not in
-the figures. Where there are more of them than cores they share cores, and the figures say so.
+They start together at a barrier in shared memory and take the time themselves, so that the figures do not include the
+time of forking. If there are more processes than cores they share cores, and the figures say so.
 """
 
 import contextlib
-import ctypes
 import os
 import resource
-import select
 import signal
+import sys
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from scout.io.host.process import Child, wait_for_any
+from scout.io.host.process import usable_cores as cores
 from scout.ring.segment import LINE, shared
 
 __all__ = ["Timed", "Worker", "cores", "together", "undisturbed"]
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_PATIENCE = 120  # seconds until a worker that waits in vain is ended by the kernel
-_GONE = -1
+_TIMEOUT = 120  # seconds until the kernel ends a worker that waits in vain
+_GONE = -1  # in a worker's word of the barrier: it will not come
 _TRIES = 5
 _PRIORITY = -20
-_libc = ctypes.CDLL(None)
 
 
 @dataclass(frozen=True)
 class Worker:
-    """What one process does: `prepare` before the barrier, where nothing is timed, and `work` after it."""
+    """The two parts of a process's work: `prepare`, before the barrier and not timed, and `work`, after it."""
 
     prepare: Callable[[], object]
     work: Callable[[], object]
@@ -40,7 +38,7 @@ class Worker:
 
 @dataclass(frozen=True)
 class Timed:
-    """When a worker began and ended, in nanoseconds of the monotonic clock; how often another had its core."""
+    """When a worker began and ended, in nanoseconds of the monotonic clock; how often it was preempted meanwhile."""
 
     start: int
     end: int
@@ -48,13 +46,8 @@ class Timed:
 
     @property
     def ns(self) -> int:
-        """How long it worked."""
+        """How long it worked, in nanoseconds."""
         return self.end - self.start
-
-
-def cores() -> list[int]:
-    """The cores that this process may use."""
-    return sorted(os.sched_getaffinity(0))
 
 
 def together(workers: Sequence[Worker]) -> list[Timed]:
@@ -65,38 +58,30 @@ def together(workers: Sequence[Worker]) -> list[Timed]:
     Raises
     ------
     RuntimeError
-        If one of them failed.
+        If one of them failed; its traceback is on standard error.
     """
     ready = shared((len(workers), LINE // 8), np.int64)[:, 0]
     times = shared((len(workers), 3), np.int64)
-    parent, available = os.getpid(), cores()
-    alive: dict[int, int] = {}  # processes by descriptor: whoever ends first is seen first
+    children: list[Child] = []
     try:
         for index, worker in enumerate(workers):
-            child = os.fork()
-            if child == 0:
-                _child(worker, index, available, ready, times, parent)
-            alive[os.pidfd_open(child)] = child
-        while alive:
-            for ended in select.select(alive, [], [])[0]:
-                child = alive.pop(ended)
-                os.close(ended)
-                status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-                if status:
-                    raise RuntimeError(f"a worker of the benchmark ended with status {status}")
+            children.append(Child(_serve, worker, index, ready, times))
+        while running := [child for child in children if child.is_alive()]:
+            _check(children)
+            wait_for_any(running, None)
+        _check(children)
     finally:
-        for descriptor, child in alive.items():
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            os.close(descriptor)
+        for child in children:
+            child.kill()
+            child.join()
     return [Timed(*map(int, row)) for row in times]
 
 
 def undisturbed(measure: Callable[[], list[Timed]]) -> list[Timed]:
-    """Measure until no worker had to share its core with another process; the last if that does not happen.
+    """Measure until no worker was preempted; the last measurement if that does not happen.
 
-    What is measured has a core for each worker: on a machine that is not ours alone, a time slice lost to
-    another is longer than the whole measurement.
+    Each worker has a core. On a machine with other work, the time slice of another process is longer than the whole
+    measurement.
     """
     for _ in range(_TRIES):
         timed = measure()
@@ -105,41 +90,43 @@ def undisturbed(measure: Callable[[], list[Timed]]) -> list[Timed]:
     return timed
 
 
-def _child(worker: Worker, index: int, available: list[int], ready: np.ndarray, times: np.ndarray, parent: int) -> None:
-    status = 1
+def _check(children: Sequence[Child]) -> None:
+    for child in children:
+        if child.exitcode:
+            raise RuntimeError(f"a worker of the benchmark ended with status {child.exitcode}")
+
+
+def _serve(worker: Worker, index: int, ready: np.ndarray, times: np.ndarray) -> None:
+    """The process of a worker."""
     try:
-        # Compiled loops never come back to Python's handlers, so signals end the process as the kernel does it.
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
-            signal.signal(number, signal.SIG_DFL)
-        signal.alarm(_PATIENCE)
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() == parent:
-            os.sched_setaffinity(0, [available[index % len(available)]])
-            alone = len(ready) <= len(available)  # else workers have to give way to each other
-            if alone:
-                _come_first()
-            worker.prepare()
-            ready[index] = 1
-            while not ready.all():
-                if not alone:
-                    os.sched_yield()
-            if ready.min() > 0:
-                before = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
-                times[index, 0] = time.perf_counter_ns()
-                worker.work()
-                times[index, 1] = time.perf_counter_ns()
-                times[index, 2] = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - before
-                status = 0
+        # A compiled loop never returns to a Python handler, so the kernel has to end the process.
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(_TIMEOUT)
+        available = cores()
+        os.sched_setaffinity(0, [available[index % len(available)]])
+        alone = len(ready) <= len(available)  # else workers have to give way to each other
+        if alone:
+            _raise_priority()
+        worker.prepare()
+        ready[index] = 1
+        while not ready.all():
+            if not alone:
+                os.sched_yield()
+        if ready.min() < 0:
+            sys.exit(1)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+        times[index, 0] = time.perf_counter_ns()
+        worker.work()
+        times[index, 1] = time.perf_counter_ns()
+        times[index, 2] = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - before
     except BaseException:
-        traceback.print_exc()
-    finally:
-        ready[index] = _GONE if status else ready[index]
-        os._exit(status)
+        ready[index] = _GONE  # those that wait at the barrier give up
+        raise
 
 
-def _come_first() -> None:
-    """Have other processes take little of our core for the time of a measurement, as far as we may."""
-    os.setsid()  # the kernel may share cores out by sessions; within one, priorities count
-    with contextlib.suppress(OSError):  # root's to do, and not every kernel has it
+def _raise_priority() -> None:
+    """Keep other processes from this core for the time of a measurement, as far as this user may."""
+    os.setsid()  # the kernel may share cores out by sessions; priorities count within one session
+    with contextlib.suppress(OSError):  # only root may, and not every kernel has it
         os.setpriority(os.PRIO_PROCESS, 0, _PRIORITY)
         Path("/proc/self/autogroup").write_text(str(_PRIORITY))

@@ -1,14 +1,14 @@
 """`scout bench forward`: 60- and 1514-byte frames, and TCP, between two namespaces.
 
-Every contender has a topology of its own (source - router - sink, all alike), so that all are there at
-once and can be measured in turn. The generator is pinned to the first core, the router to the last; the
-sink drops, as the frames' MAC address is not its own. What counts is what arrives at the sink's interface.
+Every contender has a topology of its own (source - router - sink, all alike), so that all exist at once and can be
+measured in turn. The generator is pinned to the first core, the router to the last. The sink's kernel drops the frames,
+whose MAC address is not its own; the benchmark counts the frames that arrive at the sink's interface.
 
-The flood is one flow. Scout hands its frames to the kernel as super-frames (`scout.io.transmit.coalesce`), which would
-count as one each if they arrived whole: so in all topologies the router's outgoing veth takes none, the kernel cuts
-them there, and what arrives are frames as they were sent. The setting changes nothing for the others: they are
-given frames, and send frames. `separate` has the generator's device complete the checksums; then no two frames can be
-sent as one, as with many flows.
+The flood is one flow. Scout hands its frames to the kernel as super-frames (`scout.io.transmit.coalesce`). If those
+arrived whole, each would count as one frame: so in all topologies the router's outgoing veth takes no super-frames, and
+the kernel cuts them there into the frames that were sent. The setting changes nothing for the other contenders, which
+send single frames. With `separate` the generator's device completes the checksums; then no two frames can be joined, as
+with many flows.
 """
 
 import os
@@ -16,8 +16,6 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
-
-from rich.console import Console
 
 from scout.io.host.lab import Lab, Namespace
 from scout.io.ports.afpacket import AfPacketPort
@@ -29,8 +27,8 @@ from scout.paths.protocols.icmp import Icmp
 from scout.paths.protocols.ipv4 import Ip
 from scout.supervisor import Supervisor, usable_cores
 from scout.tools.bench.baselines import compile_c, python_socket
-from scout.tools.bench.rounds import interleaved, show, spread
-from scout.tools.report import write_json
+from scout.tools.bench.rounds import interleaved, spread
+from scout.tools.report import Report
 from scout.tools.traffic.flood import Flood
 from scout.tools.traffic.peers import tcp_transfer
 
@@ -38,8 +36,8 @@ __all__ = ["run"]
 
 MACS = [f"02:00:00:00:00:{number:02x}" for number in range(1, 5)]  # source, r0, r1, sink
 ROUTER_MACS = ("02:00:00:00:01:01", "02:00:00:00:01:02")
-"""Of all routers in userspace: not the interfaces' own, or the kernel would look up each frame's route too, in
-the sender's time."""
+"""MAC addresses of the routers in user space. With the interfaces' own addresses the kernel would also look up each
+frame's route, in the sender's time."""
 NOBODY = "02:00:00:00:00:ff"  # what flood frames are sent on to: the sink's kernel drops them at once
 SOURCE, SINK, SINK_HOST = "10.0.0.2", "10.0.1.2", "10.0.1.3"  # floods go to SINK_HOST, TCP to SINK
 WARM_UP = 0.2  # seconds
@@ -61,7 +59,7 @@ class _Topology:
         self.sink.route("default", via="10.0.1.1")
 
     def cut_super_frames(self, separate: bool) -> None:
-        """Have the kernel cut UDP's, the generator's and the router's, at the device; TCP's stay as they are."""
+        """Have the kernel cut UDP super-frames of the generator and of the router at the device; TCP's stay whole."""
         self.source.offload("eth0", tx_udp_segmentation=False, tx_checksum_ip_generic=not separate)
         self.router.offload("r1", tx_udp_segmentation=False)
 
@@ -80,7 +78,8 @@ class _Topology:
     def tcp(self) -> float:
         """Goodput of one connection, Gbit/s."""
         result = tcp_transfer(self.source, self.sink, SINK, TRANSFER, PATIENCE)
-        assert result["intact"], f"the transfer did not arrive intact: {result}"
+        if not result["intact"]:
+            raise RuntimeError(f"the transfer did not arrive intact: {result}")
         return result["gbps"]
 
 
@@ -186,7 +185,22 @@ def _execute(command: list[str]) -> None:
 
 
 def run(rounds: int, seconds: float, sizes: list[int], separate: bool, json_path: str | None) -> None:
-    """Measure, print a table, write the figures."""
+    """Measure, print two tables, write the figures.
+
+    Parameters
+    ----------
+    rounds : int
+        How often each contender is measured.
+    seconds : float
+        How long a measurement lasts.
+    sizes : list of int
+        Sizes of the frames in bytes, without the check sequence.
+    separate : bool
+        True for frames that cannot be joined to super-frames.
+    json_path : str or None
+        Where to write the figures.
+    """
+    report = Report("bench forward", json_path)
     everyone = len(usable_cores())
     program = compile_c("forward.c")
     rows: list[dict[str, Any]] = []
@@ -215,22 +229,20 @@ def run(rounds: int, seconds: float, sizes: list[int], separate: bool, json_path
         tcp_rows: list[dict[str, Any]] = []
         for contender, figures in zip(streams, interleaved(transfers, rounds, "TCP"), strict=True):
             tcp_rows.append(
-                {"name": contender.name, "replicas": contender.replicas, "load": "tcp"} | spread(figures, "gbps", 2)
+                {"name": contender.name, "replicas": contender.replicas, "load": "tcp"} | spread(figures, "gbps")
             )
-    quiet = json_path == "-"
-    show(_with_ratios(rows), stderr=quiet)
-    show(tcp_rows, stderr=quiet)
+    report.show(_with_ratios(rows))
+    report.show(tcp_rows)
     if not program:
-        Console(stderr=True).print("scout: no C compiler is here, so c-afpacket is left out")
-    if json_path:
-        parameters = {
-            "rounds": rounds,
-            "seconds": seconds,
-            "separate": separate,
-            "cores": everyone,
-            "sender_core": usable_cores()[0],
-        }
-        write_json(json_path, "bench forward", parameters, rows + tcp_rows)
+        report.say("no C compiler was found, so c-afpacket is left out")
+    parameters = {
+        "rounds": rounds,
+        "seconds": seconds,
+        "separate": separate,
+        "cores": everyone,
+        "sender_core": usable_cores()[0],
+    }
+    report.write(parameters, rows + tcp_rows)
 
 
 def _with_ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -241,5 +253,6 @@ def _with_ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if row["name"] == "scout-afpacket" and row["replicas"] == 1
     }
     for row in rows:
-        row["ratio_to_scout"] = round(row["pps_median"] / base[row["frame_bytes"]], 3)
+        scout = base[row["frame_bytes"]]
+        row["ratio_to_scout"] = round(row["pps_median"] / scout, 3) if scout else None
     return rows

@@ -1,7 +1,7 @@
 """`scout bench path`: a path without I/O, against the same in C, on the same batches and tables.
 
-60-byte frames to random ones of 1,000 prefixes, 256 to a batch; the frames are in cache, as they are when
-the kernel has just received them. One core.
+The frames have 60 bytes and go to random destinations in 1,000 prefixes, 256 frames to a batch. They are in the cache,
+as they are when the kernel has just received them. One core.
 """
 
 import ctypes
@@ -21,15 +21,16 @@ from scout.io.ports.memory import MemoryPort
 from scout.paths.compiler.native import CompiledPath, compile_path, load_generated
 from scout.paths.model.graph import Router, RouterGraph
 from scout.paths.model.stage import drop
-from scout.paths.protocols.arp import FOREVER, Arp
+from scout.paths.protocols.arp import Arp
 from scout.paths.protocols.ethernet import Ethernet
 from scout.paths.protocols.icmp import Icmp
 from scout.paths.protocols.ipv4 import Ip
 from scout.paths.stages.filter import Filter
+from scout.paths.wire.checksum import checksum
 from scout.ring.segment import address
 from scout.tools.bench.baselines import compile_c
-from scout.tools.bench.rounds import interleaved, show, spread
-from scout.tools.report import write_json
+from scout.tools.bench.rounds import interleaved, spread
+from scout.tools.report import Report
 
 __all__ = ["run"]
 
@@ -40,7 +41,7 @@ NO_TELNET = drop("telnet")
 
 
 def user_stage(frame: Any, end: Any) -> int:
-    """Drop TCP to port 23: the ten lines of a user."""
+    """Drop TCP to port 23: a stage as a user would write it."""
     if load8(frame, 9) == 6 and load16(frame, 22) == 23:
         return NO_TELNET
     return 0
@@ -72,8 +73,8 @@ class _Bench:
         for router in graph.routers:
             router.start(graph)
         # The next hop's MAC address is our own, so that the frames can go round again.
-        gateways = self.arp.adjacencies.initial
-        gateways["mac"], gateways["expires"] = MAC, FOREVER
+        neighbours = self.arp.adjacencies.initial
+        neighbours["mac"], neighbours["expires"] = MAC, self.arp.lifetime
         self.batch, slots = new_batch(BATCH_SIZE)
         self._slots = slots
         self._frames = slots.reshape(BATCH_SIZE, SLOT)[:, HEADROOM : HEADROOM + FRAME_BYTES]
@@ -93,17 +94,23 @@ class _Bench:
         return lambda: self.measure(lambda: repeat(RUNS, self.batch, 0, BATCH_SIZE, *arguments))
 
     def c(self, function: Any, counters: np.ndarray) -> Callable[[], float]:
-        tables: list[np.ndarray] = [*self.ip.fib.arrays, self.ip.next_hops.initial, self.arp.adjacencies.initial]
+        tables: list[np.ndarray] = [
+            *self.ip.fib.arrays,
+            self.ip.next_hops.initial,
+            self.ip.mtus.initial,
+            self.arp.adjacencies.initial,
+        ]
         given = [RUNS, address(self.batch), BATCH_SIZE, address(counters), MAC, OUT_MAC, *map(address, tables)]
-        arguments = [ctypes.c_uint64(value) for value in (*given, self.arp.lifetime // 4)]
+        given += [address(self.ip.suspects.initial), self.arp.lifetime // 4]
+        arguments = [ctypes.c_uint64(value) for value in given]
         return lambda: self.measure(lambda: function(*arguments))
 
 
 def _repeated(compiled: CompiledPath) -> Any:
-    """The path run again and again natively, as the loop of a domain does it: a call from Python costs 1 us."""
+    """A native loop around the path, as a domain has one: a call from Python would cost 1 us for each batch."""
     names = ", ".join(f"a{index}" for index in range(len(compiled.arguments()) + 3))
     lines = (f"@entry\ndef repeat(times, {names}):", "    for _ in range(times):", f"        run({names})", "")
-    signature = types.void(types.int64, *compiled.run.signatures[0])
+    signature = types.void(types.int64, *compiled.run.signature.args)
     name = f"bench_{compiled.path.source}"
     return load_generated(name, "\n".join(lines), compiled.file.name, signature, {"run": compiled.run}).repeat
 
@@ -114,15 +121,14 @@ def _frame(network: int) -> np.ndarray:
     header[:14] = list(MAC.to_bytes(6, "big") + OUT_MAC.to_bytes(6, "big") + b"\x08\x00")
     destination = (network << 8 | random.randrange(1, 255)).to_bytes(4, "big")
     ip = bytes((0x45, 0, 0, size, 0, 0, 0, 0, 255, 17, 0, 0, 10, 0, 0, 2)) + destination
-    total = sum(int.from_bytes(ip[at : at + 2], "big") for at in range(0, 20, 2))
-    total = (total & 0xFFFF) + (total >> 16)
     header[14:34] = list(ip)
-    header[24:26] = list((~total & 0xFFFF).to_bytes(2, "big"))
+    header[24:26] = list(checksum(ip).to_bytes(2, "big"))
     return header
 
 
 def run(rounds: int, json_path: str | None) -> None:
     """Measure, print a table, write the figures."""
+    report = Report("bench path", json_path)
     bench = _Bench()
     plain = bench.plain.arguments()
     counters = np.zeros(16, np.int64)
@@ -137,7 +143,7 @@ def run(rounds: int, json_path: str | None) -> None:
         contender()
     figures = interleaved(list(contenders.values()), rounds, "path")
     rows: list[dict[str, Any]] = [
-        {"name": name, **spread(figure, "ns_per_packet", 2)} for name, figure in zip(contenders, figures, strict=True)
+        {"name": name, **spread(figure, "ns_per_packet")} for name, figure in zip(contenders, figures, strict=True)
     ]
     expected = BATCH_SIZE * RUNS * (rounds + 1)
     forwarded = sum(bench.plain.path.account(plain[0])["out"].values())
@@ -147,9 +153,7 @@ def run(rounds: int, json_path: str | None) -> None:
         base = rows[-1]["ns_per_packet_median"]
         for row in rows:
             row["ratio_to_c"] = round(row["ns_per_packet_median"] / base, 3)
-    show(rows, stderr=json_path == "-")
+    report.show(rows)
     if not library:
-        print("scout: no C compiler is here, so C is left out")
-    if json_path:
-        parameters = {"rounds": rounds, "routes": ROUTES, "frame_bytes": FRAME_BYTES, "cores": 1}
-        write_json(json_path, "bench path", parameters, rows)
+        report.say("no C compiler was found, so C is left out")
+    report.write({"rounds": rounds, "routes": ROUTES, "frame_bytes": FRAME_BYTES, "cores": 1}, rows)

@@ -7,7 +7,6 @@ the requests are split. `speedup` is requests a second over those of the same mo
 those of a plain loop without a channel. `ideal` is (R + P) / (R + P / cores).
 """
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -23,7 +22,7 @@ from scout.ring.segment import LINE, address, shared
 from scout.tools.bench.channel_loops import feed, touch
 from scout.tools.bench.crew import Timed, Worker, cores, together, undisturbed
 from scout.tools.bench.projection import Sample, ServiceModel, fit_service, ideal_speedup
-from scout.tools.bench.rounds import interleaved, show, spread
+from scout.tools.bench.rounds import interleaved, spread
 from scout.tools.bench.synthetic import (
     ATOMIC,
     LOCKED,
@@ -34,8 +33,8 @@ from scout.tools.bench.synthetic import (
     sequential,
     serve,
 )
-from scout.tools.drawing.plot import Line, Panel, check_plot, plot
-from scout.tools.report import write_json
+from scout.tools.drawing.plot import Line, Panel, plot
+from scout.tools.report import Report
 
 __all__ = ["run"]
 
@@ -241,7 +240,7 @@ def _verdicts(rows: Sequence[dict[str, Any]], most: int) -> Iterator[str]:
 def run(
     rounds: int,
     json_path: str | None,
-    picture: str,
+    picture: str | None,
     updates: int = UPDATES,
     shorter: int = 1,
     most: int | None = None,
@@ -254,8 +253,8 @@ def run(
         How often each case is measured.
     json_path : str or None
         Where to write the figures.
-    picture : str
-        Where to plot them; SVG and PNG.
+    picture : str or None
+        Where to plot them as SVG and PNG.
     updates : int
         Shared updates of a request.
     shorter : int
@@ -265,27 +264,27 @@ def run(
     """
     if updates < 1:
         raise ScoutError(f"--updates {updates}: give at least 1")
-    check_plot(picture)
+    report = Report("bench replication", json_path)
     most = min(most or len(cores()), len(cores()), MOST_REPLICAS)
     bench = _Bench(updates, shorter)
     cases = list(_cases(most))
     contenders = [partial(bench.measure, case) for case in cases]
     measured = dict(zip(cases, interleaved(contenders, rounds, "replication"), strict=True))
     rows = _rows(measured)
-    show([_shown(row) for row in rows], stderr=json_path == "-")
+    report.show([_shown(row) for row in rows])
     model = _model(measured, updates)
     rows += _projections(model, updates, most)
-    files = plot(picture, "Replicated work, a lock and atomic instructions", _panels(rows, most, 10))
-    for sentence in (*_verdicts(rows, most), f"plotted: {files[0]}, {files[1]}"):
-        print(sentence, file=sys.stderr if json_path == "-" else sys.stdout)
-    if json_path:
-        parameters = {
-            "rounds": rounds,
-            "cores": most,
-            "shorter": shorter,
-            "shared_updates": updates,
-            "state_words": STATE_WORDS,
-            "private_words": PRIVATE_WORDS,
-            "model_ns": {key: round(value, 4) for key, value in asdict(model).items()},
-        }
-        write_json(json_path, "bench replication", parameters, rows)
+    report.say(*_verdicts(rows, most))
+    if picture:
+        files = plot(picture, "Replicated work, a lock and atomic instructions", _panels(rows, most, 10))
+        report.say(f"plotted: {files[0]}, {files[1]}")
+    parameters = {
+        "rounds": rounds,
+        "cores": most,
+        "shorter": shorter,
+        "shared_updates": updates,
+        "state_words": STATE_WORDS,
+        "private_words": PRIVATE_WORDS,
+        "model_ns": {key: round(value, 4) for key, value in asdict(model).items()},
+    }
+    report.write(parameters, rows)

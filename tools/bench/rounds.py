@@ -1,21 +1,33 @@
-"""What benchmarks share: interleaved rounds, and the table of what they gave."""
+"""Interleaved rounds of measurements, and the spread of their figures."""
 
 from collections.abc import Callable, Iterator, Sequence
 from statistics import median
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from rich import box
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
-__all__ = ["interleaved", "show", "spread"]
+__all__ = ["interleaved", "rounded", "spread"]
 
 Figure = TypeVar("Figure")
 
 
 def interleaved(contenders: Sequence[Callable[[], Figure]], rounds: int, what: str) -> list[list[Figure]]:
-    """Measure all contenders in turn, `rounds` times: what disturbs the machine disturbs all alike."""
+    """Measure all contenders in turn, `rounds` times: a disturbance of the machine disturbs all of them alike.
+
+    Parameters
+    ----------
+    contenders : sequence of callable
+        Each measures once and returns its figure.
+    rounds : int
+    what : str
+        The label of the progress bar, which is shown on a terminal only.
+
+    Returns
+    -------
+    list of list
+        For each contender its figures, one for each round.
+    """
     figures: list[list[Figure]] = [[] for _ in contenders]
     for number in _progress(rounds * len(contenders), what):
         index = number % len(contenders)
@@ -32,24 +44,15 @@ def _progress(steps: int, what: str) -> Iterator[int]:
         yield from progress.track(range(steps), description=what)
 
 
-def spread(figures: Sequence[float], unit: str, digits: int = 0) -> dict[str, float]:
-    """Least, median and greatest, as `unit_min` and so on."""
+def spread(figures: Sequence[float], unit: str) -> dict[str, float]:
+    """The minimum, median and maximum of figures, with the keys `<unit>_min`, `<unit>_median` and `<unit>_max`."""
+    return {
+        f"{unit}_min": rounded(min(figures)),
+        f"{unit}_median": rounded(median(figures)),
+        f"{unit}_max": rounded(max(figures)),
+    }
 
-    def rounded(value: float) -> float:
-        return round(value, digits) if digits else round(value)
 
-    values = {"min": min(figures), "median": median(figures), "max": max(figures)}
-    return {f"{unit}_{name}": rounded(value) for name, value in values.items()}
-
-
-def show(rows: list[dict[str, Any]], stderr: bool) -> None:
-    """Print rows that have the same keys as a table."""
-    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
-    for key in rows[0]:
-        shown.add_column(key, justify="left" if key == "name" else "right", no_wrap=True)
-    for row in rows:
-        shown.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()))
-    console = Console(stderr=stderr)
-    if not console.is_terminal:
-        console.width = 200  # a pipe has no width of its own
-    console.print(shown)
+def rounded(figure: float) -> float:
+    """Round to an integer, and small figures to four significant digits: no figure but zero becomes zero."""
+    return round(figure) if figure >= 1e4 else float(f"{figure:.4g}")

@@ -1,22 +1,22 @@
 """`scout bench services`: the services that Scout ships, in their four modes, with work worth splitting and without.
 
 A path is: port, Ethernet, the service, the primary's work (`scout.tools.bench.work`), end. Its input is a trace that
-lies in the channel already (`scout.tools.bench.trace_port`): one flow, or many of which one sends 90 %. Measured is
-the MLFFR, the most packets a second of which at most 4 % are lost (RFC 2544 section 26.1, with the loss of
-State-Compute Replication, NSDI 2025): first the rate at which packets are taken without a pause, then a binary search
-around it.
-Speed-up is over one replica, of mode `sharded` where the service allows that: it does just the work, with nobody to
-share it.
+lies in the channel before the measurement (`scout.tools.bench.trace_port`): one flow (the favourable case), or 256
+flows of which one sends 90 % of the packets. The figure is the MLFFR, the highest packet rate at which at most 4 % are
+lost (RFC 2544 section 26.1, with the loss of State-Compute Replication, NSDI 2025). The benchmark first finds the rate
+at which the replicas take packets without a pause, and then searches around it by halving. The speed-up is over one
+replica, in mode `sharded` where the service allows that: it does the same work without sharing anything.
+
+By default two services with one kind of work are measured, in under 3 minutes; `--service all --work all` measures
+everything.
 """
 
 import contextlib
 import itertools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from statistics import median
 from typing import Any
-
-from rich.console import Console
 
 from scout.io.ports.memory import MemoryPort
 from scout.paths.framework.service import Service
@@ -34,19 +34,19 @@ from scout.paths.services.token_bucket import TokenBucket
 from scout.paths.stages.requests import End
 from scout.ring.errors import ScoutError
 from scout.supervisor import Supervisor, usable_cores
-from scout.tools.bench.rounds import interleaved, show
+from scout.tools.bench.rounds import interleaved, spread
 from scout.tools.bench.trace_port import TracePort
 from scout.tools.bench.traces import KNOCK, PORT, TRACES, new_trace
 from scout.tools.bench.work import WORKS, new_work
-from scout.tools.drawing.plot import Line, Panel, check_plot, plot
-from scout.tools.report import write_json
+from scout.tools.drawing.plot import Line, Panel, plot
+from scout.tools.report import Report
 
 __all__ = ["SERVICES", "run"]
 
 MAC = 0x02_00_00_00_00_01
 ENTRIES = 4096
 LOSS = 0.04
-SHORT, STEPS = 0.2, 5  # seconds of a trial; trials of a search
+SHORT, STEPS = 0.15, 5  # seconds of a trial; trials of a search
 PRIORITY = -20
 BACKENDS = ("10.0.9.1:80", "10.0.9.2:80", "10.0.9.3:80")
 ROWS = 1024  # of a service's table: more than the flows of the traces
@@ -60,8 +60,9 @@ SERVICES: dict[str, Callable[[str, str], Service]] = {
     "balancer": lambda name, mode: LoadBalancer(name, f"10.0.1.2:{PORT}", BACKENDS, capacity=ROWS, mode=mode),
     "napt": lambda name, mode: Napt(name, "left", "right", capacity=ROWS, mode=mode),
 }
-"""How each service is made for the benchmark: so that it lets the packets of the traces pass."""
+"""How the benchmark makes each service: so that the service lets the packets of the traces pass."""
 
+DEFAULT_SERVICES, DEFAULT_WORKS = ("heavy_hitter", "conntrack"), ("aes-gcm",)
 MODES = ("sharded", "locked", "atomic", "replicated")
 
 
@@ -71,7 +72,7 @@ class _Trial:
     def __init__(self, service: str, mode: str, work: str, trace: str, replicas: int) -> None:
         self.who = {"name": service, "mode": mode, "trace": trace, "work": work, "replicas": replicas}
         frames = new_trace(trace, ENTRIES, MAC, replies=service not in ("napt", "balancer"))
-        # Of those two, answers would come by another port.
+        # The answers to these two services would come in by another port.
         self._port = TracePort("02:00:00:00:00:01", frames)
         self._graph = RouterGraph(f"{service}_{mode}_{work.replace('-', '_')}")
         self._graph.add(Ethernet("left", self._port))
@@ -90,7 +91,7 @@ class _Trial:
         self._graph.connect("end", *([self._graph.add(stage).name] if stage else []), "service", "left")
 
     def _between_ports(self, work: str) -> None:
-        """A service that stands on both sides of IP: to a port that has no room for what it is sent."""
+        """A service on both sides of IP, with packets that leave by a port without room: it drops all of them."""
         graph, stage = self._graph, new_work(work, "adjacency")
         graph.add(Ethernet("right", MemoryPort("02:00:00:00:00:02", frames=[], capacity=0)))
         graph.add(Ip("ip", {"left": "10.0.0.1/23", "right": "10.0.2.1/24"}, {"10.0.1.2/32": "10.0.2.2"}))
@@ -119,7 +120,7 @@ class _Trial:
         account = supervisor.account()
         passed = account["ended"].get("done", 0) + account["drops"].get("tx-full", 0)
         if passed < 0.8 * account["received"]:
-            raise ScoutError(f"{self.who}: {account}: the trace does not pass the service; mend the benchmark")
+            raise ScoutError(f"{self.who}: {account}: the trace does not pass the service")
         return low
 
 
@@ -149,23 +150,42 @@ def _allows(service: str, mode: str) -> bool:
     return True
 
 
+def _chosen(option: str, given: Sequence[str], known: Iterable[str], default: Iterable[str]) -> list[str]:
+    """The names that an option gave, or the default; "all" stands for all known names."""
+    known = list(known)
+    for name in given:
+        if name != "all" and name not in known:
+            raise ScoutError(f"--{option} {name}: use some of {', '.join(known)}, or all")
+    return known if "all" in given else list(given or default)
+
+
 def run(
     rounds: int,
     services: Sequence[str],
     works: Sequence[str],
     traces: Sequence[str],
-    plot_path: str,
+    picture: str | None,
     json_path: str | None,
 ) -> None:
-    """Measure, print a table, plot, write the figures."""
-    check_plot(plot_path)
-    services, works, traces = services or [*SERVICES], works or [*WORKS], traces or [*TRACES]
-    for what, given, known in (("service", services, SERVICES), ("work", works, WORKS), ("trace", traces, TRACES)):
-        for each in given:
-            if each not in known:
-                raise ScoutError(f"{what} {each!r}: use some of {', '.join(known)}")
+    """Measure, print a table, plot, write the figures.
+
+    Parameters
+    ----------
+    rounds : int
+        How often each service is measured in each mode.
+    services, works, traces : sequence of str
+        Names out of `SERVICES`, `WORKS` and `TRACES`, or "all"; empty for the default.
+    picture : str or None
+        Where to plot the speed-ups, as SVG and PNG.
+    json_path : str or None
+        Where to write the figures.
+    """
+    report = Report("bench services", json_path)
+    services = _chosen("service", services, SERVICES, DEFAULT_SERVICES)
+    works = _chosen("work", works, WORKS, DEFAULT_WORKS)
+    traces = _chosen("trace", traces, TRACES, TRACES)
     everyone = len(usable_cores())
-    with contextlib.suppress(OSError):  # root's to do: others take little of our cores meanwhile
+    with contextlib.suppress(OSError):  # only root may: other programs then take little of the cores
         os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
     trials = []
     for service, work, trace in itertools.product(services, works, traces):
@@ -179,14 +199,13 @@ def run(
     for trial, figure in zip(trials, figures, strict=True):
         rate = median(figure)
         base = rate if trial.who["replicas"] == 1 else base
-        spread = {"mlffr_pps": round(rate), "mlffr_pps_min": round(min(figure)), "mlffr_pps_max": round(max(figure))}
-        rows.append(trial.who | spread | {"speedup": round(rate / base, 3)})
-    show(rows, stderr=json_path == "-")
-    panels = [_panel(rows, trace, work, services) for work, trace in itertools.product(works, traces)]
-    files = plot(plot_path, f"Services on {everyone} cores: MLFFR over that of one core", panels)
-    Console(stderr=True).print(f"scout: plotted in {' and '.join(map(str, files))}", highlight=False)
+        rows.append(trial.who | spread(figure, "mlffr_pps") | {"speedup": round(rate / base, 3) if base else None})
+    report.show(rows)
     if everyone == 1:
-        Console(stderr=True).print("scout: one core only: nothing to split work among")
-    if json_path:
-        parameters = {"rounds": rounds, "cores": everyone, "loss": LOSS, "seconds": SHORT, "entries": ENTRIES}
-        write_json(json_path, "bench services", parameters, rows)
+        report.say("one core only: there is nothing to split work among")
+    elif picture:
+        panels = [_panel(rows, trace, work, services) for work, trace in itertools.product(works, traces)]
+        files = plot(picture, f"Services on {everyone} cores: MLFFR over that of one core", panels)
+        report.say(f"plotted: {files[0]}, {files[1]}")
+    parameters = {"rounds": rounds, "cores": everyone, "loss": LOSS, "seconds": SHORT, "entries": ENTRIES}
+    report.write(parameters, rows)

@@ -6,13 +6,15 @@ Every flow begins with a knock at another port and its handshake, so that servic
 import random
 import struct
 
+from scout.paths.wire.checksum import checksum
+from scout.paths.wire.tcp import ACK, SYN
+
 __all__ = ["DESTINATION", "KNOCK", "PORT", "TRACES", "new_trace"]
 
 TRACES = ("single", "skewed")
 SHARE, FLOWS, SEED = 0.9, 256, 1  # of the packets in the heaviest flow; flows of a skewed trace
 SOURCE, DESTINATION = 10 << 24 | 2, 10 << 24 | 1 << 8 | 2  # 10.0.0.2 and the following; 10.0.1.2
 PORT, KNOCK = 80, 7000
-SYN, ACK = 2, 16
 PAYLOAD = 1460
 
 
@@ -48,8 +50,6 @@ def _frame(mac: int, source: tuple[int, int], destination: tuple[int, int], flag
     tcp = struct.pack("!HHIIBBHHH", *ports, 1, 1 if flags & ACK else 0, 5 << 4, flags, 8192, 0, 0)
     size = 20 + len(tcp) + len(body)
     ip = bytearray(struct.pack("!BBHHHBBHII", 0x45, 0, size, 1, 0x4000, 64, 6, 0, source[0], destination[0]))
-    total = sum(struct.unpack("!10H", ip))
-    total = (total & 0xFFFF) + (total >> 16)
-    ip[10:12] = struct.pack("!H", ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF)
+    ip[10:12] = struct.pack("!H", checksum(bytes(ip)))
     link = mac.to_bytes(6, "big") + bytes.fromhex("020000000099") + b"\x08\x00"
     return link + bytes(ip) + tcp + body

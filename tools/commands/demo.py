@@ -15,47 +15,49 @@ from rich.text import Text
 from scout.io.host.lab import Lab, Namespace
 from scout.io.ports.contract import mac_number
 from scout.loader import load_router
-from scout.ring.errors import ScoutError
 from scout.supervisor import Supervisor, usable_cores
 from scout.tools.commands.rates import Meter, table
 from scout.tools.drawing.draw import draw
-from scout.tools.report import write_json
+from scout.tools.lessons import LESSONS
+from scout.tools.report import Report
 from scout.tools.traffic.flood import Flood
 from scout.tools.traffic.peers import ping, tcp_transfer
+from scout.tools.traffic.two_hosts import LEFT, MACS, RIGHT, two_hosts
 
-__all__ = ["ROUTER", "run", "two_hosts"]
+__all__ = ["run"]
 
-ROUTER = FilePath(__file__).resolve().parents[2] / "examples" / "01_router.py"
-MACS = [f"02:00:00:00:00:{number:02x}" for number in range(1, 5)]  # left host, r0, r1, right host
-LEFT, RIGHT = "10.0.0.2", "10.0.1.2"
+ROUTER = LESSONS / "01_router.py"
 PINGS, TRANSFER = 20, 256 << 20
 PATIENCE = 60.0  # seconds that the transfer may take
 
 
-def two_hosts(lab: Lab) -> tuple[Namespace, Namespace, Namespace]:
-    """The demo's topology: host - router - host; the kernel of the router's namespace has no address."""
-    left, router, right = (lab.namespace(name) for name in ("left", "router", "right"))
-    lab.veth((left, "eth0"), (router, "r0"), mac=(MACS[0], MACS[1]))
-    lab.veth((router, "r1"), (right, "eth0"), mac=(MACS[2], MACS[3]))
-    router.offload("r1", tx_udp_segmentation=False)  # the router may send super-frames: the kernel cuts them here
-    for host, address, gateway in ((left, LEFT, "10.0.0.1"), (right, RIGHT, "10.0.1.1")):
-        host.address("eth0", f"{address}/24")
-        host.route("default", via=gateway)
-    return left, router, right
-
-
 def run(seconds: float, replicas: int | None, json_path: str | None, picture: str) -> int:
-    """Run the demo; the command's exit status."""
-    if not 0 < seconds <= 3600:
-        raise ScoutError(f"--seconds {seconds:g}: give more than 0 and at most 3600")
-    console = Console(stderr=json_path == "-")
-    graph, paths = load_router(str(_router_file()))
+    """Run the demo.
+
+    Parameters
+    ----------
+    seconds : float
+        How long to flood.
+    replicas : int or None
+        How many domains; one per core if None.
+    json_path : str or None
+        Where to write the figures.
+    picture : str
+        Where to draw the path.
+
+    Returns
+    -------
+    int
+        The exit status: 1 if a packet was lost without a count, or a replica died.
+    """
+    report = Report("demo", json_path)
+    graph, paths = load_router(str(ROUTER))
     results: list[dict[str, Any]] = []
     with ExitStack() as stack:
-        screen = stack.enter_context(_screen(console))
+        screen = stack.enter_context(_screen(report))
         lab = stack.enter_context(Lab("demo"))
         left, router, right = two_hosts(lab)
-        supervisor = Supervisor(graph, paths, replicas, report=console.print, progress=screen.compiling)
+        supervisor = Supervisor(graph, paths, replicas, report=report.note, progress=screen.compiling)
         with router.entered():
             stack.enter_context(supervisor)
         screen.watch(Meter((), [space.netns for space in (left, router, right)]))
@@ -65,25 +67,17 @@ def run(seconds: float, replicas: int | None, json_path: str | None, picture: st
         transfer = screen.during(lambda: tcp_transfer(left, right, RIGHT, TRANSFER, PATIENCE))
         results.append({"name": "tcp", **transfer})
         screen.say(f"flood of 60-byte UDP frames, {seconds:g} s")
-        results.append({"name": "flood", **_flood(supervisor, left, router, right, seconds, screen)})
+        results += _flood(supervisor, left, router, right, seconds, screen)
         supervisor.stop()
         account = supervisor.account()
         died = supervisor.replicas - supervisor.alive
     results += [{"name": "replica", **figures} for figures in supervisor.replica_figures()]
+    paths[0].graph["routers"] = [str(name) for name in graph]
     draw(paths[0], FilePath(picture), title=f"path from {paths[0].source}")
-    if json_path:
-        write_json(json_path, "demo", {"seconds": seconds, "replicas": supervisor.replicas}, results)
     problems = _problems(results, account, died)
-    _summary(console, results, account, picture, problems)
+    _summary(report.console, results, picture, problems)
+    report.write({"seconds": seconds, "replicas": supervisor.replicas}, results)
     return 1 if problems else 0
-
-
-def _router_file() -> FilePath:
-    if ROUTER.is_file():
-        return ROUTER
-    raise ScoutError(
-        f"{ROUTER}: the demo's router file is missing; run from a checkout, installed with pip install -e ."
-    )
 
 
 def _flood(
@@ -93,9 +87,9 @@ def _flood(
     right: Namespace,
     seconds: float,
     screen: "_Screen",
-) -> dict[str, Any]:
-    """Flood the router; where every frame went."""
-    left.offload("eth0", tx_udp_segmentation=False)  # the kernel cuts the generator's super-frames at the device
+) -> list[dict[str, Any]]:
+    """Flood the router; one row for the flood, and one for each reason for which frames of it were dropped."""
+    left.offload("eth0", tx_udp_segmentation=False)  # the kernel cuts the generator's super-frames there
     flood = Flood(60, LEFT, RIGHT, mac_number(MACS[0]), mac_number(MACS[1]))
     with right.entered():
         sink = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -111,25 +105,21 @@ def _flood(
     sink.close()
     moved = {key: after[key] - before.get(key, 0) for key in after if after[key] - before.get(key, 0)}
     forwarded = moved.pop("forwarded", 0)
-    return {
-        "sent": flood.sent,
-        "forwarded": forwarded,
-        "drops": moved,
-        "pps": round(forwarded / elapsed),
-    }
+    flooded = {"name": "flood", "sent": flood.sent, "forwarded": forwarded, "pps": round(forwarded / elapsed)}
+    return [flooded, *({"name": "flood-drop", "reason": reason, "packets": moved[reason]} for reason in sorted(moved))]
 
 
 def _figures(supervisor: Supervisor, router: Namespace, right: Namespace) -> dict[str, int]:
     """Packets forwarded to the right so far, and dropped on the way, by reason."""
     account = supervisor.account()
-    # A veth hands a frame to the far end's backlog queue; what finds it full, the kernel counts there.
+    # A veth hands a frame to the far end's backlog queue, where the kernel counts the frames that find it full.
     before, behind = router.link_stats("r0").rx_dropped, right.link_stats("eth0").rx_dropped
     own = {"kernel-backlog-in": before, "kernel-backlog-out": behind}
     return {"forwarded": account["out"].get("right", 0) - behind} | account["drops"] | own
 
 
 def _settle(supervisor: Supervisor) -> None:
-    """Wait until the router has dealt with all that it received, at most a few seconds."""
+    """Wait until the router has accounted for every packet that it received, for at most a few seconds."""
     deadline = time.monotonic() + 5.0
     while time.monotonic() < deadline:
         account = supervisor.account()
@@ -140,7 +130,7 @@ def _settle(supervisor: Supervisor) -> None:
 
 
 def _problems(results: list[dict[str, Any]], account: dict[str, Any], died: int) -> list[str]:
-    """What went wrong, in words; empty if all is well."""
+    """The problems, a sentence each; empty if there are none."""
     rows = {row["name"]: row for row in results}
     problems = []
     if rows["ping"]["received"] < rows["ping"]["sent"]:
@@ -148,7 +138,8 @@ def _problems(results: list[dict[str, Any]], account: dict[str, Any], died: int)
     if not rows["tcp"]["intact"]:
         problems.append("the TCP transfer did not arrive intact")
     flood = rows["flood"]
-    missing = flood["sent"] - flood["forwarded"] - sum(flood["drops"].values())
+    dropped = sum(row["packets"] for row in results if row["name"] == "flood-drop")
+    missing = flood["sent"] - flood["forwarded"] - dropped
     if missing:
         problems.append(f"{missing} frames of the flood are not accounted for")
     primaries = sum(row["primary"] for row in results if row["name"] == "replica")
@@ -163,7 +154,6 @@ def _problems(results: list[dict[str, Any]], account: dict[str, Any], died: int)
 def _summary(
     console: Console,
     results: list[dict[str, Any]],
-    account: dict[str, Any],
     picture: str,
     problems: list[str],
 ) -> None:
@@ -173,7 +163,7 @@ def _summary(
     shown.add_row("ping", f"{pinged['received']} of {pinged['sent']} answered, median {pinged['rtt_ms_median']} ms")
     intact = "intact" if tcp["intact"] else "NOT intact"
     shown.add_row("tcp", f"{tcp['bytes'] >> 20} MiB {intact}, {tcp['gbps']} Gbit/s")
-    drops = ", ".join(f"{count:,} {reason}" for reason, count in sorted(flood["drops"].items())) or "none"
+    drops = ", ".join(f"{row['packets']:,} {row['reason']}" for row in results if row["name"] == "flood-drop") or "none"
     shown.add_row("flood", f"{flood['sent']:,} sent = {flood['forwarded']:,} forwarded + dropped: {drops}")
     shown.add_row("", f"{flood['pps']:,} packets a second")
     for row in results:
@@ -187,15 +177,15 @@ def _summary(
 
 
 class _Screen:
-    """What is shown while the demo runs: live on a terminal, a line per step in a pipe."""
+    """The progress of the demo: live on a terminal, else a line for each step on standard error."""
 
-    def __init__(self, console: Console, live: Live | None) -> None:
-        self._console, self._live = console, live
+    def __init__(self, report: Report, live: Live | None) -> None:
+        self._report, self._live = report, live
         self._meter: Meter | None = None
         self._step = ""
 
     def compiling(self, what: str) -> None:
-        self.say(f"compiling {what} (cached from then on)" if self._live else f"compiling {what}")
+        self.say(f"compiling {what} (cached from then on)")
 
     def watch(self, meter: Meter) -> None:
         self._meter = meter
@@ -204,6 +194,8 @@ class _Screen:
         self._step = step
         if self._live:
             self._refresh()
+        else:
+            self._report.note(step)
 
     def during(self, work: Callable[[], Any], busy: Callable[[], bool] | None = None) -> Any:
         """Do `work`, showing rates meanwhile: while `busy`, or from a thread beside it."""
@@ -228,9 +220,9 @@ class _Screen:
 
 
 @contextmanager
-def _screen(console: Console) -> Iterator[_Screen]:
-    if not console.is_terminal:
-        yield _Screen(console, None)
+def _screen(report: Report) -> Iterator[_Screen]:
+    if not report.console.is_terminal:
+        yield _Screen(report, None)
         return
-    with Live(console=console, auto_refresh=False, transient=True) as live:
-        yield _Screen(console, live)
+    with Live(console=report.console, auto_refresh=False, transient=True) as live:
+        yield _Screen(report, live)

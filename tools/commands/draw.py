@@ -1,6 +1,8 @@
 """`scout draw`: a router file's graph or one of its paths as a picture."""
 
 import time
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path as FilePath
 
 from scout.loader import load_router
@@ -9,25 +11,43 @@ from scout.paths.model.path import Path
 from scout.ring.errors import ScoutError
 from scout.tools.drawing.draw import draw
 from scout.tools.drawing.live import read
+from scout.tools.lessons import router_file
 
 __all__ = ["run"]
 
-LOOK = 1.2  # seconds between the two looks that make a rate; a runner publishes twice a second
+SPAN = 1.2  # seconds between the two readings that make a rate; a running router publishes twice a second
+
+Rates = dict[str, dict[tuple[str, str], float]]
+"""Of each path, by its source: packets a second along its edges."""
 
 
 def run(file: str, output: str, source: str | None, live: bool) -> None:
-    """Draw the router graph of `file`, or its path from port `source`, with rates if `live`."""
+    """Draw the router graph of `file`, or its path from port `source`, with rates if `live`.
+
+    Raises
+    ------
+    ScoutError
+        If there is no such path, or the rates of a router are wanted that does not run.
+    """
+    file = router_file(file)
     graph, paths = load_router(file)
-    if source is None and not live:
-        draw(_routers(graph), FilePath(output), title=graph.name)
-        return
-    chosen = next((path for path in paths if source in (None, path.source)), None)
+    chosen = _path(file, paths, source) if source is not None else None
+    rates = _rates(file) if live else {}
     if chosen is None:
-        names = ", ".join(path.source for path in paths)
-        raise ScoutError(f"--path {source}: {file} has no such path; there are paths from {names}")
-    if live:
-        _add_rates(chosen, file)
-    draw(chosen, FilePath(output), title=f"path from {chosen.source}")
+        _add_to_routers(graph, paths, rates)
+        draw(_routers(graph), FilePath(output), title=graph.name)
+    else:
+        _add_to_path(chosen, rates)
+        chosen.graph["routers"] = [str(name) for name in graph]
+        draw(chosen, FilePath(output), title=f"path from {chosen.source}")
+
+
+def _path(file: str, paths: Sequence[Path], source: str) -> Path:
+    for path in paths:
+        if path.source == source:
+            return path
+    names = ", ".join(path.source for path in paths)
+    raise ScoutError(f"--path {source}: {file} has no such path; there are paths from {names}")
 
 
 def _routers(graph: RouterGraph) -> RouterGraph:
@@ -38,14 +58,36 @@ def _routers(graph: RouterGraph) -> RouterGraph:
     return graph
 
 
-def _add_rates(path: Path, file: str) -> None:
+def _rates(file: str) -> Rates:
+    """Read a running router's counters twice."""
     first = read(file)
-    time.sleep(LOOK)
+    time.sleep(SPAN)
     second = read(file)
     span = second["time"] - first["time"]
     if span <= 0:
-        raise ScoutError(f"--live: the process that runs {file} does not go on; is it stopped?")
-    before = {(tail, head): count for tail, head, count in first["flows"].get(path.source, [])}
-    for tail, head, count in second["flows"].get(path.source, []):
-        if path.has_edge(tail, head):
-            path.edges[tail, head]["rate"] = max(0.0, (count - before.get((tail, head), 0)) / span)
+        raise ScoutError(f"--live: the process that runs {file} does not publish; is it stopped?")
+    before = {source: _counts(flows) for source, flows in first["flows"].items()}
+    return {
+        source: {edge: max(0, count - before[source][edge]) / span for edge, count in _counts(flows).items()}
+        for source, flows in second["flows"].items()
+    }
+
+
+def _counts(flows: list[list[str | int]]) -> Counter[tuple[str, str]]:
+    return Counter({(str(tail), str(head)): int(count) for tail, head, count in flows})
+
+
+def _add_to_path(path: Path, rates: Rates) -> None:
+    for edge, rate in rates.get(path.source, {}).items():
+        for data in path.get_edge_data(*edge, default={}).values():
+            data["rate"] = rate
+
+
+def _add_to_routers(graph: RouterGraph, paths: Sequence[Path], rates: Rates) -> None:
+    """Packets a second between two routers: those of all paths, in both directions."""
+    for path in paths:
+        for (tail, head), rate in rates.get(path.source, {}).items():
+            pair = path.nodes[tail]["router"], path.nodes[head]["router"]
+            for edge in (pair, pair[::-1]):
+                if graph.has_edge(*edge):
+                    graph.edges[edge]["rate"] = graph.edges[edge].get("rate", 0.0) + rate

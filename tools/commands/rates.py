@@ -1,27 +1,25 @@
-"""Packet rates of interfaces, live: what `scout rates` shows."""
+"""`scout rates`: packet rates of interfaces, live."""
 
 import json
-import os
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from time import monotonic, sleep, time
 from typing import Any
 
 import psutil
 from pyroute2 import netns as named
 from rich import box
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from scout.io.host.lab import LAB_NETNS, entered
 from scout.ring.errors import ScoutError
+from scout.tools.report import Report
 
 __all__ = ["Meter", "run", "table"]
 
-# Key of a row: psutil's counter, and what one of it counts for.
+# Key of a row: psutil's counter, and the units of the rate that one count stands for.
 RATES = {
     "rx_pps": ("packets_recv", 1),
     "tx_pps": ("packets_sent", 1),
@@ -35,12 +33,12 @@ RATES = {
 
 
 class Meter:
-    """Rates of interfaces since the last look, in one namespace or several at once.
+    """Rates of interfaces since the last sample, in one namespace or several at once.
 
     Parameters
     ----------
     interfaces : sequence of str
-        Those to measure; all when empty.
+        The interfaces to measure; all when empty.
     namespaces : sequence of str
         Names in /run/netns; of a lab's namespace also the part after the process: `demo-left`. The
         calling thread's own namespace when empty.
@@ -114,7 +112,13 @@ def table(rows: list[dict[str, Any]]) -> Table:
     return shown
 
 
-def run(interfaces: Sequence[str], netns: Sequence[str], interval: float, count: int | None = None) -> None:
+def run(
+    interfaces: Sequence[str],
+    netns: Sequence[str],
+    interval: float,
+    count: int | None = None,
+    json_path: str | None = None,
+) -> None:
     """Show rates until interrupted: a live table on a terminal, one JSON line per interval in a pipe.
 
     Parameters
@@ -122,31 +126,34 @@ def run(interfaces: Sequence[str], netns: Sequence[str], interval: float, count:
     interfaces, netns : sequence of str
         As for `Meter`.
     interval : float
-        Seconds between two looks.
+        Seconds between two measurements.
     count : int, optional
-        How many looks; without end by default.
+        How many measurements; no end by default.
+    json_path : str, optional
+        Where to write all measurements as one report when they end. With `-`, nothing else goes to standard output.
     """
     if interval <= 0:
         raise ScoutError(f"--interval {interval:g}: use a number of seconds above 0")
+    report = Report("rates", json_path)
     meter = Meter(interfaces, netns)
-    console = Console()
-    try:
-        with Live(table([]), console=console, auto_refresh=False) if console.is_terminal else nullcontext() as live:
+    console = report.console
+    kept: list[dict[str, Any]] = []
+    with suppress(KeyboardInterrupt):
+        live = Live(table([]), console=console, auto_refresh=False) if console.is_terminal else None
+        with live or nullcontext():
             for _ in _ticks(interval, count):
-                rows = meter.sample()
-                if live is None:
-                    print(json.dumps({"time_s": round(time(), 3), "results": rows}), flush=True)
-                else:
+                stamp, rows = round(time(), 3), meter.sample()
+                if json_path:
+                    kept += [{"time_s": stamp, **row} for row in rows]
+                if live is not None:
                     live.update(table(rows), refresh=True)
-    except KeyboardInterrupt:
-        pass
-    except BrokenPipeError:
-        # Whoever read has gone. Python flushes standard output once more at exit: let that go nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                elif json_path != "-":
+                    print(json.dumps({"time_s": stamp, "results": rows}), flush=True)
+    report.write({"interval_s": interval}, kept)
 
 
 def _ticks(interval: float, count: int | None) -> Iterator[int]:
-    """Wait to the end of each interval; one that was overslept is left out, so that the beat stays."""
+    """Wait for the end of each interval. Missed intervals are left out, so that the others stay on time."""
     start, tick = monotonic(), 0
     while count is None or tick < count:
         elapsed = monotonic() - start
@@ -156,9 +163,9 @@ def _ticks(interval: float, count: int | None) -> Iterator[int]:
 
 
 def _counters(kernel_name: str | None) -> tuple[float, dict[str, Any]]:
-    """When it was (monotonic, in s), and psutil's counters per interface then."""
+    """The time (monotonic, in s), and psutil's counters of each interface at that time."""
     with nullcontext() if kernel_name is None else entered(kernel_name):
-        # /proc/net belongs to the process' first thread, and labs move single threads.
+        # /proc/net is that of the process's first thread, and labs move single threads to another namespace.
         usual, psutil.PROCFS_PATH = psutil.PROCFS_PATH, "/proc/thread-self"
         try:
             return monotonic(), psutil.net_io_counters(pernic=True, nowrap=False)
@@ -170,7 +177,7 @@ def _resolve(name: str) -> str:
     known = named.listnetns()
     full = [lab for lab in known if LAB_NETNS.match(lab) and LAB_NETNS.sub("", lab) == name]
     if name in known or not full:
-        return name  # `entered` says so if there is none
+        return name  # `entered` raises if there is none
     if len(full) > 1:
         raise ScoutError(f"namespace {name}: {len(full)} labs have one; name it in full: {', '.join(sorted(full))}")
     return full[0]

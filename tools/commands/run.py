@@ -1,4 +1,4 @@
-"""`scout run`: a router file at work until interrupted."""
+"""`scout run`: a router file at work until it is interrupted, or its inputs are at their end."""
 
 from typing import Any
 
@@ -7,46 +7,52 @@ from rich.table import Table
 
 from scout.loader import load_router
 from scout.supervisor import Supervisor
-from scout.tools.drawing.live import publish
-from scout.tools.report import write_json
+from scout.tools.drawing.live import Published
+from scout.tools.lessons import router_file
+from scout.tools.report import Report, account_rows
 
 __all__ = ["run"]
 
 
 def run(file: str, replicas: int | None, json_path: str | None) -> int:
-    """Run a router file; the command's exit status: 1 if no replica is left."""
-    console = Console(stderr=True)
+    """Run a router file.
+
+    Parameters
+    ----------
+    file : str
+    replicas : int or None
+        How many domains; one per core if None.
+    json_path : str or None
+        Where to write the account.
+
+    Returns
+    -------
+    int
+        The exit status: 1 if no replica is left, or a process that brings packets died.
+    """
+    report = Report("run", json_path)
+    file = router_file(file)
     graph, paths = load_router(file)
-    supervisor = Supervisor(graph, paths, replicas, progress=lambda what: _progress(console, what))
+    shared = Published(file)
+    supervisor = Supervisor(graph, paths, replicas, progress=lambda what: report.note(f"compiling {what}"))
     with supervisor:
-        shared = publish(file, supervisor)
+        shared.update(supervisor)
         ports = ", ".join(f"{name} ({supervisor.port(name)!r})" for name in graph.ports)
-        console.print(
-            f"scout: {graph.name} on {ports}, {supervisor.replicas} replicas; Ctrl-C stops it",
-            markup=False,
-            soft_wrap=True,
-        )
+        report.note(f"ready: {graph.name} on {ports}, {supervisor.replicas} replicas; Ctrl-C stops it")
         try:
             while not supervisor.wait(0.5):
-                shared.update()
+                shared.update(supervisor)
         except KeyboardInterrupt:
             pass
-        died = supervisor.alive == 0
+        failed = supervisor.alive == 0 or any(channel.failed for channel, _ in supervisor.channels)
     account = supervisor.account()
-    _summary(Console(stderr=json_path == "-"), account)
-    if json_path:
-        rows: list[dict[str, Any]] = [{"name": "account", **account}]
-        rows += [{"name": "replica", **figures} for figures in supervisor.replica_figures()]
-        write_json(json_path, "run", {"file": file, "replicas": supervisor.replicas}, rows)
-    return 1 if died else 0
+    _show(report.console, account)
+    rows = account_rows(account) + [{"name": "replica", **figures} for figures in supervisor.replica_figures()]
+    report.write({"file": file, "replicas": supervisor.replicas}, rows)
+    return 1 if failed else 0
 
 
-def _progress(console: Console, what: str) -> None:
-    if console.is_terminal:
-        console.print(f"scout: compiling {what}")
-
-
-def _summary(console: Console, account: dict[str, Any]) -> None:
+def _show(console: Console, account: dict[str, Any]) -> None:
     shown = Table.grid(padding=(0, 2))
     shown.add_row("received", f"{account['received']:,}")
     for part, word in (("out", "out"), ("ended", "ended"), ("drops", "dropped")):

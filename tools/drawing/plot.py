@@ -1,18 +1,22 @@
-"""Plots in the form of the paper's figures: what was measured as lines, projections dashed and labelled as such.
+"""Plots in the form of the paper's figures: measurements as lines, projections dashed and labelled as such.
 
-SVG and PNG, without pyplot, so that settings and windows of whoever calls stay as they are.
+They are written as SVG and PNG, without pyplot: the caller's matplotlib settings and windows stay as they are.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 from scout.ring.errors import ScoutError
+from scout.tools.drawing.canvas import figure_settings
+from scout.tools.drawing.palette import INK, PALETTE
+from scout.tools.files import check_writable, write_file
 
 __all__ = ["Line", "Panel", "check_plot", "plot"]
 
-# Okabe and Ito's colours, told apart with every kind of colour vision, and markers for print without colour.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# The last colour is ink: a line in pale yellow is hard to see. The markers are for print without colour.
+_COLOURS = (*PALETTE[:6], INK)
 _MARKERS = "osD^vPX"
 _SUFFIXES = (".svg", ".png")
 
@@ -24,17 +28,17 @@ class Line:
     Parameters
     ----------
     label : str
-        Its entry in the legend; empty for none.
+        The entry in the legend; empty for none.
     x, y : sequence of float
-        Its points.
+        The points.
     style : int
-        Which colour and marker: lines that belong together have the same.
+        Selects the colour and the marker: lines that belong together have the same style.
     projected : bool
-        Dashed, as it was not measured.
+        True for a projection, which is dashed.
     thin : bool
-        Half as wide and with open markers.
+        True for half the width and open markers.
     joined : bool
-        False for points that have nothing between them.
+        False for points without a line between them.
     """
 
     label: str
@@ -48,9 +52,19 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes: its title, what the axes are, the ticks of the x axis (logarithmic), the lines, a remark below.
+    """One pair of axes.
 
-    `base` is that of a logarithmic y axis; 0 for a linear one, from zero on.
+    Parameters
+    ----------
+    title, x, y : str
+        The title, and the labels of the axes.
+    ticks : sequence of (float, str)
+        The ticks of the x axis, which is logarithmic.
+    lines : sequence of Line
+    note : str
+        A remark below the x axis.
+    base : int
+        The base of a logarithmic y axis; 0 for a linear one that starts at zero.
     """
 
     title: str
@@ -68,42 +82,56 @@ def check_plot(path: str) -> None:
     Raises
     ------
     ScoutError
-        If the name ends in something else, or its folder is not there.
+        If the name has another suffix, or one of the two files cannot be written.
     """
-    target = Path(path)
-    if target.suffix not in _SUFFIXES:
+    if Path(path).suffix not in _SUFFIXES:
         raise ScoutError(f"--plot {path}: name a .svg or .png; both are written")
-    if not target.parent.is_dir():
-        raise ScoutError(f"--plot {path}: there is no folder {target.parent}; make it or name another")
+    for file in _files(path):
+        check_writable(str(file), "--plot")
 
 
 def plot(path: str, title: str, panels: Sequence[Panel]) -> list[Path]:
-    """Draw the panels, two in a row; the two files written, SVG and PNG.
+    """Draw the panels, two in a row.
+
+    Parameters
+    ----------
+    path : str
+        One of the two files to write; the other has the suffix .png or .svg in its place.
+    title : str
+    panels : sequence of Panel
+
+    Returns
+    -------
+    list of pathlib.Path
+        The two files written: SVG and PNG.
 
     Raises
     ------
     ScoutError
         If a file cannot be written.
     """
-    import matplotlib
-    from matplotlib.figure import Figure
-
     check_plot(path)
     rows = -(-len(panels) // 2)
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "scout", "font.size": 9})
+    with figure_settings(**{"font.size": 9}):
+        from matplotlib.figure import Figure
+
         figure = Figure(figsize=(10.4, 4.3 * rows), layout="constrained")
         figure.suptitle(title, fontsize=12)
-        for axes, panel in zip(figure.subplots(rows, 2).flat, panels, strict=True):
-            _draw(axes, panel)
-        files = [Path(path).with_suffix(suffix) for suffix in _SUFFIXES]
-        for file in files:
-            try:
-                figure.savefig(file, dpi=150, metadata={"Date": None} if file.suffix == ".svg" else None)
-            except OSError as error:
-                raise ScoutError(f"--plot {file}: {error.strerror}; name a file that can be written") from error
-    return files
+        axes = list(figure.subplots(rows, 2, squeeze=False).flat)
+        for place, panel in zip(axes, panels, strict=False):
+            _draw(place, panel)
+        for spare in axes[len(panels) :]:
+            spare.remove()
+        for file in _files(path):
+            content = BytesIO()
+            metadata = {"Date": None} if file.suffix == ".svg" else None
+            figure.savefig(content, format=file.suffix[1:], dpi=150, metadata=metadata)
+            write_file(str(file), content.getvalue())
+    return _files(path)
+
+
+def _files(path: str) -> list[Path]:
+    return [Path(path).with_suffix(suffix) for suffix in _SUFFIXES]
 
 
 def _draw(axes, panel):  # type: ignore[no-untyped-def]

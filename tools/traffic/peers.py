@@ -10,6 +10,7 @@ from statistics import median
 from typing import Any
 
 from scout.io.host.lab import Namespace
+from scout.paths.wire.checksum import checksum
 
 __all__ = ["ping", "tcp_transfer"]
 
@@ -27,7 +28,7 @@ def ping(namespace: Namespace, address: str, count: int, interval: float = 0.02)
         for sequence in range(count):
             body = struct.pack("!HH", identifier, sequence) + bytes(48)
             start = time.perf_counter()
-            sock.send(struct.pack("!BBH", 8, 0, _checksum(b"\x08\x00\x00\x00" + body)) + body)
+            sock.send(struct.pack("!BBH", 8, 0, checksum(b"\x08\x00\x00\x00" + body)) + body)
             if _answered(sock, body, start + 2.0):
                 times.append((time.perf_counter() - start) * 1000)
             time.sleep(interval)
@@ -46,12 +47,6 @@ def _answered(sock: socket.socket, body: bytes, deadline: float) -> bool:
         if message[:2] == b"\0\0" and message[4:] == body:
             return True
     return False
-
-
-def _checksum(data: bytes) -> int:
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    total = (total & 0xFFFF) + (total >> 16)
-    return ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
 
 
 def tcp_transfer(client: Namespace, server: Namespace, address: str, size: int, timeout: float) -> dict[str, Any]:

@@ -6,8 +6,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from scout.ring.cache import cache_folder
 from scout.ring.errors import ScoutError
-from scout.ring.jit import cache_folder
 
 __all__ = ["compile_c"]
 

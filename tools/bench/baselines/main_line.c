@@ -18,8 +18,8 @@ struct packet {
     uint8_t link_broadcast, control, spare[2];
 };
 
-struct next_hop { int64_t kind, port, address, slot, mtu, source, spare[2]; };
-struct adjacency { int64_t key, mac, expires, pinned; };
+struct next_hop { int64_t kind, port, address, slot, source, spare[3]; };
+struct adjacency { int64_t key, mac, expires, state; };
 
 enum { FORWARDED, SHORT, NOT_MINE, NOT_IPV4, BAD_HEADER, BAD_CHECKSUM, BAD_LENGTH, MARTIAN, NO_ROUTE,
        NOT_FORWARDED, EXPIRED, TOO_BIG, UNRESOLVED, STALE };
@@ -44,7 +44,8 @@ static inline int header_is_good(const uint8_t *ip)
 
 static inline int one(struct packet *packet, uint64_t mac, uint64_t out_mac, const int32_t *table,
                       const int32_t *groups, const int64_t *default_hop, const struct next_hop *next_hops,
-                      const struct adjacency *adjacencies, int64_t refresh, int64_t *stale)
+                      const int64_t *mtus, const struct adjacency *adjacencies, const uint8_t *suspects,
+                      int64_t refresh, int64_t *stale)
 {
     uint8_t *frame = packet->frame, *ip = frame + 14;
     int64_t size = packet->end - frame + packet->tail_bytes - 14;
@@ -67,7 +68,9 @@ static inline int one(struct packet *packet, uint64_t mac, uint64_t out_mac, con
         packet->end -= surplus - (packet->tail_bytes - kept);
         packet->tail_bytes = kept;
     }
-    if (ip[12] >= 224 || ip[12] == 127 || ip[12] == 0)
+    if (suspects[ip[12]])
+        return MARTIAN;
+    if (suspects[256 + ((uint32_t)(load32(ip + 12) * 0x5e3779b1u) >> 20)])    /* perhaps the router's own */
         return MARTIAN;
     uint32_t destination = load32(ip + 16);
     int64_t entry = table[destination >> 8];
@@ -82,7 +85,7 @@ static inline int one(struct packet *packet, uint64_t mac, uint64_t out_mac, con
         return NOT_FORWARDED;
     if (ip[8] <= 1)
         return EXPIRED;
-    if (total > hop->mtu)
+    if (total > mtus[hop->port])
         return TOO_BIG;
     ip[8]--;
     uint32_t sum = (load16(ip + 10) ^ 0xffff) + 0xfeff;
@@ -104,12 +107,13 @@ static inline int one(struct packet *packet, uint64_t mac, uint64_t out_mac, con
 
 void path(int64_t runs, struct packet *batch, int64_t count, int64_t *counters, uint64_t mac, uint64_t out_mac,
           const int32_t *table, const int32_t *groups, const int64_t *default_hop,
-          const struct next_hop *next_hops, const struct adjacency *adjacencies, int64_t refresh)
+          const struct next_hop *next_hops, const int64_t *mtus, const struct adjacency *adjacencies,
+          const uint8_t *suspects, int64_t refresh)
 {
     for (int64_t run = 0; run < runs; run++)
     for (int64_t i = 0; i < count; i++) {
-        int verdict = one(&batch[i], mac, out_mac, table, groups, default_hop, next_hops, adjacencies,
-                          refresh, &counters[STALE]);
+        int verdict = one(&batch[i], mac, out_mac, table, groups, default_hop, next_hops, mtus, adjacencies,
+                          suspects, refresh, &counters[STALE]);
         if (verdict != FORWARDED)
             batch[i].egress = -1;
         counters[verdict]++;

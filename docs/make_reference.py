@@ -1,0 +1,131 @@
+"""Write docs/reference.md, the list of shipped modules, from their docstrings: python docs/make_reference.py
+
+The docstring of a module begins with a line that says what it does. Two kinds of parts follow, beside free text: fields
+such as `Requires: arp.`, and sections, a title on a line of its own with indented lines below it::
+
+    Drops
+        policed: the flow's bucket has less than the packet's size.
+    Example
+        TokenBucket("policer", rate=125_000, burst=30_000)
+"""
+
+import inspect
+import re
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import scout
+
+FOLDER = Path(__file__).resolve().parent
+ROOT = FOLDER.parent
+TITLE = re.compile(r"^([A-Z][a-z ]+)\n((?:[ ]{4}.*\n|\n)+)", re.MULTILINE)
+FIELD = re.compile(r"^(Requires|Provides|Requires and provides|Drops): ([^.]*)\.", re.MULTILINE)
+REASON = re.compile(r"^([\w-]+): (.+?)(?=^[\w-]+: |\Z)", re.MULTILINE | re.DOTALL)
+
+KINDS = {
+    "scout.paths.protocols": ("Routers", "Protocol modules of the router graph."),
+    "scout.paths.stages": ("Stages", "Modules that stand between two routers, or begin and end a path of requests."),
+    "scout.paths.services": (
+        "Services",
+        "Stages with a state on every replica. They are connected like a `Filter`: "
+        '`graph.add(...)`, then `graph.connect("ip", NAME, PORT)`.',
+    ),
+    "scout.io.ports": ("Ports", "What packets are received from and sent to."),
+}
+
+HEAD = """\
+# Reference: the shipped modules
+
+This page is generated from the docstrings by `python docs/make_reference.py`. `help(scout.NAME)` shows the parameters
+of each, with their units.
+
+"""
+
+GENERAL = """\
+## Drop reasons of every path
+| reason | meaning |
+|---|---|
+| no-TYPE | the service of this type that the packet should use is connected to nothing |
+| not-on-path | the packet would leave by a port that `create_path(to=...)` leaves out |
+| too-long-for-payload | a stage with `payload=True` needs the whole packet, and it is longer than 64 KiB |
+| unknown-verdict | a stage returned a number that is neither 0, one of its outcomes, nor a drop |
+
+[The accounts](architecture.md#accounts) also count what ports and the kernel drop.
+"""
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """One shipped module: what its docstring and its public classes say."""
+
+    name: str
+    kind: str
+    summary: str
+    classes: dict[str, Any]
+    fields: dict[str, str]
+    drops: dict[str, str]
+    example: str
+
+    @property
+    def file(self) -> str:
+        return self.name.removeprefix("scout.").replace(".", "/") + ".py"
+
+
+def shipped() -> list[Shipped]:
+    """All modules of `KINDS` that define a public class, in the order of the page."""
+    homes: dict[str, dict[str, Any]] = {}
+    for name in scout.__all__:
+        value = getattr(scout, name)
+        if inspect.isclass(value) and value.__module__.rpartition(".")[0] in KINDS:
+            homes.setdefault(value.__module__, {})[name] = value
+    ordered = sorted(homes, key=lambda home: (list(KINDS).index(home.rpartition(".")[0]), home))
+    return [_read(home, homes[home]) for home in ordered]
+
+
+def _read(home: str, classes: dict[str, Any]) -> Shipped:
+    text = inspect.getdoc(import_module(home)) or ""
+    sections = {title: dedent(body).strip("\n") for title, body in TITLE.findall(text + "\n")}
+    fields = {name: " ".join(value.split()) for name, value in FIELD.findall(text)}
+    drops = {reason: " ".join(meaning.split()) for reason, meaning in REASON.findall(sections.get("Drops", ""))}
+    listed = fields.get("Drops", "nothing").partition(";")[0].split(", ")
+    if all(re.fullmatch(r"[\w-]+", reason) for reason in listed) and listed != ["nothing"]:
+        drops |= dict.fromkeys(listed, "")
+    return Shipped(
+        home, home.rpartition(".")[0], text.partition("\n")[0], classes, fields, drops, sections.get("Example", "")
+    )
+
+
+def _signature(name: str, value: Any) -> str:
+    parameters = inspect.signature(value).parameters.values()
+    return f"{name}({', '.join(str(each.replace(annotation=each.empty)) for each in parameters)})"
+
+
+def _entry(module: Shipped) -> str:
+    lines = [f"### {', '.join(module.classes)}", f"{module.summary} ([{module.file}](../{module.file}))", ""]
+    lines += ["```", *(_signature(name, value) for name, value in module.classes.items()), "```", ""]
+    connects = [f"{name} {value}." for name, value in module.fields.items() if name != "Drops" or not module.drops]
+    if connects:
+        lines += [" ".join(connects), ""]
+    if module.example:
+        lines += ["Example:", "", *(f"    {line}".rstrip() for line in module.example.splitlines()), ""]
+    if module.drops:
+        lines += ["| drop reason | meaning |", "|---|---|"]
+        lines += [f"| {reason} | {meaning.removesuffix('.')} |" for reason, meaning in module.drops.items()] + [""]
+    return "\n".join(lines)
+
+
+def page() -> str:
+    """The text of docs/reference.md."""
+    modules = shipped()
+    text = HEAD
+    for kind, (title, about) in KINDS.items():
+        entries = "\n".join(_entry(module) for module in modules if module.kind == kind)
+        text += f"## {title}\n{about}\n\n{entries}\n"
+    return text + GENERAL
+
+
+if __name__ == "__main__":
+    (FOLDER / "reference.md").write_text(page())

@@ -1,0 +1,128 @@
+"""A network interface as the kernel describes it (netdevice(7)), known by its index: its name may change in use."""
+
+import fcntl
+import socket
+import struct
+from contextlib import suppress
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from scout.io.ports.contract import PortError
+from scout.io.transmit.coalesce import TCP, UDP
+
+__all__ = ["Interface"]
+
+# linux/sockios.h
+_SIOCGIFNAME, _SIOCGIFFLAGS, _SIOCGIFADDR, _SIOCGIFMTU, _SIOCGIFHWADDR, _SIOCGIFINDEX = (
+    0x8910,
+    0x8913,
+    0x8915,
+    0x8921,
+    0x8927,
+    0x8933,
+)
+_IFF_UP = 1
+_ARPHRD_ETHER, _ARPHRD_LOOPBACK = 1, 772  # linux/if_arp.h
+
+
+class Interface:
+    """An interface of the network namespace that a socket belongs to.
+
+    Parameters
+    ----------
+    asker : socket.socket
+        Any socket; it stays the caller's.
+    name : str
+        The interface's name.
+
+    Attributes
+    ----------
+    number : int
+        The kernel's index, which the interface keeps.
+    name : str
+        What it was called when `refresh` asked last.
+    mtu : int
+        Bytes of the longest IP packet, when `refresh` asked last.
+    mac : int
+        48 bits.
+
+    Raises
+    ------
+    PortError
+        If there is no such interface, it is down, or its packets are not Ethernet frames.
+    """
+
+    def __init__(self, asker: socket.socket, name: str) -> None:
+        self._asker, self.name = asker, name
+        try:
+            self.number = struct.unpack_from("i", self._ask(_SIOCGIFINDEX))[0]
+            hardware = self._ask(_SIOCGIFHWADDR)
+            self.mtu = self._mtu()
+        except OSError as error:
+            names = ", ".join(other for _, other in socket.if_nameindex())
+            raise PortError(f"port {name}: there is no such interface here; there are {names}") from error
+        if not self.is_up():
+            raise PortError(f"port {name}: the interface is down; ip link set {name} up")
+        self.kind = struct.unpack_from("H", hardware)[0]
+        if self.kind not in (_ARPHRD_ETHER, _ARPHRD_LOOPBACK):
+            raise PortError(f"port {name}: not an Ethernet interface (type {self.kind})")
+        self.mac = int.from_bytes(hardware[2:8], "big")
+
+    def _ask(self, request: int) -> bytes:
+        return fcntl.ioctl(self._asker, request, struct.pack("16s24x", self.name.encode()))[16:]
+
+    def _mtu(self) -> int:
+        return struct.unpack_from("i", self._ask(_SIOCGIFMTU))[0]
+
+    def refresh(self) -> bool:
+        """Ask for the name and the MTU again; False if the interface is gone. Another of its name is not this one."""
+        try:
+            answer = fcntl.ioctl(self._asker, _SIOCGIFNAME, struct.pack("16xi20x", self.number))
+            self.name = answer[:16].partition(b"\0")[0].decode()
+            self.mtu = self._mtu()
+        except OSError:
+            return False
+        return True
+
+    def is_up(self) -> bool:
+        """False if the interface is down or gone."""
+        try:
+            return self.refresh() and bool(struct.unpack_from("H", self._ask(_SIOCGIFFLAGS))[0] & _IFF_UP)
+        except OSError:
+            return False
+
+    def cut_by_kernel(self) -> int:
+        """The protocols (`UDP`, `TCP`) whose super-frames the kernel cuts, as the device does not take them."""
+        from pyroute2.ethtool.ioctl import EthtoolError, IoctlEthtool  # here: it takes a tenth of a second
+
+        ethtool = IoctlEthtool(self.name)
+        try:
+            takes = ethtool.get_features()
+            features = ((UDP, "tx-udp-segmentation"), (TCP, "tx-tcp-segmentation"))
+            return sum(protocol for protocol, name in features if name in takes and not takes[name])
+        except (EthtoolError, OSError):
+            return 0
+        finally:
+            ethtool.close()
+
+    def kernel_duties(self) -> list[str]:
+        """What this namespace's kernel does with packets to the interface besides Scout, and how to switch it off.
+
+        The kernel gets a copy of every packet that comes to the interface's own MAC address.
+        """
+        if self.kind == _ARPHRD_LOOPBACK:
+            return []
+        found = []
+        with suppress(OSError):  # it has no address
+            address = IPv4Address(self._ask(_SIOCGIFADDR)[4:8])
+            found.append(
+                f"the kernel has address {address} on {self.name} and answers there too; "
+                f"ip address flush dev {self.name}, or give the port a mac of its own"
+            )
+        with suppress(OSError):
+            if Path(f"/proc/sys/net/ipv4/conf/{self.name}/forwarding").read_text().strip() == "1":
+                found.append(
+                    f"the kernel forwards packets that come to {self.name} too; "
+                    f"sysctl -w net.ipv4.conf.{self.name}.forwarding=0, or give the port a mac of its own"
+                )
+        return found

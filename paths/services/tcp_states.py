@@ -1,0 +1,199 @@
+"""The states of a TCP connection as a middle box sees them (RFC 9293 section 3.3.2), and what a segment makes of them.
+
+Each direction of a connection is a side, which knows what that end has sent and acknowledged. A middle box sees a
+segment before the end that it is for, and does not know whether the end takes it. So it changes a connection only for
+segments that the end must take, and lets pass those that the end answers with a reset or a challenge.
+
+Numbers are compared modulo 2^32 (RFC 9293 section 3.4).
+"""
+
+from typing import Any
+
+import numpy as np
+
+from scout.paths.framework.state import clear
+from scout.paths.wire.tcp import ACK, FIN, RST, SYN
+
+__all__ = [
+    "CLOSED",
+    "SIDE",
+    "STATES",
+    "SYN_SENT",
+    "TIME_WAIT",
+    "begin",
+    "follow",
+    "is_possible",
+]
+
+STATES = (
+    "NONE",
+    "SYN_SENT",
+    "SYN_RECEIVED",
+    "ESTABLISHED",
+    "FIN_WAIT",
+    "CLOSE_WAIT",
+    "LAST_ACK",
+    "TIME_WAIT",
+    "CLOSED",
+)
+"""The states, by their number in the table.
+
+SYN_RECEIVED: both ends have sent a SYN, also at once (section 3.5). FIN_WAIT: one end has closed; CLOSE_WAIT: and the
+other has acknowledged that. LAST_ACK: both have closed; TIME_WAIT: and both were acknowledged. CLOSED: reset.
+"""
+
+NONE, SYN_SENT, SYN_RECEIVED, ESTABLISHED, FIN_WAIT, CLOSE_WAIT, LAST_ACK, TIME_WAIT, CLOSED = range(9)
+
+# Bits of a side's flags.
+SENT_SYN, SYN_ACKED, SENT_FIN, FIN_ACKED, HAS_ACKED, OFFERS = 1, 2, 4, 8, 16, 32
+
+MODULUS = 0xFFFFFFFF
+LARGEST_WINDOW = 1 << 30  # RFC 7323 section 2.3
+
+SIDE = np.dtype(
+    [
+        ("flags", "i8"),
+        ("start", "i8"),  # the number after its SYN
+        ("next", "i8"),  # the number after the last that it has sent
+        ("fin", "i8"),  # the number after its FIN
+        ("ack", "i8"),  # the last number that it has acknowledged
+        # Of a SYN with another number, sent within a connection: the number after the SYN, and after its data.
+        ("offered", "i8"),
+        ("offered_next", "i8"),
+    ]
+)
+"""One side of a connection. Sequence numbers are 0 to 2^32 - 1."""
+
+
+def reached(number: int, mark: int) -> bool:
+    """True if a sequence number is `mark` or after it."""
+    return (number - mark) & MODULUS <= MODULUS >> 1
+
+
+def is_possible(flags: int) -> bool:
+    """True if a TCP sends the flags FIN, SYN, RST and ACK in this combination."""
+    if flags & SYN:
+        return flags & (FIN | RST) == 0
+    if flags & RST:
+        return flags & FIN == 0
+    return flags & ACK != 0  # RFC 9293 section 3.10.7.4: every end drops a segment without
+
+
+def state_of(mine: int, other: int) -> int:
+    """The state that follows from the flags of both sides."""
+    both, either = mine & other, mine | other
+    if both & FIN_ACKED:
+        return TIME_WAIT
+    if both & SENT_FIN:
+        return LAST_ACK
+    if either & FIN_ACKED:
+        return CLOSE_WAIT
+    if either & SENT_FIN:
+        return FIN_WAIT
+    if both & SYN_ACKED:
+        return ESTABLISHED
+    return SYN_RECEIVED if both & SENT_SYN else SYN_SENT
+
+
+def begin(connection: Any, sides: Any, first: int, opener: int) -> None:
+    """A connection that side `opener` opens: its sides, in rows `first` and `first + 1`, know nothing yet."""
+    clear(sides, first)
+    clear(sides, first + 1)
+    connection.state = SYN_SENT
+    connection.opener = opener
+
+
+def begin_again(connection: Any, sides: Any, first: int, opener: int) -> None:
+    """Replace a connection by the one that side `opener` has offered with a SYN, now that it is answered."""
+    side = sides[first + opener]
+    before, before_next, start, after = side.start, side.next, side.offered, side.offered_next
+    waiting = connection.state <= SYN_RECEIVED and side.flags & SENT_SYN != 0
+    begin(connection, sides, first, opener)
+    side.flags = SENT_SYN
+    side.start = start
+    side.next = after
+    if waiting:  # either of the two SYNs may be an old duplicate: the other one may still be answered
+        side.flags |= OFFERS
+        side.offered = before
+        side.offered_next = before_next
+
+
+def follow(
+    connection: Any, sides: Any, first: int, side: int, flags: int, sequence: int, acknowledged: int, size: int
+) -> int:
+    """Let a segment of `side` change its connection.
+
+    Parameters
+    ----------
+    connection, sides
+        The connection's row; the table that has its sides in rows `first` and `first + 1`.
+    first, side : int
+    flags, sequence, acknowledged : int
+        Of the segment; the flags FIN, SYN, RST and ACK.
+    size : int
+        Bytes of data.
+
+    Returns
+    -------
+    int
+        1 if it changed the connection, or could have; 0 if the other end will answer it with a reset or a challenge,
+        or drop it; -1 if it has a number that the other end cannot have sent, or is out of every window.
+    """
+    mine, other = sides[first + side], sides[first + 1 - side]
+    taken = reached(acknowledged, other.offered) and reached(other.offered_next, acknowledged)
+    if flags & (SYN | ACK) == SYN | ACK and other.flags & OFFERS and taken:
+        begin_again(connection, sides, first, 1 - side)
+    state = connection.state
+    if state == CLOSED:
+        return 0
+    unanswered = state == SYN_SENT and mine.flags & SENT_SYN == 0
+    answers = reached(acknowledged, other.start) and reached(other.next, acknowledged)
+    if flags & RST:
+        # RFC 9293 section 3.10.7.4 (from RFC 5961): only the exact number resets. Section 3.10.7.3: a SYN is refused
+        # by a reset that acknowledges it.
+        exact = (other.flags & HAS_ACKED and sequence == other.ack) or (mine.flags & SENT_SYN and sequence == mine.next)
+        if exact or (unanswered and flags & ACK and answers):
+            connection.state = CLOSED
+            return 1
+        return 0
+    last = (sequence + size + (1 if flags & SYN else 0) + (1 if flags & FIN else 0)) & MODULUS
+    if flags & SYN:
+        if mine.flags & SENT_SYN and (sequence + 1) & MODULUS != mine.start:
+            if flags & ACK:
+                return 0
+            # An old duplicate; or this end has lost the connection and opens another one (section 3.5.1). That is so
+            # if the other end answers with a SYN.
+            mine.flags |= OFFERS
+            mine.offered = (sequence + 1) & MODULUS
+            mine.offered_next = last
+            return 1 if state == SYN_SENT else 0
+        if state > SYN_RECEIVED:
+            return 0  # a late copy
+        if unanswered and flags & ACK and not answers:
+            return 0  # it answers an old duplicate of a SYN: the opener resets it (section 3.5, figure 8)
+    elif unanswered:
+        return 0  # the other end has a connection that the opener has lost: the opener resets it (section 3.5.1)
+    if other.flags & HAS_ACKED and (sequence - other.ack + LARGEST_WINDOW) & MODULUS > 2 * LARGEST_WINDOW:
+        return -1
+    if flags & ACK:
+        if other.flags & SENT_SYN == 0 or (other.next - acknowledged) & MODULUS > LARGEST_WINDOW:
+            return -1
+        if other.flags & SYN_ACKED == 0 and not answers:
+            return 0  # section 3.10.7.4: an end in SYN-RECEIVED answers it with a reset
+        other.flags |= SYN_ACKED
+        if other.flags & SENT_FIN and reached(acknowledged, other.fin):
+            other.flags |= FIN_ACKED
+        if mine.flags & HAS_ACKED == 0 or reached(acknowledged, mine.ack):
+            mine.ack = acknowledged
+        mine.flags |= HAS_ACKED
+    if flags & SYN:
+        mine.flags |= SENT_SYN
+        mine.start = (sequence + 1) & MODULUS
+        mine.next = last
+    elif reached(last, mine.next):
+        mine.next = last
+    if flags & FIN:
+        mine.flags |= SENT_FIN
+        mine.fin = last
+    connection.state = state_of(mine.flags, other.flags)
+    return 1

@@ -1,0 +1,95 @@
+"""Functions that become part of their callers: numba makes LLVM's intermediate code of them and nothing else.
+
+Numba optimises every function that it compiles, makes machine code of it, and wraps it for calls from Python and C. A
+function that only compiled code calls needs none of that: its callers link its intermediate code in, and LLVM optimises
+the whole once. A router's first compilation takes about half the time so.
+
+Everything here relies on numba's compiler pipeline, which it documents for such extensions, and on `JITCodeLibrary`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import CompilerBase, DefaultPassBuilder
+from numba.core.compiler_machinery import FunctionPass, register_pass
+from numba.core.registry import CPUDispatcher
+from numba.core.typed_passes import NativeLowering, NopythonTypeInference
+
+from scout.ring.integers import check_integers
+
+__all__ = ["fused"]
+
+
+def fused(function: Callable[..., Any], **options: Any) -> Any:
+    """Compile `function` for calls from compiled code; called from Python it raises a TypeError.
+
+    Parameters
+    ----------
+    function : callable
+    **options
+        Options of `numba.njit`.
+    """
+    options |= {"nopython": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return _Dispatcher(function, targetoptions=options, pipeline_class=_Compiler)
+
+
+class _Library(JITCodeLibrary):
+    """The intermediate code of one function and of those that it calls."""
+
+    def _optimize_functions(self, ll_module: Any) -> None:
+        ll_module.data_layout = self._codegen._data_layout  # as the method of the base class does
+
+    def _optimize_final_module(self) -> None:
+        pass
+
+    def _finalize_final_module(self) -> None:
+        # Not added to the execution engine, which makes machine code of all that it is given.
+        self._finalize_dynamic_globals()
+        self._finalized = True
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _Lowering(NativeLowering):
+    _name = "fused_lowering"
+
+    def run_pass(self, state: Any) -> bool:
+        state.library = _Library(state.targetctx.codegen(), state.func_id.func_qualname)
+        state.flags.no_compile = True
+        super().run_pass(state)
+        lowered = state["cr"]
+
+        def entry_point(*arguments: Any) -> Any:
+            raise TypeError(f"{lowered.fndesc.qualname} is for compiled code; from Python call its `py_func`")
+
+        # Compiled callers find the function under its entry point, which has to be an object of its own.
+        state.targetctx.insert_user_function(entry_point, lowered.fndesc, [state.library])
+        state["cr"] = lowered._replace(cfunc=entry_point)
+        return True
+
+
+@register_pass(mutates_CFG=False, analysis_only=True)
+class _Integers(FunctionPass):
+    _name = "integers"
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def run_pass(self, state: Any) -> bool:
+        check_integers(state)
+        return False
+
+
+class _Compiler(CompilerBase):
+    def define_pipelines(self) -> list[Any]:
+        manager = DefaultPassBuilder.define_nopython_pipeline(self.state, "fused")
+        manager.add_pass_after(_Integers, NopythonTypeInference)
+        manager.passes = [(_Lowering if each is NativeLowering else each, why) for each, why in manager.passes]
+        manager.finalize()
+        return [manager]
+
+
+class _Dispatcher(CPUDispatcher):
+    def add_overload(self, cres: Any) -> None:
+        # Numba's own also registers the entry point for calls from Python.
+        self.overloads[tuple(cres.signature.args)] = cres

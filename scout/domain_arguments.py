@@ -1,0 +1,135 @@
+"""The arguments of a domain's loop, each stated once: its name, its type, and where a replica's own value comes from.
+
+From this list come the loop's parameters, its signature, and the call.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from numba.core import types
+
+from scout.io.channels.contract import PacketChannel
+from scout.io.hold import HOLD
+from scout.io.system import WAITER
+from scout.paths.compiler.native import BATCH, CompiledPath
+from scout.paths.model.graph import RouterGraph
+from scout.paths.model.path import Path
+from scout.paths.model.stage import Table
+from scout.ring.schedule import HEAD
+from scout.ring.snapshot import NOTE, PART
+
+__all__ = ["Argument", "Channels", "ReplicaMemory", "domain_arguments"]
+
+Channels = Sequence[tuple[PacketChannel, list[Path]]]
+"""Channels, each with the paths that begin at its ports."""
+
+
+@dataclass
+class ReplicaMemory:
+    """The memory of one replica that its arguments refer to (`scout.memory` makes it)."""
+
+    replica: int
+    orders: int
+    """Address of its orders, a cache line: the first word, and `CLOCK` of `scout.domain`."""
+    waiter: np.ndarray
+    batch: np.ndarray
+    resumed: np.ndarray
+    """Room for the records of held packets that are tried again."""
+    made: np.ndarray
+    """A batch of one, for frames that routers make themselves."""
+    hold: np.ndarray
+    whole: np.ndarray
+    """Room for packets that a stage wants in one piece, uint8."""
+    parts: np.ndarray
+    """What a snapshot consists of."""
+    positions: np.ndarray
+    """int64: `position` of each channel, then `controls_done` of each, at the newest snapshot."""
+    notes: np.ndarray
+    buffers: int
+    """Address of the snapshots, each of `buffer_bytes` bytes."""
+    buffer_bytes: int
+    heads: np.ndarray
+    """What the channel scheduler sees of each channel."""
+    counters: dict[str, np.ndarray]
+    """For each path, by its source, int64."""
+    configurations: dict[str, np.ndarray]
+    """For each path, by its source, one record."""
+    tables: dict[int, np.ndarray]
+    """The replica's copy of each table, by the table's `id`."""
+
+
+class Argument(NamedTuple):
+    """An argument of the loop."""
+
+    name: str
+    type: Any  # of numba
+    value: Callable[[ReplicaMemory], Any]
+
+
+def domain_arguments(
+    graph: RouterGraph, channels: Channels, compiled: Sequence[CompiledPath], tables: dict[str, Table]
+) -> list[Argument]:
+    """The arguments for these channels, ports, paths and tables; tables by their names in the text."""
+    return [
+        Argument("replica", types.int64, lambda own: own.replica),
+        Argument("orders", types.int64, lambda own: own.orders),
+        Argument("waiter", _array(WAITER), lambda own: own.waiter),
+        Argument("batch", BATCH, lambda own: own.batch),
+        Argument("resumed", BATCH, lambda own: own.resumed),
+        Argument("made", BATCH, lambda own: own.made),
+        Argument("hold", _array(HOLD), lambda own: own.hold),
+        Argument("whole", types.uint8[::1], lambda own: own.whole),
+        Argument("parts", _array(PART), lambda own: own.parts),
+        Argument("positions", types.int64[::1], lambda own: own.positions),
+        Argument("notes", _array(NOTE), lambda own: own.notes),
+        Argument("buffers", types.int64, lambda own: own.buffers),
+        Argument("buffer_bytes", types.int64, lambda own: own.buffer_bytes),
+        Argument("heads", _array(HEAD), lambda own: own.heads),
+        *(each for index, (channel, _) in enumerate(channels) for each in _of_channel(index, channel)),
+        *(_of_port(name, graph.router(name).port) for name in graph.ports),
+        *(argument for each in compiled for argument in _of_path(each)),
+        *(_of_table(name, table) for name, table in tables.items()),
+    ]
+
+
+def _array(dtype: np.dtype) -> Any:
+    return types.Array(numba.from_dtype(dtype), 1, "C")
+
+
+def _of_channel(index: int, channel: PacketChannel) -> list[Argument]:
+    cursors = channel.cursors
+    return [
+        Argument(f"channel_{index}_ring", _array(channel.operations.ring), lambda own: channel.ring),
+        Argument(
+            f"channel_{index}_cursor",
+            _array(channel.operations.cursor),
+            lambda own: cursors[own.replica : own.replica + 1],
+        ),
+    ]
+
+
+def _of_port(name: str, port: Any) -> Argument:
+    return Argument(
+        f"port_{name}_transmit",
+        _array(port.operations.transmit),
+        lambda own: port.transmits[own.replica : own.replica + 1],
+    )
+
+
+def _of_path(compiled: CompiledPath) -> list[Argument]:
+    source = compiled.path.source
+    return [
+        Argument(f"path_{source}_counters", types.int64[::1], lambda own: own.counters[source]),
+        Argument(
+            f"path_{source}_configuration",
+            numba.typeof(compiled.configuration),
+            lambda own: own.configurations[source],
+        ),
+    ]
+
+
+def _of_table(name: str, table: Table) -> Argument:
+    return Argument(name, numba.typeof(table.initial), lambda own: own.tables[id(table)])

@@ -1,0 +1,364 @@
+"""Membership: the processes that serve as replicas, how they join, leave and die, and how the dead are replaced.
+
+The lock is held only for work that does not wait for another process, so that a death is handled at once whatever
+else is going on: `join` and `leave` let go of it between two looks. Messages are given to `say` without the lock, so
+that whoever receives them may call back.
+"""
+
+import signal
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from scout.domain import LEAVE, RUN, Channels, is_ordered
+from scout.io.channels.contract import PacketChannel
+from scout.io.hold import HOLD_TIME
+from scout.io.host.process import Child, Forker, wait_for_any
+from scout.memory import Memory
+from scout.plan import Plan
+from scout.reports import Reporter
+from scout.ring.errors import ScoutError
+from scout.ring.membership import MOST_REPLICAS
+from scout.ring.turn import STOP
+from scout.spare import Spare
+
+__all__ = ["Membership"]
+
+_GRACE = 3.0  # seconds that a domain gets to stop before it is killed
+_LEAVE_GRACE = _GRACE + HOLD_TIME / 1e9  # and to leave: it waits until it holds no packets
+_LOOK = 0.02  # seconds between two looks at a replica that leaves
+
+
+@dataclass
+class _Leaving:
+    """A replica that has been told to leave."""
+
+    deadline: float  # it is killed if it still runs then; once only, since its successor has to finish its work
+    owed: list[tuple[PacketChannel, int]] = field(default_factory=list)
+    """Channels and positions that a successor has to get past, to finish its predecessor's work, before it leaves."""
+
+
+class Membership:
+    """The replicas of a run.
+
+    Parameters
+    ----------
+    plan : Plan
+    channels : sequence of tuple
+        The channels, each with its paths.
+    memory : Memory
+    forker : Forker
+    say : Reporter
+        Receives a sentence about each death.
+
+    Attributes
+    ----------
+    processes : dict of int to Child
+        The newest process of each replica, also of replicas that have left.
+    stalls : list of float
+        For each death the seconds from when it was seen until a successor was at work.
+    """
+
+    def __init__(self, plan: Plan, channels: Channels, memory: Memory, forker: Forker, say: Reporter) -> None:
+        self._plan, self._channels, self._memory, self._forker, self._say = plan, channels, memory, forker, say
+        self._keeps = plan.keeps_state
+        self.processes: dict[int, Child] = {}
+        self.stalls: list[float] = []
+        self._spare = Spare(forker, self._serve)
+        self._retired: set[int] = set()
+        self._leaving: dict[int, _Leaving] = {}
+        self._ended: dict[int, Child] = {}  # the newest process of each replica whose end was counted
+        self._deaths: dict[int, tuple[int, int]] = {}  # replica: position at its newest death, deaths there
+        self._lock = threading.RLock()
+        self._joining = threading.Lock()  # held by one `join` at a time
+        self._stopped = False
+
+    # Reading.
+
+    @property
+    def taking_part(self) -> list[int]:
+        """The numbers of the replicas that take part."""
+        return [replica for replica in list(self.processes) if replica not in self._retired]
+
+    @property
+    def deaths(self) -> bool:
+        """True if a replica has died."""
+        return bool(self._deaths)
+
+    def living(self) -> list[Child]:
+        """The processes that run, of the replicas that take part."""
+        return [process for each in self.taking_part if (process := self.processes[each]).is_alive()]
+
+    # Starting and stopping.
+
+    def start(self) -> None:
+        """Fork the replicas of the plan and the spare process.
+
+        Raises
+        ------
+        ScoutError
+            If the kernel does not allow that many processes.
+        """
+        with self._lock:
+            for replica in range(self._plan.replicas):
+                self._fork(replica)
+            self._forked(self._spare.prepare)
+
+    def stop(self) -> None:
+        """Stop all replicas, and kill those that do not stop."""
+        with self._lock:
+            self._stopped = True
+            for replica in self.processes:
+                self._memory.orders[replica, 0] = STOP
+        deadline = time.monotonic() + _GRACE
+        for replica in self.taking_part:
+            process = self.processes[replica]
+            if not process.join(max(0.0, deadline - time.monotonic())):
+                process.kill()
+                process.join(_GRACE)
+            if process.exitcode and self._ended.get(replica) is not process:
+                self._count_death(replica)  # its packets are missing from the accounts
+        with self._lock:
+            self._spare.discard()
+
+    def _fork(self, replica: int) -> None:
+        self.processes[replica] = self._forked(lambda: self._forker.fork(self._serve, replica, quiet=True))
+
+    def _forked(self, fork: Any) -> Any:
+        try:
+            return fork()
+        except OSError as error:
+            raise ScoutError(
+                f"no process can be forked for a replica: {error.strerror or error}; allow this user more processes "
+                "(ulimit -u) or memory"
+            ) from error
+
+    def _serve(self, replica: int) -> None:
+        """The process of a replica."""
+        self._memory.serve(replica, self._plan.core(replica))
+
+    # Joining.
+
+    def join(self) -> int:
+        """Have one more replica take part; see `Supervisor.add_replica`."""
+        if self._plan.is_sharded:
+            raise ScoutError("flows are sharded among the replicas from the start; no replica can join")
+        with self._joining:
+            with self._lock:
+                self._check_runs()
+                replica = self._free_number()
+                if not self._memory.has(replica):
+                    # In the forker's thread, which is in the network namespace of the run; the caller need not be.
+                    self._forker.call(self._memory.enlist, replica)
+            while not self._try_to_join(replica):
+                time.sleep(0)  # the channel has gone past the snapshot: take a newer one
+        return replica
+
+    def _try_to_join(self, replica: int) -> bool:
+        """Enter all channels and start the replica; False if a channel has gone past the state at hand."""
+        with self._lock:
+            self._check_runs()
+            entered: list[PacketChannel] = []
+            try:
+                for channel, position in self._joinable(replica):
+                    if not channel.join(replica, *position):
+                        return False
+                    entered.append(channel)
+                if len(entered) < len(self._channels):
+                    return False
+                self._memory.orders[replica, 0] = RUN
+                self._fork(replica)
+                entered.clear()
+            finally:
+                for channel in entered:  # nobody serves there, and the others would wait for it
+                    channel.retire(replica, False)
+            self._retired.discard(replica)
+            self._spare.discard()  # it lacks this replica's memory; `look` forks another
+            return True
+
+    def _joinable(self, replica: int) -> list[tuple[PacketChannel, tuple[int, int]]]:
+        """Give the replica a state; each channel with the position of that state. Empty if there is no state now."""
+        if not self._keeps:
+            return [(channel, channel.foremost()) for channel, _ in self._channels]
+        newest = self._memory.snapshots.newest()
+        owner = max((other for other in self.taking_part if other != replica), key=lambda each: newest[each])
+        if self._memory.snapshots.adopt(replica, owner) < 0:
+            return []  # the owner was writing it
+        # The replica saves a snapshot of its own before it joins: if it dies, its successor goes on from that one, and
+        # never from one that a former replica of this number left.
+        self._memory.snapshots.forget(replica)
+        saved = self._memory.saved(replica)
+        self._memory.snapshots.save(replica, sum(position for position, _ in saved))
+        return [(channel, position) for (channel, _), position in zip(self._channels, saved, strict=True)]
+
+    def _check_runs(self) -> None:
+        if self._stopped or not self.taking_part:
+            raise ScoutError("the router does not run any more; start it anew")
+
+    def _free_number(self) -> int:
+        """A number that no replica has; not that of a dead one while a channel still waits for its turn."""
+        for number in range(MOST_REPLICAS):
+            gone = number not in self.processes or number in self._retired
+            if gone and not any(channel.is_member(number) for channel, _ in self._channels):
+                return number
+        raise ScoutError(f"{MOST_REPLICAS} replicas take part already; remove one first")
+
+    # Leaving.
+
+    def leave(self, replica: int) -> None:
+        """Have a replica leave, and wait until it has left or the run is stopped; see `Supervisor.remove_replica`."""
+        with self._lock:
+            if replica not in self.taking_part:
+                raise ScoutError(f"replica {replica} does not take part; those that do: {self.taking_part}")
+            self._check_runs()
+            if not any(other not in self._leaving for other in self.taking_part if other != replica):
+                raise ScoutError(f"replica {replica} is the last one; stop the router instead")
+            if replica not in self._leaving:
+                self._leaving[replica] = _Leaving(time.monotonic() + _LEAVE_GRACE)
+                self._memory.orders[replica, 0] = LEAVE
+        while replica in self._leaving and not self._stopped:
+            wait_for_any([self.processes[replica]], _LOOK)
+            self.look()  # so that it ends also if the watcher's thread is the caller
+
+    def _see_to_leaver(self, replica: int, process: Child) -> None:
+        """Tell a successor to leave once it has finished its predecessor's work; kill a replica that does not leave."""
+        leaving = self._leaving.get(replica)
+        if leaving is None:
+            return
+        if leaving.owed:
+            if all(channel.position(replica) > position for channel, position in leaving.owed):
+                leaving.owed = []
+                self._memory.orders[replica, 0] = LEAVE
+        elif time.monotonic() > leaving.deadline:
+            leaving.deadline = float("inf")
+            process.kill()
+
+    # Dying.
+
+    def look(self) -> None:
+        """See to replicas that died or leave, without waiting for any process; `say` what happened."""
+        said: list[str] = []
+        with self._lock:
+            if self._stopped:
+                return
+            for replica in self.taking_part:
+                process = self.processes[replica]
+                if process.is_alive():
+                    self._see_to_leaver(replica, process)
+                else:
+                    said += self._see_to_end(replica, process)
+            for replica in self._retired:
+                self._release(replica)  # in channel order its turn may come only now
+            if self.taking_part:
+                with suppress(OSError):  # tried again at the next look, and reported if a successor is needed
+                    self._spare.ensure()
+        for line in said:
+            self._say(line)
+
+    def _see_to_end(self, replica: int, process: Child) -> list[str]:
+        """Give a replica whose process has ended a successor, or retire it; what there is to say."""
+        seen = time.monotonic()
+        leaving = self._leaving.get(replica)
+        died = bool(process.exitcode) or leaving is None
+        if self._ended.get(replica) is not process:
+            self._ended[replica] = process
+            if died:
+                self._count_death(replica)
+        owed = [(channel, channel.position(replica)) for channel, _ in self._channels if channel.unfinished(replica)]
+        cannot = ""
+        if leaving and not owed:
+            return self._retire(replica, process, "it was leaving") if died else self._retire(replica)
+        if died and self._deaths[replica][1] > self._plan.restarts:
+            cannot = "it got no further"
+        else:
+            try:
+                if not self._succeed(replica):
+                    cannot = "its snapshot cannot be read"
+            except OSError as error:
+                reason = error.strerror or error
+                text = f"replica {replica} waits for a successor: no process can be forked: {reason}"
+                return [text] if self._say.is_new(text) else []
+        if cannot:
+            return self._retire(replica, process, cannot)
+        if leaving:
+            leaving.owed = owed
+        if not died:
+            return []
+        self.stalls.append(time.monotonic() - seen)
+        return self._obituary(replica, process, f"its successor is process {self.processes[replica].pid}")
+
+    def _count_death(self, replica: int) -> None:
+        position = sum(channel.position(replica) for channel, _ in self._channels)
+        before, times = self._deaths.get(replica, (-1, 0))
+        self._deaths[replica] = (position, times + 1 if position == before else 1)
+
+    def _succeed(self, replica: int) -> bool:
+        """Have the spare process take a dead replica's place; False if the dead one left no snapshot to go on from.
+
+        A look that fails with an OSError is repeated: everything before the call may be done twice.
+        """
+        self._spare.ensure()
+        if self._keeps and self._memory.snapshots.adopt(replica, replica) < 0:
+            return False
+        saved = self._memory.saved(replica)
+        for (channel, _), (position, controls) in zip(self._channels, saved, strict=True):
+            if not self._keeps:
+                position, controls = channel.position(replica), channel.controls_done(replica)
+            channel.resume(replica, position, controls)
+        for name in self._plan.graph.ports:
+            self._plan.port(name).resume(replica)
+        self._memory.holds["count"][replica] = 0
+        self._free_locks(replica)
+        self._memory.orders[replica, 0] = RUN  # also if it was leaving: first it finishes its predecessor's work
+        self.processes[replica] = self._spare.call(replica)
+        return True
+
+    def _free_locks(self, replica: int) -> None:
+        """Release the locks of shared services that a dead replica holds; the word of a lock names its holder."""
+        for router in self._plan.graph.routers:
+            if router.lock is not None:
+                word = self._memory.table(router.lock, replica)
+                if word[0] == replica + 1:
+                    word[0] = 0
+
+    def _retire(self, replica: int, process: Child | None = None, why: str = "") -> list[str]:
+        """Take out a replica that gets no successor, so that nothing waits for it; its obituary if it died."""
+        self._free_locks(replica)
+        self._retired.add(replica)
+        self._leaving.pop(replica, None)
+        self._release(replica)
+        if process is None:
+            return []
+        alive = len(self.taking_part)
+        rest = f"{alive} of {len(self.processes)} replicas go on" if alive else "no replica is left"
+        return self._obituary(replica, process, f"no successor, since {why}; {rest}")
+
+    def _release(self, replica: int) -> None:
+        for channel, paths in self._channels:
+            channel.retire(replica, is_ordered(paths))
+
+    def _obituary(self, replica: int, process: Child, rest: str) -> list[str]:
+        """What to say about a death: one sentence, and the first time also the traceback that led to it."""
+        where = f"replica {replica} (core {self._plan.core(replica)}, process {process.pid})"
+        lines = [f"{where} died: {_cause(process)}; {rest}"]
+        innermost = process.error.rpartition("  File ")[2]  # the outer frames differ between replicas and successors
+        if process.error and self._say.is_new(innermost):
+            lines.append(process.error.rstrip())
+        return lines
+
+
+def _cause(process: Child) -> str:
+    """Why a process ended, in a few words."""
+    if process.error:
+        return process.error.rstrip().rpartition("\n")[2]
+    code = process.exitcode or 0
+    return f"signal {_signal_name(-code)}" if code < 0 else f"exit status {code}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # Python names only the first and the last real-time signal
+        return f"SIGRTMIN+{number - signal.SIGRTMIN}" if number > signal.SIGRTMIN else str(number)

@@ -1,0 +1,179 @@
+"""The plan of a run: what a supervisor will build, decided and checked before anything is built.
+
+Planning is pure: it opens no port, compiles nothing, forks nothing and changes nothing, so a plan can be made and
+inspected anywhere. `scout.supervisor` applies it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import networkx as nx
+
+from scout.domain import is_sharded, keeps_state
+from scout.io.hold import MOST_HELD, MOST_TO_HOLD
+from scout.io.host.process import usable_cores
+from scout.io.ports.contract import Port
+from scout.paths.framework.service import Service
+from scout.paths.model.graph import RouterGraph
+from scout.paths.model.path import Path
+from scout.ring.errors import ScoutError
+from scout.ring.membership import MOST_REPLICAS
+from scout.ring.schedule import scheduler
+from scout.ring.wait import STRATEGIES
+
+__all__ = ["Plan", "make_plan"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a supervisor will build.
+
+    Attributes
+    ----------
+    graph : RouterGraph
+    paths : list of Path
+        At most one from each port.
+    replicas : int
+        Domains at the start.
+    cores : list of int
+        Replica n is pinned to core `cores[n % len(cores)]`.
+    shares : list of list of Path
+        One channel is built for each list; the paths in it begin at the ports of that channel.
+    schedule : callable or None
+        Which channel a domain dequeues from next (`scout.ring.schedule`); None takes turns.
+    strategy : int
+        How a domain waits for packets (`scout.ring.wait`).
+    restarts : int
+        Successors that a replica gets without making progress.
+    held : int
+        Packets that a replica holds at most while their next hops are asked for.
+    """
+
+    graph: RouterGraph
+    paths: list[Path]
+    replicas: int
+    cores: list[int]
+    shares: list[list[Path]]
+    schedule: Callable[..., int] | None
+    strategy: int
+    restarts: int
+    held: int
+
+    @property
+    def is_sharded(self) -> bool:
+        """True if some flows are divided among the replicas."""
+        return any(is_sharded(path) for path in self.paths)
+
+    @property
+    def keeps_state(self) -> bool:
+        """True if replicas have equal state, so that they save snapshots of it."""
+        return keeps_state(self.graph, self.paths)
+
+    def core(self, replica: int) -> int:
+        """The core that a replica is pinned to."""
+        return self.cores[replica % len(self.cores)]
+
+    def port(self, name: str) -> Port:
+        """The port that router `name` drives."""
+        port: Port = self.graph.router(name).port
+        return port
+
+    def index(self, path: Path) -> int:
+        """The index of the port that a path begins at."""
+        return self.graph.ports.index(path.source)
+
+
+def make_plan(
+    graph: RouterGraph,
+    paths: Sequence[Path],
+    replicas: int | None = None,
+    cores: Sequence[int] | None = None,
+    restarts: int = 3,
+    schedule: str | Callable[..., int] | None = None,
+    wait: str = "block",
+    held: int = MOST_HELD,
+) -> Plan:
+    """Check what is to be run and plan it; the parameters are those of `scout.Supervisor`.
+
+    Raises
+    ------
+    ScoutError
+        If these paths cannot run together, or there is no such core, scheduler or way to wait.
+    """
+    available = usable_cores()
+    number = len(available) if replicas is None else replicas
+    if not 1 <= number <= MOST_REPLICAS:
+        raise ScoutError(f"{number} replicas: give 1 to {MOST_REPLICAS}")
+    # The first cores serve more interrupts than the last.
+    pinned = list(cores) if cores is not None else available[::-1]
+    if not pinned or not set(pinned) <= set(available):
+        raise ScoutError(f"cores {pinned}: this process may use {available}")
+    if restarts < 0:
+        raise ScoutError(f"restarts of {restarts}: give 0 or more")
+    if wait not in STRATEGIES:
+        raise ScoutError(f"wait {wait!r}: use one of {', '.join(STRATEGIES)}")
+    if not 1 <= held <= MOST_TO_HOLD:
+        raise ScoutError(f"{held} held packets: give 1 to {MOST_TO_HOLD}")
+    _check_paths(paths)
+    _check_ports(graph)
+    chosen = scheduler(schedule) if schedule else None
+    return Plan(graph, list(paths), number, pinned, _shares(graph, paths), chosen, STRATEGIES[wait], restarts, held)
+
+
+def _check_paths(paths: Sequence[Path]) -> None:
+    sources = [path.source for path in paths]
+    for path in paths:
+        if is_sharded(path) and path.release_order == "channel":
+            raise ScoutError(f"path from {path.source}: flows that are sharded leave as completed; leave order out")
+        if sources.count(path.source) > 1:
+            raise ScoutError(f"two paths begin at {path.source}; a port has one path")
+
+
+def _check_ports(graph: RouterGraph) -> None:
+    """Refuse a graph in which two routers drive the same port."""
+    for index, name in enumerate(graph.ports):
+        port = graph.router(name).port
+        for other in graph.ports[:index]:
+            same = graph.router(other).port
+            # Only ports on interfaces have a number; two objects for one interface look alike.
+            if port is same or (hasattr(port, "number") and repr(port) == repr(same)):
+                raise ScoutError(f"{other} and {name} have one port, {port!r}: give each one of its own")
+
+
+def _shares(graph: RouterGraph, paths: Sequence[Path]) -> list[list[Path]]:
+    """Which paths share a channel: those that lead to the same sequenced service, and the others each have their own.
+
+    Raises
+    ------
+    ScoutError
+        If paths that have to share a channel cannot.
+    """
+    together = nx.Graph()
+    together.add_nodes_from(range(len(paths)))
+    for router in graph.routers:
+        if isinstance(router, Service) and router.sequenced and router.mode == "replicated":
+            through = [
+                index
+                for index, path in enumerate(paths)
+                if any(data["router"] == router.name for _, data in path.nodes(data=True))
+            ]
+            _check_share(graph, router, [paths[index] for index in through])
+            nx.add_path(together, through)
+    return [[paths[index] for index in sorted(each)] for each in nx.connected_components(together)]
+
+
+def _check_share(graph: RouterGraph, service: Service, paths: Sequence[Path]) -> None:
+    """Refuse a sequenced service if the paths that lead to it cannot share a channel."""
+    ports = [graph.router(path.source).port for path in paths]
+    if len({type(port) for port in ports}) > 1:
+        kinds = ", ".join(f"{path.source} is a {type(port).__name__}" for path, port in zip(paths, ports, strict=True))
+        raise ScoutError(
+            f"{service.name} wants one sequenced channel of the ports that lead to it, but {kinds}: "
+            "give it ports of one kind, or make it with sequenced=False"
+        )
+    sharded = [path.source for path in paths if is_sharded(path)]
+    if sharded and len(paths) > 1:
+        raise ScoutError(
+            f"{service.name} wants one sequenced channel in every replica, but flows of the path from {sharded[0]} are "
+            "sharded among them: make it with sequenced=False"
+        )

@@ -1,0 +1,158 @@
+"""What users need to test a stage or a service of their own: a router in memory, frames to it, and what left.
+
+No root, no namespace and no interface is needed. To try a single stage as plain Python there is `scout.try_stage`, and
+`Path.run` for a path; here the compiled router runs with its replicas.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from scout.io.ports.memory import MemoryPort
+from scout.paths.framework.service import Service
+from scout.paths.model.graph import RouterGraph
+from scout.paths.model.path import Path
+from scout.paths.protocols.arp import Arp
+from scout.paths.protocols.ethernet import Ethernet
+from scout.paths.protocols.icmp import Icmp
+from scout.paths.protocols.ipv4 import Ip
+from scout.ring.errors import ScoutError
+from scout.supervisor import Supervisor
+
+__all__ = ["HOSTS", "ROUTER", "MemoryRouter", "await_until", "ipv4_router"]
+
+ROUTER = {"left": "02:00:00:00:00:01", "right": "02:00:00:00:00:02"}
+"""The MAC addresses of the ports of `ipv4_router`; its IPv4 addresses are 10.0.0.1/24 and 10.0.1.1/24."""
+
+HOSTS = {"left": "02:00:00:00:00:0a", "right": "02:00:00:00:00:0b"}
+"""The MAC addresses of the hosts 10.0.0.2 on the left and 10.0.1.2 on the right, which the router knows."""
+
+
+def ipv4_router(service: Service | None = None) -> RouterGraph:
+    """An IPv4 router between two ports in memory, `left` and `right`.
+
+    Parameters
+    ----------
+    service : Service, optional
+        Stands between `Ip` and both ports, for packets that come in.
+    """
+    graph = RouterGraph("testing")
+    for name, mac in ROUTER.items():
+        graph.add(Ethernet(name, MemoryPort(mac)))
+    graph.add(Ip("ip", {"left": "10.0.0.1/24", "right": "10.0.1.1/24"}))
+    arp = Arp("arp")
+    graph.add(arp)
+    graph.add(Icmp("icmp"))
+    if service:
+        graph.add(service)
+    for index, name in enumerate(ROUTER):
+        graph.connect("icmp", "ip", *([service.name] if service else []), name)
+        graph.connect("ip", "arp", name)
+        arp.pin(index, f"10.0.{index}.2", HOSTS[name])
+    return graph
+
+
+class MemoryRouter:
+    """Runs a router graph whose ports are all in memory, for the time of a `with` block.
+
+    Parameters
+    ----------
+    graph : RouterGraph
+        Its ports are instances of `MemoryPort`, made without `frames`.
+    paths : sequence of Path, optional
+        By default one from each port, whose packets leave in the order in which they came.
+    replicas : int
+        How many domains run; one is enough unless the test is about several.
+
+    Raises
+    ------
+    ScoutError
+        If a port is not in memory; on entering, if a path does not compile.
+
+    Examples
+    --------
+    ::
+
+        from scapy.all import IP, UDP, Ether
+        from scout.testing import HOSTS, ROUTER, MemoryRouter, ipv4_router
+
+        def test_a_datagram_passes():
+            frame = Ether(src=HOSTS["left"], dst=ROUTER["left"]) / IP(src="10.0.0.2", dst="10.0.1.2") / UDP() / b"hello"
+            with MemoryRouter(ipv4_router()) as router:
+                router.send("left", bytes(frame))
+                (sent,) = router.sent("right")
+            assert Ether(sent)[IP].ttl == 63
+    """
+
+    def __init__(self, graph: RouterGraph, paths: Sequence[Path] | None = None, replicas: int = 1) -> None:
+        for name in graph.ports:
+            if not isinstance(graph.router(name).port, MemoryPort):
+                raise ScoutError(f"port {name} is not in memory; give it a MemoryPort")
+        chosen = [graph.create_path(name, order="channel") for name in graph.ports] if paths is None else paths
+        self.graph = graph
+        self.reports: list[str] = []
+        self.supervisor = Supervisor(graph, chosen, replicas, report=self.reports.append)
+
+    def __enter__(self) -> Self:
+        self.supervisor.__enter__()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.supervisor.stop()
+
+    def send(self, port: str, frame: bytes, timestamp: int | None = None) -> None:
+        """Have the router receive a frame at a port, at a time in nanoseconds since 1970 (now by default).
+
+        Raises
+        ------
+        ScoutError
+            If the port does not take it: the frame is too long, or the channel is full.
+        """
+        if not self._port(port).send(frame, timestamp):
+            raise ScoutError(f"port {port}: a frame of {len(frame)} bytes was left out: too long, or no room")
+
+    def sent(self, port: str) -> list[bytes]:
+        """All frames that have left by a port, once everything that was received is dealt with."""
+        self.settle()
+        return self._port(port).sent()
+
+    def drops(self) -> dict[str, int]:
+        """The packets that were dropped, by reason, once everything that was received is dealt with."""
+        self.settle()
+        return dict(self.supervisor.account()["drops"])
+
+    def table(self, name: str, replica: int | None = None) -> np.ndarray:
+        """A copy of a table, as `Supervisor.table`, once everything that was received is dealt with."""
+        self.settle()
+        return self.supervisor.table(name, replica).copy()
+
+    def settle(self) -> None:
+        """Wait until every replica has dealt with everything that was received. Packets may still be held."""
+        channels = [channel for channel, _ in self.supervisor.channels]
+        await_until(
+            lambda: all(channel.lag(replica) == 0 for channel in channels for replica in self.supervisor.taking_part)
+        )
+
+    def _port(self, name: str) -> MemoryPort:
+        if name not in self.graph.ports:
+            raise ScoutError(f"no port {name!r}; there are {', '.join(self.graph.ports)}")
+        port: MemoryPort = self.graph.router(name).port
+        return port
+
+
+def await_until(condition: Callable[[], Any], timeout: float = 60.0) -> Any:
+    """Wait until `condition` returns something true, and return that.
+
+    Raises
+    ------
+    ScoutError
+        After `timeout` seconds, which are only there to end a test that hangs.
+    """
+    deadline = time.monotonic() + timeout
+    while not (found := condition()):
+        if time.monotonic() > deadline:
+            raise ScoutError(f"waited in vain for {timeout:g} seconds")
+        time.sleep(0.001)
+    return found

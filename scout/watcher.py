@@ -1,0 +1,113 @@
+"""The watcher: a thread that notices deaths at once and looks after everything else every 20 ms.
+
+Nothing that it does waits for another process, and no error ends it: an error in one of its tasks is reported once,
+and the task is tried again at the next round.
+"""
+
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from scout.control import Control
+from scout.domain import Channels
+from scout.health import PortHealth
+from scout.io.host.process import wait_for_any
+from scout.membership import Membership
+from scout.plan import Plan
+from scout.reports import Reporter
+
+__all__ = ["Watcher"]
+
+_ROUND = 0.02  # seconds between two rounds, without a death
+_PORTS = 0.5  # seconds between two looks at the interfaces
+_GRACE = 3.0  # seconds that `stop` waits for a report callback that does not return
+
+
+class Watcher:
+    """Watches a run from `start` until `stop`.
+
+    Parameters
+    ----------
+    plan : Plan
+    channels : sequence of tuple
+        The channels, each with its paths.
+    membership : Membership
+    control : Control
+    say : Reporter
+    poll : callable
+        Reads the kernel's counters, which are 32 bits wide and wrap if nobody reads them.
+
+    Attributes
+    ----------
+    finished : threading.Event
+        Set when there is nothing left to do: all input is at its end and dealt with, or cannot be.
+    failures : list of str
+        A sentence for each reason why the run ended before all input was dealt with.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        channels: Channels,
+        membership: Membership,
+        control: Control,
+        say: Reporter,
+        poll: Callable[[], Any],
+    ) -> None:
+        self._plan, self._channels, self._membership, self._say, self._poll = plan, channels, membership, say, poll
+        self._health = PortHealth(plan)
+        self._tasks = (membership.look, control.tick, self._look_at_ports, self._look_for_the_end)
+        self._next_look = 0.0
+        self.finished = threading.Event()
+        self.failures: list[str] = []
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="scout-watcher", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread, unless it is the caller; then it ends when the caller returns."""
+        self._stopped.set()
+        self.finished.set()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(_GRACE)
+
+    def _run(self) -> None:
+        # At the exit of a program that never called `stop`, no process can be forked any more.
+        while not self._stopped.is_set() and threading.main_thread().is_alive():
+            self._attempt(lambda: wait_for_any(self._membership.living(), _ROUND))
+            for task in self._tasks:
+                if not self._stopped.is_set():
+                    self._attempt(task)
+
+    def _attempt(self, task: Callable[[], None]) -> None:
+        try:
+            task()
+        except Exception as error:
+            self._say.once(f"the watcher goes on after an error: {''.join(traceback.format_exception(error)).rstrip()}")
+            self._stopped.wait(_ROUND)
+
+    def _look_at_ports(self) -> None:
+        if time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + _PORTS
+            self._poll()
+            for line in self._health.changes():
+                self._say(line)
+
+    def _look_for_the_end(self) -> None:
+        # Asking also frees what a dead process held, for which others wait.
+        failed = [self._plan.graph.ports[index] for channel, _ in self._channels for index in channel.failed]
+        if self.finished.is_set():
+            return
+        if failed:
+            names = ", ".join(f"{name} ({self._plan.port(name)!r})" for name in failed)
+            self.failures.append(f"port {names}: the process that brings its packets died; the run is at its end")
+            self._say(self.failures[-1])
+        elif not self._membership.taking_part:
+            self.failures.append("no replica is left; the run is at its end")
+        if self.failures or all(channel.drained() for channel, _ in self._channels):
+            self.finished.set()

@@ -1,0 +1,108 @@
+"""Every kind of port keeps the contract of ports (`scout.io.ports.contract`), seen from outside."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+from numba.core import types
+
+from scout.io.batch import new_batch
+from scout.io.channels.contract import ChannelOperations, PacketChannel
+from scout.io.host.lab import Lab
+from scout.io.ports.afpacket import AfPacketPort
+from scout.io.ports.contract import Port, PortOperations
+from scout.io.ports.memory import MemoryPort
+from scout.io.ports.pcap import PcapPort
+from scout.paths.compiler.native import BATCH
+from scout.ring.membership import MOST_REPLICAS
+from scout.tools.bench.trace_port import TracePort
+
+MAC = "02:00:00:00:00:77"
+FRAME = bytes.fromhex("020000000002020000000077") + b"\x88\xb5" + bytes(46)  # an ethertype for experiments
+KINDS: dict[str, Callable[[Path], Port]] = {
+    "memory": lambda folder: MemoryPort(MAC),
+    "pcap": lambda folder: PcapPort(write=folder / "out.pcap", mac=MAC),
+    "trace": lambda folder: TracePort(MAC, [FRAME] * 16),
+    "interface": lambda folder: AfPacketPort("left", mac=MAC),
+}
+
+
+@pytest.fixture(
+    params=[pytest.param(kind, marks=[pytest.mark.needs_namespaces] if kind == "interface" else []) for kind in KINDS]
+)
+def port(request: Any, tmp_path: Path) -> Iterator[Port]:
+    """An open port of each kind, with one replica."""
+    with ExitStack() as stack:
+        if request.param == "interface":
+            lab = stack.enter_context(Lab("contract"))
+            namespace = lab.namespace("router")
+            lab.veth((namespace, "left"), (lab.namespace("host"), "eth0"))
+            stack.enter_context(namespace.entered())
+        made = KINDS[request.param](tmp_path)
+        stack.callback(made.close)
+        made.open(0)
+        made.enlist(0)
+        yield made
+
+
+def add_and_flush(port: Port, count: int) -> None:
+    """Send `count` frames as replica 0, with the port's compiled operations."""
+    enqueue, flush = port.operations.enqueue, port.operations.flush
+    array = types.Array(numba.from_dtype(port.operations.transmit), 1, "C")
+
+    def send(transmits: Any, batch: Any, count: int) -> None:
+        for _ in range(count):
+            enqueue(transmits[0], batch[0], batch.ctypes.data)
+        flush(transmits[0])
+
+    batch, slots = new_batch(1)
+    slots[64 : 64 + len(FRAME)] = np.frombuffer(FRAME, np.uint8)
+    batch["end"] = batch["frame"] + len(FRAME)
+    numba.njit(types.void(array, BATCH, types.int64), error_model="numpy", _nrt=False)(send)(
+        port.transmits[:1], batch, count
+    )
+
+
+def test_an_open_port_says_what_it_is(port: Port) -> None:
+    assert isinstance(port.operations, PortOperations)
+    assert port.transmits.dtype == port.operations.transmit and len(port.transmits) == MOST_REPLICAS
+    assert port.interface and port.mac == 0x02_00_00_00_00_77 and port.mtu == 1500
+    assert port.is_up() and port.warnings() == []
+    port.refresh()
+    assert port.mtu == 1500
+
+
+def test_frames_that_leave_are_counted(port: Port) -> None:
+    assert port.transmitted()["sent"] == 0
+    if isinstance(port, TracePort):  # it has room for none
+        add_and_flush(port, 3)
+        assert port.transmitted() == {"sent": 0, "made": 0, "tx-full": 3}
+        return
+    add_and_flush(port, 3)
+    add_and_flush(port, 0)
+    figures = port.transmitted()
+    assert figures.pop("sent") == 3 and not any(figures.values())
+    port.resume(0)  # nothing was added that had not left
+    add_and_flush(port, 1)
+    assert port.transmitted()["sent"] == 4
+
+
+def test_the_channel_of_a_port_has_all_that_the_supervisor_wants(port: Port) -> None:
+    channel: PacketChannel = port.channel({0: port}, 1, keeps=False)
+    try:
+        assert isinstance(channel.operations, ChannelOperations)
+        assert channel.ring.dtype == channel.operations.ring and len(channel.ring) == 1
+        assert channel.cursors.dtype == channel.operations.cursor and len(channel.cursors) == MOST_REPLICAS
+        assert {"open", "primary", "claimed", "seen", "replayed"} <= set(channel.cursors.dtype.names or ())
+        assert channel.is_member(0) and not channel.is_member(1)
+        assert channel.position(0) == channel.controls_done(0) == channel.unfinished(0) == channel.lag(0) == 0
+        assert channel.failed == [] and channel.counters()["received"] == 0
+        assert channel.join(1, *channel.foremost()) and channel.is_member(1)
+        channel.retire(1, ordered=False)
+        assert not channel.is_member(1)
+    finally:
+        channel.close()

@@ -1,0 +1,45 @@
+"""Scout's commands as a shell runs them, for tests."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from scout.tools.cli import app
+from scout.tools.guard import exit_status
+
+ROOT = Path(__file__).parents[2]
+LESSON = str(ROOT / "examples" / "01_router.py")
+SCOUT = [sys.executable, "-c", "from scout.tools.cli import main; main()"]
+
+PATIENCE = 600.0  # seconds: far more than a command takes, compiling on a loaded machine included
+
+MEMORY_ROUTER = """
+from scout import Arp, Ethernet, Icmp, Ip, MemoryPort, RouterGraph
+
+graph = RouterGraph("memory")
+graph.add(Ethernet("left", MemoryPort("02:00:00:00:00:01", frames=[bytes(60)] * 3)))
+graph.add(Ip("ip", {"left": "10.0.0.1/24"}))
+graph.add(Arp("arp"))
+graph.add(Icmp("icmp"))
+graph.connect("icmp", "ip", "left")
+graph.connect("ip", "arp", "left")
+"""
+"""A router file whose input has an end: three frames that are not for the router."""
+
+
+def here(*arguments: str) -> int:
+    """Run a command in this process; its exit status. For commands that end before they do much."""
+    return exit_status(lambda: app(list(arguments), standalone_mode=False, prog_name="scout"))
+
+
+def scout(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    options = {"capture_output": True, "text": True, "timeout": PATIENCE, "check": False} | options
+    return subprocess.run([*SCOUT, *arguments], **options)
+
+
+def start(*arguments: str, **options: Any) -> subprocess.Popen[str]:
+    """Start a command."""
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
+    return subprocess.Popen([*SCOUT, *arguments], **options)

@@ -1,0 +1,94 @@
+"""`scout bench`: its benchmarks and their options. The work of benchmark `x` is in `scout.tools.bench.x`."""
+
+from typing import Annotated
+
+import typer
+
+from scout.tools.options import Json, Plot, Replicas, Rounds
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="Measure against baselines, interleaved in one run.", no_args_is_help=True, rich_markup_mode=None
+)
+
+
+@app.command(epilog="Example: scout bench forward --rounds 5 --seconds 1 --json -")
+def forward(
+    rounds: Rounds = 5,
+    seconds: Annotated[float, typer.Option(help="How long a measurement lasts.", min=0.01)] = 1.0,
+    frame_bytes: Annotated[
+        list[int] | None, typer.Option(help="Frame sizes; 60 and 1514 by default.", min=60, max=1514)
+    ] = None,
+    separate: Annotated[
+        bool, typer.Option("--separate", help="Frames that cannot be sent as one, as with many flows.")
+    ] = False,
+    json: Json = None,
+) -> None:
+    """Forward between two namespaces: Scout, the kernel, C on AF_PACKET, plain Python sockets."""
+    from scout.io.host.sandbox import enter
+
+    enter()  # before numpy is imported, which starts threads
+    from scout.tools.bench import forward as work
+
+    work.run(rounds, seconds, frame_bytes or [60, 1514], separate, json)
+
+
+@app.command(epilog="Example: scout bench path --json -")
+def path(rounds: Rounds = 15, json: Json = None) -> None:
+    """One path without I/O: header check, lookup among 1,000 routes, TTL, rewrite; against C."""
+    from scout.tools.bench import path as work
+
+    work.run(rounds, json)
+
+
+@app.command(epilog="Example: scout bench services --service heavy_hitter --work aes-gcm --json -")
+def services(
+    rounds: Rounds = 3,
+    service: Annotated[
+        list[str] | None, typer.Option(help="Services, or all; heavy_hitter and conntrack by default.")
+    ] = None,
+    work: Annotated[list[str] | None, typer.Option(help="plain, inspect, aes-gcm or all; aes-gcm by default.")] = None,
+    trace: Annotated[list[str] | None, typer.Option(help="single or skewed; both by default.")] = None,
+    plot: Plot = None,
+    json: Json = None,
+) -> None:
+    """The services in their four modes: replicated, sharded, locked, atomic; as MLFFR."""
+    from scout.tools.bench import services as measure
+
+    measure.run(rounds, service or [], work or [], trace or [], plot, json)
+
+
+@app.command(epilog="Example: scout bench channel --plot channel.svg --json -")
+def channel(rounds: Rounds = 7, json: Json = None, plot: Plot = None) -> None:
+    """Dequeue from a replicated channel, by election and number of replicas; against C. The paper's Figure 2."""
+    from scout.tools.bench import channel as work
+
+    work.run(rounds, json, plot)
+
+
+@app.command(epilog="Example: scout bench replication --updates 20 --plot replication.svg --json -")
+def replication(
+    rounds: Rounds = 7,
+    updates: Annotated[int, typer.Option(help="Updates of shared state in a request.", min=1)] = 20,
+    json: Json = None,
+    plot: Plot = None,
+) -> None:
+    """Replicated work, a lock and atomic instructions on a synthetic service. The paper's Figure 1(b)."""
+    from scout.tools.bench import replication as work
+
+    work.run(rounds, json, plot, updates)
+
+
+@app.command(epilog="Example: scout bench soak --requests 1000000000 --json -")
+def soak(
+    requests: Annotated[int, typer.Option(help="How many requests.", min=1)] = 100_000_000,
+    replicas: Replicas = None,
+    interval: Annotated[float, typer.Option(help="Seconds between kills, joins and leaves, on average.")] = 0.25,
+    seed: Annotated[int, typer.Option(help="Of the random times and victims.")] = 1,
+    json: Json = None,
+) -> int:
+    """Send requests through replicas that are killed, join and leave; nothing may be lost, all states equal."""
+    from scout.tools.bench import soak as work
+
+    return work.run(requests, replicas, interval, seed, json)

@@ -1,0 +1,54 @@
+"""Options that several commands share. What they name is checked while the command line is read, before any work."""
+
+from typing import Annotated
+
+import typer
+
+from scout.tools.files import check_writable
+
+__all__ = ["File", "Json", "Output", "Picture", "Plot", "Replicas", "Rounds"]
+
+
+def _check_json(path: str | None) -> str | None:
+    if path is not None and path != "-":
+        check_writable(path, "--json")
+    return path
+
+
+def _check_picture(path: str) -> str:
+    from scout.tools.drawing.draw import check_picture
+
+    check_picture(path)
+    return path
+
+
+def _check_plot(path: str | None) -> str | None:
+    from scout.tools.drawing.plot import check_plot
+
+    if path is not None:
+        check_plot(path)
+    return path
+
+
+File = Annotated[
+    str, typer.Argument(help="A Python file that defines a RouterGraph; or a lesson of Scout's, as 01_router.py.")
+]
+Json = Annotated[
+    str | None,
+    typer.Option(
+        "--json", metavar="PATH", help="Write the figures there; - for standard output.", callback=_check_json
+    ),
+]
+Output = Annotated[
+    str,
+    typer.Option("--output", "-o", help="Picture to write: .svg, .png, .dot or .mmd.", callback=_check_picture),
+]
+Picture = Annotated[
+    str, typer.Option(help="Where to draw the path: .svg, .png, .dot or .mmd.", callback=_check_picture)
+]
+Plot = Annotated[
+    str | None,
+    typer.Option(help="Where to plot: a .svg or .png; both are written. By default nowhere.", callback=_check_plot),
+]
+Replicas = Annotated[int | None, typer.Option(help="How many domains; one per core by default.", min=1)]
+Rounds = Annotated[int, typer.Option(help="How often each contender is measured.", min=1)]

@@ -1,0 +1,1 @@
+"""Probes of what this machine allows: `scout doctor` runs them."""
