@@ -1,4 +1,4 @@
-"""Replicas, supervisors and producers on the real functions of a channel (`model.real`): software, and the kernel's ring."""
+"""Replicas, supervisors and producers on the real functions of a software channel and of the kernel's ring."""
 
 from collections.abc import Iterator
 from typing import Any
