@@ -9,7 +9,11 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-__all__ = ["ChannelOperations", "PacketChannel"]
+__all__ = ["EVERY_REPLICA", "ChannelOperations", "PacketChannel"]
+
+EVERY_REPLICA = -1
+"""What the function `shard_of` of a sharded path returns for a packet that every replica has to see; the first replica
+is its primary."""
 
 
 class ChannelOperations(NamedTuple):
@@ -29,7 +33,7 @@ class ChannelOperations(NamedTuple):
     has one role; their number. With `copies` False a replica that is not the primary reads headers in the channel."""
     receive_sharded: Any
     """`receive_sharded(ring, cursor, replica, batch, shards, shard_of) -> int`: the same for sharded flows. The replica
-    is the primary of packets that `shard_of` gives to it, and skips those of other replicas."""
+    is the primary of packets that `shard_of(frame, end, shards)` gives to it, and skips those of other replicas."""
     await_turn: Any
     """`await_turn(ring, cursor, stop) -> bool`: wait until all earlier packets have left, or the word at address `stop`
     says STOP. False if the batch must not leave: a predecessor has sent it."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from scout.io.channels.contract import ChannelOperations
+from scout.io.channels.contract import EVERY_REPLICA, ChannelOperations
 from scout.io.channels.kernel_frames import (
     NOTHING,
     RING,
@@ -19,7 +19,6 @@ from scout.io.channels.kernel_frames import (
 )
 from scout.io.channels.tpacket import frame_end, frame_of, interface_of, received_at, take_frame
 from scout.io.packet import NOT_HELD, OFFLOAD, RECORD
-from scout.paths.wire.flow import EVERYONES
 from scout.ring import layout, turn
 from scout.ring.atomics import load64, store64
 from scout.ring.batch import cut_batch, finish
@@ -66,9 +65,9 @@ def receive_sharded(
     for index in range(count):
         header = frame_at(ring, cursor.head + index)
         owner = shard_of(frame_of(header), frame_end(header), shards)
-        first = 0 if owner == EVERYONES else owner
+        first = 0 if owner == EVERY_REPLICA else owner
         own = 1 if not replays and first == replica else 0
-        if own or owner == EVERYONES:
+        if own or owner == EVERY_REPLICA:
             if taken and own != role:
                 cut_batch(cursor, index)  # a batch has one role
                 break

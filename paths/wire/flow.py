@@ -16,6 +16,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from scout.io.access import load8, load16, load32, load64, lowering, require
+from scout.io.channels.contract import EVERY_REPLICA
 from scout.paths.wire import ethernet, ipv6
 from scout.paths.wire.address import MAPPED, Address, address_of
 from scout.paths.wire.ipv4 import (
@@ -34,10 +35,7 @@ from scout.paths.wire.ipv4 import (
 )
 from scout.ring.jit import outline
 
-__all__ = ["EVERYONES", "KNOWN", "Flow", "five_tuple", "flow_hash", "flow_words", "mix", "ports_at", "shard_of"]
-
-EVERYONES = -1
-"""The shard of a frame that belongs to no flow: every replica receives it."""
+__all__ = ["KNOWN", "Flow", "five_tuple", "flow_hash", "flow_words", "mix", "ports_at", "shard_of"]
 
 KNOWN = 1 << 40
 """A bit that is set in the first word of every flow, so that the word is not 0; protocol and ports are below it."""
@@ -185,13 +183,13 @@ def flow_words(frame: Any, end: Any) -> tuple[int, int, int, int, int]:
 def shard_of(frame: Any, end: Any, shards: int) -> int:
     """The shard, 0 to `shards` - 1, that the flow of an Ethernet frame belongs to. For compiled code.
 
-    `EVERYONES` if the frame is not IP: an ARP message changes the state of every replica.
+    `EVERY_REPLICA` if the frame is not IP: an ARP message changes the state of every replica.
     """
     if not require(frame, end, ethernet.HEADER + HEADER):
-        return EVERYONES
+        return EVERY_REPLICA
     kind = load16(frame, ethernet.ETHERTYPE)
     if kind != ethernet.IPV4 and kind != ethernet.IPV6:
-        return EVERYONES
+        return EVERY_REPLICA
     return flow_hash(frame + ethernet.HEADER, end) % shards
 
 
