@@ -6,11 +6,6 @@ sends what routers make by themselves.
 
 Names in the text begin with the kind of what they stand for (`channel_0_…`, `port_NAME_…`, `path_SOURCE_…`,
 `table_…`, `emit_…`), so that no router's name can clash with another's or with the loop's own variables.
-
-A block of the kernel's ring is more than one batch. Of several channels a replica finishes a block before it looks at
-another channel, where that matters: it could otherwise save its state in the middle of a block, whose position is that
-of its beginning; and in channel order two replicas could wait for each other, each in the middle of a block that the
-other waits for.
 """
 
 from collections.abc import Sequence
@@ -198,12 +193,6 @@ def _channel(plan: DomainPlan, index: int) -> list[str]:
         *(["    else:", *(f"        {line}" for line in others)] if others else []),
         f"    {channel}_release({ends}, replica, {ordered})",
     ]
-    if len(plan.channels) > 1 and (plan.keeps_state or ordered):
-        more = [f"if {channel}_cursor[0].open == 0:", "    break"]
-        lines = [
-            "while True:  # to the end of what was dequeued together",
-            *(f"    {each}" for each in (*lines, *more)),
-        ]
     return [f"# from {', '.join(path.source for path in paths)}", *lines]
 
 
