@@ -9,11 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-__all__ = ["EVERY_REPLICA", "ChannelOperations", "PacketChannel"]
-
-EVERY_REPLICA = -1
-"""What the function `shard_of` of a sharded path returns for a packet that every replica has to see; the first replica
-is its primary."""
+__all__ = ["ChannelOperations", "PacketChannel"]
 
 
 class ChannelOperations(NamedTuple):

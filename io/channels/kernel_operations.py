@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from scout.io.channels.contract import EVERY_REPLICA, ChannelOperations
+from scout.io.channels.contract import ChannelOperations
 from scout.io.channels.kernel_frames import (
     NOTHING,
     RING,
@@ -18,7 +18,7 @@ from scout.io.channels.kernel_frames import (
     open_requests,
 )
 from scout.io.channels.tpacket import frame_end, frame_of, interface_of, received_at, take_frame
-from scout.io.packet import NOT_HELD, OFFLOAD, RECORD
+from scout.io.packet import EVERYONES, NOT_HELD, OFFLOAD, RECORD
 from scout.ring import layout, turn
 from scout.ring.atomics import load64, store64
 from scout.ring.batch import cut_batch, finish
@@ -65,9 +65,9 @@ def receive_sharded(
     for index in range(count):
         header = frame_at(ring, cursor.head + index)
         owner = shard_of(frame_of(header), frame_end(header), shards)
-        first = 0 if owner == EVERY_REPLICA else owner
+        first = 0 if owner == EVERYONES else owner
         own = 1 if not replays and first == replica else 0
-        if own or owner == EVERY_REPLICA:
+        if own or owner == EVERYONES:
             if taken and own != role:
                 cut_batch(cursor, index)  # a batch has one role
                 break

@@ -17,8 +17,8 @@ from collections.abc import Callable
 import numpy as np
 
 from scout.io.batch import place_frame
-from scout.io.channels.contract import EVERY_REPLICA, ChannelOperations
-from scout.io.packet import NOT_HELD, OFFLOAD, REACH, RECORD
+from scout.io.channels.contract import ChannelOperations
+from scout.io.packet import EVERYONES, NOT_HELD, OFFLOAD, REACH, RECORD
 from scout.ring import turn
 from scout.ring.atomics import load32, load64, store64, store64_release
 from scout.ring.batch import close_batch, cut_batch, open_batch, open_shared
@@ -72,10 +72,10 @@ def receive_sharded(
         slot = slot_of(feed, cursor.head + index)
         frame, end = payload(slot) + FRAME, payload(slot) + payload_length(slot)
         control = load32(payload(slot) + CONTROL) >> 16 & 0xFF
-        owner = EVERY_REPLICA if control else shard_of(frame, min(end, frame + REACH), shards)
-        first = 0 if owner == EVERY_REPLICA else owner
+        owner = EVERYONES if control else shard_of(frame, min(end, frame + REACH), shards)
+        first = 0 if owner == EVERYONES else owner
         own = 1 if not replays and (control or first == replica) else 0
-        if own or owner == EVERY_REPLICA:
+        if own or owner == EVERYONES:
             if taken and own != role:
                 cut_batch(cursor, index)  # a batch has one role
                 break

@@ -16,7 +16,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from scout.io.access import load8, load16, load32, load64, lowering, require
-from scout.io.channels.contract import EVERY_REPLICA
+from scout.io.packet import EVERYONES
 from scout.paths.wire import ethernet, ipv6
 from scout.paths.wire.address import MAPPED, Address, address_of
 from scout.paths.wire.ipv4 import (
@@ -183,13 +183,13 @@ def flow_words(frame: Any, end: Any) -> tuple[int, int, int, int, int]:
 def shard_of(frame: Any, end: Any, shards: int) -> int:
     """The shard, 0 to `shards` - 1, that the flow of an Ethernet frame belongs to. For compiled code.
 
-    `EVERY_REPLICA` if the frame is not IP: an ARP message changes the state of every replica.
+    `EVERYONES` if the frame is not IP: an ARP message changes the state of every replica.
     """
     if not require(frame, end, ethernet.HEADER + HEADER):
-        return EVERY_REPLICA
+        return EVERYONES
     kind = load16(frame, ethernet.ETHERTYPE)
     if kind != ethernet.IPV4 and kind != ethernet.IPV6:
-        return EVERY_REPLICA
+        return EVERYONES
     return flow_hash(frame + ethernet.HEADER, end) % shards
 
 
