@@ -123,6 +123,13 @@ def test_a_gso_packet_counts_as_its_segments(heavy: SimpleNamespace) -> None:
     assert sorted(heavy.service.read().values())[0] == (5, 4_001 + 5 * 28)
 
 
+def test_what_the_link_has_padded_does_not_count(heavy: SimpleNamespace) -> None:
+    heavy.twin.reset()
+    data = traces.frame((0x0A000002, 0x0A090007, 17, 1, 53), b"x")
+    assert heavy.twin.both(data + bytes(60 - len(data))).leaf == "end"
+    assert list(heavy.service.read().values()) == [(1, 29)]
+
+
 def test_it_stands_in_a_router() -> None:
     service = HeavyHitter("heavy", 100, capacity=16)
     twin = Twin(two_ports((service, ("ip", "heavy", "left"))).graph.create_path("left"))
