@@ -56,12 +56,13 @@ def cache_folder() -> Path:
 
 
 def _default_roots() -> list[Path]:
-    """The folders to try, in this order; a home that is not known or not absolute is left out."""
-    homes = [os.environ.get("XDG_CACHE_HOME", ""), str(Path(os.path.expanduser("~")) / ".cache")]
-    if "HOME" in os.environ and not os.environ["HOME"]:
-        homes.pop()  # expanduser would make it the root of the file system
-    known = [Path(home) / "scout" for home in homes if os.path.isabs(home)]
-    return [*known[:1], Path(tempfile.gettempdir()) / f"scout-{os.getuid()}"]
+    """The folders to try, in this order."""
+    chosen, home = os.environ.get("XDG_CACHE_HOME", ""), os.path.expanduser("~")
+    roots = [Path(tempfile.gettempdir()) / f"scout-{os.getuid()}"]
+    if os.path.isabs(chosen):
+        return [Path(chosen) / "scout", *roots]
+    # An unknown user's home stays "~", and an empty one becomes the root of the file system: no home of anybody.
+    return [Path(home) / ".cache" / "scout", *roots] if os.environ.get("HOME") != "" and os.path.isdir(home) else roots
 
 
 def _prepared(root: Path) -> Path:

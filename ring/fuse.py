@@ -12,9 +12,11 @@ from typing import Any
 
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
-from numba.core.compiler_machinery import register_pass
+from numba.core.compiler_machinery import FunctionPass, register_pass
 from numba.core.registry import CPUDispatcher
-from numba.core.typed_passes import NativeLowering
+from numba.core.typed_passes import NativeLowering, NopythonTypeInference
+
+from scout.ring.integers import check_integers
 
 __all__ = ["fused"]
 
@@ -66,9 +68,22 @@ class _Lowering(NativeLowering):
         return True
 
 
+@register_pass(mutates_CFG=False, analysis_only=True)
+class _Integers(FunctionPass):
+    _name = "integers"
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def run_pass(self, state: Any) -> bool:
+        check_integers(state)
+        return False
+
+
 class _Compiler(CompilerBase):
     def define_pipelines(self) -> list[Any]:
         manager = DefaultPassBuilder.define_nopython_pipeline(self.state, "fused")
+        manager.add_pass_after(_Integers, NopythonTypeInference)
         manager.passes = [(_Lowering if each is NativeLowering else each, why) for each, why in manager.passes]
         manager.finalize()
         return [manager]

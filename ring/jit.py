@@ -8,7 +8,6 @@ import os
 from collections.abc import Callable
 from functools import cached_property, update_wrapper
 from typing import Any
-from weakref import WeakSet
 
 import llvmlite.binding as llvm
 import numba as _typed_numba
@@ -34,9 +33,15 @@ CHECKED = os.environ.get("SCOUT_CHECKED") == "1"
 _OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True, "_nrt": False}
 
 
-def inline(function: Callable[..., Any]) -> Any:
-    """Compile `function` so that LLVM always inlines it into its caller."""
-    return fused(function, forceinline=True, **_OPTIONS)
+_CHECKS: dict[str, Any] = {"boundscheck": True, "error_model": "python"}
+
+
+def inline(function: Callable[..., Any], checked: bool = CHECKED) -> Any:
+    """Compile `function` so that LLVM always inlines it into its caller.
+
+    `checked`: an index outside an array and a division by zero raise an exception, as in plain Python.
+    """
+    return fused(function, forceinline=True, **_OPTIONS | (_CHECKS if checked else {}))
 
 
 def outline(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -48,12 +53,11 @@ def outline(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(function: Callable[..., Any], checked: bool = CHECKED) -> Callable[..., Any]:
     """Compile `function` as it is marked: to be called, or to be inlined."""
-    return fused(function, **_OPTIONS) if getattr(function, "outlined", False) else inline(function)
-
-
-_entries: WeakSet["Entry"] = WeakSet()  # generated ones go with the last path that uses them
+    if getattr(function, "outlined", False):
+        return fused(function, **_OPTIONS | (_CHECKS if checked else {}))
+    return inline(function, checked)
 
 
 class Entry:
@@ -68,7 +72,6 @@ class Entry:
     def __init__(self, function: Callable[..., Any], signature: Any) -> None:
         update_wrapper(self, function)
         self.function, self.signature = function, signature
-        _entries.add(self)
 
     @cached_property
     def native(self) -> Any:
@@ -91,15 +94,23 @@ class Entry:
         return numba.typeof(self.native)
 
 
+_declared: list[Entry] = []
+
+
 def entry(signature: Any) -> Callable[[Callable[..., Any]], Entry]:
-    """Have a function compiled for one signature, when it is first called."""
-    return lambda function: Entry(function, signature)
+    """Declare a module's function as an entry: it is compiled for one signature when it is first called."""
+
+    def declare(function: Callable[..., Any]) -> Entry:
+        _declared.append(Entry(function, signature))
+        return _declared[-1]
+
+    return declare
 
 
 def compile_entries() -> None:
-    """Compile all entries that were declared so far.
+    """Compile all entries that modules have declared so far.
 
     A process that forks calls this first: each of its children would otherwise compile what it calls by itself.
     """
-    for each in list(_entries):
+    for each in _declared:
         _ = each.native

@@ -123,7 +123,7 @@ def make_plan(
 def _check_paths(paths: Sequence[Path]) -> None:
     sources = [path.source for path in paths]
     for path in paths:
-        if is_sharded(path) and path.order == "channel":
+        if is_sharded(path) and path.release_order == "channel":
             raise ScoutError(f"path from {path.source}: flows that are sharded leave as completed; leave order out")
         if sources.count(path.source) > 1:
             raise ScoutError(f"two paths begin at {path.source}; a port has one path")

@@ -219,7 +219,7 @@ class Twin:
 
     def _leaf(self, counters: np.ndarray) -> str:
         """The leaf that was counted: every packet is counted at exactly one."""
-        leaves = [head for _, head in self.path.graph["counted"]]
+        leaves = [head for _, head, _ in self.path.counted]
         leaves += [f"{node} unknown-verdict" for node in self.path.stages]
         leaves += [f"{node} holds" for node in self.path.stages]
         (leaf,) = {leaf for leaf, count in zip(leaves, counters, strict=True) if count and leaf not in self.path.stages}

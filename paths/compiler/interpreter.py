@@ -1,12 +1,12 @@
 """The plain run: a path, or one stage, as plain Python over a bytes buffer, for print, pdb and coverage.
 
-It agrees with the native run in the leaf, in the bytes, and in what it does to tables and to the packet's
-record, and it is stricter: a byte outside the packet, an index outside a table, a field that does not
-exist end it with an error that names the line.
+It walks the plan that native code is written from. It agrees with the native run in the leaf, in the bytes, and in what
+it does to tables and to the packet's record, and it is stricter: a byte outside the packet, an index outside a table,
+a field that does not exist end it with an error that names the line.
 """
 
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,77 +15,53 @@ import numpy as np
 from scout.io.access import Frame
 from scout.io.batch import LONGEST
 from scout.io.packet import PACKET, REACH
+from scout.paths.compiler.plain import Record, View
+from scout.paths.compiler.plan import lower
 from scout.paths.model.path import Path
-from scout.paths.model.stage import GATHER, HOLD, TOO_LONG, Stage, Table, written
+from scout.paths.model.references import written
+from scout.paths.model.stage import GATHER, Stage
+from scout.paths.model.table import Table
+from scout.paths.model.verdict import HOLD, TOO_LONG, reason_of
 from scout.ring.errors import ScoutError
 
-__all__ = ["Record", "run", "try_stage", "walk"]
+__all__ = ["Record", "UnknownVerdict", "run", "try_stage", "walk"]
+
+_MTU = 1500
+"""Bytes that a port which is not open is taken to send."""
 
 
-class Record:
-    """A record of a structured array as compiled code sees it: fields are attributes.
+class UnknownVerdict(int):
+    """A verdict that leads nowhere in a path: the packet would be dropped and counted as unknown-verdict."""
 
-    Numbers are read as Python's own, which do not overflow as numpy's small ones do, and cut to the
-    field's width when they are written.
-    """
-
-    __slots__ = ("_record",)
-
-    def __init__(self, record: np.void) -> None:
-        object.__setattr__(self, "_record", record)
-
-    def __getattr__(self, name: str) -> Any:
-        return _seen(self._record[self._known(name)])
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        self._record[name] = _cut(value, self._record.dtype[self._known(name)])
-
-    def _known(self, name: str) -> str:
-        names = self._record.dtype.names
-        if name not in names:
-            raise AttributeError(f"no field {name!r}; there are {', '.join(names)}")
-        return name
-
-
-class _View:
-    """An array as compiled code sees it; what is written goes to the array itself."""
-
-    def __init__(self, array: np.ndarray) -> None:
-        self._array, self.shape = array, array.shape
-
-    def __len__(self) -> int:
-        return len(self._array)
-
-    def __getitem__(self, index: Any) -> Any:
-        return _seen(self._array[index])
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        self._array[index] = _cut(value, self._array.dtype)
-
-    def clear(self, index: int) -> None:
-        """Set all of a row to zero; see `scout.paths.framework.state.clear`."""
-        self._array[index] = np.zeros((), self._array.dtype)
-
-
-def _seen(value: Any) -> Any:
-    if isinstance(value, np.void):
-        return Record(value)
-    return _View(value) if isinstance(value, np.ndarray) else value.item()
-
-
-def _cut(value: Any, dtype: np.dtype) -> Any:
-    """`value` as a store of so many bits leaves it; numpy would refuse one that does not fit."""
-    if dtype.kind not in "iu":
-        return value
-    bits = 8 * dtype.itemsize
-    value = int(value) & (1 << bits) - 1
-    return value - (1 << bits) if dtype.kind == "i" and value >> bits - 1 else value
+    def __repr__(self) -> str:
+        return f"unknown-verdict {int(self)}"
 
 
 def run(path: Path, data: bytes, fields: Mapping[str, int]) -> tuple[str, bytes]:
     """See `Path.run`."""
-    leaf, frame, _ = walk(path, data, fields)
+    with _started(path, data):
+        leaf, frame, _ = walk(path, data, fields)
     return leaf, bytes(frame)
+
+
+@contextmanager
+def _started(path: Path, data: bytes) -> Iterator[None]:
+    """Start the routers, as a run does when its ports are open; ports that are not open get an address and an MTU."""
+    graph = path.router_graph
+    closed = [graph.router(name).port for name in graph.ports]
+    closed = [(port, port.mac, port.mtu) for port in closed if not port.mac or not port.mtu]
+    for port, mac, mtu in closed:
+        own = getattr(port, "own_mac", None) or int.from_bytes(data[:6].ljust(6, b"\0"), "big")
+        port.mac, port.mtu = mac or own, mtu or _MTU
+    try:
+        if closed or not graph.graph.get("started"):
+            for router in graph.routers:
+                router.start(graph)
+            graph.graph["started"] = True
+        yield
+    finally:
+        for port, mac, mtu in closed:
+            port.mac, port.mtu = mac, mtu
 
 
 def walk(path: Path, data: bytes, fields: Mapping[str, int]) -> tuple[str, Frame, Record]:
@@ -98,29 +74,31 @@ def walk(path: Path, data: bytes, fields: Mapping[str, int]) -> tuple[str, Frame
     ScoutError
         If a stage fails; names it, its file and line.
     """
+    plan = lower(path)
     frame = Frame(data, reach=REACH)
     packet = _packet({"port": path.ports.index(path.source)} | dict(fields))
     packet.tail_bytes = len(frame.data) - frame.end
-    node = list(path.stages)[packet.at]
+    block = list(plan.blocks.values())[packet.at]
     while True:
-        stage = path.stages[node]
-        with _blamed(stage.function, f"stage {node}"):
+        stage = block.stage
+        with _blamed(stage.function, f"stage {block.node}"):
             frame.move(-stage.push)
             verdict = _verdict(stage, frame, packet)
             if verdict == HOLD and stage.holds:
                 frame.move(stage.push)
-                return f"{node} holds", frame, packet
-            edges = path.out_edges(node, data=True)
-            edge = next(((head, edge) for _, head, edge in edges if verdict in edge["verdicts"]), None)
+                return f"{block.node} holds", frame, packet
+            edge = block.edge(verdict)
             if edge is None:
-                return f"{node} unknown-verdict", frame, packet
-            node, pull = edge[0], edge[1]["pull"]
-            if "stage" not in path.nodes[node]:
-                return node, frame, packet
-            frame.move(pull)
+                return f"{block.node} unknown-verdict", frame, packet
+            if edge.egress is not None:
+                return edge.target, frame, packet
+            frame.move(edge.pull)
+            block = plan.blocks[edge.target]
 
 
-def try_stage(function: Callable[..., int], data: bytes, **bindings: Any) -> tuple[int, bytes]:
+def try_stage(
+    function: Callable[..., int], data: bytes, outcomes: int | None = None, **bindings: Any
+) -> tuple[int, bytes]:
     """Run one stage function by itself, as plain Python.
 
     Parameters
@@ -129,31 +107,57 @@ def try_stage(function: Callable[..., int], data: bytes, **bindings: Any) -> tup
         `function(frame, end, ...)`, as a `Stage` or a `Filter` takes it.
     data : bytes
         The packet, from the header on that the stage works on. The stage sees all of it.
+    outcomes : int, optional
+        How many outcomes the stage has: 1 for a `Filter`, whose function returns 0 or drops.
     **bindings
         The function's other parameters: ints, `Table`s or arrays. `packet` is a mapping of the fields that
-        are not 0; `primary` is True if it is not given.
+        are not 0; `primary` is True if it is not given. A `Table` stays as it is; an array that is given is changed.
 
     Returns
     -------
     tuple of int and bytes
-        The verdict, and the packet afterwards.
+        The verdict, and the packet afterwards. A verdict that would lead nowhere in a path (beyond `outcomes`, or a
+        drop reason that the function does not name) is shown as `unknown-verdict`.
+
+    Raises
+    ------
+    ScoutError
+        If the function fails; names its file and line.
 
     Examples
     --------
     >>> from scout.io.access import load16, require
-    >>> from scout.paths.model.stage import drop
+    >>> from scout.paths.model.verdict import drop
+    >>> TELNET = drop("telnet")
     >>> def no_telnet(frame, end, port):
     ...     if require(frame, end, 4) and load16(frame, 2) == port:
-    ...         return drop("telnet")
+    ...         return TELNET
     ...     return 0
     >>> try_stage(no_telnet, bytes([0, 80, 0, 23]), port=23)
     (drop('telnet'), b'\\x00P\\x00\\x17')
     """
     frame = Frame(data)
     packet = _packet(bindings.pop("packet", {}))
+    isolated = {name: _copy(value) for name, value in bindings.items()}
     with _blamed(function, function.__name__):
-        verdict = _call(Stage(function, (), {"primary": True} | bindings), frame, packet)
+        stage = Stage(function, (), {"primary": True} | isolated)
+        verdict = _call(stage, frame, packet)
+        if not _leads(stage, verdict, outcomes):
+            verdict = UnknownVerdict(verdict)
     return verdict, bytes(frame)
+
+
+def _copy(value: Any) -> Any:
+    return Table(value.initial.copy(), value.kind) if isinstance(value, Table) else value
+
+
+def _leads(stage: Stage, verdict: int, outcomes: int | None) -> bool:
+    """True if a path has a way for the verdict."""
+    if verdict >= 0:
+        return outcomes is None or verdict < outcomes
+    if verdict == HOLD:
+        return stage.holds
+    return verdict in stage.drops or reason_of(verdict) != "unknown-verdict"
 
 
 def _packet(fields: Mapping[str, int]) -> Record:
@@ -187,13 +191,13 @@ def _argument(value: Any) -> Any:
     if isinstance(value, Table):
         value = value.initial
     if isinstance(value, np.ndarray):
-        return _View(value)
+        return View(value)
     return value() if callable(value) else value
 
 
 @contextmanager
 def _blamed(function: Any, name: str) -> Any:
-    """Turn what goes wrong in a stage into one line that names the stage, its file and line."""
+    """Turn an exception in a stage into one line that names the stage, its file and line."""
     try:
         yield
     except Exception as error:

@@ -31,7 +31,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from scout.paths.compiler.native import write_generated
+from scout.paths.compiler.generated import write_generated
 from scout.paths.framework.check import MODES, check_service, names_time
 from scout.paths.framework.clock import new_clock
 from scout.paths.framework.events import Handler, new_queue

@@ -1,26 +1,56 @@
 """A path: the stages that one kind of traffic goes through, end to end."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import networkx as nx
 import numpy as np
+from networkx.classes.reportviews import OutMultiEdgeView
 
-from scout.paths.model.stage import DropReason, Stage, Table
-from scout.ring.errors import ScoutError
+from scout.paths.model.agreement import agree
+from scout.paths.model.render import svg
+from scout.paths.model.router import GraphError
+from scout.paths.model.stage import Stage
+from scout.paths.model.table import Table
+from scout.paths.model.verdict import DropReason
 
-__all__ = ["Path", "variable"]
+if TYPE_CHECKING:
+    from scout.paths.model.graph import RouterGraph
+
+__all__ = ["Path"]
+
+_EDITS: tuple[str, ...] = (
+    "add_node",
+    "add_nodes_from",
+    "add_edge",
+    "add_edges_from",
+    "add_weighted_edges_from",
+    "update",
+)
+_EDITS += ("remove_node", "remove_nodes_from", "remove_edge", "remove_edges_from", "clear", "clear_edges")
 
 
-class Path(nx.DiGraph):
+class Path(nx.MultiDiGraph):
     """A graph of stages from one port to others, made by `RouterGraph.create_path`.
 
     Nodes have `kind` ("stage", "port", "drop" or "end"), `router`, `label`, `note`, and stages `stage`
-    (a `Stage`) and `index`. Edges have `service` (its type), `outcome` (the verdict's name), `verdicts`
-    (the numbers), `pull`, and `main` if it is common.
+    (a `Stage`) and `index`. Edges have `service` (its type), `outcome` (the verdict's name), `verdict` (its number,
+    which is the edge's key too), `pull`, and `main` if it is common. Two outcomes may lead to the same node.
+
+    An established path cannot be edited: its code and its counters belong to it. Edit a copy, and establish that::
+
+        changed = path.copy()
+        changed.remove_node("ip.lookup drops multicast")
+        changed.establish()
     """
+
+    lowered: Any = None
+    """The plan that the compiler made of the path, and what it depends on (`scout.paths.compiler.plan.lower`)."""
 
     def __init__(self, incoming_graph_data: Any = None, **attributes: Any) -> None:
         super().__init__(incoming_graph_data, **attributes)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "lowered"}
 
     @property
     def source(self) -> str:
@@ -33,9 +63,14 @@ class Path(nx.DiGraph):
         return self.graph["ports"]
 
     @property
-    def order(self) -> str:
-        """ "completed" or "channel": how packets leave."""
-        return self.graph["order"]
+    def router_graph(self) -> "RouterGraph":
+        """The router graph that the path was created from."""
+        return self.graph["router_graph"]
+
+    @property
+    def release_order(self) -> str:
+        """ "completed" or "channel": the order in which packets leave."""
+        return self.graph["release_order"]
 
     @property
     def weight(self) -> int:
@@ -47,76 +82,110 @@ class Path(nx.DiGraph):
         """For channel schedulers: nanoseconds within which a packet is wanted."""
         return self.graph["deadline"]
 
-    # What the walk of `create_path` calls.
+    @property
+    def edges(self) -> "_Edges":  # type: ignore[override]
+        """The edges, as in networkx; `edges[tail, head]` finds the only edge between two nodes without its key."""
+        return _Edges(self)
+
+    # Building.
 
     def add_stage(self, node: str, router: str, stage: Stage) -> None:
-        note = stage.note or ("replicated" if stage.replicated else "")
+        """Add a stage of a router."""
+        note = stage.note or ("replicated" if stage.keeps_state else "")
         self.add_node(node, kind="stage", router=router, label=node, note=note, stage=stage)
 
     def add_port(self, router: str, entry: bool = False) -> str:
+        """Add the leaf of packets that leave by a router's port, or the entry; the node's name."""
         node = f"port {router}" if entry else f"to {router}"
         self.add_node(node, kind="port", router=router, label=f"port {router}")
         return node
 
     def add_drop(self, at: str, reason: DropReason) -> str:
+        """Add the leaf of packets that stage `at` drops for a reason; the node's name."""
         # One node for each stage that drops, so that the picture's edges stay short.
         node = f"{at} drops {reason.name}"
         self.add_node(node, kind="drop", router="drop", label=reason.name, verdict=int(reason))
         return node
 
     def add_end(self, label: str) -> str:
+        """Add the leaf of packets that end here; the node's name."""
         self.add_node(label, kind="end", router="drop", label=label)
         return label
 
     def add_outcome(
-        self, node: str, verdict: int, label: str, target: str, service: str, pull: int, main: bool
+        self, node: str, verdict: int, label: str, target: str, service: str = "", pull: int = 0, main: bool = False
     ) -> None:
-        if self.has_edge(node, target):
-            edge = self.edges[node, target]
-            edge["verdicts"].append(verdict)
-            edge["outcome"] = f"{edge['outcome']}, {label}"
-            if edge["pull"] != pull:
-                raise ScoutError(f"{node}: two outcomes lead to {target} and pull different headers")
-            return
-        self.add_edge(node, target, verdicts=[verdict], outcome=label, service=service, pull=pull, main=main)
+        """Add the edge that a verdict of stage `node` takes."""
+        self.add_edge(node, target, verdict, verdict=verdict, outcome=label, service=service, pull=pull, main=main)
 
-    def establish(self) -> None:
-        """Number the stages, add what their functions drop, and say what is counted."""
-        for node in self.replicated:
-            stage = self.nodes[node]["stage"]
-            self.nodes[node]["stage"] = stage.when_replicated or stage
-        for node in list(self.stages):
-            for reason in self.nodes[node]["stage"].drops:
+    def establish(self) -> Self:
+        """Check the path, number its stages, add what their functions drop, say what is counted; then freeze it.
+
+        Raises
+        ------
+        GraphError
+            If a node or an edge lacks what a path needs, if packets could go in a circle, or if replicas could differ.
+        """
+        self._check()
+        for node, stage in list(self.stages.items()):
+            for reason in stage.drops:
                 leaf = self.add_drop(node, reason)
-                if self.has_edge(node, leaf):
-                    self.edges[node, leaf]["verdicts"].append(int(reason))
-                else:
-                    self.add_edge(node, leaf, verdicts=[int(reason)], outcome="", service="", pull=0, main=False)
+                if not self.has_edge(node, leaf, int(reason)):
+                    self.add_outcome(node, int(reason), "", leaf)
         if not nx.is_directed_acyclic_graph(self):
             cycle = " -> ".join(edge[0] for edge in nx.find_cycle(self))
-            raise ScoutError(f"path {self.source!r} goes in a circle: {cycle}; a packet would never leave")
-        self._refuse_diverging()
+            raise GraphError(f"path {self.source!r} goes in a circle: {cycle}; a packet would never leave")
+        agree(self)
         order = [node for node in nx.lexicographical_topological_sort(self) if "stage" in self.nodes[node]]
         # The stages of the main line first: their generated code reads from top to bottom.
         main = self.main_line
         for index, node in enumerate([*main, *(node for node in order if node not in main)]):
             self.nodes[node]["index"] = index
         self.graph["counted"] = self._counted()
+        for name in _EDITS:
+            setattr(self, name, _refuse)
+        self.frozen = True
+        return self
 
-    def _refuse_diverging(self) -> None:
-        """Refuse replicated work behind a stage at which the primary's packets become others than the replicas'."""
-        for node, stage in self.stages.items():
-            behind = [n for n, s in self.stages.items() if s.replicated and nx.has_path(self, node, n) and n != node]
-            if stage.alone and behind:
-                raise ScoutError(
-                    f"{node}: a handler that runs on the primary alone changes or drops packets, and behind it "
-                    f'{behind[0]} is replicated: use run="all" there, or put {behind[0]} before {node}'
+    def _check(self) -> None:
+        for node, data in self.nodes(data=True):
+            if data.get("kind") not in ("stage", "port", "drop", "end") or (data["kind"] == "stage") != (
+                "stage" in data
+            ):
+                raise GraphError(
+                    f"path {self.source!r}: node {node!r} is no part of a path; add it by add_stage or add_drop"
                 )
+        if self.out_degree(f"port {self.source}") != 1:
+            raise GraphError(f"path {self.source!r} has no stage behind 'port {self.source}'; put its edge back")
+        for node in self.stages:
+            taken: dict[int, str] = {}
+            for _, head, data in self.out_edges(node, data=True):
+                if not {"verdict", "outcome", "pull", "main"} <= data.keys():
+                    raise GraphError(
+                        f"path {self.source!r}: edge {node} -> {head} has no verdict; add it by add_outcome"
+                    )
+                if (verdict := data["verdict"]) in taken:
+                    raise GraphError(f"{node}: verdict {verdict} leads to {taken[verdict]} and to {head}; remove one")
+                taken[verdict] = head
+            for verdict in range(len(self.nodes[node]["stage"].outcomes)):
+                if verdict not in taken:
+                    raise GraphError(
+                        f"{node}: verdict {verdict} leads nowhere; give it a way by add_outcome, or a drop"
+                    )
+
+    def copy(self, as_view: bool = False) -> "Path":
+        """A copy that can be edited and established anew."""
+        copied = super().copy(as_view)
+        if not as_view:
+            copied.graph.pop("counted", None)
+        return copied
+
+    # Queries.
 
     @property
     def main_line(self) -> list[str]:
         """The stages that the common outcomes lead through, each after all that lead to it."""
-        common = nx.subgraph_view(self, filter_edge=lambda tail, head: self.edges[tail, head]["main"])
+        common = nx.subgraph_view(self, filter_edge=lambda tail, head, key: self.edges[tail, head, key]["main"])
         reached = nx.descendants(common, f"port {self.source}")
         return [node for node in nx.topological_sort(self) if node in reached and "stage" in self.nodes[node]]
 
@@ -142,24 +211,24 @@ class Path(nx.DiGraph):
 
     @property
     def replicated(self) -> set[str]:
-        """The stages that every replica runs: the replicated ones, and those that lead to them."""
-        wanted = {node for node, stage in self.stages.items() if stage.replicated}
+        """The stages that every replica runs: those that keep replicated state, and those that lead to them."""
+        wanted = {node for node, stage in self.stages.items() if stage.keeps_state}
         for node in list(wanted):
             wanted |= nx.ancestors(self, node) & set(self.stages)
         return wanted
 
     # Counting: one increment a packet on the main line, the rest follows from conservation.
 
-    def _counted(self) -> list[tuple[str, str]]:
+    def _counted(self) -> list[tuple[str, str, int]]:
         """The edges that have a counter. After them come two for each stage: unknown verdicts, and packets
         held there less those that came in from being held.
 
-        All edges are counted but, for each stage, one edge of the main line that leads to it: what passed
-        that one follows from what left the stage.
+        All edges are counted but, for each stage, one edge of the main line that leads to it: how many packets passed
+        that one follows from how many left the stage.
         """
         counted = []
         for node, data in self.nodes(data=True):
-            edges = [edge[:2] for edge in self.in_edges(node)]
+            edges = list(self.in_edges(node, keys=True))
             if "stage" in data:
                 edges.sort(key=lambda edge: not self.edges[edge]["main"])
                 edges = edges[1:] if edges and self.edges[edges[0]]["main"] else edges
@@ -167,44 +236,49 @@ class Path(nx.DiGraph):
         return counted
 
     @property
+    def counted(self) -> list[tuple[str, str, int]]:
+        """The edges that have a counter, in the order of the counters."""
+        if "counted" not in self.graph:
+            raise GraphError(f"path {self.source!r} was changed and not established; call establish() first")
+        return self.graph["counted"]
+
+    @property
     def counter_names(self) -> list[str]:
         """What each cell of the path's `counters` counts."""
-        edges = [f"{tail} -> {head}" for tail, head in self.graph["counted"]]
+        edges = [f"{tail} -> {head}" for tail, head, _ in self.counted]
         stages = list(self.stages)
         return [*edges, *(f"{node} unknown-verdict" for node in stages), *(f"{node} held" for node in stages)]
 
-    def counter(self, tail: str, head: str) -> int | None:
-        """Index of the counter of an edge, None if it has none."""
-        edge = (tail, head)
-        return self.graph["counted"].index(edge) if edge in self.graph["counted"] else None
-
     def unknown_counter(self, node: str) -> int:
-        """Index of the counter of verdicts that stage `node` should not have given."""
-        return len(self.graph["counted"]) + list(self.stages).index(node)
+        """Index of the counter of verdicts of stage `node` that lead nowhere."""
+        return len(self.counted) + list(self.stages).index(node)
 
     def held_counter(self, node: str) -> int:
         """Index of the counter of packets held at `node` less those that came in there from being held."""
         return self.unknown_counter(node) + len(self.stages)
 
     def flows(self, counters: np.ndarray) -> dict[tuple[str, str], int]:
-        """Packets along every edge, from a copy of the path's counters (summed over replicas)."""
-        flow = {edge: int(counters[index]) for index, edge in enumerate(self.graph["counted"])}
+        """Packets from node to node, from a copy of the path's counters (summed over replicas)."""
+        flow = {edge: int(counters[index]) for index, edge in enumerate(self.counted)}
         for node in reversed(list(nx.topological_sort(self))):
             if "stage" not in self.nodes[node]:
                 continue
-            left = sum(flow[edge] for edge in self.out_edges(node))
+            left = sum(flow[edge] for edge in self.out_edges(node, keys=True))
             left += int(counters[self.unknown_counter(node)] + counters[self.held_counter(node)])
-            for edge in self.in_edges(node):
+            for edge in self.in_edges(node, keys=True):
                 if edge not in flow:
-                    flow[edge] = left - sum(flow.get(other, 0) for other in self.in_edges(node))
-        return flow
+                    flow[edge] = left - sum(flow.get(other, 0) for other in self.in_edges(node, keys=True))
+        total: dict[tuple[str, str], int] = {}
+        for (tail, head, _), count in flow.items():
+            total[tail, head] = total.get((tail, head), 0) + count
+        return total
 
     def account(self, counters: np.ndarray) -> dict[str, dict[str, int]]:
         """Where packets went: `{"out": {port: n}, "drops": {reason: n}, "ended": {label: n}}`."""
         out: dict[str, int] = {}
         drops: dict[str, int] = {}
         ended: dict[str, int] = {}
-        for index, (_, head) in enumerate(self.graph["counted"]):
+        for index, (_, head, _) in enumerate(self.counted):
             data = self.nodes[head]
             group = {"port": out, "drop": drops, "end": ended}.get(data["kind"])
             if group is not None:
@@ -216,37 +290,41 @@ class Path(nx.DiGraph):
                 drops["unknown-verdict"] = drops.get("unknown-verdict", 0) + unknown
         return {"out": out, "drops": drops, "ended": ended}
 
-    # Configuration and state.
-
-    @property
-    def configuration(self) -> dict[str, int]:
-        """The int parameters of all stages, as `router_stage_parameter`."""
-        return {
-            f"{variable(node)}_{name}": value() if callable(value) else value
-            for node, stage in self.stages.items()
-            for name, value in stage.bindings.items()
-            if name in stage.parameters and not isinstance(value, Table)
-        }
+    # State and use.
 
     @property
     def tables(self) -> list[Table]:
         """The tables of all stages, each once."""
-        found: dict[int, Table] = {}
-        for stage in self.stages.values():
-            for name in stage.parameters:
-                value = stage.bindings.get(name)
-                if isinstance(value, Table):
-                    found[id(value)] = value
+        found = {id(table): table for stage in self.stages.values() for table in stage.tables.values()}
         return list(found.values())
+
+    def merged(self) -> nx.DiGraph:
+        """A copy with one edge between two nodes, for what knows no parallel edges: pictures."""
+        simple = nx.DiGraph(**self.graph)
+        simple.add_nodes_from((node, dict(data)) for node, data in self.nodes(data=True))
+        for tail, head, data in self.edges(data=True):
+            if simple.has_edge(tail, head):
+                known = simple.edges[tail, head]
+                known["outcome"] = ", ".join(label for label in (known["outcome"], data["outcome"]) if label)
+                known["main"] |= data["main"]
+            else:
+                simple.add_edge(tail, head, **data)
+        return simple
+
+    def _repr_svg_(self) -> str | None:
+        return svg(self.merged())
 
     def explain(self) -> str:
         """The stages in running order, what each was given, what was fused, what became a constant."""
-        from scout.paths.compiler.native import explain
+        from scout.paths.compiler.explain import explain
 
         return explain(self)
 
     def run(self, data: bytes, **fields: int) -> tuple[str, bytes]:
         """Send one frame through the path as plain Python: for print, pdb and coverage.
+
+        The routers are started for it. A port that is not open is taken to have an MTU of 1500 bytes, and the address
+        that the frame is for.
 
         Parameters
         ----------
@@ -258,7 +336,7 @@ class Path(nx.DiGraph):
         Returns
         -------
         tuple of str and bytes
-            The leaf that the packet came to (such as "to right", or "ip.check drops bad-version"), and
+            The leaf that the packet came to (such as "to right", or "left.ipv4 drops bad-version"), and
             the frame as it was then.
         """
         from scout.paths.compiler.interpreter import run
@@ -266,6 +344,18 @@ class Path(nx.DiGraph):
         return run(self, data, fields)
 
 
-def variable(node: str) -> str:
-    """The name of stage `node` in generated code."""
-    return node.replace(".", "_")
+class _Edges(OutMultiEdgeView):
+    """The edges of a path."""
+
+    __slots__ = ()
+
+    def __getitem__(self, edge: Any) -> dict[str, Any]:
+        if isinstance(edge, tuple) and len(edge) == 2 and len(self._adjdict[edge[0]][edge[1]]) == 1:
+            edge = (*edge, next(iter(self._adjdict[edge[0]][edge[1]])))
+        return super().__getitem__(edge)
+
+
+def _refuse(*arguments: Any, **words: Any) -> None:
+    raise GraphError(
+        "an established path cannot be changed: edit a copy (changed = path.copy()) and call changed.establish()"
+    )

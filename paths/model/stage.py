@@ -1,15 +1,13 @@
 """Stages: one router's part of a path, a plain function over a packet with what it is bound to."""
 
-import dis
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import CellType, FunctionType
 from typing import Any
 
-import numpy as np
-
-from scout.ring.errors import ScoutError
+from scout.paths.model.effects import Effects, effects
+from scout.paths.model.references import everything, rebound, references, written
+from scout.paths.model.table import Table
+from scout.paths.model.verdict import HOLD, TOO_LONG, DropReason, Hold, drop, reason_of
 
 __all__ = [
     "GATHER",
@@ -23,83 +21,15 @@ __all__ = [
     "To",
     "Via",
     "drop",
+    "parameters_of",
     "reason_of",
     "rebound",
     "references",
     "written",
 ]
 
-
-class DropReason(int):
-    """A verdict of a stage: the packet goes no further, and is counted under a name."""
-
-    name: str
-
-    def __repr__(self) -> str:
-        return f"drop({self.name!r})"
-
-
-_reasons: dict[int, DropReason] = {}
-
-
-def drop(name: str) -> DropReason:
-    """The verdict that drops a packet and counts it under `name`.
-
-    Call it at the top of a module and return the result from a stage. It is a negative int that depends
-    on the name alone, so that compiled code in the cache stays true.
-
-    Examples
-    --------
-    >>> TELNET = drop("telnet")
-    >>> TELNET < 0, TELNET == drop("telnet")
-    (True, True)
-    """
-    code = -(zlib.crc32(name.encode()) & 0x3FFFFFFF) - 16
-    known = _reasons.get(code)
-    if known is None:
-        known = DropReason(code)
-        known.name = name
-        _reasons[code] = known
-    elif known.name != name:
-        raise ScoutError(f"drop reasons {known.name!r} and {name!r} have the same code; rename one")
-    return known
-
-
-def reason_of(verdict: int) -> str:
-    """The name of a drop verdict."""
-    known = _reasons.get(verdict)
-    return known.name if known else "unknown-verdict"
-
-
-TOO_LONG = drop("too-long-for-payload")
-"""The verdict on a packet that a stage wants in one piece and that does not fit."""
-
-HOLD = -1
-"""The verdict of a stage that cannot go on yet: the packet is kept and comes back to this stage."""
-
-
 GATHER = ("whole", "whole_index")
 """Parameters of a stage function that calls `scout.io.batch.gather`: room for whole packets, and this one's number."""
-
-
-class Table:
-    """State of a stage: a numpy array of which each domain has its own, or all share one.
-
-    Parameters
-    ----------
-    initial : numpy.ndarray
-        What the state is before the first packet.
-    kind : {"replicated", "private", "shared", "constant", "number"}
-        `replicated`: each domain's own, changed by replicated work alone and so the same everywhere.
-        `private`: each domain's own, about what it is primary of. `shared`: one for all domains, changed
-        atomically. `constant`: one for all domains, never changed while they run. `number`: each domain's own, an
-        int64 that is its replica's number plus 1.
-    """
-
-    def __init__(self, initial: np.ndarray, kind: str = "replicated") -> None:
-        if kind not in ("replicated", "private", "shared", "constant", "number"):
-            raise ScoutError(f"table of kind {kind!r}: use replicated, private, shared, constant or number")
-        self.initial, self.kind = np.ascontiguousarray(initial), kind
 
 
 @dataclass(frozen=True)
@@ -145,6 +75,9 @@ class Outcome:
 class Stage:
     """A function and what binds it into a path.
 
+    What the function does to packets and tables is found in its source (`effects`). `replicated`, `writes`, `resizes`
+    and `alone` add to that, for a function that is generated or whose source cannot be read; they take nothing away.
+
     Parameters
     ----------
     function : callable
@@ -161,7 +94,7 @@ class Stage:
     replicated : bool
         True if every replica has to run it, to keep state the same.
     writes : bool
-        False if it never writes the packet in a replica that is not the primary.
+        True if it writes the packet in a replica that is not the primary.
     resizes : bool
         True if it changes `packet.end` or the tail.
     payload : bool
@@ -174,11 +107,9 @@ class Stage:
         True if the primary alone may drop or change packets here: no replicated stage may stand behind it.
     note : str
         A word for people, shown in pictures.
-    when_replicated : Stage, optional
-        The stage that takes this one's place, with the same outcomes, if replicated work lies behind it in the path:
-        what it does depends on state and request alone.
     on_timeout : To or Via, optional
-        Where packets go that were held too long. They enter there anew: it is no edge of the path.
+        Where packets go that were held too long. They enter there anew: it is no edge of the path. Only their primary
+        has them, so where replicated work would stand behind they are dropped instead.
     """
 
     function: Callable[..., int]
@@ -186,21 +117,48 @@ class Stage:
     bindings: Mapping[str, "int | Table | Callable[[], int]"] = field(default_factory=dict)
     push: int = 0
     replicated: bool = False
-    writes: bool = True
+    writes: bool = False
     resizes: bool = False
     payload: bool = False
     sharded: bool = False
     controlled: bool = False
     alone: bool = False
     note: str = ""
-    when_replicated: "Stage | None" = None
     on_timeout: "To | Via | None" = None
+
+    def __post_init__(self) -> None:
+        # Of a generated function its generator says what it does.
+        found = Effects() if self.is_generated else self.effects
+        for name, value in (("writes", found.writes), ("resizes", found.resizes)):
+            object.__setattr__(self, name, getattr(self, name) or value)
 
     @property
     def parameters(self) -> tuple[str, ...]:
         """The function's parameters after `frame` and `end`."""
-        code = self.function.__code__
-        return code.co_varnames[2 : code.co_argcount]
+        return parameters_of(self.function)
+
+    @property
+    def tables(self) -> dict[str, Table]:
+        """The tables of the stage by the parameters that they are bound to."""
+        bound = {name: self.bindings.get(name) for name in self.parameters}
+        return {name: value for name, value in bound.items() if isinstance(value, Table)}
+
+    @property
+    def effects(self) -> Effects:
+        """What the function does; may change when one of its tables becomes a replicated one."""
+        return effects(self.function, {name: table.varies for name, table in self.tables.items()})
+
+    @property
+    def is_generated(self) -> bool:
+        """True if the function was generated of others, its `parts`; its source says little then."""
+        return hasattr(self.function, "parts")
+
+    @property
+    def keeps_state(self) -> bool:
+        """True if every replica has to run the stage, to keep replicated state the same."""
+        if self.replicated or self.is_generated:
+            return self.replicated
+        return any(self.tables[name].kind == "replicated" for name in self.effects.changes)
 
     @property
     def gathers(self) -> bool:
@@ -209,9 +167,8 @@ class Stage:
 
     @property
     def drops(self) -> tuple[DropReason, ...]:
-        """The drop verdicts that the function names, in the order of their names."""
-        found: dict[str, DropReason] = {}
-        _find_drops(self.function, found, set())
+        """The drop verdicts that the function refers to, in the order of their names."""
+        found = {value.name: value for value in everything(self.function) if isinstance(value, DropReason)}
         if self.payload:
             found[TOO_LONG.name] = TOO_LONG
         return tuple(found[name] for name in sorted(found))
@@ -219,37 +176,10 @@ class Stage:
     @property
     def holds(self) -> bool:
         """True if the function may hold a packet."""
-        return "HOLD" in references(self.function)
+        return any(isinstance(value, Hold) for value in everything(self.function))
 
 
-def references(function: Any) -> dict[str, Any]:
-    """What the global names and the closure of a function's body stand for."""
-    scope = function.__globals__
-    named = {step.argval for step in dis.get_instructions(function) if step.opname == "LOAD_GLOBAL"}
-    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
-    return {name: scope[name] for name in sorted(named & scope.keys())} | {n: c.cell_contents for n, c in cells}
-
-
-def rebound(function: FunctionType, translated: Callable[[Any], Any]) -> FunctionType:
-    """A copy of `function` for which its global names and its closure stand for what `translated` makes of them."""
-    scope = dict(function.__globals__)
-    scope.update({name: translated(scope[name]) for name in references(function) if name in scope})
-    cells = tuple(CellType(translated(cell.cell_contents)) for cell in function.__closure__ or ())
-    copy = FunctionType(function.__code__, scope, function.__name__, function.__defaults__, cells)
-    copy.__dict__.update(function.__dict__)
-    copy.__module__, copy.__qualname__ = function.__module__, function.__qualname__
-    return copy
-
-
-def written(function: Any) -> tuple[Any, ...]:
-    """The functions that people wrote of a stage's: itself, or what it was generated from (`function.parts`)."""
-    return getattr(function, "parts", (function,))
-
-
-def _find_drops(function: Any, found: dict[str, DropReason], seen: set[int]) -> None:
-    for value in references(function).values():
-        if isinstance(value, DropReason):
-            found[value.name] = value
-        elif hasattr(value, "__code__") and id(value) not in seen:
-            seen.add(id(value))
-            _find_drops(value, found, seen)
+def parameters_of(function: Any) -> tuple[str, ...]:
+    """A stage function's parameters after `frame` and `end`."""
+    code = function.__code__
+    return code.co_varnames[2 : code.co_argcount]

@@ -18,7 +18,7 @@ from scout.io.access import allow, load8, load16, load64, require, store8, store
 from scout.io.packet import GSO_NONE, PACKET, REACH
 from scout.paths.compiler.interpreter import Record, try_stage
 from scout.paths.compiler.native import native
-from scout.paths.model.stage import HOLD, Table, drop
+from scout.paths.model.stage import HOLD, drop
 from scout.paths.protocols.arp import ADJACENCY, FOREVER, WISHES, request
 from scout.paths.protocols.icmp import LONGEST_ERROR
 from scout.paths.stages.filter import Filter
@@ -598,7 +598,7 @@ def test_numbers_have_the_width_of_native_ones() -> None:
 
     data = bytes(range(0xF8, 0x100)) + b"abcdef"
     rows, words = tables()
-    verdict, after = try_stage(overflow, data, packet={"spare": 0}, rows=Table(rows), words=words)
+    verdict, after = try_stage(overflow, data, packet={"spare": 0}, rows=rows, words=words)
     assert verdict == 44 << 8 | 3
     assert after == b"\xff\xff\xfe" + data[3:9]
 

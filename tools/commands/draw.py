@@ -79,8 +79,8 @@ def _counts(flows: list[list[str | int]]) -> Counter[tuple[str, str]]:
 
 def _add_to_path(path: Path, rates: Rates) -> None:
     for edge, rate in rates.get(path.source, {}).items():
-        if path.has_edge(*edge):
-            path.edges[edge]["rate"] = rate
+        for data in path.get_edge_data(*edge, default={}).values():
+            data["rate"] = rate
 
 
 def _add_to_routers(graph: RouterGraph, paths: Sequence[Path], rates: Rates) -> None:

@@ -5,7 +5,16 @@ from collections.abc import Iterable
 import networkx as nx
 
 from scout.tools.drawing.palette import LINE, node_paints
-from scout.tools.drawing.scene import check, edge_lines, is_drop, is_undirected, line_width, node_lines, one_line
+from scout.tools.drawing.scene import (
+    check,
+    edge_lines,
+    is_drop,
+    is_undirected,
+    line_width,
+    node_lines,
+    one_line,
+    simple,
+)
 
 __all__ = ["dot"]
 
@@ -20,6 +29,7 @@ def dot(graph: nx.DiGraph, title: str = "") -> str:
     >>> "ip.check" in dot(path)
     True
     """
+    graph = simple(graph)
     check(graph)
     paints = node_paints(graph)
     keyword, arrow = ("graph", "--") if is_undirected(graph) else ("digraph", "->")

@@ -14,7 +14,7 @@ from scout.tools.drawing.labels import place_labels
 from scout.tools.drawing.layers import Bend, acyclic, assign_layers, hanging_drops, main_line, reduce_crossings
 from scout.tools.drawing.routes import TURN, route_edges
 from scout.tools.drawing.rows import place_rows
-from scout.tools.drawing.scene import check, edge_lines, is_drop
+from scout.tools.drawing.scene import check, edge_lines, is_drop, simple
 from scout.tools.drawing.text import box_size, text_size
 
 __all__ = ["MARGIN", "layout"]
@@ -35,6 +35,7 @@ def layout(graph: nx.DiGraph) -> Layout:
     ScoutError
         If the graph is empty, a node has no router or an unknown kind, or an edge leads back to its own node.
     """
+    graph = simple(graph)
     check(graph)
     for node in nx.nodes_with_selfloops(graph):
         raise ScoutError(f"{node}: an edge to itself has no place in layers; draw it as .dot or .mmd")

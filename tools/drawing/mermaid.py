@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import networkx as nx
 
 from scout.tools.drawing.palette import INK, node_paints
-from scout.tools.drawing.scene import check, edge_lines, is_undirected, kind_of, node_lines, one_line
+from scout.tools.drawing.scene import check, edge_lines, is_undirected, kind_of, node_lines, one_line, simple
 
 __all__ = ["mermaid"]
 
@@ -22,6 +22,7 @@ def mermaid(graph: nx.DiGraph, title: str = "") -> str:
     >>> print(mermaid(path).splitlines()[3])
       n0 -->|"ipv4"| n1
     """
+    graph = simple(graph)
     check(graph)
     names = {node: f"n{i}" for i, node in enumerate(graph)}
     paints = node_paints(graph)

@@ -10,7 +10,7 @@ from scout.tools.drawing.canvas import figure_settings
 from scout.tools.drawing.geometry import Box, Edge, Layout, Route
 from scout.tools.drawing.layout import MARGIN, layout
 from scout.tools.drawing.palette import FAINT, INK, LINE, node_paints, router_colours, tint
-from scout.tools.drawing.scene import is_drop, is_undirected, kind_of, line_width, node_lines, one_line
+from scout.tools.drawing.scene import is_drop, is_undirected, kind_of, line_width, node_lines, one_line, simple
 from scout.tools.drawing.text import FONTS, SMALL, text_width
 
 __all__ = ["picture"]
@@ -18,6 +18,7 @@ __all__ = ["picture"]
 
 def picture(graph: nx.DiGraph, suffix: str, title: str) -> bytes:
     """Paint the layout with matplotlib, one unit a point."""
+    graph = simple(graph)
     plan = layout(graph)
     title = one_line(title)
     top = 24.0 if title else 0.0

@@ -29,6 +29,7 @@ __all__ = [
     "line_width",
     "node_lines",
     "one_line",
+    "simple",
 ]
 
 
@@ -49,6 +50,11 @@ KINDS = {
     "end": Kind(text=8.5, pad=(6, 2), corner=math.inf),
     "router": Kind(text=12, pad=(14, 10), corner=7, bold=True),
 }
+
+
+def simple(graph: nx.DiGraph) -> nx.DiGraph:
+    """The graph with one edge between two nodes: of a path, whose outcomes may be parallel, a merged copy."""
+    return graph.merged() if graph.is_multigraph() else graph
 
 
 def check(graph: nx.DiGraph) -> None:

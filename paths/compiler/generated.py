@@ -1,0 +1,65 @@
+"""Generated source: real files in the cache that people can read, step through and profile."""
+
+import hashlib
+import importlib.util
+import os
+import re
+import sys
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from scout.ring.cache import cache_folder
+from scout.ring.jit import Entry
+
+__all__ = ["load_generated", "write_generated"]
+
+_loaded: dict[str, ModuleType] = {}
+"""Generated modules of this process by digest. Loaded anew, the machine code of each would stay in memory for ever."""
+
+
+def load_generated(name: str, text: str, marks: str, signature: Any, given: dict[str, Any]) -> ModuleType:
+    """Write `text` to the cache folder, import it with `entry` and `given` among its names, and compile its entries.
+
+    Parameters
+    ----------
+    name : str
+        What the file's name begins with.
+    text : str
+        The module's source.
+    marks : str
+        Whatever the compiled code depends on besides (`fingerprint`): other marks, another file.
+    signature
+        The numba signature of the module's entries.
+    given : dict
+        Names that the module finds.
+    """
+    digest = hashlib.sha256((text + marks + repr(signature)).encode()).hexdigest()[:16]
+    if loaded := _loaded.get(digest):
+        return loaded
+    file = write_generated("paths", name, digest, text)
+    spec = importlib.util.spec_from_file_location(f"scout_generated_{digest}", file)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # numba looks a function's module up there, also for code from the cache
+    module.__dict__.update(given, entry=partial(Entry, signature=signature))
+    spec.loader.exec_module(module)
+    for value in list(vars(module).values()):
+        if isinstance(value, Entry):
+            _ = value.native
+    _loaded[digest] = module
+    return module
+
+
+def write_generated(folder: str, name: str, digest: str, text: str) -> Path:
+    """Write `text` to a folder of the cache, unless it is there; the file."""
+    place = cache_folder() / folder
+    place.mkdir(mode=0o700, exist_ok=True)
+    file = place / f"{re.sub(r'[^A-Za-z0-9]+', '_', name)[:100]}_{digest}.py"
+    if not file.exists():
+        # Written aside and renamed: another process may be reading. The time stamp is part of numba's key.
+        aside = file.with_suffix(f".{os.getpid()}.tmp")
+        aside.write_text(text, encoding="utf-8")
+        aside.replace(file)
+    return file

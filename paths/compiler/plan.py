@@ -1,0 +1,253 @@
+"""The plan of a path: blocks, edges, counters, parameters and tables as data, with names that generated code can use.
+
+The path's graph says what happens to packets; the plan says it in the terms of code. Native code is written from the
+plan, the plain run walks it, and `explain` prints it.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import Any
+
+import numpy as np
+
+from scout.io.packet import CONSUMED, DROPPED
+from scout.paths.model.agreement import agree
+from scout.paths.model.path import Path
+from scout.paths.model.stage import GATHER, Stage
+from scout.paths.model.table import Table
+from scout.ring.errors import ScoutError
+
+__all__ = ["Block", "CompileError", "Edge", "Names", "Plan", "at", "lower", "text_of"]
+
+
+class CompileError(ScoutError):
+    """A stage that numba cannot compile."""
+
+
+@dataclass(frozen=True)
+class Edge:
+    """What a verdict of a stage leads to.
+
+    Attributes
+    ----------
+    verdict : int
+    label : str
+        The outcome's name, or the drop reason.
+    target : str
+        The node that it leads to: a block or a leaf.
+    pull : int
+        Bytes of header that are taken off.
+    egress : int or None
+        At a leaf, what becomes of the packet: a port's index, `DROPPED` or `CONSUMED`.
+    counter : int or None
+        Index of its counter.
+    main : bool
+        True if it is a part of the main line.
+    """
+
+    verdict: int
+    label: str
+    target: str
+    pull: int
+    egress: int | None
+    counter: int | None
+    main: bool
+
+
+@dataclass(frozen=True)
+class Block:
+    """A stage in code.
+
+    Attributes
+    ----------
+    node : str
+        The stage's name in the path.
+    name : str
+        Its name in generated code.
+    index : int
+        Its number: `packet.at` of a packet that begins there.
+    arguments : tuple of str
+        Names of the function's parameters after `frame` and `end` in generated code; those of `GATHER`, `packet` and
+        `primary` have their own.
+    edges : tuple of Edge
+    unknown, held : int
+        Indices of its counters.
+    """
+
+    node: str
+    name: str
+    index: int
+    stage: Stage
+    arguments: tuple[str, ...]
+    edges: tuple[Edge, ...]
+    unknown: int
+    held: int
+
+    def edge(self, verdict: int) -> Edge | None:
+        """The edge that a verdict takes, None if it leads nowhere."""
+        return next((edge for edge in self.edges if edge.verdict == verdict), None)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A path in the terms of code.
+
+    Attributes
+    ----------
+    path : Path
+    blocks : dict of str to Block
+        By node, in the order of their numbers.
+    order : tuple of str
+        The nodes of the blocks, each after all that lead to it.
+    main, aside, replicated : frozenset of str
+        The blocks of the main line; those that packets go through off it; those that every replica runs.
+    parameters : dict of str to int or callable
+        The fields of the path's configuration, and their values or how to ask for them.
+    tables : dict of str to Table
+        By their names in generated code.
+    """
+
+    path: Path
+    blocks: dict[str, Block]
+    order: tuple[str, ...]
+    main: frozenset[str]
+    aside: frozenset[str]
+    replicated: frozenset[str]
+    parameters: dict[str, Any]
+    tables: dict[str, Table]
+
+    @property
+    def table_names(self) -> dict[int, str]:
+        """Name in generated code of each table, by its id."""
+        return {id(table): name for name, table in self.tables.items()}
+
+    @property
+    def configuration(self) -> np.ndarray:
+        """The path's configuration: one record with an int64 for every int parameter, as of now."""
+        values = {name: value() if callable(value) else value for name, value in self.parameters.items()}
+        record = np.zeros(1, np.dtype([(name, np.int64) for name in values or {"none": 0}]))
+        for name, value in values.items():
+            record[name] = value
+        return record
+
+    def select(self, nodes: Iterable[str]) -> list[Block]:
+        """The blocks of these nodes, each after all that lead to it."""
+        wanted = set(nodes)
+        return [self.blocks[node] for node in self.order if node in wanted]
+
+
+class Names:
+    """Identifiers for generated code, each given once."""
+
+    def __init__(self, taken: Iterable[str] = ()) -> None:
+        self._taken = set(taken)
+
+    def give(self, *parts: str) -> str:
+        """An ASCII identifier that says what it stands for, and that nothing else has.
+
+        It has an underscore inside, which keeps it apart from the fixed names of generated code.
+        """
+        wanted = re.sub(r"[^0-9A-Za-z_]", "_", "_".join(parts))
+        name, number = wanted, 2
+        while name in self._taken:
+            name, number = f"{wanted}_{number}", number + 1
+        self._taken.add(name)
+        return name
+
+
+def text_of(words: object) -> str:
+    """Words as one line that can stand in a comment or a docstring of generated code."""
+    return str(words).encode("unicode_escape").decode().replace('"', "'")
+
+
+def at(function: Any) -> str:
+    """File, line and name of a function."""
+    code = function.__code__
+    return f"{FilePath(code.co_filename).name}:{code.co_firstlineno} {function.__name__}"
+
+
+def lower(path: Path) -> Plan:
+    """The plan of an established path.
+
+    Raises
+    ------
+    CompileError
+        If a parameter of a stage is not bound.
+    GraphError
+        If the path was changed and not established, or replicas could differ.
+    """
+    agree(path)  # again: a path that was created since may have made a table a replicated one
+    key = [(node, id(stage), *(table.kind for table in stage.tables.values())) for node, stage in path.stages.items()]
+    if path.lowered is None or path.lowered[0] != key:
+        path.lowered = key, _lower(path)
+    return path.lowered[1]
+
+
+def _lower(path: Path) -> Plan:
+    counters = {edge: index for index, edge in enumerate(path.counted)}
+    tables = _named_tables(path)
+    names = Names(tables)
+    parameters: dict[str, Any] = {}
+    blocks = {}
+    for node, stage in path.stages.items():
+        name = names.give(*node.split("."))
+        arguments: list[str] = []
+        for parameter in stage.parameters:
+            value = stage.bindings.get(parameter)
+            if parameter in ("packet", "primary", *GATHER):
+                arguments.append(parameter)
+            elif parameter not in stage.bindings:
+                raise CompileError(
+                    f"stage {node} at {at(stage.function)}: parameter {parameter!r} is not bound; give {parameter}=... "
+                    "where it is added"
+                )
+            elif isinstance(value, Table):
+                arguments.append(value.name)
+            else:
+                arguments.append(names.give(*node.split("."), parameter))
+                parameters[arguments[-1]] = value
+        edges = tuple(_edge(path, edge, data, counters) for *edge, data in path.out_edges(node, keys=True, data=True))
+        blocks[node] = Block(
+            node,
+            name,
+            path.nodes[node]["index"],
+            stage,
+            tuple(arguments),
+            # Small numbers first: outcomes before drops.
+            tuple(sorted(edges, key=lambda edge: abs(edge.verdict))),
+            path.unknown_counter(node),
+            path.held_counter(node),
+        )
+    return Plan(
+        path,
+        blocks,
+        tuple(path.running_order),
+        frozenset(path.main_line),
+        frozenset(path.aside),
+        frozenset(path.replicated),
+        parameters,
+        tables,
+    )
+
+
+def _named_tables(path: Path) -> dict[str, Table]:
+    """The path's tables by name: each has one name in all paths of the router graph, which share a domain."""
+    names = path.router_graph.graph.setdefault("table_names", Names())
+    found = {}
+    for node, stage in path.stages.items():
+        for parameter, table in stage.tables.items():
+            table.name = table.name or names.give(path.nodes[node]["router"], parameter)
+            found[table.name] = table
+    return found
+
+
+def _edge(path: Path, edge: list[Any], data: dict[str, Any], counters: dict[Any, int]) -> Edge:
+    _, head, _ = edge
+    leaf = path.nodes[head]
+    egress = {"drop": DROPPED, "end": CONSUMED}.get(leaf["kind"])
+    if leaf["kind"] == "port":
+        egress = path.ports.index(leaf["router"])
+    label = data["outcome"] or leaf["label"]
+    return Edge(data["verdict"], label, head, data["pull"], egress, counters.get(tuple(edge)), data["main"])

@@ -1,0 +1,88 @@
+"""Agreement: whatever reaches replicated work must be the same in every replica."""
+
+from typing import TYPE_CHECKING
+
+import networkx as nx
+
+from scout.paths.model.router import GraphError
+from scout.paths.model.stage import Stage
+
+if TYPE_CHECKING:
+    from scout.paths.model.path import Path
+
+__all__ = ["agree"]
+
+
+def agree(path: "Path") -> None:
+    """See to it that all replicas of a path keep the same state, or refuse the path.
+
+    Where a stage with replicated work behind it decides by a shared table that may be replicated, the table becomes a
+    replicated one. Packets that were held too long exist in their primary alone: they are dropped, instead of being led
+    to replicated work.
+
+    Raises
+    ------
+    GraphError
+        If replicas could differ; names the stage, why, and what to change.
+    """
+    while any(_varies(stage) and _behind(path, node) and _replicate(stage) for node, stage in path.stages.items()):
+        pass
+    for node, stage in path.stages.items():
+        _check_state(node, stage)
+        behind = _behind(path, node)
+        if behind:
+            _check_stage(node, stage, behind[0])
+        timeout = path.nodes[node].get("timeout")
+        if timeout and (path.nodes[timeout]["stage"].keeps_state or _behind(path, timeout)):
+            del path.nodes[node]["timeout"]
+
+
+def _behind(path: "Path", node: str) -> list[str]:
+    """The stages behind `node` that keep replicated state."""
+    return sorted(each for each in nx.descendants(path, node) if _keeps_state(path, each))
+
+
+def _keeps_state(path: "Path", node: str) -> bool:
+    return "stage" in path.nodes[node] and path.nodes[node]["stage"].keeps_state
+
+
+def _varies(stage: Stage) -> bool:
+    return stage.alone or (not stage.is_generated and stage.effects.varies)
+
+
+def _replicate(stage: Stage) -> bool:
+    replicated = [table.replicate() for table in stage.tables.values()]  # all of them, not the first
+    return any(replicated)
+
+
+def _check_state(node: str, stage: Stage) -> None:
+    if stage.is_generated:
+        return
+    for name in sorted(stage.effects.uneven):
+        if stage.tables[name].kind == "replicated":
+            raise GraphError(
+                f"{node}: {stage.function.__name__} changes table {name}, which is replicated, in some replicas only; "
+                "change it whether or not this replica is the primary, or make it a private table"
+            )
+
+
+def _check_stage(node: str, stage: Stage, behind: str) -> None:
+    """Refuse a stage that lets packets through to replicated work in some replicas only."""
+    if stage.holds:
+        raise GraphError(
+            f"{node} holds packets, which only their primary takes up again, and behind it {behind} is replicated: put "
+            f"{behind} before {node}"
+        )
+    if not _varies(stage):
+        return
+    varying = [f"table {name}, which is {table.kind}" for name, table in stage.tables.items() if table.varies]
+    if stage.alone:
+        raise GraphError(
+            f"{node}: a handler that runs on the primary alone changes or drops packets, and behind it "
+            f'{behind} is replicated: use run="all" there, or put {behind} before {node}'
+        )
+    raise GraphError(
+        f"{node}: what {stage.function.__name__} does with a packet depends on "
+        f"{' and '.join(varying) or 'whether this replica is its primary'}, and behind it {behind} is replicated: use "
+        f"replicated tables there, or put {behind} before {node}"
+    )

@@ -1,0 +1,100 @@
+"""What a function refers to: the values of its global names, of modules' attributes, of its closure and defaults."""
+
+import dis
+from collections.abc import Callable, Iterator
+from types import CellType, CodeType, FunctionType, ModuleType
+from typing import Any
+
+__all__ = ["everything", "rebound", "references", "written"]
+
+_GLOBAL = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF")
+_ATTRIBUTE = ("LOAD_ATTR", "LOAD_METHOD")
+
+
+def references(function: Any) -> dict[str, Any]:
+    """The values that the names in a function's body, and in functions that it defines, stand for.
+
+    An attribute of a module is found under its whole name, as in "limits.LONGEST"; defaults under "default 0", "default
+    1" and so on.
+    """
+    scope = dict(function.__globals__)
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    closure = {name: cell.cell_contents for name, cell in cells if _is_filled(cell)}
+    found = dict(closure)
+    for code in _codes(function.__code__):
+        for name, attributes in _chains(code):
+            if name in closure or name in scope:
+                found |= _followed(name, closure.get(name, scope.get(name)), attributes)
+    defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+    return dict(sorted(found.items())) | {f"default {index}": value for index, value in enumerate(defaults)}
+
+
+def everything(function: Any) -> Iterator[Any]:
+    """All values that a function, and the functions that it refers to, refer to."""
+    seen, waiting = set(), [function]
+    while waiting:
+        each = waiting.pop()
+        each = getattr(each, "py_func", each)
+        if id(each) in seen or not isinstance(each, FunctionType):
+            continue
+        seen.add(id(each))
+        for value in references(each).values():
+            yield value
+            waiting.append(value)
+
+
+def _is_filled(cell: CellType) -> bool:
+    try:
+        _ = cell.cell_contents
+    except ValueError:
+        return False
+    return True
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    """A function's code, and that of the functions that it defines."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes(constant)
+
+
+def _chains(code: CodeType) -> Iterator[tuple[str, list[str]]]:
+    """The names that code loads, each with the attributes that it takes of it one after another."""
+    name, attributes = "", []
+    for step in dis.get_instructions(code):
+        if step.opname in _ATTRIBUTE and name:
+            attributes.append(step.argval)
+            continue
+        if name:
+            yield name, attributes
+        name, attributes = (step.argval, []) if step.opname in _GLOBAL else ("", [])
+    if name:
+        yield name, attributes
+
+
+def _followed(name: str, value: Any, attributes: list[str]) -> dict[str, Any]:
+    """A name's value, and the values of the attributes that are taken of modules."""
+    found = {name: value}
+    for attribute in attributes:
+        if not isinstance(value, ModuleType) or not hasattr(value, attribute):
+            break
+        name, value = f"{name}.{attribute}", getattr(value, attribute)
+        found[name] = value
+    return found
+
+
+def rebound(function: FunctionType, translated: Callable[[Any], Any]) -> FunctionType:
+    """A copy of `function` for which its global names and its closure stand for what `translated` makes of them."""
+    scope = dict(function.__globals__)
+    scope.update({name: translated(scope[name]) for name in references(function) if name in scope})
+    cells = tuple(CellType(translated(cell.cell_contents)) for cell in function.__closure__ or ())
+    copy = FunctionType(function.__code__, scope, function.__name__, function.__defaults__, cells)
+    copy.__dict__.update(function.__dict__)
+    copy.__module__, copy.__qualname__ = function.__module__, function.__qualname__
+    return copy
+
+
+def written(function: Any) -> tuple[Any, ...]:
+    """The functions that people wrote of a stage's: itself, or those that it was generated from (`function.parts`)."""
+    return getattr(function, "parts", (function,))

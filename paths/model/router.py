@@ -1,0 +1,72 @@
+"""Routers: protocol modules with named, typed services."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from scout.paths.model.stage import Stage, Via
+from scout.paths.model.table import Table
+from scout.ring.errors import ScoutError
+
+if TYPE_CHECKING:
+    from scout.paths.model.graph import RouterGraph
+
+__all__ = ["GraphError", "Router"]
+
+
+class GraphError(ScoutError):
+    """A router graph that makes no sense; the message names both ends."""
+
+
+class Router:
+    """A protocol module of the router graph. Subclasses declare services and make stages.
+
+    Attributes
+    ----------
+    provides, requires : mapping of str to str
+        The services by name, and their types. `requires` may be joined several times (one IP, many
+        Ethernets); every required service must be joined at least once.
+    """
+
+    provides: Mapping[str, str] = {}
+    requires: Mapping[str, str] = {}
+
+    def __init__(self, name: str) -> None:
+        if not name.isidentifier():
+            raise GraphError(f"router name {name!r}: use letters, digits and _, as in a Python name")
+        self.name = name
+
+    through: Mapping[str, str] = {}
+    """Of a router that only stands between others (a filter): its services, each with the one behind it."""
+
+    one_way: Mapping[str, str] = {}
+    """The services by which packets only come ("receive") or only go ("send")."""
+
+    port: Any = None
+    """The packet port that this router drives; a router with a port begins and ends paths."""
+
+    changes: Table | None = None
+    """A private table whose first cell changes when held packets may be able to go on."""
+
+    lock: Table | None = None
+    """A shared table whose first word is 0, or names the replica that holds the router's state: its number plus 1."""
+
+    def emitter(self) -> Stage | None:
+        """A stage without outcomes that makes packets: it fills one, sets its `egress`, and returns 1, or 0."""
+        return None
+
+    def configure(self, graph: "RouterGraph") -> None:
+        """Check the parameters and build tables, once, when the graph is complete."""
+
+    def start(self, graph: "RouterGraph") -> None:
+        """Read what is known only now that the ports are open, before the domains are forked."""
+
+    def arrive(self, service: str, below: bool) -> str | Via:
+        """Key of the stage for packets that come by `service`, from `below` or from above.
+
+        A router that has nothing to do with them returns the service by which they go on.
+        """
+        raise GraphError(f"{self.name}: takes no packets by service {service!r}")
+
+    def stage(self, key: str, graph: "RouterGraph", source: str) -> Stage:
+        """Make stage `key` of a path that begins at router `source`; key "" begins the path."""
+        raise NotImplementedError

@@ -1,0 +1,51 @@
+"""Integers stay integers: a float is not cut silently where an integer is wanted, and a verdict is an integer.
+
+Numba would store 1.5 into an integer field as 1. The plain run raises an error there, and compiled code has to agree.
+"""
+
+from typing import Any
+
+from numba.core import ir, types
+from numba.core.errors import TypingError
+
+__all__ = ["check_integers"]
+
+
+def check_integers(state: Any) -> None:
+    """Refuse a function that numba has inferred the types of.
+
+    Parameters
+    ----------
+    state
+        Numba's state of the compilation.
+
+    Raises
+    ------
+    numba.TypingError
+        If the function stores a float into an integer, gives one to an accessor, or is a stage function
+        (`returns_verdict`) and returns something that is no integer.
+    """
+    for block in state.func_ir.blocks.values():
+        for statement in block.body:
+            _check(statement, state.typemap)
+    returns = state.return_type
+    if getattr(state.func_id.func, "returns_verdict", False) and not isinstance(returns, types.Integer | types.Boolean):
+        raise TypingError(f"it returns {returns}; return 0 to go on, or a drop(...)", loc=state.func_ir.loc)
+
+
+def _check(statement: Any, typemap: dict[str, Any]) -> None:
+    if isinstance(statement, ir.SetItem | ir.StaticSetItem | ir.SetAttr):
+        target = typemap[statement.target.name]
+        if isinstance(target, types.Record):
+            name = statement.attr if isinstance(statement, ir.SetAttr) else statement.index
+            target = target.typeof(name) if name in target.fields else None
+        else:
+            target = getattr(target, "dtype", None)
+        if isinstance(target, types.Integer) and isinstance(typemap[statement.value.name], types.Float):
+            raise TypingError(f"a float is stored into {target}: use int(...), or //", loc=statement.loc)
+    value = getattr(statement, "value", None)
+    if isinstance(value, ir.Expr) and value.op == "call":
+        function: Any = getattr(typemap[value.func.name], "typing_key", None)
+        given = [typemap[each.name] for each in value.args]
+        if hasattr(function, "has_lowering") and any(isinstance(each, types.Float) for each in given):
+            raise TypingError(f"{function.__name__} is given a float: use int(...), or //", loc=statement.loc)
