@@ -11,6 +11,7 @@ __all__ = [
     "CONTROL_BIND",
     "CONTROL_TICK",
     "DROPPED",
+    "EVERYONES",
     "GSO_NONE",
     "HEADROOM",
     "HELD",
@@ -27,6 +28,9 @@ ICMP error (RFC 1812 section 4.3.2.3: 576 bytes in all). The rest stays where it
 
 HEADROOM = 64
 """Bytes before a frame, for headers that stages push."""
+
+EVERYONES = -1
+"""The shard of a frame that belongs to no flow: every replica receives it."""
 
 DROPPED, HELD, CONSUMED = -1, -2, -3
 """Values of `egress` for a packet that leaves by no port."""

@@ -22,7 +22,6 @@ from scout.io.ports.afpacket import AfPacketPort as AfPacketPort
 from scout.io.ports.memory import MemoryPort as MemoryPort
 from scout.io.ports.pcap import PcapPort as PcapPort
 from scout.loader import load_router as load_router
-from scout.paths.limit import within as within
 from scout.paths.compiler.interpreter import try_stage as try_stage
 from scout.paths.framework.events import (
     ARRIVAL as ARRIVAL,
@@ -40,16 +39,21 @@ from scout.paths.framework.state import (
     store_to as store_to,
 )
 from scout.paths.framework.table import (
+    EVICT as EVICT,
+    FOREVER as FOREVER,
+    REFUSE as REFUSE,
     claim as claim,
     find as find,
     new_table as new_table,
     place as place,
     remove as remove,
+    rows as rows,
 )
 from scout.paths.framework.timers import (
     after as after,
     cancel as cancel,
 )
+from scout.paths.limit import within as within
 from scout.paths.model.graph import RouterGraph as RouterGraph
 from scout.paths.model.path import Path as Path
 from scout.paths.model.router import Router as Router
@@ -88,6 +92,7 @@ from scout.paths.wire.flow import (
     five_tuple as five_tuple,
     flow_hash as flow_hash,
 )
+from scout.paths.wire.segments import segments as segments
 from scout.ring.channel import Channel as Channel
 from scout.ring.errors import ScoutError as ScoutError
 from scout.supervisor import Supervisor as Supervisor

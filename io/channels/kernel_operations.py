@@ -18,8 +18,7 @@ from scout.io.channels.kernel_frames import (
     open_requests,
 )
 from scout.io.channels.tpacket import frame_end, frame_of, interface_of, received_at, take_frame
-from scout.io.packet import NOT_HELD, OFFLOAD, RECORD
-from scout.paths.wire.flow import EVERYONES
+from scout.io.packet import EVERYONES, NOT_HELD, OFFLOAD, RECORD
 from scout.ring import layout, turn
 from scout.ring.atomics import load64, store64
 from scout.ring.batch import cut_batch, finish

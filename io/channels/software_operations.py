@@ -18,8 +18,7 @@ import numpy as np
 
 from scout.io.batch import place_frame
 from scout.io.channels.contract import ChannelOperations
-from scout.io.packet import NOT_HELD, OFFLOAD, REACH, RECORD
-from scout.paths.wire.flow import EVERYONES
+from scout.io.packet import EVERYONES, NOT_HELD, OFFLOAD, REACH, RECORD
 from scout.ring import turn
 from scout.ring.atomics import load32, load64, store64, store64_release
 from scout.ring.batch import close_batch, cut_batch, open_batch, open_shared

@@ -19,12 +19,12 @@ MODES = {"replicated": "replicated", "sharded": "private", "locked": "shared", "
 
 MOST_HANDLERS = 62  # bits of the mask that says which are bound
 
-GIVEN = ("frame", "end", "packet", "argument", "events", "timers", "counts")
+GIVEN = ("frame", "end", "packet", "argument", "events", "timers", "counts", "mask")
 """Parameters that every handler may have."""
 
 _RESERVED = {*GIVEN, *GATHER, "primary", "replica", "bound", "lock", "number", "clock"}
 # Local names of the generated function.
-_RESERVED |= {"mask", "verdict", "given", "until", "last", "turn", "row", "event", "no_frame", "no_end", "received"}
+_RESERVED |= {"verdict", "given", "until", "last", "turn", "row", "event", "no_frame", "no_end", "received"}
 
 
 def check_service(

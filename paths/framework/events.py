@@ -1,8 +1,8 @@
-"""Events: what handlers of a service run at, and how one handler makes others run.
+"""Events: when the handlers of a service run, and how one handler makes others run.
 
-An event that a handler raises is queued and runs after the handler at hand has returned, in the order
-raised, within the same request. The queue is bounded, so that every request comes to an end; what does not
-fit is counted.
+An event that a handler raises is queued. Its handlers run after that handler has returned, within the same request;
+events run in the order raised. The queue is bounded, so that every request comes to an end; events that do not fit are
+lost and counted.
 """
 
 import zlib
@@ -21,8 +21,13 @@ __all__ = ["ARRIVAL", "HALT", "QUEUE", "QUEUED", "RUNS", "Event", "Handler", "ne
 class Event(int):
     """A kind of event. Make it once, at the top of a module.
 
-    Its number depends on the name alone, so that it is the same in every process, and compiled code in the
-    cache stays true.
+    Its number depends on the name alone, so that it is the same in every process, and compiled code in the cache stays
+    valid.
+
+    Raises
+    ------
+    ScoutError
+        If another event has the same number.
 
     Examples
     --------
@@ -50,10 +55,10 @@ class Event(int):
 _events: dict[int, Event] = {}
 
 ARRIVAL = Event("arrival")
-"""A packet has come to the service."""
+"""The event of a packet that has come to the service."""
 
 HALT = 1
-"""What a handler returns so that no more handlers of this event run."""
+"""The verdict of a handler after which no more handlers of the event run; the packet goes on."""
 
 RUNS = ("all", "primary", "others")
 
@@ -65,15 +70,15 @@ class Handler:
     Parameters
     ----------
     function : callable
-        `function(frame, end, ...)` returns 0 (the next handler runs), `HALT`, or a `drop(...)` (which halts
-        too). See `Service` for its other parameters.
+        `function(frame, end, ...)` returns 0 (the next handler runs), `HALT`, or a `drop(...)`, after which no more
+        handlers of the event run either. See `Service` for its other parameters.
     event : Event
-        What it runs at; a packet's arrival by default.
+        The event that it runs at; a packet's arrival by default.
     run : {"all", "primary", "others"}
-        On every replica (it keeps the state), on the request's primary alone (it has the effects), or on the
-        others alone.
+        Where it runs. "all": on every replica, to keep the state. "primary": on the request's primary alone, to have
+        the effects. "others": on all replicas but the primary.
     bound : bool
-        False if it does not run until it is bound by a request.
+        False if it does not run before `Supervisor.bind` binds it.
     """
 
     function: Callable[..., int]
@@ -89,24 +94,24 @@ class Handler:
 
 
 QUEUED = 16
-"""Events that the replicated handlers of one request may raise; those that run on one replica may raise as many."""
+"""How many events the replicated handlers of one request may raise; those that run on one replica may raise as many."""
 
 UNTIL_END = 64
-"""`until` of an event that no handler has halted: more than there can be handlers."""
+"""`until` of an event that no handler has halted: more than a service can have handlers."""
 
 QUEUE = np.dtype(
     [
         ("event", "i8"),
         ("argument", "i8"),
-        ("until", "i8"),  # handlers from this place on do not run: one before halted the event
+        ("until", "i8"),  # handlers from this number on do not run: one before has halted the event
         # Of the whole queue; in the first row alone.
-        ("count", "i8"),
-        ("limit", "i8"),  # more do not fit now
-        ("lost", "i8"),  # what did not fit, in this request
-        ("lost_alone", "i8"),  # what did not fit of events raised on this replica alone, in all
+        ("count", "i8"),  # events queued
+        ("limit", "i8"),  # events that fit at present
+        ("lost", "i8"),  # events of this request that did not fit
+        ("lost_alone", "i8"),  # events of all requests, raised on this replica alone, that did not fit
     ]
 )
-"""A row of the queue of events that the request at hand has raised."""
+"""A row of the queue of events that the present request has raised."""
 
 
 def new_queue() -> np.ndarray:
@@ -117,7 +122,7 @@ def new_queue() -> np.ndarray:
 
 
 def raise_event(events: Any, event: int, argument: int) -> None:
-    """Have the handlers of `event` run, with `argument`, when the handler at hand has returned.
+    """Have the handlers of `event` run, with `argument`, when the present handler has returned.
 
     Parameters
     ----------
@@ -125,7 +130,7 @@ def raise_event(events: Any, event: int, argument: int) -> None:
         The handler's parameter of that name.
     event : Event
     argument : int
-        An int64 for the handlers' parameter `argument`.
+        An int64, for the handlers' parameter `argument`.
     """
     head = events[0]
     if head.count >= head.limit:
@@ -138,11 +143,11 @@ def raise_event(events: Any, event: int, argument: int) -> None:
     head.count += 1
 
 
-# What the dispatch function of a service calls.
+# The generated function of a service calls the rest.
 
 
 def close_replicated(events: Any, counts: Any) -> None:
-    """The replicated handlers are through: count what did not fit, make room for what one replica raises."""
+    """End the replicated part of a request: count the events lost, and make room for those that one replica raises."""
     head = events[0]
     if head.lost:
         add_to(counts, 0, "events_lost", head.lost)
@@ -151,7 +156,7 @@ def close_replicated(events: Any, counts: Any) -> None:
 
 
 def close_request(events: Any) -> None:
-    """The request is through: empty the queue for the next."""
+    """End a request: empty the queue for the next one."""
     head = events[0]
     head.lost_alone += head.lost
     head.lost = 0

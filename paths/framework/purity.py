@@ -1,8 +1,8 @@
-"""What handlers of a service may not do, found in their source before anything is compiled.
+"""Purity: what replicated work refers to and assigns to, found in its source before anything is compiled.
 
-Replicated work is a function of state and request alone, so that every replica's state stays the same; what
-only one replica does must not touch that state. Each refusal names the handler, the file and line, and
-what to use instead.
+Replicated work is a function of state and request alone, so that the state is the same on every replica. Work of one
+replica alone must not change that state. `scout.paths.framework.check` refuses handlers by what is found here; each
+finding has the file, the line, and what to use instead.
 """
 
 import ast
@@ -20,12 +20,12 @@ from scout.paths.model.stage import references
 
 __all__ = ["Assignment", "Impurity", "assignments", "impurities"]
 
-_CLOCK = "a replica's clock is its own; use packet.timestamp"
+_CLOCK = "each replica has another clock; use packet.timestamp"
 _CHANCE = "each replica would draw another number; use a hash of the packet (flow_hash), or a seed kept in the state"
-_SELF = 'replicas differ in it; what only one is to do belongs into a handler with run="primary"'
+_SELF = 'replicas differ in it; put work of one replica alone into a handler with run="primary"'
 _ADDRESS = "an address differs from replica to replica; use the accessors (load32, require, ...)"
 
-# What may not be referred to, by the beginning of its full name.
+# What replicated work may not refer to, by the beginning of its full name; and what to use instead.
 _FORBIDDEN = {
     "time": _CLOCK,
     "datetime": _CLOCK,
@@ -49,15 +49,15 @@ _OWN_FIELDS = ("frame", "end", "tail", "origin", "slot")  # addresses in a packe
 
 
 class Impurity(NamedTuple):
-    """Something that replicated work may not refer to: where, what, and what to use instead."""
+    """A reference that replicated work may not have: where it is, to what, and what to use instead."""
 
     place: str
     what: str
-    mend: str
+    fix: str
 
 
 class Assignment(NamedTuple):
-    """An assignment to what a parameter stands for; `atomic` if an accessor made it that has an atomic twin."""
+    """An assignment to a part of a parameter; `atomic` if it is made by an accessor that has an atomic twin."""
 
     place: str
     parameter: str
@@ -65,7 +65,7 @@ class Assignment(NamedTuple):
 
 
 class _Body:
-    """A function's source: its names, resolved, and which parameters its local names may stand for."""
+    """A function's source: its names, resolved, and the parameters that each local name may be a part of."""
 
     def __init__(self, function: Any) -> None:
         self.function = function.py_func if isinstance(function, Dispatcher) else function
@@ -89,7 +89,7 @@ class _Body:
         return f"{self.file}:{self._first + node.lineno - 1}"
 
     def value(self, node: Any) -> Any:
-        """What a name or a module's attribute stands for; None if it is not known."""
+        """The value of a global name or of a module's attribute; None if it is not known."""
         if isinstance(node, ast.Name) and node.id not in self._locals:
             return self._globals.get(node.id)
         if isinstance(node, ast.Attribute):
@@ -99,7 +99,7 @@ class _Body:
 
     def roots(self, node: Any) -> set[str]:
         """The parameters that an expression may be a part of."""
-        if isinstance(node, ast.Call):  # what a function returns may be a part of what it was given
+        if isinstance(node, ast.Call):  # a function may return a part of its arguments
             return set().union(*(self.roots(each) for each in node.args))
         if isinstance(node, ast.Name):
             return self._roots.get(node.id, set())
@@ -114,7 +114,7 @@ class _Body:
         return set()
 
     def _trace(self) -> None:
-        """Follow assignments to names until nothing new is found; the order of statements does not count."""
+        """Follow assignments to names until nothing new is found; the order of statements is not considered."""
         known = -1
         while known != (known := sum(map(len, self._roots.values()))):
             for node in ast.walk(self.tree):
@@ -144,15 +144,15 @@ def _full_name(value: Any) -> str:
 
 
 def _forbidden(value: Any) -> str | None:
-    """What to use instead of something that replicated work may not refer to."""
+    """What to use instead of a value, if replicated work may not refer to it."""
     if value is None or isinstance(value, int | float | str):
         return None
     name = _full_name(value)
-    return next((mend for key, mend in _FORBIDDEN.items() if name == key or name.startswith(f"{key}.")), None)
+    return next((fix for key, fix in _FORBIDDEN.items() if name == key or name.startswith(f"{key}.")), None)
 
 
 def _plain(value: Any) -> bool:
-    """True if it is a function whose source matters; not an accessor."""
+    """True if it is a function whose source is to be looked at, and no accessor."""
     return isinstance(value, FunctionType | Dispatcher) and not hasattr(value, "has_lowering")
 
 
@@ -166,7 +166,7 @@ def _called(body: _Body, node: ast.Call) -> Iterator[tuple[str, set[str]]]:
 
 
 def impurities(function: Any, seen: set[Any] | None = None) -> Iterator[Impurity]:
-    """What `function`, and all it calls, does that replicated work may not."""
+    """What `function`, and all functions that it calls, refer to that replicated work may not."""
     seen = set() if seen is None else seen
     if function in seen:
         return
@@ -181,15 +181,15 @@ def impurities(function: Any, seen: set[Any] | None = None) -> Iterator[Impurity
         if isinstance(node, ast.Name) and node.id in ("frame", "end") and id(node) not in passed:
             yield Impurity(body.place(node), node.id, _ADDRESS)
         value = body.value(node)
-        mend = _forbidden(value)
-        if mend:
-            yield Impurity(body.place(node), ast.unparse(node), mend)
+        fix = _forbidden(value)
+        if fix:
+            yield Impurity(body.place(node), ast.unparse(node), fix)
         elif _plain(value) and not (value.__module__ or "").startswith("scout.io."):
             yield from impurities(value, seen)
 
 
 def assignments(function: Any, parameters: Collection[str], seen: set[Any] | None = None) -> Iterator[Assignment]:
-    """Where `function`, or what it calls, assigns to a part of one of its `parameters`."""
+    """Where `function`, or a function that it calls, assigns to a part of one of its `parameters`."""
     seen = set() if seen is None else seen
     key = (function, frozenset(parameters))
     if key in seen:

@@ -68,8 +68,9 @@ class Service(Filter):
     handlers : sequence of Handler
         In the order in which they run, at most 62. A handler is `function(frame, end, ...)`; its other parameters
         are found by name: `packet`, a table of the state, one of `bindings`, `argument` (the int64 that its
-        event was raised with), `events` (for `raise_event`), `timers` (for `after` and `cancel`), or `counts`
-        (a record of `COUNTS`). The handlers of a timer's event get a packet of no bytes.
+        event was raised with), `events` (for `raise_event`), `timers` (for `after` and `cancel`), `counts` (a record
+        of `COUNTS`), or `mask` (an int: bit i says that handler i is bound). The handlers of a timer's event get a
+        packet of no bytes.
     service : str
         Type of the service, as for `Filter`; in "adjacency" it takes what IP sends, else what comes up.
     mode : {"replicated", "sharded", "locked", "atomic"}

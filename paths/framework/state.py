@@ -1,10 +1,10 @@
 """State that several replicas may write: accessors that are atomic where a service's mode asks for it.
 
-A service's code is the same in all modes. In mode "atomic" its handlers, and what they call, get the atomic
-twin of each accessor; in all others only one replica writes a table, or one at a time, and the accessors
-are plain. Each has a Python body and a numba lowering.
+A service's code is the same in all modes. In mode "atomic" its handlers, and the functions they call, get the atomic
+twin of each accessor. In all other modes one replica at a time writes a table, and the accessors are plain. Each has
+a Python body and a numba lowering.
 
-The field of a row is named by a literal. Values are int64; the field is an integer of 32 or 64 bits.
+The field of a row is named by a literal string. Values are int64; the field is an integer of 32 or 64 bits.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ _I8, _I64 = ir.IntType(8), ir.IntType(64)
 
 
 def add_to(table: Any, row: int, field: str, value: int) -> int:
-    """Add `value` to a field of a row; what it was before."""
+    """Add `value` to a field of a row; the field's value before."""
     record = table[row]
     before = getattr(record, field)
     setattr(record, field, before + value)
@@ -36,7 +36,7 @@ def add_to(table: Any, row: int, field: str, value: int) -> int:
 
 
 def load_from(table: Any, row: int, field: str) -> int:
-    """A field of a row."""
+    """The value of a field of a row."""
     return getattr(table[row], field)
 
 
@@ -46,7 +46,7 @@ def store_to(table: Any, row: int, field: str, value: int) -> None:
 
 
 def exchange_in(table: Any, row: int, field: str, expected: int, value: int) -> bool:
-    """Write a field of a row if it is `expected`; True if so."""
+    """Write a field of a row if its value is `expected`; True if it was."""
     record = table[row]
     if getattr(record, field) != expected:
         return False
@@ -55,7 +55,7 @@ def exchange_in(table: Any, row: int, field: str, expected: int, value: int) -> 
 
 
 def clear(table: Any, row: int) -> None:
-    """Set all of a row to zero. Not atomic in any mode."""
+    """Set all fields of a row to zero. Not atomic in any mode."""
     table.clear(row)
 
 
@@ -104,8 +104,8 @@ def _operation(emit: Callable[..., Any], returns: Any) -> Any:
     return operate
 
 
-# Each operation plain, then atomic. What a replica reads by the acquiring half it sees whole, with all that
-# was written before the releasing half that put it there.
+# Each operation plain, then atomic. A replica that reads a value with acquire order also sees all that was written
+# before the release that stored the value.
 
 
 def _plain_add(builder: Any, pointer: Any, expected: Any, value: Any, size: int) -> Any:
@@ -147,7 +147,7 @@ def _atomic_exchange(builder: Any, pointer: Any, expected: Any, value: Any, size
 
 
 def _lower(body: Any, implement: Callable[[Any], Any], plain: Any, atomic: Any, returns: Any, assigns: bool) -> None:
-    """Give `body` its plain lowering, and an atomic twin with the other."""
+    """Give `body` its plain lowering, and an atomic twin that has the atomic one."""
     body.atomic = FunctionType(body.__code__, body.__globals__, body.__name__)
     for function, emit in ((body, plain), (body.atomic, atomic)):
         function.has_lowering = True  # the compiler leaves such functions alone
@@ -202,7 +202,7 @@ clear.assigns = (0,)  # type: ignore[attr-defined]
 
 
 def atomically(function: Any) -> Any:
-    """A copy of `function` that, with all plain functions it calls, uses the atomic twins of the accessors."""
+    """A copy of `function` in which it and all plain functions that it calls use the atomic twins of the accessors."""
     done: dict[Any, Any] = {}
 
     def twin(value: Any) -> Any:
@@ -217,12 +217,12 @@ def atomically(function: Any) -> Any:
     return twin(function)
 
 
-# The lock of mode "locked": a word that is 0, or names the replica that holds it, so that the supervisor can
-# free it when the holder has died.
+# The lock of mode "locked" is a word: 0 if it is free, else the number of the replica that holds it plus 1, so that the
+# supervisor can free it when that replica has died.
 
 
 def acquire(lock: Any, number: Any) -> None:
-    """Take the lock for the replica whose `number[0]` is its own plus 1; waits for another holder."""
+    """Take the lock for the replica whose number plus 1 is `number[0]`; wait while another replica holds it."""
     if lock[0]:
         raise ScoutError(f"the lock is held by replica {lock[0] - 1}")
     lock[0] = number[0]
@@ -233,9 +233,9 @@ def _native_acquire(lock, number):  # type: ignore[no-untyped-def]
     def native(lock, number):  # type: ignore[no-untyped-def]
         word = lock.ctypes.data
         looks = 0
-        # Acquires: what the last holder wrote before its release is seen.
+        # Acquire order: sees all that the last holder wrote before its release (`release`).
         while not compare_exchange(word, 0, number[0]):
-            while load64_acquire(word) != 0:  # only read while it is held: the line stays with the holder
+            while load64_acquire(word) != 0:  # reading alone leaves the cache line with the holder
                 relax(looks)
                 looks += 1
 
@@ -243,11 +243,11 @@ def _native_acquire(lock, number):  # type: ignore[no-untyped-def]
 
 
 def release(lock: Any) -> None:
-    """Let go of the lock."""
+    """Free the lock."""
     lock[0] = 0
 
 
 @lowering(release)
 def _native_release(lock):  # type: ignore[no-untyped-def]
-    # Releases: pairs with the next holder's compare-exchange.
+    # Release order: the next holder's compare-exchange (`acquire`) sees all that was written under the lock.
     return lambda lock: store64_release(lock.ctypes.data, 0)

@@ -19,7 +19,7 @@ from scout.paths.model.graph import GraphError
 from scout.paths.wire.flow import mix
 from scout.ring.errors import ScoutError
 
-__all__ = ["EVICT", "FOREVER", "REFUSE", "claim", "find", "new_table", "place", "policy_of", "remove", "rows"]
+__all__ = ["EVICT", "FOREVER", "REFUSE", "claim", "find", "new_table", "place", "policy_of", "put", "remove", "rows"]
 
 PROBES = 16
 """How many rows can hold a key."""
@@ -57,6 +57,18 @@ def new_table(capacity: int, fields: Sequence[tuple[str, str]]) -> np.ndarray:
     if capacity < PROBES or capacity & (capacity - 1):
         raise ScoutError(f"a table of {capacity} rows; give a power of two, {PROBES} or more")
     return np.zeros(capacity, np.dtype([("key", "i8"), ("more", "i8"), ("used", "i8"), *fields], align=True))
+
+
+def put(table: np.ndarray, key: int, more: int, **fields: int) -> int:
+    """Put a key with these fields into a table before the first request; the index of its row."""
+    start = mix(key ^ mix(more)) & len(table) - 1
+    for probe in range(PROBES):
+        index = start + probe & len(table) - 1
+        if table[index]["key"] == 0:
+            for name, value in {"key": key, "more": more, **fields}.items():
+                table[index][name] = value
+            return index
+    raise ScoutError(f"a table of {len(table)} rows is too full for one more key; give a greater capacity")
 
 
 def policy_of(name: str, full: str) -> int:

@@ -1,8 +1,9 @@
-"""Timers: events that are due later. They are replicated state: every replica fires them at the same request.
+"""Timers: events that are raised later. They are replicated state: every replica fires them at the same request.
 
-A timer fires before the first request whose timestamp is not less than when it is due, in the order of (due,
-handle). The table is bounded; a timer that does not fit is refused and counted. A binary heap of places;
-row 0 is the head and no timer.
+A timer fires before the first request whose time (the service's, `scout.paths.framework.clock`) is not less than when
+it is due, in the order of (due, handle). The table is bounded; a timer that does not fit is refused and counted.
+
+The table holds a binary heap of the timers' rows and a list of the free rows. Row 0 is the head, and no timer.
 """
 
 from typing import Any
@@ -16,21 +17,21 @@ __all__ = ["MOST_TIMERS", "TIMER", "after", "cancel", "fire", "is_due", "new_tim
 
 TIMER = np.dtype(
     [
-        ("due", "i8"),  # nanoseconds since 1970
-        ("handle", "i8"),  # 0: not set; in the head: the number of timers that were ever set
+        ("due", "i8"),  # nanoseconds, of the service's time
+        ("handle", "i8"),  # 0: not set; in the head: how many timers were ever set
         ("event", "i8"),
         ("argument", "i8"),
-        ("heap", "i8"),  # of heap place i, in row i: the row of its timer; in the head: how many are set
-        ("place", "i8"),  # the timer's place in the heap; of a free row the next free one; in the head: the first
-        ("refused", "i8"),  # in the head: timers that did not fit
+        ("heap", "i8"),  # in row i, of the heap's place i: the row of its timer; in the head: how many are set
+        ("place", "i8"),  # the timer's place in the heap; of a free row the next free row; in the head: the first one
+        ("refused", "i8"),  # in the head: how many timers did not fit
     ]
 )
 """A row of the table of timers."""
 
-ROW_BITS = 16  # of a handle: its timer's row; the rest says how many were set before, so that handles rise
+ROW_BITS = 16  # the low bits of a handle are its timer's row; those above count the timers ever set, so handles rise
 
 MOST_TIMERS = (1 << ROW_BITS) - 1
-"""Timers that a table can hold at most."""
+"""The most timers that a table can hold."""
 
 
 def new_timers(capacity: int) -> np.ndarray:
@@ -43,22 +44,22 @@ def new_timers(capacity: int) -> np.ndarray:
 
 
 def after(timers: Any, packet: Any, delay: int, event: int, argument: int) -> int:
-    """Have the handlers of `event` run, with `argument`, `delay` nanoseconds after the request at hand.
+    """Have the handlers of `event` run, with `argument`, `delay` nanoseconds after the present request.
 
     Parameters
     ----------
     timers, packet
         The handler's parameters of these names.
     delay : int
-        Nanoseconds; less than 0 is 0. It fires before the next request at the soonest.
+        Nanoseconds; less than 0 counts as 0. The timer fires before the next request at the soonest.
     event : Event
     argument : int
-        An int64 for the handlers' parameter `argument`.
+        An int64, for the handlers' parameter `argument`.
 
     Returns
     -------
     int
-        The timer's handle, to cancel it by; 0 if there was no room, which is counted.
+        The timer's handle, for `cancel`; 0 if there was no room, which is counted.
     """
     head = timers[0]
     row = head.place
@@ -78,7 +79,7 @@ def after(timers: Any, packet: Any, delay: int, event: int, argument: int) -> in
 
 
 def cancel(timers: Any, handle: int) -> int:
-    """Take a timer back; 1 if it had neither fired nor been cancelled, else 0."""
+    """Cancel a timer; 1 if it was set, 0 if it has fired or was cancelled before."""
     row = handle & MOST_TIMERS
     if row == 0 or row >= len(timers) or timers[row].handle != handle:
         return 0
@@ -86,16 +87,16 @@ def cancel(timers: Any, handle: int) -> int:
     return 1
 
 
-# What the dispatch function of a service calls.
+# The generated function of a service calls the rest.
 
 
 def newest(timers: Any) -> int:
-    """A handle above that of every timer set so far: those set from here on wait for the next request."""
+    """A handle above that of every timer set so far: timers set from now on wait for the next request."""
     return timers[0].handle + 1 << ROW_BITS
 
 
 def is_due(timers: Any, now: int, before: int) -> bool:
-    """True if a timer with a handle less than `before` is to fire."""
+    """True if a timer with a handle less than `before` is due."""
     if timers[0].heap == 0:
         return False
     first = timers[timers[1].heap]
@@ -103,7 +104,7 @@ def is_due(timers: Any, now: int, before: int) -> bool:
 
 
 def fire(timers: Any, events: Any) -> None:
-    """Take the first timer out and raise its event."""
+    """Take the timer that is due first out, and raise its event."""
     row = timers[1].heap
     event, argument = timers[row].event, timers[row].argument
     _take_out(timers, row)

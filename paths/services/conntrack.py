@@ -41,15 +41,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from scout.io.access import length, load8, load16, load32, require
+from scout.io.access import load8, load16, load32, require
 from scout.paths.framework.events import Handler
 from scout.paths.framework.service import Service
 from scout.paths.framework.table import find, new_table, place, policy_of, rows
 from scout.paths.model.graph import GraphError
 from scout.paths.model.stage import Table, drop
 from scout.paths.services.tcp_states import SIDE, STATES, TIME_WAIT, begin, follow, is_possible
-from scout.paths.wire.flow import DESTINATION, FRAGMENT, FRAGMENTED, HEADER, PROTOCOL, SOURCE, TCP, ports_at
+from scout.paths.wire import ipv4, tcp
+from scout.paths.wire.flow import ports_at
 from scout.paths.wire.segments import segments
+from scout.paths.wire.tcp import ACK, FIN, RST, SYN, tcp_header_length
 
 __all__ = ["STATES", "TIMEOUTS", "Connection", "ConnectionTracking", "track"]
 
@@ -72,11 +74,6 @@ REASONS = (NO_CONNECTION, BAD_FLAGS, BAD_HEADER, A_FRAGMENT, OUT_OF_WINDOW, TABL
 """Why a segment belongs to no connection, by the row of `misfits` that counts it."""
 
 _VERDICTS = tuple(int(reason) for reason in REASONS)  # numba takes a tuple of plain ints alone
-
-# The TCP header, RFC 9293 section 3.1: offsets, and bits of the flags.
-SEQUENCE, ACKNOWLEDGED, DATA_OFFSET, FLAGS, TCP_HEADER = 4, 8, 12, 13, 20
-TOTAL_LENGTH = 2
-FIN, SYN, RST, ACK = 1, 2, 4, 16
 
 MODULUS = 0xFFFFFFFF
 ENDPOINT = 1 << 48  # in both words of a key, so that neither is 0: above an address and a port
@@ -122,23 +119,23 @@ def judge(
     frame: Any, end: Any, packet: Any, connections: Any, sides: Any, counts: Any, lifetimes: Any, policy: int
 ) -> int:
     """Let the segment change its connection; why it belongs to none, or 0."""
-    if not require(frame, end, HEADER) or load8(frame, 0) >> 4 != 4 or load8(frame, PROTOCOL) != TCP:
+    if not require(frame, end, ipv4.HEADER) or load8(frame, ipv4.PROTOCOL) != ipv4.TCP:
         return 0
-    if load16(frame, FRAGMENT) & FRAGMENTED:
+    if load16(frame, ipv4.FRAGMENT) & ipv4.FRAGMENTED:
         return A_FRAGMENT
-    at, total, header = ports_at(frame, end), load16(frame, TOTAL_LENGTH), 0
-    if at != 0 and require(frame, end, at + TCP_HEADER):
-        header = (load8(frame, at + DATA_OFFSET) >> 4) * 4
-    size = total - at - header
-    if header < TCP_HEADER or size < 0 or total > length(frame, end, packet):
+    at, header = ports_at(frame, end), 0
+    if at != 0 and require(frame, end, at + tcp.HEADER):
+        header = tcp_header_length(frame, at)
+    size = load16(frame, ipv4.TOTAL_LENGTH) - at - header
+    if header < tcp.HEADER or size < 0:
         return BAD_HEADER
-    flags = load8(frame, at + FLAGS) & (FIN | SYN | RST | ACK)
+    flags = load8(frame, at + tcp.FLAGS) & (FIN | SYN | RST | ACK)
     if not is_possible(flags):
         return BAD_FLAGS
 
     now = packet.timestamp
-    source = load32(frame, SOURCE) << 16 | load16(frame, at)
-    destination = load32(frame, DESTINATION) << 16 | load16(frame, at + 2)
+    source = load32(frame, ipv4.SOURCE) << 16 | load16(frame, at)
+    destination = load32(frame, ipv4.DESTINATION) << 16 | load16(frame, at + 2)
     side = 1 if source > destination else 0
     key, more = ENDPOINT | min(source, destination), ENDPOINT | max(source, destination)
     row = find(connections, key, more, now, 0)  # `used` is when the row expires
@@ -149,7 +146,7 @@ def judge(
         begin(connections[row], sides, 2 * row, side)
     elif row < 0:
         return NO_CONNECTION
-    sequence, acknowledged = load32(frame, at + SEQUENCE), load32(frame, at + ACKNOWLEDGED)
+    sequence, acknowledged = load32(frame, at + tcp.SEQUENCE), load32(frame, at + tcp.ACKNOWLEDGEMENT)
     fits = follow(connections[row], sides, 2 * row, side, flags, sequence, acknowledged, size)
     if fits < 0:
         return OUT_OF_WINDOW

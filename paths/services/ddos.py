@@ -34,7 +34,8 @@ from scout.paths.framework.service import Service
 from scout.paths.framework.table import new_table, place, policy_of, rows
 from scout.paths.model.graph import GraphError
 from scout.paths.model.stage import Table, drop
-from scout.paths.wire.flow import HEADER, KNOWN, SOURCE
+from scout.paths.wire import ipv4
+from scout.paths.wire.flow import KNOWN
 from scout.paths.wire.segments import segments
 
 __all__ = ["ATTACK", "DdosMitigator", "mitigate", "note"]
@@ -51,9 +52,9 @@ def mitigate(
     frame: Any, end: Any, packet: Any, sources: Any, counts: Any, events: Any, threshold: int, window: int, policy: int
 ) -> int:
     """Count the packet for its source; drop it if there were too many."""
-    if not require(frame, end, HEADER):
+    if not require(frame, end, ipv4.HEADER):
         return 0
-    address = load32(frame, SOURCE)
+    address = load32(frame, ipv4.SOURCE)
     row = place(sources, counts, KNOWN | address, 1, packet.timestamp, window, policy)
     if row < 0:
         return 0

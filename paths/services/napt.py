@@ -1,103 +1,83 @@
-"""NAPT: hosts inside share the router's one address outside, by ports (RFC 2663 section 4.1.2).
+"""NAPT: hosts inside share the router's one address outside, by L4 ports (RFC 2663 section 4.1.2).
 
-Usage: Napt(name, inside, outside, filtering, ports, ...)
+Usage: Napt(name, inside, outside, filtering, ports, forward, udp, icmp, transitory, established, ...)
 Requires and provides: ipv4 (what comes in) and adjacency (what goes out): it stands on both sides of IP.
-Drops: napt-no-mapping, napt-filtered, napt-ports-exhausted, napt-table-full, napt-unsupported, napt-fragment,
-napt-bad-checksum.
 
-What IP sends from an inside port to the outside one gets the router's address there, and a port, for its source;
-what comes for that address gets it undone before IP looks for a route. So routes, TTL and MTU see the hosts' own
-addresses, and errors of the router's own quote them. Every replica keeps the mappings and does the rewriting,
-because the route depends on it. By the requirements of RFC 4787 (UDP), 5382 (TCP) and 5508 (ICMP):
+A packet that IP sends from an inside port to the outside one gets the router's address there, and a port, for its
+source. A packet for that address gets this undone before IP looks for a route. So routes, TTL and MTU see the hosts'
+own addresses, and the router's own errors quote them. By the requirements of RFC 4787 (UDP), 5382 (TCP) and 5508
+(ICMP):
 
 - a mapping is for an endpoint inside, whatever it talks to (4787 REQ-1, 5382 REQ-1), and no two share a port
   (REQ-3, REQ-7);
-- its port is the endpoint's own if that is free, else one of the same parity, and below 1024 or not, as the endpoint's
-  (REQ-3a, REQ-4): the first free one of 64, from a place on that depends on the endpoint alone. If all of those are
-  taken the packet is dropped (`napt-ports-exhausted`), as if the table is full (`napt-table-full`);
-- packets to a mapping pass from anywhere, or from addresses only that it has sent to (REQ-8, REQ-3);
-- mappings last 5 minutes for UDP, at the least 2 (REQ-5), for ICMP queries 60 seconds (5508 REQ-2), for TCP 4 minutes,
-  or 2 hours and 4 minutes while a connection of it is established (5382 REQ-5), since they last sent (REQ-6);
-- ICMP errors about a mapping's packets are translated in both directions, with what they quote (5508 REQ-4,
-  REQ-5), and change no mapping (REQ-6; 4787 REQ-12, 5382 REQ-10); their checksum is looked at first (REQ-3);
+- its port outside is the endpoint's own if that is free. Else it has the same parity, and is below 1024 or not, as the
+  endpoint's (REQ-3a, REQ-4): the first free one of 64, from a place on that depends on the endpoint alone;
+- packets to a mapping pass from anywhere, or only from addresses that it has sent to (REQ-8, REQ-3);
+- a mapping lasts 5 minutes for UDP, at the least 2 (REQ-5), 60 seconds for ICMP queries (5508 REQ-2), and for TCP
+  4 minutes, or 2 hours and 4 minutes while a connection of it is established (5382 REQ-5), since it last sent (REQ-6);
+- a port outside may be forwarded to an endpoint inside: a static mapping, which never expires and does not filter;
+- ICMP errors about a mapping's packets are translated in both directions, with what they quote (5508 REQ-4, REQ-5), and
+  change no mapping (REQ-6; 4787 REQ-12, 5382 REQ-10); their checksum is verified first (REQ-3);
 - hosts inside reach each other by their mappings, also with errors (4787 REQ-9, 5382 REQ-8, 5508 REQ-7);
 - unsolicited SYNs get no answer (5382 REQ-4).
 
-Fragments are translated as they come: later ones after their first. One that comes before its first is dropped
-(4787 REQ-14 would have it wait). Other protocols from inside are dropped; there are no ALGs. The sender of a packet
-without a mapping is told nothing (5508 REQ-8 would have it told).
+Not as the RFCs have it: a later fragment that comes before its first one is dropped (4787 REQ-14 would have it wait).
+Other protocols from inside are dropped; there are no application level gateways. The sender of a packet without a
+mapping is told nothing (5508 REQ-8).
 
 Its ports share one channel (`sequenced`), so that no replica sees the answer to a packet before the packet. With
-sequenced=False each has its own, without an order between them: an answer may come first in a replica, and is dropped.
+sequenced=False each port has a channel of its own: an answer that a replica sees first is dropped.
+
+State
+    `mappings`, a row for each endpoint inside; `ports`, which mapping has which port outside; `created`, how many there
+    ever were. `sessions`, a row for each TCP connection of a mapping, and for each address that it has sent to.
+    `fragments`, a row for each datagram in fragments.
+Events and handlers
+    arrival: `translate`, on every replica, because the route depends on it.
+Drops
+    napt-no-mapping: a packet or an ICMP error from outside that is for no mapping, or a reply from inside to no query.
+    napt-filtered: its sender is no address that the mapping has sent to.
+    napt-ports-exhausted: a new endpoint inside, and none of the ports looked at is free.
+    napt-table-full: a new endpoint inside finds the table full, and `full` is "refuse".
+    napt-unsupported: from inside, and neither TCP, UDP nor an ICMP query; or a TCP header that is not whole.
+    napt-fragment: a later fragment whose first one has not come.
+    napt-bad-checksum: an ICMP error with a bad checksum.
+    napt-own-address: from inside, with the router's own address outside for its source.
+Modes
+    replicated, locked.
+Example
+    Napt("napt", inside="left", outside="right", forward={("tcp", 8080): "10.0.0.2:80"})
 """
 
+from collections.abc import Mapping as Mappings
 from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from scout.io.access import load8, load16, load32, require
 from scout.paths.framework.events import Handler
 from scout.paths.framework.service import Service
-from scout.paths.framework.table import EVICT, REFUSE, find, new_table, place, rows
+from scout.paths.framework.table import new_table, policy_of, rows
 from scout.paths.model.graph import GraphError, RouterGraph
-from scout.paths.model.stage import Outcome, Stage, Table, Via, drop
+from scout.paths.model.stage import Outcome, Stage, Table, Via
 from scout.paths.protocols.ipv4 import NEXT_HOP, Ip
-from scout.paths.services.mappings import (
-    MAPPING_FIELDS,
-    POOLS,
-    SETTINGS,
-    WORD,
-    admit,
-    admitted,
-    allocate,
-    create,
-    follow,
-    mapped,
-    owner,
-    place_of,
-)
-from scout.paths.wire.flow import FRAGMENT, HEADER, PROTOCOL, TCP, UDP
-from scout.paths.wire.rewrite import (
-    DESTINATION,
-    ERROR,
-    MESSAGE,
-    OTHER,
-    QUERY,
-    REPLY,
-    SOURCE,
-    kind_of,
-    mend_message,
-    port_of,
-    quotes,
-    rewrite,
-    rewrite_address,
-    well_formed,
-)
-from scout.ring.jit import outline
+from scout.paths.services.endpoint import endpoint
+from scout.paths.services.fragments import new_fragments
+from scout.paths.services.napt_mappings import MAPPING, POOLS, PORTS, SETTINGS, WORD, add_static
+from scout.paths.services.napt_packets import ENTERING, LEAVING, RETURNING, translate
+from scout.paths.services.napt_sessions import SESSION
+from scout.paths.wire import ipv4
 
-__all__ = ["Mapping", "Napt", "translate"]
+__all__ = ["Mapping", "Napt"]
 
-NO_MAPPING, FILTERED = drop("napt-no-mapping"), drop("napt-filtered")
-EXHAUSTED, TABLE_FULL = drop("napt-ports-exhausted"), drop("napt-table-full")
-UNSUPPORTED, A_FRAGMENT, BAD_SUM = drop("napt-unsupported"), drop("napt-fragment"), drop("napt-bad-checksum")
-
-ENTERING, LEAVING, RETURNING = 0, 1, 2
-"""Where a packet is: before IP; behind it; or on its way back, because nobody could be asked to take it."""
-
-LATER, MORE = 0x1FFF, 0x2000  # of the word of flags and offset: not the first fragment; not the last
-TCP_FLAGS, TCP_HEADER = 13, 20
-
-PART = 1 << 60  # in the keys of fragments
-FRAGMENTS = 1024  # datagrams in fragments that are known at a time
-FRAGMENT_TIME = 30_000_000_000
 SECOND = 1_000_000_000
+PROTOCOLS = {"tcp": ipv4.TCP, "udp": ipv4.UDP}
 
 
 class Mapping(NamedTuple):
-    """An endpoint inside, and the port outside that stands for it."""
+    """An endpoint inside, and the L4 port outside that stands for it; of ICMP they are identifiers."""
 
     protocol: int
     address: str
@@ -105,241 +85,10 @@ class Mapping(NamedTuple):
     external: int
 
 
-@outline
-def outbound(
-    frame: Any,
-    end: Any,
-    packet: Any,
-    mappings: Any,
-    ports: Any,
-    sessions: Any,
-    fragments: Any,
-    counts: Any,
-    settings: Any,
-) -> int:
-    """Give a packet from inside its source outside."""
-    now, own = packet.timestamp, settings[0].address
-    address = load32(frame, SOURCE)
-    ours = settings[0].inside >> packet.port & 1 != 0 and address != own
-    word = load16(frame, FRAGMENT)
-    key, more = part_key(frame)
-    if word & LATER:
-        if not ours:
-            return 0
-        if find(fragments, key, more, now, 0) < 0:
-            return A_FRAGMENT
-        rewrite_address(frame, 0, SOURCE, own)
-        return 0
-    kind, at = kind_of(frame, end, 0)
-    if kind == ERROR:
-        return outbound_error(frame, end, at, now, mappings, settings, ours)
-    if not ours:
-        return 0
-    if kind == OTHER or (kind == TCP and not require(frame, end, at + TCP_HEADER)):
-        return UNSUPPORTED
-    port = load16(frame, port_of(kind, at, SOURCE))
-    row = mapped(mappings, kind, address, port, now)
-    if row < 0:
-        if kind == REPLY:
-            return NO_MAPPING
-        external = allocate(mappings, ports, settings, kind, address, port, now)
-        if external < 0:
-            return EXHAUSTED
-        row = create(mappings, ports, counts, settings, kind, address, port, external, now)
-        if row < 0:
-            return TABLE_FULL
-    mapping = mappings[row]
-    remote = load32(frame, DESTINATION)
-    lifetime = settings[0].udp if kind == UDP else settings[0].icmp
-    if kind == TCP:
-        flags = load8(frame, at + TCP_FLAGS)
-        there = remote << 16 | load16(frame, at + 2)
-        mapping.established += follow(sessions, counts, settings, mapping.at, there, flags, True, now)
-        lifetime = settings[0].established if mapping.established > 0 else settings[0].transitory
-    mapping.used = now + lifetime
-    if settings[0].filters:
-        admit(sessions, counts, mapping.at, remote, now, mapping.used)
-    rewrite(frame, end, 0, kind, at, SOURCE, own, mapping.external, packet.flags)
-    if word & MORE:
-        part = place(fragments, counts, key, more, now, 0, EVICT)
-        fragments[part].used = now + FRAGMENT_TIME
-    return 0
-
-
-@outline
-def inbound(
-    frame: Any,
-    end: Any,
-    packet: Any,
-    mappings: Any,
-    ports: Any,
-    sessions: Any,
-    fragments: Any,
-    counts: Any,
-    settings: Any,
-) -> int:
-    """Give a packet for the router's address outside its destination inside; what is for none is the router's."""
-    now = packet.timestamp
-    word = load16(frame, FRAGMENT)
-    key, more = part_key(frame)
-    if word & LATER:
-        row = find(fragments, key, more, now, 0)
-        if row < 0:
-            return A_FRAGMENT
-        rewrite_address(frame, 0, DESTINATION, fragments[row].address)
-        return 0
-    kind, at = kind_of(frame, end, 0)
-    if kind == ERROR:
-        return inbound_error(frame, end, at, now, mappings, ports, settings)
-    if kind in (OTHER, QUERY):
-        return 0
-    if kind == TCP and not require(frame, end, at + TCP_HEADER):
-        return UNSUPPORTED
-    row = owner(mappings, ports, place_of(settings, kind, load16(frame, port_of(kind, at, DESTINATION))), now)
-    if row < 0:
-        return NO_MAPPING
-    mapping = mappings[row]
-    remote = load32(frame, SOURCE)
-    if settings[0].filters and not admitted(sessions, mapping.at, remote, now):
-        return FILTERED
-    if kind == TCP:
-        change = follow(
-            sessions,
-            counts,
-            settings,
-            mapping.at,
-            remote << 16 | load16(frame, at),
-            load8(frame, at + TCP_FLAGS),
-            False,
-            now,
-        )
-        mapping.established += change
-        if change < 0 and mapping.established <= 0:
-            mapping.used = min(mapping.used, now + settings[0].transitory)
-    address = mapping.more ^ WORD
-    rewrite(frame, end, 0, kind, at, DESTINATION, address, mapping.key & 0xFFFF, packet.flags)
-    if word & MORE:
-        part = place(fragments, counts, key, more, now, 0, EVICT)
-        fragments[part].address = address
-        fragments[part].used = now + FRAGMENT_TIME
-    return 0
-
-
-def part_key(frame: Any) -> tuple[int, int]:
-    """What the fragments of a datagram have in common (RFC 791 section 3.2), as a key."""
-    protocol, identification = load8(frame, PROTOCOL), load16(frame, FRAGMENT - 2)
-    return PART | protocol << 48 | identification << 32 | load32(frame, DESTINATION), WORD | load32(frame, SOURCE)
-
-
-@outline
-def outbound_error(frame: Any, end: Any, at: int, now: int, mappings: Any, settings: Any, ours: bool) -> int:
-    """Translate an ICMP error about a packet to a mapping, whoever inside, or the router, found it."""
-    lost = NO_MAPPING if ours else 0  # the router's own errors are also about other packets
-    if not quotes(frame, end, at):
-        return lost
-    quote, own = at + MESSAGE, settings[0].address
-    kind, inner = kind_of(frame, end, quote)
-    if kind in (OTHER, ERROR):
-        return lost
-    place = port_of(kind, inner, DESTINATION)
-    row = mapped(mappings, kind, load32(frame, quote + DESTINATION), load16(frame, place), now)
-    if row < 0:
-        return lost
-    if not well_formed(frame, end, at):
-        return BAD_SUM
-    more = rewrite(frame, end, quote, kind, inner, DESTINATION, own, mappings[row].external, 0)
-    mend_message(frame, at, more)
-    if ours:
-        rewrite_address(frame, 0, SOURCE, own)
-    return 0
-
-
-@outline
-def inbound_error(frame: Any, end: Any, at: int, now: int, mappings: Any, ports: Any, settings: Any) -> int:
-    """Translate an ICMP error about a packet that a mapping has sent."""
-    quote = at + MESSAGE
-    if not quotes(frame, end, at) or load32(frame, quote + SOURCE) != settings[0].address:
-        return NO_MAPPING
-    kind, inner = kind_of(frame, end, quote)
-    if kind in (OTHER, ERROR):
-        return NO_MAPPING
-    row = owner(mappings, ports, place_of(settings, kind, load16(frame, port_of(kind, inner, SOURCE))), now)
-    if row < 0:
-        return NO_MAPPING
-    if not well_formed(frame, end, at):
-        return BAD_SUM
-    address = mappings[row].more ^ WORD
-    more = rewrite(frame, end, quote, kind, inner, SOURCE, address, mappings[row].key & 0xFFFF, 0)
-    mend_message(frame, at, more)
-    rewrite_address(frame, 0, DESTINATION, address)
-    return 0
-
-
-def hairpins(frame: Any, end: Any, packet: Any, mappings: Any, ports: Any, fragments: Any, settings: Any) -> bool:
-    """True if a packet from inside to the router's address outside is for another host inside, or itself."""
-    if load16(frame, FRAGMENT) & LATER:
-        key, more = part_key(frame)
-        return find(fragments, key, more, packet.timestamp, 0) >= 0
-    kind, at = kind_of(frame, end, 0)
-    if kind == ERROR:
-        return True
-    if kind != TCP and kind != UDP:
-        return False  # a query is for the router
-    return owner(mappings, ports, place_of(settings, kind, load16(frame, at + 2)), packet.timestamp) >= 0
-
-
-def give_back(frame: Any, end: Any, packet: Any, mappings: Any, ports: Any, settings: Any) -> int:
-    """Undo what `outbound` did, so that the sender can be told that the packet went nowhere."""
-    kind, at = kind_of(frame, end, 0)
-    if load32(frame, SOURCE) != settings[0].address or load16(frame, FRAGMENT) & LATER or kind in (OTHER, ERROR):
-        return 0
-    external = load16(frame, port_of(kind, at, SOURCE))
-    row = owner(mappings, ports, place_of(settings, kind, external), packet.timestamp)
-    if row >= 0:
-        address, port = mappings[row].more ^ WORD, mappings[row].key & 0xFFFF
-        rewrite(frame, end, 0, kind, at, SOURCE, address, port, packet.flags)
-    return 0
-
-
-def translate(
-    frame: Any,
-    end: Any,
-    packet: Any,
-    mappings: Any,
-    ports: Any,
-    sessions: Any,
-    fragments: Any,
-    counts: Any,
-    settings: Any,
-    next_hops: Any,
-    leaving: int,
-) -> int:
-    """Translate what goes out and what comes in."""
-    if not require(frame, end, HEADER) or load8(frame, 0) >> 4 != 4:
-        return 0  # IP drops it
-    if leaving == RETURNING:
-        return give_back(frame, end, packet, mappings, ports, settings)
-    verdict = 0
-    if leaving == LEAVING:
-        goes = next_hops[np.uint32(packet.next_hop)].port == settings[0].outside
-        comes = False
-    else:
-        comes = load32(frame, DESTINATION) == settings[0].address
-        goes = False
-        if comes and packet.port != settings[0].outside:
-            goes = hairpins(frame, end, packet, mappings, ports, fragments, settings)
-            comes = goes
-    if goes:
-        verdict = outbound(frame, end, packet, mappings, ports, sessions, fragments, counts, settings)
-    if comes and verdict == 0:
-        verdict = inbound(frame, end, packet, mappings, ports, sessions, fragments, counts, settings)
-    return verdict
-
-
 class Napt(Service):
     """Translates between the hosts at some ports and the router's address at another.
 
-    Connect it between IP and each of these ports, and between IP and who resolves.
+    Connect it between IP and each of these ports, and between IP and the router that resolves next hops.
 
     Parameters
     ----------
@@ -349,27 +98,36 @@ class Napt(Service):
     outside : str
         The port whose address they share.
     filtering : {"endpoint-independent", "address-dependent"}
-        Who may send to a mapping: all, or those that it has sent to.
+        Who may send to a mapping: any host, or only addresses that the mapping has sent to.
     ports : tuple of int
-        The first and the last of the ports, and identifiers of queries, that mappings may have.
+        The first and the last of the L4 ports outside (of ICMP: identifiers) that mappings may get.
+    forward : mapping of (str, int) to str, optional
+        Port forwarding: protocol ("tcp" or "udp") and L4 port outside to the address and port inside, as
+        {("tcp", 8080): "10.0.0.2:80"}. The ports need not be in `ports`.
     udp, icmp, transitory, established : float
         Seconds that a mapping lasts: see above. At least 120, 60, 240 and 7440.
     capacity : int
-        Mappings at most, about; a power of two. There is room for twice as many connections of TCP, and hosts that
-        mappings have sent to; when it is full those that would expire first are forgotten, and counted as `evicted`.
+        About how many mappings there may be; a power of two. There is room for twice as many TCP connections, and
+        addresses that mappings have sent to; when that is full those that would expire first are forgotten, and counted
+        as `evicted`.
     full : {"refuse", "evict"}
-        What becomes of a new endpoint when the table is full: its packets are dropped as `napt-table-full`, or it takes
-        the place of the mapping that would expire first (counted as `evicted`).
+        What becomes of a new endpoint when the table is full. "refuse": its packets are dropped as `napt-table-full`.
+        "evict": it takes the place of the mapping that would expire first (counted as `evicted`).
     mode : str
         "replicated" or "locked". Not "sharded": packets and their answers are different flows.
     sequenced : bool
         True: replicas see the packets of all ports in one order (see `Service`).
 
+    Raises
+    ------
+    GraphError
+        If a parameter makes no sense, or it stands in the wrong place of the graph.
+
     Examples
     --------
     ::
 
-        graph.add(Napt("napt", inside="left", outside="right"))
+        graph.add(Napt("napt", inside="left", outside="right", forward={("tcp", 8080): "10.0.0.2:80"}))
         graph.connect("ip", "napt", "left")
         graph.connect("ip", "napt", "right")
         graph.connect("napt", "arp")
@@ -384,6 +142,7 @@ class Napt(Service):
         outside: str,
         filtering: str = "endpoint-independent",
         ports: tuple[int, int] = (1, 65535),
+        forward: Mappings[tuple[str, int], str] | None = None,
         udp: float = 300.0,
         icmp: float = 60.0,
         transitory: float = 240.0,
@@ -402,33 +161,38 @@ class Napt(Service):
         low, high = ports
         if not 0 < low <= high < 65536:
             raise GraphError(f"{name}: ports {low} to {high}; give a first and a last of 1 to 65535")
-        times = {
-            "udp": (udp, 120),
-            "icmp": (icmp, 60),
-            "transitory": (transitory, 240),
-            "established": (established, 7440),
-        }
-        for key, (seconds, least) in times.items():
+        if mode == "sharded":
+            raise GraphError(
+                f"{name}: mode 'sharded' would separate packets from their answers; use replicated or locked"
+            )
+        settings = np.zeros(1, SETTINGS)
+        times = {"udp": (udp, 120), "icmp": (icmp, 60), "transitory": (transitory, 240)}
+        for key, (seconds, least) in (times | {"established": (established, 7440)}).items():
             if not least <= seconds <= 86400 * 365:
                 raise GraphError(f"{name}: {key}={seconds} seconds; give {least} or more, as the RFC has it")
-        if full not in ("evict", "refuse"):
-            raise GraphError(f"{name}: full={full!r}; use evict or refuse")
-        if mode == "sharded":
-            raise GraphError(f"{name}: mode 'sharded' would part packets from their answers; use replicated or locked")
-        settings = np.zeros(1, SETTINGS)
-        for key, (seconds, _) in times.items():
             settings[key] = int(seconds * SECOND)
         settings["low"], settings["high"] = low, high
         settings["filters"] = filtering == "address-dependent"
-        settings["policy"] = EVICT if full == "evict" else REFUSE
+        settings["policy"] = policy_of(name, full)
         self.settings = Table(settings, "constant")
+        mappings = new_table(capacity, MAPPING)
+        owners, created = np.zeros(PORTS, [("mapping", "i4")]), np.zeros(1, [("mappings", "i8")])
+        taken = set()
+        for (protocol, external), inner in (forward or {}).items():
+            if protocol not in PROTOCOLS or not 0 < external < 65536:
+                raise GraphError(f'{name}: forward {(protocol, external)}; write ("tcp", 8080) or ("udp", 53)')
+            if (protocol, inner) in taken:
+                raise GraphError(f"{name}: two {protocol} ports are forwarded to {inner}; leave one out")
+            taken.add((protocol, inner))
+            add_static((mappings, owners, created), PROTOCOLS[protocol], *endpoint(name, inner), external)
         super().__init__(
             name,
             {
-                "mappings": new_table(capacity, MAPPING_FIELDS),
-                "ports": np.zeros(len(POOLS) * (high - low + 1), [("mapping", "i4")]),
-                "sessions": new_table(2 * capacity, [("flags", "i8")]),
-                "fragments": new_table(FRAGMENTS, [("address", "i8")]),
+                "mappings": mappings,
+                "ports": owners,
+                "created": created,
+                "sessions": new_table(2 * capacity, SESSION),
+                "fragments": new_fragments(),
             },
             [Handler(translate)],
             "ipv4",
@@ -436,7 +200,7 @@ class Napt(Service):
             sequenced=sequenced,
             settings=self.settings,
             next_hops=Table(np.zeros(1, NEXT_HOP), "constant"),
-            leaving=ENTERING,
+            where=ENTERING,
         )
         self.provides = {"up": "ipv4", "hop": "adjacency"}
         self.requires = {"down": "ipv4", "out": "adjacency"}
@@ -464,8 +228,8 @@ class Napt(Service):
         if len(found) == 1 and isinstance(found[0], Ip) and graph.reached(self.name, "hop"):
             return found[0]
         raise GraphError(
-            f"{self.name} stands under {', '.join(sorted(above)) or 'nothing'}; connect it to one Ip above, and to who "
-            "resolves below"
+            f"{self.name} stands under {', '.join(sorted(above)) or 'nothing'}; connect it to one Ip above, and to the "
+            "router that resolves next hops below"
         )
 
     def arrive(self, service: str, below: bool) -> str | Via:
@@ -475,21 +239,24 @@ class Napt(Service):
     def stage(self, key: str, graph: RouterGraph, source: str) -> Stage:
         stage = super().stage(key, graph, source)
         where, onward = {"receive": (ENTERING, "up"), "send": (LEAVING, "out"), "returned": (RETURNING, "hop")}[key]
-        bindings = self.bindings | {"next_hops": self._ip(graph).next_hops, "leaving": where}
+        bindings = self.bindings | {"next_hops": self._ip(graph).next_hops, "where": where}
         outcomes = (Outcome("passed", Via(onward)), *stage.outcomes[1:])
-        # What is returned was held by its primary alone, and changes no state.
+        # The primary alone held the packet that returns, and the packet changes no state.
         replicated = stage.replicated and key != "returned"
         return replace(stage, outcomes=outcomes, bindings=bindings, replicated=replicated)
 
     def read(self, now: int, mappings: np.ndarray | None = None) -> set[Mapping]:
-        """The mappings at time `now`: in a replica's copy of the table, or in plain runs."""
+        """The mappings at time `now` (the service's, in nanoseconds).
+
+        `mappings` is a replica's copy of the table; by default that of plain runs.
+        """
         found = rows(self.tables["mappings"].initial if mappings is None else mappings)
         return {
             Mapping(
                 POOLS[int(row["key"]) >> 16 & 0xFF],
                 str(IPv4Address(int(row["more"]) ^ WORD)),
                 int(row["key"]) & 0xFFFF,
-                int(row["external"]),
+                int(row["at"]) & 0xFFFF,
             )
             for row in found
             if now < row["used"]

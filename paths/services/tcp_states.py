@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from scout.paths.framework.state import clear
+from scout.paths.wire.tcp import ACK, FIN, RST, SYN
 
 __all__ = [
     "CLOSED",
@@ -42,8 +43,6 @@ other has acknowledged that. LAST_ACK: both have closed; TIME_WAIT: and both wer
 """
 
 NONE, SYN_SENT, SYN_RECEIVED, ESTABLISHED, FIN_WAIT, CLOSE_WAIT, LAST_ACK, TIME_WAIT, CLOSED = range(9)
-
-FIN, SYN, RST, ACK = 1, 2, 4, 16
 
 # Bits of a side's flags.
 SENT_SYN, SYN_ACKED, SENT_FIN, FIN_ACKED, HAS_ACKED, OFFERS = 1, 2, 4, 8, 16, 32

@@ -16,6 +16,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from scout.io.access import load8, load16, load32, load64, lowering, require
+from scout.io.packet import EVERYONES
 from scout.paths.wire import ethernet, ipv6
 from scout.paths.wire.address import MAPPED, Address, address_of
 from scout.paths.wire.ipv4 import (
@@ -34,10 +35,7 @@ from scout.paths.wire.ipv4 import (
 )
 from scout.ring.jit import outline
 
-__all__ = ["EVERYONES", "KNOWN", "Flow", "five_tuple", "flow_hash", "flow_words", "mix", "ports_at", "shard_of"]
-
-EVERYONES = -1
-"""The shard of a frame that belongs to no flow: every replica receives it."""
+__all__ = ["KNOWN", "Flow", "five_tuple", "flow_hash", "flow_words", "mix", "ports_at", "shard_of"]
 
 KNOWN = 1 << 40
 """A bit that is set in the first word of every flow, so that the word is not 0; protocol and ports are below it."""

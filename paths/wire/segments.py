@@ -4,12 +4,11 @@ from typing import Any
 
 from scout.io.access import length, load8, load16, require
 from scout.io.packet import GSO_NONE
-from scout.paths.wire.flow import HEADER, PROTOCOL, UDP
+from scout.paths.wire import ipv4, tcp, udp
+from scout.paths.wire.ipv4 import header_length
+from scout.paths.wire.tcp import tcp_header_length
 
 __all__ = ["segments"]
-
-TOTAL_LENGTH = 2
-UDP_HEADER, TCP_HEADER, DATA_OFFSET = 8, 20, 12
 
 
 def segments(frame: Any, end: Any, packet: Any) -> tuple[int, int]:
@@ -30,14 +29,14 @@ def segments(frame: Any, end: Any, packet: Any) -> tuple[int, int]:
         Of a packet of another protocol: 1, and its bytes.
     """
     size = length(frame, end, packet)
-    if not require(frame, end, HEADER) or load8(frame, 0) >> 4 != 4:
+    if not require(frame, end, ipv4.HEADER) or load8(frame, 0) >> 4 != 4:
         return 1, size
     if packet.gso_type == GSO_NONE or packet.gso_size == 0:
-        return 1, min(size, load16(frame, TOTAL_LENGTH))
-    header = (load8(frame, 0) & 15) * 4
-    if load8(frame, PROTOCOL) == UDP:
-        header += UDP_HEADER
-    elif require(frame, end, header + TCP_HEADER):
-        header += (load8(frame, header + DATA_OFFSET) >> 4) * 4
+        return 1, min(size, load16(frame, ipv4.TOTAL_LENGTH))
+    header = header_length(frame, 0)
+    if load8(frame, ipv4.PROTOCOL) == ipv4.UDP:
+        header += udp.HEADER
+    elif require(frame, end, header + tcp.HEADER):
+        header += tcp_header_length(frame, header)
     count = max((size - header + packet.gso_size - 1) // packet.gso_size, 1)
     return count, size + (count - 1) * header

@@ -9,6 +9,7 @@ import pytest
 import traces
 from harness import NOW, Replicas, Twin, one_port
 from lab_router import LEFT, RIGHT, caught_up, router_graph, two_hosts
+from tcp_ends import Segment, converse
 
 from scout.io.host.lab import Lab
 from scout.paths.model.graph import GraphError
@@ -422,3 +423,19 @@ def test_two_kernels_talk_through_it_and_nothing_is_dropped(replicas: int, mode:
             connections = supervisor.table(service.tables["connections"], 0)
             states = [STATES[row["state"]] for row in connections if row["key"] > 0]
             assert sorted(states) == ["CLOSED", "TIME_WAIT", "TIME_WAIT"]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_nothing_is_dropped_of_ends_that_behave_as_tcp(seed: int) -> None:
+    """Whatever is lost, repeated or reordered; and the state follows them to the end."""
+    service, now = ConnectionTracking("tracking", capacity=16), NOW
+    path = one_port(service).create_path("left")
+
+    def passes(end: str, each: Segment) -> bool:
+        nonlocal now
+        now += SECOND // 100
+        data = segment(end, each.flags, each.sequence, each.ack, each.size)
+        return path.run(data, timestamp=now)[0] == "end"
+
+    converse(random.Random(seed), passes)
+    assert [each.state for each in service.read(now)] == ["TIME_WAIT"]

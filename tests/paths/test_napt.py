@@ -1,4 +1,4 @@
-"""NAPT against a sequential reference that Scapy sums up for, by the RFCs' requirements, and between kernels."""
+"""NAPT by the requirements of its RFCs, with packets that sum up for Scapy, and between kernels."""
 
 import os
 import random
@@ -59,22 +59,19 @@ def ipv4_bytes(packet: Any, keep: tuple[str, ...] = ()) -> bytes:
     return raw(packet)
 
 
-def mix(value: int) -> int:
-    """Fibonacci hashing, folded to 63 bits."""
-    product = (value ^ value >> 32) * 0x9E3779B97F4A7C15 % (1 << 63)
-    return product ^ product >> 31
-
-
 class Reference:
-    """What a NAPT of these rules does, with dicts, one packet after the other."""
+    """The mappings that packets have shown, and for how long the RFCs let them last; one packet after the other.
 
-    times = {UDP: 300, ICMP: 60}
+    A mapping of TCP lasts as long as one with an established connection: the random traffic meets a NAPT with no other
+    time, and the tests of connections say by themselves how long theirs last.
+    """
+
+    times = {TCP: 7440, UDP: 300, ICMP: 60}
 
     def __init__(self, filters: bool = False, pool: tuple[int, int] = POOL) -> None:
         self.filters, self.pool = filters, pool
         self.mappings: dict[tuple, SimpleNamespace] = {}  # (layer, address, port)
-        self.talks: dict[tuple, SimpleNamespace] = {}  # (layer, external, remote address, remote port)
-        self.peers: dict[tuple, int] = {}  # (layer, external, remote address): until when
+        self.peers: dict[tuple, int] = {}  # (layer, address, port, remote address): until when
 
     def live(self, now: int) -> dict[tuple, SimpleNamespace]:
         return {key: each for key, each in self.mappings.items() if now < each.until}
@@ -84,79 +81,30 @@ class Reference:
         assert len(found) < 2, "two endpoints share a port"
         return found[0] if found else None
 
-    def allocate(self, layer: Any, address: str, port: int, now: int) -> int | None:
-        low, high = self.pool
-        taken = {each.external for key, each in self.live(now).items() if key[0] is layer}
-        if low <= port <= high and port not in taken:
-            return port
-        both = low < 1024 <= high
-        choices = [
-            each
-            for each in range(low, high + 1)
-            if each % 2 == port % 2 and (not both or (each < 1024) == (port < 1024))
-        ]
-        if choices:
-            start = mix(int(IPv4Address(address)) << 16 | port)
-            for turn in range(min(64, len(choices))):
-                if (each := choices[(start + turn) % len(choices)]) not in taken:
-                    return each
-        return None
-
-    def talk(self, layer: Any, mapping: Any, remote: tuple, flags: str, outward: bool, now: int) -> None:
-        """Follow a TCP connection."""
-        key = (layer, mapping.external, *remote)
-        talk = self.talks.get(key)
-        if talk is None or now >= talk.until:
-            if "R" in flags:
-                return
-            talk = self.talks[key] = SimpleNamespace(sent=set(), fins=set(), opened=False, reset=False, up=False)
-        side = "out" if outward else "in"
-        if "R" in flags:
-            talk.reset = True
-        else:
-            if "S" in flags and "A" not in flags and (talk.reset or len(talk.fins) == 2):
-                talk.sent, talk.fins, talk.opened = set(), set(), False
-            talk.reset = False
-            talk.sent.add(side)
-            if "F" in flags:
-                talk.fins.add(side)
-            talk.opened |= "A" in flags and "S" not in flags and len(talk.sent) == 2
-        before, talk.up = talk.up, talk.opened and not talk.reset and len(talk.fins) < 2
-        talk.until = now + (7440 if talk.up else 240) * SECOND
-        mapping.up += talk.up - before
-        if before and not talk.up and mapping.up <= 0 and not outward:
-            mapping.until = min(mapping.until, now + 240 * SECOND)
-
-    def out(self, packet: Any, layer: Any, port: int, now: int) -> str | int:
-        """The port outside for a packet from inside, or why it is dropped."""
+    def out(self, packet: Any, layer: Any, port: int, external: int, now: int) -> None:
+        """A packet from inside has left with this port outside: that of its mapping, or a good one for a new one."""
         key = (layer, packet.src, port)
         mapping = self.live(now).get(key)
         if mapping is None:
-            if layer is ICMP and packet[ICMP].type in (0, 14):
-                return "napt-no-mapping"
-            external = self.allocate(layer, packet.src, port, now)
-            if external is None:
-                return "napt-ports-exhausted"
-            mapping = self.mappings[key] = SimpleNamespace(external=external, up=0, until=0)
-        if layer is TCP:
-            remote = (packet.dst, packet[TCP].dport)
-            self.talk(layer, mapping, remote, str(packet[TCP].flags), True, now)
-            mapping.until = now + (7440 if mapping.up > 0 else 240) * SECOND
-        else:
-            mapping.until = now + self.times[layer] * SECOND
-        self.peers[layer, mapping.external, packet.dst] = mapping.until
-        return mapping.external
+            low, high = self.pool
+            assert self.owner(layer, external, now) is None
+            assert low <= external <= high
+            if low <= port <= high and self.owner(layer, port, now) is None:
+                assert external == port
+            assert external % 2 == port % 2
+            assert (external < 1024) == (port < 1024)
+            self.peers = {each: until for each, until in self.peers.items() if each[:3] != key}
+            mapping = self.mappings[key] = SimpleNamespace(external=external)
+        assert external == mapping.external
+        mapping.until = self.peers[(*key, packet.dst)] = now + self.times[layer] * SECOND
 
     def into(self, packet: Any, layer: Any, external: int, now: int) -> tuple | str:
         """The endpoint inside that a packet from outside is for, or why it is dropped."""
         key = self.owner(layer, external, now)
         if key is None:
             return "napt-no-mapping"
-        if self.filters and now >= self.peers.get((layer, external, packet.src), 0):
+        if self.filters and now >= self.peers.get((*key, packet.src), 0):
             return "napt-filtered"
-        if layer is TCP:
-            remote = (packet.src, packet[TCP].sport)
-            self.talk(layer, self.mappings[key], remote, str(packet[TCP].flags), False, now)
         return key
 
 
@@ -218,13 +166,16 @@ class World:
         layer = layer_of(packet)
         if layer is None:
             return self.check(self.run("left", packet), "napt.send drops napt-unsupported")
-        external = self.reference.out(packet, layer, number_of(packet, layer, "sport"), self.now)
+        port, now = number_of(packet, layer, "sport"), self.now
         fields, given = {}, packet
         if partial:
             given, fields = partially(packet), {"flags": NEEDS_CHECKSUM}
         result = self.run("left", given, **fields)
-        if isinstance(external, str):
-            return self.check(result, f"napt.send drops {external}")
+        if layer is ICMP and packet[ICMP].type in (0, 14) and (layer, packet.src, port) not in self.reference.live(now):
+            return self.check(result, "napt.send drops napt-no-mapping")
+        assert result.leaf == "to right"
+        external = number_of(IP(result.data[14:]), layer, "sport")
+        self.reference.out(packet, layer, port, external, now)
         expected = renumbered(packet, layer, "sport", OWN, external)
         self.check(result, "to right", partially(expected) if partial else expected, GATEWAY)
         self.sent.append((packet, IP(forwarded(expected)), layer))
@@ -253,10 +204,12 @@ class World:
         layer = layer_of(packet)
         if self.reference.owner(layer, packet[layer].dport, self.now) is None:
             return self.check(self.run("left", packet), "to left")  # the router's own answer: unreachable
-        external = self.reference.out(packet, layer, packet[layer].sport, self.now)
         result = self.run("left", packet)
-        if isinstance(external, str):
-            return self.check(result, f"napt.receive drops {external}")
+        sport = packet[layer].sport
+        (external,) = (  # it is mapped also if it is then dropped on the way in
+            each.external for each in self.made.service.read(self.now) if each[:3] == (packet.proto, packet.src, sport)
+        )
+        self.reference.out(packet, layer, sport, external, self.now)
         between = renumbered(packet, layer, "sport", OWN, external)
         endpoint = self.reference.into(between, layer, packet[layer].dport, self.now)
         if isinstance(endpoint, str):
@@ -296,8 +249,14 @@ def open_() -> tuple[SimpleNamespace, tuple[Twin, Twin]]:
 
 
 @pytest.fixture(scope="module")
+def one_time(open_: Any) -> tuple[SimpleNamespace, tuple[Twin, Twin]]:
+    made = made_of(transitory=7440)
+    return made, (Twin(made.left), Twin(made.right))
+
+
+@pytest.fixture(scope="module")
 def filtering(open_: Any) -> tuple[SimpleNamespace, tuple[Twin, Twin]]:
-    made = made_of(filtering="address-dependent")
+    made = made_of(filtering="address-dependent", transitory=7440)
     return made, (Twin(made.left), Twin(made.right))
 
 
@@ -429,8 +388,8 @@ class Traffic:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.9])
-def test_random_traffic_is_as_the_reference_has_it(open_: Any, share: float) -> None:
-    world = World(*open_)
+def test_random_traffic_is_translated_by_mappings(one_time: Any, share: float) -> None:
+    world = World(*one_time)
     traffic = Traffic(world, 51, share)
     for _ in range(1500):
         traffic.step()
@@ -445,7 +404,7 @@ def test_random_traffic_is_as_the_reference_has_it(open_: Any, share: float) -> 
     assert world.made.service.account() == {"events-lost": 0, "table-full": 0, "evicted": 0}
 
 
-def test_random_traffic_is_filtered_as_the_reference_has_it(filtering: Any) -> None:
+def test_random_traffic_is_filtered(filtering: Any) -> None:
     world = World(*filtering, filters=True)
     traffic = Traffic(world, 52)
     for _ in range(1000):
@@ -531,6 +490,106 @@ def test_a_connection_may_be_opened_from_outside(world: World) -> None:
     assert world.into(tcp(REMOTES[0], 80, OWN, 2010, "S")) is None
 
 
+def ran(path: Any, packet: Any, time: int = NOW) -> tuple[str, Any]:
+    """Where a packet goes in a plain run, and as what."""
+    mac = LEFT if path.source == "left" else RIGHT
+    leaf, data = path.run(raw(Ether(dst=mac, src=HOST) / IP(ipv4_bytes(packet))), timestamp=time)
+    return leaf, IP(data[14:]) if leaf.startswith("to ") else None
+
+
+@pytest.mark.parametrize("filtering", ["endpoint-independent", "address-dependent"])
+def test_ports_are_forwarded_to_hosts_inside(filtering: str) -> None:
+    """Also years later, out of the pool, and with filtering; the answers come from the router's address."""
+    made = made_of(filtering=filtering, forward={("tcp", 8080): "10.0.0.3:80", ("udp", 8080): "10.0.0.4:53"})
+    for now in (NOW, NOW + 10**17):
+        asked = tcp(REMOTES[0], 999, OWN, 8080, "S")
+        leaf, got = ran(made.right, asked, now)
+        assert (leaf, got.src, got[TCP].sport, got.dst, got[TCP].dport) == ("to left", REMOTES[0], 999, "10.0.0.3", 80)
+        assert raw(got) == forwarded(renumbered(IP(ipv4_bytes(asked)), TCP, "dport", "10.0.0.3", 80))
+        leaf, got = ran(made.left, tcp("10.0.0.3", 80, REMOTES[0], 999, "SA"), now)
+        assert (leaf, got.src, got[TCP].sport, got.dst, got[TCP].dport) == ("to right", OWN, 8080, REMOTES[0], 999)
+        leaf, got = ran(made.right, tcp(REMOTES[0], 999, OWN, 8080, "R"), now)
+        assert leaf == "to left"
+    leaf, got = ran(made.right, udp(REMOTES[0], 999, OWN, 8080))
+    assert (leaf, got.dst, got[UDP].dport) == ("to left", "10.0.0.4", 53)
+    assert ran(made.right, udp(REMOTES[0], 999, OWN, 8081))[0] == "napt.receive drops napt-no-mapping"
+    # From inside, by the address outside; the sender gets another port than the one forwarded.
+    leaf, got = ran(made.left, tcp("10.0.0.5", 8080, OWN, 8080, "S"))
+    assert (leaf, got.src, got.dst, got[TCP].dport) == ("to left", OWN, "10.0.0.3", 80)
+    assert got[TCP].sport != 8080 and got[TCP].sport % 2 == 0
+
+
+def test_forwarded_ports_are_never_evicted() -> None:
+    made = made_of(capacity=16, full="evict", forward={("tcp", 80): "10.0.0.3:80"})
+    for number in range(40):
+        ran(made.left, udp("10.0.0.3", 2000 + number, REMOTES[0], 53), NOW + number)
+    assert made.service.account()["evicted"] == 25
+    assert ran(made.right, tcp(REMOTES[0], 999, OWN, 80, "S"), NOW + 50)[0] == "to left"
+
+
+@pytest.mark.parametrize(("forward", "words"), [
+    ({("icmp", 1): "10.0.0.3:80"}, "napt: forward .'icmp', 1.; write"),
+    ({("tcp", 0): "10.0.0.3:80"}, "napt: forward .'tcp', 0.; write"),
+    ({("tcp", 80): "10.0.0.3"}, "napt: '10.0.0.3' is no address and port"),
+    ({("tcp", 80): "10.0.0.3:80", ("tcp", 81): "10.0.0.3:80"}, "napt: two tcp ports are forwarded to 10.0.0.3:80"),
+])  # fmt: skip
+def test_bad_forwarding_is_refused(forward: Any, words: str) -> None:
+    with pytest.raises(GraphError, match=words):
+        made_of(forward=forward)
+
+
+def test_a_mapping_does_not_inherit_the_connections_of_the_one_before() -> None:
+    """The port goes to another endpoint, whose connection to the same host is established by itself."""
+    made = made_of()
+    hour = 3600 * SECOND
+
+    def shake(host: str, time: int) -> None:
+        ran(made.left, tcp(host, 2000, REMOTES[0], 80, "S"), time)
+        ran(made.right, tcp(REMOTES[0], 80, OWN, 2000, "SA"), time)
+        ran(made.left, tcp(host, 2000, REMOTES[0], 80, "A"), time)
+
+    shake("10.0.0.3", NOW)
+    ran(made.right, tcp(REMOTES[0], 80, OWN, 2000, "A"), NOW + 2 * hour)  # keeps the connection, and not the mapping
+    later = NOW + 7440 * SECOND
+    shake("10.0.0.4", later)
+    assert {each.address for each in made.service.read(later + 2 * hour)} == {"10.0.0.4"}
+
+
+def test_a_mapping_does_not_inherit_the_peers_of_the_one_before() -> None:
+    made = made_of(filtering="address-dependent")
+    for flags in ("S", "A"):
+        ran(made.left, tcp("10.0.0.3", 2000, REMOTES[0], 80, flags))
+        ran(made.right, tcp(REMOTES[0], 80, OWN, 2000, "A"))
+    ran(made.right, tcp(REMOTES[0], 80, OWN, 2000, "R"))
+    later = NOW + 240 * SECOND
+    assert ran(made.left, tcp("10.0.0.4", 2000, REMOTES[1], 80, "S"), later)[1][TCP].sport == 2000
+    assert ran(made.right, tcp(REMOTES[1], 80, OWN, 2000, "SA"), later)[0] == "to left"
+    assert ran(made.right, tcp(REMOTES[0], 80, OWN, 2000, "A"), later)[0] == "napt.receive drops napt-filtered"
+
+
+def test_no_host_sends_by_the_routers_own_address() -> None:
+    made = made_of()
+    for packet in (udp(OWN, 2000, REMOTES[0], 53), tcp(OWN, 2000, REMOTES[0], 80), echo(OWN, 7, REMOTES[0])):
+        assert " drops " in ran(made.left, packet)[0]
+    assert not made.service.read(NOW)
+
+
+def test_mappings_expire_although_the_clock_was_set_back() -> None:
+    made = made_of()
+    hour = 3600 * SECOND
+    ran(made.left, udp("10.0.0.3", 2000, REMOTES[0], 53), NOW)
+    leaves = [ran(made.right, udp(REMOTES[0], 53, OWN, 2000), NOW - hour + s * SECOND)[0] for s in (0, 299, 300)]
+    assert leaves == ["to left", "to left", "napt.receive drops napt-no-mapping"]
+
+
+def test_an_echo_of_zeros_has_the_checksum_of_ones() -> None:
+    """RFC 1071: the sum of nothing but zeros is 0, and its complement 0xFFFF."""
+    made = made_of()
+    external = ran(made.left, IP(src="10.0.0.2", dst=REMOTES[0]) / ICMP())[1][ICMP].id
+    leaf, got = ran(made.right, IP(src=REMOTES[0], dst=OWN) / ICMP(type=0, id=external, seq=0))
+    assert (leaf, raw(got)[20:28].hex()) == ("to left", "0000ffff00000000")
+
+
 def test_ports_that_are_all_taken_are_counted() -> None:
     made = made_of(ports=(2000, 2003))
     for number, host in enumerate(list(HOSTS)[:3]):
@@ -582,11 +641,13 @@ def test_fragments_are_translated_behind_their_first(world: World, packet: Any) 
     for part in later:
         world.check(world.run("left", part), "napt.send drops napt-fragment")
     whole = IP(ipv4_bytes(packet))
-    external = world.reference.out(whole, layer, 2000, world.now)
+    results = [world.run("left", part) for part in (first, *later)]
+    external = number_of(IP(results[0].data[14:]), layer, "sport")
+    world.reference.out(whole, layer, 2000, external, world.now)
     assert external != 2000
     there = renumbered(whole, layer, "sport", OWN, external)
-    for part, expected in zip([first, *later], parts(there), strict=True):
-        world.check(world.run("left", part), "to right", expected, GATEWAY)
+    for result, expected in zip(results, parts(there), strict=True):
+        world.check(result, "to right", expected, GATEWAY)
     # And an answer.
     answer = packet.copy()
     answer.src, answer.dst = REMOTES[0], OWN
@@ -637,11 +698,10 @@ def test_the_sender_hears_that_nobody_could_be_asked(world: World) -> None:
     """A packet held until its next hop is known comes back translated: the error must not quote that."""
     sent = IP(ipv4_bytes(udp("10.0.0.3", 2000, "10.0.1.99", 53)))
     world.out(udp("10.0.0.4", 2000, REMOTES[0], 53))
-    external = world.reference.out(sent, UDP, 2000, world.now)
     result = world.run("left", sent)
     assert result.leaf == "arp.resolve holds"
     held = IP(result.data)
-    assert (held.src, held[UDP].sport) == (OWN, external)
+    assert held.src == OWN and held[UDP].sport != 2000
     at = list(world.made.left.stages).index("napt.returned")
     result = world.twins["left"].both(raw(held), timestamp=world.now, at=at, error=3 << 24 | 1 << 16)
     answer = Ether(result.data)[IP]
@@ -683,8 +743,8 @@ def test_short_and_broken_packets_do_no_harm(world: World) -> None:
             world.twins[side].both(bytes(data[: chance.randrange(30, len(data) + 1)]))
 
 
-def test_replicas_have_equal_tables_and_each_packet_leaves_once(open_: Any) -> None:
-    world = World(*open_)
+def test_replicas_have_equal_tables_and_each_packet_leaves_once(one_time: Any) -> None:
+    world = World(*one_time)
     taken = noted(world)
     traffic = Traffic(world, 54, 0.9)
     traffic.bodies = (0, 1, 20, 300)
@@ -703,7 +763,7 @@ def test_replicas_have_equal_tables_and_each_packet_leaves_once(open_: Any) -> N
     assert sent == sum(count for leaf, count in world.seen.items() if leaf.startswith("to "))
 
 
-STATE = ("mappings", "ports", "sessions", "fragments")
+STATE = ("mappings", "ports", "created", "sessions", "fragments")
 
 
 def noted(world: World) -> list[tuple[str, bytes, dict[str, int], Any]]:
@@ -721,9 +781,9 @@ def noted(world: World) -> list[tuple[str, bytes, dict[str, int], Any]]:
     return taken
 
 
-def test_two_ports_that_share_a_channel_translate_as_the_reference_has_it(open_: Any) -> None:
-    """Two replicas, packets of both directions interleaved: each packet is the reference's, and so is the state."""
-    world = World(*open_)
+def test_two_ports_that_share_a_channel_translate_as_the_plain_run(one_time: Any) -> None:
+    """Two replicas, packets of both directions interleaved: each packet is the plain run's, and so is the state."""
+    world = World(*one_time)
     taken = noted(world)
     out, into = world.out, world.into
     world.out = lambda packet, partial=False: out(packet)  # type: ignore[method-assign]
@@ -734,7 +794,7 @@ def test_two_ports_that_share_a_channel_translate_as_the_reference_has_it(open_:
     assert sum(one[0] != next_one[0] for one, next_one in pairwise(taken)) > 500
     expected = {name: world.made.service.tables[name].initial.copy() for name in STATE}
     ports = {name: MemoryPort(mac, MTU[name], entries=256) for name, mac in (("left", LEFT), ("right", RIGHT))}
-    made = made_of(on=ports, order="channel")
+    made = made_of(on=ports, order="channel", transitory=7440)
     reports: list[str] = []
     with Supervisor(made.graph, [made.left, made.right], 2, report=reports.append) as supervisor:
         assert len(supervisor.channels) == 1
@@ -782,7 +842,7 @@ def test_replicas_do_not_take_from_the_rate_of_errors() -> None:
         ({"udp": 119.0}, "napt: udp=119.0 seconds; give 120 or more"),
         ({"established": 7000.0}, "napt: established=7000.0 seconds; give 7440 or more"),
         ({"full": "wait"}, "napt: full='wait'; use evict or refuse"),
-        ({"mode": "sharded"}, "napt: mode 'sharded' would part packets from their answers"),
+        ({"mode": "sharded"}, "napt: mode 'sharded' would separate packets from their answers"),
         ({"mode": "atomic"}, "napt: its handlers are not written for mode 'atomic'"),
     ],
 )

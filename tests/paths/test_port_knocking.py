@@ -122,6 +122,23 @@ def test_replicas_have_equal_tables(made: SimpleNamespace) -> None:
     assert {".".join(map(str, source.to_bytes(4, "big"))) for source in found} == expected
 
 
+def test_the_port_closes_although_the_clock_was_set_back() -> None:
+    service = PortKnocking("knock", PORT, (5,), stays=60.0)
+    path = one_port(service).create_path("left")
+    hour = 3600 * SECOND
+    path.run(knock(0, 5), timestamp=NOW)
+    leaves = [path.run(knock(0, PORT, 6), timestamp=NOW - hour + after * SECOND)[0] for after in (0, 59, 119, 180)]
+    assert leaves == ["end", "end", CLOSED, CLOSED]
+
+
+def test_zero_is_a_time() -> None:
+    service = PortKnocking("knock", PORT, (5, 6), within=1.0)
+    path = one_port(service).create_path("left")
+    for port in (5, 6):
+        path.run(knock(0, port), timestamp=0)
+    assert path.run(knock(0, PORT, 6), timestamp=0)[0] == "end"
+
+
 def test_a_scan_of_all_ports_does_not_open() -> None:
     service = PortKnocking("knock", PORT, KNOCKS)
     path = one_port(service).create_path("left")
@@ -162,7 +179,10 @@ def test_a_full_table_evicts_or_refuses_and_counts_it(full: str, key: str) -> No
         ({"port": 22, "knocks": (70000,)}, "knock: port 22 opened by knocks at"),
         ({"port": 22, "knocks": (1,), "within": 0.0}, "knock: within 0.0, stays 60.0 seconds"),
         ({"port": 22, "knocks": (1,), "full": "wait"}, "knock: full='wait'; use evict or refuse"),
-        ({"port": 22, "knocks": (1,), "mode": "sharded"}, "knock: mode 'sharded' would part the knocks of one source"),
+        (
+            {"port": 22, "knocks": (1,), "mode": "sharded"},
+            "knock: mode 'sharded' would separate the knocks of one source",
+        ),
     ],
 )
 def test_bad_knocking_is_refused(given: dict[str, Any], words: str) -> None:

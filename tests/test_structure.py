@@ -1,0 +1,96 @@
+"""The structure that the code promises: which package may import which, how long a file may be, and no stray files."""
+
+import ast
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+LAYERS = ["ring", "io", "paths", "scout", "tools"]
+"""Each package may import itself and those before it (docs/architecture.md)."""
+
+LONGEST = 400
+"""Lines of a file; a longer one has a line "Over 400 lines because …" in its docstring."""
+
+# Files that do not keep the rules yet. Remove a line here with the fault.
+TOO_LONG = {
+    "paths/protocols/ipv4.py",
+    "tests/model/kernel_ring.py",
+    "tests/model/ring.py",
+    "tests/paths/test_conntrack.py",
+    "tests/paths/test_filter.py",
+    "tests/paths/test_interpreter.py",
+    "tests/paths/test_napt.py",
+    "tests/paths/test_service.py",
+    "tests/tools/test_draw.py",
+}
+
+
+def files(pattern: str = "*") -> list[Path]:
+    """The repository's files, without links to folders."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", pattern],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if listed.returncode:
+        pytest.skip("this is no git repository")
+    found = [ROOT / name for name in listed.stdout.split("\0") if name]
+    return [path for path in found if path.is_file() and not path.is_symlink()]
+
+
+def sources() -> list[Path]:
+    return files("*.py")
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The modules that a file imports, at its top or in a function."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            assert node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def layer(module: str) -> str | None:
+    """The package that a module of Scout belongs to; None for others' modules."""
+    first, *rest = module.split(".")
+    if first != "scout":
+        return None
+    return rest[0] if rest and rest[0] in LAYERS else "scout"
+
+
+@pytest.mark.parametrize("package", LAYERS)
+def test_imports_point_to_the_left(package: str) -> None:
+    allowed = LAYERS[: LAYERS.index(package) + 1]
+    wrong = set()
+    for path in sources():
+        name = path.relative_to(ROOT)
+        if name.parts[0] == package:
+            for module in imports(path):
+                if layer(module) not in (None, *allowed):
+                    wrong.add(f"{name} imports {module}")
+    assert not wrong
+
+
+def test_no_file_is_too_long_without_a_reason() -> None:
+    found = set()
+    for path in sources():
+        text = path.read_text(encoding="utf-8")
+        reason = f"Over {LONGEST} lines because" in (ast.get_docstring(ast.parse(text)) or "")
+        if len(text.splitlines()) > LONGEST and not reason:
+            found.add(str(path.relative_to(ROOT)))
+    assert found <= TOO_LONG, f"divide them, or state the reason in the docstring: {sorted(found - TOO_LONG)}"
+
+
+def test_no_file_is_stray() -> None:
+    suffixes = {".orig", ".rej", ".bak", ".swp", ".pyc", ".log", ".tmp"}
+    found = {str(path.relative_to(ROOT)) for path in files() if path.suffix in suffixes or path.name.endswith("~")}
+    assert not found
