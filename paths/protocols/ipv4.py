@@ -309,12 +309,6 @@ class Ip(Router):
     def __init__(self, name: str, addresses: Mapping[str, str], routes: Mapping[str, str] | None = None) -> None:
         super().__init__(name)
         self.addresses = {port: self._parse_interface(port, str(text)) for port, text in addresses.items()}
-        for (one, first), (other, second) in combinations(self.addresses.items(), 2):
-            if first.network.overlaps(second.network):
-                raise GraphError(
-                    f"{name}: the networks of {one!r}, {first}, and of {other!r}, {second}, overlap; "
-                    "give each interface a network of its own"
-                )
         self.routes = {
             self._parse(IPv4Network, prefix): self._parse(IPv4Address, via) for prefix, via in (routes or {}).items()
         }
@@ -338,6 +332,12 @@ class Ip(Router):
         return interface
 
     def configure(self, graph: RouterGraph) -> None:
+        for (one, first), (other, second) in combinations(self.addresses.items(), 2):
+            if first.network.overlaps(second.network):
+                raise GraphError(
+                    f"{self.name}: the networks of {one!r}, {first}, and of {other!r}, {second}, overlap; "
+                    "give each interface a network of its own"
+                )
         for port in self.addresses:
             if port not in graph.ports:
                 raise GraphError(

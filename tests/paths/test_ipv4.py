@@ -12,7 +12,7 @@ from scapy.packet import Raw
 from scout.io.access import length
 from scout.paths.framework.events import Handler
 from scout.paths.framework.service import Service
-from scout.paths.model.graph import GraphError
+from scout.paths.model.graph import GraphError, RouterGraph
 from scout.paths.protocols.ipv4 import Ip, suspect_hash
 
 
@@ -31,7 +31,7 @@ from scout.paths.protocols.ipv4 import Ip, suspect_hash
 )
 def test_addresses_that_make_no_sense_are_refused(addresses: dict[str, str], words: str) -> None:
     with pytest.raises(GraphError, match=words) as caught:
-        Ip("ip", addresses)
+        Ip("ip", addresses).configure(RouterGraph("any"))
     assert "\n" not in str(caught.value)
 
 
@@ -69,7 +69,6 @@ def test_a_link_local_source_reaches_the_router_alone() -> None:
 def test_the_mtu_is_that_of_the_moment() -> None:
     made = two_ports()
     path = made.graph.create_path("left")
-    assert made.ip.mtus.kind == "shared"
     assert made.ip.mtus.initial.tolist() == [MTU["left"], MTU["right"]]
     data = frame(UDP(), body=bytes(1000), flags="DF")
     assert path.run(data, timestamp=NOW)[0] == "to right"
