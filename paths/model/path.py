@@ -336,7 +336,7 @@ class Path(nx.MultiDiGraph):
         Returns
         -------
         tuple of str and bytes
-            The leaf that the packet came to (such as "to right", or "ip.check drops bad-version"), and
+            The leaf that the packet came to (such as "to right", or "left.ipv4 drops bad-version"), and
             the frame as it was then.
         """
         from scout.paths.compiler.interpreter import run

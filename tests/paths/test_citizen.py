@@ -30,7 +30,7 @@ def test_networkx_algorithms_take_a_path(path: Path) -> None:
 
 
 def test_edges_are_found_with_and_without_their_key(path: Path) -> None:
-    assert path.edges["left.in", "ip.check"] is path.edges["left.in", "ip.check", 0]
+    assert path.edges["left.in", "left.ipv4"] is path.edges["left.in", "left.ipv4", 0]
     assert {len(edge) for edge in path.edges} == {3}
 
 
@@ -96,11 +96,11 @@ def test_a_copy_is_edited_and_established(path: Path) -> None:
         ),
         (
             lambda path: path.add_outcome("left.in", 0, "again", "ip.local"),
-            "verdict 0 leads to ip.check and",
+            "verdict 0 leads to left.ipv4 and",
         ),
-        (lambda path: path.remove_edge("left.in", "ip.check", 0), "left.in: verdict 0 leads nowhere"),
+        (lambda path: path.remove_edge("left.in", "left.ipv4", 0), "left.in: verdict 0 leads nowhere"),
         (lambda path: path.remove_node("left.in"), "no stage behind 'port left'"),
-        (lambda path: path.add_outcome("ip.route", 9, "back", "ip.check"), "goes in a circle"),
+        (lambda path: path.add_outcome("ip.route", 9, "back", "ip.lookup"), "goes in a circle"),
     ],
 )
 def test_what_is_missing_is_named_when_a_path_is_established(path: Path, edit: Any, words: str) -> None:

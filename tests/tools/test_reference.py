@@ -76,7 +76,7 @@ def given_by_the_code(module):
     own = {router.name for router in graph.routers if type(router) in module.classes.values()}
     found = set()
     for path in [graph.create_path(port) for port in graph.ports]:
-        for node, leaf in path.edges:
+        for node, leaf in path.edges():
             if path.nodes[node]["router"] in own and path.nodes[leaf]["kind"] == "drop":
                 found.add(path.nodes[leaf]["label"])
     return found - GENERAL
