@@ -55,13 +55,6 @@ def by_helper(frame: Any, end: Any) -> int:
     return helper()
 
 
-def by_default(frame: Any, end: Any, packet: Any) -> int:
-    def inner(reason: int = drop("inner")) -> int:  # noqa: B008
-        return reason
-
-    return inner()
-
-
 @pytest.mark.parametrize(
     ("function", "leaf"), [(by_attribute, "mine.receive drops said-no"), (by_helper, "mine.receive holds")]
 )
