@@ -294,7 +294,7 @@ class Arp(Router):
             tables = {"adjacencies": self.adjacencies, "wishes": self.wishes, "asked": self.asked}
             times = {"lifetime": self.lifetime, "refresh": self.lifetime // 4}
             bindings = {"next_hops": ip.next_hops} | times | tables
-            return Stage(resolve, outcomes, bindings, writes=False, on_timeout=Via("resolve"))
+            return Stage(resolve, outcomes, bindings, on_timeout=Via("resolve"))
         port = graph.router(source).port
         interface = ip.addresses.get(source)
         bindings = {
@@ -307,4 +307,4 @@ class Arp(Router):
             "lifetime": self.lifetime,
         }
         outcomes = (Outcome("answer", Via("net", source)), Outcome("learnt", Exit()))
-        return Stage(receive, outcomes, bindings, replicated=True, writes=False)
+        return Stage(receive, outcomes, bindings)

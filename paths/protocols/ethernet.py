@@ -102,6 +102,6 @@ class Ethernet(Router):
             for router in above:
                 if isinstance(router, Ip):
                     return router.check_stage(good)
-            return Stage(check_header, good, writes=False, resizes=True)
+            return Stage(check_header, good)
         outcomes = (Outcome("ipv4", To("ipv4"), HEADER), Outcome("arp", Via("arp"), HEADER))
-        return Stage(receive, outcomes, mac, writes=False)
+        return Stage(receive, outcomes, mac)

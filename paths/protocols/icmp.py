@@ -141,4 +141,4 @@ class Icmp(Router):
             return Stage(receive, (Outcome("reply", Via("messages")),), payload=True)
         bindings: dict[str, Any] = {"limit": self.limit, "interval": self.interval, "burst": self.burst}
         outcomes = (Outcome("error", Via("messages")),)
-        return Stage(error, outcomes, bindings, push=ipv4.HEADER + icmp.HEADER, resizes=True)
+        return Stage(error, outcomes, bindings, push=ipv4.HEADER + icmp.HEADER)

@@ -401,19 +401,19 @@ class Ip(Router):
         tables = self._fib_tables | {"next_hops": self.next_hops, "suspects": self.suspects}
         # Tables over the same arrays: generated code names a table by the router whose stage has it.
         bindings = {name: Table(table.initial, "constant") for name, table in tables.items()}
-        return Stage(check, outcomes, bindings, writes=False, resizes=True)
+        return Stage(check, outcomes, bindings)
 
     def stage(self, key: str, graph: RouterGraph, source: str) -> Stage:
         hops = {"next_hops": self.next_hops}
         error = Outcome("unreachable", Via("errors"))
         if key == "lookup":
             outcomes = (Outcome("forward", To("forward")), Outcome("for us", To("local")), error)
-            return Stage(lookup, outcomes, self._fib_tables | hops, writes=False, note=f"{len(self.fib)} routes")
+            return Stage(lookup, outcomes, self._fib_tables | hops, note=f"{len(self.fib)} routes")
         if key == "forward":
             good, bad = Outcome("next hop", Via("resolve")), Outcome("expired, too big", Via("errors"))
             return Stage(forward, (good, bad), hops | {"mtus": self.mtus})
         if key == "local":
-            return Stage(local, (Outcome("icmp", Via("messages")), error), writes=False, payload=True)
+            return Stage(local, (Outcome("icmp", Via("messages")), error), payload=True)
         return Stage(route, (Outcome("next hop", Via("resolve")),), self._fib_tables | hops)
 
 

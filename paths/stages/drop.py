@@ -46,4 +46,4 @@ class Drop(Filter):
         self.reason = drop(reason)
 
     def stage(self, key: str, graph: RouterGraph, source: str) -> Stage:
-        return Stage(drop_all, (Outcome(self.reason.name, self.reason),), writes=False)
+        return Stage(drop_all, (Outcome(self.reason.name, self.reason),))

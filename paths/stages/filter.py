@@ -123,7 +123,7 @@ class Filter(Router):
         function = self.functions[key]
         assert function is not None
         passed = Outcome("passed", Via("up" if key == "receive" else "down"))
-        return Stage(function, (passed,), self.bindings, payload=self.payload, resizes=True)
+        return Stage(function, (passed,), self.bindings, payload=self.payload)
 
 
 def checked(name: str, function: Callable[..., int]) -> str:

@@ -45,7 +45,7 @@ class Requests(Router):
         self.port = port
 
     def stage(self, key: str, graph: RouterGraph, source: str) -> Stage:
-        return Stage(take, (Outcome("request", Via("up")),), writes=False)
+        return Stage(take, (Outcome("request", Via("up")),))
 
 
 class End(Router):
@@ -72,4 +72,4 @@ class End(Router):
         return "take"
 
     def stage(self, key: str, graph: RouterGraph, source: str) -> Stage:
-        return Stage(take, (Outcome("done", Exit()),), writes=False)
+        return Stage(take, (Outcome("done", Exit()),))

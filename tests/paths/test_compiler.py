@@ -1,4 +1,4 @@
-"""From a path to code: any name, any verdict, no empty block; the plain and the native run agree about what fails too."""
+"""From a path to code: any name, any verdict, no empty block; the plain and the native run agree about errors too."""
 
 import os
 import subprocess
