@@ -16,8 +16,6 @@ other waits for.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import networkx as nx
-
 from scout.domain_arguments import Argument, Channels
 from scout.io.packet import DROPPED, HELD
 from scout.paths.compiler.native import CompiledPath, table_names
@@ -307,17 +305,13 @@ def _held(plan: DomainPlan) -> list[str]:
 
 
 def _divert(plan: DomainPlan) -> list[str]:
-    """Where packets enter that were held for too long.
-
-    They are this replica's alone. Where replicated work is reached from there, they are dropped: it would be done by
-    one replica and not by the others.
-    """
+    """Where packets enter that were held for too long. A path leaves it out where that leads to replicated work."""
     lines = []
     for each in plan.compiled:
         path, port = each.path, each.path.ports.index(each.path.source)
         for node, data in path.nodes(data=True):
             target = data.get("timeout")
-            if target is None or _reaches_replicated(path, target):
+            if target is None:
                 continue
             lines += [
                 f"    if packet.port == {port} and packet.at == {data['index']}:  # {node}",
@@ -332,11 +326,6 @@ def _divert(plan: DomainPlan) -> list[str]:
         *lines,
         "    return False",
     ]
-
-
-def _reaches_replicated(path: Path, node: str) -> bool:
-    reached = {node} | nx.descendants(path, node)
-    return any(stage.replicated for name, stage in path.stages.items() if name in reached)
 
 
 # Frames that routers make.
