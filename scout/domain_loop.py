@@ -294,7 +294,7 @@ def _held(plan: DomainPlan) -> list[str]:
 
 
 def _divert(plan: DomainPlan) -> list[str]:
-    """Where packets enter that were held for too long."""
+    """Where packets enter that were held for too long. A path leaves it out where that leads to replicated work."""
     lines = []
     for each in plan.compiled:
         path, port = each.path, each.path.ports.index(each.path.source)
