@@ -73,7 +73,7 @@ def given_by_the_code(module):
     graph, found = graph_with(module), set()
     names = {router.name for router in graph.routers if type(router) is module.value}
     for path in [graph.create_path(port) for port in graph.ports]:
-        for node, leaf in path.edges:
+        for node, leaf, _ in path.edges:
             if path.nodes[node]["router"] in names and path.nodes[leaf]["kind"] == "drop":
                 found.add(path.nodes[leaf]["label"])
     # An Ethernet without ARP above, as "bare" is here, has the reason of every service that nothing is connected to.
