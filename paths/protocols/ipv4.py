@@ -1,4 +1,31 @@
-"""IPv4: what RFC 1812 asks of a router, without fragmentation, reassembly and multicast."""
+"""IPv4: what RFC 1812 asks of a router, without fragmentation, reassembly and multicast.
+
+Usage: Ip(name, addresses, routes)
+Requires: ipv4 (one or more interfaces), adjacency (finds the next hop's MAC address).
+Provides: icmp (messages to and from the router's own addresses), icmp-error (packets to be answered with an error).
+
+Packets come up from Ethernet interfaces, whose stage "ipv4" has checked them (`check`). They are forwarded, or given to
+ICMP, or to ICMP as the cause of an error.
+
+Drops
+    martian-destination: the destination cannot be one; it is in 0/8, 127/8, 169.254/16 or 240/4.
+    multicast: the destination is in 224/4.
+    broadcast: the destination is a broadcast address, of a connected network (RFC 2644) or of all.
+    link-broadcast: the frame came to a group address of the link, and would have to be forwarded (RFC 1812 section
+        5.3.4).
+    fragmentation-needed: the packet is longer than the MTU of the next hop's port, and may be fragmented. (One that
+        must not be fragmented is answered with an error.)
+    fragment-for-us: a fragment to one of the router's addresses; it does not reassemble.
+    source-route: a packet to one of the router's addresses with a source route that leads further (RFC 1812 section
+        5.2.4.1).
+    udp-bad-length: a UDP datagram to the router whose length is wrong.
+    udp-bad-checksum: a UDP datagram to the router whose checksum is wrong (RFC 1122 section 4.1.3.4).
+    tcp-bad-header: a TCP segment to the router whose header is wrong.
+    tcp-bad-checksum: a TCP segment to the router whose checksum is wrong.
+    no-route-back: a packet of the router's own, such as an error, to an address that no route leads to.
+Example
+    Ip("ip", {"left": "10.0.0.1/24", "right": "10.0.1.1/24"}, {"0.0.0.0/0": "10.0.1.2"})
+"""
 
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
@@ -246,13 +273,6 @@ def route(frame: Any, end: Any, packet: Any, table: Any, groups: Any, default: A
 class Ip(Router):
     """The IPv4 router.
 
-    Packets come up from Ethernet interfaces, whose stage "ipv4" has checked them (`check`). They are forwarded, or
-    given to ICMP, or to ICMP as the cause of an error. What no packet may have as its source or destination is
-    dropped; so is what would have to be fragmented, and fragments for the router itself: it does not reassemble.
-
-    Services: requires "ipv4" (one or more interfaces) and "adjacency" (finds the next hop's MAC address); provides
-    "icmp" (messages to and from the router's own addresses) and "icmp-error" (packets to be answered with an error).
-
     Parameters
     ----------
     name : str
@@ -272,30 +292,6 @@ class Ip(Router):
     mtus : Table
         The MTU of each port by its index, bytes: int64[ports]. `start` writes it again when an MTU has changed.
 
-    Drops
-    -----
-    martian-destination
-        The destination cannot be one: it is in 0/8, 127/8, 169.254/16 or 240/4.
-    multicast
-        The destination is in 224/4; multicast is not supported.
-    broadcast
-        The destination is a broadcast address, of a connected network (RFC 2644) or of all.
-    link-broadcast
-        The frame came to a group address of the link, and would have to be forwarded (RFC 1812 section 5.3.4).
-    fragmentation-needed
-        The packet is longer than the MTU of the next hop's port, and may be fragmented; fragmentation is not supported.
-        (A packet that must not be fragmented is answered with an error.)
-    fragment-for-us
-        A fragment to one of the router's addresses; reassembly is not supported.
-    source-route
-        A packet to one of the router's addresses with a source route that leads further (RFC 1812 section 5.2.4.1).
-    udp-bad-length, udp-bad-checksum, tcp-bad-header, tcp-bad-checksum
-        A packet to one of the router's addresses that is broken (RFC 1122 section 4.1.3.4).
-    too-long-for-payload
-        A packet to one of the router's addresses that does not fit the room for whole packets.
-    no-route-back
-        A packet of the router's own, such as an error, to an address that no route leads to.
-
     Raises
     ------
     GraphError
@@ -313,12 +309,6 @@ class Ip(Router):
     def __init__(self, name: str, addresses: Mapping[str, str], routes: Mapping[str, str] | None = None) -> None:
         super().__init__(name)
         self.addresses = {port: self._parse_interface(port, str(text)) for port, text in addresses.items()}
-        for (one, first), (other, second) in combinations(self.addresses.items(), 2):
-            if first.network.overlaps(second.network):
-                raise GraphError(
-                    f"{name}: the networks of {one!r}, {first}, and of {other!r}, {second}, overlap; "
-                    "give each interface a network of its own"
-                )
         self.routes = {
             self._parse(IPv4Network, prefix): self._parse(IPv4Address, via) for prefix, via in (routes or {}).items()
         }
@@ -342,6 +332,12 @@ class Ip(Router):
         return interface
 
     def configure(self, graph: RouterGraph) -> None:
+        for (one, first), (other, second) in combinations(self.addresses.items(), 2):
+            if first.network.overlaps(second.network):
+                raise GraphError(
+                    f"{self.name}: the networks of {one!r}, {first}, and of {other!r}, {second}, overlap; "
+                    "give each interface a network of its own"
+                )
         for port in self.addresses:
             if port not in graph.ports:
                 raise GraphError(
@@ -398,22 +394,19 @@ class Ip(Router):
 
     def check_stage(self, outcomes: tuple[Outcome, ...]) -> Stage:
         """The stage of an interface below that checks packets before anything else sees them."""
-        tables = self._fib_tables | {"next_hops": self.next_hops, "suspects": self.suspects}
-        # Tables over the same arrays: generated code names a table by the router whose stage has it.
-        bindings = {name: Table(table.initial, "constant") for name, table in tables.items()}
-        return Stage(check, outcomes, bindings, writes=False, resizes=True)
+        return Stage(check, outcomes, self._fib_tables | {"next_hops": self.next_hops, "suspects": self.suspects})
 
     def stage(self, key: str, graph: RouterGraph, source: str) -> Stage:
         hops = {"next_hops": self.next_hops}
         error = Outcome("unreachable", Via("errors"))
         if key == "lookup":
             outcomes = (Outcome("forward", To("forward")), Outcome("for us", To("local")), error)
-            return Stage(lookup, outcomes, self._fib_tables | hops, writes=False, note=f"{len(self.fib)} routes")
+            return Stage(lookup, outcomes, self._fib_tables | hops, note=f"{len(self.fib)} routes")
         if key == "forward":
             good, bad = Outcome("next hop", Via("resolve")), Outcome("expired, too big", Via("errors"))
             return Stage(forward, (good, bad), hops | {"mtus": self.mtus})
         if key == "local":
-            return Stage(local, (Outcome("icmp", Via("messages")), error), writes=False, payload=True)
+            return Stage(local, (Outcome("icmp", Via("messages")), error), payload=True)
         return Stage(route, (Outcome("next hop", Via("resolve")),), self._fib_tables | hops)
 
 
