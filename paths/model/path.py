@@ -158,6 +158,10 @@ class Path(nx.MultiDiGraph):
         if self.out_degree(f"port {self.source}") != 1:
             raise GraphError(f"path {self.source!r} has no stage behind 'port {self.source}'; put its edge back")
         for node in self.stages:
+            if (timeout := self.nodes[node].get("timeout", node)) not in self:
+                raise GraphError(
+                    f"{node} sends packets that were held too long to {timeout}, which is gone; put it back"
+                )
             taken: dict[int, str] = {}
             for _, head, data in self.out_edges(node, data=True):
                 if not {"verdict", "outcome", "pull", "main"} <= data.keys():

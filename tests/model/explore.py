@@ -59,7 +59,10 @@ class Model:
         for index, me in enumerate(processes):
             if me.at is None:
                 continue
-            outcome = getattr(self, me.at)(shared, me)
+            try:
+                outcome = getattr(self, me.at)(shared, me)
+            except Broken as broken:
+                raise Broken(f"{me.name}: {me.at}: {broken}") from None
             if outcome is not None:
                 for after, then in outcome if type(outcome) is list else (outcome,):
                     yield f"{me.name}: {me.at}", (after, put(processes, index, then))
@@ -95,7 +98,7 @@ def explore(model: Model, most: int = 5_000_000) -> Found:
         try:
             if model.finished(state):
                 ends.append(number)
-            for label, after in _watched(model, state):
+            for label, after in model.successors(state):
                 steps += 1
                 known = numbers.get(after)
                 if known is None:
@@ -110,22 +113,6 @@ def explore(model: Model, most: int = 5_000_000) -> Found:
         number += 1
     _ends_reachable(states, parents, before, ends)
     return Found(len(states), steps)
-
-
-def _watched(model: Model, state: State) -> Iterator[tuple[str, State]]:
-    """The successors; a `Broken` step is named."""
-    shared, processes = state
-    try:
-        yield from model.successors(state)
-    except Broken as broken:
-        culprits = []
-        for me in processes:
-            try:
-                if me.at is not None:
-                    getattr(model, me.at)(shared, me)
-            except Broken:
-                culprits.append(f"{me.name}: {me.at}")
-        raise Broken(f"{', '.join(culprits)}: {broken}") from None
 
 
 def _ends_reachable(states: list[State], parents: list[Any], before: list[list[int]], ends: list[int]) -> None:
@@ -152,6 +139,8 @@ def _trace(states: list[State], parents: list[Any], number: int, what: str) -> s
 
 
 def _changes(old: Any, new: Any) -> str:
+    if isinstance(old, frozenset):
+        return ", ".join(f"{key} = {value}" for key, value in new - old)
     pairs = zip(old._fields, old, new, strict=True)
     return ", ".join(f"{name} {_short(was)} -> {_short(now)}" for name, was, now in pairs if was != now)
 

@@ -111,6 +111,15 @@ def test_what_is_missing_is_named_when_a_path_is_established(path: Path, edit: A
     assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_a_stage_that_held_packets_go_to_is_missed(path: Path) -> None:
+    changed = path.copy()
+    for tail, _, verdict in list(changed.in_edges("icmp.error", keys=True)):
+        changed.add_outcome(tail, verdict, "silent", changed.add_drop(tail, drop("silent")))
+    changed.remove_node("icmp.error")
+    with pytest.raises(GraphError, match=r"arp\.resolve sends packets that were held too long to icmp\.error"):
+        changed.establish()
+
+
 @pytest.mark.parametrize("use", [compile_path, lambda path: run(path, bytes(60), {})])
 def test_a_changed_path_is_not_used_before_it_is_established(path: Path, use: Any) -> None:
     with pytest.raises(GraphError, match=r"path 'left' was changed and not established; call establish\(\) first"):

@@ -1,0 +1,367 @@
+"""Every channel that brings packets keeps the contract of channels (`scout.io.channels.contract`).
+
+A test does by hand what domains and the supervisor do: replicas receive and release batches in turn, so nothing depends
+on how fast anything is. A replica that dies is one that does not release the batch at hand.
+"""
+
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+import pytest
+from numba.core import types
+
+from scout.io.batch import BATCH_SIZE, new_batch
+from scout.io.channels.contract import ChannelOperations
+from scout.io.channels.software import PLAYER
+from scout.io.host.lab import Lab
+from scout.io.packet import CONTROL_TICK
+from scout.io.ports.afpacket import AfPacketPort
+from scout.io.ports.memory import MemoryPort
+from scout.io.ports.pcap import PcapPort
+from scout.paths.compiler.native import BATCH
+from scout.ring.atomics import load32
+from scout.ring.jit import inline
+from scout.ring.segment import address, shared
+from scout.ring.turn import STOP
+
+ENTRIES, MOST = 64, 8  # of software channels: requests, and the most of a batch
+MAC = "02:00:00:00:00:01"
+HEADER = bytes.fromhex("020000000001020000000002") + b"\x88\xb5"  # an ethertype for experiments
+CONTROL = -1
+"""What stands for a control request among the numbers of frames."""
+
+
+def frame(number: int) -> bytes:
+    return HEADER + number.to_bytes(4, "little") + bytes(42)
+
+
+@inline
+def own_shard(frame: int, end: int, shards: int) -> int:
+    """The number of the replica that a frame is for, by its number."""
+    return load32(frame + 14) % shards
+
+
+def _compiled(operations: ChannelOperations) -> tuple[Any, Any, Any]:
+    """Receive a batch; await its turn; release it. As a domain's loop calls them."""
+    rings, cursors = (types.Array(numba.from_dtype(kind), 1, "C") for kind in (operations.ring, operations.cursor))
+    receive, receive_sharded, release = operations.receive, operations.receive_sharded, operations.release
+    await_turn, number = operations.await_turn, types.int64
+
+    def take(rings: Any, cursors: Any, replica: int, batch: Any, found: Any, shards: int) -> int:
+        if shards:
+            count = receive_sharded(rings[0], cursors[0], replica, batch, shards, own_shard)
+        else:
+            count = receive(rings[0], cursors[0], replica, batch, False)
+        for index in range(count):
+            found[index] = CONTROL if batch[index].control else load32(batch[index].frame + 14)
+        return count
+
+    def turn(rings: Any, cursors: Any, stop: int) -> bool:
+        return await_turn(rings[0], cursors[0], stop)
+
+    def let_go(rings: Any, cursors: Any, replica: int, ordered: bool) -> None:
+        release(rings[0], cursors[0], replica, ordered)
+
+    options = {"error_model": "numpy", "_nrt": False}
+    return (
+        numba.njit(number(rings, cursors, number, BATCH, types.int64[::1], number), **options)(take),
+        numba.njit(types.boolean(rings, cursors, number), **options)(turn),
+        numba.njit(types.void(rings, cursors, number, types.boolean), **options)(let_go),
+    )
+
+
+_KNOWN: dict[int, tuple[Any, Any, Any]] = {}
+
+
+class Got(NamedTuple):
+    """A batch: the numbers of its frames, and whether the replica is its primary."""
+
+    numbers: list[int]
+    primary: bool
+
+
+class Bench:
+    """A channel, and what brings its packets: frames with the numbers 0, 1, 2 …"""
+
+    def __init__(self, port: Any, bring: Callable[[Any, int, int], None], keeps: bool, replicas: int) -> None:
+        port.open(0)
+        self.port, self._bring, self.brought = port, bring, 0
+        self.channel = port.channel({0: port}, replicas, keeps)
+        operations = self.channel.operations
+        if id(operations) not in _KNOWN:
+            _KNOWN[id(operations)] = _compiled(operations)
+        self._take, self._turn, self._release = _KNOWN[id(operations)]
+        self._batch, self._slots = new_batch()
+        self._found = np.zeros(BATCH_SIZE, np.int64)
+        self.capacity = int(self.channel.ring["entries"][0])
+        self.stop = shared(8, np.int64)
+
+    def bring(self, count: int) -> None:
+        self._bring(self, self.brought, count)
+        self.brought += count
+
+    def _cursor(self, replica: int) -> np.ndarray:
+        return self.channel.cursors[replica : replica + 1]
+
+    def take(self, replica: int, shards: int = 0) -> Got | None:
+        """Receive a batch; None if nothing waits. It is not released."""
+        cursor = self._cursor(replica)
+        count = int(self._take(self.channel.ring, cursor, replica, self._batch, self._found, shards))
+        if not cursor["open"][0]:
+            return None
+        return Got(self._found[:count].tolist(), bool(cursor["primary"][0]))
+
+    def may_send(self, replica: int) -> bool:
+        return bool(self._turn(self.channel.ring, self._cursor(replica), address(self.stop)))
+
+    def release(self, replica: int, ordered: bool = False) -> None:
+        self._release(self.channel.ring, self._cursor(replica), replica, ordered)
+
+    def all(self, replica: int, shards: int = 0) -> list[Got]:
+        """Receive and release everything that waits."""
+        batches = []
+        while (got := self.take(replica, shards)) is not None:
+            self.release(replica)
+            batches.append(got)
+        return batches
+
+    def control(self, argument: int = 0, timeout: float = 0) -> bool:
+        return bool(self.channel.control(0, CONTROL_TICK, 0, argument, 0, timeout))
+
+
+def numbers(batches: list[Got]) -> list[int]:
+    return [number for got in batches for number in got.numbers]
+
+
+def primaries(batches: list[Got]) -> list[int]:
+    return [number for got in batches if got.primary for number in got.numbers]
+
+
+def _by_caller(bench: Bench, first: int, count: int) -> None:
+    for number in range(first, first + count):
+        bench.port.send(frame(number), timeout=0)
+
+
+def _by_records(folder: Path) -> Callable[["Bench", int, int], None]:
+    """Records of a file, which are sent as there is room: each time of a file of its own."""
+
+    def bring(bench: "Bench", first: int, count: int) -> None:
+        port = _pcap(folder, range(first, first + count))
+        port.open(0)
+        port.play(bench.channel.ring, PLAYER)
+        port.close()
+
+    return bring
+
+
+def _by_interface(sender: socket.socket) -> Callable[[Bench, int, int], None]:
+    def bring(bench: Bench, first: int, count: int) -> None:
+        if first == 0:
+            bench.channel.feed()
+        for number in range(first, first + count):
+            sender.send(frame(number))
+        end = time.monotonic() + 60
+        while sum(bench.channel.counters().values()) < first + count:  # the kernel's softirq may run later
+            assert time.monotonic() < end
+            time.sleep(0.001)
+
+    return bring
+
+
+def _pcap(folder: Path, numbers: range) -> PcapPort:
+    file = folder / "in.pcap"
+    records = (struct.pack("<IIII", 0, 0, 60, 60) + frame(number) for number in numbers)
+    file.write_bytes(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1) + b"".join(records))
+    return PcapPort(file, mac=MAC, entries=ENTRIES, batch=MOST)
+
+
+@pytest.fixture(params=["memory", "pcap", pytest.param("interface", marks=pytest.mark.needs_namespaces)])
+def make(request: Any, tmp_path: Path) -> Iterator[Callable[..., Bench]]:
+    """Make a bench of each kind of channel, for a number of replicas."""
+    with ExitStack() as stack:
+
+        def made(replicas: int = 2, keeps: bool = False) -> Bench:
+            if request.param == "memory":
+                bench = Bench(MemoryPort(MAC, entries=ENTRIES, batch=MOST), _by_caller, keeps, replicas)
+            elif request.param == "pcap":
+                bench = Bench(_pcap(tmp_path, range(0)), _by_records(tmp_path), keeps, replicas)
+            else:
+                lab = stack.enter_context(Lab("channel"))
+                router, host = lab.namespace("router"), lab.namespace("host")
+                lab.veth((router, "left"), (host, "eth0"))
+                with host.entered():
+                    sender = stack.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))
+                    sender.bind(("eth0", 0))
+                with router.entered():
+                    bench = Bench(AfPacketPort("left", mac=MAC, frames=ENTRIES), _by_interface(sender), keeps, replicas)
+            stack.callback(bench.port.close)
+            stack.callback(bench.channel.close)
+            return bench
+
+        yield made
+
+
+def test_every_replica_receives_all_packets_in_order_and_each_has_one_primary(make: Any) -> None:
+    bench = make()
+    got: list[list[Got]] = [[], []]
+    for _ in range(10):
+        bench.bring(20)
+        got[0] += bench.all(0)
+        got[1] += bench.all(1)
+        bench.bring(20)
+        got[1] += bench.all(1)
+        got[0] += bench.all(0)
+    assert numbers(got[0]) == numbers(got[1]) == list(range(400))
+    mine, others = primaries(got[0]), primaries(got[1])
+    assert sorted(mine + others) == list(range(400)) and mine and others
+    assert bench.channel.counters()["received"] == 400
+    assert [bench.channel.lag(replica) for replica in range(2)] == [0, 0]
+
+
+def test_a_control_request_has_one_position_and_needs_no_packet(make: Any) -> None:
+    bench = make()
+    assert bench.control()
+    assert [bench.all(replica) for replica in range(2)] == [[Got([CONTROL], True)], [Got([CONTROL], False)]]
+    bench.bring(3)
+    assert bench.control()
+    first, second = bench.all(1), bench.all(0)
+    assert numbers(first) == numbers(second) and sorted(numbers(first)) == [CONTROL, 0, 1, 2]
+    assert bench.channel.position(0) == bench.channel.position(1) == 5
+
+
+def test_a_successor_receives_what_its_predecessor_had_not_released(make: Any) -> None:
+    bench = make()
+    bench.bring(30)
+    dead = bench.take(0)
+    assert dead and dead.primary and bench.channel.unfinished(0) == len(dead.numbers)
+    living = bench.all(1)
+    assert living[0] == Got(dead.numbers, False)
+    bench.channel.resume(0, bench.channel.position(0), bench.channel.controls_done(0))
+    again = bench.all(0)
+    assert again[0] == dead
+    assert sorted(primaries(living) + primaries(again)) == numbers(again) == list(range(30))
+
+
+def test_a_successor_replays_from_the_snapshot_and_is_primary_of_nothing_before(make: Any) -> None:
+    bench = make(keeps=True)
+    bench.bring(10)
+    done = bench.take(0)
+    bench.release(0)
+    bench.bring(10)
+    dead = bench.take(0)
+    assert done and dead and done.primary and dead.primary
+    bench.all(1)
+    bench.channel.resume(0, 0, 0)
+    bench.channel.resume(0, 0, 0)  # it died again at once
+    replayed, left = [], len(done.numbers)
+    while left > 0:
+        got = bench.take(0)
+        assert got and not got.primary
+        bench.release(0)
+        replayed += got.numbers
+        left -= len(got.numbers)
+    assert replayed == done.numbers
+    assert bench.take(0) == dead
+
+
+def test_of_a_retired_replica_only_the_batch_at_hand_is_lost(make: Any) -> None:
+    bench = make()
+    bench.bring(20)
+    dead = bench.take(0)
+    assert dead and dead.primary
+    assert bench.channel.retire(0, ordered=False) == len(dead.numbers)
+    assert not bench.channel.is_member(0) and bench.channel.is_member(1)
+    living = bench.all(1)
+    assert primaries(living) == [number for number in range(20) if number not in dead.numbers]
+    for _ in range(4 * bench.capacity // 20):  # no room is kept for it
+        bench.bring(20)
+        assert numbers(bench.all(1)) == list(range(bench.brought - 20, bench.brought))
+
+
+def test_a_replica_that_has_released_everything_leaves_without_loss(make: Any) -> None:
+    bench = make()
+    bench.bring(20)
+    assert numbers(bench.all(0)) == list(range(20))
+    assert bench.channel.unfinished(0) == 0
+    assert bench.channel.retire(0, ordered=False) == 0
+    assert not bench.channel.is_member(0)
+    assert numbers(bench.all(1)) == list(range(20))
+
+
+def test_a_replica_joins_at_the_foremost_and_not_where_requests_are_gone(make: Any) -> None:
+    bench = make(replicas=1)
+    for _ in range(2 * bench.capacity // 16 + 1):
+        bench.bring(16)
+        bench.all(0)
+    assert not bench.channel.join(1, 0, 0) and not bench.channel.is_member(1)
+    assert bench.channel.join(1, *bench.channel.foremost()) and bench.channel.is_member(1)
+    before = bench.brought
+    bench.bring(16)
+    both = [bench.all(1), bench.all(0)]
+    assert numbers(both[0]) == numbers(both[1]) == list(range(before, before + 16))
+    assert sorted(primaries(both[0]) + primaries(both[1])) == list(range(before, before + 16))
+
+
+def test_packets_that_find_the_ring_full_are_counted_and_the_others_arrive(make: Any) -> None:
+    bench = make()
+    if isinstance(bench.port, PcapPort):
+        pytest.skip("records wait for room")
+    bench.bring(3 * bench.capacity)
+    counted = bench.channel.counters()
+    assert counted["received"] == bench.capacity and counted["ring-full"] == 2 * bench.capacity
+    got = [bench.all(0), bench.all(1)]
+    assert numbers(got[0]) == numbers(got[1]) == list(range(bench.capacity))
+    assert sorted(primaries(got[0]) + primaries(got[1])) == list(range(bench.capacity))
+    bench.bring(5)
+    assert numbers(bench.all(0)) == list(range(bench.brought - 5, bench.brought))
+
+
+def test_one_replica_that_lags_makes_the_ring_full_for_all(make: Any) -> None:
+    bench = make()
+    if isinstance(bench.port, PcapPort):
+        pytest.skip("records wait for room")
+    bench.bring(bench.capacity)
+    assert numbers(bench.all(0)) == list(range(bench.capacity))
+    bench.bring(1)
+    assert bench.channel.counters()["ring-full"] == 1 and bench.take(0) is None
+    assert numbers(bench.all(1)) == list(range(bench.capacity))
+
+
+def test_sharded_flows_go_to_one_replica_and_control_requests_to_all(make: Any) -> None:
+    bench = make()
+    bench.channel.divide(2)
+    bench.bring(40)
+    assert bench.control()
+    first = bench.take(0, shards=2)
+    assert first and first.primary
+    bench.channel.resume(0, bench.channel.position(0), bench.channel.controls_done(0))  # it died
+    got = [bench.all(replica, shards=2) for replica in range(2)]
+    assert got[0][0] == first  # the successor has the same batch
+    for replica in range(2):
+        assert sorted(numbers(got[replica])) == [CONTROL, *range(replica, 40, 2)]
+        assert all(batch.primary for batch in got[replica] if batch.numbers)
+
+
+def test_packets_leave_in_channel_order_also_when_replicas_are_told_to_stop(make: Any) -> None:
+    bench = make()
+    bench.bring(10)
+    first = bench.take(0)
+    bench.bring(10)
+    assert first and bench.take(1) == Got(first.numbers, False)
+    bench.release(1, ordered=True)
+    second = bench.take(1)
+    assert first.primary and second and second.primary
+    bench.stop[0] = STOP
+    assert not bench.may_send(1)  # the first batch has not left
+    bench.release(1, ordered=True)
+    assert bench.channel.cursors["open"][1]  # nor is it released
+    assert bench.may_send(0)
+    bench.release(0, ordered=True)
+    assert bench.may_send(1)

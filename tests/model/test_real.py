@@ -1,0 +1,223 @@
+"""Every interleaving of the functions that run, for small sizes; and with a change to their text, that it is found.
+
+Sizes that take longer are marked `slow`: `pytest -m slow tests/model`.
+"""
+
+from typing import Any
+
+import pytest
+
+from model.channels import KernelModel, SoftwareModel
+from model.explore import Model, Violation, explore
+
+Kind = type[SoftwareModel] | type[KernelModel]
+ALONE: dict[str, Any] = {"replicas": 1, "members": 1, "entries": 1}
+JOINED: dict[str, Any] = {"entries": 1, "members": 1, "joins": 1}
+REPLAYED: dict[str, Any] = {"requests": 2, "interval": 2, "keeps": True, "deaths": 1}
+RETIRED: dict[str, Any] = {"ordered": True, "deaths": 1, "retires": 1}
+
+RIGHT: list[tuple[Kind, dict[str, Any]]] = [
+    (SoftwareModel, {"requests": 2}),
+    (SoftwareModel, {"requests": 2, "batch": 2, "interval": 2}),
+    (SoftwareModel, {"requests": 1, "deaths": 1}),
+    (SoftwareModel, {"requests": 2, "ordered": True}),
+    (SoftwareModel, {"requests": 3, **JOINED}),
+    (KernelModel, {"requests": 1, "entries": 1}),
+    (KernelModel, {"requests": 3, **ALONE, "deaths": 1}),
+    (KernelModel, {"requests": 2, **ALONE, "controls": 1, "room": 1}),
+]
+SLOW: list[tuple[Kind, dict[str, Any]]] = [
+    (SoftwareModel, {"requests": 3}),
+    (SoftwareModel, {"requests": 2, "entries": 1, "deaths": 1}),
+    (SoftwareModel, REPLAYED),
+    (SoftwareModel, {**REPLAYED, "deaths": 2}),
+    (SoftwareModel, {"requests": 2, "ordered": True, "deaths": 1}),
+    (SoftwareModel, {"requests": 2, **RETIRED}),
+    (KernelModel, {"requests": 2, "entries": 1}),
+    (KernelModel, {"requests": 1, "entries": 1, "deaths": 1}),
+    (KernelModel, {"requests": 2, **JOINED}),
+    (KernelModel, {"requests": 1, "entries": 1, "controls": 1}),
+    (KernelModel, {"requests": 0, "entries": 1, "controls": 2, "room": 1}),
+]
+
+# What is wrong, the module, its text, what is there instead; and the sizes by which it is found.
+WRONG: list[tuple[str, Kind, tuple[str, str, str], dict[str, Any]]] = [
+    (
+        "two replicas can claim the same requests",
+        SoftwareModel,
+        ("claims", "if compare_exchange(mark, found, mine):", "if compare_exchange(mark, load64_acquire(mark), mine):"),
+        {"requests": 1},
+    ),
+    (
+        "a claim of an earlier lap is followed",
+        KernelModel,
+        ("claims", "found >> _LAP == lap and found != 0", "found != 0"),
+        {"requests": 2, **ALONE, "controls": 1, "room": 1},
+    ),
+    (
+        "a successor does not know the claims of its predecessor",
+        SoftwareModel,
+        ("election", "1 if owner_of(found) == replica else 0", "0"),
+        {"requests": 1, "deaths": 1},
+    ),
+    (
+        "the producer publishes an entry that it has not filled",
+        SoftwareModel,
+        ("producer", "word(channel, TAIL), tail + count)", "word(channel, TAIL), tail + count + 1)"),
+        {"requests": 2},
+    ),
+    (
+        "the producer goes by another floor than the lowest",
+        SoftwareModel,
+        ("floors", "low < 0 or floor < low", "low < 0 or floor > low"),
+        {"requests": 2, "entries": 1},
+    ),
+    (
+        "the floors are not read a second time",
+        SoftwareModel,
+        (
+            "floors",
+            "confirmed = max(granted, min(limit, lowest_floor(channel) + channel.entries))",
+            "confirmed = limit",
+        ),
+        {"requests": 3, **JOINED},
+    ),
+    (
+        "the limit is not announced",
+        SoftwareModel,
+        ("floors", "exchange(word(channel, LIMIT), limit)", "pass"),
+        {"requests": 3, **JOINED},
+    ),
+    (
+        "a replica joins without a look at the limit",
+        SoftwareModel,
+        ("membership", "if load64_seq(word(channel, LIMIT)) > member.floor + channel.entries:", "if False:"),
+        {"requests": 3, **JOINED},
+    ),
+    (
+        "a replayed request is done again",
+        SoftwareModel,
+        ("batch", "if replay > 0:", "if False:"),
+        REPLAYED,
+    ),
+    (
+        "a successor forgets how far its predecessor was",
+        SoftwareModel,
+        ("membership", "member.until = max(member.until, position(member))", "pass"),
+        REPLAYED,
+    ),
+    (
+        "a frame is read before the one in its slot was returned",
+        KernelModel,
+        (
+            "kernel_frames",
+            "last = min(cursor.head + ring.batch, load64_acquire(word(ring, RETURNED)) + ring.entries)",
+            "last = cursor.head + ring.batch",
+        ),
+        {"requests": 2, "entries": 1},
+    ),
+    (
+        "a frame is returned twice",
+        KernelModel,
+        ("kernel_frames", " and load32(frame + LENGTH) == 0", ""),
+        {"requests": 3, **ALONE, "deaths": 1},
+    ),
+    (
+        "frames are marked again",
+        KernelModel,
+        ("kernel_frames", "prepared_of(ring), max(prepared, limit))", "prepared_of(ring), 0)"),
+        {"requests": 3, **ALONE, "deaths": 1},
+    ),
+    (
+        "the lock of a dead replica stays locked",
+        KernelModel,
+        ("kernel_frames", "if load64_acquire(word(ring, LOCK)) == replica + 1:", "if False:"),
+        {"requests": 1, **ALONE, "deaths": 1},
+    ),
+    (
+        "frames that a dead replica should have returned stay",
+        KernelModel,
+        ("kernel_frames", "    _return_frames(ring, _SUPERVISOR)", "    pass"),
+        {"requests": 1, **ALONE, "deaths": 1},
+    ),
+    (
+        "control requests are written over",
+        KernelModel,
+        ("kernel_frames", "number - floor >= MOST_CONTROLS", "False"),
+        {"requests": 0, "entries": 1, "controls": 2, "room": 1},
+    ),
+    (
+        "a control request waits for a frame",
+        KernelModel,
+        ("kernel_frames", "> cursor.controls:  # pairs with add_control", "> cursor.controls + 1:"),
+        {"requests": 1, **ALONE, "controls": 1, "room": 1},
+    ),
+]
+WRONG_SLOW: list[tuple[str, Kind, tuple[str, str, str], dict[str, Any]]] = [
+    (
+        "the floor is raised before the head",
+        SoftwareModel,
+        (
+            "batch",
+            "    finish(channel, member, replica)\n    head = member.head\n",
+            "    head = member.head + member.count\n    store64_release(floor_of(channel, replica), head)\n"
+            "    finish(channel, member, replica)\n",
+        ),
+        {"requests": 2, "entries": 1, "deaths": 1},
+    ),
+    (
+        "a successor does not raise the floor that its predecessor had not raised",
+        SoftwareModel,
+        ("membership", "    exchange(floor_of(channel, replica), member.head)", "    pass"),
+        {"requests": 2, "entries": 1, "deaths": 1},
+    ),
+    (
+        "a replica sends before its turn",
+        SoftwareModel,
+        ("turn", "return is_turn(channel, here)", "return load64_acquire(word(channel, TURN)) <= here + 1"),
+        {"requests": 2, "ordered": True, "deaths": 1},
+    ),
+    (
+        "a retired replica keeps its turn",
+        SoftwareModel,
+        ("retirement", "pass_turn(channel, here + lost)", "pass"),
+        {"requests": 2, **RETIRED},
+    ),
+]
+
+
+def _name(value: Any) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{key}={item}" for key, item in value.items()) or "-"
+    if isinstance(value, tuple):
+        return str(value[0])
+    return value if isinstance(value, str) else str(value.__name__)
+
+
+@pytest.mark.parametrize(("kind", "sizes"), RIGHT, ids=_name)
+def test_nothing_is_found(kind: Kind, sizes: dict[str, Any]) -> None:
+    explore(kind(**sizes))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "sizes"), SLOW, ids=_name)
+def test_nothing_is_found_in_bigger_ones(kind: Kind, sizes: dict[str, Any]) -> None:
+    explore(kind(**sizes))
+
+
+def _finds(model: Model) -> None:
+    with pytest.raises(Violation):
+        explore(model)
+
+
+@pytest.mark.parametrize(("what", "kind", "change", "sizes"), WRONG, ids=_name)
+def test_a_seeded_bug_is_found(what: str, kind: Kind, change: tuple[str, str, str], sizes: dict[str, Any]) -> None:
+    _finds(kind(change, **sizes))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("what", "kind", "change", "sizes"), WRONG_SLOW, ids=_name)
+def test_a_seeded_bug_is_found_in_bigger_ones(
+    what: str, kind: Kind, change: tuple[str, str, str], sizes: dict[str, Any]
+) -> None:
+    _finds(kind(change, **sizes))
