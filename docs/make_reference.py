@@ -1,8 +1,12 @@
 """Write docs/reference.md, the list of shipped modules, from their docstrings: python docs/make_reference.py
 
-A section of a docstring is a title, underlined or not, with text below it. The reasons in a section "Drops" are lines
-of their own, with their meaning indented below them or behind a colon. A section "Example" or "Examples" has code that
-makes an object of the class; it may use `graph`, a graph with the routers "left", "right", "ip", "arp" and "icmp".
+The docstring of a module begins with a line that says what it does. Fields such as `Requires: arp.` follow, and
+sections: a title on a line of its own with indented lines below it::
+
+    Drops
+        policed: the flow's bucket has less than the packet's size.
+    Example
+        TokenBucket("policer", rate=125_000, burst=30_000)
 """
 
 import inspect
@@ -17,10 +21,9 @@ import scout
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent
-UNDERLINED = r"^{title}\n-+\n(.*?)(?=^\w[\w ]*\n-+\n|\Z)"  # as numpydoc has it: in the docstring of a class
-INDENTED = r"^{title}\n((?:[ ]{{4}}.*\n|\n)+)"  # in the docstring of a module
-FIELD = re.compile(r"^(Services|Requires|Provides|Requires and provides): (.*?)\.$", re.MULTILINE | re.DOTALL)
-REASONS = re.compile(r"^([\w-]+(?:, [\w-]+)*)(?:: |\n)(.*?)(?=^\S|\Z)", re.MULTILINE | re.DOTALL)
+SECTION = re.compile(r"^([A-Z][a-z ]+)\n((?:[ ]{4}.*\n|\n)+)", re.MULTILINE)
+FIELD = re.compile(r"^(Requires|Provides|Requires and provides|Drops): (.*?)\.$", re.MULTILINE | re.DOTALL)
+REASON = re.compile(r"^([\w-]+): (.*?)(?=^\S|\Z)", re.MULTILINE | re.DOTALL)
 
 KINDS = {
     "scout.paths.protocols": ("Routers", "Protocol modules of the router graph."),
@@ -56,63 +59,49 @@ GENERAL = """\
 
 @dataclass(frozen=True)
 class Shipped:
-    """One shipped class, and what its docstring and its module's say."""
+    """One module, and what its docstring says; its public classes by name."""
 
     name: str
-    value: Any
+    classes: dict[str, Any]
     summary: str
-    services: str
+    fields: str
     drops: dict[str, str]
     example: str
 
     @property
     def kind(self) -> str:
-        return self.value.__module__.rpartition(".")[0]
+        return self.name.rpartition(".")[0]
 
     @property
     def file(self) -> str:
-        return self.value.__module__.removeprefix("scout.").replace(".", "/") + ".py"
+        return self.name.removeprefix("scout.").replace(".", "/") + ".py"
 
 
 def shipped() -> list[Shipped]:
-    """All public classes of `KINDS`, in the order of the page."""
-    values = [(name, getattr(scout, name)) for name in scout.__all__]
-    found = [
-        _read(name, value)
-        for name, value in values
-        if inspect.isclass(value) and value.__module__.rpartition(".")[0] in KINDS
-    ]
-    return sorted(found, key=lambda each: (list(KINDS).index(each.kind), each.name))
+    """All modules of `KINDS` that define a public class, in the order of the page."""
+    found: dict[str, dict[str, Any]] = {}
+    for name in scout.__all__:
+        value = getattr(scout, name)
+        if inspect.isclass(value) and value.__module__.rpartition(".")[0] in KINDS:
+            found.setdefault(value.__module__, {})[name] = value
+    modules = [_read(name, classes) for name, classes in found.items()]
+    return sorted(modules, key=lambda module: (list(KINDS).index(module.kind), module.name))
 
 
-def _read(name: str, value: Any) -> Shipped:
-    own, shared = inspect.getdoc(value) or "", inspect.getdoc(import_module(value.__module__)) or ""
-    fields = FIELD.findall(own) or FIELD.findall(shared)
-    drops = {
-        reason: " ".join(meaning.split()).removesuffix(".")
-        for reasons, meaning in REASONS.findall(_section(own, shared, "Drops"))
-        for reason in reasons.split(", ")
-    }
+def _read(name: str, classes: dict[str, Any]) -> Shipped:
+    text = f"{inspect.getdoc(import_module(name))}\n"
+    sections = {title: dedent(body).strip("\n") for title, body in SECTION.findall(text)}
     return Shipped(
         name,
-        value,
-        shared.partition("\n")[0],
-        " ".join(f"{title}: {' '.join(text.split())}." for title, text in fields),
-        drops,
-        _code(_section(own, shared, "Examples?")),
+        classes,
+        text.partition("\n")[0],
+        " ".join(f"{title}: {' '.join(value.split())}." for title, value in FIELD.findall(text)),
+        {
+            reason: " ".join(meaning.split()).removesuffix(".")
+            for reason, meaning in REASON.findall(sections.get("Drops", ""))
+        },
+        sections.get("Example", ""),
     )
-
-
-def _section(own: str, shared: str, title: str) -> str:
-    """The text of a section of a class's docstring, or else of its module's."""
-    found = re.search(UNDERLINED.format(title=title), own, re.MULTILINE | re.DOTALL)
-    found = found or re.search(INDENTED.format(title=title), f"{shared}\n", re.MULTILINE)
-    return dedent(found[1]).strip("\n") if found else ""
-
-
-def _code(example: str) -> str:
-    """An example without the mark `::` of a block of code."""
-    return dedent(example.removeprefix("::\n")).strip("\n")
 
 
 def _signature(name: str, value: Any) -> str:
@@ -121,10 +110,10 @@ def _signature(name: str, value: Any) -> str:
 
 
 def _entry(module: Shipped) -> str:
-    lines = [f"### {module.name}", f"{module.summary} [{module.file}](../{module.file})", ""]
-    lines += [f"    {_signature(module.name, module.value)}", ""]
-    if module.services:
-        lines += [module.services, ""]
+    lines = [f"### {', '.join(module.classes)}", f"{module.summary} [{module.file}](../{module.file})", ""]
+    lines += [*(f"    {_signature(*each)}" for each in module.classes.items()), ""]
+    if module.fields:
+        lines += [module.fields, ""]
     if module.example:
         lines += ["Example:", "", *(f"    {line}".rstrip() for line in module.example.splitlines()), ""]
     if module.drops:

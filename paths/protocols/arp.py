@@ -15,6 +15,7 @@ Drops
         for its sender, or is our own.
     arp-address-conflict: another station says that it has our address.
     adjacency-table-full: no row is free for the sender; see `capacity`.
+    no-arp: the packet's next hop is on a port that ARP is not connected to.
 Example
     Arp("arp", timeout=60.0)
 """

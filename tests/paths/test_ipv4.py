@@ -13,7 +13,8 @@ from scout.io.access import length
 from scout.paths.framework.events import Handler
 from scout.paths.framework.service import Service
 from scout.paths.model.graph import GraphError, RouterGraph
-from scout.paths.protocols.ipv4 import Ip, suspect_hash
+from scout.paths.protocols.ipv4 import Ip
+from scout.paths.protocols.ipv4_check import suspect_hash
 
 
 @pytest.mark.parametrize(

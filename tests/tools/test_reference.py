@@ -1,13 +1,12 @@
 """docs/reference.md is what the docstrings say, and their lists of drop reasons are what the code can give."""
 
-import doctest
 import importlib.util
 from pathlib import Path
 
 import pytest
 
 import scout
-from scout import Arp, End, Ethernet, Icmp, Ip, MemoryPort, Requests, RouterGraph
+from scout import Arp, Counter, Ethernet, Icmp, Ip, MemoryPort, RouterGraph, drop
 
 DOCS = Path(__file__).parents[2] / "docs"
 PORTS = ("left", "right", "bare")  # the last one without ARP
@@ -22,6 +21,7 @@ def make_reference():
 
 
 MAKE = make_reference()
+TELNET = drop("telnet")
 ROUTERS = [each for each in MAKE.shipped() if each.kind != "scout.io.ports"]
 
 
@@ -39,51 +39,44 @@ def standard_graph():
     return graph
 
 
-def requests_graph():
-    graph = RouterGraph("reference")
-    graph.add(Requests("requests", MemoryPort("02:00:00:00:00:01")))
-    graph.add(End("done", "request"))
-    graph.connect("done", "requests")
-    return graph
+def no_telnet(frame, end, port):
+    return TELNET
 
 
-def run_example(module, names):
-    """Run the code of an example: a doctest, statements, or one expression, whose value is `made`."""
-    code = "".join(each.source for each in doctest.DocTestParser().get_examples(module.example)) or module.example
+def run_example(module, graph):
+    """Run an example, one expression or statements that use `graph`; add what the expression makes to the graph."""
+    names = {name: getattr(scout, name) for name in scout.__all__} | {"graph": graph, "no_telnet": no_telnet}
+    names["port"], names["service"] = MemoryPort("02:00:00:00:00:01"), Counter("counter", service="request")
     try:
-        names["made"] = eval(code or "None", names)
+        router = eval(module.example, names)
     except SyntaxError:
-        exec(code, names)
-
-
-def graph_with(module):
-    """A graph in which all stages of a class are on a path: the class's example is run, and what it makes connected."""
-    graph = requests_graph() if module.name in ("Requests", "End") else standard_graph()
-    names = {name: getattr(scout, name) for name in scout.__all__} | {"graph": graph}
-    run_example(module, names)
-    if not any(type(router) is module.value for router in graph.routers):
-        router = graph.add(next(value for value in names.values() if type(value) is module.value))
+        exec(module.example, names)
+        return
+    if not any(type(each) is type(router) for each in graph.routers):
+        graph.add(router)
         for port in PORTS:
             graph.connect("ip", router.name, port)
-    return graph
+        if "adjacency" in router.requires.values():
+            graph.connect(router.name, "arp")
 
 
 def given_by_the_code(module):
     """The reasons at the leaves of the class's stages, on the paths from all ports."""
-    graph, found = graph_with(module), set()
-    names = {router.name for router in graph.routers if type(router) is module.value}
+    graph, found = RouterGraph("requests") if "Requests" in module.classes else standard_graph(), set()
+    run_example(module, graph)
+    names = {router.name for router in graph.routers if type(router) in module.classes.values()}
     for path in [graph.create_path(port) for port in graph.ports]:
         for node, leaf, _ in path.edges:
             if path.nodes[node]["router"] in names and path.nodes[leaf]["kind"] == "drop":
                 found.add(path.nodes[leaf]["label"])
     # An Ethernet without ARP above, as "bare" is here, has the reason of every service that nothing is connected to.
-    return found - ({"no-arp"} if module.name == "Ethernet" else set())
+    return found - ({"no-arp"} if "Ethernet" in module.classes else set())
 
 
-@pytest.mark.parametrize("module", ROUTERS, ids=lambda module: module.name)
+@pytest.mark.parametrize("module", ROUTERS, ids=lambda module: module.file)
 def test_the_drop_reasons_of_a_docstring_are_those_of_the_code(module):
-    given = {"Drop": {"left-is-closed"}, "Filter": {"telnet"}}  # by their users
-    assert set(module.drops) - GENERAL == given_by_the_code(module) - GENERAL - given.get(module.name, set())
+    given_by_the_example = {"left-is-closed", "telnet"}
+    assert set(module.drops) - GENERAL == given_by_the_code(module) - GENERAL - given_by_the_example
 
 
 def test_the_page_is_what_the_docstrings_say():
