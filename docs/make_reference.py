@@ -1,7 +1,7 @@
 """Write docs/reference.md, the list of shipped modules, from their docstrings: python docs/make_reference.py
 
-The docstring of a module begins with a line that says what it does. Two kinds of parts follow, beside free text: fields
-such as `Requires: arp.`, and sections, a title on a line of its own with indented lines below it::
+The docstring of a module begins with a line that says what it does. Fields such as `Requires: arp.` follow, and
+sections: a title on a line of its own with indented lines below it::
 
     Drops
         policed: the flow's bucket has less than the packet's size.
@@ -21,9 +21,9 @@ import scout
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent
-TITLE = re.compile(r"^([A-Z][a-z ]+)\n((?:[ ]{4}.*\n|\n)+)", re.MULTILINE)
-FIELD = re.compile(r"^(Requires|Provides|Requires and provides|Drops): ([^.]*)\.", re.MULTILINE)
-REASON = re.compile(r"^([\w-]+): (.+?)(?=^[\w-]+: |\Z)", re.MULTILINE | re.DOTALL)
+SECTION = re.compile(r"^([A-Z][a-z ]+)\n((?:[ ]{4}.*\n|\n)+)", re.MULTILINE)
+FIELD = re.compile(r"^(Requires|Provides|Requires and provides|Drops): (.*?)\.$", re.MULTILINE | re.DOTALL)
+REASON = re.compile(r"^([\w-]+): (.*?)(?=^\S|\Z)", re.MULTILINE | re.DOTALL)
 
 KINDS = {
     "scout.paths.protocols": ("Routers", "Protocol modules of the router graph."),
@@ -59,15 +59,18 @@ GENERAL = """\
 
 @dataclass(frozen=True)
 class Shipped:
-    """One shipped module: what its docstring and its public classes say."""
+    """One module, and what its docstring says; its public classes by name."""
 
     name: str
-    kind: str
-    summary: str
     classes: dict[str, Any]
-    fields: dict[str, str]
+    summary: str
+    fields: str
     drops: dict[str, str]
     example: str
+
+    @property
+    def kind(self) -> str:
+        return self.name.rpartition(".")[0]
 
     @property
     def file(self) -> str:
@@ -76,25 +79,28 @@ class Shipped:
 
 def shipped() -> list[Shipped]:
     """All modules of `KINDS` that define a public class, in the order of the page."""
-    homes: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, Any]] = {}
     for name in scout.__all__:
         value = getattr(scout, name)
         if inspect.isclass(value) and value.__module__.rpartition(".")[0] in KINDS:
-            homes.setdefault(value.__module__, {})[name] = value
-    ordered = sorted(homes, key=lambda home: (list(KINDS).index(home.rpartition(".")[0]), home))
-    return [_read(home, homes[home]) for home in ordered]
+            found.setdefault(value.__module__, {})[name] = value
+    modules = [_read(name, classes) for name, classes in found.items()]
+    return sorted(modules, key=lambda module: (list(KINDS).index(module.kind), module.name))
 
 
-def _read(home: str, classes: dict[str, Any]) -> Shipped:
-    text = inspect.getdoc(import_module(home)) or ""
-    sections = {title: dedent(body).strip("\n") for title, body in TITLE.findall(text + "\n")}
-    fields = {name: " ".join(value.split()) for name, value in FIELD.findall(text)}
-    drops = {reason: " ".join(meaning.split()) for reason, meaning in REASON.findall(sections.get("Drops", ""))}
-    listed = fields.get("Drops", "nothing").partition(";")[0].split(", ")
-    if all(re.fullmatch(r"[\w-]+", reason) for reason in listed) and listed != ["nothing"]:
-        drops |= dict.fromkeys(listed, "")
+def _read(name: str, classes: dict[str, Any]) -> Shipped:
+    text = f"{inspect.getdoc(import_module(name))}\n"
+    sections = {title: dedent(body).strip("\n") for title, body in SECTION.findall(text)}
     return Shipped(
-        home, home.rpartition(".")[0], text.partition("\n")[0], classes, fields, drops, sections.get("Example", "")
+        name,
+        classes,
+        text.partition("\n")[0],
+        " ".join(f"{title}: {' '.join(value.split())}." for title, value in FIELD.findall(text)),
+        {
+            reason: " ".join(meaning.split()).removesuffix(".")
+            for reason, meaning in REASON.findall(sections.get("Drops", ""))
+        },
+        sections.get("Example", ""),
     )
 
 
@@ -104,16 +110,15 @@ def _signature(name: str, value: Any) -> str:
 
 
 def _entry(module: Shipped) -> str:
-    lines = [f"### {', '.join(module.classes)}", f"{module.summary} ([{module.file}](../{module.file}))", ""]
-    lines += ["```", *(_signature(name, value) for name, value in module.classes.items()), "```", ""]
-    connects = [f"{name} {value}." for name, value in module.fields.items() if name != "Drops" or not module.drops]
-    if connects:
-        lines += [" ".join(connects), ""]
+    lines = [f"### {', '.join(module.classes)}", f"{module.summary} [{module.file}](../{module.file})", ""]
+    lines += [*(f"    {_signature(*each)}" for each in module.classes.items()), ""]
+    if module.fields:
+        lines += [module.fields, ""]
     if module.example:
         lines += ["Example:", "", *(f"    {line}".rstrip() for line in module.example.splitlines()), ""]
     if module.drops:
         lines += ["| drop reason | meaning |", "|---|---|"]
-        lines += [f"| {reason} | {meaning.removesuffix('.')} |" for reason, meaning in module.drops.items()] + [""]
+        lines += [f"| {reason} | {meaning} |" for reason, meaning in module.drops.items()] + [""]
     return "\n".join(lines)
 
 

@@ -4,9 +4,9 @@
     scout demo                                         see it at work between two namespaces
     scout run examples/01_router.py                    run it on interfaces r0 and r1 of this machine
 
-A router graph has protocol modules for nodes. Each stands on those whose services it requires: ICMP on
-IP, IP on Ethernet and, to find its next hops' addresses, on ARP. From it a path is created for each port:
-all the stages that packets go through that come in there.
+The nodes of a router graph are protocol modules. Each module stands on the modules whose services it requires: ICMP
+stands on IP; IP stands on Ethernet, and on ARP to find the MAC addresses of its next hops. From the graph a path is
+created for each port: all the stages that packets go through which come in at this port.
 """
 
 from scout import AfPacketPort, Arp, Ethernet, Icmp, Ip, RouterGraph
@@ -21,5 +21,5 @@ for port in ("left", "right"):
     graph.connect("icmp", "ip", port)
     graph.connect("ip", "arp", port)
 
-# In channel order packets leave in the order in which they came, as TCP likes it.
+# In channel order packets leave in the order in which they arrived; TCP is slower when they are reordered.
 paths = [graph.create_path(port, order="channel") for port in ("left", "right")]

@@ -3,9 +3,10 @@
     scout draw examples/02_own_stage.py -o own.svg --path left     your stage, between left and ip
     python examples/02_own_stage.py                                try it as plain Python
 
-A stage is a function of a packet. `frame` is the header at hand, here IPv4, and is only touched by the
-accessors; `end` is where the packet ends. 0 lets the packet pass, a `drop(...)` drops it and counts it
-under a name. The same function runs as plain Python, where print and pdb work, and as native code.
+A stage is a function of a packet. `frame` is the start of the current header, here IPv4, and `end` the end of the
+packet; the function reads and writes bytes only through the accessors (`load8` and so on). It returns 0 to let the
+packet pass, or a `drop(...)`, which drops the packet and counts it under a name. The same function runs as plain
+Python, where print and pdb work, and as native code.
 """
 
 from scout import AfPacketPort, Arp, Ethernet, Filter, Icmp, Ip, RouterGraph, drop, load8, load16, require
@@ -28,7 +29,7 @@ graph.add(Ip("ip", {"left": "10.0.0.1/24", "right": "10.0.1.1/24"}))
 graph.add(Arp("arp"))
 graph.add(Icmp("icmp"))
 graph.add(Filter("no_telnet", no_telnet, port=23))
-graph.connect("icmp", "ip", "no_telnet", "left")  # what comes in at left goes through it
+graph.connect("icmp", "ip", "no_telnet", "left")  # packets that come in at left go through the filter
 graph.connect("ip", "right")
 for port in ("left", "right"):
     graph.connect("ip", "arp", port)

@@ -2,8 +2,8 @@
 
     python examples/04_channel.py
 
-One process sends; each of the others receives everything, in the same order. Of every request one of them is the
-primary: who has time is primary of more. Make the channel, fork, send:
+One process sends; each of the others receives everything, in the same order. For every request one of the receivers is
+the primary; a receiver with more free time is primary of more requests. Make the channel, fork, send:
 
     channel = Channel(entries=1024, entry_bytes=16, replicas=2)
     for request, primary in channel.replica(0): ...    in one process; replica 1 in another
@@ -61,7 +61,7 @@ def broadcast(listen, send):
     for process in processes:
         process.start()
     send(channel)
-    channel.close()  # who iterates receives what was sent before, and ends
+    channel.close()  # the receivers still receive the requests sent before; then their loops end
     for _ in processes:
         print(results.get())
     for process in processes:

@@ -25,6 +25,9 @@ def load_word(words: Any, index: int) -> int:
     return int(words[index])
 
 
+load_word.assigns = ()  # type: ignore[attr-defined]
+
+
 @lowering(load_word)
 def _native_load_word(words, index):  # type: ignore[no-untyped-def]
     # Acquire: pairs with the exchange in another replica.
@@ -37,6 +40,9 @@ def exchange_word(words: Any, index: int, expected: int, value: int) -> bool:
         return False
     words[index] = value
     return True
+
+
+exchange_word.assigns = (0,)  # type: ignore[attr-defined]
 
 
 @lowering(exchange_word)

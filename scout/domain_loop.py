@@ -6,17 +6,10 @@ sends what routers make by themselves.
 
 Names in the text begin with the kind of what they stand for (`channel_0_…`, `port_NAME_…`, `path_SOURCE_…`,
 `table_…`, `emit_…`), so that no router's name can clash with another's or with the loop's own variables.
-
-A block of the kernel's ring is more than one batch. Of several channels a replica finishes a block before it looks at
-another channel, where that matters: it could otherwise save its state in the middle of a block, whose position is that
-of its beginning; and in channel order two replicas could wait for each other, each in the middle of a block that the
-other waits for.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import networkx as nx
 
 from scout.domain_arguments import Argument, Channels
 from scout.io.packet import DROPPED, HELD
@@ -200,12 +193,6 @@ def _channel(plan: DomainPlan, index: int) -> list[str]:
         *(["    else:", *(f"        {line}" for line in others)] if others else []),
         f"    {channel}_release({ends}, replica, {ordered})",
     ]
-    if len(plan.channels) > 1 and (plan.keeps_state or ordered):
-        more = [f"if {channel}_cursor[0].open == 0:", "    break"]
-        lines = [
-            "while True:  # to the end of what was dequeued together",
-            *(f"    {each}" for each in (*lines, *more)),
-        ]
     return [f"# from {', '.join(path.source for path in paths)}", *lines]
 
 
@@ -307,17 +294,13 @@ def _held(plan: DomainPlan) -> list[str]:
 
 
 def _divert(plan: DomainPlan) -> list[str]:
-    """Where packets enter that were held for too long.
-
-    They are this replica's alone. Where replicated work is reached from there, they are dropped: it would be done by
-    one replica and not by the others.
-    """
+    """Where packets enter that were held for too long. A path leaves it out where that leads to replicated work."""
     lines = []
     for each in plan.compiled:
         path, port = each.path, each.path.ports.index(each.path.source)
         for node, data in path.nodes(data=True):
             target = data.get("timeout")
-            if target is None or _reaches_replicated(path, target):
+            if target is None:
                 continue
             lines += [
                 f"    if packet.port == {port} and packet.at == {data['index']}:  # {node}",
@@ -332,11 +315,6 @@ def _divert(plan: DomainPlan) -> list[str]:
         *lines,
         "    return False",
     ]
-
-
-def _reaches_replicated(path: Path, node: str) -> bool:
-    reached = {node} | nx.descendants(path, node)
-    return any(stage.replicated for name, stage in path.stages.items() if name in reached)
 
 
 # Frames that routers make.

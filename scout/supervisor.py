@@ -228,7 +228,7 @@ class Supervisor:
 
     @property
     def replicas(self) -> int:
-        """How many replicas the run began with, or the greatest number of one that joined and 1."""
+        """One more than the highest number that a replica has had; at least as many as the run began with."""
         return max([self.plan.replicas, *(replica + 1 for replica in list(self.processes))])
 
     @property

@@ -77,8 +77,7 @@ class Watcher:
             self._thread.join(_GRACE)
 
     def _run(self) -> None:
-        # At the exit of a program that never called `stop`, no process can be forked any more.
-        while not self._stopped.is_set() and threading.main_thread().is_alive():
+        while not self._stopped.is_set():
             self._attempt(lambda: wait_for_any(self._membership.living(), _ROUND))
             for task in self._tasks:
                 if not self._stopped.is_set():

@@ -45,12 +45,12 @@ def missing(data):
     return 0xFFFF - total
 
 
-def supervised(left, right, replicas, order="completed", reports=None, known=True, service=None, wide=False, **options):
-    """A router between two ports; 10.0.1.2, on the right, is known. With `wide` the network there is 10.0.0.0/16."""
+def supervised(left, right, replicas, order="completed", reports=None, known=True, service=None, **options):
+    """A router between two ports; 10.0.1.2, on the right, is known."""
     graph = RouterGraph("ports")
     graph.add(Ethernet("left", left))
     graph.add(Ethernet("right", right))
-    graph.add(Ip("ip", {"left": "10.9.0.1/24", "right": "10.0.1.1/16"} if wide else ADDRESSES))
+    graph.add(Ip("ip", ADDRESSES))
     arp = Arp("arp")
     if known:
         arp.pin(1, "10.0.1.2", HOST)

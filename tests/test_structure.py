@@ -25,7 +25,6 @@ TOO_LONG = {
     "tests/paths/test_interpreter.py",
     "tests/paths/test_napt.py",
     "tests/paths/test_service.py",
-    "tests/tools/test_draw.py",
 }
 
 

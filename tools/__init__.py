@@ -1,1 +1,1 @@
-"""What people type and look at: the command line, pictures, rates, benchmarks."""
+"""The command line and everything behind it: commands, pictures, benchmarks, traffic."""

@@ -32,7 +32,7 @@ class _ReaderGone(OutputError):
 
 
 class _Output:
-    """Standard output whose errors can be told from all others: they are raised as `OutputError`."""
+    """Standard output whose errors are distinguished from all others: they are raised as `OutputError`."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream

@@ -22,19 +22,20 @@ class ChannelOperations(NamedTuple):
     ring: np.dtype
     """The record of the channel. Its field `interval` is the number of requests between two snapshots."""
     cursor: np.dtype
-    """The record of a replica. The loop reads `open` (not 0 from `receive` to `release` of the last batch of a
-    request) and `primary` (not 0 if the replica is the primary of the batch)."""
+    """The record of a replica. The loop reads `open` (not 0 from `receive` to `release` of a batch) and `primary` (not
+    0 if the replica is the primary of the batch)."""
     receive: Any
     """`receive(ring, cursor, replica, batch, copies) -> int`: fill `batch` with the next packets for which the replica
     has one role; their number. With `copies` False a replica that is not the primary reads headers in the channel."""
     receive_sharded: Any
     """`receive_sharded(ring, cursor, replica, batch, shards, shard_of) -> int`: the same for sharded flows. The replica
-    is the primary of packets that `shard_of` gives to it, and skips those of other replicas."""
+    is the primary of packets that `shard_of(frame, end, shards)` gives to it, and skips those of other replicas."""
     await_turn: Any
     """`await_turn(ring, cursor, stop) -> bool`: wait until all earlier packets have left, or the word at address `stop`
-    says STOP. False if the batch must not leave: a predecessor has sent it."""
+    says STOP. False if the batch must not leave: a predecessor has sent it, or earlier packets have not left."""
     release: Any
-    """`release(ring, cursor, replica, ordered)`: the batch is done; the request ends with its last batch."""
+    """`release(ring, cursor, replica, ordered)`: the requests of the batch are done. In channel order a batch that must
+    not leave, as earlier packets have not left, stays open."""
     snapshot_due: Any
     """`snapshot_due(ring, cursor) -> bool`: True at a position where every replica saves its state, until it has."""
     advance_floor: Any

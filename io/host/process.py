@@ -16,10 +16,13 @@ import time
 import traceback
 import weakref
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
+from queue import SimpleQueue
 from typing import Any, TypeVar
+
+from scout.ring.errors import ScoutError
 
 __all__ = ["Child", "Forker", "usable_cores", "wait_for_any"]
 
@@ -128,23 +131,54 @@ class Child:
 class Forker:
     """A thread that forks children, which live as long as it does and not only as long as the thread that asks.
 
-    The children are in the network namespace in which the forker was first used.
+    The thread ends by `close`, or with the program. The children are in the network namespace in which the forker was
+    first used.
     """
 
     def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, "scout-forker")
+        self._jobs: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
+        # A daemon: an executor's thread ends early in the exit of a program, while others still watch the children.
+        self._thread = threading.Thread(target=self._run, name="scout-forker", daemon=True)
+        self._lock = threading.Lock()
+        self._closed = False
 
     def fork(self, function: Callable[..., Any], *arguments: Any, quiet: bool = False) -> Child:
         """Fork a `Child`; the arguments and errors are those of that class."""
         return self.call(partial(Child, function, *arguments, quiet=quiet))
 
     def call(self, function: Callable[..., _Result], *arguments: Any) -> _Result:
-        """Call a function in the thread, for a function that forks or that depends on the network namespace."""
-        return self._thread.submit(function, *arguments).result()
+        """Call a function in the thread, for a function that forks or that depends on the network namespace.
+
+        Raises
+        ------
+        ScoutError
+            If the forker is closed.
+        """
+        result: Future[_Result] = Future()
+        with self._lock:
+            if self._closed:
+                raise ScoutError("the forker is closed; make another one")
+            if not self._thread.is_alive():
+                self._thread.start()
+            self._jobs.put((result, partial(function, *arguments)))
+        return result.result()
 
     def close(self) -> None:
         """End the thread, and with it the children that still run."""
-        self._thread.shutdown()
+        with self._lock:
+            self._closed = True
+            self._jobs.put(None)
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while job := self._jobs.get():
+            result, function = job
+            try:
+                result.set_result(function())
+            except BaseException as error:
+                result.set_exception(error)
+            del job, result, function  # or they would live until the next job
 
 
 def wait_for_any(children: Iterable[Child], timeout: float | None) -> None:

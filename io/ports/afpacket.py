@@ -3,6 +3,15 @@
 Packets come by the kernel's receive ring (`scout.io.channels.kernel_ring`). They leave by `scout.io.transmit.queue`;
 each replica has a socket of its own. A packet leaves with the virtio-net header that it came with, so that TCP passes
 with the offloads that veths have by default.
+
+Drops
+    ring-full: the kernel finds no free frame in the receive ring; the router is overloaded.
+    tx-full: the kernel has no room for a packet to send.
+    tx-too-big: a packet is longer than the interface's MTU allows.
+    tx-down: the interface is down.
+    tx-refused: the kernel refuses a packet for another reason.
+Example
+    AfPacketPort("eth0")
 """
 
 import socket

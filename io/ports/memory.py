@@ -1,6 +1,13 @@
 """Ports in memory: they receive frames from a list or a call, and keep the frames that they send.
 
 They need no root, no namespace and no interface: for tests, lessons and benchmarks.
+
+Drops
+    ring-full: a frame finds no room in the channel within the time-out of `send`.
+    too-long: a received frame is longer than the MTU allows.
+    tx-full: the room for sent frames (`capacity`) is used up.
+Example
+    MemoryPort("02:00:00:00:00:01")
 """
 
 import time

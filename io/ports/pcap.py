@@ -1,4 +1,11 @@
-"""Ports on capture files: packets come from one file, with their times, and go to another."""
+"""Ports on capture files: packets come from one file, with their times, and go to another.
+
+Drops
+    too-long: a received frame is longer than the MTU allows.
+    tx-full: the file to write takes no more.
+Example
+    PcapPort(read="in.pcap", write="out.pcap", mac="02:00:00:00:00:01")
+"""
 
 import os
 from typing import TYPE_CHECKING

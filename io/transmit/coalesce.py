@@ -18,7 +18,7 @@ packet that does not fit.
 """
 
 from scout.io.system import MESSAGE, MESSAGE_VECTOR, MESSAGE_VECTORS, VECTOR, VECTORS, VNET_HEADER
-from scout.io.transmit.checksum import is_right, updated
+from scout.io.transmit.sums import is_right, updated
 from scout.ring.atomics import copy, load32, load64, store32, store64
 from scout.ring.jit import Record, inline
 

@@ -17,7 +17,7 @@ import numpy as np
 from scout.io.packet import NEEDS_CHECKSUM
 from scout.io.ports.records import RECORD_HEADER, SECOND
 from scout.io.system import write
-from scout.io.transmit.checksum import complete
+from scout.io.transmit.sums import complete
 from scout.ring.atomics import copy, fetch_add, store32, store64, store64_release
 from scout.ring.jit import Record, inline
 from scout.ring.membership import MOST_REPLICAS

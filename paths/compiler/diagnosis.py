@@ -17,7 +17,7 @@ from scout.paths.model.table import Table
 
 __all__ = ["blame", "reason"]
 
-_NOISE = ("Failed in nopython mode", "During:", "File ", "There are", "Overload", "Match:", "-", "1:", "2:")
+_NOISE = ("Failed in ", "During:", "File ", "There are", "Overload", "Match:", "-", "1:", "2:")
 """Beginnings of lines of numba's messages that say nothing about the cause."""
 
 

@@ -24,7 +24,7 @@ GIVEN = ("frame", "end", "packet", "argument", "events", "timers", "counts", "ma
 
 _RESERVED = {*GIVEN, *GATHER, "primary", "replica", "bound", "lock", "number", "clock"}
 # Local names of the generated function.
-_RESERVED |= {"verdict", "given", "until", "last", "turn", "row", "event", "no_frame", "no_end", "received"}
+_RESERVED |= {"verdict", "given", "until", "last", "turn", "row", "event", "no_frame", "no_end", "received", "now"}
 
 
 def check_service(
@@ -69,7 +69,7 @@ def check_service(
 
 def _check_handler(name: str, handler: Handler, state: Mapping[str, np.ndarray], bindings: Mapping[str, Any]) -> None:
     place = checked(name, handler.function)
-    if not isinstance(handler.event, Event):
+    if handler.event is not None and not isinstance(handler.event, Event):
         raise GraphError(f"{place}: event {handler.event!r}; give one made with Event(...)")
     if handler.run not in RUNS:
         raise GraphError(f"{place}: run={handler.run!r}; use {', '.join(RUNS)}")

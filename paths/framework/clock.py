@@ -37,9 +37,9 @@ def advance(clock: Any, packet: Any) -> int:
     """The service's time of a request, in nanoseconds: never less than that of the request before."""
     head, port = clock[0], clock[packet.port]
     now = packet.timestamp + port.offset
-    if now < head.latest:
-        if head.latest - now >= STEP:
-            port.offset += head.latest - now
-        now = head.latest
-    head.latest = now
-    return now
+    if now >= head.latest:
+        head.latest = now
+        return now
+    if head.latest - now >= STEP:
+        port.offset += head.latest - now
+    return head.latest

@@ -72,8 +72,9 @@ class Handler:
     function : callable
         `function(frame, end, ...)` returns 0 (the next handler runs), `HALT`, or a `drop(...)`, after which no more
         handlers of the event run either. See `Service` for its other parameters.
-    event : Event
-        The event that it runs at; a packet's arrival by default.
+    event : Event or None
+        The event that it runs at; a packet's arrival by default. With None it never runs: other handlers look in
+        `mask` whether it is bound.
     run : {"all", "primary", "others"}
         Where it runs. "all": on every replica, to keep the state. "primary": on the request's primary alone, to have
         the effects. "others": on all replicas but the primary.
@@ -82,7 +83,7 @@ class Handler:
     """
 
     function: Callable[..., int]
-    event: Event = ARRIVAL
+    event: Event | None = ARRIVAL
     run: str = "all"
     bound: bool = True
 

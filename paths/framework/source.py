@@ -22,6 +22,13 @@ _QUEUES = {
     _HERE: "Run the handlers of the events queued that run on this replica alone; the first drop verdict, or 0.",
 }
 _WHERE = {"all": "on every replica", "primary": "on the primary alone", "others": "on the others alone"}
+# In a service the packet has the service's time; mostly they are the same, and nothing is written.
+_SERVICE_TIME = [
+    "received = packet.timestamp",
+    "now = advance(clock, packet)",
+    "if now != received:",
+    "    packet.timestamp = now",
+]
 _FIRST_VERDICT = ["if given < 0 and verdict == 0:", "    verdict = given"]
 
 
@@ -52,7 +59,7 @@ class Source:
         self._name, self._mode, self._parameters, self._gathers = name, mode, list(parameters), gathers
         self._handlers = list(zip(range(len(handlers)), names, handlers, strict=True))
         self._queues, self._timed, self._clocked = (each in parameters for each in ("events", "timers", "clock"))
-        events = list(dict.fromkeys(each.event for each in handlers if each.event != ARRIVAL))
+        events = list(dict.fromkeys(each.event for each in handlers if each.event not in (ARRIVAL, None)))
         self._raised = {
             _EVERYWHERE: [event for event in events if self._run(event, "all")],
             _HERE: [event for event in events if self._alone(event)],
@@ -65,7 +72,7 @@ class Source:
         """The text; it names the handlers as on_NAME."""
         rows = [
             f"#   {index:2} {name:20} {FilePath(each.function.__code__.co_filename).name}:"
-            f"{each.function.__code__.co_firstlineno}, at {each.event.name!r}, {_WHERE[each.run]}"
+            f"{each.function.__code__.co_firstlineno}, at {each.event!r}, {_WHERE[each.run]}"
             for index, name, each in self._handlers
         ]
         lines = [
@@ -109,8 +116,7 @@ class Source:
             "        bound[0] = packet.argument",
             "        return CONTROLLED",
             *_indented(take),
-            # In a service the packet has the service's time.
-            *_indented(["received = packet.timestamp", "packet.timestamp = advance(clock, packet)"] * self._clocked),
+            *_indented(_SERVICE_TIME * self._clocked),
             *_indented(self._timers(take, give)),
             "    if packet.control != 0:",
             *_indented([*give, *self._restored(), "return CONTROLLED"], 8),
@@ -128,7 +134,7 @@ class Source:
 
     def _restored(self) -> list[str]:
         """Give the packet its own time again."""
-        return ["packet.timestamp = received"] * self._clocked
+        return ["if now != received:", "    packet.timestamp = received"] * self._clocked
 
     def _gathered(self) -> list[str]:
         """Put the packet into one piece, if a handler that wants it is to run."""

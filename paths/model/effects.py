@@ -19,8 +19,9 @@ from scout.paths.model.references import references
 
 __all__ = ["Effects", "effects"]
 
-VARIES, PRIMARY, FRAME, PACKET = "varies", "primary", "frame", "packet"
-"""Labels of a value: what it may be a part of, or depends on. A table's label is its parameter's name with a colon."""
+VARIES, PRIMARY, FRAME, PACKET, PART = "varies", "primary", "frame", "packet", "part"
+"""Labels of a value: what it may be or be a part of, and whether it varies. A table's label is its parameter's name
+with a colon."""
 
 _SIZES = ("end", "tail", "tail_bytes", "frame", "origin")
 """Fields of the packet's record that say where the packet is."""
@@ -186,7 +187,7 @@ class _Body:
 
     def accessor(self, function: Any, given: list[Labels], uneven: bool, primary: bool) -> None:
         """A call of a function that has its own native code: what it assigns to, it says in `assigns`."""
-        uneven |= any(VARIES in each and not _is_table(each) for each in given)
+        uneven |= any(VARIES in each and not _is_table(each) for each in given)  # a table that is given may well vary
         assigned = getattr(function, "assigns", None)
         for index, labels in enumerate(given):
             if assigned is None:  # it does not say: tables may be changed, packets are not
@@ -201,9 +202,9 @@ class _Body:
         if isinstance(node, ast.Name):
             return self.names.get(node.id, _NONE)
         if isinstance(node, ast.Attribute | ast.Starred):
-            return self.labels(node.value)
+            return self.labels(node.value) | {PART}
         if isinstance(node, ast.Subscript):
-            return self.labels(node.value) | (self.labels(node.slice) & {VARIES})
+            return self.labels(node.value) | (self.labels(node.slice) & {VARIES}) | {PART}
         if isinstance(node, ast.Tuple | ast.List):
             return _NONE.union(*(self.labels(each) for each in node.elts))
         if isinstance(node, ast.IfExp):
@@ -239,7 +240,8 @@ class _Body:
 
 
 def _is_table(labels: Labels) -> bool:
-    return any(label.endswith(":") for label in labels)
+    """True if a value is a whole table, as accessors take it, and not what was read from one."""
+    return PART not in labels and any(label.endswith(":") for label in labels)
 
 
 def _leaves(statements: list[Any]) -> bool:

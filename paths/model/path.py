@@ -158,6 +158,10 @@ class Path(nx.MultiDiGraph):
         if self.out_degree(f"port {self.source}") != 1:
             raise GraphError(f"path {self.source!r} has no stage behind 'port {self.source}'; put its edge back")
         for node in self.stages:
+            if (timeout := self.nodes[node].get("timeout", node)) not in self:
+                raise GraphError(
+                    f"{node} sends packets that were held too long to {timeout}, which is gone; put it back"
+                )
             taken: dict[int, str] = {}
             for _, head, data in self.out_edges(node, data=True):
                 if not {"verdict", "outcome", "pull", "main"} <= data.keys():
@@ -336,7 +340,7 @@ class Path(nx.MultiDiGraph):
         Returns
         -------
         tuple of str and bytes
-            The leaf that the packet came to (such as "to right", or "ip.check drops bad-version"), and
+            The leaf that the packet came to (such as "to right", or "left.ipv4 drops bad-version"), and
             the frame as it was then.
         """
         from scout.paths.compiler.interpreter import run

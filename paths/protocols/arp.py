@@ -1,4 +1,24 @@
-"""ARP for IPv4 over Ethernet (RFC 826, RFC 1122 section 2.3.2): the neighbour cache of the router."""
+"""ARP for IPv4 over Ethernet: the neighbour cache of the router (RFC 826, RFC 1122 section 2.3.2).
+
+Usage: Arp(name, timeout, capacity)
+Requires: arp (one or more interfaces).
+Provides: adjacency (finds the MAC address of a next hop).
+
+Every replica learns from messages (replicated work). The primary of a packet alone answers requests, and holds packets
+whose next hop is not known until it is; the sender of one that was held too long gets host unreachable. A next hop is
+asked for at most once a second by all replicas together. One that is known is asked for anew in the last quarter of its
+lifetime, while it is used.
+
+Drops
+    too-short: a message of less than 28 bytes.
+    bad-arp: a message that is not about IPv4 on Ethernet, is neither request nor reply, has no station's MAC address
+        for its sender, or is our own.
+    arp-address-conflict: another station says that it has our address.
+    adjacency-table-full: no row is free for the sender; see `capacity`.
+    no-arp: the packet's next hop is on a port that ARP is not connected to.
+Example
+    Arp("arp", timeout=60.0)
+"""
 
 from functools import partial
 from ipaddress import AddressValueError, IPv4Address
@@ -167,13 +187,6 @@ def request(frame: Any, end: Any, packet: Any, wishes: Any, interfaces: Any) -> 
 class Arp(Router):
     """Adjacencies by ARP: which MAC address a next hop has.
 
-    Every replica learns from messages (replicated work). The primary of a packet alone answers requests, and holds
-    packets whose next hop is not known until it is; the sender of one that was held too long gets host unreachable. A
-    next hop is asked for at most once a second by all replicas together. An address that is known is asked for anew in
-    the last quarter of its lifetime, while it is used.
-
-    Services: requires "arp" (one or more interfaces); provides "adjacency".
-
     Parameters
     ----------
     name : str
@@ -182,20 +195,6 @@ class Arp(Router):
     capacity : int
         Adjacencies at most, a power of two; some fewer if their hashes collide. A new one takes the row of an expired
         one.
-
-    Drops
-    -----
-    too-short
-        A message of less than 28 bytes.
-    bad-arp
-        A message that is not about IPv4 on Ethernet, is neither a request nor a reply, has no MAC address of a station
-        for its sender, or is our own.
-    arp-address-conflict
-        Another station says that it has our address.
-    adjacency-table-full
-        No row is free for the sender; see `capacity`.
-    no-arp
-        The packet's next hop is on a port that ARP does not stand on.
 
     Examples
     --------
@@ -294,7 +293,7 @@ class Arp(Router):
             tables = {"adjacencies": self.adjacencies, "wishes": self.wishes, "asked": self.asked}
             times = {"lifetime": self.lifetime, "refresh": self.lifetime // 4}
             bindings = {"next_hops": ip.next_hops} | times | tables
-            return Stage(resolve, outcomes, bindings, writes=False, on_timeout=Via("resolve"))
+            return Stage(resolve, outcomes, bindings, on_timeout=Via("resolve"))
         port = graph.router(source).port
         interface = ip.addresses.get(source)
         bindings = {
@@ -307,4 +306,4 @@ class Arp(Router):
             "lifetime": self.lifetime,
         }
         outcomes = (Outcome("answer", Via("net", source)), Outcome("learnt", Exit()))
-        return Stage(receive, outcomes, bindings, replicated=True, writes=False)
+        return Stage(receive, outcomes, bindings)

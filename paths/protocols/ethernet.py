@@ -1,4 +1,29 @@
-"""Ethernet II: paths begin and end here (RFC 894)."""
+"""Ethernet II: paths begin and end here (RFC 894).
+
+Usage: Ethernet(name, port)
+Provides: ipv4, arp.
+
+Received frames go up by their ethertype. IPv4 packets are checked before any service sees them: their header is right,
+they end where their total length says (the link may have padded them), and if an `Ip` stands above, their source may be
+one. Packets that come down are sent.
+
+Drops
+    too-short: the frame ends within its Ethernet or IPv4 header.
+    not-for-us: the frame's destination is the MAC address of another station. A capture taken elsewhere has the address
+        of that machine: give it to the port, as PcapPort(..., mac=...).
+    unknown-ethertype: the frame carries neither IPv4 nor ARP.
+    bad-version: the IP version is not 4.
+    bad-header-length: the IPv4 header says that it has less than 20 bytes.
+    bad-checksum: the checksum of the IPv4 header is wrong.
+    bad-total-length: the total length is less than the header's.
+    truncated: the IPv4 packet is longer than the frame.
+    martian-source: the source address cannot be one (RFC 1812 section 5.3.7); it is in 0/8, 127/8, multicast or
+        reserved, or a broadcast address of a connected network.
+    link-local-source: the source is in 169.254/16, and the destination is not the router itself (RFC 3927 section 7).
+    own-source: the source address is one of the router's own; the packet is forged, or comes back in a loop.
+Example
+    Ethernet("left", AfPacketPort("r0"))
+"""
 
 from functools import partial
 from typing import Any
@@ -6,7 +31,8 @@ from typing import Any
 from scout.io.access import load16, load64, require, store16, store32, store64
 from scout.paths.model.graph import Router, RouterGraph
 from scout.paths.model.stage import Exit, Outcome, Stage, To, Via, drop
-from scout.paths.protocols.ipv4 import Ip, check_header
+from scout.paths.protocols.ipv4 import Ip
+from scout.paths.protocols.ipv4_check import check_header
 from scout.paths.wire.ethernet import ARP, DESTINATION, ETHERTYPE, GROUP, HEADER, IPV4, MAC, SOURCE
 
 __all__ = ["Ethernet", "receive", "send"]
@@ -43,39 +69,12 @@ def send(frame: Any, end: Any, packet: Any, mac: int) -> int:
 class Ethernet(Router):
     """An Ethernet interface.
 
-    Received frames go up by their ethertype. IPv4 packets are checked first, before any service sees them: their
-    header is right, the packet ends where its total length says (the link may have padded it), and if an `Ip` stands
-    above, their source may be one. Packets that come down are sent.
-
-    Services: provides "ipv4" and "arp".
-
     Parameters
     ----------
     name : str
         The router's name, which addresses and paths refer to.
     port : Port
         What frames are received from and sent to.
-
-    Drops
-    -----
-    too-short
-        The frame ends within its Ethernet or IPv4 header.
-    not-for-us
-        The frame's destination is the MAC address of another station. A capture taken elsewhere has the address of
-        that machine: give it to the port (`PcapPort(..., mac=...)`).
-    unknown-ethertype
-        The frame carries neither IPv4 nor ARP.
-    bad-version, bad-header-length, bad-checksum, bad-total-length
-        The IPv4 header is wrong (RFC 1812 section 5.2.2).
-    truncated
-        The IPv4 packet is longer than the frame.
-    martian-source
-        The source address cannot be one (RFC 1812 section 5.3.7): it is in 0/8, 127/8, multicast or reserved, or a
-        broadcast address of a connected network.
-    link-local-source
-        The source is in 169.254/16, and the destination is not the router itself (RFC 3927 section 7).
-    own-source
-        The source address is one of the router's own: the packet is forged, or comes back from a loop.
 
     Examples
     --------
@@ -102,6 +101,6 @@ class Ethernet(Router):
             for router in above:
                 if isinstance(router, Ip):
                     return router.check_stage(good)
-            return Stage(check_header, good, writes=False, resizes=True)
+            return Stage(check_header, good)
         outcomes = (Outcome("ipv4", To("ipv4"), HEADER), Outcome("arp", Via("arp"), HEADER))
-        return Stage(receive, outcomes, mac, writes=False)
+        return Stage(receive, outcomes, mac)

@@ -5,8 +5,8 @@ Access Speeds", INFOCOM '98): one entry for each /24, and for each /24 that hold
 of 256 entries, one for each address. So a lookup is one memory access, or two below /24, however many
 routes there are.
 
-An entry is an int32: 0 no route, k > 0 next hop k - 1, k < 0 group ~k (only in `table`). The default
-route is kept apart in `default`, or it would fill all 16 M entries.
+An entry is an int32: 0 is no route, k > 0 is next hop k - 1, k < 0 is group ~k (in `table` alone). The default route
+has a place of its own, `default`, because it would fill all 16 M entries.
 """
 
 import mmap
@@ -52,9 +52,9 @@ def lookup(table: NDArray[np.int32], groups: NDArray[np.int32], default: NDArray
     int
         The next hop, or -1 if there is no route.
     """
-    # Both odd things here are for numba. An unsigned index has no code for counting from the end. And
-    # `while` runs at most once, as no entry of a group is negative: with `if`, numba would count references
-    # to `groups` with atomic operations on every call, which takes three times as long.
+    # Both odd things here are for numba. An unsigned index has no code that counts from the array's end. And `while`
+    # runs at most once, because no entry of a group is negative: with `if`, numba would count references to `groups` by
+    # atomic operations in every call, which takes three times as long.
     entry = int(table[np.uint32(address >> GROUP_BITS)])
     while entry < 0:
         entry = int(groups[np.uint32(~entry << GROUP_BITS | address & 255)])
@@ -64,7 +64,7 @@ def lookup(table: NDArray[np.int32], groups: NDArray[np.int32], default: NDArray
 class Fib:
     """A forwarding information base for IPv4.
 
-    Made before the domains are forked: they inherit the arrays and only read them.
+    It is built before the domains are forked: they inherit the arrays and only read them.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ class Fib:
     Attributes
     ----------
     table, groups, default : ndarray
-        What `lookup` reads: int32[2**24], int32[n * 256] and int64[1].
+        The arrays that `lookup` reads: int32[2**24], int32[n * 256] and int64[1].
 
     Raises
     ------
@@ -147,15 +147,15 @@ class Fib:
 
 def _route(prefix: str | IPv4Network, next_hop: int) -> tuple[int, int, int]:
     """Check one route; its network, length and next hop."""
-    # Not by ipaddress, which takes ten times as long: seconds for the Internet's million routes.
+    # `ipaddress` would take ten times as long: seconds for the Internet's million routes.
     address, slash, length = str(prefix).partition("/")
     try:
         network, bits = int.from_bytes(inet_pton(AF_INET, address)), LENGTHS[slash + length]
     except (OSError, ValueError, KeyError) as error:
         raise ScoutError(f"route {prefix!r}: not an IPv4 prefix; write it as 192.0.2.0/24") from error
     if network & (1 << 32 - bits) - 1:
-        mended = IPv4Network((network, bits), strict=False)
-        raise ScoutError(f"route {prefix}: the address has bits set beyond /{bits}; write {mended}")
+        right = IPv4Network((network, bits), strict=False)
+        raise ScoutError(f"route {prefix}: the address has bits set beyond /{bits}; write {right}")
     if not 0 <= next_hop <= LAST_NEXT_HOP:
         raise ScoutError(f"route {prefix}: next hop {next_hop} is out of range; use 0 to {LAST_NEXT_HOP}")
     return network, bits, next_hop

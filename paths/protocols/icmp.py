@@ -1,4 +1,22 @@
-"""ICMP for IPv4: echo replies for the router's addresses, and errors (RFC 792, RFC 1812 section 4.3)."""
+"""ICMP for IPv4: echo replies for the router's addresses, and errors (RFC 792, RFC 1812 section 4.3).
+
+Usage: Icmp(name, errors_per_second, burst)
+Requires: icmp, icmp-error.
+
+Echo requests are answered, and packets that cannot go on are answered with errors. Errors are limited to a rate for
+each port where their causes come in, by all replicas together (RFC 1812 section 4.3.2.8). Where an error leads to
+replicated work, the limit is a part of the replicated state, so that every replica decides alike.
+
+Drops
+    too-short: a message of less than 8 bytes.
+    icmp-bad-checksum: a message whose checksum is wrong.
+    icmp-unhandled: a message to the router that is no echo request, or came to a group address of the link.
+    icmp-not-allowed: a packet that no error may answer; it is an error itself, a later fragment, or came to a group
+        address.
+    icmp-rate-limited: a packet that would be answered with an error if there were fewer of them.
+Example
+    Icmp("icmp", errors_per_second=100, burst=10)
+"""
 
 from typing import Any
 
@@ -51,8 +69,8 @@ def error(frame: Any, end: Any, packet: Any, limit: Any, interval: int, burst: i
     """Write an error before the packet that caused it; `route` fills in its source and header checksum.
 
     No error answers an error, a broadcast, a multicast or a later fragment (RFC 1812 section 4.3.2.7). The TOS of an
-    error is that of its cause, with precedence 6, internetwork control (section 4.3.2.5). `limit` has a
-    word for each port where packets come in.
+    error is that of its cause, with precedence 6, internetwork control (section 4.3.2.5). `limit` has a word for each
+    port where packets come in.
     """
     cause = ipv4.HEADER + icmp.HEADER  # offset of the packet that is answered
     if load16(frame, cause + ipv4.FRAGMENT) & ipv4.OFFSET or packet.link_broadcast:
@@ -86,12 +104,6 @@ def error(frame: Any, end: Any, packet: Any, limit: Any, interval: int, burst: i
 class Icmp(Router):
     """ICMP for the router's own addresses.
 
-    Echo requests are answered, and packets that cannot go on are answered with errors. Errors are limited to a rate for
-    each port where their causes come in, by all replicas together (RFC 1812 section 4.3.2.8). Where an error leads to
-    replicated work, the limit is a part of the replicated state, so that every replica decides alike.
-
-    Services: requires "icmp" and "icmp-error".
-
     Parameters
     ----------
     name : str
@@ -99,21 +111,6 @@ class Icmp(Router):
         The rate of errors, for each port.
     burst : int
         How many errors may go out at once.
-
-    Drops
-    -----
-    too-short
-        A message of less than 8 bytes.
-    icmp-bad-checksum
-        A message whose checksum is wrong.
-    icmp-unhandled
-        A message to the router that is no echo request, or came to a group address of the link.
-    icmp-not-allowed
-        A packet that no error may answer: an error, a later fragment, or one that came to a group address.
-    icmp-rate-limited
-        A packet that would be answered with an error if there were not too many.
-    too-long-for-payload
-        A message that does not fit the room for whole packets.
 
     Examples
     --------
@@ -130,7 +127,7 @@ class Icmp(Router):
         self.burst = self.interval * (burst - 1)
 
     def configure(self, graph: RouterGraph) -> None:
-        # Every replica runs this stage where an error leads to replicated work; they must decide alike there.
+        # Where an error leads to replicated work, every replica runs this stage, and they have to decide alike.
         self.limit = Table(np.zeros(len(graph.ports), np.int64), "shared", may_replicate=True)
 
     def arrive(self, service: str, below: bool) -> str:
@@ -140,5 +137,4 @@ class Icmp(Router):
         if key == "in":
             return Stage(receive, (Outcome("reply", Via("messages")),), payload=True)
         bindings: dict[str, Any] = {"limit": self.limit, "interval": self.interval, "burst": self.burst}
-        outcomes = (Outcome("error", Via("messages")),)
-        return Stage(error, outcomes, bindings, push=ipv4.HEADER + icmp.HEADER, resizes=True)
+        return Stage(error, (Outcome("error", Via("messages")),), bindings, push=ipv4.HEADER + icmp.HEADER)

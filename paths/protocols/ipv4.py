@@ -1,18 +1,55 @@
-"""IPv4: what RFC 1812 asks of a router, without fragmentation, reassembly and multicast."""
+"""IPv4: what RFC 1812 asks of a router, without fragmentation, reassembly and multicast.
 
-from collections.abc import Iterable, Mapping
+Usage: Ip(name, addresses, routes)
+Requires: ipv4 (one or more interfaces), adjacency (finds the next hop's MAC address).
+Provides: icmp (messages to and from the router's own addresses), icmp-error (packets to be answered with an error).
+
+Packets come up from Ethernet interfaces, whose stage "ipv4" has checked them (`check`). They are forwarded, or given to
+ICMP, or to ICMP as the cause of an error.
+
+Drops
+    martian-destination: the destination cannot be one; it is in 0/8, 127/8, 169.254/16 or 240/4.
+    multicast: the destination is in 224/4.
+    broadcast: the destination is a broadcast address, of a connected network (RFC 2644) or of all.
+    link-broadcast: the frame came to a group address of the link, and would have to be forwarded (RFC 1812 section
+        5.3.4).
+    fragmentation-needed: the packet is longer than the MTU of the next hop's port, and may be fragmented. (One that
+        must not be fragmented is answered with an error.)
+    fragment-for-us: a fragment to one of the router's addresses; it does not reassemble.
+    source-route: a packet to one of the router's addresses with a source route that leads further (RFC 1812 section
+        5.2.4.1).
+    udp-bad-length: a UDP datagram to the router whose length is wrong.
+    udp-bad-checksum: a UDP datagram to the router whose checksum is wrong (RFC 1122 section 4.1.3.4).
+    tcp-bad-header: a TCP segment to the router whose header is wrong.
+    tcp-bad-checksum: a TCP segment to the router whose checksum is wrong.
+    no-route-back: a packet of the router's own, such as an error, to an address that no route leads to.
+Example
+    Ip("ip", {"left": "10.0.0.1/24", "right": "10.0.1.1/24"}, {"0.0.0.0/0": "10.0.1.2"})
+"""
+
+from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
-from scout.io.access import add16, length, load8, load16, load32, require, store8, store16, store32, sum16, trim
+from scout.io.access import add16, load8, load16, load32, require, store8, store16, store32, sum16
 from scout.io.packet import GSO_NONE, NEEDS_CHECKSUM
 from scout.paths.model.graph import GraphError, Router, RouterGraph
 from scout.paths.model.stage import Outcome, Stage, Table, To, Via, drop
 from scout.paths.protocols.fib import Fib
 from scout.paths.protocols.fib import lookup as find
+from scout.paths.protocols.ipv4_check import broadcasts, check, suspect_table
+from scout.paths.protocols.next_hop import (
+    BROADCAST,
+    CONNECTED,
+    GATEWAY,
+    LOCAL,
+    MARTIAN,
+    MULTICAST,
+    NEXT_HOP,
+)
 from scout.paths.wire import ipv4, tcp, udp
 from scout.paths.wire.checksum import pseudo_header_sum
 from scout.paths.wire.icmp import (
@@ -22,25 +59,11 @@ from scout.paths.wire.icmp import (
     PROTOCOL_UNREACHABLE,
     TTL_EXPIRED,
 )
-from scout.paths.wire.ipv4 import header_length, header_sum, is_source_routed
+from scout.paths.wire.ipv4 import header_length, is_source_routed
 from scout.paths.wire.tcp import tcp_header_length
-from scout.ring.jit import outline
 from scout.ring.segment import shared
 
-__all__ = ["NEXT_HOP", "Ip", "check", "check_header", "forward", "local", "lookup", "route"]
-
-GATEWAY, CONNECTED, LOCAL, MARTIAN, MULTICAST, BROADCAST = range(6)
-NEXT_HOP = np.dtype(
-    [
-        ("kind", "i8"),  # packets are forwarded to GATEWAY and CONNECTED
-        ("port", "i8"),  # index of the port
-        ("address", "i8"),  # of the gateway; 0 if connected: the packet's own destination
-        ("slot", "i8"),  # of the gateway in the table of adjacencies, -1 if connected
-        ("source", "i8"),  # the router's address on that port
-        ("spare", "i8", 3),
-    ]
-)
-"""What a route leads to. Addresses are numbers in host order."""
+__all__ = ["NEXT_HOP", "Ip", "forward", "local", "lookup", "route"]
 
 _SPECIAL = {
     "0.0.0.0/8": MARTIAN,
@@ -50,78 +73,13 @@ _SPECIAL = {
     "240.0.0.0/4": MARTIAN,
     "255.255.255.255/32": BROADCAST,
 }
-LINK_LOCAL = 0xA9FE  # the first 16 bits of 169.254.0.0/16 (RFC 3927)
 
-SUSPECT_BITS, MULTIPLIER = 12, 0x5E3779B1  # the product with an address fits an int64
 
-TOO_SHORT, BAD_VERSION, BAD_HEADER_LENGTH = drop("too-short"), drop("bad-version"), drop("bad-header-length")
-BAD_CHECKSUM, BAD_TOTAL_LENGTH, TRUNCATED = drop("bad-checksum"), drop("bad-total-length"), drop("truncated")
-MARTIAN_SOURCE, OWN_SOURCE, LINK_LOCAL_SOURCE = drop("martian-source"), drop("own-source"), drop("link-local-source")
 MARTIAN_DESTINATION, NO_MULTICAST, NO_BROADCAST = drop("martian-destination"), drop("multicast"), drop("broadcast")
 LINK_BROADCAST, NO_FRAGMENTATION = drop("link-broadcast"), drop("fragmentation-needed")
 FRAGMENT_FOR_US, SOURCE_ROUTED, NO_ROUTE_BACK = drop("fragment-for-us"), drop("source-route"), drop("no-route-back")
 BAD_UDP_LENGTH, BAD_UDP_CHECKSUM = drop("udp-bad-length"), drop("udp-bad-checksum")
 BAD_TCP_HEADER, BAD_TCP_CHECKSUM = drop("tcp-bad-header"), drop("tcp-bad-checksum")
-
-
-def check_header(frame: Any, end: Any, packet: Any) -> int:
-    """Refuse bad headers (RFC 1812 section 5.2.2), and cut off what the link added behind the packet."""
-    if not require(frame, end, ipv4.HEADER):
-        return TOO_SHORT
-    header = ipv4.HEADER
-    if load8(frame, ipv4.VERSION_IHL) != 0x45:  # version 4, and no options: the rest is checked of other headers only
-        if load8(frame, ipv4.VERSION_IHL) >> 4 != 4:
-            return BAD_VERSION
-        header = header_length(frame, 0)
-        if header < ipv4.HEADER:
-            return BAD_HEADER_LENGTH
-        if not require(frame, end, header):
-            return TOO_SHORT
-    if header_sum(frame, 0, header) != 0xFFFF:
-        return BAD_CHECKSUM
-    total = load16(frame, ipv4.TOTAL_LENGTH)
-    if total < header:
-        return BAD_TOTAL_LENGTH
-    received = length(frame, end, packet)
-    if total != received:
-        if total > received:
-            return TRUNCATED
-        trim(frame, end, packet, total)
-    return 0
-
-
-def check(
-    frame: Any, end: Any, packet: Any, table: Any, groups: Any, default: Any, next_hops: Any, suspects: Any
-) -> int:
-    """Refuse bad headers, and sources that no packet may have (RFC 1812 section 5.3.7)."""
-    verdict = check_header(frame, end, packet)
-    if verdict != 0:
-        return verdict
-    source = load32(frame, ipv4.SOURCE)
-    if suspects[np.uint32(source >> 24)] | suspects[np.uint32(256 + suspect_hash(source))]:
-        return check_suspect(source, load32(frame, ipv4.DESTINATION), table, groups, default, next_hops)
-    return 0
-
-
-def suspect_hash(address: int) -> int:
-    """A hash of `SUSPECT_BITS` bits."""
-    return (address * MULTIPLIER & 0xFFFFFFFF) >> 32 - SUSPECT_BITS
-
-
-@outline
-def check_suspect(source: int, destination: int, table: Any, groups: Any, default: Any, next_hops: Any) -> int:
-    """Tell whether a source that may be wrong, by its first byte or its hash, is wrong."""
-    first = source >> 24
-    if first == 0 or first == 127 or first >= 224:
-        return MARTIAN_SOURCE
-    if source >> 16 == LINK_LOCAL:
-        hop = find(table, groups, default, destination)
-        return 0 if hop >= 0 and next_hops[hop].kind == LOCAL else LINK_LOCAL_SOURCE
-    hop = find(table, groups, default, source)
-    kind = next_hops[hop].kind if hop >= 0 else CONNECTED
-    if kind == LOCAL:
-        return OWN_SOURCE
-    return MARTIAN_SOURCE if kind == BROADCAST else 0
 
 
 def lookup(frame: Any, end: Any, packet: Any, table: Any, groups: Any, default: Any, next_hops: Any) -> int:
@@ -246,13 +204,6 @@ def route(frame: Any, end: Any, packet: Any, table: Any, groups: Any, default: A
 class Ip(Router):
     """The IPv4 router.
 
-    Packets come up from Ethernet interfaces, whose stage "ipv4" has checked them (`check`). They are forwarded, or
-    given to ICMP, or to ICMP as the cause of an error. What no packet may have as its source or destination is
-    dropped; so is what would have to be fragmented, and fragments for the router itself: it does not reassemble.
-
-    Services: requires "ipv4" (one or more interfaces) and "adjacency" (finds the next hop's MAC address); provides
-    "icmp" (messages to and from the router's own addresses) and "icmp-error" (packets to be answered with an error).
-
     Parameters
     ----------
     name : str
@@ -272,30 +223,6 @@ class Ip(Router):
     mtus : Table
         The MTU of each port by its index, bytes: int64[ports]. `start` writes it again when an MTU has changed.
 
-    Drops
-    -----
-    martian-destination
-        The destination cannot be one: it is in 0/8, 127/8, 169.254/16 or 240/4.
-    multicast
-        The destination is in 224/4; multicast is not supported.
-    broadcast
-        The destination is a broadcast address, of a connected network (RFC 2644) or of all.
-    link-broadcast
-        The frame came to a group address of the link, and would have to be forwarded (RFC 1812 section 5.3.4).
-    fragmentation-needed
-        The packet is longer than the MTU of the next hop's port, and may be fragmented; fragmentation is not supported.
-        (A packet that must not be fragmented is answered with an error.)
-    fragment-for-us
-        A fragment to one of the router's addresses; reassembly is not supported.
-    source-route
-        A packet to one of the router's addresses with a source route that leads further (RFC 1812 section 5.2.4.1).
-    udp-bad-length, udp-bad-checksum, tcp-bad-header, tcp-bad-checksum
-        A packet to one of the router's addresses that is broken (RFC 1122 section 4.1.3.4).
-    too-long-for-payload
-        A packet to one of the router's addresses that does not fit the room for whole packets.
-    no-route-back
-        A packet of the router's own, such as an error, to an address that no route leads to.
-
     Raises
     ------
     GraphError
@@ -313,12 +240,6 @@ class Ip(Router):
     def __init__(self, name: str, addresses: Mapping[str, str], routes: Mapping[str, str] | None = None) -> None:
         super().__init__(name)
         self.addresses = {port: self._parse_interface(port, str(text)) for port, text in addresses.items()}
-        for (one, first), (other, second) in combinations(self.addresses.items(), 2):
-            if first.network.overlaps(second.network):
-                raise GraphError(
-                    f"{name}: the networks of {one!r}, {first}, and of {other!r}, {second}, overlap; "
-                    "give each interface a network of its own"
-                )
         self.routes = {
             self._parse(IPv4Network, prefix): self._parse(IPv4Address, via) for prefix, via in (routes or {}).items()
         }
@@ -342,6 +263,12 @@ class Ip(Router):
         return interface
 
     def configure(self, graph: RouterGraph) -> None:
+        for (one, first), (other, second) in combinations(self.addresses.items(), 2):
+            if first.network.overlaps(second.network):
+                raise GraphError(
+                    f"{self.name}: the networks of {one!r}, {first}, and of {other!r}, {second}, overlap; "
+                    "give each interface a network of its own"
+                )
         for port in self.addresses:
             if port not in graph.ports:
                 raise GraphError(
@@ -354,7 +281,7 @@ class Ip(Router):
             index, own = graph.ports.index(port), int(interface)
             routes[interface.network] = len(hops)
             hops.append((CONNECTED, index, 0, -1, own))
-            for broadcast in _broadcasts(interface):
+            for broadcast in broadcasts(interface.network):
                 routes[IPv4Network(broadcast)] = BROADCAST
         known: dict[IPv4Address, int] = {}
         for prefix, gateway in self.routes.items():
@@ -375,7 +302,7 @@ class Ip(Router):
         self.next_hops = Table(table, "constant")
         # In shared memory: `start` writes it again when an interface gets another MTU while replicas run.
         self.mtus = Table(shared(len(graph.ports), np.int64), "constant")
-        self.suspects = Table(_suspect_table(self.addresses.values()), "constant")
+        self.suspects = Table(suspect_table(self.addresses.values()), "constant")
         tables: tuple[Any, ...] = self.fib.arrays
         self._fib_tables = {
             name: Table(array, "constant") for name, array in zip(("table", "groups", "default"), tables, strict=True)
@@ -398,40 +325,17 @@ class Ip(Router):
 
     def check_stage(self, outcomes: tuple[Outcome, ...]) -> Stage:
         """The stage of an interface below that checks packets before anything else sees them."""
-        tables = self._fib_tables | {"next_hops": self.next_hops, "suspects": self.suspects}
-        # Tables over the same arrays: generated code names a table by the router whose stage has it.
-        bindings = {name: Table(table.initial, "constant") for name, table in tables.items()}
-        return Stage(check, outcomes, bindings, writes=False, resizes=True)
+        return Stage(check, outcomes, self._fib_tables | {"next_hops": self.next_hops, "suspects": self.suspects})
 
     def stage(self, key: str, graph: RouterGraph, source: str) -> Stage:
         hops = {"next_hops": self.next_hops}
         error = Outcome("unreachable", Via("errors"))
         if key == "lookup":
             outcomes = (Outcome("forward", To("forward")), Outcome("for us", To("local")), error)
-            return Stage(lookup, outcomes, self._fib_tables | hops, writes=False, note=f"{len(self.fib)} routes")
+            return Stage(lookup, outcomes, self._fib_tables | hops, note=f"{len(self.fib)} routes")
         if key == "forward":
             good, bad = Outcome("next hop", Via("resolve")), Outcome("expired, too big", Via("errors"))
             return Stage(forward, (good, bad), hops | {"mtus": self.mtus})
         if key == "local":
-            return Stage(local, (Outcome("icmp", Via("messages")), error), writes=False, payload=True)
+            return Stage(local, (Outcome("icmp", Via("messages")), error), payload=True)
         return Stage(route, (Outcome("next hop", Via("resolve")),), self._fib_tables | hops)
-
-
-def _broadcasts(interface: IPv4Interface) -> list[IPv4Address]:
-    """The broadcast addresses of an interface's network: all ones, and all zeros (RFC 1122 section 3.3.6)."""
-    network = interface.network
-    return [network.broadcast_address, network.network_address] if network.prefixlen < 31 else []  # RFC 3021
-
-
-def _suspect_table(interfaces: Iterable[IPv4Interface]) -> np.ndarray:
-    """The sources that `check` looks at more closely: uint8[256 + 2**SUSPECT_BITS], not 0 where one of them is.
-
-    First by the first byte of an address, then by the hash of the whole: the addresses of the router and the broadcast
-    addresses of its networks, and others with the same hash.
-    """
-    table = np.zeros(256 + (1 << SUSPECT_BITS), np.uint8)
-    table[[0, 127, LINK_LOCAL >> 8, *range(224, 256)]] = 1
-    for interface in interfaces:
-        for address in (interface.ip, *_broadcasts(interface)):
-            table[256 + suspect_hash(int(address))] = 1
-    return table

@@ -24,7 +24,7 @@ State
 Events and handlers
     arrival: `balance`, on every replica: finds the connection.
     `SEND_ON`: `send_on`, on the primary: translates the packet.
-    `serves` for each backend is no work: a backend gets new connections while its handler is bound.
+    `serves`, for each backend, runs at no event: a backend gets new connections while its handler is bound.
 Drops
     balancer-no-backend: a new connection, and no backend serves.
     balancer-table-full: a new connection finds the table full, and `full` is "refuse".
@@ -63,9 +63,6 @@ NO_BACKEND, TABLE_FULL, A_FRAGMENT = drop("balancer-no-backend"), drop("balancer
 
 SEND_ON = Event("balancer-send-on")
 """The packet is to be translated; the argument says how: see `change`."""
-
-BACKEND_SERVES = Event("balancer-backend-serves")
-"""The event of the handlers that only say, by being bound, which backends serve; it is never raised."""
 
 FIRST_BACKEND = 2  # the place of the first backend's handler among the handlers
 MOST_BACKENDS = 32
@@ -243,7 +240,7 @@ def send_on(frame: Any, end: Any, packet: Any, argument: int) -> int:
 
 
 def serves(frame: Any, end: Any) -> int:
-    """Do nothing: a backend serves while its handler is bound."""
+    """Say, by being bound, that a backend gets new connections; never runs."""
     return 0
 
 
@@ -330,7 +327,7 @@ class LoadBalancer(Service):
             [
                 Handler(balance),
                 Handler(send_on, SEND_ON, run="primary"),
-                *(Handler(serves, BACKEND_SERVES) for _ in found),
+                *(Handler(serves, event=None) for _ in found),
             ],
             "ipv4",
             mode,

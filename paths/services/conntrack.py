@@ -5,9 +5,9 @@ Requires and provides: one service, of the type that is given.
 
 Every replica keeps each connection's state (the program of State-Compute Replication, Xu et al., NSDI 2025), as a
 middle box sees it (`scout.paths.services.tcp_states`). A connection begins with a SYN; a SYN may also replace a
-connection in TIME_WAIT or CLOSED (RFC 9293 section 3.6.1, MAY-2). A SYN within a connection passes and changes nothing,
-unless the other end answers it with a SYN: then both ends have lost the old connection, and the new one takes its
-place. A connection ends when no segment of it is seen for its state's time.
+connection in CLOSED, or, with a greater number, in TIME_WAIT (RFC 9293 section 3.6.1, MAY-2). Any other SYN within a
+connection passes and changes nothing, unless the other end answers it with a SYN: then both ends have lost the old
+connection, and the new one takes its place. A connection ends when no segment of it is seen for its state's time.
 
 Sequence numbers are checked as far as windows need not be known: what is acknowledged was sent (section 3.10.7.4), and
 data is within 2^30, the largest window (RFC 7323 section 2.3), of what was last acknowledged. A reset counts if it has
@@ -47,7 +47,7 @@ from scout.paths.framework.service import Service
 from scout.paths.framework.table import find, new_table, place, policy_of, rows
 from scout.paths.model.graph import GraphError
 from scout.paths.model.stage import Table, drop
-from scout.paths.services.tcp_states import SIDE, STATES, TIME_WAIT, begin, follow, is_possible
+from scout.paths.services.tcp_states import SIDE, STATES, begin, follow, is_possible, may_replace
 from scout.paths.wire import ipv4, tcp
 from scout.paths.wire.flow import ports_at
 from scout.paths.wire.segments import segments
@@ -138,15 +138,15 @@ def judge(
     destination = load32(frame, ipv4.DESTINATION) << 16 | load16(frame, at + 2)
     side = 1 if source > destination else 0
     key, more = ENDPOINT | min(source, destination), ENDPOINT | max(source, destination)
+    sequence, acknowledged = load32(frame, at + tcp.SEQUENCE), load32(frame, at + tcp.ACKNOWLEDGEMENT)
     row = find(connections, key, more, now, 0)  # `used` is when the row expires
-    if flags == SYN and (row < 0 or connections[row].state >= TIME_WAIT):
+    if flags == SYN and (row < 0 or may_replace(connections[row], sides[2 * row + side], sequence)):
         row = place(connections, counts, key, more, now, 0, policy)
         if row < 0:
             return TABLE_FULL
         begin(connections[row], sides, 2 * row, side)
     elif row < 0:
         return NO_CONNECTION
-    sequence, acknowledged = load32(frame, at + tcp.SEQUENCE), load32(frame, at + tcp.ACKNOWLEDGEMENT)
     fits = follow(connections[row], sides, 2 * row, side, flags, sequence, acknowledged, size)
     if fits < 0:
         return OUT_OF_WINDOW

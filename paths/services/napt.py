@@ -42,7 +42,6 @@ Drops
     napt-unsupported: from inside, and neither TCP, UDP nor an ICMP query; or a TCP header that is not whole.
     napt-fragment: a later fragment whose first one has not come.
     napt-bad-checksum: an ICMP error with a bad checksum.
-    napt-own-address: from inside, with the router's own address outside for its source.
 Modes
     replicated, locked.
 Example

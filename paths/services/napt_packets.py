@@ -22,7 +22,7 @@ from scout.ring.jit import outline
 
 __all__ = ["ENTERING", "LEAVING", "RETURNING", "translate"]
 
-FILTERED, OWN_ADDRESS = drop("napt-filtered"), drop("napt-own-address")
+FILTERED = drop("napt-filtered")
 EXHAUSTED, TABLE_FULL = drop("napt-ports-exhausted"), drop("napt-table-full")
 UNSUPPORTED, A_FRAGMENT = drop("napt-unsupported"), drop("napt-fragment")
 
@@ -91,13 +91,12 @@ def outbound(
 ) -> int:
     """Give a packet from a host inside the router's address and a port outside for its source."""
     now, own, address = packet.timestamp, settings[0].address, load32(frame, SOURCE)
-    from_inside = settings[0].inside >> packet.port & 1 != 0
+    # No host sends by the router's address (Ethernet drops that as own-source): such a packet is the router's answer.
+    from_host = settings[0].inside >> packet.port & 1 != 0 and address != own
     if kind == ERROR:
-        return outbound_error(frame, end, at, now, mappings, settings, from_inside and address != own)
-    if not from_inside:
+        return outbound_error(frame, end, at, now, mappings, settings, from_host)
+    if not from_host:
         return 0
-    if address == own:  # the router itself sends replies and errors alone
-        return 0 if load8(frame, ipv4.PROTOCOL) == ipv4.ICMP and kind != QUERY else OWN_ADDRESS
     key, more = key_of(frame)
     if kind == LATER:
         if recall(fragments, key, more, now) < 0:

@@ -23,6 +23,7 @@ __all__ = [
     "begin",
     "follow",
     "is_possible",
+    "may_replace",
 ]
 
 STATES = (
@@ -95,6 +96,23 @@ def state_of(mine: int, other: int) -> int:
     return SYN_RECEIVED if both & SENT_SYN else SYN_SENT
 
 
+def answers_syn(side: Any, acknowledged: int) -> bool:
+    """True if an acknowledgement is of the SYN of a side, or of data behind it."""
+    return reached(acknowledged, side.start) and reached(side.next, acknowledged)
+
+
+def takes_offer(side: Any, acknowledged: int) -> bool:
+    """True if an acknowledgement is of the SYN that a side has sent within a connection."""
+    if side.flags & OFFERS == 0:
+        return False
+    return reached(acknowledged, side.offered) and reached(side.offered_next, acknowledged)
+
+
+def may_replace(connection: Any, side: Any, sequence: int) -> bool:
+    """True if a SYN with that number replaces the connection at once (RFC 9293 section 3.6.1, MAY-2)."""
+    return connection.state == CLOSED or (connection.state == TIME_WAIT and reached(sequence, side.next))
+
+
 def begin(connection: Any, sides: Any, first: int, opener: int) -> None:
     """A connection that side `opener` opens: its sides, in rows `first` and `first + 1`, know nothing yet."""
     clear(sides, first)
@@ -140,19 +158,17 @@ def follow(
         or drop it; -1 if it has a number that the other end cannot have sent, or is out of every window.
     """
     mine, other = sides[first + side], sides[first + 1 - side]
-    taken = reached(acknowledged, other.offered) and reached(other.offered_next, acknowledged)
-    if flags & (SYN | ACK) == SYN | ACK and other.flags & OFFERS and taken:
+    if flags & (SYN | ACK) == SYN | ACK and takes_offer(other, acknowledged):
         begin_again(connection, sides, first, 1 - side)
     state = connection.state
     if state == CLOSED:
         return 0
     unanswered = state == SYN_SENT and mine.flags & SENT_SYN == 0
-    answers = reached(acknowledged, other.start) and reached(other.next, acknowledged)
     if flags & RST:
         # RFC 9293 section 3.10.7.4 (from RFC 5961): only the exact number resets. Section 3.10.7.3: a SYN is refused
         # by a reset that acknowledges it.
         exact = (other.flags & HAS_ACKED and sequence == other.ack) or (mine.flags & SENT_SYN and sequence == mine.next)
-        if exact or (unanswered and flags & ACK and answers):
+        if exact or (unanswered and flags & ACK and answers_syn(other, acknowledged)):
             connection.state = CLOSED
             return 1
         return 0
@@ -169,7 +185,7 @@ def follow(
             return 1 if state == SYN_SENT else 0
         if state > SYN_RECEIVED:
             return 0  # a late copy
-        if unanswered and flags & ACK and not answers:
+        if unanswered and flags & ACK and not answers_syn(other, acknowledged):
             return 0  # it answers an old duplicate of a SYN: the opener resets it (section 3.5, figure 8)
     elif unanswered:
         return 0  # the other end has a connection that the opener has lost: the opener resets it (section 3.5.1)
@@ -178,7 +194,7 @@ def follow(
     if flags & ACK:
         if other.flags & SENT_SYN == 0 or (other.next - acknowledged) & MODULUS > LARGEST_WINDOW:
             return -1
-        if other.flags & SYN_ACKED == 0 and not answers:
+        if other.flags & SYN_ACKED == 0 and not answers_syn(other, acknowledged):
             return 0  # section 3.10.7.4: an end in SYN-RECEIVED answers it with a reset
         other.flags |= SYN_ACKED
         if other.flags & SENT_FIN and reached(acknowledged, other.fin):

@@ -1,4 +1,12 @@
-"""Drop: the end of all packets that reach it."""
+"""Drop: the end of all packets that reach it.
+
+Usage: Drop(name, reason, service)
+Requires and provides: one service, of the type that is given.
+Drops: the reason that is given.
+
+Example
+    Drop("closed", "left-is-closed")
+"""
 
 from typing import Any
 
@@ -17,8 +25,6 @@ def drop_all(frame: Any, end: Any) -> int:
 class Drop(Filter):
     """Drops every packet in both directions, and counts it under a reason.
 
-    Services: requires and provides one service, of the type that is given.
-
     Parameters
     ----------
     name : str
@@ -26,11 +32,6 @@ class Drop(Filter):
         The name that the packets are counted under.
     service : str
         Type of the service, as for `Filter`.
-
-    Drops
-    -----
-    (yours)
-        The reason that is given.
 
     Examples
     --------
@@ -46,4 +47,4 @@ class Drop(Filter):
         self.reason = drop(reason)
 
     def stage(self, key: str, graph: RouterGraph, source: str) -> Stage:
-        return Stage(drop_all, (Outcome(self.reason.name, self.reason),), writes=False)
+        return Stage(drop_all, (Outcome(self.reason.name, self.reason),))

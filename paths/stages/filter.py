@@ -1,4 +1,12 @@
-"""Filter: a function of your own between two routers."""
+"""Filter: a function of your own between two routers.
+
+Usage: Filter(name, receive, send, service, payload, **bindings)
+Requires and provides: one service, of the type that is given.
+Drops: the reasons that the functions name.
+
+Example
+    Filter("no_telnet", no_telnet, port=23)
+"""
 
 import inspect
 from collections.abc import Callable
@@ -20,8 +28,6 @@ class Filter(Router):
     Connect it between two routers; it takes the place of their direct connection. In a direction without a function
     packets bypass it, at no cost.
 
-    Services: requires and provides one service, of the type that is given.
-
     Parameters
     ----------
     name : str
@@ -37,11 +43,6 @@ class Filter(Router):
         True if the functions need the whole packet in one piece, and not its first `REACH` bytes alone.
     **bindings
         Ints, functions that give an int when the path is started, and `Table`s.
-
-    Drops
-    -----
-    (yours)
-        The reasons that the functions name.
 
     Raises
     ------
@@ -123,7 +124,7 @@ class Filter(Router):
         function = self.functions[key]
         assert function is not None
         passed = Outcome("passed", Via("up" if key == "receive" else "down"))
-        return Stage(function, (passed,), self.bindings, payload=self.payload, resizes=True)
+        return Stage(function, (passed,), self.bindings, payload=self.payload)
 
 
 def checked(name: str, function: Callable[..., int]) -> str:

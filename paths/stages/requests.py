@@ -1,4 +1,18 @@
-"""Requests and End: where a path begins that carries requests of a program and no frames, and where it ends."""
+"""Requests and End: where a path begins that carries requests of a program and no frames, and where it ends.
+
+Usage: Requests(name, port), End(name, service)
+Provides: request (Requests).
+Requires: one service, of the type that is given (End).
+Drops: nothing.
+
+A request is any bytes that are sent to the port; `frame` is at the first. The services stand between the two.
+
+Example
+    graph.add(Requests("requests", port))
+    graph.add(service)  # a Service(..., service="request")
+    graph.add(End("done", "request"))
+    graph.connect("done", service.name, "requests")
+"""
 
 from typing import Any
 
@@ -15,8 +29,6 @@ def take(frame: Any, end: Any) -> int:
 
 class Requests(Router):
     """The beginning of a path of requests, each any bytes that are sent to the port; `frame` is at the first.
-
-    Services: provides "request".
 
     Parameters
     ----------
@@ -45,13 +57,11 @@ class Requests(Router):
         self.port = port
 
     def stage(self, key: str, graph: RouterGraph, source: str) -> Stage:
-        return Stage(take, (Outcome("request", Via("up")),), writes=False)
+        return Stage(take, (Outcome("request", Via("up")),))
 
 
 class End(Router):
     """The end of all packets that reach it; they are counted as dealt with.
-
-    Services: requires one service, of the type that is given.
 
     Parameters
     ----------
@@ -72,4 +82,4 @@ class End(Router):
         return "take"
 
     def stage(self, key: str, graph: RouterGraph, source: str) -> Stage:
-        return Stage(take, (Outcome("done", Exit()),), writes=False)
+        return Stage(take, (Outcome("done", Exit()),))

@@ -1,7 +1,14 @@
 """Tee: writes a copy of each packet to a pcap file, which Wireshark and Scapy read.
 
+Usage: Tee(name, file, service)
+Requires and provides: one service, of the type that is given.
+Drops: nothing.
+
 Each packet is one `writev` to a descriptor opened for appending: the kernel puts the whole record behind the last one,
 so all replicas write to one file. That costs a system call for each packet.
+
+Example
+    Tee("tee", "left.pcap")
 """
 
 import os
@@ -81,8 +88,6 @@ class Tee(Filter):
     The whole frame is written with the time when it was received, and with the changes that stages before this one have
     made: bytes that the link added behind an IPv4 packet are gone. On the way down it still has the Ethernet header
     that it came with, and an ICMP error has one without addresses.
-
-    Services: requires and provides one service, of the type that is given.
 
     Parameters
     ----------

@@ -191,6 +191,3 @@ def shard_of(frame: Any, end: Any, shards: int) -> int:
     if kind != ethernet.IPV4 and kind != ethernet.IPV6:
         return EVERYONES
     return flow_hash(frame + ethernet.HEADER, end) % shards
-
-
-LENGTHS = 0  # the name that the services use today

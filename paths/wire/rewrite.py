@@ -9,7 +9,7 @@ from typing import Any
 
 from scout.io.access import add16, load8, load16, load32, require, store16, store32, sum16
 from scout.io.packet import NEEDS_CHECKSUM
-from scout.paths.wire import icmp, ipv4, tcp, udp
+from scout.paths.wire import icmp, tcp, udp
 from scout.paths.wire.checksum import adjust, adjust_nonzero, delta
 from scout.paths.wire.ipv4 import (
     CHECKSUM,
@@ -147,8 +147,3 @@ def is_message_intact(frame: Any, end: Any, at: int) -> bool:
     if total < at + icmp.HEADER:
         return False
     return not require(frame, end, total) or sum16(frame, at, total - at) == 0xFFFF
-
-
-# The names that the services use today.
-DESTINATION, MESSAGE, quotes = ipv4.DESTINATION, icmp.HEADER, icmp.quotes
-mend_message, well_formed = update_message_checksum, is_message_intact

@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from scout.io.access import length, load8, load16, require
+from scout.io.access import length, load8, require
 from scout.io.packet import GSO_NONE
 from scout.paths.wire import ipv4, tcp, udp
 from scout.paths.wire.ipv4 import header_length
 from scout.paths.wire.tcp import tcp_header_length
+from scout.ring.jit import outline
 
 __all__ = ["segments"]
 
@@ -25,14 +26,20 @@ def segments(frame: Any, end: Any, packet: Any) -> tuple[int, int]:
     Returns
     -------
     tuple of int
-        The number of packets, 1 or more, and their bytes from the IPv4 header on, without what the link has padded.
-        Of a packet of another protocol: 1, and its bytes.
+        The number of packets, 1 or more, and their bytes from the IPv4 header on. Of a packet of another protocol: 1,
+        and its bytes.
     """
     size = length(frame, end, packet)
-    if not require(frame, end, ipv4.HEADER) or load8(frame, 0) >> 4 != 4:
+    if packet.gso_type == GSO_NONE:
         return 1, size
-    if packet.gso_type == GSO_NONE or packet.gso_size == 0:
-        return 1, min(size, load16(frame, ipv4.TOTAL_LENGTH))
+    return gso_segments(frame, end, packet, size)
+
+
+@outline
+def gso_segments(frame: Any, end: Any, packet: Any, size: int) -> tuple[int, int]:
+    """`segments` of a GSO packet of `size` bytes."""
+    if packet.gso_size == 0 or not require(frame, end, ipv4.HEADER) or load8(frame, 0) >> 4 != 4:
+        return 1, size
     header = header_length(frame, 0)
     if load8(frame, ipv4.PROTOCOL) == ipv4.UDP:
         header += udp.HEADER

@@ -46,7 +46,7 @@ class Out(Router):
         return "take"
 
     def stage(self, key, graph, source):
-        return Stage(take, (Outcome("sent", Exit("out")),), writes=False)
+        return Stage(take, (Outcome("sent", Exit("out")),))
 
 
 def lingering(port, out):

@@ -49,7 +49,7 @@ class Out(Router):
         return "take"
 
     def stage(self, key, graph, source):
-        return Stage(take, (Outcome("sent", Exit("out")),), writes=False)
+        return Stage(take, (Outcome("sent", Exit("out")),))
 
 
 def ports(count=2, **options):

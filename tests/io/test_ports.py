@@ -1,11 +1,12 @@
 """Ports in memory, through a router with replicas: no root, no namespace."""
 
+import itertools
 import os
 import signal
 import struct
 import threading
+import time
 
-import numpy as np
 import pytest
 from port_router import (
     HOST,
@@ -17,16 +18,12 @@ from port_router import (
     missing,
     numbers,
     packet,
-    reply,
     supervised,
 )
-from scapy.all import ARP, ICMP, IP, TCP, UDP, Ether, raw
+from scapy.all import ARP, IP, TCP, UDP, Ether, raw
 
 from scout.io.ports.contract import PortError
 from scout.io.ports.memory import MemoryPort
-from scout.paths.framework.events import Event, Handler
-from scout.paths.framework.service import Service
-from scout.paths.framework.timers import after
 from scout.paths.services.heavy_hitter import HeavyHitter
 from scout.ring.errors import ScoutError
 
@@ -76,133 +73,6 @@ def test_frames_sent_while_it_runs_and_an_answer():
     assert account == {"received": 21, "out": {"left": 1, "right": 20}, "ended": {}, "drops": {}}
     with pytest.raises(PortError, match="send before end"):
         left.send(b"")
-
-
-def test_packets_held_until_their_next_hop_is_known_leave_whole():
-    left, right = MemoryPort(LEFT), MemoryPort(RIGHT)
-    with supervised(left, right, 2, known=False) as supervisor:
-        for frame in frames(3):
-            assert left.send(frame)
-        question = Ether(awaited(right.sent)[0])
-        assert question[ARP].pdst == "10.0.1.2"
-        awaited(lambda: supervisor.memory.holds["count"].sum() == 3)
-        assert right.send(raw(Ether(dst=RIGHT, src=HOST) / ARP(op=2, hwsrc=HOST, psrc="10.0.1.2", pdst="10.0.1.1")))
-        sent = awaited(lambda: right.sent()[3:] and right.sent()[1:])
-        left.end()
-        right.end()
-        account = finished(supervisor)
-    assert sorted(numbers(sent)) == [0, 1, 2]
-    assert {frame[:14] for frame in sent} == {raw(Ether(dst=HOST, src=RIGHT, type=0x0800))}
-    assert account == {"received": 4, "out": {"right": 3}, "ended": {"learnt": 1}, "drops": {}}
-
-
-def of_kind(kind, sent):
-    return [packet for packet in map(Ether, sent) if kind in packet]
-
-
-LONG_AGO = 1_000_000_000 * 10**9  # 2001
-
-
-@pytest.mark.parametrize("start", [0, LONG_AGO])
-def test_a_held_packet_waits_by_its_own_time_whatever_year_that_is(start):
-    left, right = MemoryPort(LEFT), MemoryPort(RIGHT)
-    with supervised(left, right, 1, known=False) as supervisor:
-        assert left.send(next(frames(1)), timestamp=start)
-        awaited(lambda: supervisor.memory.holds["count"].sum() == 1)
-        assert right.send(reply("10.0.1.2"), timestamp=start + 1_000_000)
-        awaited(lambda: of_kind(UDP, right.sent()))
-        left.end()
-        right.end()
-        account = finished(supervisor)
-    assert account == {"received": 2, "out": {"right": 1}, "ended": {"learnt": 1}, "drops": {}}
-
-
-def test_a_held_packet_expires_by_the_packets_time_and_its_sender_is_told():
-    left, right = MemoryPort(LEFT), MemoryPort(RIGHT)
-    with supervised(left, right, 1, known=False) as supervisor:
-        assert right.send(reply("10.0.1.9"), timestamp=LONG_AGO)
-        assert left.send(raw(Ether(dst=LEFT, src=HOST) / ARP(hwsrc=HOST, psrc="10.0.0.2", pdst="10.0.0.1")), LONG_AGO)
-        assert left.send(next(frames(1)), timestamp=LONG_AGO)
-        awaited(lambda: supervisor.memory.holds["count"].sum() == 1)
-        assert right.send(bytes(60), timestamp=LONG_AGO + 4 * 10**9)
-        (error,) = awaited(lambda: of_kind(ICMP, left.sent()))
-        left.end()
-        right.end()
-        account = finished(supervisor)
-    assert (error[ICMP].type, error[ICMP].code) == (3, 1)
-    assert account["out"] == {"left": 2} and account["drops"] == {"not-for-us": 1}
-
-
-def test_time_passes_for_held_packets_if_no_more_come():
-    left, right = MemoryPort(LEFT), MemoryPort(RIGHT)
-    with supervised(left, right, 1, known=False):
-        assert left.send(raw(Ether(dst=LEFT, src=HOST) / ARP(hwsrc=HOST, psrc="10.0.0.2", pdst="10.0.0.1")), LONG_AGO)
-        assert left.send(next(frames(1)), timestamp=LONG_AGO)
-        assert awaited(lambda: of_kind(ICMP, left.sent()))  # host unreachable, after 3 s
-
-
-SEEN = np.dtype([("packets", "i8"), ("rung", "i8")])
-RING = Event("ring")
-DELAY = 300_000_000  # nanoseconds
-
-
-def note(frame, end, packet, seen, timers):
-    """Let the first packet set a timer."""
-    seen[0].packets += 1
-    if seen[0].packets == 1:
-        after(timers, packet, DELAY, RING, 7)
-    return 0
-
-
-def ring(frame, end, packet, seen):
-    seen[0].rung = packet.timestamp
-    return 0
-
-
-def test_a_timer_fires_by_the_packets_time_if_no_more_come():
-    service = Service("noting", {"seen": np.zeros(1, SEEN)}, [Handler(note), Handler(ring, RING)])
-    left, right = MemoryPort(LEFT), MemoryPort(RIGHT)
-    with supervised(left, right, 1, service=service) as supervisor:
-        assert left.send(next(frames(1)), timestamp=LONG_AGO)
-        rung = awaited(lambda: int(supervisor.table("noting.seen")["rung"][0]))
-    assert LONG_AGO + DELAY <= rung < LONG_AGO + 60 * 10**9
-
-
-def test_the_latest_packet_for_each_of_many_neighbours_is_kept():
-    count = 300
-    left, right = MemoryPort(LEFT), MemoryPort(RIGHT)
-    hosts = [f"10.0.{1 + number // 250}.{3 + number % 250}" for number in range(count)]
-    with supervised(left, right, 1, known=False, wide=True) as supervisor:
-        for host in hosts:
-            for port in (1, 2):
-                packet = Ether(dst=LEFT, src=HOST) / IP(src="10.9.0.2", dst=host) / UDP(sport=port, dport=2)
-                assert left.send(raw(packet))
-        awaited(lambda: supervisor.memory.holds["count"].sum() == 2 * count)
-        for host in hosts:
-            assert right.send(reply(host))
-        sent = awaited(lambda: len(of_kind(UDP, right.sent())) == 2 * count and of_kind(UDP, right.sent()))
-    found = [(packet[IP].dst, packet[UDP].sport) for packet in sent]
-    assert sorted(found) == sorted((host, port) for host in hosts for port in (1, 2))
-    assert all(found.index((host, 1)) < found.index((host, 2)) for host in hosts)
-
-
-def test_a_replica_that_leaves_sends_the_packets_that_it_holds_before():
-    left, right = MemoryPort(LEFT), MemoryPort(RIGHT)
-    with supervised(left, right, 2, known=False) as supervisor:
-        for frame in frames(8):
-            assert left.send(frame)
-        holds = supervisor.memory.holds["count"]
-        awaited(lambda: holds.sum() == 8)
-        leaver = int(holds.argmax())
-        thread = threading.Thread(target=supervisor.remove_replica, args=[leaver])
-        thread.start()
-        assert right.send(reply("10.0.1.2"))
-        thread.join(20.0)
-        assert not thread.is_alive() and supervisor.alive == 1
-        left.end()
-        right.end()
-        account = finished(supervisor)
-    assert account["out"] == {"right": 8} and account["drops"] == {}
 
 
 def test_a_port_can_be_run_again():
@@ -349,6 +219,31 @@ def test_replicas_join_and_leave_while_packets_flow():
     assert min(row["seen"] for row in supervisor.replica_figures()) > 10_000
     with pytest.raises(ScoutError, match="does not take part"):
         supervisor.remove_replica(7)
+
+
+def test_a_replica_that_waits_for_its_turn_stops_when_it_is_told():
+    """The replica whose turn it is does not run; the graph has two channels."""
+    left, right = MemoryPort(LEFT), MemoryPort(RIGHT)
+    given = itertools.cycle(frames(1000))
+    with supervised(left, right, 2, "channel") as supervisor:
+        held_up, other = (supervisor.processes[replica] for replica in (0, 1))
+
+        def waits():
+            """True if the other replica gets no further although requests wait for it."""
+            before = supervisor.replica_figures()[1]
+            time.sleep(0.2)
+            return before["lag"] and supervisor.replica_figures()[1] == before
+
+        for _ in range(100):
+            sender = threading.Thread(target=lambda: [left.send(next(given), timeout=0.0) for _ in range(2000)])
+            sender.start()
+            os.kill(held_up.pid, signal.SIGSTOP)
+            sender.join()
+            if waits():
+                break
+            os.kill(held_up.pid, signal.SIGCONT)
+        supervisor.stop()
+    assert other.exitcode == 0
 
 
 def test_no_frame_is_taken_when_no_replica_is_left():

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from scout.io.host.process import Child, Forker, usable_cores, wait_for_any
+from scout.ring.errors import ScoutError
 
 
 def raises():
@@ -113,6 +114,16 @@ def test_a_child_dies_with_the_thread_that_forked_it_unless_a_forker_did():
     assert free.is_alive()
     forker.close()
     assert free.join(60)
+
+
+def test_a_closed_forker_forks_nothing():
+    used, unused = Forker(), Forker()
+    assert used.call(int) == 0
+    for forker in (used, unused):
+        forker.close()
+        forker.close()
+        with pytest.raises(ScoutError, match="the forker is closed"):
+            forker.fork(int)
 
 
 def test_errors_of_forking_reach_the_caller_of_a_forker(monkeypatch):

@@ -30,7 +30,7 @@ def test_networkx_algorithms_take_a_path(path: Path) -> None:
 
 
 def test_edges_are_found_with_and_without_their_key(path: Path) -> None:
-    assert path.edges["left.in", "ip.check"] is path.edges["left.in", "ip.check", 0]
+    assert path.edges["left.in", "left.ipv4"] is path.edges["left.in", "left.ipv4", 0]
     assert {len(edge) for edge in path.edges} == {3}
 
 
@@ -96,11 +96,11 @@ def test_a_copy_is_edited_and_established(path: Path) -> None:
         ),
         (
             lambda path: path.add_outcome("left.in", 0, "again", "ip.local"),
-            "verdict 0 leads to ip.check and",
+            "verdict 0 leads to left.ipv4 and",
         ),
-        (lambda path: path.remove_edge("left.in", "ip.check", 0), "left.in: verdict 0 leads nowhere"),
+        (lambda path: path.remove_edge("left.in", "left.ipv4", 0), "left.in: verdict 0 leads nowhere"),
         (lambda path: path.remove_node("left.in"), "no stage behind 'port left'"),
-        (lambda path: path.add_outcome("ip.route", 9, "back", "ip.check"), "goes in a circle"),
+        (lambda path: path.add_outcome("ip.route", 9, "back", "ip.lookup"), "goes in a circle"),
     ],
 )
 def test_what_is_missing_is_named_when_a_path_is_established(path: Path, edit: Any, words: str) -> None:
@@ -109,6 +109,15 @@ def test_what_is_missing_is_named_when_a_path_is_established(path: Path, edit: A
     with pytest.raises(GraphError) as caught:
         changed.establish()
     assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_stage_that_held_packets_go_to_is_missed(path: Path) -> None:
+    changed = path.copy()
+    for tail, _, verdict in list(changed.in_edges("icmp.error", keys=True)):
+        changed.add_outcome(tail, verdict, "silent", changed.add_drop(tail, drop("silent")))
+    changed.remove_node("icmp.error")
+    with pytest.raises(GraphError, match=r"arp\.resolve sends packets that were held too long to icmp\.error"):
+        changed.establish()
 
 
 @pytest.mark.parametrize("use", [compile_path, lambda path: run(path, bytes(60), {})])

@@ -333,7 +333,7 @@ def test_random_segments_do_no_harm_and_are_the_same_natively(made: SimpleNamesp
         states |= {each.state for each in made.service.read(time)}
     if name == "talking":
         assert states == set(STATES[1:])
-        assert leaves == {"end", *made.service.misfits()} - {"tcp-table-full"}
+        assert leaves >= {"end", *made.service.misfits()} - {"tcp-table-full"}
 
 
 @pytest.mark.parametrize("made", ["replicated"], indirect=True)
@@ -357,7 +357,9 @@ def test_not_strict_counts_and_drops_nothing() -> None:
     path = one_port(service).create_path("left")
     for port in range(1, 18):
         assert path.run(call(port), timestamp=NOW)[0] == "end"
-    for data in (call(99, ACK), call(99, SYN | FIN), call(1, 0), call(1)[:40]):
+    short = bytearray(call(1))
+    short[46] = 4 << 4  # a header of 16 bytes
+    for data in (call(99, ACK), call(99, SYN | FIN), call(1, 0), bytes(short)):
         assert path.run(data, timestamp=NOW)[0] == "end"
     assert path.run(traces.frame((1, 2, 6, 3, 4), fragment=1), timestamp=NOW)[0] == "end"
     assert service.misfits() == {

@@ -117,11 +117,6 @@ def test_zero_is_a_time() -> None:
     assert [path.run(packet(0), timestamp=time)[0] for time in (0, 0, 10**9)] == ["end", DROPPED, "end"]
 
 
-def test_what_is_no_ipv4_header_passes() -> None:
-    path = one_port(DdosMitigator("ddos", 1)).create_path("left")
-    assert [path.run(packet(0)[:33], timestamp=NOW)[0] for _ in range(3)] == ["end"] * 3
-
-
 @pytest.mark.parametrize(
     ("given", "words"),
     [

@@ -180,13 +180,6 @@ def test_a_gso_packet_longer_than_the_burst_passes_at_the_rate(policer: SimpleNa
     assert policer.twin.both(data, timestamp=NOW + 3600 * second, **fields).leaf == POLICED
 
 
-def test_what_is_no_flow_passes() -> None:
-    service = TokenBucket("policer", 1, 1, capacity=16)
-    twin = Twin(one_port(service).create_path("left"))
-    assert twin.both(traces.frame(FLOW)[: 14 + 12]).leaf == "end"
-    assert twin.both(traces.frame(FLOW)).leaf == POLICED
-
-
 def test_it_polices_what_a_router_sends() -> None:
     service = TokenBucket("policer", RATE, BURST, capacity=16, service="adjacency")
     twin = Twin(two_ports((service, ("ip", "policer", "arp"))).graph.create_path("left"))

@@ -9,6 +9,8 @@ import pytest
 from commands import LESSON, MEMORY_ROUTER, PATIENCE, here, scout, start
 
 from scout.io.host.lab import Lab
+from scout.supervisor import Supervisor
+from scout.tools.bench import path as bench_path
 from scout.tools.commands.demo import run as run_demo
 
 COMMANDS = ["demo", "run", "draw", "rates", "doctor"]
@@ -134,6 +136,24 @@ def test_run_reports_the_account_in_flat_rows_and_says_what_it_does(tmp_path: Pa
     said = [line for line in result.stderr.splitlines() if line.startswith("scout: ")]
     assert said[0].startswith("scout: compiling") and said[-1].startswith("scout: ready: memory on left")
     assert [path.name for path in tmp_path.iterdir()] == ["memory_router.py"]
+
+
+def test_a_run_that_ended_too_early_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that brings a port's packets died, for example (tests/engine/test_recovery.py has one killed)."""
+    monkeypatch.setattr(Supervisor, "failures", property(lambda supervisor: ["port left: it died"]))
+    file = tmp_path / "memory_router.py"
+    file.write_text(MEMORY_ROUTER)
+    assert here("run", str(file), "--replicas", "1") == 1
+
+
+def test_without_a_c_compiler_standard_output_holds_the_report_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bench_path, "compile_c", lambda *arguments: None)
+    assert here("bench", "path", "--rounds", "1", "--json", "-") == 0
+    output, errors = capsys.readouterr()
+    assert [row["name"] for row in json.loads(output)["results"]] == ["scout", "scout-user-stage"]
+    assert "no C compiler" in errors
 
 
 @pytest.mark.needs_namespaces

@@ -1,4 +1,4 @@
-"""The code of README.md and docs/*.md runs, and prints what the page says.
+"""The code of README.md and docs/*.md runs and prints what the page says; commands, options and files exist.
 
 The `python` blocks of a page are one program: a later block uses the names of the earlier ones. A `text` block that
 follows a `python` block is what the block prints. The `sh` blocks of a page run as one script, as root of network and
@@ -7,12 +7,16 @@ mount namespaces of their own. Code that is indented and not fenced does not run
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
+
+from scout.tools.cli import app
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -85,3 +89,24 @@ def test_the_commands_of_a_page_succeed(page, tmp_path):
 def test_the_files_that_a_page_links_to_exist(page):
     for target in LINK.findall(page.read_text()):
         assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def commands() -> list[tuple[str, str]]:
+    """The pages, each with a command line `scout ...` that it has in inline code or in a block."""
+    found = []
+    for page in PAGES:
+        text = page.read_text()
+        lines = re.findall(r"`(scout [^`]*)`", text) + re.findall(r"^\s*(scout .*)$", text, re.MULTILINE)
+        found += [(page.stem, line) for line in dict.fromkeys(lines)]
+    return found
+
+
+@pytest.mark.parametrize(("page", "line"), commands())
+def test_the_commands_and_options_that_a_page_names_exist(page, line):
+    words, command = shlex.split(line, comments=True)[1:], get_command(app)
+    while words and hasattr(command, "commands") and not words[0].startswith("-"):
+        name = words.pop(0)
+        assert name in command.commands, f"{page}: {line}: there is no command {name}"
+        command = command.commands[name]
+    known = {option for parameter in command.params for option in parameter.opts} | {"--help", "-"}
+    assert [word for word in words if word.startswith("-") and word.split("=")[0] not in known] == [], f"{page}: {line}"

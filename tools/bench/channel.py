@@ -1,9 +1,9 @@
 """`scout bench channel`: how fast replicas dequeue, by election and number of replicas; the paper's Figure 2.
 
-Every core has a replica; a ring that was filled beforehand is drained by all at once (`prefilled`). Beside it
-producers send while replicas dequeue (`streaming`); where no core is left for them cores are shared, and the row says
-so. The same ring in C works on the same memory, in the same processes. `paper` is the paper's own scheme in C: a count
-for every entry, nothing else.
+Every core has a replica. In the load `prefilled`, all replicas drain a ring that was filled before the measurement. In
+the load `streaming`, producers send while replicas dequeue; where there is no core for a producer, cores are shared,
+and the row says so. The same ring in C works on the same memory, in the same processes. `paper` is the paper's own
+scheme in C: a count for every entry, nothing else.
 
 Descriptors are entries of 64 bytes, header and all, of which one word is read; packets of 1500 bytes are read whole.
 The prefilled rings (64 and 50 MB) are meant to be larger than the caches.
@@ -43,8 +43,8 @@ class Size(NamedTuple):
 
     payload: int  # bytes that a channel's payload has
     words: int  # 8-byte words that a replica reads
-    prefilled: int  # entries of the ring that is filled beforehand
-    streaming: int  # entries of the ring that a producer fills meanwhile
+    prefilled: int  # entries of the ring that is filled before the measurement
+    streaming: int  # entries of the ring that a producer fills during it
     streamed: int  # requests that it sends
 
 
@@ -270,7 +270,7 @@ def _panels(rows: Sequence[dict[str, Any]], default: int) -> list[Panel]:
 
 
 def _verdicts(rows: Sequence[dict[str, Any]], default: int) -> Iterator[str]:
-    """What the figures come to, in sentences."""
+    """The conclusions from the figures, in sentences."""
 
     def total(name: str, policy: str, batch: int, replicas: int) -> float:
         wanted = (name, policy, batch, replicas, DESCRIPTOR, "prefilled")

@@ -1,4 +1,4 @@
-"""What more cores would give: models fitted on what was measured, for projections (docs/replication-model.md).
+"""Projections to more cores than the machine has: models fitted to the measurements (docs/replication-model.md).
 
 All times are nanoseconds for each request. Fits are least squares of relative errors, so that short and long
 requests count alike; `error` is the root of their mean square: 0.1 for a tenth.

@@ -2,9 +2,9 @@
 
 The paper's synthetic service: each request makes `--updates` updates of shared state, and `ratio` times as many of a
 core's own memory (`scout.tools.bench.synthetic`). All modes take their requests from the same kind of channel: policy
-`claim`, filled beforehand, as every core has a replica. With the lock and with atomics only the primary does anything:
-the requests are split. `speedup` is requests a second over those of the same mode on one core, `speedup_to_plain` over
-those of a plain loop without a channel. `ideal` is (R + P) / (R + P / cores).
+`claim`, filled before the measurement, as every core has a replica. With the lock and with atomics only the primary
+works: the requests are divided among the cores. `speedup` is requests a second over those of the same mode on one
+core, `speedup_to_plain` over those of a plain loop without a channel. `ideal` is (R + P) / (R + P / cores).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -41,12 +41,12 @@ __all__ = ["run"]
 RATIOS = (100, 50, 20, 10, 5, 2, 1)
 PROJECTED = (8, 16, 64)
 UPDATES = 20
-"""Shared updates of a request by default: at 10:1 some 60 ns for what is replicated and 600 for what is split, like a
-header against the encryption of a packet; a channel costs 2 ns a request beside it."""
+"""Shared updates of a request by default. At 10:1 they take some 60 ns of replicated work and 600 ns of divided work,
+like the header and the encryption of a packet; the channel costs 2 ns a request."""
 _MODES = {"replicated": REPLICATED, "locked": LOCKED, "atomic": ATOMIC}
 _STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, MOST_REPLICAS)
 _UPDATES_A_RUN = 8_000_000  # 10 to 70 ms on one core
-_FEWEST, _MOST = 1 << 14, 1 << 17  # requests; with fewer, who has the last batch counts
+_FEWEST, _MOST = 1 << 14, 1 << 17  # requests; with fewer, the last batch would weigh too much
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def _cases(most: int) -> Iterator[Case]:
 
 
 def _rows(measured: Mapping[Case, Sequence[float]]) -> list[dict[str, Any]]:
-    """Rows of what was measured: for each case the nanoseconds of a request, of all rounds."""
+    """One row for each measured case; `measured` has its nanoseconds for each request, one figure a round."""
     rates = {case: 1e9 / median(figures) for case, figures in measured.items()}
     rows = []
     for case, figures in measured.items():
@@ -153,7 +153,7 @@ def _model(measured: Mapping[Case, Sequence[float]], updates: int) -> ServiceMod
 
 
 def _projections(model: ServiceModel, updates: int, most: int) -> list[dict[str, Any]]:
-    """Rows of what the model gives for more cores than there are."""
+    """Rows that the model gives for more cores than the machine has."""
 
     def rate(name: str, ratio: int, number: int) -> float:
         return 1e9 / model.ns(name, ratio * updates, updates, number)
@@ -183,7 +183,7 @@ def _lost(rows: Sequence[dict[str, Any]], number: int) -> list[int]:
 
 
 def _share(rows: Sequence[dict[str, Any]], number: int) -> str:
-    """Where replicated work loses on so many cores, and how little it gains at the least ratio."""
+    """The ratios at which replicated work loses on `number` cores, and its gain at the smallest ratio."""
     lost = ", ".join(f"{ratio}:1" for ratio in _lost(rows, number))
     least = next(row for row in rows if (row["name"], row["ratio"], row["cores"]) == ("replicated", RATIOS[-1], number))
     gain = f"at {RATIOS[-1]}:1 it gains but {least['speedup']:.2f} (limit: {1 + RATIOS[-1]})"
@@ -191,7 +191,7 @@ def _share(rows: Sequence[dict[str, Any]], number: int) -> str:
 
 
 def _panels(rows: Sequence[dict[str, Any]], most: int, shown: int) -> list[Panel]:
-    """The paper's figure at ratio `shown`, and what becomes of it at other ratios on all cores."""
+    """The paper's figure at ratio `shown`, and the speed-up at all ratios on all cores."""
     scaling: list[Line] = []
     across: list[Line] = []
     for style, name in enumerate(_MODES):
@@ -225,7 +225,7 @@ def _panels(rows: Sequence[dict[str, Any]], most: int, shown: int) -> list[Panel
 
 
 def _verdicts(rows: Sequence[dict[str, Any]], most: int) -> Iterator[str]:
-    """What the figures come to, in sentences."""
+    """The conclusions from the figures, in sentences."""
     if most == 1:
         yield "one core: nothing to compare; only replicated work is projected"
         return

@@ -1,10 +1,10 @@
 """The paper's synthetic service (section 3.1, Figure 1(b)), in compiled code.
 
 A request makes `shared` updates of a state that every core must see, and `private` updates of a core's own memory,
-which any one core can do. An update reads a word, and both the next word's place and what is written follow from
-it: so it can neither be left out nor overlapped, by the compiler or by the core, and all take the same time. The chain
-goes on from request to request (by `and` with a zero that the compiler does not know): or a core would work at several
-requests at once, and the parts would not add up.
+which any one core can do. An update reads a word; the index of the next word and the value written depend on it. So
+neither the compiler nor the core can omit or overlap updates, and all take the same time. The dependency continues
+from request to request (by `and` with a zero that the compiler does not know): otherwise a core would work at several
+requests at once, and the times of the parts would not add up.
 
 - replicated: every replica makes the shared updates, on its own copy of the state; the primary the private ones.
 - locked: the primary makes both, the shared ones under a spin lock.
@@ -23,9 +23,9 @@ from scout.ring.layout import CHANNEL, MEMBER, payload
 __all__ = ["ATOMIC", "LOCKED", "PRIVATE_WORDS", "REPLICATED", "STATE_WORDS", "WORK", "sequential", "serve"]
 
 STATE_WORDS = 64
-"""Words that the shared updates fall on: eight cache lines, about what one connection's state takes."""
+"""Words of the shared state: eight cache lines, about the state of one connection."""
 PRIVATE_WORDS = 1_024
-"""Words that the private updates fall on; they stay in a core's first cache."""
+"""Words of a core's private memory, which stay in its first-level cache."""
 
 REPLICATED, LOCKED, ATOMIC = 0, 1, 2
 
@@ -42,7 +42,7 @@ WORK = np.dtype(
     ],
     align=True,
 )
-"""What one replica is to do: a cache line."""
+"""The work of one replica: one cache line."""
 
 _FACTOR = 6364136223846793005  # Knuth's, of the linear congruential generator MMIX
 _PLACE = 33  # a generator's low bits are poor
@@ -65,26 +65,27 @@ def _update(memory: int, words: int, updates: int, chain: int) -> int:
 def _update_atomically(memory: int, words: int, updates: int, chain: int) -> int:
     for _ in range(updates):
         at = memory + (chain >> _PLACE & (words - 1)) * 8
-        chain = chain * _FACTOR + fetch_add(at, chain) + 1  # acq_rel, though nothing else hangs on the words
+        chain = chain * _FACTOR + fetch_add(at, chain) + 1  # acq_rel; relaxed would do: no other data depends on it
     return chain
 
 
 @inline
 def _start(work: Record, seed: int, chain: int) -> int:
-    """The chain of a request, from its seed; once that of the request before is at its end."""
+    """The first value of a request's chain, from its seed and the last value of the previous request's chain."""
     return (seed + (chain & work.zero)) * _FACTOR
 
 
 @inline
 def _lock(word: int) -> None:
-    # Looks before it tries, so that who waits does not take the line from the holder. acq_rel, pairs with _unlock.
+    # The load before the exchange keeps a waiting core from taking the cache line away from the holder. The exchange is
+    # acq_rel and the load acquire: both pair with the release store in _process.
     while load64_acquire(word) or not compare_exchange(word, 0, 1):
         pause()
 
 
 @inline
 def _process(work: Record, chain: int, primary: bool) -> int:
-    """Serve a request; the chain's end."""
+    """Serve a request; return the last value of its chain."""
     state, shared_updates = work.state, work.shared_updates
     if work.mode == REPLICATED:
         chain = _update(state, STATE_WORDS, shared_updates, chain)
@@ -111,7 +112,7 @@ def serve(channels: np.ndarray, members: np.ndarray, replica: int, works: np.nda
             pause()
             continue
         primary = member.primary != 0
-        if primary or work.mode == REPLICATED:  # else others do it all
+        if primary or work.mode == REPLICATED:  # with a lock or atomics only the primary works
             for index in range(count):
                 seed = load64(payload(entry_at(channel, member, index)))
                 chain = _process(work, _start(work, seed, chain), primary)

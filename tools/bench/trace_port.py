@@ -1,7 +1,7 @@
-"""A port whose channel holds a trace already, as if a device had written it there; and what offers it at a rate.
+"""A port whose channel holds a trace before the run, as if a device had written it there, and a generator for it.
 
-The frames lie in the ring's entries before anything runs: a producer only writes the time and publishes, as a NIC's
-driver does. So what is measured is the services, and not a copy that stands for a NIC's DMA.
+The generator only writes time stamps and publishes entries, as a NIC's driver does. So a benchmark measures the
+services and not the copy of the frames, which a NIC does by DMA.
 """
 
 import ctypes

@@ -1,6 +1,6 @@
 """Traces for benchmarks: TCP frames of 1514 bytes, of one flow, or of many of which one sends most.
 
-Every flow begins with a knock at another port and its handshake, so that services that want those know it.
+Every flow begins with a knock at another L4 port and a handshake, for the services that require those.
 """
 
 import random
@@ -19,14 +19,14 @@ PAYLOAD = 1460
 
 
 def new_trace(name: str, length: int, mac: int, replies: bool) -> list[bytes]:
-    """So many frames for the router whose MAC address is `mac`.
+    """Make `length` frames for the router whose MAC address is `mac`.
 
     Parameters
     ----------
     name : {"single", "skewed"}
     length, mac : int
     replies : bool
-        True if the servers' part of the handshakes is there too.
+        True if the trace also has the servers' part of the handshakes.
     """
     chance = random.Random(SEED)
     sources = [SOURCE + number for number in range(FLOWS if name == "skewed" else 1)]

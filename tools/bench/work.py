@@ -1,4 +1,4 @@
-"""Primary work for benchmarks: what is worth splitting among cores.
+"""Primary work for benchmarks: work that is worth dividing among cores.
 
 - `plain`: none besides the service.
 - `inspect`: every byte of the payload goes through an automaton that looks for signatures (Aho and
@@ -51,7 +51,7 @@ def inspect(frame: Any, end: Any, packet: Any, automaton: Any) -> int:
 
 
 def length_seen(frame: Any, end: Any) -> int:
-    """Bytes that a stage sees, from the header at hand on."""
+    """Bytes that a stage sees, from the current header to the end."""
     return len(frame)
 
 
@@ -61,7 +61,7 @@ def _native_length_seen(frame, end):  # type: ignore[no-untyped-def]
 
 
 def encrypt(frame: Any, end: Any, packet: Any, cipher: Any) -> int:
-    """Encrypt the payload, to memory of the replica's own; the packet stays."""
+    """Encrypt the payload into the replica's own memory; the packet does not change."""
     seal(frame, end, packet, cipher)
     return 0
 
@@ -117,7 +117,7 @@ def automaton() -> np.ndarray:
 
 
 def cipher() -> np.ndarray:
-    """A context of libcrypto with a key, and room for what it makes. Forked processes have their own copies.
+    """A context of libcrypto with a key, and memory for its output. Forked processes have their own copies.
 
     Raises
     ------
@@ -143,19 +143,19 @@ _kept: list[Any] = []
 
 
 def new_work(name: str, service: str) -> Filter | None:
-    """A stage that does the work called `name`; None for none.
+    """Make the stage that does the work `name`; None for the work "plain".
 
     Parameters
     ----------
     name : str
         One of `WORKS`.
     service : str
-        Type of the service that it stands in: "ipv4" for what comes in, "adjacency" for what goes out.
+        Type of the service that the stage is on: "ipv4" for received packets, "adjacency" for packets to be sent.
 
     Raises
     ------
     ScoutError
-        If there is no such work, or not here.
+        If there is no such work, or libcrypto is missing.
     """
     if name == "plain":
         return None

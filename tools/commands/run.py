@@ -44,12 +44,11 @@ def run(file: str, replicas: int | None, json_path: str | None) -> int:
                 shared.update(supervisor)
         except KeyboardInterrupt:
             pass
-        failed = supervisor.alive == 0 or any(channel.failed for channel, _ in supervisor.channels)
     account = supervisor.account()
     _show(report.console, account)
     rows = account_rows(account) + [{"name": "replica", **figures} for figures in supervisor.replica_figures()]
     report.write({"file": file, "replicas": supervisor.replicas}, rows)
-    return 1 if failed else 0
+    return 1 if supervisor.failures else 0
 
 
 def _show(console: Console, account: dict[str, Any]) -> None:

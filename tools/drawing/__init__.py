@@ -1,1 +1,1 @@
-"""Pictures of graphs and paths, and plots."""
+"""Pictures of router graphs and paths, and plots."""

@@ -17,7 +17,7 @@ def place_labels(routes: dict[Edge, Route], boxes: Iterable[Box]) -> dict[Edge, 
     solid = _array(boxes)
     lines = {edge: np.pad(route.sampled(), ((0, 0), (0, 2))) for edge, route in routes.items()}
     labelled = dict(routes)
-    # Twice, as a label could not yet make room for those after it.
+    # Twice: in the first pass a label does not know the places of those after it.
     for edge, route in 2 * list(routes.items()):
         if route.lines and not route.label:
             # An edge and its reverse share a curve, each with its label nearer to its own source.
@@ -46,15 +46,15 @@ def _covered(places: np.ndarray, things: np.ndarray, margin: float) -> np.ndarra
 
 
 def _places(route: Route, at: float) -> tuple[list[Box], np.ndarray]:
-    """Places for an edge's label, and what speaks against each: best is above the point `at` of a piece."""
+    """Candidate places for an edge's label, and the cost of each: the cheapest is above the point `at` of a curve."""
     w, h = text_size(route.lines)
     rises = ((-h / 2 - 3, 0), (h / 2 + 3, 1), (0, 1), (-1.5 * h - 4, 8), (1.5 * h + 4, 8))
-    places, unease = [], []
-    for i in range(0, min(len(route.curve) - 1, 15), 3):  # near the source is where one looks for it
+    places, costs = [], []
+    for i in range(0, min(len(route.curve) - 1, 15), 3):  # readers look for a label near the source
         piece = Route(route.curve[i : i + 4], [])
         middle = (piece.curve[0][0] + piece.curve[-1][0]) / 2
         for t, (x, y) in zip(np.linspace(0, 1, 7), piece.sampled(7), strict=True):
             for (rise, against), along in product(rises, (x, middle)):
                 places.append(Box(float(along), float(y) + rise, w, h))
-                unease.append(against + 4 * abs(t - at) + 0.2 * abs(along - x))
-    return places, np.array(unease)
+                costs.append(against + 4 * abs(t - at) + 0.2 * abs(along - x))
+    return places, np.array(costs)

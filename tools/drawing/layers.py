@@ -44,7 +44,7 @@ def acyclic(graph: nx.DiGraph, drops: dict[Hashable, list[Hashable]]) -> nx.DiGr
     acyclic.add_nodes_from((node, data) for node, data in graph.nodes(data=True) if node not in hanging)
     acyclic.add_edges_from((s, t, data) for s, t, data in graph.edges(data=True) if t not in hanging)
     closing: list[Edge] = []
-    # From where packets come in, the last edge of a cycle is the one that leads back.
+    # In a search that begins where packets come in, the last edge of a cycle is the one that leads back.
     starts = sorted(acyclic, key=lambda node: acyclic.in_degree(node) > 0)
     while not nx.is_directed_acyclic_graph(acyclic):
         closing.append(nx.find_cycle(acyclic, starts)[-1])
@@ -79,13 +79,13 @@ def assign_layers(forward: nx.DiGraph, main: list[Hashable]) -> tuple[list[list[
             nx.add_path(mesh, [source, *bends, target])
             for bend in bends:
                 layers[bend.layer].append(bend)
-    # A depth-first order to begin with keeps together what hangs together.
+    # The initial order is depth-first, which keeps connected nodes together.
     order = {node: i for i, node in enumerate(nx.dfs_preorder_nodes(mesh))}
     return [sorted(layer, key=order.__getitem__) for layer in layers], mesh
 
 
 def reduce_crossings(layers: list[list[Hashable]], mesh: nx.DiGraph) -> list[list[Hashable]]:
-    """Sweep to and fro, sorting each layer by the mean place of its neighbours; the best order wins."""
+    """Sort each layer by the mean place of its neighbours, to and fro; the order with the fewest crossings is kept."""
     best, fewest = layers, _crossings(layers, mesh)
     for sweep in range(16):
         sides, step = (mesh.pred, 1) if sweep % 2 == 0 else (mesh.succ, -1)

@@ -90,7 +90,7 @@ def _gap(graph: nx.DiGraph, mesh: nx.DiGraph, node: Hashable) -> float:
     gap = GAP
     for step in () if isinstance(node, Bend) else mesh.succ[node]:
         target = step.target if isinstance(step, Bend) else step
-        # Side by side, where an edge and its reverse share a curve.
+        # The labels stand side by side where an edge and its reverse share a curve.
         edges = [edge for edge in ((node, target), (target, node)) if edge in graph.edges]
         turn = TURN if mesh.out_degree(node) > 1 or mesh.in_degree(step) > 1 else 6
         gap = max(gap, turn + sum(text_size(edge_lines(graph.edges[edge]))[0] + 8 for edge in edges))

@@ -40,7 +40,7 @@ def route_edges(graph: nx.DiGraph, mesh: nx.DiGraph, slots: dict[Hashable, Box])
         points: list[Point] = []
         for a, b in pairwise(chain):
             (x, y), (to_x, to_y) = leave[a][b], enter[b][a]
-            # Edges that part turn early and edges that meet turn late: each has its label where it is alone.
+            # Edges that part turn early, edges that meet turn late: each label stands where its edge is alone.
             if mesh.out_degree(a) > 1 and y != to_y:
                 points += [(x, y), (x + TURN, to_y), (to_x, to_y)]
             elif mesh.in_degree(b) > 1 and y != to_y:

@@ -22,7 +22,7 @@ def place_rows(
     mesh: nx.DiGraph,
     reach: dict[Hashable, tuple[float, float]],
 ) -> dict[Hashable, float]:
-    """Heights of the rows: the main line at 0, all else as near to its neighbours as there is room for."""
+    """Heights of the rows: the main line at 0, all other nodes as near to their neighbours as there is room."""
     links = set(pairwise(main))
     held = {n for n in mesh if n in main or (isinstance(n, Bend) and (n.source, n.target) in links)}
     rows = dict.fromkeys(mesh, 0.0)
@@ -32,18 +32,18 @@ def place_rows(
             wanted = [0 if n in held else mean_of([rows[m] for m in sides[n]], rows[n]) for n in layer]
             weights = [1e9 if n in held else 1 for n in layer]
             steps = [reach[a][1] + APART + reach[b][0] for a, b in pairwise(layer)]
-            # Whole points, so that what is level is so exactly.
+            # Rounded to whole points, so that level edges are exactly level.
             rows.update(zip(layer, map(round, _settle(wanted, weights, steps)), strict=True))
 
-    # Least squares spread a rise over many steps. A run of nodes with one way on had better be level, at the
-    # row of any of them that is clear in all their layers. Twice, as one run may clear a row for another.
+    # Least squares spread a rise over many steps. A chain of nodes without branches looks better level: at the row of
+    # one of its nodes that is free in all their layers. Twice, as moving one chain may free a row for another.
     ahead = [(a, b) for a, b in mesh.edges if mesh.out_degree(a) == mesh.in_degree(b) == 1]
     neighbours = [pair for layer in layers for pair in pairwise(layer)]
     for run in 2 * list(nx.weakly_connected_components(nx.DiGraph(ahead))):
         mean = sum(rows[n] for n in run) / len(run)
         for row in sorted({rows[n] for n in run & held or run}, key=lambda row: (abs(row - mean), row)):
             tried = rows | dict.fromkeys(run, row)
-            # The odd point is what rounding may take.
+            # Rounding may have taken up to two points of the gap.
             if all(
                 tried[b] - reach[b][0] - tried[a] - reach[a][1] > APART - 2
                 for a, b in neighbours
@@ -57,8 +57,8 @@ def place_rows(
 def _settle(wanted: Sequence[float], weights: Sequence[float], steps: Sequence[float]) -> list[float]:
     """Return the places nearest to the `wanted` ones (least squares) that are `steps` or more apart.
 
-    Less the sum of the steps before them, the places need only not fall: isotonic regression, which pools
-    neighbours that would.
+    After subtracting the sum of the steps before each place, the places only have to be non-decreasing: this is
+    isotonic regression, which pools neighbours that would decrease.
 
     Examples
     --------

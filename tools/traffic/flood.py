@@ -1,9 +1,8 @@
-"""A flood of UDP packets that outruns what it is to measure.
+"""A flood of UDP packets, faster than the router that it measures.
 
-One `send` on an AF_PACKET socket hands the kernel a super-frame of many segments, with a virtio-net
-header that says so (VIRTIO_NET_HDR_GSO_UDP_L4); the kernel cuts it into frames at the device, if that does
-not take super-frames itself (`Namespace.offload(..., tx_udp_segmentation=False)`). So Python costs next
-to nothing, and neither does the sender's UDP stack.
+One `send` on an AF_PACKET socket hands the kernel a super-frame of many segments, with a virtio-net header that says so
+(VIRTIO_NET_HDR_GSO_UDP_L4). The kernel cuts it into frames at a device that does not take super-frames itself
+(`Namespace.offload(..., tx_udp_segmentation=False)`). So neither Python nor a UDP stack limits the rate.
 """
 
 import os
@@ -23,8 +22,8 @@ NEEDS_CSUM, GSO_UDP_L4 = 1, 5  # linux/virtio_net.h
 ETHERNET, IP, UDP = 14, 20, 8
 HEADERS = ETHERNET + IP + UDP
 """Bytes of a frame before its UDP payload."""
-SEGMENTS = 64  # of a super-frame; older kernels take no more
-LONGEST = 65_000  # bytes of an IP packet, a little less than the most
+SEGMENTS = 64  # of a super-frame: the most that older kernels take
+LONGEST = 65_000  # bytes of an IP packet, a little less than the maximum
 
 
 class Flood:
@@ -33,7 +32,7 @@ class Flood:
     Parameters
     ----------
     frame_bytes : int
-        Of each frame, without the check sequence: 60 to 1514.
+        The size of each frame, without the check sequence: 60 to 1514.
     source, destination : str
         IPv4 addresses.
     source_mac, next_hop_mac : int

@@ -18,7 +18,7 @@ CHUNK = 1 << 20
 
 
 def ping(namespace: Namespace, address: str, count: int, interval: float = 0.02) -> dict[str, Any]:
-    """Send echo requests from a namespace, one after the other; how many came back, and how fast."""
+    """Send echo requests from a namespace, one after the other; return how many were answered, and the median time."""
     with namespace.entered():
         sock = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
     times = []
@@ -50,9 +50,9 @@ def _answered(sock: socket.socket, body: bytes, deadline: float) -> bool:
 
 
 def tcp_transfer(client: Namespace, server: Namespace, address: str, size: int, timeout: float) -> dict[str, Any]:
-    """Send `size` bytes over one TCP connection; whether its SHA-256 is right at the far end, and the goodput.
+    """Send `size` bytes over one TCP connection; return whether they arrived intact (by SHA-256), and the goodput.
 
-    Hashing is not timed: the sender does it before, the receiver after.
+    Hashing is not timed: the sender hashes before the transfer, the receiver after it.
     """
     with server.entered():
         listener = socket.create_server((address, 5001))

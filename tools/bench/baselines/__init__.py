@@ -1,4 +1,4 @@
-"""The opponents that benchmarks compare with, in C and in plain Python."""
+"""The baselines that benchmarks compare with, in C and in plain Python."""
 
 import hashlib
 import os
@@ -36,6 +36,8 @@ def compile_c(source: str, *flags: str) -> Path | None:
         command = [compiler, *_FLAGS, *flags, str(file), "-o", str(aside)]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         if result.returncode:
-            raise ScoutError(f"{file}: does not compile: {result.stderr.splitlines()[0]}; mend the compiler")
+            raise ScoutError(
+                f"{file}: does not compile: {result.stderr.splitlines()[0]}; repair or remove the compiler"
+            )
         aside.replace(target)
     return target

@@ -1,0 +1,107 @@
+"""The check of received IPv4 packets: headers that are right, sources that can be (RFC 1812 sections 5.2.2, 5.3.7).
+
+Ethernet runs it before any filter or service sees a packet.
+"""
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import Any
+
+import numpy as np
+
+from scout.io.access import length, load8, load16, load32, require, trim
+from scout.paths.model.verdict import drop
+from scout.paths.protocols.fib import lookup as find
+from scout.paths.protocols.next_hop import BROADCAST, CONNECTED, LOCAL
+from scout.paths.wire import ipv4
+from scout.paths.wire.ipv4 import header_length, header_sum
+from scout.ring.jit import outline
+
+__all__ = ["broadcasts", "check", "check_header", "suspect_hash", "suspect_table"]
+
+LINK_LOCAL = 0xA9FE  # the first 16 bits of 169.254.0.0/16 (RFC 3927)
+
+SUSPECT_BITS, MULTIPLIER = 12, 0x5E3779B1  # the product with an address fits an int64
+
+TOO_SHORT, BAD_VERSION, BAD_HEADER_LENGTH = drop("too-short"), drop("bad-version"), drop("bad-header-length")
+BAD_CHECKSUM, BAD_TOTAL_LENGTH, TRUNCATED = drop("bad-checksum"), drop("bad-total-length"), drop("truncated")
+MARTIAN_SOURCE, OWN_SOURCE, LINK_LOCAL_SOURCE = drop("martian-source"), drop("own-source"), drop("link-local-source")
+
+
+def check_header(frame: Any, end: Any, packet: Any) -> int:
+    """Refuse bad headers (RFC 1812 section 5.2.2), and cut off what the link added behind the packet."""
+    if not require(frame, end, ipv4.HEADER):
+        return TOO_SHORT
+    header = ipv4.HEADER
+    if load8(frame, ipv4.VERSION_IHL) != 0x45:  # version 4, and no options: the rest is checked of other headers only
+        if load8(frame, ipv4.VERSION_IHL) >> 4 != 4:
+            return BAD_VERSION
+        header = header_length(frame, 0)
+        if header < ipv4.HEADER:
+            return BAD_HEADER_LENGTH
+        if not require(frame, end, header):
+            return TOO_SHORT
+    if header_sum(frame, 0, header) != 0xFFFF:
+        return BAD_CHECKSUM
+    total = load16(frame, ipv4.TOTAL_LENGTH)
+    if total < header:
+        return BAD_TOTAL_LENGTH
+    received = length(frame, end, packet)
+    if total != received:
+        if total > received:
+            return TRUNCATED
+        trim(frame, end, packet, total)
+    return 0
+
+
+def check(
+    frame: Any, end: Any, packet: Any, table: Any, groups: Any, default: Any, next_hops: Any, suspects: Any
+) -> int:
+    """Refuse bad headers, and sources that no packet may have (RFC 1812 section 5.3.7)."""
+    verdict = check_header(frame, end, packet)
+    if verdict != 0:
+        return verdict
+    source = load32(frame, ipv4.SOURCE)
+    if suspects[np.uint32(source >> 24)] | suspects[np.uint32(256 + suspect_hash(source))]:
+        return check_suspect(source, load32(frame, ipv4.DESTINATION), table, groups, default, next_hops)
+    return 0
+
+
+def suspect_hash(address: int) -> int:
+    """A hash of `SUSPECT_BITS` bits."""
+    return (address * MULTIPLIER & 0xFFFFFFFF) >> 32 - SUSPECT_BITS
+
+
+@outline
+def check_suspect(source: int, destination: int, table: Any, groups: Any, default: Any, next_hops: Any) -> int:
+    """Tell whether a source that may be wrong, by its first byte or its hash, is wrong."""
+    first = source >> 24
+    if first == 0 or first == 127 or first >= 224:
+        return MARTIAN_SOURCE
+    if source >> 16 == LINK_LOCAL:
+        hop = find(table, groups, default, destination)
+        return 0 if hop >= 0 and next_hops[hop].kind == LOCAL else LINK_LOCAL_SOURCE
+    hop = find(table, groups, default, source)
+    kind = next_hops[hop].kind if hop >= 0 else CONNECTED
+    if kind == LOCAL:
+        return OWN_SOURCE
+    return MARTIAN_SOURCE if kind == BROADCAST else 0
+
+
+def broadcasts(network: IPv4Network) -> list[IPv4Address]:
+    """The broadcast addresses of a network: all ones, and all zeros (RFC 1122 section 3.3.6)."""
+    return [network.broadcast_address, network.network_address] if network.prefixlen < 31 else []  # RFC 3021
+
+
+def suspect_table(interfaces: Iterable[IPv4Interface]) -> np.ndarray:
+    """The sources that `check` looks at more closely: uint8[256 + 2**SUSPECT_BITS], not 0 where one of them is.
+
+    First by the first byte of an address, then by the hash of the whole: the addresses of the router and the broadcast
+    addresses of its networks, and others with the same hash.
+    """
+    table = np.zeros(256 + (1 << SUSPECT_BITS), np.uint8)
+    table[[0, 127, LINK_LOCAL >> 8, *range(224, 256)]] = 1
+    for interface in interfaces:
+        for address in (interface.ip, *broadcasts(interface.network)):
+            table[256 + suspect_hash(int(address))] = 1
+    return table

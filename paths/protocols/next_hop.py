@@ -1,0 +1,18 @@
+"""Next hops: the rows that the routes of the FIB lead to."""
+
+import numpy as np
+
+__all__ = ["BROADCAST", "CONNECTED", "GATEWAY", "LOCAL", "MARTIAN", "MULTICAST", "NEXT_HOP"]
+
+GATEWAY, CONNECTED, LOCAL, MARTIAN, MULTICAST, BROADCAST = range(6)
+NEXT_HOP = np.dtype(
+    [
+        ("kind", "i8"),  # packets are forwarded to GATEWAY and CONNECTED
+        ("port", "i8"),  # index of the port
+        ("address", "i8"),  # of the gateway; 0 if connected: the packet's own destination
+        ("slot", "i8"),  # of the gateway in the table of adjacencies, -1 if connected
+        ("source", "i8"),  # the router's address on that port
+        ("spare", "i8", 3),
+    ]
+)
+"""What a route leads to. Addresses are numbers in host order."""
