@@ -25,7 +25,7 @@ class ClaimModel(RingModel):
     )
 
     def nothing_left(self, s: Shared, me: Replica) -> bool:
-        """Not while the mark at head is our own claim: a predecessor died over it (F17)."""
+        """Not while the mark at head is our own claim: a predecessor died over it."""
         head = s.slots[me.slot].head
         mark = s.ring[head % self.entries].mark
         return mark is None or mark[0] != head or mark[2] != me.slot

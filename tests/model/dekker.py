@@ -5,7 +5,7 @@ at GATING, the joiner stores its bit and looks at LIMIT. Were both stores still 
 vain: the joiner reads an entry that the producer fills. An exchange (or `lock or`) empties the buffer first; in
 C11 terms all four accesses have to be seq_cst.
 
-As in `membership.look_again` and `membership.join`. A ring of one entry; the member there has let go of request
+As in `floors.refresh_limit` and `membership.join`. A ring of one entry; the member there has let go of request
 0, the joiner would begin at it.
 """
 

@@ -15,9 +15,9 @@ __all__ = ["ModuloModel"]
 class ModuloModel(GroupModel):
     bugs = (
         *RingModel.bugs,
-        "nobody",  # F5: stamp without members
+        "nobody",  # stamp without members
         "leaves at once",
-        "first without",  # F19: leave at the first group that is stamped without our bit
+        "first without",  # leave at the first group that is stamped without our bit
         "members now",  # the turn is taken from MEMBERS as it is when a replica looks
     )
 

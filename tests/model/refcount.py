@@ -3,8 +3,8 @@
 The producer stamps the first entry of each group with the mask of members, a count with names: a mark is (owner,
 waiting). Each replica takes its own bit; the first, who finds that nobody has signed, signs by the same
 compare-exchange, whether it has a bit to take or not: a group of members that have all left, or that were not
-yet members, has a primary, too (F3). What was decided is noted with the group's number, for the group's later
-entries, and for a successor: nobody signs in the middle of a group (F18).
+yet members, has a primary, too. What was decided is noted with the group's number, for the group's later
+entries, and for a successor: nobody signs in the middle of a group.
 
 Orders. Compare-exchange and subtraction are acq_rel, as a reference count's; they hand over nothing but the mark.
 The role is stored before the group's number (release), both read by the owner and its successor only.
@@ -57,18 +57,18 @@ class GroupModel(RingModel):
 class RefcountModel(GroupModel):
     bugs = (
         *RingModel.bugs,
-        "mid-group",  # F4: leave with a group unfinished
-        "nobody",  # F5: stamp without members
+        "mid-group",  # leave with a group unfinished
+        "nobody",  # stamp without members
         "plain signature",  # the owner is stored, not compared and exchanged
         "two steps",  # the paper's count alone elects: who dies between decrement and note is nobody's primary
-        "only members sign",  # F3: who has no bit never signs
+        "only members sign",  # who has no bit never signs
     )
 
     def stamped(self, members: int) -> Any:
         return (-1, members)
 
     def nothing_left(self, s: Shared, me: Replica) -> bool:
-        """Not with a group that is ours unfinished (F4), nor where a predecessor has signed the one at head (F17)."""
+        """Not with a group that is ours unfinished, nor where a predecessor has signed the one at head."""
         member, first = s.slots[me.slot], self.first(s, me)
         if member.head != first:
             return member.role == 0 or self.bug == "mid-group"

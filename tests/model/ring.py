@@ -1,4 +1,4 @@
-"""The ring that all policies share: `ring.producer`, `ring.membership`, and the common part of `ring.election`.
+"""The ring that all policies share: `ring.producer`, `ring.floors`, `ring.membership`, and `ring.batch`.
 
 Producers and replicas are the processes, and a supervisor that pushes dead producers aside; policies (`claim`,
 `refcount`, `modulo`) add how a batch is opened. Requests carry their number as payload: a replica that reads
@@ -131,25 +131,25 @@ class RingModel(Model):
         "floor first",  # floor is stored when the batch is opened
         "floor before head",
         "floor before snapshot",
-        "stale floor",  # F16, C6: a successor does not look after its floor
-        "hasty leave",  # F17, C4: leave with a claim or group unfinished
-        "asked in replay",  # S1: what is left is looked for at the head of one that replays
-        "limit falls",  # F1: regate may lower what is granted
+        "stale floor",  # a successor does not look after its floor
+        "hasty leave",  # leave with a claim or group unfinished
+        "asked in replay",  # what is left is looked for at the head of one that replays
+        "limit falls",  # regate may lower what is granted
         "members first",  # a bit in MEMBERS before the place is checked
         "unchecked join",
-        "off the chain",  # F6: a joiner begins at TAIL
-        "head in replay",  # C9: a joiner begins at the head of one that replays
-        "old claims",  # F9: who joins does again what an earlier life of the slot has done
-        "forgets until",  # C1: a refused join forgets what that earlier life has done
-        "one word",  # F2: the next holder takes an announced LIMIT for verified
+        "off the chain",  # a joiner begins at TAIL
+        "head in replay",  # a joiner begins at the head of one that replays
+        "old claims",  # who joins does again what an earlier life of the slot has done
+        "forgets until",  # a refused join forgets what that earlier life has done
+        "one word",  # the next holder takes an announced LIMIT for verified
         "pushes the living",
         "unlock first",  # LOCK is cleared before TAIL is stored
-        "trusted floor",  # F8: a successor takes a floor for checked that is not
-        "checked again",  # F8: a successor checks its floor against an announced LIMIT
+        "trusted floor",  # a successor takes a floor for checked that is not
+        "checked again",  # a successor checks its floor against an announced LIMIT
         "laps the busy",
         "laps all",  # the foremost, too
-        "clears its bits",  # C2: the producer clears an overtaken replica's bits
-        "idle too early",  # C3: a successor is idle before it has redone its claim
+        "clears its bits",  # the producer clears an overtaken replica's bits
+        "idle too early",  # a successor is idle before it has redone its claim
     )
 
     def __init__(
@@ -203,7 +203,7 @@ class RingModel(Model):
             raise Broken(f"requests {lost} had no primary")
         return True
 
-    # Several producers: the lock (`producer.acquire`, `give_back`; `Channel.free_lock`).
+    # Several producers: the lock (`producer.acquire`, `release`; `Channel.free_lock`).
 
     def acquire(self, s: Shared, me: Producer) -> Any:
         """Compare-exchange LOCK, 0 to ours (acquire, pairs with `release`): TAIL, GRANTED and the marks are ours."""
@@ -232,7 +232,7 @@ class RingModel(Model):
         """Store LOCK = 0: nobody else changes it while it names the dead."""
         return s._replace(lock=0 if s.lock == me.holder else s.lock), Supervisor()
 
-    # The producer: `producer.reserve`, `membership.look_again`, `producer.publish`.
+    # The producer: `producer.reserve`, `floors.refresh_limit`, `producer.publish`.
 
     def _again(self) -> str:
         return "reserve" if self.producers == 1 else "acquire"
@@ -244,7 +244,7 @@ class RingModel(Model):
     def reserve(self, s: Shared, me: Producer) -> Any:
         """TAIL and GRANTED are the producers' own words: reading them is no step. Load MEMBERS (acquire).
 
-        Nobody there is the same as full (F5). What is loaded is stamped, also if somebody resigns meanwhile.
+        Nobody there is the same as full. What is loaded is stamped, also if somebody resigns meanwhile.
         """
         if not me.left:
             return s._replace(producing=s.producing - 1), me._replace(at=None)
@@ -373,12 +373,12 @@ class RingModel(Model):
     def look(self, s: Shared, me: Replica) -> Any:
         """Load TAIL, if no request is known to be there (acquire, pairs with `publish`).
 
-        The wish that we leave is seen here, too: `membership.resign`, then `close_round` between any two batches.
+        The wish that we leave is seen here, too: `membership.resign`, then `may_leave` between any two batches.
         """
         head = s.slots[me.slot].head
         if self._is_due(s, me):
             return s, me._replace(at="save")
-        if me.leaving and self.close_round(s, me):
+        if me.leaving and self.has_done_all(s, me):
             return s, me._replace(at="ungate")
         outcomes = []
         if me.tail > head:
@@ -399,11 +399,11 @@ class RingModel(Model):
         return any(others >> slot & 1 and s.slots[slot].state != LAPPED for slot in range(self.replicas))
 
     def resigned(self, s: Shared, me: Replica) -> Any:
-        """Load TAIL after the bit in MEMBERS was cleared: all before may be stamped with it (F19, C5)."""
+        """Load TAIL after the bit in MEMBERS was cleared: all before may be stamped with it."""
         return s, me._replace(least=0 if self.bug == "first without" else s.tail, at="look")
 
-    def close_round(self, s: Shared, me: Replica) -> bool:
-        """True if who has resigned may leave. While it replays nothing is known yet (C4)."""
+    def has_done_all(self, s: Shared, me: Replica) -> bool:
+        """True if who has resigned may leave. While it replays nothing is known yet."""
         if self.bug == "hasty leave":
             return True
         replays = s.slots[me.slot].head < s.slots[me.slot].until and self.bug != "asked in replay"
@@ -463,7 +463,7 @@ class RingModel(Model):
         return s._replace(done=put(s.done, number, 1 << slot))
 
     def close(self, s: Shared, me: Replica) -> Any:
-        """Store head (release), before floor: a successor goes on at head and needs its entry (F13)."""
+        """Store head (release), before floor: a successor goes on at head and needs its entry."""
         s = self._set(s, me.slot, head=me.next)
         at = "look" if self.keeps or self.bug == "floor before head" else "close_floor"
         return s, self._closed(me, at)
@@ -479,9 +479,9 @@ class RingModel(Model):
         return self.settled(s), self._closed(me, "close" if self.bug == "floor before head" else "look")
 
     def idle(self, s: Shared, me: Replica) -> Any:
-        """Store our state (release, pairs with `overtake`), not in the middle of a group (F4).
+        """Store our state (release, pairs with `overtake`), not in the middle of a group.
 
-        Nor before a successor has redone what its predecessor had claimed at `until` (C3).
+        Nor before a successor has redone what its predecessor had claimed at `until`.
         """
         member = s.slots[me.slot]
         stays = member.head % self.group != 0 or member.head <= member.until
@@ -542,7 +542,7 @@ class RingModel(Model):
         """The successor in the same slot (`membership.resume`), by the supervisor, in words that are the dead one's.
 
         What is gated on but no member died while it joined, or leaves: the supervisor knows which. Of the first
-        nobody knows whether its floor was checked, and it had claimed nothing: it begins anew (F8). Of a member
+        nobody knows whether its floor was checked, and it had claimed nothing: it begins anew. Of a member
         the check is not repeated: LIMIT is announced too high for a moment in every regate.
         """
         member = s.slots[me.slot]
@@ -552,7 +552,7 @@ class RingModel(Model):
             return s, me._replace(at="withdraw")
         place = member.saved if self.keeps else member.head
         state = IDLE if self.bug == "idle too early" and member.state == BUSY else member.state
-        floor = member.floor if self.bug == "stale floor" else place  # the dead may have stored head only (C6)
+        floor = member.floor if self.bug == "stale floor" else place  # the dead may have stored head only
         s = self._set(s, me.slot, until=max(member.until, member.head), head=place, floor=floor, state=state)
         s = self.settled(s)
         if self.bug == "checked again":
@@ -574,7 +574,7 @@ class RingModel(Model):
         return (s._replace(joins=s.joins - 1), me._replace(at="choose")) if s.joins and s.producing else None
 
     def overtaken(self, s: Shared, me: Replica) -> Any:
-        """Clear our bit in MEMBERS. Only we change our bits (C2)."""
+        """Clear our bit in MEMBERS. Only we change our bits."""
         if me.leaving:
             return self._gone(s, me)
         return s._replace(members=s.members & ~(1 << me.slot)), me._replace(at="withdraw")
@@ -584,7 +584,7 @@ class RingModel(Model):
         return s._replace(gating=s.gating & ~(1 << me.slot)), me._replace(at="choose")
 
     def choose(self, s: Shared, me: Replica) -> Any:
-        """A place to begin: another's newest snapshot; without state, where the foremost is, or was (C9)."""
+        """A place to begin: another's newest snapshot; without state, where the foremost is, or was."""
         if self.keeps and self.bug not in ("head in replay", "off the chain"):
             others = [slot for slot in range(self.replicas) if slot != me.slot]
             return [(s, me._replace(next=s.slots[slot].saved, at="copy")) for slot in others]
@@ -594,11 +594,11 @@ class RingModel(Model):
         return s, me._replace(next=s.tail if self.bug == "off the chain" else place, tail=0, at="place")
 
     def copy(self, s: Shared, me: Replica) -> Any:
-        """Publish the foreign snapshot as an own one, so that a successor has it (F10)."""
+        """Publish the foreign snapshot as an own one, so that a successor has it."""
         return self._set(s, me.slot, saved=me.next), me._replace(tail=0, at="place")
 
     def place(self, s: Shared, me: Replica) -> Any:
-        """Store head, floor and state, before the bit. What an earlier life of the slot let go of stays so (F9, C1)."""
+        """Store head, floor and state, before the bit. What an earlier life of the slot let go of stays so."""
         member = s.slots[me.slot]
         until = max(me.next, member.head, 0 if self.bug == "forgets until" else member.until)
         if self.bug == "old claims":
