@@ -84,7 +84,7 @@ def _fetch(operation: str, order: str = "acq_rel") -> Any:
     @intrinsic
     def fetch(typingctx, address, value):  # type: ignore[no-untyped-def]
         def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-            # acq_rel: what this thread wrote is visible to who reads the result, and the other way round.
+            # acq_rel: a thread that reads the result sees this thread's earlier stores, and the other way round.
             return builder.atomic_rmw(operation, _pointer(builder, args[0], _I64), args[1], order)
 
         return types.int64(types.int64, types.int64), codegen
@@ -99,8 +99,8 @@ store32_release, store64_release = _store(32, "release"), _store(64, "release")
 load64_seq = _load(64, "seq_cst")
 fetch_add: Any = _fetch("add")
 fetch_sub: Any = _fetch("sub")
-# For words that two sides write and read crosswise, where neither may miss the other's store: of such accesses
-# all threads see one order.
+# seq_cst: all threads see one order of these accesses. For words that two sides write and then read crosswise, where at
+# least one side has to see the other's store.
 exchange, fetch_or, fetch_and = _fetch("xchg", "seq_cst"), _fetch("or", "seq_cst"), _fetch("and", "seq_cst")
 
 

@@ -1,4 +1,4 @@
-"""The errors that a user can mend. Each is one sentence: the thing, the place, the mend."""
+"""The base class of errors that a user can fix. Each is one sentence: the object, the place, the fix."""
 
 __all__ = ["ScoutError"]
 

@@ -4,7 +4,7 @@ An entry of a software channel is `mark | length | payload`, padded to whole cac
 election (`scout.ring.claims`, `scout.ring.election`). A ring that the kernel fills has its marks in an array beside it.
 
 A *position* counts requests: the entries of the ring, and the control requests that a kernel's ring has beside it. In a
-software channel every request is an entry, so its positions are the numbers of its entries.
+software channel every request is an entry, so a position is the number of an entry.
 """
 
 from typing import Any

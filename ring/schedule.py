@@ -1,8 +1,8 @@
 """Channel schedulers: from which channel a domain dequeues next.
 
-A scheduler is a plain function of the `HEAD`s of all channels, one each; it returns the index of one at which something
-waits, or -1. It may keep what it wants to remember in `memory`. Of a domain that serves several channels each replica
-decides for itself: requests of one channel have the same order everywhere, those of different channels need not
+A scheduler is a plain function of an array with one `HEAD` for each channel. It returns the index of a channel at which
+requests wait, or -1. It may keep values of its own in `memory`. Each replica of a domain that serves several channels
+decides for itself: requests of one channel have the same order in all replicas, those of different channels need not
 (PRAM consistency, the paper's section 3.2).
 
 Your own function may have more parameters: the tables of services, by the names `service_table`. So it can go by the
@@ -33,7 +33,7 @@ HEAD = np.dtype(
 
 
 def round_robin(heads: Any) -> int:
-    """The channels in turn, those at which nothing waits left out."""
+    """The channels in turn, without those at which nothing waits."""
     count = len(heads)
     for step in range(1, count + 1):
         index = (heads[0].memory + step) % count

@@ -1,14 +1,14 @@
-"""Snapshots: copies of a replica's state in shared memory, from which a successor or a laggard goes on.
+"""Snapshots: copies of a replica's state in shared memory, from which a successor or a lagging replica continues.
 
 A replica saves its own state at every multiple of the channel's interval, into the older of two buffers of its own,
-and then makes that the newest: whenever it dies, one of them is whole. Its floor is the newest one's place: from there
-on the channel keeps the requests, so a successor replays only those.
+and then makes that the newest: whenever it dies, one of the two is whole. Its floor is the position of the newest
+snapshot: the channel keeps the requests from there on, and a successor replays only those.
 
-A replica that goes on from *another's* snapshot copies it while the owner may be saving on: it reads the buffer's
-number before and after (a sequence lock), and takes it only if nothing changed.
+A replica that continues from *another's* snapshot copies it while the owner may save the next one. It reads the
+buffer's version before and after the copy (a sequence lock), and takes the copy only if the version has not changed.
 
-Each save also notes a hash of the state with the number of requests that made it. In a sequenced channel replicas
-with the same number have the same hash; that can be seen at any time from outside.
+Each save also notes a hash of the state, with the number of requests that led to it. In a sequenced channel replicas
+with the same number have the same hash, which can be checked from outside at any time.
 """
 
 from collections.abc import Sequence
@@ -88,7 +88,7 @@ def save(parts: np.ndarray, buffers: int, size: int, place: int) -> int:
     value, target = 0, older + _HEADER
     for part in parts:
         copy(target, part.address, part.bytes)
-        padded = (part.bytes + 7) & ~7  # what pads is zero for ever
+        padded = (part.bytes + 7) & ~7  # the padding is always zero
         value = _mixed(value, hashed(target, padded))
         target += padded
     store64(older + _PLACE, place)
@@ -155,7 +155,7 @@ class Snapshots:
         self.forget(replica)
 
     def forget(self, replica: int) -> None:
-        """Forget what was saved in a replica's place, by whoever had it before; nobody has it now."""
+        """Forget the snapshots of a replica's number, which no replica has now; an earlier one may have saved them."""
         for start in (0, self.size):
             self._buffers[replica][start : start + _HEADER] = 0
             self._buffers[replica][start + _PLACE : start + _PLACE + 8] = 0xFF  # place -1: nothing saved yet
