@@ -26,6 +26,7 @@ from scout.ring.atomics import (
     load64,
     load64_acquire,
     load64_seq,
+    prefetch_read,
     store32,
     store32_release,
     store64,
@@ -59,6 +60,7 @@ __all__ = [
     "advance_floor",
     "control_at",
     "frame_at",
+    "next_frame",
     "offered",
     "open_requests",
     "settle",
@@ -103,6 +105,13 @@ def frame_at(ring: Record, number: int) -> int:
 
 
 @inline
+def next_frame(ring: Record, frame: int) -> int:
+    """Address of the slot after the one at address `frame`. Cheaper than the division in `frame_at`."""
+    frame += ring.stride
+    return frame if frame < ring.ring + ring.entries * ring.stride else ring.ring
+
+
+@inline
 def control_at(ring: Record, number: int) -> int:
     """Address of the control request after `number` others."""
     return ring.controls + (number & (MOST_CONTROLS - 1)) * LINE
@@ -138,8 +147,13 @@ def offered(ring: Record, cursor: Record) -> int:
     # Acquire, before the status: pairs with the store of RETURNED.
     last = min(cursor.head + ring.batch, load64_acquire(word(ring, RETURNED)) + ring.entries)
     tail = max(cursor.tail, cursor.head)
+    frame = frame_at(ring, tail)
     # Acquire: pairs with the kernel's release of the frame.
-    while tail < last and load32_acquire(frame_at(ring, tail) + STATUS) & STATUS_USER:
+    while tail < last and load32_acquire(frame + STATUS) & STATUS_USER:
+        # The frame lies in the lines after its header; the processor's own prefetching does not find the next slot.
+        prefetch_read(frame + LINE)
+        prefetch_read(frame + 2 * LINE)
+        frame = next_frame(ring, frame)
         tail += 1
     cursor.tail = tail
     return tail - cursor.head if tail > cursor.head else NOTHING
@@ -173,16 +187,19 @@ def _return_frames(ring: Record, me: int) -> None:
 def _return_under_lock(ring: Record) -> None:
     limit = refresh_limit(ring) - ring.entries
     first, prepared = load64(word(ring, RETURNED)), load64(prepared_of(ring))
-    for number in range(max(first, prepared), limit):
-        store32(frame_at(ring, number) + LENGTH, 0)
+    frame = frame_at(ring, max(first, prepared))
+    for _ in range(max(first, prepared), limit):
+        store32(frame + LENGTH, 0)
+        frame = next_frame(ring, frame)
     store64_release(prepared_of(ring), max(prepared, limit))  # after the marks, before a frame is returned
-    for number in range(first, limit):
-        frame = frame_at(ring, number)
+    frame = frame_at(ring, first)
+    for _ in range(first, limit):
         # Acquire, before the length: of a frame that a dead holder had returned, and that the kernel has filled again,
         # the length is not 0.
         if load32_acquire(frame + STATUS) & STATUS_USER and load32(frame + LENGTH) == 0:
             # Release: everything was read before; pairs with the kernel's look before it fills the slot.
             store32_release(frame + STATUS, STATUS_KERNEL)
+        frame = next_frame(ring, frame)
     store64_release(word(ring, RETURNED), limit)  # after the statuses; pairs with `offered`
 
 

@@ -14,6 +14,7 @@ from scout.io.channels.kernel_frames import (
     advance_floor,
     control_at,
     frame_at,
+    next_frame,
     offered,
     open_requests,
 )
@@ -40,9 +41,10 @@ def receive(ring: Record, cursor: Record, replica: int, batch: np.ndarray, copie
         _take_control(ring, cursor, batch)
         return 1
     in_place = not copies and cursor.primary == 0
+    header = frame_at(ring, cursor.head)
     for index in range(count):
-        header = frame_at(ring, cursor.head + index)
         take_frame(batch[index], batch.ctypes.data + index * RECORD, header, _port_of(ring, header), in_place)
+        header = next_frame(ring, header)
     return count
 
 
@@ -62,8 +64,8 @@ def receive_sharded(
         cursor.primary = 0 if replays else 1
         _take_control(ring, cursor, batch)
         return 1
+    header = frame_at(ring, cursor.head)
     for index in range(count):
-        header = frame_at(ring, cursor.head + index)
         owner = shard_of(frame_of(header), frame_end(header), shards)
         first = 0 if owner == EVERYONES else owner
         own = 1 if not replays and first == replica else 0
@@ -74,6 +76,7 @@ def receive_sharded(
             role = own
             take_frame(batch[taken], batch.ctypes.data + taken * RECORD, header, _port_of(ring, header), False)
             taken += 1
+        header = next_frame(ring, header)
     cursor.primary = 1 if role == 1 else 0
     if cursor.primary:
         cursor.claimed -= cursor.count - taken  # `finish` counts the whole batch as claimed

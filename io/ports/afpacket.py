@@ -33,7 +33,7 @@ __all__ = ["AfPacketPort"]
 
 SO_SNDBUFFORCE = 32  # asm-generic/socket.h
 ETHERNET_HEADER = 14
-FRAMES = 1024
+FRAMES = 2048
 SEND_BUFFER = 1 << 24  # bytes
 
 
