@@ -42,12 +42,15 @@ from scout.ring.layout import (
 )
 from scout.ring.membership import CHANNELS, MOST_REPLICAS, join
 from scout.ring.producer import acquire, publish, release, reserve
-from scout.ring.replica import Batch, Replica
+from scout.ring.replica import Replica
 from scout.ring.retirement import retire, unfinished
 from scout.ring.segment import LINE, address, shared
 from scout.ring.wait import BLOCK, STRATEGIES
 
-__all__ = ["POLICIES", "Batch", "Channel", "Replica"]
+__all__ = [
+    "POLICIES",
+    "Channel",
+]
 
 POLICIES = {"claim": CLAIM, "refcount": REFCOUNT, "modulo": MODULO}
 FULL = ("block", "drop", "lap")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from scout.domain import Channels
+from scout.domain_arguments import Channels
 from scout.memory import Memory
 from scout.paths.model.graph import RouterGraph
 

@@ -1,6 +1,6 @@
 """Control requests: what a service is told, at one position among the packets of a channel in every replica."""
 
-from scout.domain import Channels
+from scout.domain_arguments import Channels
 from scout.io.channels.contract import PacketChannel
 from scout.io.packet import CONTROL_BIND, CONTROL_TICK
 from scout.memory import Memory

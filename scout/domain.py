@@ -13,25 +13,24 @@ import psutil
 from numba.core import types
 
 from scout.domain_arguments import Argument, Channels, domain_arguments
-from scout.domain_loop import CLOCK, LEAVE, RUN, DomainPlan, is_ordered, is_sharded, loop_source
+from scout.domain_loop import DomainPlan, is_sharded, loop_source
 from scout.io.channels.contract import ChannelOperations
 from scout.io.ports.contract import PortOperations
-from scout.paths.compiler.native import CompiledPath, CompileError, fingerprint, load_generated, native, table_names
+from scout.paths.compiler.fingerprint import fingerprint
+from scout.paths.compiler.generated import load_generated
+from scout.paths.compiler.inlining import native
+from scout.paths.compiler.native import CompiledPath, table_names
+from scout.paths.compiler.plan import CompileError
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.path import Path
-from scout.paths.model.stage import Stage, Table
+from scout.paths.model.stage import Stage
+from scout.paths.model.table import Table
 from scout.paths.wire.flow import shard_of
 from scout.ring.jit import compile_entries
 
 __all__ = [
-    "CLOCK",
-    "LEAVE",
-    "RUN",
-    "Channels",
     "CompiledDomain",
     "compile_domain",
-    "is_ordered",
-    "is_sharded",
     "keeps_state",
     "run_domain",
 ]

@@ -17,7 +17,7 @@ from scout.io.system import WAITER
 from scout.paths.compiler.native import BATCH, CompiledPath
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.path import Path
-from scout.paths.model.stage import Table
+from scout.paths.model.table import Table
 from scout.ring.schedule import HEAD
 from scout.ring.snapshot import NOTE, PART
 

@@ -12,7 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from scout.domain import LEAVE, RUN, Channels, is_ordered
+from scout.domain_arguments import Channels
+from scout.domain_loop import LEAVE, RUN, is_ordered
 from scout.io.channels.contract import PacketChannel
 from scout.io.hold import HOLD_TIME
 from scout.io.host.process import Child, Forker, wait_for_any

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from scout.domain import CLOCK, Channels, CompiledDomain, run_domain
-from scout.domain_arguments import ReplicaMemory
+from scout.domain import CompiledDomain, run_domain
+from scout.domain_arguments import Channels, ReplicaMemory
+from scout.domain_loop import CLOCK
 from scout.io.batch import BATCH_SIZE, new_batch
 from scout.io.channels.contract import PacketChannel
 from scout.io.hold import HOLD, new_hold
@@ -18,7 +19,7 @@ from scout.io.packet import PACKET
 from scout.io.system import WAITER
 from scout.paths.compiler.native import CompiledPath, configuration
 from scout.paths.model.graph import RouterGraph
-from scout.paths.model.stage import Table
+from scout.paths.model.table import Table
 from scout.ring.errors import ScoutError
 from scout.ring.membership import MOST_REPLICAS
 from scout.ring.schedule import HEAD

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import networkx as nx
 
-from scout.domain import is_sharded, keeps_state
+from scout.domain import keeps_state
+from scout.domain_loop import is_sharded
 from scout.io.hold import MOST_HELD, MOST_TO_HOLD
 from scout.io.host.process import usable_cores
 from scout.io.ports.contract import Port

@@ -13,10 +13,11 @@ import numpy as np
 
 from scout.accounts import account, figures
 from scout.control import Control
-from scout.domain import compile_domain, is_sharded
+from scout.domain import compile_domain
+from scout.domain_loop import is_sharded
 from scout.io.channels.contract import PacketChannel
 from scout.io.hold import MOST_HELD
-from scout.io.host.process import Child, Forker, usable_cores
+from scout.io.host.process import Child, Forker
 from scout.io.ports.contract import Port
 from scout.membership import Membership
 from scout.memory import Memory
@@ -24,14 +25,16 @@ from scout.paths.compiler.native import compile_path
 from scout.paths.framework.service import Service
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.path import Path
-from scout.paths.model.stage import Table
+from scout.paths.model.table import Table
 from scout.plan import make_plan
 from scout.reports import Reporter
 from scout.ring.errors import ScoutError
 from scout.tables import find_table, named_tables
 from scout.watcher import Watcher
 
-__all__ = ["Supervisor", "usable_cores"]
+__all__ = [
+    "Supervisor",
+]
 
 
 class Supervisor:

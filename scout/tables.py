@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.path import Path
-from scout.paths.model.stage import Stage, Table
+from scout.paths.model.stage import Stage
+from scout.paths.model.table import Table
 from scout.ring.errors import ScoutError
 
 __all__ = ["find_table", "named_tables"]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from scout.control import Control
-from scout.domain import Channels
+from scout.domain_arguments import Channels
 from scout.health import PortHealth
 from scout.io.host.process import wait_for_any
 from scout.membership import Membership

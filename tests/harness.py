@@ -12,9 +12,11 @@ from scout.io.batch import new_batch
 from scout.io.packet import HEADROOM, REACH
 from scout.paths.compiler.interpreter import walk
 from scout.paths.compiler.native import compile_path, configuration
-from scout.paths.model.graph import Router, RouterGraph
+from scout.paths.model.graph import RouterGraph
 from scout.paths.model.path import Path
-from scout.paths.model.stage import Exit, Outcome, Stage, Table
+from scout.paths.model.router import Router
+from scout.paths.model.stage import Exit, Outcome, Stage
+from scout.paths.model.table import Table
 from scout.paths.protocols.arp import Arp
 from scout.paths.protocols.ethernet import Ethernet
 from scout.paths.protocols.icmp import Icmp

@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from scout.io.host.lab import Lab, Namespace
+from scout.io.host.lab import Lab
+from scout.io.host.namespace import Namespace
 from scout.io.ports.afpacket import AfPacketPort
 from scout.paths.model.graph import RouterGraph
 from scout.paths.protocols.arp import Arp

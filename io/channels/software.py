@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from scout.io.channels.contract import PacketChannel
-from scout.io.channels.software_operations import FEED, FRAME, OPERATIONS, REQUEST, TIMESTAMP
+from scout.io.channels.software_operations import FEED, FRAME, OPERATIONS, REQUEST
 from scout.io.host.process import Child
 from scout.ring.channel import Channel
 from scout.ring.layout import CHANNEL
@@ -18,7 +18,7 @@ from scout.ring.segment import shared
 if TYPE_CHECKING:
     from scout.io.ports.fed import FedPort
 
-__all__ = ["CALLER", "FEED", "REQUEST", "TIMESTAMP", "Feed"]
+__all__ = ["CALLER", "Feed"]
 
 CALLER, PLAYER = 0, 1  # the producers: this process, and the first of those that play records
 GRACE = 3.0  # seconds that a killed process may take to end

@@ -10,13 +10,15 @@ from typing import Self
 from pyroute2 import netns
 
 from scout.io.host.interrupts import uninterrupted
-from scout.io.host.link import LinkStats, add_veth, checked_mac
-from scout.io.host.names import LAB_NETNS, create, netns_name, remove, remove_leftovers
-from scout.io.host.namespace import Namespace, entered
+from scout.io.host.link import add_veth, checked_mac
+from scout.io.host.names import create, netns_name, remove, remove_leftovers
+from scout.io.host.namespace import Namespace
 from scout.io.host.process import Child, Forker
 from scout.ring.errors import ScoutError
 
-__all__ = ["LAB_NETNS", "Lab", "LinkStats", "Namespace", "entered", "uninterrupted"]
+__all__ = [
+    "Lab",
+]
 
 NAME = re.compile(r"[\w.-]+", re.ASCII)
 GRACE_SECONDS = 2.0  # from SIGTERM to SIGKILL

@@ -24,7 +24,7 @@ from scout.paths.model.table import Table
 from scout.paths.model.verdict import HOLD, TOO_LONG, reason_of
 from scout.ring.errors import ScoutError
 
-__all__ = ["Record", "UnknownVerdict", "run", "try_stage", "walk"]
+__all__ = ["UnknownVerdict", "run", "try_stage", "walk"]
 
 _MTU = 1500
 """Bytes that a port which is not open is taken to send."""

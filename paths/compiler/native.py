@@ -21,23 +21,18 @@ from scout.io.packet import PACKET
 from scout.paths.compiler.diagnosis import blame
 from scout.paths.compiler.emit import emit, module_of
 from scout.paths.compiler.fingerprint import fingerprint
-from scout.paths.compiler.generated import load_generated, write_generated
+from scout.paths.compiler.generated import load_generated
 from scout.paths.compiler.inlining import native
-from scout.paths.compiler.plan import CompileError, Plan, lower
+from scout.paths.compiler.plan import Plan, lower
 from scout.paths.model.path import Path
 from scout.ring.segment import private
 
 __all__ = [
     "BATCH",
-    "CompileError",
     "CompiledPath",
     "compile_path",
     "configuration",
-    "fingerprint",
-    "load_generated",
-    "native",
     "table_names",
-    "write_generated",
 ]
 
 BATCH = types.Array(numba.from_dtype(PACKET), 1, "C")

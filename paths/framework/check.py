@@ -8,8 +8,9 @@ import numpy as np
 
 from scout.paths.framework.events import ARRIVAL, RUNS, Event, Handler
 from scout.paths.framework.purity import assignments, impurities
-from scout.paths.model.graph import GraphError
-from scout.paths.model.stage import GATHER, Stage, references
+from scout.paths.model.references import references
+from scout.paths.model.router import GraphError
+from scout.paths.model.stage import GATHER, Stage
 from scout.paths.stages.filter import checked
 
 __all__ = ["GIVEN", "MODES", "MOST_HANDLERS", "check_service", "names_time"]

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 from numba.core.dispatcher import Dispatcher
 
-from scout.paths.model.graph import GraphError
-from scout.paths.model.stage import references
+from scout.paths.model.references import references
+from scout.paths.model.router import GraphError
 
 __all__ = ["Assignment", "Impurity", "assignments", "impurities"]
 

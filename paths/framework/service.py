@@ -38,11 +38,13 @@ from scout.paths.framework.events import Handler, new_queue
 from scout.paths.framework.purity import assignments
 from scout.paths.framework.source import Source, load_service
 from scout.paths.framework.timers import new_timers
-from scout.paths.model.graph import GraphError, RouterGraph
-from scout.paths.model.stage import Exit, Outcome, Stage, Table, Via
+from scout.paths.model.graph import RouterGraph
+from scout.paths.model.router import GraphError
+from scout.paths.model.stage import Exit, Outcome, Stage, Via
+from scout.paths.model.table import Table
 from scout.paths.stages.filter import Filter
 
-__all__ = ["CONTROLLED", "COUNTS", "MODES", "Service"]
+__all__ = ["CONTROLLED", "COUNTS", "Service"]
 
 CONTROLLED = 1
 """The verdict on a control request: it ends here."""

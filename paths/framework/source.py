@@ -97,7 +97,7 @@ class Source:
             "from scout.paths.framework.service import CONTROLLED": True,
             "from scout.paths.framework.state import acquire, release": self._mode == "locked",
             "from scout.paths.framework.timers import fire, is_due, newest": self._timed,
-            "from scout.paths.model.stage import TOO_LONG": self._gathers,
+            "from scout.paths.model.verdict import TOO_LONG": self._gathers,
         }
         return [line for line, wanted in imports.items() if wanted]
 

@@ -17,7 +17,7 @@ from numba.core.cgutils import memset
 from numba.extending import intrinsic, overload
 
 from scout.io.access import lowering
-from scout.paths.model.stage import rebound
+from scout.paths.model.references import rebound
 from scout.ring.atomics import compare_exchange, load64_acquire, store64_release
 from scout.ring.errors import ScoutError
 from scout.ring.wait import relax

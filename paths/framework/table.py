@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from scout.paths.framework.state import add_to, clear, exchange_in, load_from
-from scout.paths.model.graph import GraphError
+from scout.paths.model.router import GraphError
 from scout.paths.wire.flow import mix
 from scout.ring.errors import ScoutError
 

@@ -14,7 +14,7 @@ from scout.paths.model.path import Path
 from scout.paths.model.render import svg
 from scout.paths.model.router import GraphError, Router
 
-__all__ = ["GraphError", "Router", "RouterGraph"]
+__all__ = ["RouterGraph"]
 
 
 _Known = dict[tuple[str, str], list[tuple[str, str]]]

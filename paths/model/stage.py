@@ -5,27 +5,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scout.paths.model.effects import Effects, effects
-from scout.paths.model.references import everything, rebound, references, written
+from scout.paths.model.references import everything
 from scout.paths.model.table import Table
-from scout.paths.model.verdict import HOLD, TOO_LONG, DropReason, Hold, drop, reason_of
+from scout.paths.model.verdict import TOO_LONG, DropReason, Hold
 
 __all__ = [
     "GATHER",
-    "HOLD",
-    "TOO_LONG",
-    "DropReason",
     "Exit",
     "Outcome",
     "Stage",
-    "Table",
     "To",
     "Via",
-    "drop",
     "parameters_of",
-    "reason_of",
-    "rebound",
-    "references",
-    "written",
 ]
 
 GATHER = ("whole", "whole_index")

@@ -30,8 +30,11 @@ from scout.io.access import load16, load32, load48, require, store16, store48
 from scout.io.batch import BATCH_SIZE
 from scout.io.ports.contract import mac_number
 from scout.paths.limit import once
-from scout.paths.model.graph import GraphError, Router, RouterGraph
-from scout.paths.model.stage import HOLD, Exit, Outcome, Stage, Table, Via, drop
+from scout.paths.model.graph import RouterGraph
+from scout.paths.model.router import GraphError, Router
+from scout.paths.model.stage import Exit, Outcome, Stage, Via
+from scout.paths.model.table import Table
+from scout.paths.model.verdict import HOLD, drop
 from scout.paths.wire import arp, ethernet, ipv4
 from scout.paths.wire.arp import is_ethernet_ipv4, write_arp
 from scout.paths.wire.flow import mix

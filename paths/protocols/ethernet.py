@@ -29,8 +29,10 @@ from functools import partial
 from typing import Any
 
 from scout.io.access import load16, load64, require, store16, store32, store64
-from scout.paths.model.graph import Router, RouterGraph
-from scout.paths.model.stage import Exit, Outcome, Stage, To, Via, drop
+from scout.paths.model.graph import RouterGraph
+from scout.paths.model.router import Router
+from scout.paths.model.stage import Exit, Outcome, Stage, To, Via
+from scout.paths.model.verdict import drop
 from scout.paths.protocols.ipv4 import Ip
 from scout.paths.protocols.ipv4_check import check_header
 from scout.paths.wire.ethernet import ARP, DESTINATION, ETHERTYPE, GROUP, HEADER, IPV4, MAC, SOURCE

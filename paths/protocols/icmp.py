@@ -25,8 +25,11 @@ import numpy as np
 from scout.io.access import length, load8, load16, load32, require, store8, store16, store32, sum16, trim
 from scout.io.packet import GSO_NONE, NEEDS_CHECKSUM
 from scout.paths.limit import within
-from scout.paths.model.graph import GraphError, Router, RouterGraph
-from scout.paths.model.stage import Outcome, Stage, Table, Via, drop
+from scout.paths.model.graph import RouterGraph
+from scout.paths.model.router import GraphError, Router
+from scout.paths.model.stage import Outcome, Stage, Via
+from scout.paths.model.table import Table
+from scout.paths.model.verdict import drop
 from scout.paths.wire import icmp, ipv4
 from scout.paths.wire.icmp import is_error
 from scout.paths.wire.ipv4 import header_length

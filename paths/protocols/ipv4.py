@@ -36,8 +36,11 @@ import numpy as np
 
 from scout.io.access import add16, load8, load16, load32, require, store8, store16, store32, sum16
 from scout.io.packet import GSO_NONE, NEEDS_CHECKSUM
-from scout.paths.model.graph import GraphError, Router, RouterGraph
-from scout.paths.model.stage import Outcome, Stage, Table, To, Via, drop
+from scout.paths.model.graph import RouterGraph
+from scout.paths.model.router import GraphError, Router
+from scout.paths.model.stage import Outcome, Stage, To, Via
+from scout.paths.model.table import Table
+from scout.paths.model.verdict import drop
 from scout.paths.protocols.fib import Fib
 from scout.paths.protocols.fib import lookup as find
 from scout.paths.protocols.ipv4_check import broadcasts, check, suspect_table
@@ -63,7 +66,7 @@ from scout.paths.wire.ipv4 import header_length, is_source_routed
 from scout.paths.wire.tcp import tcp_header_length
 from scout.ring.segment import shared
 
-__all__ = ["NEXT_HOP", "Ip", "forward", "local", "lookup", "route"]
+__all__ = ["Ip", "forward", "local", "lookup", "route"]
 
 _SPECIAL = {
     "0.0.0.0/8": MARTIAN,

@@ -45,8 +45,9 @@ from scout.io.access import load8, load16, load32, require
 from scout.paths.framework.events import Event, Handler, raise_event
 from scout.paths.framework.service import Service
 from scout.paths.framework.table import find, new_table, place, policy_of, rows
-from scout.paths.model.graph import GraphError
-from scout.paths.model.stage import Table, drop
+from scout.paths.model.router import GraphError
+from scout.paths.model.table import Table
+from scout.paths.model.verdict import drop
 from scout.paths.services.endpoint import endpoint
 from scout.paths.services.fragments import key_of, new_fragments, recall, remember
 from scout.paths.services.maglev import PERMUTATION, empty_tables, permutation, populate

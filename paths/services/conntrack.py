@@ -45,15 +45,16 @@ from scout.io.access import load8, load16, load32, require
 from scout.paths.framework.events import Handler
 from scout.paths.framework.service import Service
 from scout.paths.framework.table import find, new_table, place, policy_of, rows
-from scout.paths.model.graph import GraphError
-from scout.paths.model.stage import Table, drop
+from scout.paths.model.router import GraphError
+from scout.paths.model.table import Table
+from scout.paths.model.verdict import drop
 from scout.paths.services.tcp_states import SIDE, STATES, begin, follow, is_possible, may_replace
 from scout.paths.wire import ipv4, tcp
 from scout.paths.wire.flow import ports_at
 from scout.paths.wire.segments import segments
 from scout.paths.wire.tcp import ACK, FIN, RST, SYN, tcp_header_length
 
-__all__ = ["STATES", "TIMEOUTS", "Connection", "ConnectionTracking", "track"]
+__all__ = ["TIMEOUTS", "Connection", "ConnectionTracking", "track"]
 
 TIMEOUTS = {
     "SYN_SENT": 240.0,  # RFC 5382 section 5, REQ-5: four minutes for a connection that is not established

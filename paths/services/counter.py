@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from scout.paths.model.stage import Table
+from scout.paths.model.table import Table
 from scout.paths.stages.filter import Filter
 from scout.paths.wire.segments import segments
 

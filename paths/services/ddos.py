@@ -32,8 +32,9 @@ from scout.io.access import load32, require
 from scout.paths.framework.events import Event, Handler, raise_event
 from scout.paths.framework.service import Service
 from scout.paths.framework.table import new_table, place, policy_of, rows
-from scout.paths.model.graph import GraphError
-from scout.paths.model.stage import Table, drop
+from scout.paths.model.router import GraphError
+from scout.paths.model.table import Table
+from scout.paths.model.verdict import drop
 from scout.paths.wire import ipv4
 from scout.paths.wire.flow import KNOWN
 from scout.paths.wire.segments import segments

@@ -2,7 +2,7 @@
 
 from ipaddress import IPv4Address
 
-from scout.paths.model.graph import GraphError
+from scout.paths.model.router import GraphError
 
 __all__ = ["endpoint"]
 

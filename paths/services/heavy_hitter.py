@@ -30,7 +30,7 @@ from scout.paths.framework.events import Event, Handler, raise_event
 from scout.paths.framework.service import Service
 from scout.paths.framework.state import add_to
 from scout.paths.framework.table import claim, new_table, rows
-from scout.paths.model.stage import Table
+from scout.paths.model.table import Table
 from scout.paths.wire.flow import five_tuple
 from scout.paths.wire.segments import segments
 

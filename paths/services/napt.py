@@ -59,9 +59,12 @@ import numpy as np
 from scout.paths.framework.events import Handler
 from scout.paths.framework.service import Service
 from scout.paths.framework.table import new_table, policy_of, rows
-from scout.paths.model.graph import GraphError, RouterGraph
-from scout.paths.model.stage import Outcome, Stage, Table, Via
-from scout.paths.protocols.ipv4 import NEXT_HOP, Ip
+from scout.paths.model.graph import RouterGraph
+from scout.paths.model.router import GraphError
+from scout.paths.model.stage import Outcome, Stage, Via
+from scout.paths.model.table import Table
+from scout.paths.protocols.ipv4 import Ip
+from scout.paths.protocols.next_hop import NEXT_HOP
 from scout.paths.services.endpoint import endpoint
 from scout.paths.services.fragments import new_fragments
 from scout.paths.services.napt_mappings import MAPPING, POOLS, PORTS, SETTINGS, WORD, add_static

@@ -7,7 +7,7 @@ no mapping (RFC 5508 REQ-6, RFC 4787 REQ-12, RFC 5382 REQ-10).
 from typing import Any
 
 from scout.io.access import load16, load32
-from scout.paths.model.stage import drop
+from scout.paths.model.verdict import drop
 from scout.paths.services.napt_mappings import address_of, mapped, owner, place_of, port_of
 from scout.paths.wire import icmp
 from scout.paths.wire.icmp import quotes

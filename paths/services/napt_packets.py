@@ -9,7 +9,7 @@ import numpy as np
 
 from scout.io.access import load8, load16, load32, require
 from scout.paths.framework.table import FOREVER
-from scout.paths.model.stage import drop
+from scout.paths.model.verdict import drop
 from scout.paths.services.fragments import key_of, recall, remember
 from scout.paths.services.napt_errors import NO_MAPPING, inbound_error, outbound_error
 from scout.paths.services.napt_mappings import address_of, allocate, create, mapped, owner, place_of, port_of

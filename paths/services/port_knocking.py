@@ -32,8 +32,9 @@ from scout.io.access import load8, load16, load32, require
 from scout.paths.framework.events import Handler
 from scout.paths.framework.service import Service
 from scout.paths.framework.table import find, new_table, place, policy_of, rows
-from scout.paths.model.graph import GraphError
-from scout.paths.model.stage import Table, drop
+from scout.paths.model.router import GraphError
+from scout.paths.model.table import Table
+from scout.paths.model.verdict import drop
 from scout.paths.wire import ipv4, tcp
 from scout.paths.wire.flow import KNOWN, ports_at
 

@@ -30,8 +30,8 @@ from typing import Any
 from scout.paths.framework.events import Handler
 from scout.paths.framework.service import Service
 from scout.paths.framework.table import new_table, place, policy_of
-from scout.paths.model.graph import GraphError
-from scout.paths.model.stage import drop
+from scout.paths.model.router import GraphError
+from scout.paths.model.verdict import drop
 from scout.paths.wire.flow import five_tuple
 from scout.paths.wire.segments import segments
 

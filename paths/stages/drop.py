@@ -11,7 +11,8 @@ Example
 from typing import Any
 
 from scout.paths.model.graph import RouterGraph
-from scout.paths.model.stage import Outcome, Stage, drop
+from scout.paths.model.stage import Outcome, Stage
+from scout.paths.model.verdict import drop
 from scout.paths.stages.filter import Filter
 
 __all__ = ["Drop", "drop_all"]

@@ -14,8 +14,10 @@ from types import FunctionType
 
 import numpy as np
 
-from scout.paths.model.graph import GraphError, Router, RouterGraph
-from scout.paths.model.stage import Outcome, Stage, Table, Via
+from scout.paths.model.graph import RouterGraph
+from scout.paths.model.router import GraphError, Router
+from scout.paths.model.stage import Outcome, Stage, Via
+from scout.paths.model.table import Table
 
 __all__ = ["Filter", "checked"]
 

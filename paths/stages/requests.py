@@ -16,7 +16,8 @@ Example
 
 from typing import Any
 
-from scout.paths.model.graph import Router, RouterGraph
+from scout.paths.model.graph import RouterGraph
+from scout.paths.model.router import Router
 from scout.paths.model.stage import Exit, Outcome, Stage, Via
 
 __all__ = ["End", "Requests", "take"]

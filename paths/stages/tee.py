@@ -24,8 +24,9 @@ from scout.io.access import lowering
 from scout.io.ports.contract import PortError
 from scout.io.ports.pcap_file import open_for_append
 from scout.io.ports.records import RECORD_HEADER
-from scout.paths.model.graph import GraphError, RouterGraph
-from scout.paths.model.stage import Table
+from scout.paths.model.graph import RouterGraph
+from scout.paths.model.router import GraphError
+from scout.paths.model.table import Table
 from scout.paths.stages.filter import Filter
 from scout.paths.wire.ethernet import ETHERTYPE, HEADER, IPV4
 from scout.ring.atomics import store32, store64

@@ -6,7 +6,7 @@ from scout.io.ports.memory import MemoryPort
 from scout.paths.framework.events import Handler
 from scout.paths.framework.service import Service
 from scout.paths.model.graph import RouterGraph
-from scout.paths.model.stage import Table
+from scout.paths.model.table import Table
 from scout.paths.stages.requests import End, Requests
 from scout.paths.wire.flow import mix
 from scout.ring.segment import shared

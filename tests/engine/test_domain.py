@@ -6,8 +6,11 @@ import numpy as np
 from port_router import ADDRESSES, LEFT, RIGHT, finished, frames
 
 from scout.io.ports.memory import MemoryPort
-from scout.paths.model.graph import Router, RouterGraph
-from scout.paths.model.stage import HOLD, Exit, Outcome, Stage, Table
+from scout.paths.model.graph import RouterGraph
+from scout.paths.model.router import Router
+from scout.paths.model.stage import Exit, Outcome, Stage
+from scout.paths.model.table import Table
+from scout.paths.model.verdict import HOLD
 from scout.paths.protocols.arp import Arp
 from scout.paths.protocols.ethernet import Ethernet
 from scout.paths.protocols.ipv4 import Ip

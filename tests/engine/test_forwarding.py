@@ -12,8 +12,9 @@ from pyroute2 import IPRoute
 from scapy.all import ICMP, IP, Ether, raw, rdpcap
 
 from scout.io.host.lab import Lab
+from scout.io.host.process import usable_cores
 from scout.io.ports.contract import PortError
-from scout.supervisor import Supervisor, usable_cores
+from scout.supervisor import Supervisor
 from scout.testing import await_until
 from scout.tools.traffic.flood import Flood
 from scout.tools.traffic.peers import ping, tcp_transfer

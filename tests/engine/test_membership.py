@@ -12,8 +12,10 @@ from folding import check_states, folding, send, source
 from scout.io.ports.memory import MemoryPort
 from scout.paths.framework.events import Handler
 from scout.paths.framework.service import Service
-from scout.paths.model.graph import Router, RouterGraph
-from scout.paths.model.stage import Exit, Outcome, Stage, Table
+from scout.paths.model.graph import RouterGraph
+from scout.paths.model.router import Router
+from scout.paths.model.stage import Exit, Outcome, Stage
+from scout.paths.model.table import Table
 from scout.paths.stages.requests import Requests, take
 from scout.ring.atomics import load64_acquire, pause
 from scout.ring.errors import ScoutError

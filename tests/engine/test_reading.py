@@ -5,8 +5,10 @@ import pytest
 from folding import folding, send, source
 
 from scout.io.access import load8
-from scout.paths.model.graph import Router, RouterGraph
-from scout.paths.model.stage import Exit, Outcome, Stage, Table
+from scout.paths.model.graph import RouterGraph
+from scout.paths.model.router import Router
+from scout.paths.model.stage import Exit, Outcome, Stage
+from scout.paths.model.table import Table
 from scout.paths.stages.requests import Requests
 from scout.ring.errors import ScoutError
 from scout.supervisor import Supervisor

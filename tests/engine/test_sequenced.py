@@ -12,8 +12,10 @@ from scout.io.access import load64
 from scout.io.ports.memory import MemoryPort
 from scout.paths.framework.events import Handler
 from scout.paths.framework.service import Service
-from scout.paths.model.graph import Router, RouterGraph
-from scout.paths.model.stage import Exit, Outcome, Stage, Table
+from scout.paths.model.graph import RouterGraph
+from scout.paths.model.router import Router
+from scout.paths.model.stage import Exit, Outcome, Stage
+from scout.paths.model.table import Table
 from scout.paths.stages.requests import End, Requests, take
 from scout.paths.wire.flow import mix
 from scout.ring.atomics import load64_acquire, pause

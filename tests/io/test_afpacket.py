@@ -12,7 +12,8 @@ import pytest
 from lab_router import RIGHT, running
 from pyroute2 import IPRoute
 
-from scout.io.host.lab import Lab, Namespace
+from scout.io.host.lab import Lab
+from scout.io.host.namespace import Namespace
 from scout.io.host.process import Child
 from scout.io.ports.afpacket import AfPacketPort
 from scout.io.ports.contract import PortError

@@ -15,7 +15,8 @@ from multiprocessing.connection import Connection
 import pytest
 from pyroute2 import netns
 
-from scout.io.host.lab import Lab, Namespace, entered
+from scout.io.host.lab import Lab
+from scout.io.host.namespace import Namespace, entered
 from scout.io.host.process import Child
 from scout.ring.errors import ScoutError
 

@@ -13,7 +13,7 @@ from scout.paths.framework.service import Service
 from scout.paths.framework.table import rows
 from scout.paths.limit import within
 from scout.paths.model.effects import effects
-from scout.paths.model.graph import GraphError
+from scout.paths.model.router import GraphError
 from scout.paths.model.stage import Stage
 from scout.paths.model.table import Table
 from scout.paths.services.token_bucket import TokenBucket

@@ -10,7 +10,8 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import ARP, Ether
 
 from scout.paths.limit import once
-from scout.paths.model.graph import GraphError, RouterGraph
+from scout.paths.model.graph import RouterGraph
+from scout.paths.model.router import GraphError
 from scout.paths.protocols.arp import Arp
 from scout.paths.protocols.ethernet import Ethernet
 from scout.paths.protocols.icmp import Icmp

@@ -14,7 +14,7 @@ from scapy.all import ICMP, IP, TCP, UDP, Ether, Raw, fragment, raw
 
 from scout.io.host.lab import Lab
 from scout.io.packet import CONTROL_BIND
-from scout.paths.model.graph import GraphError
+from scout.paths.model.router import GraphError
 from scout.paths.services.balancer import LoadBalancer
 from scout.paths.services.maglev import LOOKUPS
 from scout.supervisor import Supervisor

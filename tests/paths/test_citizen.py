@@ -11,8 +11,9 @@ from harness import number, two_ports
 
 from scout.paths.compiler.interpreter import run
 from scout.paths.compiler.native import compile_path
-from scout.paths.model.graph import GraphError, Router, RouterGraph
+from scout.paths.model.graph import RouterGraph
 from scout.paths.model.path import Path
+from scout.paths.model.router import GraphError, Router
 from scout.paths.model.stage import Exit, Outcome, Stage
 from scout.paths.model.verdict import drop
 

@@ -16,8 +16,8 @@ from scout.io.ports.memory import MemoryPort
 from scout.paths.compiler.emit import emit
 from scout.paths.compiler.fingerprint import fingerprint
 from scout.paths.compiler.interpreter import try_stage
-from scout.paths.compiler.native import CompileError, compile_path
-from scout.paths.compiler.plan import Names, lower, text_of
+from scout.paths.compiler.native import compile_path
+from scout.paths.compiler.plan import CompileError, Names, lower, text_of
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.table import Table
 from scout.paths.model.verdict import HOLD, drop

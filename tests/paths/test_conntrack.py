@@ -12,8 +12,9 @@ from lab_router import LEFT, RIGHT, caught_up, router_graph, two_hosts
 from tcp_ends import Segment, converse
 
 from scout.io.host.lab import Lab
-from scout.paths.model.graph import GraphError
-from scout.paths.services.conntrack import STATES, TIMEOUTS, ConnectionTracking
+from scout.paths.model.router import GraphError
+from scout.paths.services.conntrack import TIMEOUTS, ConnectionTracking
+from scout.paths.services.tcp_states import STATES
 from scout.supervisor import Supervisor
 from scout.tools.traffic.peers import tcp_transfer
 

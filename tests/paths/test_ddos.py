@@ -8,7 +8,7 @@ import pytest
 import traces
 from harness import NOW, Replicas, Twin, one_port
 
-from scout.paths.model.graph import GraphError
+from scout.paths.model.router import GraphError
 from scout.paths.services.ddos import DdosMitigator
 
 THRESHOLD, WINDOW = 10, 50_000_000

@@ -19,8 +19,9 @@ from scapy.utils import RawPcapReader, rdpcap
 from scout.io.access import load8, load16, load32, require, store8
 from scout.io.packet import REACH
 from scout.io.ports.memory import MemoryPort
-from scout.paths.model.graph import GraphError
-from scout.paths.model.stage import Table, drop
+from scout.paths.model.router import GraphError
+from scout.paths.model.table import Table
+from scout.paths.model.verdict import drop
 from scout.paths.protocols.arp import STATIC
 from scout.paths.protocols.ethernet import Ethernet
 from scout.paths.services.counter import Counter, Counts

@@ -5,8 +5,10 @@ import pytest
 from lab_router import router_graph
 
 from scout.io.ports.afpacket import AfPacketPort
-from scout.paths.compiler.native import CompileError, compile_path
-from scout.paths.model.graph import GraphError, Router, RouterGraph
+from scout.paths.compiler.native import compile_path
+from scout.paths.compiler.plan import CompileError
+from scout.paths.model.graph import RouterGraph
+from scout.paths.model.router import GraphError, Router
 from scout.paths.model.stage import Exit, Outcome, Stage
 from scout.paths.protocols.arp import Arp
 from scout.paths.protocols.ethernet import Ethernet

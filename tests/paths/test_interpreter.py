@@ -16,9 +16,10 @@ from scapy.packet import Packet, Raw
 
 from scout.io.access import allow, load8, load16, load64, require, store8, store16, trim
 from scout.io.packet import GSO_NONE, PACKET, REACH
-from scout.paths.compiler.interpreter import Record, try_stage
-from scout.paths.compiler.native import native
-from scout.paths.model.stage import HOLD, drop
+from scout.paths.compiler.inlining import native
+from scout.paths.compiler.interpreter import try_stage
+from scout.paths.compiler.plain import Record
+from scout.paths.model.verdict import HOLD, drop
 from scout.paths.protocols.arp import ADJACENCY, FOREVER, WISHES, request
 from scout.paths.protocols.icmp import LONGEST_ERROR
 from scout.paths.stages.filter import Filter

@@ -12,7 +12,8 @@ from scapy.packet import Raw
 from scout.io.access import length
 from scout.paths.framework.events import Handler
 from scout.paths.framework.service import Service
-from scout.paths.model.graph import GraphError, RouterGraph
+from scout.paths.model.graph import RouterGraph
+from scout.paths.model.router import GraphError
 from scout.paths.protocols.ipv4 import Ip
 from scout.paths.protocols.ipv4_check import suspect_hash
 

@@ -19,7 +19,7 @@ from scapy.all import ICMP, IP, TCP, UDP, Ether, Raw, fragment, raw
 from scout.io.host.lab import Lab
 from scout.io.packet import NEEDS_CHECKSUM
 from scout.io.ports.memory import MemoryPort
-from scout.paths.model.graph import GraphError
+from scout.paths.model.router import GraphError
 from scout.paths.services.napt import Mapping, Napt
 from scout.supervisor import Supervisor
 from scout.tools.traffic.peers import ping, tcp_transfer

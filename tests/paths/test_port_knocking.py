@@ -9,7 +9,7 @@ import traces
 from harness import NOW, Replicas, Twin, one_port
 from scapy.all import IP, TCP, UDP, Ether
 
-from scout.paths.model.graph import GraphError
+from scout.paths.model.router import GraphError
 from scout.paths.services.port_knocking import PortKnocking
 
 PORT, KNOCKS, WITHIN, STAYS = 22, (7000, 8000, 9000), 50_000_000, 200_000_000

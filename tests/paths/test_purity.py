@@ -23,8 +23,9 @@ from scout.paths.framework.service import Service
 from scout.paths.framework.state import add_to, clear
 from scout.paths.framework.table import claim, new_table, place
 from scout.paths.framework.timers import after
-from scout.paths.model.graph import GraphError
-from scout.paths.model.stage import Table, drop
+from scout.paths.model.router import GraphError
+from scout.paths.model.table import Table
+from scout.paths.model.verdict import drop
 from scout.paths.wire.flow import flow_hash
 
 ROWS = np.zeros(8, np.dtype([("word", "i8"), ("other", "i8")]))

@@ -20,12 +20,14 @@ from scout.io.batch import LONGEST, new_batch
 from scout.io.packet import CONTROL_BIND, CONTROL_TICK, REACH
 from scout.io.ports.memory import MemoryPort
 from scout.paths.compiler.interpreter import try_stage
-from scout.paths.compiler.native import CompileError, compile_path, configuration
+from scout.paths.compiler.native import compile_path, configuration
+from scout.paths.compiler.plan import CompileError
 from scout.paths.framework.events import ARRIVAL, HALT, QUEUED, Event, Handler, raise_event
 from scout.paths.framework.service import CONTROLLED, Service
 from scout.paths.framework.state import add_to, exchange_in, load_from, store_to
-from scout.paths.model.graph import GraphError
-from scout.paths.model.stage import Table, drop
+from scout.paths.model.router import GraphError
+from scout.paths.model.table import Table
+from scout.paths.model.verdict import drop
 from scout.ring.errors import ScoutError
 from scout.ring.segment import shared
 from scout.supervisor import Supervisor

@@ -15,7 +15,8 @@ from scout.io.packet import CONTROL_TICK
 from scout.paths.framework.events import Event, Handler
 from scout.paths.framework.service import Service
 from scout.paths.framework.timers import MOST_TIMERS, after, cancel, new_timers
-from scout.paths.model.stage import Table, drop
+from scout.paths.model.table import Table
+from scout.paths.model.verdict import drop
 from scout.ring.errors import ScoutError
 
 RING, AGAIN = Event("ring"), Event("again")

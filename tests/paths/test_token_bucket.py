@@ -11,7 +11,7 @@ from harness import NOW, Replicas, Twin, one_port, two_ports
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scout.paths.model.graph import GraphError
+from scout.paths.model.router import GraphError
 from scout.paths.services.token_bucket import TokenBucket
 
 RATE, BURST = 60_000, 4_000

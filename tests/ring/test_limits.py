@@ -10,7 +10,7 @@ import pytest
 
 from scout.io.host.process import Child
 from scout.io.system import WAITER, rest
-from scout.paths.compiler.native import native
+from scout.paths.compiler.inlining import native
 from scout.ring.channel import Channel
 from scout.ring.jit import entry
 from scout.ring.layout import CHANNEL, LIMIT, REFUSED, SLEEPERS, TAIL, TURN

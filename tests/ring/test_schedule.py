@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from scout.io.ports.memory import MemoryPort
-from scout.paths.compiler.native import CompileError, native
+from scout.paths.compiler.inlining import native
+from scout.paths.compiler.plan import CompileError
 from scout.paths.framework.events import Handler
 from scout.paths.framework.service import Service
 from scout.paths.model.graph import RouterGraph

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from scout.io.host.lab import Lab, Namespace
+from scout.io.host.lab import Lab
+from scout.io.host.namespace import Namespace
 from scout.tools.bench.baselines import compile_c
 
 ETH_P_IP = 0x0800

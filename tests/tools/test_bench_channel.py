@@ -6,11 +6,11 @@ import shutil
 
 import pytest
 
+from scout.io.host.process import usable_cores as cores
 from scout.ring.layout import CHANNEL, MEMBER
 from scout.tools.bench import channel as bench_channel
 from scout.tools.bench.baselines import compile_c
 from scout.tools.bench.channel import DESCRIPTOR, PACKET, Case, _Bench
-from scout.tools.bench.crew import cores
 
 SHORTER = 256
 

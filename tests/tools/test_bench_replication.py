@@ -5,12 +5,13 @@ import json
 import numpy as np
 import pytest
 
+from scout.io.host.process import usable_cores as cores
 from scout.ring.channel import Channel
 from scout.ring.errors import ScoutError
 from scout.ring.segment import address, shared
 from scout.tools.bench import replication as bench_replication
 from scout.tools.bench.channel_loops import feed
-from scout.tools.bench.crew import Worker, cores, together
+from scout.tools.bench.crew import Worker, together
 from scout.tools.bench.replication import RATIOS
 from scout.tools.bench.synthetic import ATOMIC, LOCKED, PRIVATE_WORDS, REPLICATED, STATE_WORDS, WORK, sequential, serve
 

@@ -7,8 +7,9 @@ import numpy as np
 import psutil
 import pytest
 
+from scout.io.host.process import usable_cores as cores
 from scout.ring.segment import shared
-from scout.tools.bench.crew import Timed, Worker, cores, together, undisturbed
+from scout.tools.bench.crew import Timed, Worker, together, undisturbed
 
 
 def nothing() -> None:

@@ -17,7 +17,8 @@ import pytest
 from commands import PATIENCE, scout, start
 from rich.console import Console
 
-from scout.io.host.lab import Lab, Namespace
+from scout.io.host.lab import Lab
+from scout.io.host.namespace import Namespace
 from scout.ring.errors import ScoutError
 from scout.tools.commands import rates
 

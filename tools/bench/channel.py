@@ -17,13 +17,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from scout.io.host.process import usable_cores as cores
 from scout.ring.channel import Channel
 from scout.ring.layout import HEADER
 from scout.ring.membership import MOST_REPLICAS
 from scout.ring.segment import address, shared
 from scout.tools.bench.baselines import compile_c
 from scout.tools.bench.channel_loops import drain, feed, touch
-from scout.tools.bench.crew import Timed, Worker, cores, together, undisturbed
+from scout.tools.bench.crew import Timed, Worker, together, undisturbed
 from scout.tools.bench.projection import ChannelModel, fit_channel
 from scout.tools.bench.rounds import interleaved, spread
 from scout.tools.drawing.plot import Line, Panel, plot

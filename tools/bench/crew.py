@@ -20,7 +20,7 @@ from scout.io.host.process import Child, wait_for_any
 from scout.io.host.process import usable_cores as cores
 from scout.ring.segment import LINE, shared
 
-__all__ = ["Timed", "Worker", "cores", "together", "undisturbed"]
+__all__ = ["Timed", "Worker", "together", "undisturbed"]
 
 _TIMEOUT = 120  # seconds until the kernel ends a worker that waits in vain
 _GONE = -1  # in a worker's word of the barrier: it will not come

@@ -17,7 +17,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
-from scout.io.host.lab import Lab, Namespace
+from scout.io.host.lab import Lab
+from scout.io.host.namespace import Namespace
+from scout.io.host.process import usable_cores
 from scout.io.ports.afpacket import AfPacketPort
 from scout.io.ports.contract import mac_number
 from scout.paths.model.graph import RouterGraph
@@ -25,7 +27,7 @@ from scout.paths.protocols.arp import Arp
 from scout.paths.protocols.ethernet import Ethernet
 from scout.paths.protocols.icmp import Icmp
 from scout.paths.protocols.ipv4 import Ip
-from scout.supervisor import Supervisor, usable_cores
+from scout.supervisor import Supervisor
 from scout.tools.bench.baselines import compile_c, python_socket
 from scout.tools.bench.rounds import interleaved, spread
 from scout.tools.report import Report

@@ -18,9 +18,11 @@ from scout.io.batch import BATCH_SIZE, SLOT, new_batch
 from scout.io.packet import HEADROOM
 from scout.io.ports.contract import mac_text
 from scout.io.ports.memory import MemoryPort
-from scout.paths.compiler.native import CompiledPath, compile_path, load_generated
-from scout.paths.model.graph import Router, RouterGraph
-from scout.paths.model.stage import drop
+from scout.paths.compiler.generated import load_generated
+from scout.paths.compiler.native import CompiledPath, compile_path
+from scout.paths.model.graph import RouterGraph
+from scout.paths.model.router import Router
+from scout.paths.model.verdict import drop
 from scout.paths.protocols.arp import Arp
 from scout.paths.protocols.ethernet import Ethernet
 from scout.paths.protocols.icmp import Icmp

@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from scout.io.host.process import usable_cores as cores
 from scout.ring.channel import Channel
 from scout.ring.errors import ScoutError
 from scout.ring.membership import MOST_REPLICAS
 from scout.ring.segment import LINE, address, shared
 from scout.tools.bench.channel_loops import feed, touch
-from scout.tools.bench.crew import Timed, Worker, cores, together, undisturbed
+from scout.tools.bench.crew import Timed, Worker, together, undisturbed
 from scout.tools.bench.projection import Sample, ServiceModel, fit_service, ideal_speedup
 from scout.tools.bench.rounds import interleaved, spread
 from scout.tools.bench.synthetic import (

@@ -18,9 +18,11 @@ from collections.abc import Callable, Iterable, Sequence
 from statistics import median
 from typing import Any
 
+from scout.io.host.process import usable_cores
 from scout.io.ports.memory import MemoryPort
 from scout.paths.framework.service import Service
-from scout.paths.model.graph import GraphError, RouterGraph
+from scout.paths.model.graph import RouterGraph
+from scout.paths.model.router import GraphError
 from scout.paths.protocols.arp import Arp
 from scout.paths.protocols.ethernet import Ethernet
 from scout.paths.protocols.ipv4 import Ip
@@ -33,7 +35,7 @@ from scout.paths.services.port_knocking import PortKnocking
 from scout.paths.services.token_bucket import TokenBucket
 from scout.paths.stages.requests import End
 from scout.ring.errors import ScoutError
-from scout.supervisor import Supervisor, usable_cores
+from scout.supervisor import Supervisor
 from scout.tools.bench.rounds import interleaved, spread
 from scout.tools.bench.trace_port import TracePort
 from scout.tools.bench.traces import KNOCK, PORT, TRACES, new_trace

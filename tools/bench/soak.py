@@ -14,14 +14,15 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
+from scout.io.host.process import usable_cores
 from scout.paths.framework.events import Handler
 from scout.paths.framework.service import Service
 from scout.paths.model.graph import RouterGraph
-from scout.paths.model.stage import Table
+from scout.paths.model.table import Table
 from scout.paths.stages.requests import End, Requests
 from scout.paths.wire.flow import mix
 from scout.ring.segment import shared
-from scout.supervisor import Supervisor, usable_cores
+from scout.supervisor import Supervisor
 from scout.tools.bench.trace_port import TracePort
 from scout.tools.report import Report
 

@@ -12,7 +12,8 @@ import numba
 import numpy as np
 from numba.core import types
 
-from scout.io.channels.software import CALLER, FEED, REQUEST, TIMESTAMP, Feed
+from scout.io.channels.software import CALLER, Feed
+from scout.io.channels.software_operations import FEED, REQUEST, TIMESTAMP
 from scout.io.ports.contract import Port
 from scout.io.ports.fed import FedPort
 from scout.io.ports.memory import MemoryPort

@@ -16,7 +16,8 @@ from llvmlite import binding as llvm
 from numba.core import types
 
 from scout.io.access import load8, lowering
-from scout.paths.model.stage import Table, drop
+from scout.paths.model.table import Table
+from scout.paths.model.verdict import drop
 from scout.paths.stages.filter import Filter
 from scout.ring.errors import ScoutError
 from scout.ring.jit import inline

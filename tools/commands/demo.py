@@ -12,10 +12,12 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from scout.io.host.lab import Lab, Namespace
+from scout.io.host.lab import Lab
+from scout.io.host.namespace import Namespace
+from scout.io.host.process import usable_cores
 from scout.io.ports.contract import mac_number
 from scout.loader import load_router
-from scout.supervisor import Supervisor, usable_cores
+from scout.supervisor import Supervisor
 from scout.tools.commands.rates import Meter, table
 from scout.tools.drawing.draw import draw
 from scout.tools.lessons import LESSONS

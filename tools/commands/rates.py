@@ -13,7 +13,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from scout.io.host.lab import LAB_NETNS, entered
+from scout.io.host.names import LAB_NETNS
+from scout.io.host.namespace import entered
 from scout.ring.errors import ScoutError
 from scout.tools.report import Report
 

@@ -22,7 +22,7 @@ def prepare_matplotlib() -> None:
     if "MPLCONFIGDIR" not in os.environ and not all(
         _can_write(Path(os.environ.get(name) or base) / "matplotlib") for name, base in bases.items()
     ):
-        from scout.ring.jit import cache_folder
+        from scout.ring.cache import cache_folder
 
         os.environ["MPLCONFIGDIR"] = str(cache_folder() / "matplotlib")
 

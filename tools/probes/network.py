@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from scout.io.host import sandbox
-from scout.io.host.lab import Lab, Namespace
+from scout.io.host.lab import Lab
+from scout.io.host.namespace import Namespace
 from scout.tools.probes.probe import Shortfall
 
 __all__ = ["af_packet", "packet_ring", "ring_latency", "user_namespaces", "veth", "veth_offloads"]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Literal
 
-from scout.io.host.lab import uninterrupted
+from scout.io.host.interrupts import uninterrupted
 from scout.ring.errors import ScoutError
 
 __all__ = ["Check", "Probe", "Shortfall", "Status", "check"]

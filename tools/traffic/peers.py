@@ -9,7 +9,7 @@ from multiprocessing import Pipe
 from statistics import median
 from typing import Any
 
-from scout.io.host.lab import Namespace
+from scout.io.host.namespace import Namespace
 from scout.paths.wire.checksum import checksum
 
 __all__ = ["ping", "tcp_transfer"]

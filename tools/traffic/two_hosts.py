@@ -1,6 +1,7 @@
 """The topology of the demo and of tests: two hosts with the kernel's own stack, and a router's namespace between."""
 
-from scout.io.host.lab import Lab, Namespace
+from scout.io.host.lab import Lab
+from scout.io.host.namespace import Namespace
 
 __all__ = ["LEFT", "MACS", "RIGHT", "two_hosts"]
 
