@@ -10,7 +10,6 @@ import pytest
 
 from scout.io.host.process import Child
 from scout.io.system import WAITER, rest
-from scout.paths.compiler.inlining import native
 from scout.ring.channel import Channel
 from scout.ring.jit import entry
 from scout.ring.layout import CHANNEL, LIMIT, REFUSED, SLEEPERS, TAIL, TURN
@@ -140,7 +139,7 @@ def test_a_weighted_schedule_has_no_limit_of_requests():
     heads = np.zeros(2, HEAD)
     heads["ready"], heads["weight"], heads["served"] = 1, (3, 1), 1 << 60
     heads["counted"] = heads["served"]
-    schedule, picked = native(weighted), []
+    schedule, picked = numba.njit(weighted), []
     for _ in range(400):
         picked.append(schedule(heads))
         heads["served"][picked[-1]] += 1

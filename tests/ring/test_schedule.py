@@ -3,11 +3,11 @@
 import os
 import signal
 
+import numba
 import numpy as np
 import pytest
 
 from scout.io.ports.memory import MemoryPort
-from scout.paths.compiler.inlining import native
 from scout.paths.compiler.plan import CompileError
 from scout.paths.framework.events import Handler
 from scout.paths.framework.service import Service
@@ -23,7 +23,7 @@ STATE = np.dtype([("count", "i8"), ("room", "i8")])
 
 def picks(name, heads, times):
     """Which channels a scheduler picks, one after another, each time serving what it picked."""
-    schedule = native(SCHEDULERS[name])
+    schedule = numba.njit(SCHEDULERS[name])
     found = []
     for _ in range(times):
         found.append(schedule(heads))
