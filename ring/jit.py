@@ -6,11 +6,12 @@ compiled for one signature when it is first called, and cached on disk (`scout.r
 
 import os
 from collections.abc import Callable
-from functools import cached_property, update_wrapper
+from functools import update_wrapper
 from typing import Any
 
 import llvmlite.binding as llvm
 import numba as _typed_numba
+from numba.core.compiler_lock import global_compiler_lock
 
 from scout.ring.cache import cache_folder
 from scout.ring.fuse import fused
@@ -72,10 +73,18 @@ class Entry:
     def __init__(self, function: Callable[..., Any], signature: Any) -> None:
         update_wrapper(self, function)
         self.function, self.signature = function, signature
+        self._native: Any = None
 
-    @cached_property
+    @property
     def native(self) -> Any:
         """Numba's compiled function."""
+        if self._native is None:
+            with global_compiler_lock:  # no process forks meanwhile (`scout.io.host.process`)
+                if self._native is None:
+                    self._native = self._compiled()
+        return self._native
+
+    def _compiled(self) -> Any:
         if CHECKED:  # not cached: the code carries addresses of this process
             return numba.njit(self.signature, **_OPTIONS)(self.function)
         # The setting is numba's own for the whole process; other users of numba keep theirs.
@@ -108,9 +117,6 @@ def entry(signature: Any) -> Callable[[Callable[..., Any]], Entry]:
 
 
 def compile_entries() -> None:
-    """Compile all entries that modules have declared so far.
-
-    A process that forks calls this first: each of its children would otherwise compile what it calls by itself.
-    """
+    """Compile all entries that modules have declared so far, so that the first call of each is fast."""
     for each in _declared:
         _ = each.native

@@ -26,7 +26,6 @@ from scout.paths.model.path import Path
 from scout.paths.model.stage import Stage
 from scout.paths.model.table import Table
 from scout.paths.wire.flow import shard_of
-from scout.ring.jit import compile_entries
 
 __all__ = [
     "CompiledDomain",
@@ -123,7 +122,6 @@ def compile_domain(
         module = load_generated(f"{graph.name}_domain", loop_source(plan), " ".join(marks), signature, given)
     except numba.core.errors.NumbaError as error:
         raise CompileError(f"the domain of graph {graph.name!r} does not compile: {error}") from error
-    compile_entries()  # what the domains call besides: each process would compile it again
     return CompiledDomain(module.serve, arguments, list(tables.values()), str(module.__file__))
 
 

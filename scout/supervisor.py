@@ -29,6 +29,7 @@ from scout.paths.model.table import Table
 from scout.plan import make_plan
 from scout.reports import Reporter
 from scout.ring.errors import ScoutError
+from scout.ring.jit import compile_entries
 from scout.tables import find_table, named_tables
 from scout.watcher import Watcher
 
@@ -160,6 +161,8 @@ class Supervisor:
         for channel, _ in self.channels:
             self._forker.call(channel.feed)  # it may fork processes that bring packets
         self._watcher.start()
+        # Deaths, joins and control requests call functions that are compiled while the first packets flow.
+        threading.Thread(target=compile_entries, name="scout-compile", daemon=True).start()
 
     def _channel(self, paths: list[Path]) -> PacketChannel:
         """Make the channel of the ports that these paths begin at."""

@@ -17,7 +17,7 @@ import traceback
 import weakref
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -78,7 +78,8 @@ class Child:
         for stream in (sys.stdout, sys.stderr):  # or the child would write the parent's buffers a second time
             with suppress(OSError, ValueError, AttributeError):  # closed, or there is none
                 stream.flush()
-        self.pid = os.fork()
+        with _no_compilation():
+            self.pid = os.fork()
         if self.pid == 0:
             _run(parent, partial(function, *arguments), self._error, quiet)
         try:
@@ -126,6 +127,12 @@ class Child:
         """Send a signal; nothing happens if the process has ended, even if its pid belongs to another process."""
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.descriptor, number)
+
+
+def _no_compilation() -> AbstractContextManager[Any]:
+    """Keeps other threads from compiling. A child would inherit the lock of the compiler, held by a thread that it lacks."""
+    loaded = sys.modules.get("numba.core.compiler_lock")
+    return loaded.global_compiler_lock if loaded else nullcontext()
 
 
 class Forker:
