@@ -130,7 +130,7 @@ class Child:
 
 
 def _no_compilation() -> AbstractContextManager[Any]:
-    """Keeps other threads from compiling: a child would inherit the lock of the compiler from a thread that it lacks."""
+    """Keeps other threads from compiling: a child would inherit the lock of a thread that it does not have."""
     loaded = sys.modules.get("numba.core.compiler_lock")
     return loaded.global_compiler_lock if loaded else nullcontext()
 
