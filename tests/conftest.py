@@ -7,7 +7,7 @@ import pytest
 from scout.io.host import sandbox
 from scout.ring.errors import ScoutError
 
-# A shell starts background jobs with SIGINT ignored, and processes that a test starts and interrupts would inherit that.
+# A shell starts background jobs with SIGINT ignored; processes that a test starts and interrupts would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 try:
