@@ -42,10 +42,10 @@ def run(file: str, replicas: int | None, json_path: str | None) -> int:
     shared = Published(file)
     supervisor = Supervisor(graph, paths, replicas, progress=lambda what: report.note(f"compiling {what}"))
     with supervisor:
-        shared.update(supervisor)
-        ports = ", ".join(f"{name} ({supervisor.port(name)!r})" for name in graph.ports)
-        report.note(f"ready: {graph.name} on {ports}, {supervisor.replicas} replicas; Ctrl-C stops it")
         try:
+            shared.update(supervisor)
+            ports = ", ".join(f"{name} ({supervisor.port(name)!r})" for name in graph.ports)
+            report.note(f"ready: {graph.name} on {ports}, {supervisor.replicas} replicas; Ctrl-C stops it")
             while not supervisor.wait(0.5):
                 shared.update(supervisor)
         except KeyboardInterrupt:
