@@ -69,9 +69,13 @@ def _pointer(context: Any, builder: Any, table: Any, value: Any, row: Any, offse
 def _field(table: Any, field: Any) -> tuple[int, Any]:
     """Offset and type of the field that is named."""
     if not isinstance(table, types.Array) or not isinstance(table.dtype, types.Record):
-        raise TypeError("an accessor of state wants a table with fields")
+        raise TypeError(
+            "add_to, load_from, store_to and exchange_in want a table with fields, as np.zeros(4, [('packets', 'i8')])"
+        )
     if not isinstance(field, types.StringLiteral):
-        raise TypeError("an accessor of state wants its field's name as a literal")
+        raise TypeError(
+            "add_to, load_from, store_to and exchange_in want the name of a field, written there as 'packets'"
+        )
     name = field.literal_value
     if name not in table.dtype.fields:
         raise TypeError(f"the table has no field {name!r}")
