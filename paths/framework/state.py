@@ -24,6 +24,9 @@ from scout.ring.wait import relax
 
 __all__ = ["acquire", "add_to", "atomically", "clear", "exchange_in", "load_from", "release", "store_to"]
 
+_ATOMIC = ".atomic"
+"""Ends the qualified names of atomic twins: the cache tells compiled functions apart by these names."""
+
 _I8, _I64 = ir.IntType(8), ir.IntType(64)
 
 
@@ -153,6 +156,7 @@ def _atomic_exchange(builder: Any, pointer: Any, expected: Any, value: Any, size
 def _lower(body: Any, implement: Callable[[Any], Any], plain: Any, atomic: Any, returns: Any, assigns: bool) -> None:
     """Give `body` its plain lowering, and an atomic twin that has the atomic one."""
     body.atomic = FunctionType(body.__code__, body.__globals__, body.__name__)
+    body.atomic.__qualname__ += _ATOMIC
     for function, emit in ((body, plain), (body.atomic, atomic)):
         function.has_lowering = True  # the compiler leaves such functions alone
         function.assigns = (0,) if assigns else ()
@@ -216,6 +220,7 @@ def atomically(function: Any) -> Any:
             return value
         if value not in done:
             done[value] = rebound(value, twin)
+            done[value].__qualname__ += _ATOMIC
         return done[value]
 
     return twin(function)
