@@ -1,4 +1,4 @@
-"""What users need to test a stage or a service of their own: a router in memory, frames to it, and what left.
+"""Help for tests of your own stages and services: a router in memory, frames to it, and the frames that it sent.
 
 No root, no namespace and no interface is needed. To try a single stage as plain Python there is `scout.try_stage`, and
 `Path.run` for a path; here the compiled router runs with its replicas.
@@ -18,6 +18,7 @@ from scout.paths.protocols.arp import Arp
 from scout.paths.protocols.ethernet import Ethernet
 from scout.paths.protocols.icmp import Icmp
 from scout.paths.protocols.ipv4 import Ip
+from scout.paths.stages.filter import Filter
 from scout.ring.errors import ScoutError
 from scout.supervisor import Supervisor
 
@@ -30,12 +31,12 @@ HOSTS = {"left": "02:00:00:00:00:0a", "right": "02:00:00:00:00:0b"}
 """The MAC addresses of the hosts 10.0.0.2 on the left and 10.0.1.2 on the right, which the router knows."""
 
 
-def ipv4_router(service: Service | None = None) -> RouterGraph:
+def ipv4_router(service: Service | Filter | None = None) -> RouterGraph:
     """An IPv4 router between two ports in memory, `left` and `right`.
 
     Parameters
     ----------
-    service : Service, optional
+    service : Service or Filter, optional
         Stands between `Ip` and both ports, for packets that come in.
     """
     graph = RouterGraph("testing")
@@ -124,7 +125,10 @@ class MemoryRouter:
         return dict(self.supervisor.account()["drops"])
 
     def table(self, name: str, replica: int | None = None) -> np.ndarray:
-        """A copy of a table, as `Supervisor.table`, once everything that was received is dealt with."""
+        """A copy of a table of one replica, by default of the first, once everything that was received is dealt with.
+
+        `Supervisor.table` lists the parameters and errors.
+        """
         self.settle()
         return self.supervisor.table(name, replica).copy()
 

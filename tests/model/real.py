@@ -35,7 +35,7 @@ _MODULES = {
     "scout.ring.membership": _RING / "membership.py",
     "scout.ring.retirement": _RING / "retirement.py",
     "scout.ring.producer": _RING / "producer.py",
-    "scout.io.channels.kernel_frames": _CHANNELS / "kernel_frames.py",
+    "scout.io.channels.kernel_ring_protocol": _CHANNELS / "kernel_ring_protocol.py",
 }
 _WORDS, _MEMBERS, _MARKS, _ENTRIES, _CONTROLS = (number << 20 for number in range(1, 6))
 Patch = tuple[str, str, str]
