@@ -1,4 +1,4 @@
-"""Options that several commands share. What they name is checked while the command line is read, before any work."""
+"""Options that several commands share. Their values are checked while the command line is read, before any work."""
 
 from typing import Annotated
 

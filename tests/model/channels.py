@@ -86,7 +86,7 @@ class ChannelModel(RealModel):
         raise NotImplementedError
 
     def content(self, slot: int, index: int) -> tuple[int, int]:
-        """What is read at `index` of the batch at hand, and what should be; both with the kind of request."""
+        """The request read at `index` of the batch at hand, and the right one; both with their kind."""
         raise NotImplementedError
 
     def work(self, slot: int) -> tuple[Any, ...]:
@@ -168,7 +168,7 @@ class ChannelModel(RealModel):
         return ("gone",)
 
     def settle(self, slot: int) -> None:
-        """What a kind of channel does besides, for a replica that does not run."""
+        """Do what a kind of channel needs in addition, for a replica that does not run."""
 
     def gone(self, slot: int) -> tuple[Any, ...]:
         joins = self.ghost("joins")

@@ -274,7 +274,7 @@ class RealModel(Model):
                 yield f"{me.name}: {label}", (frozenset(then[0].items()), put(processes, index, then[1]))
 
     def choices(self, words: dict[Any, int], me: Process) -> Iterator[tuple[str, tuple[dict[Any, int], Process]]]:
-        """What may happen to a process besides its next step: a death, by default nothing."""
+        """The events besides a process's next step that may happen to it, such as a death; by default none."""
         return iter(())
 
     def _step(self, shared: Words, me: Process) -> tuple[Words, Process] | None:

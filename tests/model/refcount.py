@@ -3,8 +3,8 @@
 The producer stamps the first entry of each group with the mask of members, a count with names: a mark is (owner,
 waiting). Each replica takes its own bit; the first, who finds that nobody has signed, signs by the same
 compare-exchange, whether it has a bit to take or not: a group of members that have all left, or that were not
-yet members, has a primary, too. What was decided is noted with the group's number, for the group's later
-entries, and for a successor: nobody signs in the middle of a group.
+yet members, has a primary, too. The decision is stored with the group's number, for the group's later entries and for a
+successor: no replica signs in the middle of a group.
 
 Orders. Compare-exchange and subtraction are acq_rel, as a reference count's; they hand over nothing but the mark.
 The role is stored before the group's number (release), both read by the owner and its successor only.
@@ -19,7 +19,7 @@ __all__ = ["GroupModel", "RefcountModel"]
 
 
 class GroupModel(RingModel):
-    """What policies by groups share: the role is decided once a group."""
+    """The common part of policies by groups: the role is decided once a group."""
 
     stamps = True
 

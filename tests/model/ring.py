@@ -220,8 +220,9 @@ class RingModel(Model):
     def watch(self, s: Shared, me: Supervisor) -> Any:
         """Load LOCK; if it names a producer that surely runs no more, push it aside.
 
-        What the dead has done: announced a LIMIT too high (the next holder goes by GRANTED), filled and stamped
-        entries from TAIL on (the next does it again), or published and not unlocked: nothing to be mended.
+        The dead producer may have announced a LIMIT that is too high (the next holder goes by GRANTED), filled and
+        stamped entries from TAIL on (the next holder does it again), or published without unlocking. None of these
+        needs a repair.
         """
         if s.producing == 0:
             return s, me._replace(at=None)
@@ -244,7 +245,7 @@ class RingModel(Model):
     def reserve(self, s: Shared, me: Producer) -> Any:
         """TAIL and GRANTED are the producers' own words: reading them is no step. Load MEMBERS (acquire).
 
-        Nobody there is the same as full. What is loaded is stamped, also if somebody resigns meanwhile.
+        Without members the channel counts as full. The loaded mask is stamped, also if a replica resigns meanwhile.
         """
         if not me.left:
             return s._replace(producing=s.producing - 1), me._replace(at=None)
@@ -264,7 +265,7 @@ class RingModel(Model):
         return s, me._replace(mask=mask, rest=mask if ranks else 0, at="rank" if ranks else "floor")
 
     def rank(self, s: Shared, me: Producer) -> Any:
-        """`_foremost`: load a state and a floor (acquire). Who is overtaken does not count."""
+        """`_foremost`: load a state and a floor (acquire). An overtaken replica does not count."""
         slot = (me.rest & -me.rest).bit_length() - 1
         member = s.slots[slot]
         if member.state != LAPPED and member.floor > me.highest:
@@ -426,7 +427,7 @@ class RingModel(Model):
         return self._set(s, me.slot, state=BUSY), me._replace(at="replay" if member.head < member.until else "open")
 
     def replay(self, s: Shared, me: Replica) -> Any:
-        """What a predecessor let go of: as other, whatever the marks say. Our own words: no access to others'."""
+        """Replay requests that a predecessor released, never as primary. Only own words are read."""
         member = s.slots[me.slot]
         return self.opened(s, me, min(self.most(s, me), member.until - member.head, self.batch), False)
 
@@ -541,9 +542,9 @@ class RingModel(Model):
     def revive(self, s: Shared, me: Replica) -> Any:
         """The successor in the same slot (`membership.resume`), by the supervisor, in words that are the dead one's.
 
-        What is gated on but no member died while it joined, or leaves: the supervisor knows which. Of the first
-        nobody knows whether its floor was checked, and it had claimed nothing: it begins anew. Of a member
-        the check is not repeated: LIMIT is announced too high for a moment in every regate.
+        A replica that is gated on but is no member died while it joined, or it is leaving; the supervisor knows which.
+        If it was joining, it had claimed nothing, and whether its floor was checked is unknown: it begins anew. For a
+        member the check is not repeated: LIMIT is announced too high for a moment in every regate.
         """
         member = s.slots[me.slot]
         if not s.gating >> me.slot & 1:
@@ -598,7 +599,7 @@ class RingModel(Model):
         return self._set(s, me.slot, saved=me.next), me._replace(tail=0, at="place")
 
     def place(self, s: Shared, me: Replica) -> Any:
-        """Store head, floor and state, before the bit. What an earlier life of the slot let go of stays so."""
+        """Store head, floor and state, before the bit. Requests released by an earlier replica of the slot stay so."""
         member = s.slots[me.slot]
         until = max(me.next, member.head, 0 if self.bug == "forgets until" else member.until)
         if self.bug == "old claims":

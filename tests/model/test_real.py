@@ -40,7 +40,7 @@ SLOW: list[tuple[Kind, dict[str, Any]]] = [
     (KernelModel, {"requests": 0, "entries": 1, "controls": 2, "room": 1}),
 ]
 
-# What is wrong, the module, its text, what is there instead; and the sizes by which it is found.
+# The fault in words; the module, its text and the faulty text; and the sizes with which the fault is found.
 WRONG: list[tuple[str, Kind, tuple[str, str, str], dict[str, Any]]] = [
     (
         "two replicas can claim the same requests",

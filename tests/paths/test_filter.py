@@ -185,7 +185,7 @@ def test_a_gateway_is_reserved_through_a_filter(filtered: SimpleNamespace) -> No
     assert filtered.arp.adjacencies.initial[hops["slot"].max()]["state"] == STATIC
 
 
-# What is wrong with a filter is said at once.
+# Errors in a filter are reported at once.
 
 
 def no_frame(packet: Any, end: Any) -> int:

@@ -140,7 +140,7 @@ def logs() -> tuple[np.ndarray, Table]:
 
 
 def read(log: np.ndarray) -> list[int]:
-    """What was noted since the last look."""
+    """The words noted since the last call."""
     found = [int(word) for word in log["word"][1 : log["word"][0] + 1]]
     log["word"] = 0
     return found
@@ -199,7 +199,7 @@ def ran(made: SimpleNamespace, what: int, **fields: int) -> tuple[str, list[int]
         (0, "end", [1, 3], [2, 4]),
         # A replicated handler that halts also halts what would run after it on one replica.
         (ALL_HALTS, "end", [1], []),
-        # What was raised before a drop still runs.
+        # Events raised before a drop are still served.
         (ALL_DROPS, "log.receive drops unwanted", [1, 107], [207]),
         (PINGS, "end", [1, 3, 105, 308], [2, 4, 205]),
         # In the order raised, those that events raise behind those that were there: PING, PONG, PING, PONG.
@@ -558,7 +558,7 @@ def test_replicas_that_are_not_the_primary_do_not_touch_the_payload(inspecting: 
     assert seen[0] == seen[1] and seen[0][0]["packets"] == 4
 
 
-# What is wrong is said at once.
+# Errors are reported at once.
 
 
 def unknown(frame: Any, end: Any, what: Any) -> int:

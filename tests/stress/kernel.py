@@ -36,7 +36,7 @@ FOUND = np.dtype(
         ("spare", "i8", 2),
     ]
 )
-"""What a replica found; written by it alone, a cache line."""
+"""The findings of a replica; written by it alone, a cache line."""
 
 _RINGS = numba.types.Array(numba.from_dtype(RING), 1, "C")
 _CURSORS = numba.types.Array(numba.from_dtype(MEMBER), 1, "C")
