@@ -21,7 +21,7 @@ from scout.reports import Reporter
 __all__ = ["Watcher"]
 
 _ROUND = 0.02  # seconds between two rounds, without a death
-_PORTS = 0.5  # seconds between two looks at the interfaces
+_PORTS = 0.5  # seconds between two checks of the interfaces
 _GRACE = 3.0  # seconds that `stop` waits for a report callback that does not return
 
 
@@ -59,8 +59,8 @@ class Watcher:
         self._plan, self._channels, self._membership = plan, channels, membership
         self._reporter, self._poll = reporter, poll
         self._health = PortHealth(plan)
-        self._tasks = (membership.check_processes, control.tick, self._look_at_ports, self._look_for_the_end)
-        self._next_look = 0.0
+        self._tasks = (membership.check_processes, control.tick, self._check_ports, self._check_for_end)
+        self._next_check = 0.0
         self.finished = threading.Event()
         self.failures: list[str] = []
         self._stopped = threading.Event()
@@ -93,14 +93,14 @@ class Watcher:
             )
             self._stopped.wait(_ROUND)
 
-    def _look_at_ports(self) -> None:
-        if time.monotonic() >= self._next_look:
-            self._next_look = time.monotonic() + _PORTS
+    def _check_ports(self) -> None:
+        if time.monotonic() >= self._next_check:
+            self._next_check = time.monotonic() + _PORTS
             self._poll()
             for line in self._health.changes():
                 self._reporter(line)
 
-    def _look_for_the_end(self) -> None:
+    def _check_for_end(self) -> None:
         # Asking also frees what a dead process held, for which others wait.
         failed = [self._plan.graph.ports[index] for channel, _ in self._channels for index in channel.failed]
         if self.finished.is_set():

@@ -8,6 +8,8 @@ Orders. TAIL is stored with release and loaded with acquire: payloads, marks and
 stored with release by its owner and loaded with acquire by the producer: who reads it knows that the replica
 reads the entries below no more. Both hand something over one way, for which release and acquire suffice.
 Regate and join (LIMIT against GATING) look at each other crosswise and need seq_cst: `dekker`.
+
+Over 400 lines because the processes share one state: each step of one is a condition of the others.
 """
 
 from typing import Any, NamedTuple
