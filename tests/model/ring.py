@@ -5,7 +5,7 @@ Producers and replicas are the processes, and a supervisor that pushes dead prod
 another one has read an entry that was overwritten, or one that was not yet written.
 
 Orders. TAIL is stored with release and loaded with acquire: payloads, marks and lengths go with it. floor is
-stored with release by its owner and loaded with acquire by the producer: who reads it knows that the replica
+stored with release by its owner and loaded with acquire by the producer, which then knows that the replica
 reads the entries below no more. Both hand something over one way, for which release and acquire suffice.
 Regate and join (LIMIT against GATING) look at each other crosswise and need seq_cst: `dekker`.
 
@@ -48,7 +48,7 @@ class Shared(NamedTuple):
 
     ring: tuple[Entry, ...]
     slots: tuple[Member, ...]
-    limit: int  # announced: what who joins compares
+    limit: int  # announced; a joining replica compares it with its floor
     granted: int  # verified: what reserve compares; never falls
     members: int
     gating: int
@@ -97,7 +97,7 @@ class Replica(NamedTuple):
     primary: int = 0
     seen: Any = None  # a mark as it was loaded
     leaving: int = 0
-    least: int = 0  # who leaves serves at least so far
+    least: int = 0  # a replica that leaves serves at least up to here
 
 
 class Supervisor(NamedTuple):
@@ -141,7 +141,7 @@ class RingModel(Model):
         "unchecked join",
         "off the chain",  # a joiner begins at TAIL
         "head in replay",  # a joiner begins at the head of one that replays
-        "old claims",  # who joins does again what an earlier life of the slot has done
+        "old claims",  # a joining replica repeats requests that an earlier replica of the slot has served
         "forgets until",  # a refused join forgets what that earlier life has done
         "one word",  # the next holder takes an announced LIMIT for verified
         "pushes the living",
@@ -406,7 +406,7 @@ class RingModel(Model):
         return s, me._replace(least=0 if self.bug == "first without" else s.tail, at="look")
 
     def has_done_all(self, s: Shared, me: Replica) -> bool:
-        """True if who has resigned may leave. While it replays nothing is known yet."""
+        """True if a replica that has resigned may leave. While it replays this is not known yet."""
         if self.bug == "hasty leave":
             return True
         replays = s.slots[me.slot].head < s.slots[me.slot].until and self.bug != "asked in replay"
@@ -512,7 +512,7 @@ class RingModel(Model):
         return self.settled(self._set(s, me.slot, floor=s.slots[me.slot].head)), me._replace(at="look")
 
     def settled(self, s: Shared) -> Shared:
-        """Check what all have let go of, and forget who was its primary: fewer states."""
+        """Check the requests that all replicas have released, and forget their primaries: fewer states."""
         floors = [
             member.floor
             for slot, member in enumerate(s.slots)
