@@ -33,7 +33,7 @@ KINDS = {
         "Stages with a state on every replica. They are connected like a `Filter`: "
         '`graph.add(...)`, then `graph.connect("ip", NAME, PORT)`.',
     ),
-    "scout.io.ports": ("Ports", "What packets are received from and sent to."),
+    "scout.io.ports": ("Ports", "Packets are received from ports and sent to ports."),
 }
 
 HEAD = """\

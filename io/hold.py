@@ -77,7 +77,7 @@ HOLD = np.dtype(
         ("spare", "i8"),
     ]
 )
-"""What a replica holds, two cache lines; written by it alone.
+"""The state of the packets that a replica holds, two cache lines; written by it alone.
 
 The entries of a bank, in the order in which the packets came, are three int64 each: what the packet waits for; the
 place of its record and its frame in the bank; not 0 if a later packet waits for the same.
@@ -163,8 +163,8 @@ def keep(hold: Record, packet: Record, record: int) -> None:
 def _make_room(hold: Record, awaited: int) -> int:
     """Add an entry for a packet that waits for `awaited`; its place in the bank, -1 if there is no room.
 
-    What gives way is the oldest packet for the same neighbour, if there are too many of these, or the oldest one
-    that waits for the same as a later one.
+    If too many packets wait for the same neighbour, the oldest of these is removed to make room. Else the oldest packet
+    is removed for whose neighbour a later packet waits, too.
     """
     entries = hold.entries + hold.bank * hold.most * _ENTRY
     same, oldest_same, oldest_superseded = 0, -1, -1

@@ -71,7 +71,7 @@ WAITER = np.dtype(
         ("strategy", "i8"),  # SPIN, YIELD or BLOCK of `scout.ring.wait`
     ]
 )
-"""What a replica needs to wait for packets; written by it alone."""
+"""The state with which a replica waits for packets; written by it alone."""
 
 
 @inline

@@ -74,7 +74,7 @@ class Channel:
     batch : int
         The most requests that are dequeued together; a power of two.
     full : {"block", "drop", "lap"}
-        What a producer does that finds the channel full: wait; refuse the request and count it; or overtake replicas
+        How a producer treats a full channel: wait; refuse the request and count it; or overtake replicas
         that are between two batches, except the foremost. An overtaken replica has to join again, with the state of
         another's snapshot. Not with "modulo".
     producers : int

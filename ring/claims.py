@@ -1,13 +1,16 @@
 """Claims: a replica becomes the primary of the next requests by one compare-exchange on their mark.
 
-A claim is one word, `lap | count | owner`: `count` requests from the mark's position on belong to one owner. A count of
-0 stands for one control request (`scout.io.channels.frames`). All replicas begin at the same position and each goes on
-where a claim ends, so all follow the same chain of claims: it fixes the batches, their primaries, and the order of
-control requests among the entries. The primary needs one atomic instruction for a batch, the other replicas none.
+A claim is one word, `lap | count | owner`: `count` requests from the mark's position on belong to one owner. In the
+kernel's ring a count of 0 stands for one control request (`scout.io.channels.kernel_ring_protocol`). All replicas begin
+at the same position, and each continues where a claim ends, so all follow the same chain of claims. The chain fixes the
+batches, their primaries, and the order of control requests among the entries. The primary needs one atomic instruction
+for a batch, the other replicas none.
 
-A mark is used again by the position one lap later. The lap in the claim tells the two apart. It has 43 bits and wraps:
-a claim could be mistaken only for one that had lain in its mark for 2 ** 43 laps, in which no claim began there.
-A mark is not used again while a replica may still follow it: the ring is not filled past the lowest floor.
+There are fewer marks than positions: positions that are a multiple of the number of marks apart share a mark, and the
+lap is the number of times that the marks have been passed through. A claim counts only if its lap is that of the
+position. The lap has 43 bits and wraps: an old claim would be taken for a new one only after `2 ** 43` laps in which no
+other claim began at its mark. The ring is not filled past the lowest floor, so no new claim overwrites one that a
+replica may still have to follow.
 """
 
 from scout.ring.atomics import compare_exchange, load64_acquire, pause, prefetch
@@ -20,11 +23,11 @@ NOBODY = -1
 """The owner of requests that have no single primary: their flows are sharded among the replicas."""
 
 _OWNER_BITS, _COUNT_BITS, _LAP_BITS = 6, 14, 43  # 63 in all: claims are never negative
-_LAP = _OWNER_BITS + _COUNT_BITS  # the lowest bit of the lap
+_LAP = _OWNER_BITS + _COUNT_BITS  # the lap begins at this bit
 LONGEST_BATCH = (1 << _COUNT_BITS) - 1
 
 SHORT = 256
-"""Bytes up to which an entry is worth a prefetch. In longer ones the processor's own prefetching follows the reader."""
+"""Entries of up to this many bytes, and their marks, are prefetched. The processor prefetches longer ones by itself."""
 
 
 @inline
@@ -34,7 +37,7 @@ def _lap_of(channel: Record, position: int) -> int:
 
 @inline
 def _holds(found: int, lap: int) -> bool:
-    """True if a mark's word is a claim of this lap. Of lap 0 the zeros of a mark that was never claimed are none."""
+    """True if `found`, the word of a mark, is a claim of `lap`. A mark that was never claimed is 0: no claim."""
     return found >> _LAP == lap and found != 0
 
 

@@ -99,7 +99,7 @@ class Entry:
 
     @property
     def _numba_type_(self) -> Any:
-        """What numba asks for when compiled code calls this function."""
+        """The type that numba asks for when compiled code calls this function."""
         return numba.typeof(self.native)
 
 

@@ -77,7 +77,7 @@ CHANNEL = np.dtype(
     ],
     align=True,
 )
-"""What compiled code has to know of a channel. It does not change while the channel is in use."""
+"""The facts about a channel that compiled code needs. They do not change while the channel is in use."""
 
 CLAIM, REFCOUNT, MODULO = 0, 1, 2
 

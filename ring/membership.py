@@ -79,8 +79,8 @@ def resume(channels: np.ndarray, members: np.ndarray, replica: int, place: int, 
         member.role = member.end = 0
         member.head, member.controls = place - controls, controls
     member.open = 0
-    # The dead one may have died before it raised its floors. Release, pairs with `add_control`; seq_cst, as the floor
-    # in `scout.io.channels.frames`.
+    # The dead replica may have died before it raised its floors. Release, pairs with `add_control`; seq_cst, as in
+    # `advance_floor` of `scout.io.channels.kernel_ring_protocol`.
     store64_release(controls_floor_of(channel, replica), controls)
     exchange(floor_of(channel, replica), member.head)
 

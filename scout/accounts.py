@@ -23,7 +23,7 @@ def figures(channels: Sequence[Any], replica: int) -> dict[str, int]:
 
 
 def account(graph: RouterGraph, channels: Channels, memory: Memory, over: bool, deaths: bool) -> dict[str, Any]:
-    """What became of every packet; see `Supervisor.account`.
+    """The fate of every packet; see `Supervisor.account`.
 
     Parameters
     ----------

@@ -44,7 +44,7 @@ class CompiledDomain:
     serve : callable
         The loop; returns when it is told to stop.
     arguments : sequence of Argument
-        What it is called with.
+        The arguments of the loop.
     tables : list of Table
         All tables that it works on.
     file : str

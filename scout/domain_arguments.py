@@ -44,7 +44,7 @@ class ReplicaMemory:
     whole: np.ndarray
     """Room for packets that a stage wants in one piece, uint8."""
     parts: np.ndarray
-    """What a snapshot consists of."""
+    """The parts of a snapshot."""
     positions: np.ndarray
     """int64: `position` of each channel, then `controls_done` of each, at the newest snapshot."""
     notes: np.ndarray
@@ -52,7 +52,7 @@ class ReplicaMemory:
     """Address of the snapshots, each of `buffer_bytes` bytes."""
     buffer_bytes: int
     heads: np.ndarray
-    """What the channel scheduler sees of each channel."""
+    """The record of each channel that the channel scheduler reads."""
     counters: dict[str, np.ndarray]
     """For each path, by its source, int64."""
     configurations: dict[str, np.ndarray]

@@ -39,7 +39,7 @@ _MADE_BYTES = 42
 
 @dataclass(frozen=True)
 class DomainPlan:
-    """What a loop is generated from."""
+    """The facts from which a loop is generated."""
 
     graph: RouterGraph
     channels: Channels

@@ -34,7 +34,8 @@ def load_router(file: str) -> tuple[RouterGraph, list[Path]]:
     """
     path = FilePath(file)
     if not path.is_file():
-        raise ScoutError(f"{file}: no such file; name a Python file that defines a RouterGraph")
+        problem = "this is a folder" if path.is_dir() else "no such file"
+        raise ScoutError(f"{file}: {problem}; name a Python file that defines a RouterGraph")
     # Registered under a name that does not change: compiled code in the cache refers to it.
     name = f"scout_router_{path.stem}"
     # Python reports an absolute path in tracebacks, whatever was given.
@@ -46,11 +47,15 @@ def load_router(file: str) -> tuple[RouterGraph, list[Path]]:
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
-        where = file if error.filename == spec.origin else error.filename
-        raise ScoutError(f"{where}:{error.lineno}: {error.msg}; fix the file") from error
-    except Exception as error:
+        # Source that Python cannot even decode has neither a file name nor a line.
+        where = file if error.filename in (spec.origin, None) else error.filename
+        line = f":{error.lineno}" if error.lineno else ""
+        raise ScoutError(f"{where}{line}: {error.msg}; fix the file") from error
+    except (Exception, SystemExit) as error:
         lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == spec.origin]
         what = str(error) if isinstance(error, ScoutError) else f"{type(error).__name__}: {error}"
+        if isinstance(error, SystemExit):
+            what = f"the file calls sys.exit({error.code!r}); remove the call, since the file is only to be imported"
         raise ScoutError(f"{file}:{lines[-1] if lines else 1}: {' '.join(what.split())}") from error
     values = [v for value in vars(module).values() for v in (value if isinstance(value, list) else [value])]
     graphs = list({id(value): value for value in values if isinstance(value, RouterGraph)}.values())

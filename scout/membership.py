@@ -1,8 +1,8 @@
 """Membership: the processes that serve as replicas, how they join, leave and die, and how the dead are replaced.
 
-The lock is held only for work that does not wait for another process, so that a death is handled at once whatever
-else is going on: `join` and `leave` let go of it between two looks. Messages are given to `say` without the lock, so
-that whoever receives them may call back.
+The lock is held only for work that does not wait for another process: `join` and `leave` release it while they wait, so
+that a death is handled at once. The reporter is called without the lock, so that its callback may call a method of the
+supervisor.
 """
 
 import signal
@@ -29,7 +29,7 @@ __all__ = ["Membership"]
 
 _GRACE = 3.0  # seconds that a domain gets to stop before it is killed
 _LEAVE_GRACE = _GRACE + HOLD_TIME / 1e9  # and to leave: it waits until it holds no packets
-_LOOK = 0.02  # seconds between two looks at a replica that leaves
+_CHECK_INTERVAL = 0.02  # seconds between two checks of a replica that leaves
 
 
 @dataclass
@@ -51,7 +51,7 @@ class Membership:
         The channels, each with its paths.
     memory : Memory
     forker : Forker
-    say : Reporter
+    reporter : Reporter
         Receives a sentence about each death.
 
     Attributes
@@ -62,16 +62,18 @@ class Membership:
         For each death the seconds from when it was seen until a successor was at work.
     """
 
-    def __init__(self, plan: Plan, channels: Channels, memory: Memory, forker: Forker, say: Reporter) -> None:
-        self._plan, self._channels, self._memory, self._forker, self._say = plan, channels, memory, forker, say
+    def __init__(self, plan: Plan, channels: Channels, memory: Memory, forker: Forker, reporter: Reporter) -> None:
+        self._plan, self._channels, self._memory = plan, channels, memory
+        self._forker, self._reporter = forker, reporter
         self._keeps = plan.keeps_state
         self.processes: dict[int, Child] = {}
         self.stalls: list[float] = []
         self._spare = Spare(forker, self._serve)
-        self._retired: set[int] = set()
+        self._retired_replicas: set[int] = set()  # they have left, or died and got no successor
         self._leaving: dict[int, _Leaving] = {}
-        self._ended: dict[int, Child] = {}  # the newest process of each replica whose end was counted
-        self._deaths: dict[int, tuple[int, int]] = {}  # replica: position at its newest death, deaths there
+        self._counted_ends: dict[int, Child] = {}  # by replica: its newest process of which the end was counted
+        # By replica: the position of its newest death, and the number of its deaths at that position.
+        self._death_counts: dict[int, tuple[int, int]] = {}
         self._lock = threading.RLock()
         self._joining = threading.Lock()  # held by one `join` at a time
         self._stopped = False
@@ -81,12 +83,12 @@ class Membership:
     @property
     def taking_part(self) -> list[int]:
         """The numbers of the replicas that take part."""
-        return [replica for replica in list(self.processes) if replica not in self._retired]
+        return [replica for replica in list(self.processes) if replica not in self._retired_replicas]
 
     @property
     def deaths(self) -> bool:
         """True if a replica has died."""
-        return bool(self._deaths)
+        return bool(self._death_counts)
 
     def living(self) -> list[Child]:
         """The processes that run, of the replicas that take part."""
@@ -119,7 +121,7 @@ class Membership:
             if not process.join(max(0.0, deadline - time.monotonic())):
                 process.kill()
                 process.join(_GRACE)
-            if process.exitcode and self._ended.get(replica) is not process:
+            if process.exitcode and self._counted_ends.get(replica) is not process:
                 self._count_death(replica)  # its packets are missing from the accounts
         with self._lock:
             self._spare.discard()
@@ -173,10 +175,10 @@ class Membership:
                 self._fork(replica)
                 entered.clear()
             finally:
-                for channel in entered:  # nobody serves there, and the others would wait for it
+                for channel in entered:  # no process serves this replica, and the other replicas would wait for it
                     channel.retire(replica, False)
-            self._retired.discard(replica)
-            self._spare.discard()  # it lacks this replica's memory; `look` forks another
+            self._retired_replicas.discard(replica)
+            self._spare.discard()  # it lacks this replica's memory; `check_processes` forks another
             return True
 
     def _joinable(self, replica: int) -> list[tuple[PacketChannel, tuple[int, int]]]:
@@ -201,7 +203,7 @@ class Membership:
     def _free_number(self) -> int:
         """A number that no replica has; not that of a dead one while a channel still waits for its turn."""
         for number in range(MOST_REPLICAS):
-            gone = number not in self.processes or number in self._retired
+            gone = number not in self.processes or number in self._retired_replicas
             if gone and not any(channel.is_member(number) for channel, _ in self._channels):
                 return number
         raise ScoutError(f"{MOST_REPLICAS} replicas take part already; remove one first")
@@ -220,10 +222,10 @@ class Membership:
                 self._leaving[replica] = _Leaving(time.monotonic() + _LEAVE_GRACE)
                 self._memory.orders[replica, 0] = LEAVE
         while replica in self._leaving and not self._stopped:
-            wait_for_any([self.processes[replica]], _LOOK)
-            self.look()  # so that it ends also if the watcher's thread is the caller
+            wait_for_any([self.processes[replica]], _CHECK_INTERVAL)
+            self.check_processes()  # so that it ends also if the watcher's thread is the caller
 
-    def _see_to_leaver(self, replica: int, process: Child) -> None:
+    def _handle_leaving(self, replica: int, process: Child) -> None:
         """Tell a successor to leave once it has finished its predecessor's work; kill a replica that does not leave."""
         leaving = self._leaving.get(replica)
         if leaving is None:
@@ -238,40 +240,40 @@ class Membership:
 
     # Dying.
 
-    def look(self) -> None:
-        """See to replicas that died or leave, without waiting for any process; `say` what happened."""
-        said: list[str] = []
+    def check_processes(self) -> None:
+        """Handle deaths and departures without waiting for any process, and report them."""
+        messages: list[str] = []
         with self._lock:
             if self._stopped:
                 return
             for replica in self.taking_part:
                 process = self.processes[replica]
                 if process.is_alive():
-                    self._see_to_leaver(replica, process)
+                    self._handle_leaving(replica, process)
                 else:
-                    said += self._see_to_end(replica, process)
-            for replica in self._retired:
+                    messages += self._replace_or_retire(replica, process)
+            for replica in self._retired_replicas:
                 self._release(replica)  # in channel order its turn may come only now
             if self.taking_part:
-                with suppress(OSError):  # tried again at the next look, and reported if a successor is needed
+                with suppress(OSError):  # tried again at the next check, and reported if a successor is needed
                     self._spare.ensure()
-        for line in said:
-            self._say(line)
+        for line in messages:
+            self._reporter(line)
 
-    def _see_to_end(self, replica: int, process: Child) -> list[str]:
-        """Give a replica whose process has ended a successor, or retire it; what there is to say."""
+    def _replace_or_retire(self, replica: int, process: Child) -> list[str]:
+        """Give a replica whose process has ended a successor, or retire it; return the messages to report."""
         seen = time.monotonic()
         leaving = self._leaving.get(replica)
         died = bool(process.exitcode) or leaving is None
-        if self._ended.get(replica) is not process:
-            self._ended[replica] = process
+        if self._counted_ends.get(replica) is not process:
+            self._counted_ends[replica] = process
             if died:
                 self._count_death(replica)
         owed = [(channel, channel.position(replica)) for channel, _ in self._channels if channel.unfinished(replica)]
         cannot = ""
         if leaving and not owed:
             return self._retire(replica, process, "it was leaving") if died else self._retire(replica)
-        if died and self._deaths[replica][1] > self._plan.restarts:
+        if died and self._death_counts[replica][1] > self._plan.restarts:
             cannot = "it got no further"
         else:
             try:
@@ -280,7 +282,7 @@ class Membership:
             except OSError as error:
                 reason = error.strerror or error
                 text = f"replica {replica} waits for a successor: no process can be forked: {reason}"
-                return [text] if self._say.is_new(text) else []
+                return [text] if self._reporter.is_new(text) else []
         if cannot:
             return self._retire(replica, process, cannot)
         if leaving:
@@ -292,13 +294,13 @@ class Membership:
 
     def _count_death(self, replica: int) -> None:
         position = sum(channel.position(replica) for channel, _ in self._channels)
-        before, times = self._deaths.get(replica, (-1, 0))
-        self._deaths[replica] = (position, times + 1 if position == before else 1)
+        before, times = self._death_counts.get(replica, (-1, 0))
+        self._death_counts[replica] = (position, times + 1 if position == before else 1)
 
     def _succeed(self, replica: int) -> bool:
         """Have the spare process take a dead replica's place; False if the dead one left no snapshot to go on from.
 
-        A look that fails with an OSError is repeated: everything before the call may be done twice.
+        After an OSError the next check calls this again, so every step before `call` may be done twice.
         """
         self._spare.ensure()
         if self._keeps and self._memory.snapshots.adopt(replica, replica) < 0:
@@ -325,9 +327,9 @@ class Membership:
                     word[0] = 0
 
     def _retire(self, replica: int, process: Child | None = None, why: str = "") -> list[str]:
-        """Take out a replica that gets no successor, so that nothing waits for it; its obituary if it died."""
+        """Remove a replica that gets no successor, so that nothing waits for it; the messages to report if it died."""
         self._free_locks(replica)
-        self._retired.add(replica)
+        self._retired_replicas.add(replica)
         self._leaving.pop(replica, None)
         self._release(replica)
         if process is None:
@@ -341,11 +343,11 @@ class Membership:
             channel.retire(replica, is_ordered(paths))
 
     def _obituary(self, replica: int, process: Child, rest: str) -> list[str]:
-        """What to say about a death: one sentence, and the first time also the traceback that led to it."""
+        """The messages about a death: one sentence, and when an error occurs for the first time also its traceback."""
         where = f"replica {replica} (core {self._plan.core(replica)}, process {process.pid})"
         lines = [f"{where} died: {_cause(process)}; {rest}"]
         innermost = process.error.rpartition("  File ")[2]  # the outer frames differ between replicas and successors
-        if process.error and self._say.is_new(innermost):
+        if process.error and self._reporter.is_new(innermost):
             lines.append(process.error.rstrip())
         return lines
 

@@ -27,7 +27,7 @@ __all__ = ["Plan", "make_plan"]
 
 @dataclass(frozen=True)
 class Plan:
-    """What a supervisor will build.
+    """The plan of a run, which a supervisor applies.
 
     Attributes
     ----------

@@ -24,7 +24,7 @@ class Reporter:
         self._said: set[str] = set()
 
     def __call__(self, message: str) -> None:
-        """Report a message. What the callback raises is itself written to standard error, once for each error."""
+        """Report a message. An error of the callback is written to standard error, once for each error."""
         try:
             self._report(message)
         except BaseException as error:  # also SystemExit, which would end the thread that watches the replicas

@@ -366,7 +366,7 @@ class Supervisor:
         return self.memory.snapshots.diverged() if len(self.channels) == 1 else []
 
     def account(self) -> dict[str, Any]:
-        """What became of every packet.
+        """The fate of every packet.
 
         Returns
         -------

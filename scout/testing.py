@@ -1,4 +1,4 @@
-"""What users need to test a stage or a service of their own: a router in memory, frames to it, and what left.
+"""Help for tests of your own stages and services: a router in memory, frames to it, and the frames that it sent.
 
 No root, no namespace and no interface is needed. To try a single stage as plain Python there is `scout.try_stage`, and
 `Path.run` for a path; here the compiled router runs with its replicas.
@@ -35,7 +35,7 @@ def ipv4_router(service: Filter | None = None) -> RouterGraph:
 
     Parameters
     ----------
-    service : Filter or Service, optional
+    service : Service or Filter, optional
         Stands between `Ip` and both ports, for packets that come in.
     """
     graph = RouterGraph("testing")
@@ -124,7 +124,10 @@ class MemoryRouter:
         return dict(self.supervisor.account()["drops"])
 
     def table(self, name: str, replica: int | None = None) -> np.ndarray:
-        """A copy of a table, as `Supervisor.table`, once everything that was received is dealt with."""
+        """A copy of a table of one replica, by default of the first, once everything that was received is dealt with.
+
+        `Supervisor.table` lists the parameters and errors.
+        """
         self.settle()
         return self.supervisor.table(name, replica).copy()
 

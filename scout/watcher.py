@@ -21,7 +21,7 @@ from scout.reports import Reporter
 __all__ = ["Watcher"]
 
 _ROUND = 0.02  # seconds between two rounds, without a death
-_PORTS = 0.5  # seconds between two looks at the interfaces
+_PORTS = 0.5  # seconds between two checks of the interfaces
 _GRACE = 3.0  # seconds that `stop` waits for a report callback that does not return
 
 
@@ -35,14 +35,14 @@ class Watcher:
         The channels, each with its paths.
     membership : Membership
     control : Control
-    say : Reporter
+    reporter : Reporter
     poll : callable
         Reads the kernel's counters, which are 32 bits wide and wrap if nobody reads them.
 
     Attributes
     ----------
     finished : threading.Event
-        Set when there is nothing left to do: all input is at its end and dealt with, or cannot be.
+        Set when the run is at its end: all input has been served, or no replica or no input process is left to go on.
     failures : list of str
         A sentence for each reason why the run ended before all input was dealt with.
     """
@@ -53,13 +53,14 @@ class Watcher:
         channels: Channels,
         membership: Membership,
         control: Control,
-        say: Reporter,
+        reporter: Reporter,
         poll: Callable[[], Any],
     ) -> None:
-        self._plan, self._channels, self._membership, self._say, self._poll = plan, channels, membership, say, poll
+        self._plan, self._channels, self._membership = plan, channels, membership
+        self._reporter, self._poll = reporter, poll
         self._health = PortHealth(plan)
-        self._tasks = (membership.look, control.tick, self._look_at_ports, self._look_for_the_end)
-        self._next_look = 0.0
+        self._tasks = (membership.check_processes, control.tick, self._check_ports, self._check_for_end)
+        self._next_check = 0.0
         self.finished = threading.Event()
         self.failures: list[str] = []
         self._stopped = threading.Event()
@@ -87,17 +88,19 @@ class Watcher:
         try:
             task()
         except Exception as error:
-            self._say.once(f"the watcher goes on after an error: {''.join(traceback.format_exception(error)).rstrip()}")
+            self._reporter.once(
+                f"the watcher goes on after an error: {''.join(traceback.format_exception(error)).rstrip()}"
+            )
             self._stopped.wait(_ROUND)
 
-    def _look_at_ports(self) -> None:
-        if time.monotonic() >= self._next_look:
-            self._next_look = time.monotonic() + _PORTS
+    def _check_ports(self) -> None:
+        if time.monotonic() >= self._next_check:
+            self._next_check = time.monotonic() + _PORTS
             self._poll()
             for line in self._health.changes():
-                self._say(line)
+                self._reporter(line)
 
-    def _look_for_the_end(self) -> None:
+    def _check_for_end(self) -> None:
         # Asking also frees what a dead process held, for which others wait.
         failed = [self._plan.graph.ports[index] for channel, _ in self._channels for index in channel.failed]
         if self.finished.is_set():
@@ -105,7 +108,7 @@ class Watcher:
         if failed:
             names = ", ".join(f"{name} ({self._plan.port(name)!r})" for name in failed)
             self.failures.append(f"port {names}: the process that brings its packets died; the run is at its end")
-            self._say(self.failures[-1])
+            self._reporter(self.failures[-1])
         elif not self._membership.taking_part:
             self.failures.append("no replica is left; the run is at its end")
         if self.failures or all(channel.drained() for channel, _ in self._channels):

@@ -137,7 +137,7 @@ def fill(batch: np.ndarray, slots: np.ndarray, data: bytes, fields: Mapping[str,
 
 
 class Result(NamedTuple):
-    """What became of a frame, in either run."""
+    """The result of a frame, in either run."""
 
     leaf: str
     data: bytes

@@ -3,13 +3,14 @@
 Those modules are imported when the command is called: `scout --help` must not wait for numba.
 """
 
+from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
 from scout.tools.commands import bench
 from scout.tools.guard import guarded
-from scout.tools.options import File, Json, Output, Picture, Replicas
+from scout.tools.options import DemoReplicas, File, Json, Output, Picture, Replicas
 
 __all__ = ["app", "main"]
 
@@ -21,13 +22,30 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"scout {version('scout-paths')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    """Options of `scout` itself."""
+
+
 app.add_typer(bench.app, name="bench", epilog="Example: scout bench path --json -")
 
 
 @app.command(epilog="Example: scout demo --seconds 5 --replicas 2 --json -")
 def demo(
     seconds: Annotated[float, typer.Option(help="How long to flood.", min=0.1, max=3600)] = 3.0,
-    replicas: Replicas = None,
+    replicas: DemoReplicas = None,
     json: Json = None,
     picture: Picture = "scout-demo.svg",
 ) -> int:

@@ -24,15 +24,24 @@ def check_writable(path: str, option: str = "") -> None:
     Raises
     ------
     ScoutError
-        If the folder is missing, the path is a folder, or permission lacks.
+        If the folder is missing, the path is a folder, or the file cannot be written or created.
     """
     target, place = Path(path), f"{option} {path}".strip()
     if target.is_dir():
         raise ScoutError(f"{place}: this is a folder; name a file in it")
     if not target.parent.is_dir():
         raise ScoutError(f"{place}: there is no folder {target.parent}; make it, or name another file")
-    if not os.access(target if target.exists() else target.parent, os.W_OK):
-        raise ScoutError(f"{place}: permission denied; name a file that can be written")
+    if target.exists():
+        if not os.access(target, os.W_OK):
+            raise ScoutError(f"{place}: permission denied; name a file that can be written")
+        return
+    # Root has permission for any folder, but a file system such as /proc still refuses new files: make one, remove it.
+    created = os.path.realpath(target)
+    try:
+        os.close(os.open(created, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+        os.unlink(created)
+    except OSError as error:
+        raise ScoutError(f"{place}: {error.strerror}; name a file in a folder that can be written") from error
 
 
 def write_file(path: str, content: bytes) -> None:
@@ -46,4 +55,4 @@ def write_file(path: str, content: bytes) -> None:
     try:
         Path(path).write_bytes(content)
     except OSError as error:
-        raise OutputError(f"{path}: {error.strerror}") from error
+        raise OutputError(f"{path}: {error.strerror}; make room, or name another file") from error

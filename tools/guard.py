@@ -105,7 +105,7 @@ def exit_status(work: Callable[[], object]) -> int:
             print(error.format_message(), file=sys.stderr)
             return 2
         command = error.ctx.command_path if error.ctx else "scout"
-        return _fail(f"{error.format_message()} Try {command} --help.", 2)
+        return _fail(f"{error.format_message().rstrip('. ')}; see {command} --help", 2)
     except AnyError as error:
         return _fail(error.format_message(), 2)
     except _ReaderGone:

@@ -10,9 +10,12 @@ LESSONS = Path(scout.__file__).parent / "examples"
 
 
 def router_file(name: str) -> str:
-    """The router file of this name: a file, else the lesson that is called so.
+    """The path of the router file `name`: the file itself if it exists, else the lesson of that name.
 
-    So `examples/01_router.py` and `01_router.py` name the first lesson also outside of a checkout.
+    Only `01_router.py` and `examples/01_router.py` name the first lesson outside of a checkout. A file that is missing
+    from any other folder stays missing.
     """
-    lesson = LESSONS / Path(name).name
-    return str(lesson) if not Path(name).exists() and lesson.is_file() else name
+    path = Path(name)
+    lesson = LESSONS / path.name
+    names_lesson = path in (Path(path.name), Path("examples", path.name))
+    return str(lesson) if names_lesson and not path.exists() and lesson.is_file() else name

@@ -1,12 +1,23 @@
-"""Options that several commands share. What they name is checked while the command line is read, before any work."""
+"""Options that several commands share. Their values are checked while the command line is read, before any work."""
 
 from typing import Annotated
 
 import typer
 
+from scout.ring.errors import ScoutError
 from scout.tools.files import check_writable
 
-__all__ = ["File", "Json", "Output", "Picture", "Plot", "Replicas", "Rounds"]
+__all__ = ["MOST_REPLICAS", "DemoReplicas", "File", "Json", "Output", "Picture", "Plot", "Replicas", "Rounds"]
+
+
+MOST_REPLICAS = 31
+"""The number in `scout.ring.membership`, which is not imported here because it imports numba."""
+
+
+def _check_replicas(number: int | None) -> int | None:
+    if number is not None and not 1 <= number <= MOST_REPLICAS:
+        raise ScoutError(f"--replicas {number}: give 1 to {MOST_REPLICAS}")
+    return number
 
 
 def _check_json(path: str | None) -> str | None:
@@ -50,5 +61,13 @@ Plot = Annotated[
     str | None,
     typer.Option(help="Where to plot: a .svg or .png; both are written. By default nowhere.", callback=_check_plot),
 ]
-Replicas = Annotated[int | None, typer.Option(help="How many domains; one per core by default.", min=1)]
+Replicas = Annotated[
+    int | None, typer.Option(help="How many domains; one per core by default.", callback=_check_replicas)
+]
+DemoReplicas = Annotated[
+    int | None,
+    typer.Option(
+        help="How many domains; by default one per core, less one core for the traffic.", callback=_check_replicas
+    ),
+]
 Rounds = Annotated[int, typer.Option(help="How often each contender is measured.", min=1)]

@@ -1,4 +1,4 @@
-"""What commands print and write: tables and sentences for people, and the JSON report (`--json PATH`)."""
+"""The output of commands: tables and sentences for people, and the JSON report (`--json PATH`)."""
 
 import json
 import os
@@ -86,7 +86,7 @@ class Report:
         Parameters
         ----------
         parameters : dict
-            What the figures depend on besides the machine.
+            The settings on which the figures depend, besides the machine.
         results : list of dict
             One flat object for each measured row, with units in the keys.
 

@@ -126,7 +126,7 @@ def death() -> Figure:
 
 
 def speedup() -> Figure:
-    """What replicated work gains at most, by the ratio of primary to replicated work."""
+    """The highest gain of replicated work, by the ratio of primary to replicated work."""
     figure = Figure(figsize=(7, 3.8), layout="constrained")
     axes = figure.subplots()
     ratios = [2 ** (exponent / 8) for exponent in range(-8, 57)]

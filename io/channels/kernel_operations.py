@@ -1,6 +1,6 @@
 """The compiled operations of the kernel's receive ring.
 
-`scout.io.channels.kernel_frames` says what its requests are.
+`scout.io.channels.kernel_ring_protocol` says what its requests are.
 """
 
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from scout.io.channels.contract import ChannelOperations
-from scout.io.channels.kernel_frames import (
+from scout.io.channels.kernel_ring_protocol import (
     NOTHING,
     RING,
     advance_floor,

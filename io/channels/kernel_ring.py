@@ -1,7 +1,8 @@
 """The receive ring of an AF_PACKET socket: the channel of one interface, or of several, in one order.
 
-All replicas map the socket's TPACKET_V2 ring and read its frames (`scout.io.channels.kernel_frames`). A socket that is
-bound to no interface receives from all of the namespace; a filter in the kernel passes only frames of our ports.
+All replicas map the socket's TPACKET_V2 ring and read its frames (`scout.io.channels.kernel_ring_protocol`). A socket
+that is bound to no interface receives from all interfaces of the namespace; a filter in the kernel passes only frames
+of the channel's ports.
 """
 
 import ctypes
@@ -18,8 +19,8 @@ import numpy as np
 
 from scout.io.batch import BATCH_SIZE
 from scout.io.channels.contract import PacketChannel
-from scout.io.channels.kernel_frames import CONTROL, MOST_CONTROLS, RING, add_control, settle
 from scout.io.channels.kernel_operations import OPERATIONS
+from scout.io.channels.kernel_ring_protocol import CONTROL, MOST_CONTROLS, RING, add_control, settle
 from scout.io.ports.contract import PortError
 from scout.ring.layout import CHANNEL, CLAIM, CONTROLS, GATING, MEMBER, WORDS
 from scout.ring.membership import MOST_REPLICAS, join, resume
@@ -88,15 +89,15 @@ class KernelRing:
     def __init__(self, ports: Mapping[int, Any], replicas: int, keeps: bool) -> None:
         self._ports = dict(ports)
         self._names = " and ".join(port.interface for port in self._ports.values())
-        self._kernel = np.zeros(2, np.int64)  # frames that the kernel counted, and those of them that it dropped
-        self._lock = threading.Lock()  # held to publish a control request, and to let a replica join
+        self._kernel = np.zeros(2, np.int64)  # frames that arrived at the socket, and how many of them it dropped
+        self._lock = threading.Lock()  # `add_control` and `join` must not run at the same time
         self._shards = 1
         self._socket: socket.socket | None = None
         self._mapping: mmap.mmap | None = None
         blocks = -(-max(port.frames for port in self._ports.values()) // BLOCK_FRAMES)
         frames = blocks * BLOCK_FRAMES
         ring = self._map(blocks)
-        # A claim is needed while any replica may still follow it: that is at most a ring of frames and one of controls.
+        # Replicas may still have to follow the claims of all frames in the ring and of all control requests that wait.
         marks = 1 << (frames + MOST_CONTROLS - 1).bit_length()
         self._marks = shared(marks, np.int64)
         self._words = shared((WORDS, LINE // 8), np.int64)
@@ -107,7 +108,9 @@ class KernelRing:
             entry[:] = port.number, index
         self.ring, self.cursors = shared(1, RING), shared(MOST_REPLICAS, MEMBER)
         self._channel = shared(1, CHANNEL)
-        interval = 1 << (frames // 2).bit_length() - 1  # so replicas keep at most half of the frames for a successor
+        # Requests since the newest snapshot stay in the ring for a successor: an interval of at most half of the frames
+        # leaves the other half to the kernel.
+        interval = 1 << (frames // 2).bit_length() - 1
         values = {
             "ring": ring,
             "entries": frames,
@@ -197,9 +200,14 @@ class KernelRing:
         program += [(_JUMP_IF_EQUAL, len(indices) - number, 0, index) for number, index in enumerate(indices)]
         program += [(_RETURN, 0, 0, 0), (_RETURN, 0, 0, _WHOLE)]
         code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in program))
-        self._socket.setsockopt(
-            socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HL", len(program), ctypes.addressof(code))
-        )
+        attached = struct.pack("HL", len(program), ctypes.addressof(code))  # struct sock_fprog
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, attached)
+        except OSError as error:
+            raise PortError(
+                f"port {self._names}: the kernel refuses the filter that selects their frames: {error.strerror}; "
+                "raise the sysctl net.core.optmem_max"
+            ) from error
 
     def divide(self, shards: int) -> None:
         """Say that flows are sharded among this many replicas: every one handles all control requests."""
@@ -232,12 +240,12 @@ class KernelRing:
 
     @property
     def is_live(self) -> bool:
-        """True: packets come now, so time passes also without."""
+        """True: time passes also while no packets arrive, so timers need ticks."""
         return True
 
     @property
     def ticks(self) -> bool:
-        """True if no control request waits."""
+        """True if every replica has served all control requests, so that the supervisor may insert a tick."""
         published = self._words[CONTROLS, 0]
         return all(self.cursors["controls"][replica] == published for replica in self._members())
 

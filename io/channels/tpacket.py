@@ -1,4 +1,6 @@
-"""The frames of a TPACKET_V2 receive ring (linux/if_packet.h), and how a packet's record is filled from one.
+"""The layout of a frame in a TPACKET_V2 receive ring (linux/if_packet.h), and how a packet's record is filled from it.
+
+The order of frames, and when they may be read and returned, is in `scout.io.channels.kernel_ring_protocol`.
 
 A frame lies in a slot: `struct tpacket2_hdr`, `struct sockaddr_ll`, the virtio-net header, the Ethernet frame. The
 virtio-net header tells what the sending kernel has left undone (checksum, segmentation). Its fields, and those of the

@@ -76,7 +76,7 @@ def switch_offloads(interface: str, wanted: dict[str, bool], where: str) -> None
     wanted : dict of str to bool
         By ethtool's names.
     where : str
-        What error messages begin with.
+        The beginning of error messages.
 
     Raises
     ------

@@ -19,7 +19,7 @@ from scout.io.host.sandbox import CLONE_NEWNET
 __all__ = ["LAB_NETNS", "create", "netns_name", "remove", "remove_leftovers"]
 
 LAB_NETNS = re.compile(r"scout-(?P<pid>\d+)\.(?P<start>\d+)-")
-"""What the kernel's names of all labs' namespaces begin with."""
+"""The beginning of the kernel's names of all labs' namespaces."""
 
 _START_TIME = 22  # number of the field in /proc/PID/stat, counted from 1 (proc_pid_stat(5))
 

@@ -51,7 +51,7 @@ class Child:
         Its return ends the process with exit status 0, SystemExit with the status that it names, and any other
         exception with status 1.
     *arguments
-        What it is called with.
+        The function's arguments.
     quiet : bool
         Do not print the traceback of an exception to standard error; it is in `error` in either case.
 

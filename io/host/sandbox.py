@@ -100,7 +100,7 @@ def _make_private_netns_directory() -> None:
     if os.path.isdir(NETNS):
         _mount("tmpfs", NETNS, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755")
         return
-    # Only root can make a directory in /run, so a tmpfs covers it. What it covers is bound into it again
+    # Only root can make a directory in /run, so a tmpfs covers it. The contents of the old /run are bound into it again
     # through a descriptor of the old /run: programs live there on some systems (NixOS).
     before = os.open(RUN, os.O_PATH | os.O_DIRECTORY)
     try:
@@ -130,7 +130,7 @@ def _carry_over(source: str, target: str) -> None:
 
 
 def _fix(error: OSError) -> str:
-    """What to change so that the kernel allows it, as far as its settings say."""
+    """The setting to change so that the kernel allows it, as far as its settings tell."""
     if error.errno == errno.ENOSPC or _sysctl("user/max_user_namespaces") == "0":
         return "raise it with `sysctl user.max_user_namespaces=10000`"
     if _sysctl("kernel/unprivileged_userns_clone") == "0":

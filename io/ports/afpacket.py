@@ -163,7 +163,7 @@ class AfPacketPort:
             self.transmits["longest"] = self.mtu + ETHERNET_HEADER
 
     def warnings(self) -> list[str]:
-        """What the kernel does at the interface besides Scout, if the port uses the interface's MAC address."""
+        """The ways in which the kernel also handles the packets, if the port uses the interface's MAC address."""
         return [] if self.own_mac or not self._interface else self._interface.kernel_duties()
 
     def transmitted(self) -> dict[str, int]:

@@ -35,7 +35,7 @@ class Port(Protocol):
     operations: PortOperations
     """The same for all ports of a class."""
     interface: str
-    """What messages call the port."""
+    """The name of the port in messages."""
     mac: int
     """The router's MAC address here, 48 bits; valid once open."""
     mtu: int
@@ -82,7 +82,7 @@ class Port(Protocol):
         """Learn what may have changed outside since `open`: `interface` (its name) and `mtu`."""
 
     def warnings(self) -> list[str]:
-        """What will go wrong around the open port, and what to switch off, a sentence each."""
+        """A sentence for each thing outside of Scout that disturbs the open port, and how to switch it off."""
 
     def close(self) -> None:
         """Close the port. Its figures stay."""

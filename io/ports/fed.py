@@ -29,7 +29,7 @@ class FedPort:
     Parameters
     ----------
     name : str
-        What messages call the port.
+        The name of the port in messages.
     mac : str
         Its MAC address, as 02:00:00:00:00:01.
     mtu : int

@@ -40,7 +40,7 @@ class Interface:
     number : int
         The kernel's index, which the interface keeps.
     name : str
-        What it was called when `refresh` asked last.
+        Its name when `refresh` asked last.
     mtu : int
         Bytes of the longest IP packet, when `refresh` asked last.
     mac : int
@@ -106,7 +106,7 @@ class Interface:
             ethtool.close()
 
     def kernel_duties(self) -> list[str]:
-        """What this namespace's kernel does with packets to the interface besides Scout, and how to switch it off.
+        """The ways in which this namespace's kernel also handles the interface's packets, and how to switch each off.
 
         The kernel gets a copy of every packet that comes to the interface's own MAC address.
         """

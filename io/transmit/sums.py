@@ -1,7 +1,8 @@
 """The Internet checksum (RFC 1071) of packets that leave: sums over memory, by address.
 
 A ones' complement sum of 16-bit words does not depend on the order of their bytes, so these are sums in this machine's
-order, over words of 32 bits. Stages use `scout.io.access.sum16`, which goes through the accessors.
+order, over words of 32 bits. Stages use `scout.io.access.sum16`, which goes through the accessors; the rules of
+protocols are in `scout.paths.wire.checksum`.
 """
 
 from scout.ring.atomics import load32, store32
@@ -12,7 +13,7 @@ __all__ = ["complete", "fold", "is_right", "updated"]
 
 @inline
 def fold(total: int) -> int:
-    """A sum of up to 2**16 words of 32 bits as a sum of 16-bit words: at most 0xFFFF, and 0 only if all are 0."""
+    """Reduce a sum of up to 2 ** 16 words of 32 bits to a ones' complement sum of 16 bits; 0 only if all are 0."""
     for _ in range(3):  # to 33 bits, to 18, to 16
         total = (total & 0xFFFF) + (total >> 16)
     return (total & 0xFFFF) + (total >> 16)
@@ -20,16 +21,17 @@ def fold(total: int) -> int:
 
 @inline
 def complete(start: int, place: int, end: int) -> None:
-    """Write the checksum of [start, end) to `place`, where the pseudo-header's sum stands.
+    """Write the checksum of the bytes at addresses `start` to `end` (exclusive) to the 16-bit field at `place`.
 
-    The 4 bytes behind the end are overwritten.
+    The field lies between `start` and `end` and holds the sum of the pseudo-header, which so becomes part of the total.
+    The 4 bytes from `end` on are overwritten.
     """
     store32(end, 0)  # zeros add nothing
     total = 0
     for word in range(start, end, 4):
         total += load32(word)
     total = fold(total)
-    # A checksum of 0 would mean that there is none (RFC 768); 0xFFFF is the same number.
+    # In UDP a checksum of 0 says that there is no checksum (RFC 768). 0xFFFF is equivalent in ones' complement.
     checksum = ~total & 0xFFFF if total != 0xFFFF else 0xFFFF
     store32(place, load32(place) & ~0xFFFF | checksum)
 
@@ -38,10 +40,10 @@ def complete(start: int, place: int, end: int) -> None:
 def is_right(header: int, place: int) -> bool:
     """True if an IPv4 header of 20 bytes has the checksum, at address `place`, that the kernel would write."""
     total = load32(header) + load32(header + 4) + load32(header + 8) + load32(header + 12) + load32(header + 16)
-    return fold(total) == 0xFFFF and load32(place) & 0xFFFF != 0xFFFF  # the kernel writes that as 0
+    return fold(total) == 0xFFFF and load32(place) & 0xFFFF != 0xFFFF  # the kernel writes 0 instead of 0xFFFF
 
 
 @inline
 def updated(total: int, before: int, after: int) -> int:
-    """A sum in which the 16-bit number `before` becomes `after` (RFC 1624), never 0."""
+    """The sum `total` after one of its 16-bit words has changed from `before` to `after` (RFC 1624); never 0."""
     return fold(total + (before ^ 0xFFFF) + after)

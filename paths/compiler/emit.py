@@ -89,7 +89,7 @@ class _Function:
         return ["", "", "@entry", *_block(f"def {self.name}({self.parameters}):", body)]
 
     def _packet(self) -> list[str]:
-        """What one packet goes through."""
+        """The lines that one packet goes through."""
         leads_away = self.name == "run" and self.plan.aside
         away = [
             "packet.frame = frame",
@@ -134,7 +134,7 @@ class _Function:
         return {"primary": str(self.primary), GATHER[0]: "whole", GATHER[1]: "index"}.get(argument, argument)
 
     def _taken(self, block: Block, edge: Edge | None) -> list[str]:
-        """What happens to a packet whose verdict takes an edge."""
+        """The lines for a packet whose verdict takes an edge."""
         if edge is None:
             return self._leave(DROPPED, block.unknown)
         if edge.egress is not None:

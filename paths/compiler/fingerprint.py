@@ -34,7 +34,7 @@ def _function(function: Any, seen: set[int]) -> str:
 
 
 def _code(code: CodeType) -> str:
-    """What code does, with that of the functions inside; not where it stands."""
+    """The behaviour of code and of the functions inside it, without the file and line where it stands."""
     constants = [_code(each) if isinstance(each, CodeType) else repr(each) for each in code.co_consts]
     return " ".join([code.co_code.hex(), repr(code.co_names), repr(code.co_varnames), *constants])
 

@@ -25,7 +25,7 @@ def load_generated(name: str, text: str, marks: str, signature: Any, given: dict
     Parameters
     ----------
     name : str
-        What the file's name begins with.
+        The beginning of the file's name.
     text : str
         The module's source.
     marks : str

@@ -1,8 +1,8 @@
 """Native code: a path's plan as one function over a batch, written to a file and compiled by numba.
 
-Stage functions melt into it (`inline`). Its shape is fixed by the path: which verdict leads where, by how
-much a header is pulled, which port is which. Whatever differs from one run to the next (addresses, MTUs) is
-read from one record, once a batch, so that the code in the cache serves again.
+Stage functions are inlined into it. The path determines its constants: which verdict leads where, how long the header
+is that a stage removes, which number a port has. Values that may differ between runs (addresses, MTUs) are not
+constants: the function reads them from one record, once a batch, so that the next run can use the cached code.
 
 Code is cached under a name that carries a hash of the generated text and of everything the stage
 functions refer to, in a folder that carries a hash of Scout's own sources (`scout.ring.cache`).

@@ -28,7 +28,7 @@ class CompileError(ScoutError):
 
 @dataclass(frozen=True)
 class Edge:
-    """What a verdict of a stage leads to.
+    """The node to which a verdict of a stage leads.
 
     Attributes
     ----------

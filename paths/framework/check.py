@@ -1,4 +1,4 @@
-"""What a service may not declare: refused when it is made, with the handler, its file and line, and the fix."""
+"""Checks of a service when it is made. Errors name the handler, its file and line, and the fix."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from types import FunctionType

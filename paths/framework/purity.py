@@ -25,7 +25,7 @@ _CHANCE = "each replica would draw another number; use a hash of the packet (flo
 _SELF = 'replicas differ in it; put work of one replica alone into a handler with run="primary"'
 _ADDRESS = "an address differs from replica to replica; use the accessors (load32, require, ...)"
 
-# What replicated work may not refer to, by the beginning of its full name; and what to use instead.
+# Objects that replicated work may not refer to, by the beginning of the full name, each with its replacement.
 _FORBIDDEN = {
     "time": _CLOCK,
     "datetime": _CLOCK,
@@ -144,7 +144,7 @@ def _full_name(value: Any) -> str:
 
 
 def _forbidden(value: Any) -> str | None:
-    """What to use instead of a value, if replicated work may not refer to it."""
+    """The replacement of a value, if replicated work may not refer to it."""
     if value is None or isinstance(value, int | float | str):
         return None
     name = _full_name(value)

@@ -56,7 +56,7 @@ COUNTS = np.dtype(
         ("evicted", "i8"),  # keys that gave up their row to another
     ]
 )
-"""What a service counts of what did not fit; handlers get it as `counts`."""
+"""The counts of events, timers and keys that did not fit; handlers get them as `counts`."""
 
 
 class Service(Filter):
@@ -197,7 +197,7 @@ class Service(Filter):
         return sum(1 << index for index, name in enumerate(self._names) if name in wanted)
 
     def account(self, read: Callable[[Table], np.ndarray] = lambda table: table.initial) -> dict[str, int]:
-        """What did not fit, so far: events, timers, and keys in tables.
+        """The counts, so far, of events, timers and keys in tables that did not fit.
 
         Parameters
         ----------

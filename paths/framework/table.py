@@ -25,7 +25,7 @@ PROBES = 16
 """How many rows can hold a key."""
 
 REFUSE, EVICT = 0, 1
-"""What happens to a new key in a full table."""
+"""The treatment of a new key in a full table."""
 
 FOREVER = 1 << 62
 """A lifetime, in nanoseconds: rows never expire."""
@@ -41,7 +41,7 @@ def new_table(capacity: int, fields: Sequence[tuple[str, str]]) -> np.ndarray:
     capacity : int
         Rows; a power of two, 16 or more. A table that is filled to 70 % refuses under 0.5 % of its keys.
     fields : sequence of (name, type)
-        What a row holds, such as ("bytes", "i8"), beside `key`, `more` and `used` (when it was last placed,
+        The fields of a row, such as ("bytes", "i8"), beside `key`, `more` and `used` (when it was last placed,
         nanoseconds).
 
     Returns

@@ -1,4 +1,4 @@
-"""What a stage function does to a packet and to its tables, found in its source.
+"""The effects of a stage function on a packet and on its tables, found in its source.
 
 Replicas have to agree about everything that reaches replicated work. A value *varies* if it may differ between them:
 the parameter `primary`, what is read from a table that varies (`Table.varies`), and whatever depends on these. The
@@ -32,7 +32,7 @@ _NONE: Labels = frozenset()
 
 @dataclass
 class Effects:
-    """What a function does.
+    """The effects of a function.
 
     Attributes
     ----------
@@ -222,7 +222,7 @@ class _Body:
         return _NONE.union(*(self.names.get(name, _NONE) for name in names)) & {VARIES}
 
     def value(self, node: Any) -> Any:
-        """What a name or a module's attribute stands for; None if it is not known."""
+        """The value of a name or of a module's attribute; None if it is not known."""
         if isinstance(node, ast.Name) and node.id not in self.locals:
             return self.known.get(node.id)
         if isinstance(node, ast.Attribute):

@@ -18,7 +18,7 @@ __all__ = ["RouterGraph"]
 
 
 _Known = dict[tuple[str, str], list[tuple[str, str]]]
-"""What is joined to a service of a router, as far as one query has found it."""
+"""The routers joined to each service of a router, as far as one query has found them."""
 
 
 class RouterGraph(nx.DiGraph):
@@ -110,7 +110,7 @@ class RouterGraph(nx.DiGraph):
             raise GraphError(f"{what}: graph {self.name!r} has paths already; complete the graph before create_path")
 
     def joined(self, router: str, service: str) -> list[tuple[str, str]]:
-        """What is connected to `service` of `router`: pairs of a router's name and its service.
+        """The routers connected to `service` of `router`: pairs of a router's name and its service.
 
         A filter between two routers takes the place of their direct connection.
         """
@@ -143,7 +143,7 @@ class RouterGraph(nx.DiGraph):
         return known[router, service]
 
     def _behind(self, router: str, service: str, known: "_Known") -> list[tuple[str, str]]:
-        """What is behind `service` of a filter: further filters, and the routers behind the last; else nothing."""
+        """The routers behind `service` of a filter, with the filters between; empty if `router` is no filter there."""
         passage = self.router(router).through.get(service)
         nearest = self._joined(router, passage, known) if passage else []
         return [each for pair in nearest for each in (pair, *self._behind(*pair, known))]

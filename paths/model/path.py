@@ -248,7 +248,7 @@ class Path(nx.MultiDiGraph):
 
     @property
     def counter_names(self) -> list[str]:
-        """What each cell of the path's `counters` counts."""
+        """The name of each cell of the path's `counters`, which says what it counts."""
         edges = [f"{tail} -> {head}" for tail, head, _ in self.counted]
         stages = list(self.stages)
         return [*edges, *(f"{node} unknown-verdict" for node in stages), *(f"{node} held" for node in stages)]

@@ -1,4 +1,4 @@
-"""What a function refers to: the values of its global names, of modules' attributes, of its closure and defaults."""
+"""The values that a function refers to: by global names, modules' attributes, its closure and its defaults."""
 
 import dis
 from collections.abc import Callable, Iterator

@@ -67,7 +67,7 @@ class Outcome:
 class Stage:
     """A function and what binds it into a path.
 
-    What the function does to packets and tables is found in its source (`effects`). `replicated`, `writes`, `resizes`
+    The function's effects on packets and tables are found in its source (`effects`). `replicated`, `writes`, `resizes`
     and `alone` add to that, for a function that is generated or whose source cannot be read; they take nothing away.
 
     Parameters
@@ -137,7 +137,7 @@ class Stage:
 
     @property
     def effects(self) -> Effects:
-        """What the function does; may change when one of its tables becomes a replicated one."""
+        """The function's effects; they may change when one of its tables becomes a replicated one."""
         return effects(self.function, {name: table.varies for name, table in self.tables.items()})
 
     @property

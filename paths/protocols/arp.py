@@ -44,8 +44,8 @@ from scout.ring.errors import ScoutError
 __all__ = ["ADJACENCY", "Arp", "receive", "request", "resolve"]
 
 SECOND = 1_000_000_000
-PROBES = 16  # rows that are looked at for a key
-WISHES = BATCH_SIZE + 1  # their number, and the keys of as many requests as a batch of packets can ask for
+PROBES = 16  # rows in which a key may stand
+WISHES = BATCH_SIZE + 1  # word 0 counts the ARP requests to be sent; their keys follow, at most one for each packet
 FOREVER = 1 << 62
 
 INTERFACE = np.dtype([("mac", "i8"), ("address", "i8")])
@@ -59,6 +59,8 @@ LEARNT, RESERVED, STATIC = 0, 1, 2
 
 TOO_SHORT, BAD_ARP, TABLE_FULL = drop("too-short"), drop("bad-arp"), drop("adjacency-table-full")
 CONFLICT = drop("arp-address-conflict")
+ANSWER, LEARNT_ONLY = 0, 1
+"""Outcomes of `receive`."""
 
 
 def find(adjacencies: Any, key: int) -> int:
@@ -88,7 +90,7 @@ def place(adjacencies: Any, key: int, now: int) -> int:
 
 
 def ask(wishes: Any, asked: Any, key: int, now: int) -> None:
-    """Have `key` asked for, unless a replica did so less than a second ago."""
+    """Put an ARP request for `key` among the wishes, unless a replica did so less than a second ago."""
     if wishes[0] < WISHES - 1 and once(asked, key, now, SECOND):
         wishes[0] += 1
         wishes[wishes[0]] = key
@@ -117,7 +119,8 @@ def resolve(
         if left > 0:
             packet.destination = adjacency.mac
             packet.ethertype = ethernet.IPV4
-            # More than a lifetime is left if the clock was set back: ask, or it would be believed for so much longer.
+            # If the clock was set back, more than a lifetime may be left: ask now, else the MAC address would stay in
+            # use for that much longer than its lifetime.
             if (left < refresh or left > lifetime) and adjacency.state != STATIC:
                 ask(wishes, asked, (port + 1) << 32 | address, packet.timestamp)
             return port
@@ -140,7 +143,10 @@ def receive(
     lifetime: int,
     primary: bool,
 ) -> int:
-    """Learn the sender's address; answer (0) if the message asks for ours."""
+    """Learn the sender's address; write the reply over the message if it asks for ours.
+
+    Returns ANSWER for a request that is to be answered, LEARNT_ONLY for any other good message, else a drop.
+    """
     if not require(frame, end, arp.HEADER):
         return TOO_SHORT
     operation = load16(frame, arp.OPERATION)
@@ -153,7 +159,7 @@ def receive(
         return CONFLICT if sender_mac != mac else BAD_ARP
     ours = load32(frame, arp.TARGET) == address
     if sender & mask == network:
-        # RFC 826: any message updates an address that is known; a new one is learnt from a message for us alone.
+        # RFC 826: any message updates a known address; a new address is learnt only from a message to our address.
         key = (packet.port + 1) << 32 | sender
         index = place(adjacencies, key, packet.timestamp) if ours else find(adjacencies, key)
         if index >= 0 and adjacencies[index].state != STATIC:
@@ -163,12 +169,12 @@ def receive(
         elif index < 0 and ours:
             return TABLE_FULL
     if not ours or operation != arp.REQUEST:
-        return 1
+        return LEARNT_ONLY
     if primary:
         write_arp(frame, 0, arp.REPLY, mac, address, sender_mac, sender)
         packet.destination = sender_mac
         packet.ethertype = ethernet.ARP
-    return 0
+    return ANSWER
 
 
 def request(frame: Any, end: Any, packet: Any, wishes: Any, interfaces: Any) -> int:

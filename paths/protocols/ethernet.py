@@ -76,7 +76,7 @@ class Ethernet(Router):
     name : str
         The router's name, which addresses and paths refer to.
     port : Port
-        What frames are received from and sent to.
+        The port from which frames are received and to which they are sent.
 
     Examples
     --------

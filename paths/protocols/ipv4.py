@@ -222,7 +222,7 @@ class Ip(Router):
     fib : Fib
         The routes, once the graph is complete.
     next_hops : Table
-        What the routes lead to: `NEXT_HOP` rows, constant.
+        The next hops of the routes: `NEXT_HOP` rows, constant.
     mtus : Table
         The MTU of each port by its index, bytes: int64[ports]. `start` writes it again when an MTU has changed.
 

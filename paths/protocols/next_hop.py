@@ -15,4 +15,4 @@ NEXT_HOP = np.dtype(
         ("spare", "i8", 3),
     ]
 )
-"""What a route leads to. Addresses are numbers in host order."""
+"""The next hop of a route. Addresses are numbers in host order."""

@@ -81,7 +81,7 @@ SETTINGS = np.dtype(
         ("policy", "i8"),
     ]
 )
-"""What does not change while packets flow. Addresses are in host order."""
+"""The settings, which do not change while packets flow. Addresses are in host order."""
 
 
 def change(which: int, address: int, port: int) -> int:
@@ -261,7 +261,7 @@ class LoadBalancer(Service):
     capacity : int
         About how many connections are kept; a power of two.
     full : {"evict", "refuse"}
-        What becomes of a new connection when the table is full. "evict": it takes the place of the connection that has
+        The treatment of a new connection when the table is full. "evict": it takes the place of the connection that has
         been silent for longest (counted as `evicted`). "refuse": it is dropped as `balancer-table-full`.
     mode : str
         "replicated" or "locked". Not "sharded": packets and their answers are different flows.

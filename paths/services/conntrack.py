@@ -172,7 +172,7 @@ class ConnectionTracking(Service):
     capacity : int
         About how many connections are followed; a power of two.
     full : {"refuse", "evict"}
-        What becomes of a new connection when the table is full. "refuse": it is not followed (`tcp-table-full`).
+        The treatment of a new connection when the table is full. "refuse": it is not followed (`tcp-table-full`).
         "evict": it takes the place of the connection that would be forgotten soonest (counted as `evicted`).
     mode, service : str
         As for `Service`; all modes but "atomic".

@@ -90,7 +90,7 @@ class DdosMitigator(Service):
     capacity : int
         About how many sources are counted at a time; a power of two.
     full : {"evict", "refuse"}
-        What becomes of a new source when the table is full. "evict": it takes the row of the source that has sent
+        The treatment of a new source when the table is full. "evict": it takes the row of the source that has sent
         nothing for longest (counted as `evicted`). "refuse": its packets pass uncounted (counted as `table-full`).
     mode, service : str
         As for `Service`; all modes but "atomic". In mode "sharded" each replica counts a source's packets for itself,

@@ -119,7 +119,7 @@ class PortKnocking(Service):
     capacity : int
         About how many sources are followed; a power of two.
     full : {"refuse", "evict"}
-        What becomes of a new source's first knock when the table is full. "refuse": it is ignored (counted as
+        The treatment of a new source's first knock when the table is full. "refuse": it is ignored (counted as
         `table-full`). "evict": it takes the row of the source that has been idle for longest (counted as `evicted`),
         which then has to knock again.
     mode : str

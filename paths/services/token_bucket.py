@@ -87,7 +87,7 @@ class TokenBucket(Service):
     capacity : int
         About how many flows have a bucket at a time; a power of two.
     full : {"evict", "refuse"}
-        What becomes of a new flow when the table is full. "evict": it gets the bucket, full again, of the flow that has
+        Treatment of a new flow when the table is full. "evict": it gets the bucket, full again, of the flow that has
         sent nothing for longest (counted as `evicted`). "refuse": its packets are dropped (counted as `table-full`).
     mode, service : str
         As for `Service`; all modes but "atomic".

@@ -13,7 +13,7 @@ Address = IPv4Address | IPv6Address
 """An address of either family."""
 
 MAPPED = 0xFFFF << 32
-"""What the low word of an IPv4 address has above the 32 bits of the address; the high word is 0."""
+"""The upper half of the low word of an IPv4 address, above its 32 bits; the high word is 0."""
 
 _WORD = 1 << 64
 

@@ -1,7 +1,12 @@
 """The Internet checksum (RFC 1071), and its update when a field changes (RFC 1624).
 
 A checksum is the complement of the ones' complement sum of 16-bit words. In such a sum 0 and 0xFFFF are the same
-number, but only the sum of nothing but zeros is 0. `sum16` and `add16` of `scout.io.access` make sums.
+number, but only the sum of nothing but zeros is 0.
+
+Checksums are computed at three levels, because each reads packet bytes in its own way. `sum16` and `add16` of
+`scout.io.access` are the accessors that sum the bytes of a frame in a stage function; they work in the plain run, too.
+This module has the rules of protocols on top of them. `scout.io.transmit.sums` sums over memory addresses, in this
+machine's byte order, when packets leave: it completes the checksums that a device would have completed.
 """
 
 from typing import Any
@@ -41,7 +46,7 @@ def pseudo_header_sum(frame: Any, at: int, protocol: int, size: int) -> int:
 
 
 def delta(before: int, after: int) -> int:
-    """What a sum grows by when a field of 16 or 32 bits changes: ~m + m' of RFC 1624 section 3.
+    """The amount by which a sum grows when a field of 16 or 32 bits changes: ~m + m' of RFC 1624 section 3.
 
     Deltas of several fields are added with `add16`.
     """
@@ -51,10 +56,10 @@ def delta(before: int, after: int) -> int:
 
 
 def adjust(before: int, grown: int) -> int:
-    """The checksum `before`, after the sum of what it covers has grown by `grown`.
+    """The new checksum of data whose checksum was `before` and whose sum has grown by `grown`.
 
-    HC' = ~(~HC + ~m + m'), RFC 1624 equation 3. It gives 0 and never 0xFFFF, which is right where not all that is
-    covered can be 0: for IPv4, and for TCP with its pseudo-header.
+    HC' = ~(~HC + ~m + m'), RFC 1624 equation 3. The result may be 0 but never 0xFFFF. That is right for data that is
+    never all zeros: an IPv4 header, and a TCP segment with its pseudo-header.
     """
     return add16(before ^ 0xFFFF, grown) ^ 0xFFFF
 

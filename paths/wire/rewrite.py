@@ -100,7 +100,7 @@ def rewrite(frame: Any, end: Any, ip: int, kind: int, at: int, which: int, addre
     which : int
         `ipv4.SOURCE` or `ipv4.DESTINATION`.
     address, port : int
-        What to write; of an ICMP query or reply, `port` is the identifier.
+        The new values; of an ICMP query or reply, `port` is the identifier.
     flags : int
         `packet.flags`. With `NEEDS_CHECKSUM` the device completes the checksum: its field holds the sum of the
         pseudo-header, which covers addresses and no ports. 0 for a quoted packet.

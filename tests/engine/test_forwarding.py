@@ -171,7 +171,7 @@ def test_a_killed_replica_is_reported_and_has_a_successor():
         run.supervisor.stop()
         received, dealt = run.sums()
         assert received == dealt
-        # What was open at the death is sent again from the batch on in which it happened, at the most.
+        # A successor sends again, at the most, the batch in which the replica died and the packets after it.
         assert -256 <= run.supervisor.account()["drops"].get("replica-died", 0) <= 256
 
 

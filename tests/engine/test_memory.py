@@ -29,7 +29,7 @@ def test_the_memory_of_a_process_does_not_grow_by_runs():
     before = psutil.Process().memory_full_info().uss
     kept += [run_once()[0] for _ in range(20)]
     gc.collect()
-    # A channel alone is 7 MiB. What the kept graphs themselves need is less than 0.1.
+    # A channel alone is 7 MiB. The kept graphs themselves need less than 0.1 MiB.
     assert psutil.Process().memory_full_info().uss - before < 5 * MIB
     assert len(kept) == 22
 

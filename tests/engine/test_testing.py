@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from scapy.all import ICMP, IP, UDP, Ether
 
-from scout import Handler, PcapPort, Requests, RouterGraph, Service
+from scout import Filter, Handler, PcapPort, Requests, RouterGraph, Service, drop
 from scout.ring.errors import ScoutError
 from scout.testing import HOSTS, ROUTER, MemoryRouter, await_until, ipv4_router
 
+REFUSED = drop("refused")
 COUNTS = np.dtype([("packets", "i8")])
 
 
@@ -19,6 +20,16 @@ def count(frame, end, seen):
 def datagram(payload=b"hello", **fields):
     headers = Ether(src=HOSTS["left"], dst=ROUTER["left"]) / IP(src="10.0.0.2", dst="10.0.1.2", **fields)
     return bytes(headers / UDP(sport=1, dport=2) / payload)
+
+
+def refuse(frame, end):
+    return REFUSED
+
+
+def test_a_filter_may_stand_in_the_router():
+    graph = ipv4_router(Filter("refusing", refuse))
+    leaf, _ = graph.create_path("left").run(datagram())
+    assert leaf == "refusing.receive drops refused"
 
 
 @pytest.mark.parametrize("replicas", [1, 2])

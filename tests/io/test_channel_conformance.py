@@ -35,7 +35,7 @@ ENTRIES, MOST = 64, 8  # of software channels: requests, and the most of a batch
 MAC = "02:00:00:00:00:01"
 HEADER = bytes.fromhex("020000000001020000000002") + b"\x88\xb5"  # an ethertype for experiments
 CONTROL = -1
-"""What stands for a control request among the numbers of frames."""
+"""The number that stands for a control request among the numbers of frames."""
 
 
 def frame(number: int) -> bytes:

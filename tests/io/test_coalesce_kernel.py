@@ -82,7 +82,7 @@ def packet_socket(namespace, interface, protocol=0):
 
 
 def through(sent, coalesce, **offload):
-    """What arrives at the far host of the frames in `sent`, with virtio-net headers."""
+    """The frames that arrive at the far host when `sent` are sent, with virtio-net headers."""
     with routed(coalesce, **offload) as (left, _, right, supervisor):
         with packet_socket(left, "eth0") as sender, packet_socket(right, "eth0", ETH_P_IP) as receiver:
             for offloads, frame in sent:

@@ -49,7 +49,7 @@ LONG_AGO = 1_000_000_000 * 10**9  # 2001
 
 
 def recorded(*given, **options):
-    """What a router does with dated frames that all come by its left port, in one order: its account, and what left."""
+    """The account of a router that got dated frames by its left port, in one order, and the frames that left."""
     left = MemoryPort(LEFT, frames=given)
     with supervised(left, MemoryPort(RIGHT, frames=[]), 1, **options) as supervisor:
         account = finished(supervisor)

@@ -78,7 +78,7 @@ def noting(
 
 
 def seen(run: Any, replica: int) -> tuple[int, ...]:
-    """What a replica has noted."""
+    """The words that a replica has noted."""
     return tuple(run.supervisor.table(run.service.tables["seen"], replica)[0].tolist())
 
 

@@ -1,4 +1,4 @@
-"""Child processes: their end is seen at once, by everyone who asks, and no signal reaches another process."""
+"""Child processes: every process that waits for one sees its end at once, and no signal reaches another process."""
 
 import errno
 import os

@@ -86,7 +86,7 @@ class ChannelModel(RealModel):
         raise NotImplementedError
 
     def content(self, slot: int, index: int) -> tuple[int, int]:
-        """What is read at `index` of the batch at hand, and what should be; both with the kind of request."""
+        """The request read at `index` of the batch at hand, and the right one; both with their kind."""
         raise NotImplementedError
 
     def work(self, slot: int) -> tuple[Any, ...]:
@@ -168,7 +168,7 @@ class ChannelModel(RealModel):
         return ("gone",)
 
     def settle(self, slot: int) -> None:
-        """What a kind of channel does besides, for a replica that does not run."""
+        """Do what a kind of channel needs in addition, for a replica that does not run."""
 
     def gone(self, slot: int) -> tuple[Any, ...]:
         joins = self.ghost("joins")
@@ -232,7 +232,7 @@ class KernelModel(ChannelModel):
     """The kernel fills `requests` frames, and `controls` control requests come in between."""
 
     def __init__(self, *patches: Patch, controls: int = 0, room: int = 2, **sizes: Any) -> None:
-        super().__init__(*patches, ("kernel_frames", "MOST_CONTROLS = 64", f"MOST_CONTROLS = {room}"), **sizes)
+        super().__init__(*patches, ("kernel_ring_protocol", "MOST_CONTROLS = 64", f"MOST_CONTROLS = {room}"), **sizes)
         self.controls = controls
         marks = 1 << (self.channel.entries + room - 1).bit_length()
         self.channel.mark_count, self.channel.lap_bits = marks, marks.bit_length() - 1

@@ -1,11 +1,11 @@
-"""Policy CLAIM of `ring.election`: who comes first to an unclaimed entry claims a batch by one compare-exchange.
+"""Policy CLAIM of `ring.election`: the first replica at an unclaimed entry claims a batch by one compare-exchange.
 
 A mark is (number, count, slot); its number tells a claim of this round from one of an earlier round, so the
 producer writes no mark. All follow one chain of claims: they begin at one place (or at a multiple of
 `interval`, which no claim crosses) and jump by the claimed count.
 
 Orders. The compare-exchange is acq_rel and the mark is loaded with acquire: a claim may cover requests beyond the
-TAIL that a follower has seen; their entries come to it through the mark, from the claimant who had seen them.
+TAIL that a follower has seen; their entries come to it through the mark, from the claimant, which had seen them.
 """
 
 from typing import Any
@@ -40,7 +40,7 @@ class ClaimModel(RingModel):
         return s, me._replace(seen=mark, at="claim")
 
     def claim(self, s: Shared, me: Replica) -> Any:
-        """Compare-exchange the mark; who loses it follows the winner."""
+        """Compare-exchange the mark; a replica that loses it follows the winner."""
         head = s.slots[me.slot].head
         at = head % self.entries
         entry = s.ring[at]

@@ -1,7 +1,8 @@
 """Policy MODULO of `ring.election`: the members stamped on a group's first entry take turns, without any atomic.
 
-Who leaves is primary of what is still stamped with it: it serves on until it finds a group that is not, of
-those published after it had cleared its bit. A plain store stamps, TAIL hands the stamp over.
+A replica that leaves is still primary of groups that are stamped with it. It goes on until it finds a group that is
+not stamped with it and was published after it had cleared its bit. A plain store stamps a group; the release store of
+TAIL makes the stamp visible.
 """
 
 from typing import Any

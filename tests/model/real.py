@@ -35,7 +35,7 @@ _MODULES = {
     "scout.ring.membership": _RING / "membership.py",
     "scout.ring.retirement": _RING / "retirement.py",
     "scout.ring.producer": _RING / "producer.py",
-    "scout.io.channels.kernel_frames": _CHANNELS / "kernel_frames.py",
+    "scout.io.channels.kernel_ring_protocol": _CHANNELS / "kernel_ring_protocol.py",
 }
 _WORDS, _MEMBERS, _MARKS, _ENTRIES, _CONTROLS = (number << 20 for number in range(1, 6))
 Patch = tuple[str, str, str]
@@ -274,7 +274,7 @@ class RealModel(Model):
                 yield f"{me.name}: {label}", (frozenset(then[0].items()), put(processes, index, then[1]))
 
     def choices(self, words: dict[Any, int], me: Process) -> Iterator[tuple[str, tuple[dict[Any, int], Process]]]:
-        """What may happen to a process besides its next step: a death, by default nothing."""
+        """The events besides a process's next step that may happen to it, such as a death; by default none."""
         return iter(())
 
     def _step(self, shared: Words, me: Process) -> tuple[Words, Process] | None:

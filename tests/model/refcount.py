@@ -1,10 +1,10 @@
 """Policy REFCOUNT of `ring.election`, the paper's: the first to decrement a group's count is its primary.
 
 The producer stamps the first entry of each group with the mask of members, a count with names: a mark is (owner,
-waiting). Each replica takes its own bit; the first, who finds that nobody has signed, signs by the same
+waiting). Each replica takes its own bit; the first, which finds that none has signed, signs by the same
 compare-exchange, whether it has a bit to take or not: a group of members that have all left, or that were not
-yet members, has a primary, too. What was decided is noted with the group's number, for the group's later
-entries, and for a successor: nobody signs in the middle of a group.
+yet members, has a primary, too. The decision is stored with the group's number, for the group's later entries and for a
+successor: no replica signs in the middle of a group.
 
 Orders. Compare-exchange and subtraction are acq_rel, as a reference count's; they hand over nothing but the mark.
 The role is stored before the group's number (release), both read by the owner and its successor only.
@@ -19,7 +19,7 @@ __all__ = ["GroupModel", "RefcountModel"]
 
 
 class GroupModel(RingModel):
-    """What policies by groups share: the role is decided once a group."""
+    """The common part of policies by groups: the role is decided once a group."""
 
     stamps = True
 
@@ -60,8 +60,8 @@ class RefcountModel(GroupModel):
         "mid-group",  # leave with a group unfinished
         "nobody",  # stamp without members
         "plain signature",  # the owner is stored, not compared and exchanged
-        "two steps",  # the paper's count alone elects: who dies between decrement and note is nobody's primary
-        "only members sign",  # who has no bit never signs
+        "two steps",  # the paper's count alone elects; after a death between decrement and note there is none
+        "only members sign",  # a replica without a bit never signs
     )
 
     def stamped(self, members: int) -> Any:

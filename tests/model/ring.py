@@ -5,9 +5,11 @@ Producers and replicas are the processes, and a supervisor that pushes dead prod
 another one has read an entry that was overwritten, or one that was not yet written.
 
 Orders. TAIL is stored with release and loaded with acquire: payloads, marks and lengths go with it. floor is
-stored with release by its owner and loaded with acquire by the producer: who reads it knows that the replica
+stored with release by its owner and loaded with acquire by the producer, which then knows that the replica
 reads the entries below no more. Both hand something over one way, for which release and acquire suffice.
 Regate and join (LIMIT against GATING) look at each other crosswise and need seq_cst: `dekker`.
+
+Over 400 lines because the processes share one state: each step of one is a condition of the others.
 """
 
 from typing import Any, NamedTuple
@@ -46,7 +48,7 @@ class Shared(NamedTuple):
 
     ring: tuple[Entry, ...]
     slots: tuple[Member, ...]
-    limit: int  # announced: what who joins compares
+    limit: int  # announced; a joining replica compares it with its floor
     granted: int  # verified: what reserve compares; never falls
     members: int
     gating: int
@@ -95,7 +97,7 @@ class Replica(NamedTuple):
     primary: int = 0
     seen: Any = None  # a mark as it was loaded
     leaving: int = 0
-    least: int = 0  # who leaves serves at least so far
+    least: int = 0  # a replica that leaves serves at least up to here
 
 
 class Supervisor(NamedTuple):
@@ -139,7 +141,7 @@ class RingModel(Model):
         "unchecked join",
         "off the chain",  # a joiner begins at TAIL
         "head in replay",  # a joiner begins at the head of one that replays
-        "old claims",  # who joins does again what an earlier life of the slot has done
+        "old claims",  # a joining replica repeats requests that an earlier replica of the slot has served
         "forgets until",  # a refused join forgets what that earlier life has done
         "one word",  # the next holder takes an announced LIMIT for verified
         "pushes the living",
@@ -220,8 +222,9 @@ class RingModel(Model):
     def watch(self, s: Shared, me: Supervisor) -> Any:
         """Load LOCK; if it names a producer that surely runs no more, push it aside.
 
-        What the dead has done: announced a LIMIT too high (the next holder goes by GRANTED), filled and stamped
-        entries from TAIL on (the next does it again), or published and not unlocked: nothing to be mended.
+        The dead producer may have announced a LIMIT that is too high (the next holder goes by GRANTED), filled and
+        stamped entries from TAIL on (the next holder does it again), or published without unlocking. None of these
+        needs a repair.
         """
         if s.producing == 0:
             return s, me._replace(at=None)
@@ -244,7 +247,7 @@ class RingModel(Model):
     def reserve(self, s: Shared, me: Producer) -> Any:
         """TAIL and GRANTED are the producers' own words: reading them is no step. Load MEMBERS (acquire).
 
-        Nobody there is the same as full. What is loaded is stamped, also if somebody resigns meanwhile.
+        Without members the channel counts as full. The loaded mask is stamped, also if a replica resigns meanwhile.
         """
         if not me.left:
             return s._replace(producing=s.producing - 1), me._replace(at=None)
@@ -264,7 +267,7 @@ class RingModel(Model):
         return s, me._replace(mask=mask, rest=mask if ranks else 0, at="rank" if ranks else "floor")
 
     def rank(self, s: Shared, me: Producer) -> Any:
-        """`_foremost`: load a state and a floor (acquire). Who is overtaken does not count."""
+        """`_foremost`: load a state and a floor (acquire). An overtaken replica does not count."""
         slot = (me.rest & -me.rest).bit_length() - 1
         member = s.slots[slot]
         if member.state != LAPPED and member.floor > me.highest:
@@ -403,7 +406,7 @@ class RingModel(Model):
         return s, me._replace(least=0 if self.bug == "first without" else s.tail, at="look")
 
     def has_done_all(self, s: Shared, me: Replica) -> bool:
-        """True if who has resigned may leave. While it replays nothing is known yet."""
+        """True if a replica that has resigned may leave. While it replays this is not known yet."""
         if self.bug == "hasty leave":
             return True
         replays = s.slots[me.slot].head < s.slots[me.slot].until and self.bug != "asked in replay"
@@ -426,7 +429,7 @@ class RingModel(Model):
         return self._set(s, me.slot, state=BUSY), me._replace(at="replay" if member.head < member.until else "open")
 
     def replay(self, s: Shared, me: Replica) -> Any:
-        """What a predecessor let go of: as other, whatever the marks say. Our own words: no access to others'."""
+        """Replay requests that a predecessor released, never as primary. Only own words are read."""
         member = s.slots[me.slot]
         return self.opened(s, me, min(self.most(s, me), member.until - member.head, self.batch), False)
 
@@ -509,7 +512,7 @@ class RingModel(Model):
         return self.settled(self._set(s, me.slot, floor=s.slots[me.slot].head)), me._replace(at="look")
 
     def settled(self, s: Shared) -> Shared:
-        """Check what all have let go of, and forget who was its primary: fewer states."""
+        """Check the requests that all replicas have released, and forget their primaries: fewer states."""
         floors = [
             member.floor
             for slot, member in enumerate(s.slots)
@@ -541,9 +544,9 @@ class RingModel(Model):
     def revive(self, s: Shared, me: Replica) -> Any:
         """The successor in the same slot (`membership.resume`), by the supervisor, in words that are the dead one's.
 
-        What is gated on but no member died while it joined, or leaves: the supervisor knows which. Of the first
-        nobody knows whether its floor was checked, and it had claimed nothing: it begins anew. Of a member
-        the check is not repeated: LIMIT is announced too high for a moment in every regate.
+        A replica that is gated on but is no member died while it joined, or it is leaving; the supervisor knows which.
+        If it was joining, it had claimed nothing, and whether its floor was checked is unknown: it begins anew. For a
+        member the check is not repeated: LIMIT is announced too high for a moment in every regate.
         """
         member = s.slots[me.slot]
         if not s.gating >> me.slot & 1:
@@ -598,7 +601,7 @@ class RingModel(Model):
         return self._set(s, me.slot, saved=me.next), me._replace(tail=0, at="place")
 
     def place(self, s: Shared, me: Replica) -> Any:
-        """Store head, floor and state, before the bit. What an earlier life of the slot let go of stays so."""
+        """Store head, floor and state, before the bit. Requests released by an earlier replica of the slot stay so."""
         member = s.slots[me.slot]
         until = max(me.next, member.head, 0 if self.bug == "forgets until" else member.until)
         if self.bug == "old claims":

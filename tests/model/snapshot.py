@@ -110,7 +110,7 @@ class SnapshotModel(Model):
         """Let go of the log before the snapshot (`keep_from`)."""
         return memory._replace(floor=me.place), me._replace(at="choose_older")
 
-    # Who takes a snapshot: the owner's successor, or another: adopt.
+    # Taking a snapshot (`adopt`), by the owner's successor or by another replica.
 
     def choose(self, memory: Memory, me: Process) -> Any:
         """Load a buffer's place (acquire)."""

@@ -40,7 +40,7 @@ SLOW: list[tuple[Kind, dict[str, Any]]] = [
     (KernelModel, {"requests": 0, "entries": 1, "controls": 2, "room": 1}),
 ]
 
-# What is wrong, the module, its text, what is there instead; and the sizes by which it is found.
+# The fault in words; the module, its text and the faulty text; and the sizes with which the fault is found.
 WRONG: list[tuple[str, Kind, tuple[str, str, str], dict[str, Any]]] = [
     (
         "two replicas can claim the same requests",
@@ -110,7 +110,7 @@ WRONG: list[tuple[str, Kind, tuple[str, str, str], dict[str, Any]]] = [
         "a frame is read before the one in its slot was returned",
         KernelModel,
         (
-            "kernel_frames",
+            "kernel_ring_protocol",
             "last = min(cursor.head + ring.batch, load64_acquire(word(ring, RETURNED)) + ring.entries)",
             "last = cursor.head + ring.batch",
         ),
@@ -119,37 +119,37 @@ WRONG: list[tuple[str, Kind, tuple[str, str, str], dict[str, Any]]] = [
     (
         "a frame is returned twice",
         KernelModel,
-        ("kernel_frames", " and load32(frame + LENGTH) == 0", ""),
+        ("kernel_ring_protocol", " and load32(frame + LENGTH) == 0", ""),
         {"requests": 3, **ALONE, "deaths": 1},
     ),
     (
         "frames are marked again",
         KernelModel,
-        ("kernel_frames", "prepared_of(ring), max(prepared, limit))", "prepared_of(ring), 0)"),
+        ("kernel_ring_protocol", "prepared_of(ring), max(prepared, limit))", "prepared_of(ring), 0)"),
         {"requests": 3, **ALONE, "deaths": 1},
     ),
     (
         "the lock of a dead replica stays locked",
         KernelModel,
-        ("kernel_frames", "if load64_acquire(word(ring, LOCK)) == replica + 1:", "if False:"),
+        ("kernel_ring_protocol", "if load64_acquire(word(ring, LOCK)) == replica + 1:", "if False:"),
         {"requests": 1, **ALONE, "deaths": 1},
     ),
     (
         "frames that a dead replica should have returned stay",
         KernelModel,
-        ("kernel_frames", "    _return_frames(ring, _SUPERVISOR)", "    pass"),
+        ("kernel_ring_protocol", "    _return_frames(ring, _SUPERVISOR)", "    pass"),
         {"requests": 1, **ALONE, "deaths": 1},
     ),
     (
         "control requests are written over",
         KernelModel,
-        ("kernel_frames", "number - floor >= MOST_CONTROLS", "False"),
+        ("kernel_ring_protocol", "number - floor >= MOST_CONTROLS", "False"),
         {"requests": 0, "entries": 1, "controls": 2, "room": 1},
     ),
     (
         "a control request waits for a frame",
         KernelModel,
-        ("kernel_frames", "> cursor.controls:  # pairs with add_control", "> cursor.controls + 1:"),
+        ("kernel_ring_protocol", "> cursor.controls:  # pairs with add_control", "> cursor.controls + 1:"),
         {"requests": 1, **ALONE, "controls": 1, "room": 1},
     ),
 ]

@@ -32,7 +32,7 @@ class End:
     def __init__(self, start: int, opens: bool, sizes: list[int]) -> None:
         self.state = "CLOSED" if opens else "LISTEN"
         self.start, self.expected = start, None
-        # What it has to send, in order: (flags, bytes); each begins where the one before ends.
+        # The segments to send, in order: (flags, bytes); each begins where the one before ends.
         self.script = [(SYN, 0), *((ACK, size) for size in sizes), (FIN, 0)]
         self.acknowledged = 0  # parts of the script
 

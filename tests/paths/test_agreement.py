@@ -1,4 +1,4 @@
-"""What replicas must agree about: a path that could diverge is refused or made right."""
+"""Agreement of replicas: a path that could diverge is refused or made right."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The neighbour cache: static entries, time, and who is asked how often."""
+"""The neighbour cache: static entries, time, and how often each next hop is asked for."""
 
 from types import SimpleNamespace
 from typing import Any

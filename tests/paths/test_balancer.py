@@ -189,7 +189,7 @@ def test_connections_keep_their_backend_when_backends_change(world: World) -> No
     world.serve([each for each in BACKENDS if each != gone])
     assert {client: world.out(client) for client in clients} == first
     world.back(gone, clients[0])
-    assert world.out(clients[0], "S") != gone  # who begins anew gets another
+    assert world.out(clients[0], "S") != gone  # a client that begins anew gets another
     world.serve([])
     assert world.out(("10.0.0.3", 999)) is None
     world.serve(BACKENDS)

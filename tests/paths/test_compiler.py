@@ -207,7 +207,7 @@ def test_a_path_runs_as_plain_python_before_anything_is_started() -> None:
     assert [made.graph.router(name).port.mac for name in ("left", "right")] == [0, 0]
 
 
-# What fails, fails in both runs.
+# Failures are the same in both runs.
 
 
 def beyond(frame: Any, end: Any, seen: Any, index: int) -> int:

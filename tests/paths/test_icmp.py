@@ -44,7 +44,7 @@ def test_an_echo_reply_keeps_the_tos(path: Any) -> None:
     assert Ether(path.run(frame(ICMP(), tos=0xB8), timestamp=NOW)[1])[IP].tos == 0xB8
 
 
-# What is broken is not answered; what the sender has left to its device is not broken.
+# A broken packet is not answered. A checksum that the sender has left to its device is not broken.
 
 
 @pytest.mark.parametrize("layer", [UDP(dport=9), TCP(dport=9)], ids=["udp", "tcp"])

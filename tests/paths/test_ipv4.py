@@ -80,7 +80,7 @@ def test_the_mtu_is_that_of_the_moment() -> None:
     assert (Ether(answer)[ICMP].type, Ether(answer)[ICMP].code, Ether(answer)[ICMP].nexthopmtu) == (3, 4, 1000)
 
 
-# What a service below IP sees.
+# Packets that a service below IP sees.
 
 SEEN = np.dtype([("packets", "i8"), ("bytes", "i8")])
 

@@ -1,4 +1,4 @@
-"""What handlers may not do is refused where they are made, with file, line and the mend."""
+"""Forbidden handlers are refused when they are made; the error names the file, the line and the fix."""
 
 import datetime
 import os

@@ -1,4 +1,4 @@
-"""What services make of packets that are not as long, or not as right, as they look; directly on Ethernet, too."""
+"""Services and packets that are shorter than they claim, or malformed; also for services directly on Ethernet."""
 
 from typing import Any
 

@@ -28,7 +28,7 @@ NOTHING, SET, CANCEL = 0, 1, 2
 
 
 def act(frame: Any, end: Any, packet: Any, timers: Any, log: Any) -> int:
-    """What the record says: set a timer by `next_hop` ns from now, with `error` to tell, or cancel that handle."""
+    """Do what the record says: set a timer by `next_hop` ns from now, with `error` to tell, or cancel that handle."""
     if packet.destination == SET:
         log[1].word = after(timers, packet, packet.next_hop, RING, packet.error)
     if packet.destination == CANCEL:

@@ -7,9 +7,9 @@ is.
 import numba
 import numpy as np
 
-from scout.io.channels.kernel_frames import RING, advance_floor, frame_at
 from scout.io.channels.kernel_operations import position, receive, release, snapshot_due
 from scout.io.channels.kernel_ring import BLOCK_FRAMES, FRAME_BYTES, KernelRing
+from scout.io.channels.kernel_ring_protocol import RING, advance_floor, frame_at
 from scout.io.channels.tpacket import LENGTH, STATUS, STATUS_USER
 from scout.paths.compiler.native import BATCH
 from scout.ring.arithmetic import multiply
@@ -36,7 +36,7 @@ FOUND = np.dtype(
         ("spare", "i8", 2),
     ]
 )
-"""What a replica found; written by it alone, a cache line."""
+"""The findings of a replica; written by it alone, a cache line."""
 
 _RINGS = numba.types.Array(numba.from_dtype(RING), 1, "C")
 _CURSORS = numba.types.Array(numba.from_dtype(MEMBER), 1, "C")

@@ -21,7 +21,7 @@ __all__ = ["BYTES", "FINDINGS", "UNKNOWN", "produce", "replicate", "serve_and_le
 CHECKS = 5
 BYTES = 8 + 8 * CHECKS
 UNKNOWN = -1
-"""What follows of a producer's requests, for a replica that has seen none."""
+"""The next request of a producer of which a replica has seen none."""
 
 _PRODUCER = 48  # bits of `source` below the producer's number
 _MULTIPLIER = 0x9E3779B97F4A7C15 - (1 << 64)
@@ -38,7 +38,7 @@ FINDINGS = np.dtype(
         ("spare", "i8"),
     ]
 )
-"""What a replica found; written by it alone, a cache line."""
+"""The findings of a replica; written by it alone, a cache line."""
 
 _CHANNELS = numba.types.Array(numba.from_dtype(CHANNEL), 1, "C")
 _MEMBERS = numba.types.Array(numba.from_dtype(MEMBER), 1, "C")

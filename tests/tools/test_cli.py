@@ -3,15 +3,18 @@
 import json
 import os
 import signal
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 from commands import LESSON, MEMORY_ROUTER, PATIENCE, here, scout, start
 
 from scout.io.host.lab import Lab
+from scout.ring.membership import MOST_REPLICAS
 from scout.supervisor import Supervisor
+from scout.tools import options
 from scout.tools.bench import path as bench_path
-from scout.tools.commands.demo import run as run_demo
+from scout.tools.commands import demo
 
 COMMANDS = ["demo", "run", "draw", "rates", "doctor"]
 BENCHES = [f"bench {name}" for name in ("forward", "path", "channel", "replication", "services", "soak")]
@@ -27,12 +30,18 @@ def test_help_shows_an_example(command: str, capsys: pytest.CaptureFixture[str])
     ("arguments", "words"),
     [
         (["demo", "--bogus"], ["--bogus"]),
-        (["demo", "--seconds", "-1"], ["--seconds"]),
-        (["demo", "--replicas", "0"], ["--replicas"]),
+        (["demo", "--seconds", "-1"], ["--seconds", "; see scout demo --help"]),
+        (["demo", "--replicas", "0"], ["--replicas 0: give 1 to 31"]),
+        (["run", "router.py", "--replicas", "99"], ["--replicas 99: give 1 to 31"]),
+        (["rates", "--json", "/proc/y"], ["--json /proc/y", "name a file"]),
         (["demo", "--picture", "nowhere/x.svg"], ["nowhere"]),
         (["run", "nowhere.py"], ["nowhere.py", "no such file"]),
         (["run", __file__ + "x"], ["no such file"]),
         (["draw", LESSON, "-o", "picture.gif"], ["picture.gif", ".svg"]),
+        (["run", "/tmp"], ["/tmp", "this is a folder"]),
+        (["draw", "nowhere/01_router.py", "-o", "picture.svg"], ["nowhere/01_router.py", "no such file"]),
+        (["draw", LESSON, "-o", "/proc/picture.svg"], ["/proc/picture.svg", "name a file"]),
+        (["run", LESSON, "--json", "/proc/figures.json"], ["--json /proc/figures.json", "name a file"]),
         (["draw", LESSON, "-o", "nowhere/picture.svg"], ["nowhere/picture.svg", "there is no folder"]),
         (["draw", LESSON, "-o", "x.svg", "--path", "up"], ["up", "left"]),
         (["draw", LESSON, "-o", "x.svg", "--live"], ["--live", "scout run"]),
@@ -76,6 +85,8 @@ def test_bad_usage_is_one_line_and_status_2(
         ("x = 1\n", ["no router graph"]),
         ("import nonsense_of_mine\n", ["router.py:1", "nonsense_of_mine"]),
         ("\nif\n", ["router.py:2"]),
+        ("x = 1\0\n", ["router.py:", "null bytes"]),
+        ("import sys\nsys.exit(3)\n", ["router.py:2", "sys.exit(3)"]),
         ("from scout import RouterGraph\ng = RouterGraph('g')\n", ["no port"]),
         (
             "from scout import RouterGraph\ng = RouterGraph('g')\ng.connect('a', 'b')\n",
@@ -92,6 +103,21 @@ def test_a_file_that_is_no_router(
     errors = capsys.readouterr().err
     assert len(errors.strip().splitlines()) == 1, errors
     assert all(word in errors for word in words), errors
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert here("--version") == 0
+    assert capsys.readouterr().out == f"scout {version('scout-paths')}\n"
+
+
+def test_as_many_replicas_may_be_asked_for_as_a_channel_has_room_for() -> None:
+    assert options.MOST_REPLICAS == MOST_REPLICAS
+
+
+@pytest.mark.parametrize(("cores", "replicas"), [(1, 1), (2, 1), (8, 7)])
+def test_the_demo_leaves_a_core_to_the_traffic(cores: int, replicas: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "usable_cores", lambda: list(range(cores)))
+    assert demo.default_replicas() == replicas
 
 
 def test_a_missing_interface_is_reported_before_anything_is_compiled(
@@ -172,7 +198,7 @@ def test_without_a_c_compiler_standard_output_holds_the_report_alone(
 @pytest.mark.needs_namespaces
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_demo(replicas: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_demo(0.5, replicas, "-", str(tmp_path / "demo.svg")) == 0
+    assert demo.run(0.5, replicas, "-", str(tmp_path / "demo.svg")) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["schema"] == 1 and report["command"] == "demo"
     rows = {row["name"]: row for row in report["results"]}

@@ -15,7 +15,7 @@ ROUTER_FILES = [lesson for lesson in LESSONS if "RouterGraph(" in lesson.read_te
 
 
 def run(lesson: Path) -> str:
-    """What a lesson prints when it is run as a program."""
+    """The output of a lesson that is run as a program."""
     result = subprocess.run(
         [sys.executable, str(lesson)], capture_output=True, text=True, timeout=PATIENCE, check=False
     )

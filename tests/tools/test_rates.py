@@ -101,7 +101,7 @@ def test_the_calling_threads_namespace_is_the_default(pair: tuple[Namespace, Nam
         with left.entered():
             seen.update(row["interface"] for row in rates.Meter().sample())
 
-    # Not in the first thread: /proc/net is that one's, whoever reads it.
+    # Not in the first thread: /proc/net is that of the first thread, also when another thread reads it.
     thread = threading.Thread(target=measure)
     thread.start()
     thread.join()

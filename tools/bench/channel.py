@@ -57,7 +57,7 @@ SIZES = {
 
 @dataclass(frozen=True)
 class Case:
-    """What one row is about."""
+    """The case that one row measures."""
 
     name: str
     load: str

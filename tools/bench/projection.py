@@ -40,7 +40,7 @@ def fit_channel(replicas: Sequence[int], ns: Sequence[float]) -> ChannelModel:
 
 @dataclass(frozen=True)
 class Sample:
-    """What was measured of the synthetic service: its mode (or "sequential"), updates, cores, time of a request."""
+    """A measurement of the synthetic service: its mode (or "sequential"), updates, cores, time of a request."""
 
     mode: str
     private: int  # updates of a core's own memory

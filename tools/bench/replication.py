@@ -52,7 +52,7 @@ _FEWEST, _MOST = 1 << 14, 1 << 17  # requests; with fewer, the last batch would 
 
 @dataclass(frozen=True)
 class Case:
-    """What one row is about."""
+    """The case that one row measures."""
 
     name: str
     ratio: int

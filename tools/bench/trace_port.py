@@ -78,7 +78,7 @@ class TracePort(MemoryPort):
 
 
 class Offered(NamedTuple):
-    """What became of an offer."""
+    """The result of an offer."""
 
     packets: int  # offered
     lost: int  # that found the channel full

@@ -41,7 +41,7 @@ def run(seconds: float, replicas: int | None, json_path: str | None, picture: st
     seconds : float
         How long to flood.
     replicas : int or None
-        How many domains; one per core if None.
+        How many domains; `default_replicas` if None.
     json_path : str or None
         Where to write the figures.
     picture : str
@@ -53,6 +53,7 @@ def run(seconds: float, replicas: int | None, json_path: str | None, picture: st
         The exit status: 1 if a packet was lost without a count, or a replica died.
     """
     report = Report("demo", json_path)
+    replicas = replicas or default_replicas()
     graph, paths = load_router(str(ROUTER))
     results: list[dict[str, Any]] = []
     with ExitStack() as stack:
@@ -80,6 +81,14 @@ def run(seconds: float, replicas: int | None, json_path: str | None, picture: st
     _summary(report.console, results, picture, problems)
     report.write({"seconds": seconds, "replicas": supervisor.replicas}, results)
     return 1 if problems else 0
+
+
+def default_replicas() -> int:
+    """One replica per core, less one core that is left to the traffic generator.
+
+    Replicas that share every core with the generator forward only a small part of the flood.
+    """
+    return max(1, len(usable_cores()) - 1)
 
 
 def _flood(
@@ -187,7 +196,7 @@ class _Screen:
         self._step = ""
 
     def compiling(self, what: str) -> None:
-        self.say(f"compiling {what} (cached from then on)")
+        self.say(f"compiling {what} (cached from now on)")
 
     def watch(self, meter: Meter) -> None:
         self._meter = meter

@@ -1,4 +1,4 @@
-"""What a picture says about a graph: the texts, kinds and line widths that all formats share.
+"""The contents of a picture of a graph: the texts, kinds and line widths that all formats share.
 
 Node attributes: `router` (the router that the stage belongs to, which decides the colour; the only attribute that is
 required), `kind` (a key of `KINDS`), `label` (by default the node's name), `note` (a second line). Edge attributes:

@@ -29,9 +29,9 @@ class Check:
     status : {"ok", "missing", "optional"}
         `missing` is something that Scout needs; `optional` is missing too, and only what `meaning` names needs it.
     found : str
-        What the probe found.
+        The finding, in words.
     meaning : str
-        What Scout needs it for.
+        The purpose for which Scout needs it.
     fix : str
         How to get it; empty if the status is `ok`.
     """
@@ -45,7 +45,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What to try, and what to say when that fails.
+    """A thing to try, and the message when that fails.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class Probe:
     lack : {"missing", "optional"}
         The status when the probe fails.
     meaning : str
-        What Scout needs it for.
+        The purpose for which Scout needs it.
     fix : str
         How to get it.
     look : callable

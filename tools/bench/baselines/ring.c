@@ -168,8 +168,8 @@ int64_t drain(struct channel *channel, struct member *members, int64_t replica, 
 }
 
 /*
- * The paper's scheme, as cheap as it gets: one decrement an entry and replica. Who leaves one less than all is
- * the primary; who leaves none advances the head of all. The entries are those that Scout's producer marked for
+ * The paper's scheme, as cheap as it gets: one decrement an entry and replica. The replica that leaves one
+ * less than all is the primary; the replica that leaves none advances the head of all. The entries are those that Scout's producer marked for
  * `refcount` with batches of one: the mask of members is as good a number to count down from as any.
  */
 static inline int64_t drain_paper_words(struct channel *channel, struct member *members, int64_t replica,

@@ -1,17 +1,19 @@
-"""The kernel's receive ring as a replicated channel: which requests come next, and how frames go back to the kernel.
+"""The protocol of the kernel's receive ring: which requests come next, and how frames are returned to the kernel.
 
 An entry of the ring is one frame, which the kernel fills. Claims, floors, membership and the turn are those of every
 channel (`scout.ring`); their words and marks lie beside the ring. This module is the rest:
 
-- Frame n lies in slot n % entries. It may be read when frame n - entries has been returned to the kernel (RETURNED),
-  *and
-  then* its status says USER. Without the first condition a fast replica would read the old frame again.
+- Frame n lies in slot n % entries. A replica may read it when frame n - entries has been returned to the kernel
+  (RETURNED) and, looked at after that, its status says USER. Without the first condition a fast replica would read the
+  old frame again.
 - A replica that raises its floor returns frames below the lowest floor, in order, under a lock that no replica waits
   for: its holder looks at the floors again after it has unlocked. Before frames are returned they are marked (their
   length becomes 0), and PREPARED says up to where. So a replica that finds the lock of a dead holder can tell a frame
   that was not returned from the next frame in the same slot, whose length the kernel has written.
 - A control request is not in the ring. The claim at a position says whether frames or one control request come there
   (a count of 0): so all replicas have it at the same position, also when no frames come.
+
+`scout.io.channels.tpacket` has the layout of a frame in its slot.
 """
 
 import numba
