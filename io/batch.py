@@ -94,7 +94,7 @@ def gather(frame: Any, packet: Any, whole: Any, index: int) -> Any:
     frame
         The packet from the header at hand on, to `packet.end`; 0 if it is longer than `LONGEST` bytes.
     """
-    if len(frame.data) - frame.start > LONGEST:
+    if len(frame.data) - min(frame.origin, frame.start) > LONGEST:
         return 0
     frame.end, packet.tail_bytes = len(frame.data), 0
     return frame

@@ -114,10 +114,11 @@ class Replicas:
         for replica in range(len(self.counters)):
             function = self.compiled.run if replica == primary else self.compiled.replicate
             if function is not None:
-                fill(self.batch, self.slots, data, {"timestamp": NOW} | fields)
+                tail = fill(self.batch, self.slots, data, {"timestamp": NOW} | fields)
                 tables = [self.table(table, replica) for table in self.path.tables]
                 given = (self.counters[replica], configuration(self.path), self.compiled.whole())
                 function(self.batch, 0, 1, *given, *tables)
+                del tail  # the batch refers to it by address
 
     def leaves(self) -> dict[str, dict[str, int]]:
         """Where the packets went, by their primaries."""
@@ -125,15 +126,17 @@ class Replicas:
         return {group: {leaf: count for leaf, count in found.items() if count} for group, found in account.items()}
 
 
-def fill(batch: np.ndarray, slots: np.ndarray, data: bytes, fields: Mapping[str, int]) -> None:
-    """Put a frame of at most `REACH` bytes into a batch of one."""
-    place = int(batch["slot"][0])
-    slots[HEADROOM : HEADROOM + len(data)] = np.frombuffer(data, np.uint8)
+def fill(batch: np.ndarray, slots: np.ndarray, data: bytes, fields: Mapping[str, int]) -> np.ndarray:
+    """Put a frame into a batch of one as a port does: `REACH` bytes into its slot, the rest into the array returned."""
+    place, tail = int(batch["slot"][0]), np.frombuffer(data[REACH:] or b"\0", np.uint8)
+    slots[HEADROOM : HEADROOM + min(len(data), REACH)] = np.frombuffer(data[:REACH], np.uint8)
     batch[:] = np.zeros(1, batch.dtype)
     batch["frame"] = batch["origin"] = batch["slot"] = place
-    batch["end"] = place + len(data)
+    batch["end"] = place + min(len(data), REACH)
+    batch["tail"], batch["tail_bytes"] = address(tail), max(len(data) - REACH, 0)
     for name, value in fields.items():
         batch[name] = value
+    return tail
 
 
 class Result(NamedTuple):

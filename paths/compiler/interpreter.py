@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from scout.io.access import Frame
-from scout.io.batch import LONGEST
+from scout.io.batch import gather
 from scout.io.packet import PACKET, REACH
 from scout.paths.compiler.plain import Record, View
 from scout.paths.compiler.plan import lower
@@ -168,10 +168,8 @@ def _packet(fields: Mapping[str, int]) -> Record:
 
 
 def _verdict(stage: Stage, frame: Frame, packet: Record) -> int:
-    if stage.payload and packet.tail_bytes:
-        if len(frame.data) - frame.start > LONGEST:
-            return TOO_LONG
-        frame.end, packet.tail_bytes = len(frame.data), 0
+    if stage.payload and packet.tail_bytes and not gather(frame, packet, None, 0):
+        return TOO_LONG
     return _call(stage, frame, packet)
 
 

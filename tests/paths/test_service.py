@@ -255,7 +255,7 @@ def test_one_replica_has_the_effects_and_all_have_the_state(made: SimpleNamespac
 
 def test_the_function_can_be_read_and_names_its_handlers(made: SimpleNamespace) -> None:
     text = made.service.file.read_text()
-    assert re.search(r"^   1 effect +test_service\.py:\d+, at arrival, on the primary alone$", text, re.M)
+    assert re.search(r"^# +1 effect +\w+\.py:\d+, at arrival, on the primary alone$", text, re.M)
     assert "given = on_first(frame, end, log, events)" in text
     assert str(made.service.file.name) in made.path.explain()
 

@@ -73,7 +73,8 @@ def test_the_primary_alone_sees_the_payload(inspecting: SimpleNamespace, size: i
 
 def test_replicated_work_is_done_also_for_what_is_too_long_for_the_primary(inspecting: SimpleNamespace) -> None:
     inspecting.twin.reset()
-    data = traces.frame((0x0A000002, 0x0A090007, 17, 5, 53), bytes(1400)) + bytes(LONGEST)
+    data = traces.frame((0x0A000002, 0x0A090007, 17, 5, 53), bytes(0xFFFF - 28))  # with its Ethernet header, too long
+    assert len(data) > LONGEST
     assert inspecting.twin.both(data).leaf == "inspect.receive drops too-long-for-payload"
     assert inspecting.service.tables["seen"].initial[0]["packets"] == 1
     assert inspecting.twin.both(packet(8)).leaf == "end"  # and no event is left over
