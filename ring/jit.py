@@ -57,7 +57,8 @@ def outline(function: Callable[..., Any]) -> Callable[..., Any]:
 def compiled(function: Callable[..., Any], checked: bool = CHECKED) -> Callable[..., Any]:
     """Compile `function` as it is marked: to be called, or to be inlined."""
     if getattr(function, "outlined", False):
-        return fused(function, **_OPTIONS | (_CHECKS if checked else {}))
+        # Said outright: numba takes the option over from the caller if it is not given.
+        return fused(function, forceinline=False, **_OPTIONS | (_CHECKS if checked else {}))
     return inline(function, checked)
 
 
