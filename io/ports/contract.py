@@ -75,8 +75,8 @@ class Port(Protocol):
         """`sent` (frames that left), `made` (those of them that the router made itself), and the frames that could not
         leave, by drop reason."""
 
-    def is_up(self) -> bool:
-        """False if the interface is down or gone."""
+    def fault(self) -> str:
+        """What keeps the interface from carrying packets, as "is down or gone" or "has no carrier"; else empty."""
 
     def refresh(self) -> None:
         """Learn what may have changed outside since `open`: `interface` (its name) and `mtu`."""

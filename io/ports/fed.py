@@ -93,9 +93,9 @@ class FedPort:
         """Frames that left, those of them that the router made itself, and those for which there was no room."""
         return self._opened.transmitted()
 
-    def is_up(self) -> bool:
-        """True: there is no interface that could go down."""
-        return True
+    def fault(self) -> str:
+        """Nothing: there is no interface that could go down."""
+        return ""
 
     def refresh(self) -> None:
         """Do nothing: name and MTU are constant."""
