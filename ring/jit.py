@@ -26,7 +26,7 @@ Record = Any
 # Inline assembly (`pause`) ends the process without a parser, also in code that comes from the cache.
 llvm.initialize_native_asmparser()
 
-CHECKED = os.environ.get("SCOUT_CHECKED") == "1"
+CHECKED = os.environ.get("SCOUT_CHECKED", "").lower() not in ("", "0", "no", "off", "false")
 """True if every accessor compares its address with the packet's bounds (tests; costs speed)."""
 
 # "numpy": no exception on division by zero, so no status to carry through every call. Without `_nrt`

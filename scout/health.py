@@ -1,8 +1,13 @@
-"""The health of ports: interfaces that go down, disappear, or get another MTU while the router runs."""
+"""The health of ports: interfaces that go down, disappear, lose the carrier or get another MTU during a run."""
 
+from scout.io.ports.interface import NO_CARRIER
 from scout.plan import Plan
 
 __all__ = ["PortHealth"]
+
+
+_LOOKS = 3
+"""Looks without a carrier before that is reported: the kernel says up to a second late that an interface has one."""
 
 
 class PortHealth:
@@ -20,10 +25,13 @@ class PortHealth:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._down: set[str] = set()
+        self._looks = dict.fromkeys(plan.graph.ports, 0)
         self._mtu = {name: plan.port(name).mtu for name in plan.graph.ports}
 
     def changes(self) -> list[str]:
         """A sentence for each port whose interface went down, came up again, or got another MTU since the last call.
+
+        An interface that has lost its carrier counts as down.
 
         Routers learn a new MTU by `Router.start`, which writes it to memory that all replicas read.
         """
@@ -36,11 +44,13 @@ class PortHealth:
                 said.append(f"port {name}: the MTU of interface {port.interface} is {port.mtu} now")
                 for router in self._plan.graph.routers:
                     router.start(self._plan.graph)
-            up = port.is_up()
-            if not up and name not in self._down:
+            fault = port.fault()
+            self._looks[name] = self._looks[name] + 1 if fault == NO_CARRIER else 0
+            is_late = fault == NO_CARRIER and self._looks[name] < _LOOKS
+            if fault and not is_late and name not in self._down:
                 self._down.add(name)
-                said.append(f"port {name}: interface {port.interface} is down or gone; the other ports go on")
-            elif up and name in self._down:
+                said.append(f"port {name}: interface {port.interface} {fault}; the other ports go on")
+            elif not fault and name in self._down:
                 self._down.discard(name)
                 said.append(f"port {name}: interface {port.interface} is up again")
         return said

@@ -18,6 +18,7 @@ from scout.io.channels.contract import PacketChannel
 from scout.io.hold import HOLD_TIME
 from scout.io.host.process import Child, Forker, wait_for_any
 from scout.memory import Memory
+from scout.paths.model.references import written
 from scout.plan import Plan
 from scout.reports import Reporter
 from scout.ring.errors import ScoutError
@@ -345,11 +346,23 @@ class Membership:
     def _obituary(self, replica: int, process: Child, rest: str) -> list[str]:
         """The messages about a death: one sentence, and when an error occurs for the first time also its traceback."""
         where = f"replica {replica} (core {self._plan.core(replica)}, process {process.pid})"
-        lines = [f"{where} died: {_cause(process)}; {rest}"]
+        lines = [f"{where} died: {_cause(process)}{self._suspects(process)}; {rest}"]
         innermost = process.error.rpartition("  File ")[2]  # the outer frames differ between replicas and successors
         if process.error and self._reporter.is_new(innermost):
             lines.append(process.error.rstrip())
         return lines
+
+    def _suspects(self, process: Child) -> str:
+        """The stages whose native code may have raised what ended a process: it does not know the user's line."""
+        if not _cause(process).startswith(("IndexError", "ZeroDivisionError")):
+            return ""
+        found = [
+            f"{node} of the path from {path.source}"
+            for path in self._plan.paths
+            for node, stage in path.stages.items()
+            if not all(function.__module__.startswith("scout.") for function in written(stage.function))
+        ]
+        return f" in stage {' or '.join(found)}: send the frame through path.run to see the line" if found else ""
 
 
 def _cause(process: Child) -> str:

@@ -103,8 +103,8 @@ def make_plan(
     """
     available = usable_cores()
     number = len(available) if replicas is None else replicas
-    if not 1 <= number <= MOST_REPLICAS:
-        raise ScoutError(f"{number} replicas: give 1 to {MOST_REPLICAS}")
+    if not isinstance(number, int) or not 1 <= number <= MOST_REPLICAS:
+        raise ScoutError(f"{number!r} replicas: give 1 to {MOST_REPLICAS}")
     # The first cores serve more interrupts than the last.
     pinned = list(cores) if cores is not None else available[::-1]
     if not pinned or not set(pinned) <= set(available):
@@ -115,15 +115,24 @@ def make_plan(
         raise ScoutError(f"wait {wait!r}: use one of {', '.join(STRATEGIES)}")
     if not 1 <= held <= MOST_TO_HOLD:
         raise ScoutError(f"{held} held packets: give 1 to {MOST_TO_HOLD}")
-    _check_paths(paths)
     _check_ports(graph)
+    _check_paths(graph, paths)
     chosen = scheduler(schedule) if schedule else None
     return Plan(graph, list(paths), number, pinned, _shares(graph, paths), chosen, STRATEGIES[wait], restarts, held)
 
 
-def _check_paths(paths: Sequence[Path]) -> None:
+def _check_paths(graph: RouterGraph, paths: Sequence[Path]) -> None:
+    if isinstance(paths, Path):
+        raise ScoutError(f"the paths are one path, from {paths.source}; give a list, as in Supervisor(graph, [path])")
+    if not paths:
+        raise ScoutError(f"no path to run; give at least one, as in [graph.create_path(port)]; ports: {graph.ports}")
     sources = [path.source for path in paths]
     for path in paths:
+        if path.router_graph is not graph:
+            raise ScoutError(
+                f"path from {path.source}: it belongs to another graph, called {path.router_graph.name!r}; give paths "
+                f"that this graph, called {graph.name!r}, has created"
+            )
         if is_sharded(path) and path.release_order == "channel":
             raise ScoutError(f"path from {path.source}: flows that are sharded leave as completed; leave order out")
         if sources.count(path.source) > 1:

@@ -114,6 +114,7 @@ class Supervisor:
         """While it runs: what replicas receive from, each with the paths whose ports it serves, in the paths' order."""
         self._say = Reporter(report)
         self._progress = progress or (lambda part: None)
+        self._entered = False
         self._forker = Forker()
         self._membership: Membership | None = None
         self._watcher: Watcher | None = None
@@ -123,6 +124,9 @@ class Supervisor:
     # Life.
 
     def __enter__(self) -> Self:
+        if self._entered:
+            raise ScoutError("this Supervisor has run already; make another one for another run")
+        self._entered = True
         try:
             self._start()
         except BaseException:

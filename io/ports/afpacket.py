@@ -23,7 +23,7 @@ import numpy as np
 
 from scout.io.channels.kernel_ring import SOL_PACKET, VNET_HEADER_OPTION, KernelRing, raw_socket
 from scout.io.ports.contract import Port, PortError, PortOperations, mac_number
-from scout.io.ports.interface import Interface
+from scout.io.ports.interface import DOWN, Interface
 from scout.io.ports.reservation import reserve
 from scout.io.transmit.queue import TRANSMIT, enqueue, flush, new_line
 from scout.ring.membership import MOST_REPLICAS
@@ -151,9 +151,9 @@ class AfPacketPort:
             raise PortError(f"port {self.interface}: cannot send: {error.strerror}; is it still there?") from error
         return sender
 
-    def is_up(self) -> bool:
-        """False if the interface is down or gone; another one that has its name now is not it."""
-        return self._interface is not None and self._interface.is_up()
+    def fault(self) -> str:
+        """What keeps the interface from carrying packets; another one that has its name now is not it."""
+        return self._interface.fault() if self._interface else DOWN
 
     def refresh(self) -> None:
         """Learn the interface's present name and MTU."""

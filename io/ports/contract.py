@@ -75,8 +75,8 @@ class Port(Protocol):
         """`sent` (frames that left), `made` (those of them that the router made itself), and the frames that could not
         leave, by drop reason."""
 
-    def is_up(self) -> bool:
-        """False if the interface is down or gone."""
+    def fault(self) -> str:
+        """What keeps the interface from carrying packets, as "is down or gone" or "has no carrier"; else empty."""
 
     def refresh(self) -> None:
         """Learn what may have changed outside since `open`: `interface` (its name) and `mtu`."""
@@ -94,10 +94,9 @@ class PortError(ScoutError):
 
 def mac_number(text: str) -> int:
     """The 48-bit number of a MAC address written as 02:00:00:00:00:01."""
-    parts = text.split(":")
     try:
-        values = [int(part, 16) for part in parts]
-    except ValueError:
+        values = [int(part, 16) for part in text.split(":")]
+    except (ValueError, AttributeError):  # AttributeError: it is no text
         values = []
     if len(values) != 6 or any(not 0 <= value < 256 for value in values):
         raise PortError(f"{text!r} is not a MAC address; write it as 02:00:00:00:00:01")

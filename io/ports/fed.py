@@ -64,6 +64,8 @@ class FedPort:
         if not 1 <= batch <= BATCH_SIZE or batch & (batch - 1):
             raise PortError(f"port {name}: batches of {batch}; give a power of two, 1 to {BATCH_SIZE}")
         self.interface, self.mac, self.mtu = name, mac_number(mac), mtu
+        if self.mac >> 40 & 1:
+            raise PortError(f"port {name}: {mac} is the address of a group; the first byte of a port's mac is even")
         self.entries, self.batch, self.frame_bytes = entries, batch, mtu + FRAME_MARGIN
         self._index = -1
         self._feed: Feed | None = None
@@ -93,9 +95,9 @@ class FedPort:
         """Frames that left, those of them that the router made itself, and those for which there was no room."""
         return self._opened.transmitted()
 
-    def is_up(self) -> bool:
-        """True: there is no interface that could go down."""
-        return True
+    def fault(self) -> str:
+        """Nothing: there is no interface that could go down."""
+        return ""
 
     def refresh(self) -> None:
         """Do nothing: name and MTU are constant."""

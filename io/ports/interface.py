@@ -10,7 +10,9 @@ from pathlib import Path
 from scout.io.ports.contract import PortError
 from scout.io.transmit.coalesce import TCP, UDP
 
-__all__ = ["Interface"]
+__all__ = ["DOWN", "NO_CARRIER", "Interface"]
+
+DOWN, NO_CARRIER = "is down or gone", "has no carrier"
 
 # linux/sockios.h
 _SIOCGIFNAME, _SIOCGIFFLAGS, _SIOCGIFADDR, _SIOCGIFMTU, _SIOCGIFHWADDR, _SIOCGIFINDEX = (
@@ -21,7 +23,7 @@ _SIOCGIFNAME, _SIOCGIFFLAGS, _SIOCGIFADDR, _SIOCGIFMTU, _SIOCGIFHWADDR, _SIOCGIF
     0x8927,
     0x8933,
 )
-_IFF_UP = 1
+_IFF_UP, _IFF_RUNNING = 0x1, 0x40  # linux/if.h; running: the interface is up and has a carrier
 _ARPHRD_ETHER, _ARPHRD_LOOPBACK = 1, 772  # linux/if_arp.h
 
 
@@ -61,7 +63,7 @@ class Interface:
         except OSError as error:
             names = ", ".join(other for _, other in socket.if_nameindex())
             raise PortError(f"port {name}: there is no such interface here; there are {names}") from error
-        if not self.is_up():
+        if self.fault() == DOWN:
             raise PortError(f"port {name}: the interface is down; ip link set {name} up")
         self.kind = struct.unpack_from("H", hardware)[0]
         if self.kind not in (_ARPHRD_ETHER, _ARPHRD_LOOPBACK):
@@ -84,12 +86,15 @@ class Interface:
             return False
         return True
 
-    def is_up(self) -> bool:
-        """False if the interface is down or gone."""
+    def fault(self) -> str:
+        """What keeps the interface from carrying packets, `DOWN` or `NO_CARRIER`; empty if nothing does."""
         try:
-            return self.refresh() and bool(struct.unpack_from("H", self._ask(_SIOCGIFFLAGS))[0] & _IFF_UP)
+            flags = struct.unpack_from("H", self._ask(_SIOCGIFFLAGS))[0] if self.refresh() else 0
         except OSError:
-            return False
+            flags = 0
+        if not flags & _IFF_UP:
+            return DOWN
+        return "" if flags & _IFF_RUNNING else NO_CARRIER
 
     def cut_by_kernel(self) -> int:
         """The protocols (`UDP`, `TCP`) whose super-frames the kernel cuts, as the device does not take them."""

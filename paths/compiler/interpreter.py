@@ -19,7 +19,7 @@ from scout.paths.compiler.plain import Record, View
 from scout.paths.compiler.plan import lower
 from scout.paths.model.path import Path
 from scout.paths.model.references import written
-from scout.paths.model.stage import GATHER, Stage
+from scout.paths.model.stage import GATHER, Stage, parameters_of
 from scout.paths.model.table import Table
 from scout.paths.model.verdict import HOLD, TOO_LONG, reason_of
 from scout.ring.errors import ScoutError
@@ -39,6 +39,9 @@ class UnknownVerdict(int):
 
 def run(path: Path, data: bytes, fields: Mapping[str, int]) -> tuple[str, bytes]:
     """See `Path.run`."""
+    if not isinstance(data, bytes | bytearray | memoryview):
+        kind = type(data).__name__
+        raise ScoutError(f"path from {path.source}: run is given {kind}; give the bytes of a frame, as bytes(packet)")
     with _started(path, data):
         leaf, frame, _ = walk(path, data, fields)
     return leaf, bytes(frame)
@@ -136,6 +139,14 @@ def try_stage(
     >>> try_stage(no_telnet, bytes([0, 80, 0, 23]), port=23)
     (drop('telnet'), b'\\x00P\\x00\\x17')
     """
+    if not isinstance(data, bytes | bytearray | memoryview):
+        kind = type(data).__name__
+        raise ScoutError(
+            f"{function.__name__}: try_stage is given {kind}; give the bytes of a packet, as bytes(packet)"
+        )
+    known = {*parameters_of(function), "packet", "primary"}
+    if unknown := [name for name in bindings if name not in known]:
+        raise ScoutError(f"{function.__name__} has no parameter {unknown[0]!r}; leave {unknown[0]}=... out")
     frame = Frame(data)
     packet = _packet(bindings.pop("packet", {}))
     isolated = {name: _copy(value) for name, value in bindings.items()}

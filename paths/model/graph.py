@@ -47,6 +47,8 @@ class RouterGraph(nx.DiGraph):
     def __init__(self, incoming_graph_data: Any = None, **attributes: Any) -> None:
         # networkx calls the class without a name to make copies and views.
         name = incoming_graph_data if isinstance(incoming_graph_data, str) else attributes.pop("name", "")
+        if isinstance(incoming_graph_data, str) and not incoming_graph_data.strip():
+            raise GraphError("RouterGraph(''): give the graph a name, as in RouterGraph('two_hosts')")
         super().__init__(None if isinstance(incoming_graph_data, str) else incoming_graph_data, **attributes)
         self.graph["name"] = name
         self._configured = False
@@ -72,6 +74,9 @@ class RouterGraph(nx.DiGraph):
 
     def add(self, router: Router) -> Router:
         """Add a router; names are unique."""
+        if not isinstance(router, Router):
+            what = f"the class {router.__name__}" if isinstance(router, type) else repr(router)
+            raise GraphError(f"graph {self.name!r}: {what} is no router; add an object, as in graph.add(Arp('arp'))")
         self._refuse_if_configured(f"router {router.name!r}")
         if router.name in self:
             other = type(self.router(router.name)).__name__

@@ -33,7 +33,7 @@ def drop(name: str) -> DropReason:
     Raises
     ------
     ScoutError
-        If another name has the same number.
+        If another name has the same number, or the name is no line of text.
 
     Examples
     --------
@@ -41,6 +41,8 @@ def drop(name: str) -> DropReason:
     >>> TELNET < 0, TELNET == drop("telnet")
     (True, True)
     """
+    if not isinstance(name, str) or not name or not name.isprintable():
+        raise ScoutError(f"drop({name!r}): give a name, one line of printable text, as in drop('telnet')")
     code = -(zlib.crc32(name.encode()) & 0x3FFFFFFF) - 16
     known = _reasons.get(code)
     if known is None:

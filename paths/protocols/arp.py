@@ -218,8 +218,8 @@ class Arp(Router):
 
     def __init__(self, name: str, timeout: float = 60.0, capacity: int = 1024) -> None:
         super().__init__(name)
-        if not 0 < timeout < 86400 * 365:
-            raise GraphError(f"{name}: timeout of {timeout} seconds; give more than 0 and less than a year")
+        if not isinstance(timeout, int | float) or not 0 < timeout < 86400 * 365:
+            raise GraphError(f"{name}: timeout of {timeout!r} seconds; give more than 0 and less than a year")
         if capacity < PROBES or capacity & (capacity - 1):
             raise GraphError(f"{name}: capacity of {capacity} adjacencies; give a power of two, {PROBES} or more")
         self.lifetime = int(timeout * SECOND)

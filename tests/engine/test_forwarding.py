@@ -203,7 +203,7 @@ def test_an_interface_that_goes_away_is_reported_and_the_router_goes_on():
             ip.link("add", ifname="r1", kind="veth", peer={"ifname": "r2"})
             ip.link("set", index=ip.link_lookup(ifname="r1")[0], state="up")
             ip.link("set", index=ip.link_lookup(ifname="r2")[0], state="up")
-            assert not run.supervisor.port("right").is_up()
+            assert run.supervisor.port("right").fault() == "is down or gone"
         assert not any("up again" in line for line in run.reports)
 
 
@@ -216,6 +216,20 @@ def test_an_interface_that_is_set_down_and_up_is_reported_up_again():
             ip.link("set", index=index, state="up")
             await_until(lambda: len(run.reports) == 2)
         assert run.reports[1] == "port right: interface r1 is up again"
+
+
+def test_a_carrier_that_is_lost_is_reported():
+    with running(1) as run:
+        with IPRoute(netns=run.right.netns) as ip:
+            (index,) = [link["index"] for link in ip.get_links() if link.get_attr("IFLA_IFNAME") != "lo"]
+            ip.link("set", index=index, state="down")
+            await_until(lambda: run.reports)
+            ip.link("set", index=index, state="up")
+            await_until(lambda: len(run.reports) == 2)
+        assert run.reports == [
+            "port right: interface r1 has no carrier; the other ports go on",
+            "port right: interface r1 is up again",
+        ]
 
 
 def test_a_missing_interface_is_named_with_those_that_exist():

@@ -14,6 +14,7 @@ from scout.paths.model.graph import RouterGraph
 from scout.paths.stages.requests import End, Requests
 from scout.plan import make_plan
 from scout.ring.errors import ScoutError
+from scout.supervisor import Supervisor
 
 
 def count(frame, end, packet, seen):
@@ -77,6 +78,7 @@ def test_a_plan_pins_replicas_to_cores_in_turn_from_the_last_one_down():
     ("options", "words"),
     [
         ({"replicas": 0}, "0 replicas: give 1 to 31"),
+        ({"replicas": "2"}, "'2' replicas: give 1 to 31"),
         ({"replicas": 32}, "32 replicas: give 1 to 31"),
         ({"cores": []}, r"cores \[\]: this process may use"),
         ({"cores": [9999]}, r"cores \[9999\]: this process may use"),
@@ -127,3 +129,29 @@ def test_flows_that_are_sharded_cannot_leave_in_the_order_of_the_channel():
     graph, _ = graph_of(memory_ports(1), [counting("divided", mode="sharded")], ("done", "divided", "in0"))
     with pytest.raises(ScoutError, match="flows that are sharded leave as completed"):
         make_plan(graph, [graph.create_path("in0", order="channel")])
+
+
+@pytest.mark.parametrize(
+    ("choose", "words"),
+    [
+        (lambda path, other: [other], "path from requests: it belongs to another graph"),
+        (lambda path, other: [], "no path to run; give at least one"),
+        (
+            lambda path, other: path,
+            r"the paths are one path, from requests; give a list, as in Supervisor\(graph, \[path\]\)",
+        ),
+    ],
+)
+def test_paths_that_the_graph_cannot_run_are_refused(choose, words):
+    graph, path = folding(source())
+    _, other = folding(source())
+    with pytest.raises(ScoutError, match=words):
+        make_plan(graph, choose(path, other))
+
+
+def test_a_supervisor_that_is_entered_twice_says_so():
+    graph, path = folding(source())
+    supervisor = Supervisor(graph, [path], replicas=1)
+    supervisor._entered = True
+    with pytest.raises(ScoutError, match="this Supervisor has run already; make another one"):
+        supervisor.__enter__()

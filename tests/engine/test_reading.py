@@ -9,7 +9,8 @@ from scout.paths.model.graph import RouterGraph
 from scout.paths.model.router import Router
 from scout.paths.model.stage import Exit, Outcome, Stage
 from scout.paths.model.table import Table
-from scout.paths.stages.requests import Requests
+from scout.paths.stages.filter import Filter
+from scout.paths.stages.requests import End, Requests
 from scout.ring.errors import ScoutError
 from scout.supervisor import Supervisor
 from scout.testing import await_until
@@ -85,3 +86,25 @@ def test_the_traceback_of_a_stage_is_reported_once_for_all_replicas_and_successo
     (traceback,) = [line for line in reports if "died" not in line]
     assert traceback.startswith("Traceback") and "on purpose" in traceback
     assert capfd.readouterr().err == ""
+
+
+def divides(frame, end):
+    return 1 // (load8(frame, 0) - 7)
+
+
+def test_an_error_in_native_code_names_the_stages_that_may_have_raised_it():
+    graph, port, reports = RouterGraph("dividing"), source(), []
+    graph.add(Requests("requests", port))
+    graph.add(Filter("divider", divides, service="request"))
+    graph.add(End("done", "request"))
+    graph.connect("done", "divider", "requests")
+    path = graph.create_path("requests")
+    with Supervisor(graph, [path], replicas=1, restarts=0, report=reports.append):
+        port.send(bytes([7]))
+        await_until(lambda: reports)
+    words = (
+        "ZeroDivisionError: integer division by zero in stage divider.receive of the path from requests: send the frame"
+    )
+    assert words in reports[0]
+    with pytest.raises(ScoutError, match=rf"test_reading\.py:{divides.__code__.co_firstlineno + 1}: "):
+        path.run(bytes([7]))

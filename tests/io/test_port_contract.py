@@ -71,7 +71,7 @@ def test_an_open_port_says_what_it_is(port: Port) -> None:
     assert isinstance(port.operations, PortOperations)
     assert port.transmits.dtype == port.operations.transmit and len(port.transmits) == MOST_REPLICAS
     assert port.interface and port.mac == 0x02_00_00_00_00_77 and port.mtu == 1500
-    assert port.is_up() and port.warnings() == []
+    assert port.fault() == "" and port.warnings() == []
     port.refresh()
     assert port.mtu == 1500
 

@@ -111,7 +111,7 @@ def adds_c(frame: Any, end: Any, c: Any) -> int:
     return drop_it
 
 
-drop_it = drop('"""said\nso\\')
+drop_it = drop('"""said so\\')
 
 
 def test_any_name_goes_into_generated_code() -> None:
