@@ -43,6 +43,7 @@ def exchange_word(words: Any, index: int, expected: int, value: int) -> bool:
 
 
 exchange_word.assigns = (0,)  # type: ignore[attr-defined]
+exchange_word.atomic = exchange_word  # type: ignore[attr-defined]  # it has no plain twin
 
 
 @lowering(exchange_word)

@@ -30,7 +30,16 @@ def check_integers(state: Any) -> None:
             _check(statement, state.typemap)
     returns = state.return_type
     if getattr(state.func_id.func, "returns_verdict", False) and not isinstance(returns, types.Integer | types.Boolean):
-        raise TypingError(f"it returns {returns}; return 0 to go on, or a drop(...)", loc=state.func_ir.loc)
+        raise TypingError(f"it returns {_words(returns)}; return 0 to go on, or a drop(...)", loc=state.func_ir.loc)
+
+
+def _words(kind: Any) -> str:
+    """What a function returns, in words."""
+    if isinstance(kind, types.Optional):
+        return "none in some cases"
+    if isinstance(kind, types.Literal):
+        return repr(kind.literal_value)
+    return "a generator" if isinstance(kind, types.Generator) else str(kind)
 
 
 def _check(statement: Any, typemap: dict[str, Any]) -> None:

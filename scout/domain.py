@@ -7,7 +7,6 @@ body of a replica's process. The loop reads no clock: time is that of the reques
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numba
 import numpy as np
 import psutil
 from numba.core import types
@@ -16,6 +15,7 @@ from scout.domain_arguments import Argument, Channels, domain_arguments
 from scout.domain_loop import DomainPlan, is_sharded, loop_source
 from scout.io.channels.contract import ChannelOperations
 from scout.io.ports.contract import PortOperations
+from scout.paths.compiler.diagnosis import reason
 from scout.paths.compiler.fingerprint import fingerprint
 from scout.paths.compiler.generated import load_generated
 from scout.paths.compiler.inlining import native
@@ -26,6 +26,7 @@ from scout.paths.model.path import Path
 from scout.paths.model.stage import Stage
 from scout.paths.model.table import Table
 from scout.paths.wire.flow import shard_of
+from scout.ring.errors import ScoutError
 
 __all__ = [
     "CompiledDomain",
@@ -120,8 +121,12 @@ def compile_domain(
     signature = types.void(*(argument.type for argument in arguments))
     try:
         module = load_generated(f"{graph.name}_domain", loop_source(plan), " ".join(marks), signature, given)
-    except numba.core.errors.NumbaError as error:
-        raise CompileError(f"the domain of graph {graph.name!r} does not compile: {error}") from error
+    except (ScoutError, OSError):  # of the cache folder
+        raise
+    except Exception as error:  # numba raises exceptions of many classes; of user code it can only be the scheduler
+        code = schedule.__code__ if schedule else None
+        place = f"{code.co_filename}:{code.co_firstlineno}: scheduler {code.co_name}: " if code else ""
+        raise CompileError(f"{place}the domain of graph {graph.name!r} does not compile: {reason(error)}") from error
     return CompiledDomain(module.serve, arguments, list(tables.values()), str(module.__file__))
 
 

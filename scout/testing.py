@@ -11,7 +11,6 @@ from typing import Any, Self
 import numpy as np
 
 from scout.io.ports.memory import MemoryPort
-from scout.paths.framework.service import Service
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.path import Path
 from scout.paths.protocols.arp import Arp
@@ -31,12 +30,12 @@ HOSTS = {"left": "02:00:00:00:00:0a", "right": "02:00:00:00:00:0b"}
 """The MAC addresses of the hosts 10.0.0.2 on the left and 10.0.1.2 on the right, which the router knows."""
 
 
-def ipv4_router(service: Service | Filter | None = None) -> RouterGraph:
+def ipv4_router(service: Filter | None = None) -> RouterGraph:
     """An IPv4 router between two ports in memory, `left` and `right`.
 
     Parameters
     ----------
-    service : Service or Filter, optional
+    service : Filter or Service, optional
         Stands between `Ip` and both ports, for packets that come in.
     """
     graph = RouterGraph("testing")

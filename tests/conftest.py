@@ -1,9 +1,14 @@
 """An ordinary user's tests run in a sandbox, entered here: before any test imports numpy and its threads."""
 
+import signal
+
 import pytest
 
 from scout.io.host import sandbox
 from scout.ring.errors import ScoutError
+
+# A shell starts background jobs with SIGINT ignored; processes that a test starts and interrupts would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 try:
     sandbox.enter()

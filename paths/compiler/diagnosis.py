@@ -1,8 +1,12 @@
 """Diagnosis: which stage does not compile, at which line, and why, in one sentence."""
 
+import ast
+import inspect
 import re
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path as FilePath
+from types import FunctionType
 from typing import Any
 
 import numba
@@ -11,9 +15,10 @@ from numba.core import types
 from scout.io.packet import PACKET
 from scout.paths.compiler.inlining import native
 from scout.paths.compiler.plan import CompileError, Plan
-from scout.paths.model.references import written
+from scout.paths.model.references import everything, references, written
 from scout.paths.model.stage import GATHER, Stage
 from scout.paths.model.table import Table
+from scout.paths.model.verdict import drop
 
 __all__ = ["blame", "reason"]
 
@@ -22,16 +27,31 @@ _NOISE = ("Failed in ", "During:", "File ", "There are", "Overload", "Match:", "
 
 
 def blame(plan: Plan, error: Exception) -> CompileError:
-    """The error of the stage that does not compile by itself."""
+    """The error of the stage that does not compile by itself; `error` is what numba raised for the whole path."""
     for block in plan.blocks.values():
+        for place, call in _drops_made_inside(block.stage):
+            return CompileError(f"{place}: stage {block.node}: make {call} at the top of the module and return it here")
         try:
             native(block.stage.function).compile(_argument_types(block.stage))
-        except (numba.core.errors.NumbaError, KeyError) as own:
+        except Exception as own:  # numba raises exceptions of many classes, also TypeError and KeyError
             return CompileError(
-                f"{_culprit(block.stage, _plain(own))}: stage {block.node} does not compile: {reason(own)}; "
+                f"{_culprit(block.stage, _plain(own))}: stage {block.node} does not compile: "
+                f"{reason(own, block.stage.function)}; "
                 "use ints, the accessors and tables, and try it with Path.run as plain Python"
             )
     return CompileError(f"path from {plan.path.source} does not compile: {reason(error)}")
+
+
+def _drops_made_inside(stage: Stage) -> Iterator[tuple[str, str]]:
+    """File and line, and the text, of each call of `drop` in the functions of a stage: numba cannot compile it."""
+    for function in [each for own in written(stage.function) for each in (own, *everything(own))]:
+        if not isinstance(function, FunctionType) or function.__module__.startswith("scout."):
+            continue
+        names = {name for name, value in references(function).items() if value is drop}
+        code = function.__code__
+        for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(code)))) if names else ():
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in names:
+                yield f"{code.co_filename}:{code.co_firstlineno + node.lineno - 1}", ast.unparse(node)
 
 
 def _argument_types(stage: Stage) -> tuple[Any, ...]:
@@ -53,7 +73,8 @@ def _culprit(stage: Stage, message: str) -> str:
     """File and line of the stage that numba's message names last."""
     codes = [function.__code__ for function in written(stage.function)]
     files = {FilePath(code.co_filename).name: code.co_filename for code in codes}
-    named = [(FilePath(file).name, line) for file, line in re.findall(r'File "([^"]*)", line (\d+)', message)]
+    lines = re.findall(r'File "([^"]*)", line (\d+)', message) + re.findall(r"Raised from (\S+) \((\d+)\)", message)
+    named = [(FilePath(file).name, line) for file, line in lines]
     found = [f"{files[name]}:{line}" for name, line in named if name in files]
     return found[-1] if found else f"{codes[0].co_filename}:{codes[0].co_firstlineno}"
 
@@ -62,10 +83,40 @@ def _plain(error: Exception) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", str(error))
 
 
-def reason(error: Exception) -> str:
-    """The sentence of numba's message that says what is wrong."""
+def reason(error: Exception, function: Any = None) -> str:
+    """The sentence of numba's message that says what is wrong; `function` is the stage function that it is about."""
     if isinstance(error, KeyError):
         return f"no field {error}"
-    lines = [line.strip() for line in _plain(error).splitlines() if line.strip()]
+    text = _plain(error).partition(". Raised from ")[0]
+    if wrong_call := _wrong_call(text, function):
+        return wrong_call
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     telling = [line for line in lines if not line.startswith(_NOISE)]
-    return textwrap.shorten(telling[0] if telling else str(error), 160)
+    return textwrap.shorten(telling[0] if telling else f"{type(error).__name__} {text}".strip(), 160)
+
+
+def _wrong_call(text: str, function: Any) -> str:
+    """What is wrong with the arguments of a call, if numba's message is about one; else nothing."""
+    if unbound := re.search(
+        r"to signature '(.*?)' due to.*?resolving callee type: \S*<function (\w+)", text, re.DOTALL
+    ):
+        return f"{unbound[2]} is called with other arguments than {unbound[1]}"
+    found = re.search(r"No implementation of function Function\(.*?>>> (\w+)\((.*?)\)$", text, re.DOTALL | re.MULTILINE)
+    if not found:
+        return ""
+    name, given = found[1], _readable(found[2])
+    if name in ("getitem", "static_getitem", "setitem") and given.startswith("int, "):
+        return "an int has no items; read a byte of the packet as load8(frame, 8), and write it by store8"
+    if name == "exception_match":
+        return "a compiled function catches no particular exception; test the value before, as in if x != 0"
+    known = [each for each in everything(function) if getattr(each, "__name__", "") == name] if function else []
+    takes = inspect.signature(known[0]).parameters if known and isinstance(known[0], FunctionType) else ()
+    expected = f"; it takes ({', '.join(takes)})" if takes else ""
+    return f"{name} cannot be called with ({given}){expected}"
+
+
+def _readable(given: str) -> str:
+    """Numba's types of the arguments of a call in the words of numpy: `int`, `int64[1d]`, `'name'`."""
+    given = re.sub(r"Literal\[str\]\((.*?)\)", r"'\1'", given)
+    given = re.sub(r"Literal\[\w+\]\(.*?\)|\bint64\b(?!, \d+d)", "int", given)
+    return re.sub(r"(?:unaligned )?array\((\w+), (\d)d, \w\)", r"array of \1", given)

@@ -13,6 +13,10 @@ from scout.ring.jit import CHECKED, compiled, inline
 
 __all__ = ["native", "seldom"]
 
+_OWN_MODULES = ("scout.", "scout_service_")
+"""Beginnings of the names of Scout's own modules, with those that it generates (`scout.paths.framework.source`). A
+router file of a user is the module scout_router_NAME (`scout.loader`)."""
+
 
 @inline
 def seldom(counters: np.ndarray, index: int) -> None:
@@ -30,7 +34,7 @@ def native(function: Callable[..., Any]) -> Any:
 
 def _is_checked(function: Any) -> bool:
     """True if indices and divisions are checked: in functions that users wrote, and in all of them for tests."""
-    return CHECKED or not function.__module__.startswith("scout")
+    return CHECKED or not function.__module__.startswith(_OWN_MODULES)
 
 
 def _rebound(function: Any, done: dict[Any, Any]) -> Any:

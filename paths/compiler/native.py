@@ -25,6 +25,7 @@ from scout.paths.compiler.generated import load_generated
 from scout.paths.compiler.inlining import native
 from scout.paths.compiler.plan import Plan, lower
 from scout.paths.model.path import Path
+from scout.ring.errors import ScoutError
 from scout.ring.segment import private
 
 __all__ = [
@@ -92,7 +93,9 @@ def compile_path(path: Path) -> CompiledPath:
     name = f"{path.router_graph.name}_{path.source}"
     try:
         module = load_generated(name, emit(plan), marks, _signature(plan), given)
-    except (numba.core.errors.NumbaError, KeyError) as error:  # KeyError: a record has no such field
+    except (ScoutError, OSError):  # of the cache folder
+        raise
+    except Exception as error:  # numba raises exceptions of many classes, also TypeError and KeyError
         raise blame(plan, error) from error
     return CompiledPath(plan, module)
 

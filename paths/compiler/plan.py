@@ -178,11 +178,18 @@ def lower(path: Path) -> Plan:
     GraphError
         If the path was changed and not established, or replicas could differ.
     """
-    agree(path)  # again: a path that was created since may have made a table a replicated one
-    key = [(node, id(stage), *(table.kind for table in stage.tables.values())) for node, stage in path.stages.items()]
-    if path.lowered is None or path.lowered[0] != key:
-        path.lowered = key, _lower(path)
+    if path.lowered is None or path.lowered[0] != _described(path):
+        agree(path)  # again: a path that was created since may have made a table a replicated one
+        path.lowered = _described(path), _lower(path)
     return path.lowered[1]
+
+
+def _described(path: Path) -> list[Any]:
+    """What the plan of an established path depends on and may still change: the stages, and the kinds of their tables.
+
+    As long as it is the same nothing is analysed again: a plain run asks for the plan at every packet.
+    """
+    return [(node, id(stage), *(table.kind for table in stage.tables.values())) for node, stage in path.stages.items()]
 
 
 def _lower(path: Path) -> Plan:

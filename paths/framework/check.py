@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 
 from scout.paths.framework.events import ARRIVAL, RUNS, Event, Handler
+from scout.paths.framework.kinds import check_kinds
 from scout.paths.framework.purity import assignments, impurities
 from scout.paths.model.references import references
 from scout.paths.model.router import GraphError
 from scout.paths.model.stage import GATHER, Stage
+from scout.paths.model.table import Table
 from scout.paths.stages.filter import checked
 
 __all__ = ["GIVEN", "MODES", "MOST_HANDLERS", "check_service", "names_time"]
@@ -96,6 +98,7 @@ def _check_purity(
     """Refuse what would make replicas differ: impure replicated work, and state that one replica alone changes."""
     function, run = handler.function, handler.run
     who = f"{name}: handler {function.__name__} (run={run!r})"
+    check_kinds(who, function, {key: value for key, value in bindings.items() if _is_constant(value)})
     if ARRIVAL in _events_of(function):
         raise GraphError(f"{who} at {_place(function)} raises the arrival of a packet; raise an event of your own")
     if run != "primary":
@@ -152,6 +155,10 @@ def _called(function: Any, seen: set[Any]) -> Iterator[Any]:
     for value in references(function).values():
         if isinstance(value, FunctionType):
             yield from _called(value, seen)
+
+
+def _is_constant(value: Any) -> bool:
+    return isinstance(value, Table) and value.kind == "constant"
 
 
 def _place(function: Any) -> str:

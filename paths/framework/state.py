@@ -24,6 +24,9 @@ from scout.ring.wait import relax
 
 __all__ = ["acquire", "add_to", "atomically", "clear", "exchange_in", "load_from", "release", "store_to"]
 
+_ATOMIC = ".atomic"
+"""Ends the qualified names of atomic twins: the cache tells compiled functions apart by these names."""
+
 _I8, _I64 = ir.IntType(8), ir.IntType(64)
 
 
@@ -69,9 +72,13 @@ def _pointer(context: Any, builder: Any, table: Any, value: Any, row: Any, offse
 def _field(table: Any, field: Any) -> tuple[int, Any]:
     """Offset and type of the field that is named."""
     if not isinstance(table, types.Array) or not isinstance(table.dtype, types.Record):
-        raise TypeError("an accessor of state wants a table with fields")
+        raise TypeError(
+            "add_to, load_from, store_to and exchange_in want a table with fields, as np.zeros(4, [('packets', 'i8')])"
+        )
     if not isinstance(field, types.StringLiteral):
-        raise TypeError("an accessor of state wants its field's name as a literal")
+        raise TypeError(
+            "add_to, load_from, store_to and exchange_in want the name of a field, written there as 'packets'"
+        )
     name = field.literal_value
     if name not in table.dtype.fields:
         raise TypeError(f"the table has no field {name!r}")
@@ -149,6 +156,7 @@ def _atomic_exchange(builder: Any, pointer: Any, expected: Any, value: Any, size
 def _lower(body: Any, implement: Callable[[Any], Any], plain: Any, atomic: Any, returns: Any, assigns: bool) -> None:
     """Give `body` its plain lowering, and an atomic twin that has the atomic one."""
     body.atomic = FunctionType(body.__code__, body.__globals__, body.__name__)
+    body.atomic.__qualname__ += _ATOMIC
     for function, emit in ((body, plain), (body.atomic, atomic)):
         function.has_lowering = True  # the compiler leaves such functions alone
         function.assigns = (0,) if assigns else ()
@@ -212,6 +220,7 @@ def atomically(function: Any) -> Any:
             return value
         if value not in done:
             done[value] = rebound(value, twin)
+            done[value].__qualname__ += _ATOMIC
         return done[value]
 
     return twin(function)

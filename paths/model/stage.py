@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from scout.paths.model.effects import Effects, effects
@@ -159,7 +160,7 @@ class Stage:
     @property
     def drops(self) -> tuple[DropReason, ...]:
         """The drop verdicts that the function refers to, in the order of their names."""
-        found = {value.name: value for value in everything(self.function) if isinstance(value, DropReason)}
+        found = {value.name: value for value in _verdicts(self.function) if isinstance(value, DropReason)}
         if self.payload:
             found[TOO_LONG.name] = TOO_LONG
         return tuple(found[name] for name in sorted(found))
@@ -167,7 +168,13 @@ class Stage:
     @property
     def holds(self) -> bool:
         """True if the function may hold a packet."""
-        return any(isinstance(value, Hold) for value in everything(self.function))
+        return any(isinstance(value, Hold) for value in _verdicts(self.function))
+
+
+@lru_cache(1024)  # a search through the code of all that the function calls
+def _verdicts(function: Any) -> tuple[DropReason | Hold, ...]:
+    """The verdicts that a function, and the functions that it calls, refer to by name."""
+    return tuple(value for value in everything(function) if isinstance(value, DropReason | Hold))
 
 
 def parameters_of(function: Any) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from types import FunctionType
 
 import numpy as np
 
+from scout.paths.framework.kinds import check_kinds, with_shared_tables
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.router import GraphError, Router
 from scout.paths.model.stage import Outcome, Stage, Via
@@ -44,12 +45,14 @@ class Filter(Router):
     payload : bool
         True if the functions need the whole packet in one piece, and not its first `REACH` bytes alone.
     **bindings
-        Ints, functions that give an int when the path is started, and `Table`s.
+        Ints, functions that give an int when the path is started, and `Table`s. Every replica runs a function that
+        changes a replicated table; the primary of the packet alone runs any other.
 
     Raises
     ------
     GraphError
-        If a function cannot be a stage, or no packet can reach it where it is; names it, its file and line.
+        If a function cannot be a stage, changes a table against its kind, or no packet can reach it where it is; names
+        it, its file and line.
 
     Examples
     --------
@@ -87,6 +90,11 @@ class Filter(Router):
         for function in functions:
             self._check(function)
         self._check_bindings({each for function in functions for each in _parameters(function)})
+        for function in functions:
+            check_kinds(f"{name}: {function.__name__}", function, bindings)
+        self.functions = {
+            key: function and with_shared_tables(function, bindings) for key, function in self.functions.items()
+        }
 
     def _check(self, function: Callable[..., int]) -> None:
         place = checked(self.name, function)

@@ -1,10 +1,13 @@
-"""The compiled loop of a domain: what it can be built from."""
+"""The compiled loop of a domain: what it can be built from, and when it is compiled anew."""
 
+from types import FunctionType, SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 from port_router import ADDRESSES, LEFT, RIGHT, finished, frames
 
+from scout import domain
 from scout.io.ports.memory import MemoryPort
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.router import Router
@@ -65,3 +68,35 @@ def test_a_stage_may_hold_packets_without_a_time_out() -> None:
     with Supervisor(graph, [graph.create_path("left")], 1) as supervisor:
         account = finished(supervisor)
     assert account == {"received": 2, "out": {}, "ended": {"done": 1}, "drops": {"not-for-us": 1}}
+
+
+class Emitting(Router):
+    """Makes packets of its own by the function that it is given."""
+
+    def __init__(self, function: FunctionType) -> None:
+        super().__init__("emitting")
+        self.function = function
+
+    def emitter(self) -> Stage:
+        return Stage(self.function, ())
+
+
+def test_a_change_of_how_a_router_makes_packets_compiles_the_domain_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    def marks(source: str) -> str:
+        scope: dict[str, Any] = {"__name__": "user"}
+        exec(source, scope)
+        graph = RouterGraph("emitting")
+        graph.add(Emitting(scope["emit"]))
+        domain.compile_domain(graph, [], [], 1, None)
+        return found.pop()
+
+    def load(name: str, text: str, marks: str, signature: Any, given: dict[str, Any]) -> SimpleNamespace:
+        found.append(marks)
+        return SimpleNamespace(serve=None, __file__="")
+
+    found: list[str] = []
+    monkeypatch.setattr(domain, "load_generated", load)
+    before = marks("LIMIT = 3\ndef emit(batch): return LIMIT")
+    assert marks("LIMIT = 3\ndef emit(batch): return LIMIT") == before
+    assert marks("LIMIT = 4\ndef emit(batch): return LIMIT") != before
+    assert marks("LIMIT = 3\ndef emit(batch): return -LIMIT") != before

@@ -1,6 +1,7 @@
 """Router files: what they may define, and errors that name the file as it was given and the line."""
 
 import pytest
+from harness import Replicas
 
 from scout.loader import load_router
 from scout.ring.errors import ScoutError
@@ -61,3 +62,33 @@ def test_a_file_that_is_no_python_file_or_not_there_is_refused(write, tmp_path):
     (tmp_path / "router.txt").write_text(GRAPH)
     with pytest.raises(ScoutError, match=r"router\.txt: not a Python file; name one that ends in \.py"):
         load_router("router.txt")
+
+
+CARELESS = (
+    """import numpy as np
+from scout import Filter, Table
+
+def write(words, index):
+    words[index] += 1
+
+def index_too_high(frame, end, words):
+    write(words, 9)
+    return 0
+
+def divide(frame, end, words):
+    return 1 // words[0]
+"""
+    + GRAPH
+    + """
+graph.add(Filter("careless", {}, service="request", words=Table(np.zeros(1, np.int64), "private")))
+graph.connect("done", "careless", "in0")
+"""
+)
+
+
+@pytest.mark.parametrize(("stage", "error"), [("index_too_high", IndexError), ("divide", ZeroDivisionError)])
+def test_indices_and_divisions_are_checked_in_the_stages_of_a_router_file(write, stage, error):
+    write(CARELESS.format(stage))
+    _, paths = load_router("router.py")
+    with pytest.raises(error):
+        Replicas(paths[0], 1).serve(b"any bytes", 0)

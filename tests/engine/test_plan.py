@@ -83,6 +83,7 @@ def test_a_plan_pins_replicas_to_cores_in_turn_from_the_last_one_down():
         ({"restarts": -1}, "restarts of -1: give 0 or more"),
         ({"wait": "doze"}, "wait 'doze': use one of spin, yield, block"),
         ({"schedule": "random"}, "random"),
+        ({"held": 0}, "0 held packets: give 1 to "),
     ],
 )
 def test_options_that_cannot_be_are_refused(options, words):

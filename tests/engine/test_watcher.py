@@ -12,6 +12,7 @@ import pytest
 from folding import check_states, folding, send, source
 
 from scout.health import PortHealth
+from scout.io.channels.software import Feed
 from scout.reports import Reporter
 from scout.supervisor import Supervisor
 from scout.testing import await_until
@@ -147,6 +148,17 @@ def test_a_successor_is_forked_as_soon_as_the_kernel_allows_it(monkeypatch):
 
 def no_more():
     raise BlockingIOError(errno.EAGAIN, "no more processes")
+
+
+def test_the_counters_of_channels_are_read_although_nobody_asks(monkeypatch):
+    """Those of the kernel have 32 bits: unread, they wrap within an hour at a million packets a second."""
+    readings = []
+    read = Feed.counters
+    monkeypatch.setattr(Feed, "counters", lambda channel: readings.append(channel) or read(channel))
+    graph, path = folding(source())
+    with Supervisor(graph, [path], 1, report=[].append):
+        before = len(readings)
+        await_until(lambda: len(readings) >= before + 2)
 
 
 def test_an_error_in_one_of_its_tasks_is_reported_once(monkeypatch):

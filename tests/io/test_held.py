@@ -48,10 +48,10 @@ def of_kind(kind, sent):
 LONG_AGO = 1_000_000_000 * 10**9  # 2001
 
 
-def recorded(*given):
+def recorded(*given, **options):
     """The account of a router that got dated frames by its left port, in one order, and the frames that left."""
     left = MemoryPort(LEFT, frames=given)
-    with supervised(left, MemoryPort(RIGHT, frames=[]), 1) as supervisor:
+    with supervised(left, MemoryPort(RIGHT, frames=[]), 1, **options) as supervisor:
         account = finished(supervisor)
     return account, [Ether(frame) for frame in left.sent()]
 
@@ -123,6 +123,12 @@ def test_a_packet_for_each_of_many_neighbours_is_kept_and_their_order():
     found = [(packet[IP].dst, packet[UDP].sport) for packet in sent if UDP in packet]
     assert sorted(found) == sorted(wanted)
     assert all(found.index((host, 1)) < found.index((host, 2)) for host in hosts)
+
+
+def test_as_many_packets_are_held_as_the_supervisor_is_told():
+    account, sent = recorded((to("10.0.0.9", 1), 0), (to("10.0.0.9", 2), 0), (says("10.0.0.9"), 0), held=1)
+    assert account["out"] == {"left": 1} and account["drops"] == {"hold-full": 1}
+    assert [packet[UDP].sport for packet in sent if UDP in packet] == [2]
 
 
 def test_a_replica_that_leaves_sends_the_packets_that_it_holds_before():

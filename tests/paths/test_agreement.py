@@ -10,6 +10,7 @@ from harness import NOW, Replicas, two_ports
 from scout.io.access import load8, store8, trim
 from scout.paths.framework.events import Handler
 from scout.paths.framework.service import Service
+from scout.paths.framework.state import add_to
 from scout.paths.framework.table import rows
 from scout.paths.limit import within
 from scout.paths.model.effects import effects
@@ -67,6 +68,11 @@ def shortens(frame: Any, end: Any, packet: Any) -> int:
 def counts(frame: Any, end: Any, seen: Any) -> int:
     row = seen[0]
     row.packets += 1
+    return 0
+
+
+def counts_atomically(frame: Any, end: Any, seen: Any) -> int:
+    add_to(seen, 0, "packets", 1)
     return 0
 
 
@@ -172,7 +178,7 @@ def test_a_path_that_could_diverge_is_refused(filter_: Filter, words: str) -> No
 @pytest.mark.parametrize(
     "filter_",
     [
-        Filter("mine", counts, seen=table("shared")),
+        Filter("mine", counts_atomically, seen=table("shared")),
         Filter("mine", counts_on_primary, seen=table("private")),
         Filter("mine", drops_by_table, seen=table("constant")),
         Filter("mine", drops_by_table, seen=table("replicated")),

@@ -8,12 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 from filter_frames import TELNET, frame, no_telnet, twin_with
-from harness import HOST, LEFT, Twin, two_ports
+from harness import HOST, LEFT, Replicas, Twin, one_port, two_ports
 from scapy.layers.inet import ICMP, TCP, UDP
 from scapy.layers.l2 import ARP, Ether
 
 from scout.io.access import load8, load16, load32, require, store8
 from scout.io.packet import REACH
+from scout.paths.compiler.fingerprint import fingerprint
+from scout.paths.framework.state import add_to
+from scout.paths.limit import within
+from scout.paths.model.references import everything
 from scout.paths.model.router import GraphError
 from scout.paths.model.table import Table
 from scout.paths.model.verdict import drop
@@ -204,6 +208,89 @@ def test_a_bad_filter_is_refused_at_once(make: Any, words: str) -> None:
     with pytest.raises(GraphError, match=words) as caught:
         make()
     assert "\n" not in str(caught.value)
+
+
+PACKETS = np.dtype([("packets", "i8")])
+
+
+def counts_by_assignment(frame: Any, end: Any, seen: Any) -> int:
+    seen[0].packets += 1
+    return 0
+
+
+def counts_in_a_helper(frame: Any, end: Any, seen: Any) -> int:
+    count_in(seen[0])
+    return 0
+
+
+def count_in(row: Any) -> None:
+    row.packets += 1
+
+
+def counts_by_accessor(frame: Any, end: Any, seen: Any) -> int:
+    return 0 if add_to(seen, 0, "packets", 1) < 5 else BLOCKED
+
+
+def reads(frame: Any, end: Any, seen: Any) -> int:
+    return BLOCKED if seen[0].packets else 0
+
+
+def keeps_a_rate(frame: Any, end: Any, packet: Any, words: Any) -> int:
+    return 0 if within(words, 0, packet.timestamp, 1000, 0) else BLOCKED
+
+
+@pytest.mark.parametrize(
+    ("kind", "function", "line", "words"),
+    [
+        (
+            "constant",
+            counts_by_assignment,
+            (counts_by_assignment, 1),
+            "changes seen, a constant table: give it another",
+        ),
+        ("constant", counts_in_a_helper, (count_in, 1), "changes seen, a constant table"),
+        ("constant", counts_by_accessor, (counts_by_accessor, 1), "changes seen, a constant table"),
+        ("shared", counts_by_assignment, (counts_by_assignment, 1), "assigns to seen, a shared table .* use add_to"),
+        ("shared", counts_in_a_helper, (count_in, 1), "assigns to seen, a shared table .* use add_to"),
+    ],
+)
+def test_a_table_is_changed_as_its_kind_says(kind: str, function: Any, line: Any, words: str) -> None:
+    at = line[0].__code__.co_firstlineno + line[1]
+    with pytest.raises(GraphError, match=f"f: {function.__name__} at {HERE}:{at} {words}"):
+        Filter("f", function, seen=Table(np.zeros(1, PACKETS), kind))
+
+
+@pytest.mark.parametrize(
+    ("kind", "function"),
+    [
+        ("constant", reads),
+        ("shared", reads),
+        ("shared", counts_by_accessor),
+        ("private", counts_by_assignment),
+        ("replicated", counts_by_assignment),
+    ],
+)
+def test_a_table_of_a_kind_that_fits_is_accepted(kind: str, function: Any) -> None:
+    Filter("f", function, seen=Table(np.zeros(1, PACKETS), kind))
+
+
+def test_a_rate_limit_may_change_a_shared_table() -> None:
+    Filter("f", keeps_a_rate, words=Table(np.zeros(1, np.int64), "shared"))
+
+
+def test_the_accessors_of_a_shared_table_are_atomic_and_cached_apart_from_plain_ones() -> None:
+    found = {}
+    for kind in ("shared", "private"):
+        made = Filter("f", counts_by_accessor, seen=Table(np.zeros(1, PACKETS), kind))
+        path = one_port(made).create_path("left")
+        found[kind] = path.stages["f.receive"].function
+        replicas = Replicas(path, 2)
+        for number in range(8):
+            replicas.serve(frame(UDP()), number % 2)
+        assert replicas.leaves()["drops"].get("blocked", 0) == (3 if kind == "shared" else 0)
+    assert add_to.atomic in everything(found["shared"]) and add_to not in everything(found["shared"])  # type: ignore[attr-defined]
+    assert found["private"] is counts_by_accessor
+    assert fingerprint(found["shared"]) != fingerprint(found["private"])
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import pytest
 
 from scout.io.access import length, load8, load32
 from scout.io.system import now
-from scout.paths.framework.events import Event, Handler, raise_event
+from scout.paths.framework.events import HALT, Event, Handler, raise_event
 from scout.paths.framework.purity import assignments, impurities
 from scout.paths.framework.service import Service
 from scout.paths.framework.state import add_to, clear
@@ -191,8 +191,19 @@ def test_the_primary_may_do_what_replicated_work_may_not() -> None:
 
 
 def takes_a_table(frame: Any, end: Any, own: Any) -> int:
+    return HALT if own[0] else 0
+
+
+def writes_a_table(frame: Any, end: Any, own: Any) -> int:
     own[0] += 1
     return 0
+
+
+@pytest.mark.parametrize("run", ["all", "primary"])
+def test_a_handler_changes_no_constant_table(run: str) -> None:
+    line = writes_a_table.__code__.co_firstlineno + 1
+    with pytest.raises(GraphError, match=rf"writes_a_table .* at {HERE}:{line} changes own, a constant table"):
+        Service("s", {}, [Handler(writes_a_table, run=run)], own=Table(np.zeros(1, np.int64), "constant"))
 
 
 @pytest.mark.parametrize(

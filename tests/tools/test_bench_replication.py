@@ -121,9 +121,12 @@ def test_rows_projections_and_plot(tmp_path, capsys) -> None:
         assert "of the ideal" in out and "projected to 64 cores" in out
 
 
-def test_json_on_standard_output_is_all_there_is(tmp_path, capsys) -> None:
-    bench_replication.run(1, "-", str(tmp_path / "r.svg"), shorter=SHORTER, most=1)
+def test_json_on_standard_output_is_all_there_is(tmp_path, monkeypatch, capsys) -> None:
+    """Nothing is plotted unless that is asked for."""
+    monkeypatch.chdir(tmp_path)
+    bench_replication.run(1, "-", None, shorter=SHORTER, most=1)
     assert json.loads(capsys.readouterr().out)["parameters"]["cores"] == 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_no_updates_are_refused(tmp_path) -> None:

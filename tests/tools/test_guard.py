@@ -7,7 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from commands import MEMORY_ROUTER, PATIENCE, SCOUT, scout, start
+from commands import MEMORY_ROUTER, PATIENCE, SCOUT, here, scout, start
+
+from scout.tools.report import Report
 
 SHELL = " ".join(map(shlex.quote, SCOUT))
 
@@ -77,6 +79,18 @@ def test_a_signal_ends_a_running_router_with_its_account(number: signal.Signals,
     assert process.returncode == 0, errors
     assert output.startswith("received") and errors == ""
     assert not [child for child in children if Path(f"/proc/{child}").exists()]
+
+
+def test_an_interruption_as_soon_as_a_router_is_ready_ends_it_with_its_account(
+    endless_router: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(report: Report, message: str) -> None:
+        if message.startswith("ready"):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Report, "note", interrupted)
+    assert here("run", endless_router, "--replicas", "1") == 0
+    assert capsys.readouterr().out.startswith("received")
 
 
 def test_nohup_keeps_a_router_running_when_the_terminal_is_closed(endless_router: str) -> None:

@@ -13,6 +13,12 @@ from scout.tools.report import Report, account_rows
 
 __all__ = ["run"]
 
+_EXPLAINED = {
+    "not-for-us": "sent to MAC addresses that no port has; for a capture, give the port that of the machine that "
+    "recorded it: PcapPort(..., mac=...)",
+}
+"""Drop reasons that a beginner meets first, each with what to do."""
+
 
 def run(file: str, replicas: int | None, json_path: str | None) -> int:
     """Run a router file.
@@ -36,10 +42,10 @@ def run(file: str, replicas: int | None, json_path: str | None) -> int:
     shared = Published(file)
     supervisor = Supervisor(graph, paths, replicas, progress=lambda what: report.note(f"compiling {what}"))
     with supervisor:
-        shared.update(supervisor)
-        ports = ", ".join(f"{name} ({supervisor.port(name)!r})" for name in graph.ports)
-        report.note(f"ready: {graph.name} on {ports}, {supervisor.replicas} replicas; Ctrl-C stops it")
         try:
+            shared.update(supervisor)
+            ports = ", ".join(f"{name} ({supervisor.port(name)!r})" for name in graph.ports)
+            report.note(f"ready: {graph.name} on {ports}, {supervisor.replicas} replicas; Ctrl-C stops it")
             while not supervisor.wait(0.5):
                 shared.update(supervisor)
         except KeyboardInterrupt:
@@ -56,5 +62,5 @@ def _show(console: Console, account: dict[str, Any]) -> None:
     shown.add_row("received", f"{account['received']:,}")
     for part, word in (("out", "out"), ("ended", "ended"), ("drops", "dropped")):
         for key, count in sorted(account[part].items()):
-            shown.add_row(f"{word} {key}", f"{count:,}")
+            shown.add_row(f"{word} {key}", f"{count:,}", _EXPLAINED.get(key, "") if part == "drops" else "")
     console.print(shown)

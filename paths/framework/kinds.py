@@ -1,0 +1,58 @@
+"""The kinds of tables, enforced: a stage writes no constant table, and changes a shared one by atomic accessors alone.
+
+A service's generated function passes: its handlers have rules of their own (`scout.paths.framework.check`).
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from scout.paths.framework.purity import assignments
+from scout.paths.framework.state import atomically
+from scout.paths.model.references import everything
+from scout.paths.model.router import GraphError
+from scout.paths.model.table import Table
+
+__all__ = ["check_kinds", "with_shared_tables"]
+
+
+def check_kinds(who: str, function: Callable[..., int], bindings: Mapping[str, Any]) -> None:
+    """Refuse a function that changes one of its tables in a way that the table's kind does not allow.
+
+    Parameters
+    ----------
+    who : str
+        What the error calls the function.
+    function : callable
+    bindings : mapping
+        The parameters of the function that are bound; values that are not a `Table` do not matter.
+
+    Raises
+    ------
+    GraphError
+        If it changes a constant table, or a shared one by a plain assignment; names the file and line, and the fix.
+    """
+    if hasattr(function, "parts"):
+        return
+    kinds = {name: value.kind for name, value in bindings.items() if isinstance(value, Table)}
+    guarded = [name for name, kind in kinds.items() if kind in ("constant", "shared")]
+    for place, name, atomic in assignments(function, guarded) if guarded else ():
+        if kinds[name] == "constant":
+            raise GraphError(
+                f"{who} at {place} changes {name}, a constant table: give it another kind, as in "
+                f'{name}=Table(array, "private")'
+            )
+        if not atomic:
+            raise GraphError(
+                f"{who} at {place} assigns to {name}, a shared table that other replicas change too: use add_to, "
+                f'store_to, exchange_in or within, or give it another kind, as in {name}=Table(array, "private")'
+            )
+
+
+def with_shared_tables(function: Callable[..., int], bindings: Mapping[str, Any]) -> Callable[..., int]:
+    """The function with atomic accessors, if one of its tables is shared and it uses accessors; else as it is."""
+    if hasattr(function, "parts"):
+        return function
+    shares = any(isinstance(value, Table) and value.kind == "shared" for value in bindings.values())
+    return (
+        atomically(function) if shares and any(hasattr(each, "atomic") for each in everything(function)) else function
+    )

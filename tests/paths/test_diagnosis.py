@@ -1,0 +1,109 @@
+"""What numba cannot compile in a stage becomes one line that names the stage, its file and line, and helps."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from harness import one_port
+
+from scout.io.access import load8
+from scout.paths.compiler.native import compile_path
+from scout.paths.compiler.plan import CompileError
+from scout.paths.framework.state import add_to
+from scout.paths.framework.table import claim
+from scout.paths.model.table import Table
+from scout.paths.model.verdict import drop
+from scout.paths.stages.filter import Filter
+
+
+def ours(name: str, function: Any, **bindings: Any) -> Any:
+    """The path of a port with one filter behind it, quick to compile."""
+    return one_port(Filter(name, function, **bindings)).create_path("left")
+
+
+def makes_a_drop(frame: Any, end: Any) -> int:
+    return drop("x") if load8(frame, 0) == 69 else 0
+
+
+def lets_a_helper_make_it(frame: Any, end: Any) -> int:
+    return verdict_of(frame)
+
+
+def verdict_of(frame: Any) -> int:
+    return drop("x")
+
+
+@pytest.mark.parametrize(("function", "culprit"), [(makes_a_drop, makes_a_drop), (lets_a_helper_make_it, verdict_of)])
+def test_a_drop_that_is_made_inside_a_stage_is_named_with_its_line(function: Any, culprit: Any) -> None:
+    with pytest.raises(CompileError) as caught:
+        compile_path(ours("mine", function))
+    line = culprit.__code__.co_firstlineno + 1
+    words = f"{__file__}:{line}: stage mine.receive: make drop('x') at the top of the module"
+    assert str(caught.value).startswith(words)
+
+
+def imports(frame: Any, end: Any) -> int:
+    import os
+
+    return os.getpid()
+
+
+def names_no_field(frame: Any, end: Any, seen: Any) -> int:
+    add_to(seen, 0, "packets", 1)
+    return 0
+
+
+def leaves_the_field_out(frame: Any, end: Any, seen: Any) -> int:
+    add_to(seen, 0, 1)
+    return 0
+
+
+def claims_too_little(frame: Any, end: Any, seen: Any) -> int:
+    claim(seen, 0)
+    return 0
+
+
+def indexes_the_frame(frame: Any, end: Any) -> int:
+    return frame[8]
+
+
+def returns_nothing(frame: Any, end: Any) -> None:
+    load8(frame, 8)
+
+
+def returns_now_and_then(frame: Any, end: Any) -> int | None:
+    return 0 if load8(frame, 8) else None
+
+
+def catches(frame: Any, end: Any) -> int:
+    try:
+        return 1 // load8(frame, 8)
+    except ZeroDivisionError:
+        return 0
+
+
+@pytest.mark.parametrize(
+    ("function", "line", "words"),
+    [
+        (imports, 1, "Use of unsupported opcode (IMPORT_NAME) found"),
+        (names_no_field, 1, "a table with fields"),
+        (
+            leaves_the_field_out,
+            1,
+            "add_to cannot be called with (array of int64, int, int); it takes (table, row, field, value)",
+        ),
+        (claims_too_little, 1, "claim is called with other arguments than (table, counts, key, more)"),
+        (indexes_the_frame, 1, "load8(frame, 8)"),
+        (returns_nothing, 1, "it returns none; return 0 to go on"),
+        (returns_now_and_then, 1, "it returns none in some cases; return 0 to go on"),
+        (catches, 3, "catches no particular exception"),
+    ],
+)
+def test_what_numba_refuses_becomes_one_line_that_helps(function: Any, line: int, words: str) -> None:
+    bindings = {"seen": Table(np.zeros(4, np.int64), "private")} if "seen" in function.__code__.co_varnames else {}
+    with pytest.raises(CompileError) as caught:
+        compile_path(ours("mine", function, **bindings))
+    said = str(caught.value)
+    first = function.__code__.co_firstlineno
+    assert words in said and "stage mine.receive" in said and "\n" not in said
+    assert said.startswith((f"{__file__}:{first}:", f"{__file__}:{first + line}:"))
