@@ -34,7 +34,7 @@ def check_integers(state: Any) -> None:
 
 
 def _words(kind: Any) -> str:
-    """What a function returns, in words."""
+    """The result of a function, in words."""
     if isinstance(kind, types.Optional):
         return "none in some cases"
     if isinstance(kind, types.Literal):

@@ -96,7 +96,7 @@ def reason(error: Exception, function: Any = None) -> str:
 
 
 def _wrong_call(text: str, function: Any) -> str:
-    """What is wrong with the arguments of a call, if numba's message is about one; else nothing."""
+    """The fault in the arguments of a call, if numba's message is about one; else an empty string."""
     if unbound := re.search(
         r"to signature '(.*?)' due to.*?resolving callee type: \S*<function (\w+)", text, re.DOTALL
     ):

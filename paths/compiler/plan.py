@@ -185,7 +185,7 @@ def lower(path: Path) -> Plan:
 
 
 def _described(path: Path) -> list[Any]:
-    """What the plan of an established path depends on and may still change: the stages, and the kinds of their tables.
+    """The parts of an established path that may still change its plan: the stages, and the kinds of their tables.
 
     As long as it is the same nothing is analysed again: a plain run asks for the plan at every packet.
     """

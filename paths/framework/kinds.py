@@ -21,7 +21,7 @@ def check_kinds(who: str, function: Callable[..., int], bindings: Mapping[str, A
     Parameters
     ----------
     who : str
-        What the error calls the function.
+        The name of the function in the error.
     function : callable
     bindings : mapping
         The parameters of the function that are bound; values that are not a `Table` do not matter.

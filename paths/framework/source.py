@@ -72,7 +72,8 @@ class Source:
         """The text; it names the handlers as on_NAME."""
         rows = [
             f"#   {index:2} {name:20} {FilePath(each.function.__code__.co_filename).name}:"
-            f"{each.function.__code__.co_firstlineno}, at {each.event.name if each.event else 'no event'}, {_WHERE[each.run]}"
+            f"{each.function.__code__.co_firstlineno}, at {each.event.name if each.event else 'no event'}, "
+            f"{_WHERE[each.run]}"
             for index, name, each in self._handlers
         ]
         lines = [

@@ -100,7 +100,7 @@ class Napt(Service):
     outside : str
         The port whose address they share.
     filtering : {"endpoint-independent", "address-dependent"}
-        Who may send to a mapping: any host, or only addresses that the mapping has sent to.
+        The hosts that may send to a mapping: any host, or only addresses that the mapping has sent to.
     ports : tuple of int
         The first and the last of the L4 ports outside (of ICMP: identifiers) that mappings may get.
     forward : mapping of (str, int) to str, optional
@@ -113,7 +113,7 @@ class Napt(Service):
         addresses that mappings have sent to; when that is full those that would expire first are forgotten, and counted
         as `evicted`.
     full : {"refuse", "evict"}
-        What becomes of a new endpoint when the table is full. "refuse": its packets are dropped as `napt-table-full`.
+        Treatment of a new endpoint when the table is full. "refuse": its packets are dropped as `napt-table-full`.
         "evict": it takes the place of the mapping that would expire first (counted as `evicted`).
     mode : str
         "replicated" or "locked". Not "sharded": packets and their answers are different flows.

@@ -55,7 +55,7 @@ SETTINGS = np.dtype(
         ("established", "i8"),
     ]
 )
-"""What does not change while packets flow."""
+"""The settings, which do not change while packets flow."""
 
 POOLS = (ipv4.TCP, ipv4.UDP, ipv4.ICMP)
 """The protocols; each has a pool of ports of its own (of ICMP: identifiers)."""

@@ -1,4 +1,4 @@
-"""What a NAPT does to a packet: outbound, inbound, both (hairpinning), or undone.
+"""The work of a NAPT on a packet: outbound, inbound, both (hairpinning), or undone.
 
 `translate` is the stage; it stands before IP, behind it, and on the way back of packets whose next hop did not answer.
 """

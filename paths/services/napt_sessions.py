@@ -1,4 +1,4 @@
-"""What a NAPT knows of the hosts outside that its mappings talk to: TCP connections, and addresses they have sent to.
+"""The state that a NAPT keeps of the outside hosts of its mappings: TCP connections, and addresses they have sent to.
 
 `sessions` is a table by mapping and host outside; `used` is when a row expires. A mapping is named by its serial
 number, so that it never meets the sessions of another one that had its port, or its row, before.

@@ -1,4 +1,4 @@
-"""What numba cannot compile in a stage becomes one line that names the stage, its file and line, and helps."""
+"""A numba error in a stage becomes one line that names the stage, its file and line, and the fix."""
 
 from typing import Any
 

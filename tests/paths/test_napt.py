@@ -1,4 +1,7 @@
-"""NAPT by the requirements of its RFCs, with packets that sum up for Scapy, and between kernels."""
+"""NAPT by the requirements of its RFCs, with packets that sum up for Scapy, and between kernels.
+
+Over 400 lines because all sections share one router, which is compiled once, and the reference it is compared with.
+"""
 
 import os
 import random
@@ -674,7 +677,7 @@ def test_hosts_inside_reach_each_other_and_hear_of_errors(world: World) -> None:
     sent.ttl = got.ttl
     expected = error(OWN, IP(ipv4_bytes(sent)), 38, 3, 3, "10.0.0.3")
     world.check(world.run("left", refusal), "to left", expected, HOSTS["10.0.0.3"])
-    # What is for no mapping is for the router, which says that nobody is there.
+    # A packet for no mapping is for the router itself, which answers that the port is unreachable.
     assert Ether(world.run("left", udp("10.0.0.3", 2000, OWN, 4000)).data)[ICMP].code == 3
 
 
