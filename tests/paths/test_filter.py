@@ -188,7 +188,7 @@ HERE = re.escape(__file__)
     [
         (
             lambda: Filter("f", no_telnet),
-            rf"f: no_telnet at {HERE}:\d+: parameter 'port' is not bound; give .*port=",
+            r"f: no_telnet at .*filter_frames\.py:\d+: parameter 'port' is not bound; give .*port=",
         ),
         (
             lambda: Filter("f", no_frame),
