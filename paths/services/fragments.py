@@ -14,6 +14,7 @@ import numpy as np
 from scout.io.access import load8, load16, load32
 from scout.paths.framework.table import EVICT, find, new_table, place
 from scout.paths.wire import ipv4
+from scout.ring.jit import outline
 
 __all__ = ["new_fragments", "recall", "remember"]
 
@@ -35,6 +36,7 @@ def key_of(frame: Any) -> tuple[int, int]:
     return key, WORD | load32(frame, ipv4.SOURCE)
 
 
+@outline
 def remember(fragments: Any, counts: Any, key: int, more: int, now: int, value: int) -> None:
     """Note the value of a datagram whose first fragment has come."""
     row = place(fragments, counts, key, more, now, 0, EVICT)
@@ -42,6 +44,7 @@ def remember(fragments: Any, counts: Any, key: int, more: int, now: int, value: 
     fragments[row].used = now + LIFETIME
 
 
+@outline
 def recall(fragments: Any, key: int, more: int, now: int) -> int:
     """The row of the datagram that a fragment belongs to; -1 if its first fragment has not come."""
     return find(fragments, key, more, now, 0)

@@ -11,6 +11,7 @@ import numpy as np
 from scout.paths.framework.table import FOREVER, find, place, put
 from scout.paths.wire import ipv4
 from scout.paths.wire.flow import mix
+from scout.ring.jit import outline
 
 __all__ = [
     "MAPPING",
@@ -96,6 +97,7 @@ def mapped(mappings: Any, kind: int, address: int, port: int, now: int) -> int:
     return find(mappings, ENDPOINT | place_of(kind, port), WORD | address, now, 0)  # `used` is when it expires
 
 
+@outline
 def allocate(mappings: Any, ports: Any, settings: Any, kind: int, address: int, port: int, now: int) -> int:
     """A free port outside for an endpoint; -1 if none of the ports looked at is free."""
     first, last = settings[0].low, settings[0].high
@@ -118,6 +120,7 @@ def allocate(mappings: Any, ports: Any, settings: Any, kind: int, address: int, 
     return -1
 
 
+@outline
 def create(
     mappings: Any,
     ports: Any,

@@ -55,26 +55,19 @@ def translate(
         kind = LATER
     if where == RETURNING:
         return undo(frame, end, packet, kind, at, mappings, ports, settings)
-    verdict = 0
     if where == LEAVING:
-        goes = next_hops[np.uint32(packet.next_hop)].port == settings[0].outside
-        comes = False
-    else:
-        comes = load32(frame, DESTINATION) == settings[0].address
-        goes = False
-        if comes and packet.port != settings[0].outside:
-            goes = hairpins(frame, packet, kind, at, mappings, ports, fragments)
-            comes = goes
-    if goes:
-        verdict = outbound(
-            frame, end, packet, kind, at, mappings, ports, created, sessions, fragments, counts, settings
-        )
-    if comes and verdict == 0:
-        verdict = inbound(frame, end, packet, kind, at, mappings, ports, sessions, fragments, counts, settings)
-    return verdict
+        if next_hops[np.uint32(packet.next_hop)].port != settings[0].outside:
+            return 0
+        return outbound(frame, end, packet, kind, at, mappings, ports, created, sessions, fragments, counts, settings)
+    if load32(frame, DESTINATION) != settings[0].address:
+        return 0
+    if packet.port == settings[0].outside:
+        return inbound(frame, end, packet, kind, at, mappings, ports, sessions, fragments, counts, settings)
+    if not hairpins(frame, packet, kind, at, mappings, ports, fragments):
+        return 0
+    return hairpin(frame, end, packet, kind, at, mappings, ports, created, sessions, fragments, counts, settings)
 
 
-@outline
 def outbound(
     frame: Any,
     end: Any,
@@ -133,7 +126,6 @@ def outbound(
     return 0
 
 
-@outline
 def inbound(
     frame: Any,
     end: Any,
@@ -183,6 +175,29 @@ def inbound(
     return 0
 
 
+@outline
+def hairpin(
+    frame: Any,
+    end: Any,
+    packet: Any,
+    kind: int,
+    at: int,
+    mappings: Any,
+    ports: Any,
+    created: Any,
+    sessions: Any,
+    fragments: Any,
+    counts: Any,
+    settings: Any,
+) -> int:
+    """Translate a packet from one host inside to another: as it goes out, and as it comes in again."""
+    verdict = outbound(frame, end, packet, kind, at, mappings, ports, created, sessions, fragments, counts, settings)
+    if verdict != 0:
+        return verdict
+    return inbound(frame, end, packet, kind, at, mappings, ports, sessions, fragments, counts, settings)
+
+
+@outline
 def hairpins(frame: Any, packet: Any, kind: int, at: int, mappings: Any, ports: Any, fragments: Any) -> bool:
     """True if a packet from inside to the router's address outside is for a host inside (RFC 4787 REQ-9)."""
     if kind == LATER:
@@ -196,6 +211,7 @@ def hairpins(frame: Any, packet: Any, kind: int, at: int, mappings: Any, ports: 
     return owner(mappings, ports, place_of(kind, external), packet.timestamp) >= 0
 
 
+@outline
 def undo(frame: Any, end: Any, packet: Any, kind: int, at: int, mappings: Any, ports: Any, settings: Any) -> int:
     """Undo what `outbound` did, so that the sender can be told that the packet could not be delivered."""
     if load32(frame, SOURCE) != settings[0].address or kind in (LATER, OTHER, ERROR):

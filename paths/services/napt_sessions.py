@@ -8,6 +8,7 @@ from typing import Any
 
 from scout.paths.framework.table import EVICT, find, place
 from scout.paths.wire.tcp import ACK, FIN, RST, SYN
+from scout.ring.jit import outline
 
 __all__ = ["SESSION", "admit", "follow", "is_admitted"]
 
@@ -29,6 +30,12 @@ def admit(sessions: Any, counts: Any, mapping: Any, address: int, now: int, unti
 def is_admitted(sessions: Any, mapping: Any, address: int, now: int) -> bool:
     """True if a host outside may send to a mapping that filters."""
     return find(sessions, PEER | mapping.serial, WORD | address, now, 0) >= 0
+
+
+@outline
+def begin(sessions: Any, counts: Any, key: int, more: int, now: int) -> int:
+    """The row of a TCP connection that begins."""
+    return place(sessions, counts, key, more, now, 0, EVICT)
 
 
 def follow(
@@ -59,7 +66,7 @@ def follow(
     if row < 0:
         if flags & RST:
             return 0
-        row = place(sessions, counts, key, more, now, 0, EVICT)
+        row = begin(sessions, counts, key, more, now)
     session = sessions[row]
     known = session.flags
     before = 1 if known & ESTABLISHED else 0
