@@ -7,8 +7,9 @@ import pytest
 from scout.io.host import sandbox
 from scout.ring.errors import ScoutError
 
-# A shell starts background jobs with SIGINT ignored; processes that a test starts and interrupts would inherit that.
+# A shell starts background jobs with SIGINT ignored, nohup with SIGHUP; processes that tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 try:
     sandbox.enter()
