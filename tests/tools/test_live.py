@@ -105,8 +105,12 @@ def test_a_router_on_interfaces_is_drawn_with_its_rates_and_gives_its_account(ru
 
 def test_rates_of_the_router_graph_are_those_of_all_paths_in_both_directions() -> None:
     graph, paths = load_router(LESSON)
-    counted = {path.source: dict.fromkeys(path.edges, 1.0) for path in paths}
+    counted = {path.source: dict.fromkeys(path.edges(), 1.0) for path in paths}
     draw._add_to_routers(graph, paths, counted)
-    between = [{path.nodes[tail]["router"], path.nodes[head]["router"]} for path in paths for tail, head in path.edges]
+    between = [
+        {path.nodes[tail]["router"], path.nodes[head]["router"]}
+        for path in paths
+        for tail, head in counted[path.source]
+    ]
     for upper, lower, data in graph.edges(data=True):
         assert data.get("rate", 0) == between.count({upper, lower})
