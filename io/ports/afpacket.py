@@ -152,7 +152,7 @@ class AfPacketPort:
         return sender
 
     def fault(self) -> str:
-        """What keeps the interface from carrying packets; another one that has its name now is not it."""
+        """The reason why the interface carries no packets; an interface made again under its name is another one."""
         return self._interface.fault() if self._interface else DOWN
 
     def refresh(self) -> None:

@@ -76,7 +76,7 @@ class Port(Protocol):
         leave, by drop reason."""
 
     def fault(self) -> str:
-        """What keeps the interface from carrying packets, as "is down or gone" or "has no carrier"; else empty."""
+        """The reason why the interface carries no packets: "is down or gone" or "has no carrier"; else empty."""
 
     def refresh(self) -> None:
         """Learn what may have changed outside since `open`: `interface` (its name) and `mtu`."""

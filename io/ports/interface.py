@@ -87,7 +87,7 @@ class Interface:
         return True
 
     def fault(self) -> str:
-        """What keeps the interface from carrying packets, `DOWN` or `NO_CARRIER`; empty if nothing does."""
+        """The reason why the interface carries no packets: `DOWN` or `NO_CARRIER`; empty if it carries them."""
         try:
             flags = struct.unpack_from("H", self._ask(_SIOCGIFFLAGS))[0] if self.refresh() else 0
         except OSError:
