@@ -7,24 +7,23 @@ from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import pytest
+from folding import Out
 
 from scout.io.access import load64
 from scout.io.ports.memory import MemoryPort
 from scout.paths.framework.events import Handler
 from scout.paths.framework.service import Service
 from scout.paths.model.graph import RouterGraph
-from scout.paths.model.router import Router
-from scout.paths.model.stage import Exit, Outcome, Stage
 from scout.paths.model.table import Table
-from scout.paths.stages.requests import End, Requests, take
+from scout.paths.stages.requests import End, Requests
 from scout.paths.wire.flow import mix
 from scout.ring.atomics import load64_acquire, pause
 from scout.ring.segment import shared
 from scout.supervisor import Supervisor
 from scout.testing import await_until
+from scout.tools.bench.soak import STATE, finish
 
 ROOM = 1 << 15
-STATE = np.dtype([("requests", "i8"), ("digest", "i8")])
 LOG = np.dtype([("port", "i8"), ("number", "i8")])
 
 
@@ -35,23 +34,6 @@ def note(frame, end, packet, state, log):
     state[0].digest = mix(state[0].digest ^ number << 8 ^ packet.port)
     state[0].requests += 1
     return 0
-
-
-def finish(frame, end, state, finished):
-    finished[state[0].requests - 1] += 1
-    return 0
-
-
-class Out(Router):
-    """The end of a path at port `out`."""
-
-    requires = {"down": "request"}
-
-    def arrive(self, service, below):
-        return "take"
-
-    def stage(self, key, graph, source):
-        return Stage(take, (Outcome("sent", Exit("out")),))
 
 
 def ports(count=2, **options):

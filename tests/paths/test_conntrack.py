@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import traces
-from harness import NOW, Replicas, Twin, one_port
+from harness import NOW, Replicas, in_modes, one_port
 from lab_router import LEFT, RIGHT, caught_up, router_graph, two_hosts
 from tcp_ends import Segment, converse
 from tcp_talks import TALKS
@@ -237,10 +237,9 @@ def test_connections_expire_although_the_clock_was_set_back(made: SimpleNamespac
     assert made.service.misfits()["tcp-no-connection"] == 1
 
 
-@pytest.fixture(scope="module", params=["replicated", "sharded", "locked"])
-def made(request: pytest.FixtureRequest) -> SimpleNamespace:
-    service = ConnectionTracking("tracking", capacity=1024, mode=request.param)
-    return SimpleNamespace(service=service, twin=Twin(one_port(service).create_path("left")))
+made = in_modes(
+    lambda mode: ConnectionTracking("tracking", capacity=1024, mode=mode), "replicated", "sharded", "locked"
+)
 
 
 @pytest.mark.parametrize("name", TALKS)
@@ -259,11 +258,10 @@ def test_random_segments_do_no_harm_and_are_the_same_natively(made: SimpleNamesp
 def test_replicas_have_equal_tables(made: SimpleNamespace) -> None:
     made.twin.reset()
     replicas = Replicas(made.twin.path)
-    for number, (data, time) in enumerate(TALKS["one talks most"]):
-        replicas.serve(data, number // 3 % 2, timestamp=time)
+    replicas.serve_all(TALKS["one talks most"])
     for name in ("connections", "sides", "misfits"):
         table = made.service.tables[name]
-        assert (replicas.table(table, 0) == replicas.table(table, 1)).all()
+        assert replicas.agree_in(table)
     assert replicas.table(made.service.tables["misfits"], 0)["packets"][0] > 0
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import traces
-from harness import NOW, Replicas, Twin, one_port
+from harness import NOW, Replicas, Twin, in_modes, one_port
 
 from scout.paths.model.router import GraphError
 from scout.paths.services.ddos import DdosMitigator
@@ -38,10 +38,12 @@ TRACES = {
 }
 
 
-@pytest.fixture(scope="module", params=["replicated", "sharded", "locked"])
-def made(request: pytest.FixtureRequest) -> SimpleNamespace:
-    service = DdosMitigator("ddos", THRESHOLD, WINDOW / 1e9, capacity=256, mode=request.param)
-    return SimpleNamespace(service=service, twin=Twin(one_port(service).create_path("left")))
+made = in_modes(
+    lambda mode: DdosMitigator("ddos", THRESHOLD, WINDOW / 1e9, capacity=256, mode=mode),
+    "replicated",
+    "sharded",
+    "locked",
+)
 
 
 @pytest.mark.parametrize("name", TRACES)
@@ -67,11 +69,10 @@ def test_it_drops_as_the_reference_packet_for_packet(made: SimpleNamespace, name
 def test_replicas_have_equal_tables_and_one_notes_an_attack(made: SimpleNamespace) -> None:
     made.twin.reset()
     replicas, reference = Replicas(made.twin.path), Reference()
-    for number, (data, time) in enumerate(TRACES["skewed"]):
-        replicas.serve(data, number // 3 % 2, timestamp=time)
+    replicas.serve_all(TRACES["skewed"])
+    for data, time in TRACES["skewed"]:
         reference.passes(data, time)
-    sources = made.service.tables["sources"]
-    assert (replicas.table(sources, 0) == replicas.table(sources, 1)).all()
+    assert replicas.agree_in(made.service.tables["sources"])
     own = [replicas.table(made.service.attacks, replica) for replica in range(2)]
     assert made.service.found(own) == reference.attacks and own[0][0] and own[1][0]
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import traces
-from harness import LEFT, Replicas, Twin, one_port, two_ports
+from harness import LEFT, Replicas, Twin, in_modes, one_port, two_ports
 
 from scout.io.ports.memory import MemoryPort
 from scout.paths.services.heavy_hitter import HeavyHitter
@@ -46,10 +46,9 @@ def expected(reference: Reference) -> dict[tuple[int, int], tuple[int, int]]:
 TRACES = {"random": traces.random_trace(1, count=800, flows=10), "skewed": traces.skewed_trace(2)}
 
 
-@pytest.fixture(scope="module", params=["replicated", "sharded", "locked", "atomic"])
-def heavy(request: pytest.FixtureRequest) -> SimpleNamespace:
-    service = HeavyHitter("heavy", THRESHOLD, capacity=256, mode=request.param)
-    return SimpleNamespace(service=service, twin=Twin(one_port(service).create_path("left")))
+heavy = in_modes(
+    lambda mode: HeavyHitter("heavy", THRESHOLD, capacity=256, mode=mode), "replicated", "sharded", "locked", "atomic"
+)
 
 
 @pytest.mark.parametrize("name", TRACES)
@@ -69,8 +68,8 @@ def test_it_counts_as_the_reference_packet_for_packet(heavy: SimpleNamespace, na
 def test_the_alert_is_the_primarys_and_the_counts_are_everyones(heavy: SimpleNamespace) -> None:
     heavy.twin.reset()
     replicas, reference = Replicas(heavy.twin.path, 3), Reference()
-    for number, (data, time) in enumerate(TRACES["skewed"]):
-        replicas.serve(data, number // 4 % 3, timestamp=time)
+    replicas.serve_all(TRACES["skewed"], run=4)
+    for data, _ in TRACES["skewed"]:
         reference.packet(data)
     flows = heavy.service.tables["flows"]
     for replica in range(3):

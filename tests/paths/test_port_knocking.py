@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import traces
-from harness import NOW, Replicas, Twin, one_port
+from harness import NOW, Replicas, in_modes, one_port
 from scapy.all import IP, TCP, UDP, Ether
 
 from scout.paths.model.router import GraphError
@@ -88,10 +88,11 @@ TRACES = {
 }
 
 
-@pytest.fixture(scope="module", params=["replicated", "locked"])
-def made(request: pytest.FixtureRequest) -> SimpleNamespace:
-    service = PortKnocking("knock", PORT, KNOCKS, WITHIN / SECOND, STAYS / SECOND, 256, mode=request.param)
-    return SimpleNamespace(service=service, twin=Twin(one_port(service).create_path("left")))
+made = in_modes(
+    lambda mode: PortKnocking("knock", PORT, KNOCKS, WITHIN / SECOND, STAYS / SECOND, 256, mode=mode),
+    "replicated",
+    "locked",
+)
 
 
 @pytest.mark.parametrize("name", TRACES)
@@ -111,11 +112,11 @@ def test_it_opens_as_the_reference_packet_for_packet(made: SimpleNamespace, name
 def test_replicas_have_equal_tables(made: SimpleNamespace) -> None:
     made.twin.reset()
     replicas, reference = Replicas(made.twin.path), Reference()
-    for number, (data, time) in enumerate(TRACES["one knocks most"]):
-        replicas.serve(data, number // 3 % 2, timestamp=time)
+    replicas.serve_all(TRACES["one knocks most"])
+    for data, time in TRACES["one knocks most"]:
         reference.leaf(data, time)
     sources = made.service.tables["sources"]
-    assert (replicas.table(sources, 0) == replicas.table(sources, 1)).all()
+    assert replicas.agree_in(sources)
     now = TRACES["one knocks most"][-1][1]
     expected = {source for source, until in reference.until.items() if now < until}
     found = made.service.open_to(now, replicas.table(sources, 0))
