@@ -43,7 +43,7 @@ def test_killed_replicas_end_with_equal_states_and_every_request_had_a_primary()
         port.end()
         assert supervisor.wait(60)
         check_states(supervisor, times)
-    finished = supervisor.table("folding.finished")
+    finished = supervisor.table("folding.finished")["times"]
     assert (finished > 1).sum() <= 10 * 32  # done again: at most a batch for each death
     assert sum(row["replayed"] for row in supervisor.replica_figures()) > 0
     assert [row["lag"] for row in supervisor.replica_figures()] == [0, 0]

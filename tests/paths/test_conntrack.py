@@ -2,6 +2,7 @@
 
 import random
 import socket
+from ipaddress import IPv4Address
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,7 @@ from tcp_talks import TALKS
 from scout.io.host.lab import Lab
 from scout.paths.model.router import GraphError
 from scout.paths.services.conntrack import TIMEOUTS, ConnectionTracking
+from scout.paths.services.endpoint import Endpoint
 from scout.paths.services.tcp_states import STATES
 from scout.supervisor import Supervisor
 from scout.tools.traffic.peers import tcp_transfer
@@ -23,7 +25,7 @@ SECOND = 1_000_000_000
 FIN, SYN, RST, ACK = traces.FIN, traces.SYN, traces.RST, traces.ACK
 
 
-A, B = ("10.0.0.2", 5000), ("10.9.0.1", 80)
+A, B = Endpoint(IPv4Address("10.0.0.2"), 5000), Endpoint(IPv4Address("10.9.0.1"), 80)
 WAY = {"A": (0x0A000002, 0x0A090001, 6, 5000, 80), "B": (0x0A090001, 0x0A000002, 6, 80, 5000)}
 FLAGS = {"F": FIN, "S": SYN, "R": RST, "A": ACK}
 
@@ -298,9 +300,11 @@ def test_a_full_table_evicts_or_refuses_and_counts_it(full: str, key: str) -> No
     leaf = path.run(call(17), timestamp=NOW + 20)[0]
     assert leaf == ("end" if full == "evict" else "tracking.receive drops tcp-table-full")
     assert service.account()[key] == 1
-    assert {each.opener[1] for each in service.read(NOW + 30)} == set(range(2, 18) if full == "evict" else range(1, 17))
+    assert {each.opener.port for each in service.read(NOW + 30)} == set(
+        range(2, 18) if full == "evict" else range(1, 17)
+    )
     assert path.run(call(18), timestamp=NOW + 5 * SECOND + 20)[0] == "end"
-    assert [each.opener[1] for each in service.read(NOW + 5 * SECOND + 21)] == [18]
+    assert [each.opener.port for each in service.read(NOW + 5 * SECOND + 21)] == [18]
 
 
 @pytest.mark.parametrize(

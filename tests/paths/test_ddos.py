@@ -1,6 +1,6 @@
 """The DDoS mitigator against a sequential reference, in its modes."""
 
-import struct
+from ipaddress import IPv4Address
 from types import SimpleNamespace
 from typing import Any
 
@@ -61,7 +61,7 @@ def test_it_drops_as_the_reference_packet_for_packet(made: SimpleNamespace, name
     counted = made.service.read()
     for source, (since, count) in reference.windows.items():
         if last - since < WINDOW:
-            assert counted[struct.unpack("!I", source)[0]] == count
+            assert counted[IPv4Address(source)] == count
     assert made.service.account() == {"events-lost": 0, "table-full": 0, "evicted": 0}
 
 
@@ -102,7 +102,7 @@ def test_a_gso_packet_counts_as_its_segments() -> None:
     data = traces.frame((0x0A000002, 0x0A090007, 6, 1, 80), bytes(20 * 500 - 1))
     leaves = [twin.both(data, timestamp=NOW, gso_type=1, gso_size=500).leaf for _ in range(3)]
     assert leaves == ["end", "end", DROPPED]
-    assert service.read() == {0x0A000002: 60}
+    assert service.read() == {IPv4Address("10.0.0.2"): 60}
     assert service.found() == 1
 
 

@@ -18,6 +18,7 @@ from scout.io.host.process import usable_cores
 from scout.io.ports.contract import Port
 from scout.paths.framework.events import Handler
 from scout.paths.framework.service import Service
+from scout.paths.framework.state import add_to
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.path import Path
 from scout.paths.model.table import Table
@@ -35,6 +36,7 @@ MOST_REPLICAS = 3  # at once
 OFFER = 0.1  # seconds for which the producer offers requests between two looks at the progress
 
 STATE = np.dtype([("requests", "i8"), ("digest", "i8")])
+FINISHED = np.dtype([("times", "i4")])
 
 
 def fold(frame: Any, end: Any, packet: Any, state: Any) -> int:
@@ -46,7 +48,7 @@ def fold(frame: Any, end: Any, packet: Any, state: Any) -> int:
 
 def finish(frame: Any, end: Any, state: Any, finished: Any) -> int:
     """Note that this request had a primary."""
-    finished[state[0].requests - 1] += 1
+    add_to(finished, state[0].requests - 1, "times", 1)
     return 0
 
 
@@ -99,7 +101,7 @@ def run(requests: int, replicas: int | None, interval: float, seed: int, json_pa
         seconds = time.monotonic() - start
         living = supervisor.taking_part
         diverged = supervisor.diverged()
-    counts = np.bincount(supervisor.table("soak.finished"), minlength=2)
+    counts = np.bincount(supervisor.table("soak.finished")["times"], minlength=2)
     states = {tuple(supervisor.table("soak.state", replica)[0].tolist()) for replica in living}
     row = {
         "name": "soak",
@@ -123,7 +125,7 @@ def run(requests: int, replicas: int | None, interval: float, seed: int, json_pa
 
 def folding(port: Port, requests: int, name: str) -> tuple[RouterGraph, Path]:
     """A graph whose requests, at most so many, go to one service with that name; the graph and its path."""
-    finished = Table(shared(requests, np.uint8), "shared")
+    finished = Table(shared(requests, FINISHED), "shared")
     handlers = [Handler(fold), Handler(finish, run="primary")]
     graph = RouterGraph(name)
     graph.add(Requests("requests", port))
