@@ -9,7 +9,7 @@ from scout.ring.jit import Record, inline
 from scout.ring.layout import TURN, word
 from scout.ring.wait import relax
 
-__all__ = ["STOP", "await_turn", "has_left", "is_turn", "pass_turn"]
+__all__ = ["STOP", "await_turn", "has_left", "is_turn", "leave_in_turn", "pass_turn"]
 
 STOP = 1
 """The value of a replica's order that tells it to stop."""
@@ -54,3 +54,15 @@ def is_turn(channel: Record, here: int) -> bool:
 def pass_turn(channel: Record, here: int) -> None:
     """Say that everything before position `here` has left. For the primary whose turn it is."""
     store64_release(word(channel, TURN), here)  # pairs with await_turn
+
+
+@inline
+def leave_in_turn(channel: Record, here: int, count: int) -> bool:
+    """Say that the `count` requests from position `here` on have left, unless it was said before; for their primary.
+
+    False if they have not left: the replica was told to stop before its turn.
+    """
+    if is_turn(channel, here):
+        pass_turn(channel, here + count)
+        return True
+    return has_left(channel, here)
