@@ -12,9 +12,9 @@ from scout.ring.batch import close_batch, open_batch
 from scout.ring.jit import entry, inline
 from scout.ring.layout import CHANNEL, MEMBER, payload, published, set_length, slot_of
 from scout.ring.membership import leave
-from scout.ring.producer import acquire, publish, release, reserve
 from scout.ring.retirement import may_leave
 from scout.ring.wait import YIELD, wait
+from scout.tools.bench.channel_loops import stream
 from stress.pace import allowed
 
 __all__ = ["BYTES", "FINDINGS", "UNKNOWN", "produce", "replicate", "serve_and_leave"]
@@ -53,33 +53,28 @@ def mix(value: int) -> int:
     return value ^ value >> 32
 
 
+@inline
+def _varying(sent: int, tail: int, given: tuple[int, ...]) -> int:
+    """The size of a burst, which differs from burst to burst, as `Pace` allows."""
+    burst, _, limits, count = given
+    return min(1 + (mix(sent) & 0xFFFF) % burst, allowed(limits, count) - tail)
+
+
+@inline
+def _checked(slot: int, number: int, given: tuple[int, ...]) -> None:
+    """Write a request whose checks follow from what it is."""
+    word = given[1] | number
+    store64(payload(slot), word)
+    for check in range(CHECKS):
+        store64(payload(slot) + 8 + 8 * check, mix(word + check))
+    set_length(slot, BYTES)
+
+
 @entry(numba.void(_CHANNELS, numba.int64, numba.int64, numba.int64, numba.int64, numba.int64))
 def produce(channels: np.ndarray, producer: int, requests: int, burst: int, limits: int, count: int) -> None:
     """Send `requests` as `Pace` allows, 1 to `burst` at a time. By turns unless `producer` < 0."""
-    channel = channels[0]
-    sent = idle = 0
-    source = max(producer, 0) << _PRODUCER
-    while sent < requests:
-        if producer >= 0:
-            acquire(channel, producer)
-        tail = published(channel)
-        wanted = min(requests - sent, 1 + (mix(sent) & 0xFFFF) % burst, allowed(limits, count) - tail)
-        room = reserve(channel, wanted) if wanted > 0 else 0
-        for index in range(room):
-            slot = slot_of(channel, tail + index)
-            word = source | sent + index
-            store64(payload(slot), word)
-            for check in range(CHECKS):
-                store64(payload(slot) + 8 + 8 * check, mix(word + check))
-            set_length(slot, BYTES)
-        if room:
-            publish(channel, room)
-        if producer >= 0:
-            release(channel)
-        sent += room
-        idle = 0 if room else idle + 1
-        if room == 0:
-            wait(channel, YIELD, tail, idle)
+    given = burst, max(producer, 0) << _PRODUCER, limits, count
+    stream(channels[0], producer, requests, _varying, _checked, given)
 
 
 @inline
