@@ -10,7 +10,7 @@ import pytest
 
 from scout.io.access import BOUNDS
 from scout.io.batch import new_batch
-from scout.io.packet import HEADROOM, REACH
+from scout.io.packet import HEADROOM, NOTES, REACH
 from scout.paths.compiler.interpreter import walk
 from scout.paths.compiler.native import compile_path, configuration
 from scout.paths.model.graph import RouterGraph
@@ -32,7 +32,7 @@ MTU = {"left": 1500, "right": 1400}
 
 PUSHED = HEADROOM // 2  # room enough for what a stage has put before a packet that it then drops
 
-_SAME_FIELDS = ("next_hop", "destination", "ethertype", "error", "flags", "gso_type", "link_broadcast")
+_SAME_FIELDS = (*NOTES, "flags", "gso_type")
 
 
 def number(mac: str) -> int:
