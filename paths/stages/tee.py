@@ -1,7 +1,7 @@
 """Tee: writes a copy of each packet to a pcap file, which Wireshark and Scapy read.
 
-Usage: Tee(name, file, service)
-Requires and provides: one service, of the type that is given.
+Usage: Tee(name, file, connects)
+Requires and provides: one service, of the type `connects`.
 Drops: nothing.
 
 Each packet is one `writev` to a descriptor opened for appending: the kernel puts the whole record behind the last one,
@@ -95,8 +95,8 @@ class Tee(Filter):
     name : str
     file : str or os.PathLike
         Created, or emptied, when the run starts; a plain run of a path that was not started writes nothing.
-    service : str
-        Type of the service, as for `Filter`.
+    connects : str
+        Type of the services that it connects, as for `Filter`.
 
     Raises
     ------
@@ -115,7 +115,7 @@ class Tee(Filter):
     Then `graph.add(tee)` and `graph.connect("ip", "tee", "left")`.
     """
 
-    def __init__(self, name: str, file: str | os.PathLike[str], service: str = "ipv4") -> None:
+    def __init__(self, name: str, file: str | os.PathLike[str], connects: str = "ipv4") -> None:
         room = np.zeros(ROOM, np.uint8)
         room[RECORD_HEADER : RECORD_HEADER + HEADER] = list(NO_ADDRESSES)  # never changes
         self.room = Table(room, "private")
@@ -127,7 +127,7 @@ class Tee(Filter):
             name,
             copy_to_file,
             copy_to_file,
-            service,
+            connects,
             file=lambda: self._descriptor,
             room=self.room,
             missing=self.missing,

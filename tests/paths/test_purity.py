@@ -18,10 +18,10 @@ import pytest
 from scout.io.access import length, load8, load32
 from scout.io.system import now
 from scout.paths.framework.events import HALT, Event, Handler, raise_event
+from scout.paths.framework.flow_table import claim, new_table, place
 from scout.paths.framework.purity import assignments, impurities
 from scout.paths.framework.service import Service
 from scout.paths.framework.state import add_to, clear
-from scout.paths.framework.table import claim, new_table, place
 from scout.paths.framework.timers import after
 from scout.paths.model.router import GraphError
 from scout.paths.model.table import Table
