@@ -15,8 +15,8 @@ connection if it has the exact number (section 3.10.7.4, RFC 5961). Other resets
 receives them answers with a challenge. Checksums are not verified; the ends do that.
 
 Its ports share one channel (`sequenced`), so that no replica sees the answer to a segment before the segment. With
-sequenced=False each port has a channel of its own: a replica may then see an answer first, and treats it as a segment of
-no connection.
+sequenced=False each port has a channel of its own: a replica may then see an answer first, and treats it as a segment
+of no connection.
 
 State
     `connections`, a row for each connection, and `sides`, two rows for each. `misfits`, the segments that belong to no

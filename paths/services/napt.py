@@ -10,9 +10,9 @@ own addresses, and the router's own errors quote them. By the requirements of RF
 
 - a mapping belongs to one endpoint inside, and serves all its destinations (4787 REQ-1, 5382 REQ-1). No two mappings
   have the same port outside (REQ-3, REQ-7);
-- the port outside is the endpoint's own port if that is free. Otherwise it has the same parity, and is below 1024 only if
-  the endpoint's port is (REQ-3a, REQ-4): of 64 such ports, which begin at one that a hash of the endpoint selects, the
-  first free one is taken;
+- the port outside is the endpoint's own port if that is free. Otherwise it has the same parity, and is below 1024
+  exactly if the endpoint's port is (REQ-3a, REQ-4): of 64 such ports, which begin at one that a hash of the endpoint
+  selects, the first free one is taken;
 - packets to a mapping pass from anywhere, or only from addresses that it has sent to (REQ-8, REQ-3);
 - a mapping lasts 5 minutes for UDP, at the least 2 (REQ-5), 60 seconds for ICMP queries (5508 REQ-2), and for TCP
   4 minutes, or 2 hours and 4 minutes while a connection of it is established (5382 REQ-5), since it last sent (REQ-6);
@@ -22,9 +22,9 @@ own addresses, and the router's own errors quote them. By the requirements of RF
 - hosts inside reach each other by their mappings, also with errors (4787 REQ-9, 5382 REQ-8, 5508 REQ-7);
 - unsolicited SYNs get no answer (5382 REQ-4).
 
-It differs from the RFCs in these points: a later fragment that arrives before the first fragment is dropped (4787 REQ-14
-asks that it waits). Packets of other protocols from inside are dropped. There are no application level gateways. The
-sender of a packet without a mapping gets no ICMP error (5508 REQ-8).
+It differs from the RFCs in these points: a later fragment that arrives before the first fragment is dropped (4787
+REQ-14 asks that it waits). Packets of other protocols from inside are dropped. There are no application level gateways.
+The sender of a packet without a mapping gets no ICMP error (5508 REQ-8).
 
 Its ports share one channel (`sequenced`), so that no replica sees the answer to a packet before the packet. With
 sequenced=False each port has a channel of its own: an answer that a replica sees first is dropped.

@@ -15,6 +15,7 @@ from scout.ring.membership import leave
 from scout.ring.retirement import may_leave
 from scout.ring.wait import YIELD, wait
 from scout.tools.bench.channel_loops import stream
+from stress.pace import allowed
 
 __all__ = ["BYTES", "FINDINGS", "UNKNOWN", "produce", "replicate", "serve_and_leave"]
 
@@ -53,9 +54,10 @@ def mix(value: int) -> int:
 
 
 @inline
-def _varying(sent: int, given: tuple[int, ...]) -> int:
-    """The size of a burst, which differs from burst to burst."""
-    return 1 + (mix(sent) & 0xFFFF) % given[0]
+def _varying(sent: int, tail: int, given: tuple[int, ...]) -> int:
+    """The size of a burst, which differs from burst to burst, as `Pace` allows."""
+    burst, _, limits, count = given
+    return min(1 + (mix(sent) & 0xFFFF) % burst, allowed(limits, count) - tail)
 
 
 @inline
@@ -68,10 +70,11 @@ def _checked(slot: int, number: int, given: tuple[int, ...]) -> None:
     set_length(slot, BYTES)
 
 
-@entry(numba.void(_CHANNELS, numba.int64, numba.int64, numba.int64))
-def produce(channels: np.ndarray, producer: int, requests: int, burst: int) -> None:
-    """Send `requests`, 1 to `burst` at a time. By turns unless `producer` < 0."""
-    stream(channels[0], producer, requests, _varying, _checked, (burst, max(producer, 0) << _PRODUCER))
+@entry(numba.void(_CHANNELS, numba.int64, numba.int64, numba.int64, numba.int64, numba.int64))
+def produce(channels: np.ndarray, producer: int, requests: int, burst: int, limits: int, count: int) -> None:
+    """Send `requests` as `Pace` allows, 1 to `burst` at a time. By turns unless `producer` < 0."""
+    given = burst, max(producer, 0) << _PRODUCER, limits, count
+    stream(channels[0], producer, requests, _varying, _checked, given)
 
 
 @inline
@@ -110,7 +113,7 @@ def _check(channel, member, replica, findings, primaries, following):  # type: i
 def replicate(channels, members, replica, findings, primaries, following, last, rests):  # type: ignore[no-untyped-def]
     """Dequeue until `last` requests are let go of; 0, or -1 if the producer has overtaken this replica.
 
-    After some `rests` batches (0: never) it rests a while, and is overtaken if the channel laps.
+    After some `rests` batches (0: never) it rests until it is overtaken, if the channel laps.
     """
     channel, member, found = channels[0], members[replica], findings[replica]
     idle = batches = 0
@@ -127,7 +130,8 @@ def replicate(channels, members, replica, findings, primaries, following, last, 
         _check(channel, member, replica, found, primaries, following)
         close_batch(channel, member, replica)
         batches += 1
-        if rests and batches % rests == 0 and member.head & (channel.group - 1) == 0:  # else it is still at work
+        if rests and batches >= rests and member.head & (channel.group - 1) == 0:  # else it is still at work
+            batches = 0
             behind = published(channel) + 2 * channel.entries
             while published(channel) < min(behind, last):
                 wait(channel, YIELD, 0, idle)

@@ -109,14 +109,16 @@ def stream(
 ) -> None:
     """Send `requests` as fast as there is room. By turns unless `producer` < 0.
 
-    After `sent` requests up to `burst_of(sent, given)` are sent at a time; `fill(slot, number, given)` writes each.
+    After `sent` requests of its own, when `tail` are published, it sends up to `burst_of(sent, tail, given)` at a time;
+    `fill(slot, number, given)` writes each.
     """
     sent = idle = 0
     while sent < requests:
         if producer >= 0:
             acquire(channel, producer)
-        room = reserve(channel, min(requests - sent, burst_of(sent, given)))
         tail = published(channel)
+        wanted = min(requests - sent, burst_of(sent, tail, given))
+        room = reserve(channel, wanted) if wanted > 0 else 0
         for index in range(room):
             fill(slot_of(channel, tail + index), sent + index, given)
         if room:
@@ -130,7 +132,7 @@ def stream(
 
 
 @inline
-def _burst(sent: int, given: tuple[int, ...]) -> int:
+def _burst(sent: int, tail: int, given: tuple[int, ...]) -> int:
     """The size of every burst."""
     return given[0]
 
