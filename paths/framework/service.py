@@ -35,6 +35,7 @@ from scout.paths.compiler.generated import write_generated
 from scout.paths.framework.check import MODES, check_service, names_time
 from scout.paths.framework.clock import new_clock
 from scout.paths.framework.events import Handler, new_queue
+from scout.paths.framework.flow_table import rows
 from scout.paths.framework.kinds import with_shared_tables
 from scout.paths.framework.purity import assignments
 from scout.paths.framework.service_source import Source, load_service
@@ -164,11 +165,10 @@ class Service(Filter):
         parameters = [*self.tables, *bindings]
         text = Source(name, mode, self.handlers, self._names, parameters, payload == "primary").write()
         self.file = write_generated("services", name, hashlib.sha256(text.encode()).hexdigest()[:16], text)
-        bound = [
-            with_shared_tables(each.function, {key: bindings.get(key) for key in each.parameters})
-            for each in self.handlers
-        ]
-        functions = dict(zip(self._names, bound, strict=True))
+        functions = {  # those that are given a shared table, with atomic accessors
+            name: with_shared_tables(each.function, {key: bindings.get(key) for key in each.parameters})
+            for name, each in zip(self._names, self.handlers, strict=True)
+        }
         self.function = load_service(self.file, text, functions, atomic=mode == "atomic")
         self.function.parts = tuple(each.function for each in self.handlers)  # type: ignore[attr-defined]
         direction = {"send" if connects == "adjacency" else "receive": self.function}
@@ -222,6 +222,10 @@ class Service(Filter):
         if "timers" in self.tables:
             found["timers-full"] = int(read(self.tables["timers"])[0]["refused"])
         return found
+
+    def rows(self, name: str, table: np.ndarray | None = None) -> np.ndarray:
+        """The rows of a flow table that hold a key: of `table`, a replica's copy; by default of that of plain runs."""
+        return rows(self.tables[name].initial if table is None else table)
 
     def stage(self, key: str, graph: RouterGraph, source: str) -> Stage:
         passed = Outcome("passed", Via("up" if key == "receive" else "down"))

@@ -46,7 +46,7 @@ import numpy as np
 from scout.io.access import load8, load16, load32, require
 from scout.io.packet import SECOND
 from scout.paths.framework.events import Handler
-from scout.paths.framework.flow_table import find, new_table, place, policy_of, rows
+from scout.paths.framework.flow_table import find, new_table, place, policy_of
 from scout.paths.framework.service import Service
 from scout.paths.model.router import GraphError
 from scout.paths.model.table import Table
@@ -233,7 +233,7 @@ class ConnectionTracking(Service):
 
     def read(self, now: int, connections: np.ndarray | None = None) -> list[Connection]:
         """The connections at time `now` (the service's): in a replica's copy of the table, or in plain runs."""
-        found = rows(self.tables["connections"].initial if connections is None else connections)
+        found = self.rows("connections", connections)
         return [
             Connection(
                 STATES[row["state"]],

@@ -33,7 +33,7 @@ import numpy as np
 from scout.io.access import load32, require
 from scout.io.packet import SECOND
 from scout.paths.framework.events import Event, Handler, raise_event
-from scout.paths.framework.flow_table import new_table, place, policy_of, rows
+from scout.paths.framework.flow_table import new_table, place, policy_of
 from scout.paths.framework.service import Service
 from scout.paths.model.router import GraphError
 from scout.paths.model.table import Table
@@ -145,7 +145,7 @@ class DdosMitigator(Service):
 
     def read(self, sources: np.ndarray | None = None) -> dict[Address, int]:
         """Packets in the present window, by source address: in a replica's copy of the table, or in plain runs."""
-        found = rows(self.tables["sources"].initial if sources is None else sources)
+        found = self.rows("sources", sources)
         return {IPv4Address(int(row["key"]) ^ KNOWN): int(row["packets"]) for row in found}
 
     def found(self, attacks: Iterable[np.ndarray] | None = None) -> int:

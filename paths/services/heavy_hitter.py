@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from scout.paths.framework.events import Event, Handler, raise_event
-from scout.paths.framework.flow_table import claim, new_table, rows
+from scout.paths.framework.flow_table import claim, new_table
 from scout.paths.framework.service import Service
 from scout.paths.framework.state import add_to
 from scout.paths.model.table import Table
@@ -111,7 +111,7 @@ class HeavyHitter(Service):
 
     def read(self, flows: np.ndarray | None = None) -> dict[Flow, Counts]:
         """What each flow has sent: in a replica's copy of the table, or in plain runs."""
-        found = rows(self.tables["flows"].initial if flows is None else flows)
+        found = self.rows("flows", flows)
         return {
             Flow.from_five_tuple(int(row["key"]), int(row["more"])): Counts(int(row["packets"]), int(row["bytes"]))
             for row in found

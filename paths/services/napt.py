@@ -60,7 +60,7 @@ import numpy as np
 from scout.io.packet import SECOND
 from scout.paths.framework.check import refuse_sharded
 from scout.paths.framework.events import Handler
-from scout.paths.framework.flow_table import new_table, policy_of, rows
+from scout.paths.framework.flow_table import new_table, policy_of
 from scout.paths.framework.service import Service
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.router import GraphError
@@ -251,7 +251,7 @@ class Napt(Service):
 
         `mappings` is a replica's copy of the table; by default that of plain runs.
         """
-        found = rows(self.tables["mappings"].initial if mappings is None else mappings)
+        found = self.rows("mappings", mappings)
         return {
             Mapping(
                 POOLS[int(row["key"]) >> 16 & 0xFF],

@@ -33,7 +33,7 @@ from scout.io.access import load8, load16, load32, require
 from scout.io.packet import SECOND
 from scout.paths.framework.check import refuse_sharded
 from scout.paths.framework.events import Handler
-from scout.paths.framework.flow_table import find, new_table, place, policy_of, rows
+from scout.paths.framework.flow_table import find, new_table, place, policy_of
 from scout.paths.framework.service import Service
 from scout.paths.model.router import GraphError
 from scout.paths.model.table import Table
@@ -182,5 +182,5 @@ class PortKnocking(Service):
 
         `sources` is a replica's copy of the table; by default that of plain runs.
         """
-        found = rows(self.tables["sources"].initial if sources is None else sources)
+        found = self.rows("sources", sources)
         return {IPv4Address(int(row["key"]) ^ KNOWN) for row in found if now < row["until"]}
