@@ -76,7 +76,7 @@ def loop_source(plan: DomainPlan) -> str:
             "from scout.io.hold import has_expired, is_due, keep, open_bank, see_clock, see_request, take_back",
             "from scout.io.packet import NOT_HELD, RECORD",
             "from scout.io.system import rest",
-            "from scout.ring.jit import inline",
+            "from scout.ring.jit import callee, inline",
             "from scout.ring.atomics import load64_acquire",
             "from scout.ring.snapshot import note, save",
             "",
@@ -142,7 +142,7 @@ def _transmits(plan: DomainPlan) -> str:
 def _send(plan: DomainPlan) -> list[str]:
     ports = plan.graph.ports
     lines = [
-        "@inline",
+        "@callee",  # the loop calls it at several places
         f"def send(batch, count, hold, number, {_transmits(plan)}):",
         '    """Send the packets that leave by a port, keep those that are held; `number` is that of their batch."""',
         *(f"    port_{name}_transmit[0].number = number" for name in ports),
@@ -162,7 +162,7 @@ def _send(plan: DomainPlan) -> list[str]:
 def _call(plan: DomainPlan, each: CompiledPath, function: str, packets: str) -> str:
     name = f"path_{each.path.source}"
     tables = "".join(f", {plan.tables[table]}" for table in table_names(each.path))
-    return f"{name}_{function}({packets}, {name}_counters, {name}_configuration, whole{tables})"
+    return f"{name}_call({name}_{function}, ({packets}, {name}_counters, {name}_configuration, whole{tables}))"
 
 
 def _channel(plan: DomainPlan, index: int) -> list[str]:
@@ -271,7 +271,7 @@ def _held(plan: DomainPlan) -> list[str]:
             again += [
                 f"            {'elif' if again else 'if'} packet.port == {path.ports.index(source)}:",
                 f"                path_{source}_counters[{first} + packet.at] -= 1",
-                f"                {_call(plan, each, 'aside', 'resumed, index, index + 1')}",
+                f"                {_call(plan, each, 'run', 'resumed, index, index + 1')}",
             ]
     return [
         "# held",

@@ -24,7 +24,7 @@ from stress.loops import BYTES, FINDINGS, UNKNOWN, produce, replicate, serve_and
 from stress.pace import Events, Pace
 
 REQUESTS = int(float(os.environ.get("SCOUT_STRESS", "3e5")))
-EVENTS = min(1000, REQUESTS // 10_000)  # kills, or times that a replica joins and leaves
+EVENTS = min(1000, REQUESTS // 20_000)  # kills, or times that a replica joins and leaves
 PATIENCE = 60 + REQUESTS / 100_000  # seconds: a tenth of what a busy machine does
 REPLICAS, ENTRIES, BATCH, BURST = 2, 256, 16, 24
 LONGEST = (
