@@ -80,7 +80,7 @@ handlers = [
     Handler(order, LOW, run="primary"),
     Handler(unpack, DELIVERY),
 ]
-service = Service("shop", state, handlers, service="request", receipts=receipts, orders=orders)
+service = Service("shop", state, handlers, connects="request", receipts=receipts, orders=orders)
 
 port = MemoryPort("02:00:00:00:00:01")
 graph = RouterGraph("shop")

@@ -10,7 +10,7 @@ import pytest
 
 from scout.io.access import BOUNDS
 from scout.io.batch import new_batch
-from scout.io.packet import HEADROOM, REACH
+from scout.io.packet import HEADROOM, NOTES, REACH
 from scout.paths.compiler.interpreter import walk
 from scout.paths.compiler.native import compile_path, configuration
 from scout.paths.model.graph import RouterGraph
@@ -32,7 +32,7 @@ MTU = {"left": 1500, "right": 1400}
 
 PUSHED = HEADROOM // 2  # room enough for what a stage has put before a packet that it then drops
 
-_SAME_FIELDS = ("next_hop", "destination", "ethertype", "error", "flags", "gso_type", "link_broadcast")
+_SAME_FIELDS = (*NOTES, "flags", "gso_type")
 
 
 def number(mac: str) -> int:
@@ -256,3 +256,11 @@ def in_modes(make: Callable[[str], Any], *modes: str) -> Any:
         return SimpleNamespace(service=service, twin=Twin(one_port(service).create_path("left")))
 
     return made
+
+
+def marked(function: Any) -> int:
+    """The line of a function that has the comment "here"."""
+    code = function.__code__
+    with open(code.co_filename) as file:
+        lines = file.readlines()
+    return next(number for number in range(code.co_firstlineno, len(lines)) if "# here" in lines[number - 1])

@@ -1,5 +1,6 @@
 """A router in a lab, for tests: two hosts with the kernel's own stack, and Scout between them."""
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -72,3 +73,8 @@ def running(replicas: int = 1, order: str = "completed", restarts: int = 3) -> I
             yield Running(left, router, right, supervisor, reports)
         finally:
             supervisor.stop()
+
+
+def awaited_error(sock: socket.socket) -> int:
+    """The error that the kernel reports to a socket, once it has come."""
+    return int(await_until(lambda: sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)))

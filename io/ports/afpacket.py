@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scout.io.channels.kernel_ring import SOL_PACKET, VNET_HEADER_OPTION, KernelRing, raw_socket
-from scout.io.ports.contract import Port, PortError, PortOperations, mac_number
+from scout.io.mac import mac_number
+from scout.io.ports.contract import Port, PortError, PortOperations
 from scout.io.ports.interface import DOWN, Interface
 from scout.io.ports.reservation import reserve
 from scout.io.transmit.queue import TRANSMIT, enqueue, flush, new_line

@@ -15,8 +15,8 @@ from scout.ring.jit import CHECKED, compiled, inline
 __all__ = ["native", "seldom"]
 
 _OWN_MODULES = ("scout.", "scout_service_")
-"""Beginnings of the names of Scout's own modules, with those that it generates (`scout.paths.framework.source`). A
-router file of a user is the module scout_router_NAME (`scout.loader`)."""
+"""Beginnings of the names of Scout's own modules, with those that it generates
+(`scout.paths.framework.service_source`). A router file of a user is the module scout_router_NAME (`scout.loader`)."""
 
 
 @inline

@@ -1,6 +1,6 @@
 """Checks of a service when it is made. Errors name the handler, its file and line, and the fix."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import FunctionType
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 from scout.paths.framework.events import ARRIVAL, RUNS, Event, Handler
 from scout.paths.framework.kinds import check_kinds, check_names
 from scout.paths.framework.purity import assignments, impurities
-from scout.paths.model.references import references
+from scout.paths.model.references import everything
 from scout.paths.model.router import GraphError
 from scout.paths.model.stage import GATHER, Stage
 from scout.paths.stages.filter import checked
@@ -160,24 +160,13 @@ def _check_atomic(name: str, handler: Handler, state: Mapping[str, np.ndarray]) 
 
 def names_time(handler: Handler) -> bool:
     """True if a handler, or a function that it calls, reads `packet.timestamp`."""
-    return any("timestamp" in each.__code__.co_names for each in _called(handler.function, set()))
+    called = [each for each in everything(handler.function) if isinstance(each, FunctionType)]
+    return any("timestamp" in each.__code__.co_names for each in [handler.function, *called])  # type: ignore[attr-defined]
 
 
 def _events_of(function: Any) -> set[Event]:
     """The events that a function, or a function that it calls, names."""
-    named = (value for each in _called(function, set()) for value in references(each).values())
-    return {value for value in named if isinstance(value, Event)}
-
-
-def _called(function: Any, seen: set[Any]) -> Iterator[Any]:
-    """A function, and the plain functions that it calls."""
-    if function in seen:
-        return
-    seen.add(function)
-    yield function
-    for value in references(function).values():
-        if isinstance(value, FunctionType):
-            yield from _called(value, seen)
+    return {value for value in everything(function) if isinstance(value, Event)}
 
 
 def _place(function: Any) -> str:

@@ -9,9 +9,9 @@ from typing import Any
 
 from scout.paths.framework.purity import assignments
 from scout.paths.framework.state import atomically
+from scout.paths.model.function_source import FunctionSource, SourceError
 from scout.paths.model.references import everything
 from scout.paths.model.router import GraphError
-from scout.paths.model.source import FunctionSource, SourceError
 from scout.paths.model.table import Table
 
 __all__ = ["check_kinds", "check_names", "with_shared_tables"]

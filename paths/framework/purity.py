@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from numba.core.dispatcher import Dispatcher
 
 from scout.paths.model.effects import PACKET, Assignment, LabelledSource, effects
+from scout.paths.model.function_source import SourceError
 from scout.paths.model.router import GraphError
-from scout.paths.model.source import SourceError
 
 __all__ = ["Impurity", "assignments", "impurities"]
 

@@ -2,8 +2,8 @@
 
 Replicas have to agree about everything that reaches replicated work. A value *varies* if it may differ between them:
 the parameter `primary`, what is read from a table that varies (`Table.varies`), and whatever depends on these. The
-analysis follows values through assignments, conditions and calls. It may take a value for varying that does not vary;
-never the other way round, as far as the function keeps to the accessors.
+analysis follows values through assignments, conditions and calls. It may call a value varying that does not vary, but
+it misses none that does, as long as the function touches packets and shared tables by the accessors only.
 """
 
 import ast
@@ -13,7 +13,7 @@ from functools import lru_cache
 from types import FunctionType
 from typing import Any, NamedTuple
 
-from scout.paths.model.source import FunctionSource, SourceError
+from scout.paths.model.function_source import FunctionSource, SourceError
 
 __all__ = ["PACKET", "Assignment", "Effects", "LabelledSource", "effects"]
 

@@ -28,8 +28,8 @@ import numpy as np
 
 from scout.io.access import load16, load32, load48, require, store16, store48
 from scout.io.batch import BATCH_SIZE
+from scout.io.mac import mac_number
 from scout.io.packet import SECOND
-from scout.io.ports.contract import mac_number
 from scout.paths.limit import once
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.router import GraphError, Router

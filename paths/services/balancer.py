@@ -45,8 +45,8 @@ from scout.io.access import load8, load16, load32, require
 from scout.io.packet import SECOND
 from scout.paths.framework.check import refuse_sharded
 from scout.paths.framework.events import Event, Handler, raise_event
+from scout.paths.framework.flow_table import find, new_table, place, policy_of
 from scout.paths.framework.service import Service
-from scout.paths.framework.table import find, new_table, place, policy_of, rows
 from scout.paths.model.router import GraphError
 from scout.paths.model.table import Table
 from scout.paths.model.verdict import drop
@@ -346,7 +346,7 @@ class LoadBalancer(Service):
 
     def read(self, connections: np.ndarray | None = None) -> dict[Endpoint, str]:
         """The backend of each client: in a replica's copy of the table, or in plain runs."""
-        found = rows(self.tables["connections"].initial if connections is None else connections)
+        found = self.rows("connections", connections)
         names = list(self.backends)
         return {
             Endpoint(IPv4Address(int(row["more"]) ^ WORD), int(row["key"]) ^ CONNECTION): names[int(row["backend"])]

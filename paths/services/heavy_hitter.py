@@ -1,7 +1,7 @@
 """Heavy hitter: finds the flows that send more than a threshold.
 
-Usage: HeavyHitter(name, threshold, capacity, mode, service)
-Requires and provides: one service, of the type that is given.
+Usage: HeavyHitter(name, threshold, capacity, mode, connects)
+Requires and provides: one service, of the type `connects`.
 
 Every replica counts the packets and bytes of each flow (addresses, protocol, L4 ports; the program of State-Compute
 Replication, Xu et al., NSDI 2025). A GSO packet counts as the packets that the device will make of it, with a header
@@ -27,9 +27,9 @@ from typing import Any
 import numpy as np
 
 from scout.paths.framework.events import Event, Handler, raise_event
+from scout.paths.framework.flow_table import claim, new_table
 from scout.paths.framework.service import Service
 from scout.paths.framework.state import add_to
-from scout.paths.framework.table import claim, new_table, rows
 from scout.paths.model.table import Table
 from scout.paths.services.counter import Counts
 from scout.paths.wire.flow import Flow, five_tuple
@@ -73,7 +73,7 @@ class HeavyHitter(Service):
         Bytes, from the IPv4 header on, that a flow may send before it is heavy.
     capacity : int
         About how many flows are watched; a power of two.
-    mode, service : str
+    mode, connects : str
         As for `Service`; all modes are allowed.
 
     Attributes
@@ -95,14 +95,14 @@ class HeavyHitter(Service):
         threshold: int = 1_000_000,
         capacity: int = 1 << 14,
         mode: str = "replicated",
-        service: str = "ipv4",
+        connects: str = "ipv4",
     ) -> None:
         self.alerts = Table(np.zeros(1, np.int64), "private")
         super().__init__(
             name,
             {"flows": new_table(capacity, [("packets", "i8"), ("bytes", "i8")])},
             [Handler(count), Handler(note, HEAVY, run="primary")],
-            service,
+            connects,
             mode,
             atomic=True,
             threshold=threshold,
@@ -111,7 +111,7 @@ class HeavyHitter(Service):
 
     def read(self, flows: np.ndarray | None = None) -> dict[Flow, Counts]:
         """What each flow has sent: in a replica's copy of the table, or in plain runs."""
-        found = rows(self.tables["flows"].initial if flows is None else flows)
+        found = self.rows("flows", flows)
         return {
             Flow.from_five_tuple(int(row["key"]), int(row["more"])): Counts(int(row["packets"]), int(row["bytes"]))
             for row in found

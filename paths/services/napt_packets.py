@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scout.io.access import load8, load16, load32, require
-from scout.paths.framework.table import FOREVER
+from scout.paths.framework.flow_table import FOREVER
 from scout.paths.model.verdict import drop
 from scout.paths.services.fragments import key_of, recall, remember
 from scout.paths.services.napt_errors import NO_MAPPING, inbound_error, outbound_error

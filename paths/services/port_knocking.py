@@ -1,7 +1,7 @@
 """Port knocking: closes a TCP port to all sources but those that knocked at other ports before, in the right order.
 
-Usage: PortKnocking(name, port, knocks, within, stays, capacity, full, mode, service)
-Requires and provides: one service, of the type that is given.
+Usage: PortKnocking(name, port, knocks, within, stays, capacity, full, mode, connects)
+Requires and provides: one service, of the type `connects`.
 
 Every replica runs an automaton for each source address (the program of State-Compute Replication, Xu et al.,
 NSDI 2025). A knock is a TCP SYN or a UDP datagram to a port of `knocks`; knocks pass on like all other packets. If a
@@ -33,8 +33,8 @@ from scout.io.access import load8, load16, load32, require
 from scout.io.packet import SECOND
 from scout.paths.framework.check import refuse_sharded
 from scout.paths.framework.events import Handler
+from scout.paths.framework.flow_table import find, new_table, place, policy_of
 from scout.paths.framework.service import Service
-from scout.paths.framework.table import find, new_table, place, policy_of, rows
 from scout.paths.model.router import GraphError
 from scout.paths.model.table import Table
 from scout.paths.model.verdict import drop
@@ -127,7 +127,7 @@ class PortKnocking(Service):
         which then has to knock again.
     mode : str
         "replicated" or "locked". Not "sharded": the knocks of one source are several flows.
-    service : str
+    connects : str
         As for `Service`.
 
     Raises
@@ -153,7 +153,7 @@ class PortKnocking(Service):
         capacity: int = 1 << 14,
         full: str = "refuse",
         mode: str = "replicated",
-        service: str = "ipv4",
+        connects: str = "ipv4",
     ) -> None:
         wrong = [each for each in (port, *knocks) if not 0 < each < 65536]
         if wrong or port in knocks or not 1 <= len(knocks) <= MOST_KNOCKS:
@@ -167,7 +167,7 @@ class PortKnocking(Service):
             name,
             {"sources": new_table(capacity, [("until", "i8"), ("since", "i8"), ("knocked", "i8")])},
             [Handler(guard)],
-            service,
+            connects,
             mode,
             knocks=Table(np.array(knocks, np.int64), "constant"),
             port=port,
@@ -182,5 +182,5 @@ class PortKnocking(Service):
 
         `sources` is a replica's copy of the table; by default that of plain runs.
         """
-        found = rows(self.tables["sources"].initial if sources is None else sources)
+        found = self.rows("sources", sources)
         return {IPv4Address(int(row["key"]) ^ KNOWN) for row in found if now < row["until"]}

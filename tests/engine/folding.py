@@ -4,11 +4,14 @@ import os
 import sys
 import textwrap
 
+import numpy as np
+
 from scout.io.ports.memory import MemoryPort
 from scout.paths.model.router import Router
 from scout.paths.model.stage import Exit, Outcome, Stage
 from scout.paths.stages.requests import take
 from scout.paths.wire.flow import mix
+from scout.ring.atomics import load64_acquire, pause
 from scout.tools.bench import soak
 
 MOST = 20_000
@@ -29,6 +32,16 @@ class Out(Router):
 
     def stage(self, key, graph, source):
         return Stage(take, (Outcome("sent", Exit("out")),))
+
+
+GATE = np.dtype([("number", "i8")])
+
+
+def linger(frame, end, packet, gate):
+    """The primary's work: wait while the gate names this request."""
+    while load64_acquire(gate.ctypes.data) == packet.timestamp:
+        pause()
+    return 0
 
 
 def source(**options):

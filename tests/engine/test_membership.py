@@ -7,7 +7,7 @@ import threading
 
 import numpy as np
 import pytest
-from folding import Out, check_states, folding, send, source
+from folding import GATE, Out, check_states, folding, linger, send, source
 
 from scout.io.ports.memory import MemoryPort
 from scout.paths.framework.events import Handler
@@ -15,20 +15,10 @@ from scout.paths.framework.service import Service
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.table import Table
 from scout.paths.stages.requests import Requests
-from scout.ring.atomics import load64_acquire, pause
 from scout.ring.errors import ScoutError
 from scout.ring.segment import shared
 from scout.supervisor import Supervisor
 from scout.testing import await_until
-
-GATE = np.dtype([("number", "i8")])
-
-
-def linger(frame, end, packet, gate):
-    """The primary's work: wait while the gate names this request."""
-    while load64_acquire(gate.ctypes.data) == packet.timestamp:
-        pause()
-    return 0
 
 
 def count(frame, end, packet, seen):

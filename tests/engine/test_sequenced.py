@@ -7,7 +7,7 @@ from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import pytest
-from folding import Out
+from folding import GATE, Out, linger
 
 from scout.io.access import load64
 from scout.io.ports.memory import MemoryPort
@@ -17,7 +17,6 @@ from scout.paths.model.graph import RouterGraph
 from scout.paths.model.table import Table
 from scout.paths.stages.requests import End, Requests
 from scout.paths.wire.flow import mix
-from scout.ring.atomics import load64_acquire, pause
 from scout.ring.segment import shared
 from scout.supervisor import Supervisor
 from scout.testing import await_until
@@ -214,16 +213,6 @@ def test_requests_of_all_ports_leave_in_the_order_of_the_channel(orders):
         assert supervisor.diverged() == []
     assert out.sent() == wanted
     assert supervisor.account() == {"received": 6000, "out": {"out": 6000}, "ended": {}, "drops": {}}
-
-
-GATE = np.dtype([("number", "i8")])
-
-
-def linger(frame, end, packet, gate):
-    """Wait while the gate names this request."""
-    while load64_acquire(gate.ctypes.data) == packet.timestamp:
-        pause()
-    return 0
 
 
 @pytest.mark.parametrize("order", ["channel", "completed"])

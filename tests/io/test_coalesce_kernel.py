@@ -24,8 +24,8 @@ from super_frames import (
 )
 
 from scout.io.host.lab import Lab
+from scout.io.mac import mac_number
 from scout.io.ports.afpacket import AfPacketPort
-from scout.io.ports.contract import mac_number
 from scout.paths.model.graph import RouterGraph
 from scout.paths.protocols.arp import Arp
 from scout.paths.protocols.ethernet import Ethernet

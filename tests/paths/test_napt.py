@@ -8,7 +8,6 @@ import random
 import signal
 import socket
 import struct
-import time
 from ipaddress import IPv4Address
 from itertools import pairwise
 from types import SimpleNamespace
@@ -16,7 +15,7 @@ from typing import Any
 
 import pytest
 from harness import GATEWAY, HOST, LEFT, MTU, NOW, RIGHT, Replicas, Twin, two_ports
-from lab_router import router_graph, two_hosts
+from lab_router import awaited_error, router_graph, two_hosts
 from scapy.all import ICMP, IP, TCP, UDP, Ether, Raw, fragment, raw
 
 from scout.io.host.lab import Lab
@@ -948,13 +947,3 @@ def test_two_kernels_talk_through_it(replicas: int, mode: str) -> None:
             found = service.read(0, supervisor.table(service.tables["mappings"], 0))
             assert {str(each.inside.address) for each in found} == {"10.0.0.2"}
             assert all(each.external == (8080 if each.inside.port == 80 else each.inside.port) for each in found)
-
-
-def awaited_error(sock: socket.socket) -> int:
-    end = time.monotonic() + 6
-    while time.monotonic() < end:
-        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if error:
-            return error
-        time.sleep(0.01)
-    return 0

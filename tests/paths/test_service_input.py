@@ -6,7 +6,7 @@ import pytest
 import traces
 from harness import NOW, one_port
 
-from scout.paths.framework.table import rows
+from scout.paths.framework.flow_table import rows
 from scout.paths.services.balancer import LoadBalancer
 from scout.paths.services.conntrack import ConnectionTracking
 from scout.paths.services.ddos import DdosMitigator

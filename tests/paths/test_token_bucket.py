@@ -177,7 +177,7 @@ def test_a_gso_packet_longer_than_the_burst_passes_at_the_rate(policer: SimpleNa
 
 
 def test_it_polices_what_a_router_sends() -> None:
-    service = TokenBucket("policer", RATE, BURST, capacity=16, service="adjacency")
+    service = TokenBucket("policer", RATE, BURST, capacity=16, connects="adjacency")
     twin = Twin(two_ports((service, ("ip", "policer", "arp"))).graph.create_path("left"))
     leaves = [twin.both(traces.frame(FLOW, bytes(1300)), timestamp=NOW).leaf for _ in range(4)]
     assert leaves == ["to right"] * 3 + ["policer.send drops policed"]

@@ -7,8 +7,8 @@ is.
 import numba
 import numpy as np
 
-from scout.io.channels.kernel_operations import position, receive, release, snapshot_due
 from scout.io.channels.kernel_ring import BLOCK_FRAMES, FRAME_BYTES, KernelRing
+from scout.io.channels.kernel_ring_operations import position, receive, release, snapshot_due
 from scout.io.channels.kernel_ring_protocol import RING, advance_floor, frame_at
 from scout.io.channels.tpacket import LENGTH, STATUS, STATUS_USER
 from scout.paths.compiler.native import BATCH

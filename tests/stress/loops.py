@@ -44,6 +44,8 @@ FINDINGS = np.dtype(
 _CHANNELS = numba.types.Array(numba.from_dtype(CHANNEL), 1, "C")
 _MEMBERS = numba.types.Array(numba.from_dtype(MEMBER), 1, "C")
 _FINDINGS = numba.types.Array(numba.from_dtype(FINDINGS), 1, "C")
+_REPLICA = (_CHANNELS, _MEMBERS, numba.int64, _FINDINGS, numba.uint8[::1], numba.int64[::1], numba.int64)
+"""The types of `channels, members, replica, findings, primaries, following, last`."""
 
 
 @inline
@@ -98,18 +100,7 @@ def _check(channel, member, replica, findings, primaries, following):  # type: i
     findings.seen += member.count
 
 
-@entry(
-    numba.int64(
-        _CHANNELS,
-        _MEMBERS,
-        numba.int64,
-        _FINDINGS,
-        numba.uint8[::1],
-        numba.int64[::1],
-        numba.int64,
-        numba.int64,
-    )
-)
+@entry(numba.int64(*_REPLICA, numba.int64))
 def replicate(channels, members, replica, findings, primaries, following, last, rests):  # type: ignore[no-untyped-def]
     """Dequeue until `last` requests are let go of; 0, or -1 if the producer has overtaken this replica.
 
@@ -139,17 +130,7 @@ def replicate(channels, members, replica, findings, primaries, following, last, 
     return 0
 
 
-@entry(
-    numba.boolean(
-        _CHANNELS,
-        _MEMBERS,
-        numba.int64,
-        _FINDINGS,
-        numba.uint8[::1],
-        numba.int64[::1],
-        numba.int64,
-    )
-)
+@entry(numba.boolean(*_REPLICA))
 def serve_and_leave(channels, members, replica, findings, primaries, following, last):  # type: ignore[no-untyped-def]
     """Serve on, after `resign`, until there is nothing left to do, and leave; False if `last` came before that."""
     channel, member = channels[0], members[replica]

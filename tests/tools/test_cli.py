@@ -34,6 +34,7 @@ def test_help_shows_an_example(command: str, capsys: pytest.CaptureFixture[str])
         (["demo", "--replicas", "0"], ["--replicas 0: give 1 to 31"]),
         (["run", "router.py", "--replicas", "99"], ["--replicas 99: give 1 to 31"]),
         (["rates", "--json", "/proc/y"], ["--json /proc/y", "name a file"]),
+        (["rates", "--json", "/proc/version"], ["--json /proc/version", "name a file"]),
         (["demo", "--picture", "nowhere/x.svg"], ["nowhere"]),
         (["run", "nowhere.py"], ["nowhere.py", "no such file"]),
         (["run", __file__ + "x"], ["no such file"]),

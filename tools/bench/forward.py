@@ -20,8 +20,8 @@ from typing import Any
 from scout.io.host.lab import Lab
 from scout.io.host.namespace import Namespace
 from scout.io.host.process import usable_cores
+from scout.io.mac import mac_number
 from scout.io.ports.afpacket import AfPacketPort
-from scout.io.ports.contract import mac_number
 from scout.paths.model.graph import RouterGraph
 from scout.paths.protocols.arp import Arp
 from scout.paths.protocols.ethernet import Ethernet
