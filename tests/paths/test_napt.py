@@ -876,7 +876,7 @@ def test_napt_in_the_wrong_place_is_refused(connections: list[Any], words: str) 
 @pytest.mark.parametrize(("replicas", "mode"), [(2, "replicated"), pytest.param(2, "locked", marks=pytest.mark.slow)])
 def test_two_kernels_talk_through_it(replicas: int, mode: str) -> None:
     """With default offloads: checksums are left to devices, and frames are longer than the MTU."""
-    graph = router_graph("lab_napt")
+    graph = router_graph()
     service = graph.add(Napt("napt", "left", "right", forward={("tcp", 8080): "10.0.0.2:80"}, mode=mode))
     for names in (("ip", "napt", "left"), ("ip", "napt", "right"), ("napt", "arp")):
         graph.connect(*names)
