@@ -45,7 +45,7 @@ _DONT_WAIT = 0x40  # MSG_DONTWAIT, bits/socket.h
 
 RING = np.dtype(
     [
-        ("descriptor", "i8"),  # the socket; -1 if there is none
+        ("descriptor", "i8"),  # the socket; 0 if there is none
         ("producer", "i8"),  # addresses of the words by which user space and the kernel say how far they are:
         ("consumer", "i8"),  # descriptors written, and taken by the kernel,
         ("completed", "i8"),  # chunks that the kernel brought back,
