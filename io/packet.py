@@ -20,7 +20,11 @@ __all__ = [
     "OFFLOAD",
     "PACKET",
     "REACH",
+    "SECOND",
 ]
+
+SECOND = 1_000_000_000
+"""Nanoseconds of a second: timestamps, and all durations that are compared with them, are in nanoseconds."""
 
 REACH = 640
 """Bytes of a frame that a stage sees if it does not ask for the payload: enough for any header, and for the quote in an

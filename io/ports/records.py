@@ -9,15 +9,17 @@ from typing import NamedTuple
 
 import numpy as np
 
+from scout.io.packet import SECOND
 from scout.ring.atomics import load32
 from scout.ring.jit import inline
 
-__all__ = ["RECORD_HEADER", "SECOND", "Records", "number", "pack_records"]
+__all__ = ["LATEST", "RECORD_HEADER", "Records", "number", "pack_records"]
 
 RECORD_HEADER = 16
 """Bytes before a packet."""
 
-SECOND = 1_000_000_000
+LATEST = (1 << 32) * SECOND
+"""The first time, in 2106, that no longer fits the 32 bits that a record has for the seconds; nanoseconds."""
 
 _HEADER = struct.Struct("=IIII")
 

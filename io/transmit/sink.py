@@ -14,8 +14,8 @@ killed within the call, or a full disk, can cut a batch off; the rest of the fil
 
 import numpy as np
 
-from scout.io.packet import NEEDS_CHECKSUM
-from scout.io.ports.records import RECORD_HEADER, SECOND
+from scout.io.packet import NEEDS_CHECKSUM, SECOND
+from scout.io.ports.records import RECORD_HEADER
 from scout.io.system import write
 from scout.io.transmit.sums import complete
 from scout.ring.atomics import copy, fetch_add, store32, store64, store64_release

@@ -35,6 +35,7 @@ from scout.paths.compiler.generated import write_generated
 from scout.paths.framework.check import MODES, check_service, names_time
 from scout.paths.framework.clock import new_clock
 from scout.paths.framework.events import Handler, new_queue
+from scout.paths.framework.kinds import with_shared_tables
 from scout.paths.framework.purity import assignments
 from scout.paths.framework.source import Source, load_service
 from scout.paths.framework.timers import new_timers
@@ -162,7 +163,13 @@ class Service(Filter):
         parameters = [*self.tables, *bindings]
         text = Source(name, mode, self.handlers, self._names, parameters, payload == "primary").write()
         self.file = write_generated("services", name, hashlib.sha256(text.encode()).hexdigest()[:16], text)
-        self.function = load_service(self.file, text, self._names, self.handlers, atomic=mode == "atomic")
+        bound = [
+            with_shared_tables(each.function, {key: bindings.get(key) for key in each.parameters})
+            for each in self.handlers
+        ]
+        functions = dict(zip(self._names, bound, strict=True))
+        self.function = load_service(self.file, text, functions, atomic=mode == "atomic")
+        self.function.parts = tuple(each.function for each in self.handlers)  # type: ignore[attr-defined]
         direction = {"send" if service == "adjacency" else "receive": self.function}
         super().__init__(name, **direction, service=service, payload=payload is True, **self.tables, **bindings)  # type: ignore[arg-type]
         everywhere = [each.function for each in self.handlers if each.run == "all"]

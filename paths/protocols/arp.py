@@ -28,6 +28,7 @@ import numpy as np
 
 from scout.io.access import load16, load32, load48, require, store16, store48
 from scout.io.batch import BATCH_SIZE
+from scout.io.packet import SECOND
 from scout.io.ports.contract import mac_number
 from scout.paths.limit import once
 from scout.paths.model.graph import RouterGraph
@@ -43,7 +44,6 @@ from scout.ring.errors import ScoutError
 
 __all__ = ["ADJACENCY", "Arp", "receive", "request", "resolve"]
 
-SECOND = 1_000_000_000
 PROBES = 16  # rows in which a key may stand
 WISHES = BATCH_SIZE + 1  # word 0 counts the ARP requests to be sent; their keys follow, at most one for each packet
 FOREVER = 1 << 62

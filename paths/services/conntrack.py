@@ -42,12 +42,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scout.io.access import load8, load16, load32, require
+from scout.io.packet import SECOND
 from scout.paths.framework.events import Handler
 from scout.paths.framework.service import Service
 from scout.paths.framework.table import find, new_table, place, policy_of, rows
 from scout.paths.model.router import GraphError
 from scout.paths.model.table import Table
 from scout.paths.model.verdict import drop
+from scout.paths.services.endpoint import Endpoint
 from scout.paths.services.tcp_states import SIDE, STATES, begin, follow, is_possible, may_replace
 from scout.paths.wire import ipv4, tcp
 from scout.paths.wire.flow import ports_at
@@ -78,7 +80,6 @@ _VERDICTS = tuple(int(reason) for reason in REASONS)  # numba takes a tuple of p
 
 MODULUS = 0xFFFFFFFF
 ENDPOINT = 1 << 48  # in both words of a key, so that neither is 0: above an address and a port
-SECOND = 1_000_000_000
 
 
 class Connection(NamedTuple):
@@ -88,8 +89,8 @@ class Connection(NamedTuple):
     """
 
     state: str
-    opener: tuple[str, int]
-    other: tuple[str, int]
+    opener: Endpoint
+    other: Endpoint
     seen: int
 
 
@@ -248,5 +249,5 @@ class ConnectionTracking(Service):
         return {reason.name: int(row["packets"]) for reason, row in zip(REASONS, found, strict=True)}
 
 
-def _endpoint(word: int) -> tuple[str, int]:
-    return str(IPv4Address(word >> 16 & MODULUS)), word & 0xFFFF
+def _endpoint(word: int) -> Endpoint:
+    return Endpoint(IPv4Address(word >> 16 & MODULUS), word & 0xFFFF)

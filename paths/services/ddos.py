@@ -24,11 +24,13 @@ Example
 """
 
 from collections.abc import Iterable
+from ipaddress import IPv4Address
 from typing import Any
 
 import numpy as np
 
 from scout.io.access import load32, require
+from scout.io.packet import SECOND
 from scout.paths.framework.events import Event, Handler, raise_event
 from scout.paths.framework.service import Service
 from scout.paths.framework.table import new_table, place, policy_of, rows
@@ -36,6 +38,7 @@ from scout.paths.model.router import GraphError
 from scout.paths.model.table import Table
 from scout.paths.model.verdict import drop
 from scout.paths.wire import ipv4
+from scout.paths.wire.address import Address
 from scout.paths.wire.flow import KNOWN
 from scout.paths.wire.segments import segments
 
@@ -45,8 +48,6 @@ DDOS = drop("ddos")
 
 ATTACK = Event("ddos-attack")
 """A source has gone over the threshold; the argument is its address."""
-
-SECOND = 1_000_000_000
 
 
 def mitigate(
@@ -141,10 +142,10 @@ class DdosMitigator(Service):
             policy=policy_of(name, full),
         )
 
-    def read(self, sources: np.ndarray | None = None) -> dict[int, int]:
+    def read(self, sources: np.ndarray | None = None) -> dict[Address, int]:
         """Packets in the present window, by source address: in a replica's copy of the table, or in plain runs."""
         found = rows(self.tables["sources"].initial if sources is None else sources)
-        return {int(row["key"]) ^ KNOWN: int(row["packets"]) for row in found}
+        return {IPv4Address(int(row["key"]) ^ KNOWN): int(row["packets"]) for row in found}
 
     def found(self, attacks: Iterable[np.ndarray] | None = None) -> int:
         """How many attacks were noted: by the replicas whose copies are given, or in plain runs."""

@@ -22,7 +22,7 @@ Example
 """
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -31,20 +31,14 @@ from scout.paths.framework.service import Service
 from scout.paths.framework.state import add_to
 from scout.paths.framework.table import claim, new_table, rows
 from scout.paths.model.table import Table
-from scout.paths.wire.flow import five_tuple
+from scout.paths.services.counter import Counts
+from scout.paths.wire.flow import Flow, five_tuple
 from scout.paths.wire.segments import segments
 
-__all__ = ["HEAVY", "Flow", "HeavyHitter", "count", "note"]
+__all__ = ["HEAVY", "HeavyHitter", "count", "note"]
 
 HEAVY = Event("heavy")
 """A flow has gone over the threshold; the argument is its row."""
-
-
-class Flow(NamedTuple):
-    """The packets and bytes of a flow."""
-
-    packets: int
-    bytes: int
 
 
 def count(frame: Any, end: Any, packet: Any, flows: Any, counts: Any, events: Any, threshold: int) -> int:
@@ -115,10 +109,13 @@ class HeavyHitter(Service):
             alerts=self.alerts,
         )
 
-    def read(self, flows: np.ndarray | None = None) -> dict[tuple[int, int], Flow]:
-        """The flows, by the two words of `five_tuple`: in a replica's copy of the table, or in plain runs."""
+    def read(self, flows: np.ndarray | None = None) -> dict[Flow, Counts]:
+        """What each flow has sent: in a replica's copy of the table, or in plain runs."""
         found = rows(self.tables["flows"].initial if flows is None else flows)
-        return {(int(r["key"]), int(r["more"])): Flow(int(r["packets"]), int(r["bytes"])) for r in found}
+        return {
+            Flow.from_five_tuple(int(row["key"]), int(row["more"])): Counts(int(row["packets"]), int(row["bytes"]))
+            for row in found
+        }
 
     def found(self, alerts: Iterable[np.ndarray] | None = None) -> int:
         """How many heavy flows were noted: by the replicas whose copies are given, or in plain runs."""

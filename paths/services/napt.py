@@ -56,6 +56,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from scout.io.packet import SECOND
+from scout.paths.framework.check import refuse_sharded
 from scout.paths.framework.events import Handler
 from scout.paths.framework.service import Service
 from scout.paths.framework.table import new_table, policy_of, rows
@@ -65,7 +67,7 @@ from scout.paths.model.stage import Outcome, Stage, Via
 from scout.paths.model.table import Table
 from scout.paths.protocols.ipv4 import Ip
 from scout.paths.protocols.next_hop import NEXT_HOP
-from scout.paths.services.endpoint import endpoint
+from scout.paths.services.endpoint import Endpoint
 from scout.paths.services.fragments import new_fragments
 from scout.paths.services.napt_mappings import MAPPING, POOLS, PORTS, SETTINGS, WORD, add_static
 from scout.paths.services.napt_packets import ENTERING, LEAVING, RETURNING, translate
@@ -74,16 +76,14 @@ from scout.paths.wire import ipv4
 
 __all__ = ["Mapping", "Napt"]
 
-SECOND = 1_000_000_000
 PROTOCOLS = {"tcp": ipv4.TCP, "udp": ipv4.UDP}
 
 
 class Mapping(NamedTuple):
-    """An endpoint inside, and the L4 port outside that stands for it; of ICMP they are identifiers."""
+    """An endpoint inside, and the L4 port outside that stands for it; of ICMP the ports are identifiers."""
 
     protocol: int
-    address: str
-    port: int
+    inside: Endpoint
     external: int
 
 
@@ -163,10 +163,7 @@ class Napt(Service):
         low, high = ports
         if not 0 < low <= high < 65536:
             raise GraphError(f"{name}: ports {low} to {high}; give a first and a last of 1 to 65535")
-        if mode == "sharded":
-            raise GraphError(
-                f"{name}: mode 'sharded' would separate packets from their answers; use replicated or locked"
-            )
+        refuse_sharded(name, mode, "packets from their answers")
         settings = np.zeros(1, SETTINGS)
         times = {"udp": (udp, 120), "icmp": (icmp, 60), "transitory": (transitory, 240)}
         for key, (seconds, least) in (times | {"established": (established, 7440)}).items():
@@ -186,7 +183,8 @@ class Napt(Service):
             if (protocol, inner) in taken:
                 raise GraphError(f"{name}: two {protocol} ports are forwarded to {inner}; leave one out")
             taken.add((protocol, inner))
-            add_static((mappings, owners, created), PROTOCOLS[protocol], *endpoint(name, inner), external)
+            address, port = Endpoint.parse(name, inner)
+            add_static((mappings, owners, created), PROTOCOLS[protocol], int(address), port, external)
         super().__init__(
             name,
             {
@@ -256,8 +254,7 @@ class Napt(Service):
         return {
             Mapping(
                 POOLS[int(row["key"]) >> 16 & 0xFF],
-                str(IPv4Address(int(row["more"]) ^ WORD)),
-                int(row["key"]) & 0xFFFF,
+                Endpoint(IPv4Address(int(row["more"]) ^ WORD), int(row["key"]) & 0xFFFF),
                 int(row["at"]) & 0xFFFF,
             )
             for row in found

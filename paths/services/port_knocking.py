@@ -24,11 +24,14 @@ Example
 """
 
 from collections.abc import Sequence
+from ipaddress import IPv4Address
 from typing import Any
 
 import numpy as np
 
 from scout.io.access import load8, load16, load32, require
+from scout.io.packet import SECOND
+from scout.paths.framework.check import refuse_sharded
 from scout.paths.framework.events import Handler
 from scout.paths.framework.service import Service
 from scout.paths.framework.table import find, new_table, place, policy_of, rows
@@ -36,6 +39,7 @@ from scout.paths.model.router import GraphError
 from scout.paths.model.table import Table
 from scout.paths.model.verdict import drop
 from scout.paths.wire import ipv4, tcp
+from scout.paths.wire.address import Address
 from scout.paths.wire.flow import KNOWN, ports_at
 
 __all__ = ["PortKnocking", "guard"]
@@ -43,7 +47,6 @@ __all__ = ["PortKnocking", "guard"]
 CLOSED, HIDDEN = drop("port-closed"), drop("port-hidden")
 
 MOST_KNOCKS = 16
-SECOND = 1_000_000_000
 
 
 def guard(
@@ -159,10 +162,7 @@ class PortKnocking(Service):
             )
         if not 0 < within <= 86400 or not 0 < stays <= 86400:
             raise GraphError(f"{name}: within {within}, stays {stays} seconds; give more than 0 and at most a day")
-        if mode == "sharded":
-            raise GraphError(
-                f"{name}: mode 'sharded' would separate the knocks of one source; use replicated or locked"
-            )
+        refuse_sharded(name, mode, "the knocks of one source")
         super().__init__(
             name,
             {"sources": new_table(capacity, [("until", "i8"), ("since", "i8"), ("knocked", "i8")])},
@@ -177,10 +177,10 @@ class PortKnocking(Service):
             policy=policy_of(name, full),
         )
 
-    def open_to(self, now: int, sources: np.ndarray | None = None) -> set[int]:
-        """The addresses (host order) that have the port open at time `now` (the service's), in nanoseconds.
+    def open_to(self, now: int, sources: np.ndarray | None = None) -> set[Address]:
+        """The addresses that have the port open at time `now` (the service's), in nanoseconds.
 
         `sources` is a replica's copy of the table; by default that of plain runs.
         """
         found = rows(self.tables["sources"].initial if sources is None else sources)
-        return {int(row["key"]) ^ KNOWN for row in found if now < row["until"]}
+        return {IPv4Address(int(row["key"]) ^ KNOWN) for row in found if now < row["until"]}

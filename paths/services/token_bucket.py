@@ -27,6 +27,7 @@ Example
 
 from typing import Any
 
+from scout.io.packet import SECOND
 from scout.paths.framework.events import Handler
 from scout.paths.framework.service import Service
 from scout.paths.framework.table import new_table, place, policy_of
@@ -39,7 +40,6 @@ __all__ = ["TokenBucket", "police"]
 
 POLICED, FULL = drop("policed"), drop("policer-full")
 
-SECOND = 1_000_000_000
 MOST_BURST = 4_000_000_000  # bytes: with a GSO packet more, in billionths of a byte, it fits an int64
 MOST_RATE = 1_000_000_000_000  # bytes a second
 

@@ -21,6 +21,7 @@ import numpy as np
 from numba import types
 
 from scout.io.access import lowering
+from scout.io.packet import SECOND
 from scout.io.ports.contract import PortError
 from scout.io.ports.pcap_file import open_for_append
 from scout.io.ports.records import RECORD_HEADER
@@ -33,7 +34,6 @@ from scout.ring.atomics import store32, store64
 
 __all__ = ["Tee", "append", "copy_to_file"]
 
-SECOND = 1_000_000_000
 
 NO_ADDRESSES = bytes(ETHERTYPE) + struct.pack("!H", IPV4)
 """The Ethernet header that is written for a packet without one: an ICMP error, which was never received."""

@@ -7,16 +7,14 @@ import threading
 
 import numpy as np
 import pytest
-from folding import check_states, folding, send, source
+from folding import Out, check_states, folding, send, source
 
 from scout.io.ports.memory import MemoryPort
 from scout.paths.framework.events import Handler
 from scout.paths.framework.service import Service
 from scout.paths.model.graph import RouterGraph
-from scout.paths.model.router import Router
-from scout.paths.model.stage import Exit, Outcome, Stage
 from scout.paths.model.table import Table
-from scout.paths.stages.requests import Requests, take
+from scout.paths.stages.requests import Requests
 from scout.ring.atomics import load64_acquire, pause
 from scout.ring.errors import ScoutError
 from scout.ring.segment import shared
@@ -37,18 +35,6 @@ def count(frame, end, packet, seen):
     """Replicated work."""
     seen[0].number += 1
     return 0
-
-
-class Out(Router):
-    """The end of a path, at port `out`."""
-
-    requires = {"down": "request"}
-
-    def arrive(self, service, below):
-        return "take"
-
-    def stage(self, key, graph, source):
-        return Stage(take, (Outcome("sent", Exit("out")),))
 
 
 def lingering(port, out):

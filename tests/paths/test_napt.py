@@ -23,6 +23,7 @@ from scout.io.host.lab import Lab
 from scout.io.packet import NEEDS_CHECKSUM
 from scout.io.ports.memory import MemoryPort
 from scout.paths.model.router import GraphError
+from scout.paths.services.endpoint import Endpoint
 from scout.paths.services.napt import Mapping, Napt
 from scout.supervisor import Supervisor
 from scout.tools.traffic.peers import ping, tcp_transfer
@@ -210,7 +211,9 @@ class World:
         result = self.run("left", packet)
         sport = packet[layer].sport
         (external,) = (  # it is mapped also if it is then dropped on the way in
-            each.external for each in self.made.service.read(self.now) if each[:3] == (packet.proto, packet.src, sport)
+            each.external
+            for each in self.made.service.read(self.now)
+            if each[:2] == (packet.proto, (IPv4Address(packet.src), sport))
         )
         self.reference.out(packet, layer, sport, external, self.now)
         between = renumbered(packet, layer, "sport", OWN, external)
@@ -397,7 +400,7 @@ def test_random_traffic_is_translated_by_mappings(one_time: Any, share: float) -
     for _ in range(1500):
         traffic.step()
     expected = {
-        Mapping({TCP: 6, UDP: 17, ICMP: 1}[layer], address, port, each.external)
+        Mapping({TCP: 6, UDP: 17, ICMP: 1}[layer], Endpoint(IPv4Address(address), port), each.external)
         for (layer, address, port), each in world.reference.live(world.now).items()
     }
     assert world.made.service.read(world.now) == expected
@@ -425,7 +428,7 @@ def test_a_mapping_is_the_endpoints_whatever_it_talks_to(world: World) -> None:
     for number in range(40):
         world.out(udp(list(HOSTS)[number % 8], 700 + number // 8, REMOTES[0], 53))
     for each in world.made.service.read(NOW):
-        assert each.external % 2 == each.port % 2 and (each.external < 1024) == (each.port < 1024)
+        assert each.external % 2 == each.inside.port % 2 and (each.external < 1024) == (each.inside.port < 1024)
 
 
 def test_all_may_send_to_a_mapping_or_those_it_has_sent_to(world: World, filtering: Any) -> None:
@@ -457,7 +460,7 @@ def test_connections_of_tcp_last_as_they_are_established(world: World) -> None:
         world.out(tcp("10.0.0.3", sport, remote, 80, "A"))
 
     def alive(sport: int) -> bool:
-        return any(each.port == sport for each in world.made.service.read(world.now))
+        return any(each.inside.port == sport for each in world.made.service.read(world.now))
 
     world.out(tcp("10.0.0.3", 2000, REMOTES[0], 80, "S"))
     shake(2001, REMOTES[0])
@@ -555,7 +558,7 @@ def test_a_mapping_does_not_inherit_the_connections_of_the_one_before() -> None:
     ran(made.right, tcp(REMOTES[0], 80, OWN, 2000, "A"), NOW + 2 * hour)  # keeps the connection, and not the mapping
     later = NOW + 7440 * SECOND
     shake("10.0.0.4", later)
-    assert {each.address for each in made.service.read(later + 2 * hour)} == {"10.0.0.4"}
+    assert {str(each.inside.address) for each in made.service.read(later + 2 * hour)} == {"10.0.0.4"}
 
 
 def test_a_mapping_does_not_inherit_the_peers_of_the_one_before() -> None:
@@ -943,8 +946,8 @@ def test_two_kernels_talk_through_it(replicas: int, mode: str) -> None:
             drops = supervisor.account()["drops"]
             assert not [reason for reason in drops if reason.startswith("napt-")], drops
             found = service.read(0, supervisor.table(service.tables["mappings"], 0))
-            assert {each.address for each in found} == {"10.0.0.2"}
-            assert all(each.external == (8080 if each.port == 80 else each.port) for each in found)
+            assert {str(each.inside.address) for each in found} == {"10.0.0.2"}
+            assert all(each.external == (8080 if each.inside.port == 80 else each.inside.port) for each in found)
 
 
 def awaited_error(sock: socket.socket) -> int:
