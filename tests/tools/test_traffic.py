@@ -140,7 +140,7 @@ def test_a_sink_receives_each_frame_of_a_flood_once(flows: int, cut: bool) -> No
 def test_a_sink_tells_loss_from_reordering_between_flows() -> None:
     def frame(flow: int, sequence: int) -> bytes:
         label = struct.pack("=IIQ", MAGIC, flow, sequence)
-        return bytes(Ether(src=MACS[0], dst=MACS[1]) / IP(src=SOURCE, dst=SINK) / UDP(sport=1, dport=2) / label)
+        return bytes(Ether(src=MACS[0], dst=MACS[1]) / IP(src=SOURCE, dst="10.0.0.9") / UDP(sport=1, dport=2) / label)
 
     with pair() as (left, right), left.entered(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sender:
         sender.bind(("eth0", 0))

@@ -44,11 +44,14 @@ def hop_to(place: Place, destination: str) -> int:
     with place.entered(), IPRoute() as ip:
         index = _index(ip, place)
         try:
-            (route,) = ip.route("get", dst=destination, oif=index)
-        except NetlinkError as error:
+            (route,) = ip.route("get", dst=destination)
+            leaves = route.get("oif")
+        except NetlinkError:
+            leaves = None
+        if leaves != index:
             raise ScoutError(
-                f"interface {place.interface}: no route to {destination}: {error.args[1]}; add one, or name --next-hop"
-            ) from error
+                f"interface {place.interface}: no route to {destination} leaves by it; add one, or name --next-hop"
+            )
         hop = route.get("gateway") or destination
         deadline = time.monotonic() + _ANSWER_SECONDS
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
