@@ -44,7 +44,8 @@ FULL_SIZES = ("60", "512", "1514", "imix")
 WARM_UP = 0.2  # seconds of a flood before it is measured
 TRIAL = 0.3  # seconds of a trial of the search for the loss-free rate
 SETTLE = 0.05  # seconds after which no frame of a trial is still on its way
-PROBES, PROBE_INTERVAL = 200, 0.002  # of a measurement of latency
+PROBES = {"idle": (80, 0.01), "half": (200, 0.002)}
+"""Pings of a measurement of latency, and the seconds between two: an idle router has time to fall asleep."""
 CONNECTIONS = (1, 8)
 
 Load = tuple[int, "int | str"]
@@ -97,14 +98,14 @@ def _loss_free(topology: Topology, load: Load) -> float:
 def _latency(topology: Topology, pps: float) -> dict[str, tuple[float, float]]:
     """The 50th and 99th percentile of round-trip times in µs, with the router idle and with a flood at `pps`."""
     with _on_core(usable_cores()[0]):
-        found = {"idle": _percentiles(topology)}
+        found = {"idle": _percentiles(topology, "idle")}
         with _flooded(topology, (10_000, 60), pps):
-            found["half"] = _percentiles(topology)
+            found["half"] = _percentiles(topology, "half")
     return found
 
 
-def _percentiles(topology: Topology) -> tuple[float, float]:
-    times = round_trips(topology.source, SINK, PROBES, PROBE_INTERVAL)
+def _percentiles(topology: Topology, load: str) -> tuple[float, float]:
+    times = round_trips(topology.source, SINK, *PROBES[load])
     if not times:
         raise ScoutError(f"namespace {topology.source.name}: no ping to {SINK} was answered; does the router forward?")
     low, high = np.percentile(times, (50, 99))
@@ -211,7 +212,7 @@ class _Benchmark:
                 low, high = (rounded(median(each[load][index] for each in rounds)) for index in (0, 1))
                 rows.append(router.who | {"load": load, "us_p50": low, "us_p99": high})
         self._report.show(rows)
-        self.parameters |= {"half_load_pps": round(half), "probes": PROBES}
+        self.parameters |= {"half_load_pps": round(half)}
         return rows
 
     def tcp(self) -> list[dict[str, Any]]:
