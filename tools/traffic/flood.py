@@ -208,9 +208,8 @@ def _hosts(destination: str) -> tuple[int, int]:
         raise ScoutError(f"{destination} is no IPv4 address or prefix, as 10.2.0.0/24: {error}") from error
     if network.num_addresses <= 2:
         return int(network.network_address), network.num_addresses
-    return int(
-        network.network_address
-    ) + 1, network.num_addresses - 2  # without the network's and the broadcast address
+    # The network's address and the broadcast address are no hosts.
+    return int(network.network_address) + 1, network.num_addresses - 2
 
 
 @inline
