@@ -52,7 +52,8 @@ class Section:
             parts.append(f"<p><img src='{escape(self.picture)}' alt='{self.name}'></p>")
         parts += [_table(rows) for rows in tables(self.report["results"])]
         settings = ", ".join(f"{key} {value}" for key, value in self.report["parameters"].items())
-        return "\n".join([*parts, f"<p>Parameters: {escape(settings)}</p>"])
+        figures = f"<a href='{self.name}.json'>{self.name}.json</a>"
+        return "\n".join([*parts, f"<p>Parameters: {escape(settings)}. Figures: {figures}</p>"])
 
 
 def tables(rows: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:

@@ -23,7 +23,7 @@ BATCH = 64
 """Messages of one system call."""
 INTERVAL = 1e-4  # seconds between two sends at a rate: what is due by then leaves together
 LONGEST_LAG = 0.01  # seconds: a generator that was held up for longer does not catch up with all of it
-CHUNK = 1024  # messages between two looks at the clock when sending flat out
+CHUNK = 256  # messages between two looks at the clock when sending flat out
 
 SOL_PACKET, PACKET_VNET_HDR = 263, 15  # linux/if_packet.h
 PR_SET_TIMERSLACK = 29  # linux/prctl.h
