@@ -32,7 +32,7 @@ from scout.tools.bench.rounds import interleaved, rounded, spread
 from scout.tools.bench.search import LOSS, Trial, loss_free_rate
 from scout.tools.report import Report
 from scout.tools.traffic.flood import IMIX, Flood
-from scout.tools.traffic.peers import TCP_PEERS, round_trips, tcp_goodput
+from scout.tools.traffic.peers import ANSWER_SECONDS, TCP_PEERS, round_trips, tcp_goodput
 
 __all__ = ["MEASURES", "Load", "run"]
 
@@ -108,6 +108,7 @@ def _percentiles(topology: Topology, load: str) -> tuple[float, float]:
     times = round_trips(topology.source, SINK, *PROBES[load])
     if not times:
         raise ScoutError(f"namespace {topology.source.name}: no ping to {SINK} was answered; does the router forward?")
+    times += [ANSWER_SECONDS * 1e6] * (PROBES[load][0] - len(times))
     low, high = np.percentile(times, (50, 99))
     return float(low), float(high)
 
@@ -165,16 +166,18 @@ class _Benchmark:
 
         figures = self._each(routers, measure, "floods")
         rows, shown = [], []
+        names = [router.name for router in routers]
+        baseline = "c-afpacket" if "c-afpacket" in names else "kernel"
         for index, load in enumerate(loads):
             own = [[rates[index] for rates in rounds] for rounds in figures]
-            base = median(arrived for arrived, _ in own[0])
+            base = median(arrived for arrived, _ in own[names.index(baseline)])
             for router, rates in zip(routers, own, strict=True):
                 row = router.who | {"flows": load[0], "frame_bytes": load[1]}
                 row |= spread([arrived for arrived, _ in rates], "pps")
                 rows.append(row)
                 ratio = row["pps_median"] / base if base else 0.0
                 offered = median(sent for _, sent in rates)
-                shown.append(row | {"offered_median": rounded(offered), "ratio_to_scout": round(ratio, 2)})
+                shown.append(row | {"offered_median": rounded(offered), f"to_{baseline}": round(ratio, 2)})
         self._report.show(shown)
         self._lowest = min(
             row["pps_median"] for row in rows if row["name"] != "python-socket" and row["flows"] == rows[0]["flows"]

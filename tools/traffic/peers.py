@@ -15,13 +15,14 @@ from scout.io.host.namespace import Namespace
 from scout.paths.wire.checksum import checksum
 from scout.ring.errors import ScoutError
 
-__all__ = ["TCP_PEERS", "ping", "round_trips", "tcp_goodput", "tcp_transfer"]
+__all__ = ["ANSWER_SECONDS", "TCP_PEERS", "ping", "round_trips", "tcp_goodput", "tcp_transfer"]
 
 CHUNK = 1 << 20
 PORT = 5001
 SO_TIMESTAMPNS = 35  # asm-generic/socket.h; the control message has the same number
 TIMESPEC = struct.Struct("qq")
-ANSWER_SECONDS = 2.0  # after which an echo request counts as lost
+ANSWER_SECONDS = 2.0
+"""Time after which an echo request counts as lost."""
 
 TCP_PEERS = "iperf3" if shutil.which("iperf3") else "python"
 """The program whose processes are the ends of the connections of `tcp_goodput`."""
