@@ -31,7 +31,7 @@ CHECKED = os.environ.get("SCOUT_CHECKED", "").lower() not in ("", "0", "no", "of
 
 # "numpy": no exception on division by zero, so no status to carry through every call. Without `_nrt`
 # nothing counts references to arrays, which are all made outside: numba would do it with atomics.
-_OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True, "_nrt": False}
+_OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True, "_nrt": False, "no_cfunc_wrapper": True}
 
 
 _CHECKS: dict[str, Any] = {"boundscheck": True, "error_model": "python"}
@@ -126,7 +126,11 @@ def entry(signature: Any) -> Callable[[Callable[..., Any]], Entry]:
     return declare
 
 
-def compile_entries() -> None:
-    """Compile all entries that modules have declared so far, so that the first call of each is fast."""
+def compile_entries(*packages: str) -> None:
+    """Compile all entries that modules of these packages have declared so far, so that the first call of each is fast.
+
+    A program that has imported more than it uses, as a suite of tests does, compiles the rest when it is called.
+    """
     for each in _declared:
-        _ = each.native
+        if each.function.__module__.startswith(tuple(f"{package}." for package in packages)):
+            _ = each.native

@@ -41,7 +41,7 @@ pytestmark = pytest.mark.needs_namespaces
 @contextmanager
 def routed(coalesce=True, **offload):
     """A router between two hosts, whose kernel cuts super-frames at r1; the two, its namespace, and the router."""
-    graph = RouterGraph("coalesce")
+    graph = RouterGraph("test")
     graph.add(Ethernet("left", AfPacketPort("r0", mac=MACS[1], coalesce=coalesce)))
     graph.add(Ethernet("right", AfPacketPort("r1", mac=MACS[2], coalesce=coalesce)))
     graph.add(Ip("ip", {"left": "10.0.0.1/24", "right": "10.0.1.1/24"}))
