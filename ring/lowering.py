@@ -5,6 +5,9 @@ numba's arrays and records. LLVM cannot know that these never overlap: it would 
 written to a packet, and a packet again after each note written to its record. So loads and stores carry one of two
 marks, which LLVM's type-based alias analysis (TBAA) tells apart. Plain and atomic accesses by address
 (`scout.ring.atomics`) carry none: they may touch either.
+
+Calls. A function marked by `scout.ring.jit.outline` is called seldom. LLVM lays out what leads to its call apart from
+the usual way; and numba's room for its result and its exception is not cleared where it is not called.
 """
 
 from typing import Any
@@ -16,11 +19,15 @@ __all__ = ["Lowering", "mark_packet"]
 
 
 class Lowering(Lower):
-    """Numba's lowering of a function, with the marks."""
+    """Numba's lowering of a function, with these changes."""
 
     def lower_normal_function(self, fndesc: Any) -> None:
         super().lower_normal_function(fndesc)
         _mark_arrays(self.module)
+        _leave_unset(self.function)
+        if getattr(self.func_ir.func_id.func, "outlined", False):
+            self.function.attributes.add("cold")
+            self.function.attributes.add("noinline")
 
 
 def mark_packet(builder: Any, access: Any) -> Any:
@@ -47,6 +54,22 @@ def _mark_arrays(module: Any) -> None:
             by_address = getattr(each.operands[-1], "opname", "") == "inttoptr"
             if not by_address and "tbaa" not in each.metadata:
                 each.set_metadata("tbaa", mark)
+
+
+def _leave_unset(function: Any) -> None:
+    """Have the places for a call's result and exception not cleared at the function's beginning.
+
+    The result's is cleared again before the call, and the exception's is read only if the call has set it.
+    """
+    places = set()
+    for call in _instructions(function, ir.CallInstr):
+        names = [getattr(argument, "name", "") for argument in call.args[:2]]
+        if len(names) == 2 and names[1].startswith("excinfo"):
+            places |= {id(argument) for argument in call.args[:2]}
+    first = function.entry_basic_block
+    first.instructions = [
+        each for each in first.instructions if not (isinstance(each, ir.StoreInstr) and id(each.operands[1]) in places)
+    ]
 
 
 def _instructions(function: Any, kinds: Any) -> list[Any]:

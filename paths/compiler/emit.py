@@ -31,6 +31,7 @@ def emit(plan: Plan) -> str:
         "from scout.io.access import allow",
         "from scout.io.batch import linearise",
         "from scout.paths.compiler.inlining import native, seldom",
+        "from scout.ring.jit import outline",
         "",
         *(_definition(block) for block in blocks),
     ]
@@ -86,7 +87,8 @@ class _Function:
         ]
         packet = self._packet()
         body += ["index = first", *packet] if self.is_single else _block("for index in range(first, last):", packet)
-        return ["", "", "@entry", *_block(f"def {self.name}({self.parameters}):", body)]
+        marks = ["@entry", "@outline"] if self.is_single else ["@entry"]
+        return ["", "", *marks, *_block(f"def {self.name}({self.parameters}):", body)]
 
     def _packet(self) -> list[str]:
         """The lines that one packet goes through."""

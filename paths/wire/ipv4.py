@@ -6,7 +6,7 @@
 
 from typing import Any
 
-from scout.io.access import load8, load32, require, sum16
+from scout.io.access import load8, load32, require
 
 __all__ = [
     "CHECKSUM",
@@ -56,12 +56,9 @@ def header_length(frame: Any, at: int) -> int:
     return (load8(frame, at) & 15) * 4
 
 
-def header_sum(frame: Any, at: int, size: int) -> int:
-    """Ones' complement sum of the `size` bytes of the header at `at`: 0xFFFF if its checksum is right."""
-    if size != HEADER:
-        return sum16(frame, at, size)
-    # Without options all offsets are constant, and two folds to 16 bits suffice: the sum of a good header is a multiple
-    # of 0xFFFF, and has become 0xFFFF by then.
+def header_sum(frame: Any, at: int) -> int:
+    """Ones' complement sum of the header at `at`, which has no options: 0xFFFF if its checksum is right."""
+    # Two folds to 16 bits suffice: the sum of a good header is a multiple of 0xFFFF, and has become 0xFFFF by then.
     total = load32(frame, at) + load32(frame, at + 4) + load32(frame, at + 8)
     total += load32(frame, at + 12) + load32(frame, at + 16)
     total = (total & 0xFFFFFFFF) + (total >> 32)
