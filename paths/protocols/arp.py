@@ -110,12 +110,12 @@ def resolve(
     refresh: int,
 ) -> int:
     """Find the MAC address of the next hop; hold the packet while it is asked for."""
-    hop = next_hops[np.uint32(packet.next_hop)]  # an unsigned index has no code that counts from the array's end
+    hop = next_hops[np.uintp(packet.next_hop)]  # unsigned indices have no code that counts from an array's end
     index = hop.slot
     if index < 0:
         index = find(adjacencies, awaited(frame, hop))
     if index >= 0:
-        adjacency = adjacencies[index]
+        adjacency = adjacencies[np.uintp(index)]
         left = adjacency.expires - packet.timestamp
         if left > 0:
             # If the clock was set back, more than a lifetime may be left: ask now, else the MAC address would stay in
