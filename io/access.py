@@ -8,7 +8,8 @@ A stage calls `require` before it touches bytes whose presence no earlier stage 
 every native access is compared with the packet's bounds; an access outside is counted, and has no effect.
 """
 
-from typing import Any
+import sys
+from typing import Any, Literal
 
 import numpy as np
 from llvmlite import ir
@@ -34,6 +35,7 @@ __all__ = [
     "load48",
     "load64",
     "lowering",
+    "native32",
     "require",
     "store8",
     "store16",
@@ -179,13 +181,13 @@ def _in_bounds(builder: Any, place: Any, size: int, writes: bool) -> Any:
     return good
 
 
-def _loader(bits: int) -> Any:
+def _loader(bits: int, order: Literal["big", "little"] = "big") -> Any:
     """An accessor that loads an integer of so many bits."""
     width, size = ir.IntType(bits), bits // 8
 
     def load(frame: Any, offset: int) -> int:
         # 64 bits fill an int64, sign and all.
-        return int.from_bytes(frame.data[frame.span(offset, size)], "big", signed=bits == 64)
+        return int.from_bytes(frame.data[frame.span(offset, size)], order, signed=bits == 64)
 
     load.__doc__ = f"The {bits} bits at `offset`, from network order."
     load.__name__ = f"load{bits}"
@@ -202,7 +204,7 @@ def _loader(bits: int) -> Any:
                 value = builder.load(result)
             else:
                 value = mark_packet(builder, builder.load(pointer, align=1))
-            value = _swapped(builder, value)
+            value = _swapped(builder, value, order)
             return value if bits == 64 else builder.zext(value, _I64)
 
         return types.int64(types.int64), codegen
@@ -229,7 +231,7 @@ def _storer(bits: int) -> Any:
     def native_store(typingctx, place, value):  # type: ignore[no-untyped-def]
         def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
             pointer = builder.inttoptr(args[0], width.as_pointer())
-            value = _swapped(builder, args[1] if bits == 64 else builder.trunc(args[1], width))
+            value = _swapped(builder, args[1] if bits == 64 else builder.trunc(args[1], width), "big")
             if CHECKED:
                 with builder.if_then(_in_bounds(builder, args[0], size, True)):
                     mark_packet(builder, builder.store(value, pointer, align=1))
@@ -246,13 +248,21 @@ def _storer(bits: int) -> Any:
     return store
 
 
-def _swapped(builder: Any, value: Any) -> Any:
-    """`value` from this machine's byte order to network order, or back."""
-    return value if value.type.width == 8 else builder.bswap(value)
+def _swapped(builder: Any, value: Any, order: str) -> Any:
+    """`value` from this machine's byte order to `order`, or back."""
+    return value if value.type.width == 8 or order == sys.byteorder else builder.bswap(value)
 
 
 load8, load16, load32, load64 = (_loader(bits) for bits in (8, 16, 32, 64))
 store8, store16, store32, store64 = (_storer(bits) for bits in (8, 16, 32, 64))
+
+native32 = _loader(32, sys.byteorder)
+native32.__name__ = "native32"
+native32.__doc__ = """The 32 bits at `offset`, in this machine's byte order, which costs nothing.
+
+For ones' complement sums whose byte order does not matter (RFC 1071 section 2): that a checksum is right can be seen in
+either.
+"""
 
 
 def load48(frame: Any, offset: int) -> int:

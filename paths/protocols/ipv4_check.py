@@ -14,7 +14,7 @@ from scout.paths.model.verdict import drop
 from scout.paths.protocols.fib import lookup as find
 from scout.paths.protocols.next_hop import BROADCAST, CONNECTED, LOCAL
 from scout.paths.wire import ipv4
-from scout.paths.wire.ipv4 import header_length, header_sum
+from scout.paths.wire.ipv4 import has_good_checksum, header_length
 from scout.ring.jit import outline
 
 __all__ = ["broadcasts", "check", "check_header", "suspect_hash", "suspect_table"]
@@ -34,7 +34,7 @@ def check_header(frame: Any, end: Any, packet: Any) -> int:
         return TOO_SHORT
     total = load16(frame, ipv4.TOTAL_LENGTH)
     if load8(frame, ipv4.VERSION_IHL) == 0x45:  # version 4, and no options
-        if header_sum(frame, 0) != 0xFFFF:
+        if not has_good_checksum(frame, 0):
             return BAD_CHECKSUM
         if total < ipv4.HEADER:
             return BAD_TOTAL_LENGTH
