@@ -16,7 +16,7 @@ import numba as _typed_numba
 from numba.core.compiler_lock import global_compiler_lock
 
 from scout.ring.cache import cache_folder
-from scout.ring.fuse import fused
+from scout.ring.fuse import EntryCompiler, fused
 
 numba: Any = _typed_numba  # its stubs do not know the option `_nrt`
 
@@ -98,11 +98,11 @@ class Entry:
 
     def _compiled(self) -> Any:
         if CHECKED:  # not cached: the code carries addresses of this process
-            return numba.njit(self.signature, **_OPTIONS)(self.function)
+            return numba.njit(self.signature, pipeline_class=EntryCompiler, **_OPTIONS)(self.function)
         # The setting is numba's own for the whole process; other users of numba keep theirs.
         previous, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(cache_folder() / "numba")
         try:
-            return numba.njit(self.signature, cache=True, **_OPTIONS)(self.function)
+            return numba.njit(self.signature, cache=True, pipeline_class=EntryCompiler, **_OPTIONS)(self.function)
         finally:
             numba.config.CACHE_DIR = previous
 

@@ -27,6 +27,8 @@ def emit(plan: Plan) -> str:
         *(f"{block.index:3} {block.node:20} {text_of(at(block.stage.function))}" for block in blocks),
         '"""',
         "",
+        "import numpy as np",
+        "",
         *sorted({f"import {module}" for module in map(module_of, functions) if module}),
         "from scout.io.access import allow",
         "from scout.io.batch import linearise",
@@ -86,9 +88,12 @@ class _Function:
             *(f"{key} = configuration[0].{key}" for key in self.plan.parameters if key in wanted),
         ]
         packet = self._packet()
-        body += ["index = first", *packet] if self.is_single else _block("for index in range(first, last):", packet)
-        # Only `run` calls `aside`: it is compiled as part of `run`, once.
-        marks = ["@compiled", "@outline"] if self.is_single else ["@entry"]
+        if self.is_single:
+            body += ["index = first", *packet]
+            marks = ["@compiled", "@outline"]  # only `run` calls it: it is compiled as part of `run`, once
+        else:  # not `range`, for which numba counts the packets as well as their indices
+            body += ["index = first - 1", *_block("while index < last - 1:", ["index += 1", *packet])]
+            marks = ["@entry"]
         return ["", "", *marks, *_block(f"def {self.name}({self.parameters}):", body)]
 
     def _packet(self) -> list[str]:
@@ -99,7 +104,7 @@ class _Function:
             "packet.at = at",
             f"aside({self.parameters.replace('first, last', 'index, index + 1', 1)})",
         ]
-        lines = ["packet = batch[index]", "frame = packet.frame", "end = packet.end", "at = packet.at"]
+        lines = ["packet = batch[np.uintp(index)]", "frame = packet.frame", "end = packet.end", "at = packet.at"]
         if leads_away:
             # Control requests begin at a stage of the main line, or are led away behind its last.
             controlled = any(block.stage.controlled for block in self.plan.blocks.values())

@@ -16,11 +16,11 @@ from scout.tools import options
 from scout.tools.bench import path as bench_path
 from scout.tools.commands import demo
 
-COMMANDS = ["demo", "run", "draw", "rates", "doctor"]
+COMMANDS = ["demo", "run", "draw", "rates", "traffic", "doctor"]
 BENCHES = [f"bench {name}" for name in ("forward", "path", "channel", "replication", "services", "soak")]
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, *BENCHES])
+@pytest.mark.parametrize("command", [*COMMANDS, *BENCHES, "bench all"])
 def test_help_shows_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert here(*command.split(), "--help") == 0
     assert f"Example: scout {command}" in capsys.readouterr().out
