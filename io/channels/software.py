@@ -121,14 +121,24 @@ class Feed:
         return all(head == sent for head in self._channel.heads().values())
 
     def counters(self) -> dict[str, int]:
-        """Requests that the channel took, frames that found it full, and frames that were too long for it."""
+        """Requests that the channel took, frames that found it full, and frames that were too long for it.
+
+        Control requests that no replica has reached are no packets that were left unread: they are not counted.
+        """
+        sent, heads = self._channel.sent, self.cursors["head"].tolist()
+        reached = [max(heads)] if self._shards == 1 else heads[: self._shards]  # every shard handles all
+        controls = sum(self._controls - self._controls_from(head) for head in reached)
         return {
-            "received": self._channel.sent + self._controls * (self._shards - 1),
+            "received": sent - self._controls + controls,
             "ring-full": self._channel.refused - self._refused_controls,
             "too-long": self._too_long + int(self.ring["too_long"][0]),
         }
 
-    # Replicas.
+    def _controls_from(self, first: int) -> int:
+        """How many control requests there are from position `first` on, as far as the channel has them."""
+        sent = self._channel.sent
+        held = range(max(first, sent - int(self.ring["entries"][0])), sent if self._controls else first)
+        return sum(REQUEST.unpack_from(self._channel.payload(number))[2] != 0 for number in held)
 
     def divide(self, shards: int) -> None:
         """Say that flows are sharded among this many replicas: every one handles all control requests."""

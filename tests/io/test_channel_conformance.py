@@ -228,7 +228,9 @@ def test_every_replica_receives_all_packets_in_order_and_each_has_one_primary(ma
 def test_a_control_request_has_one_position_and_needs_no_packet(make: Any) -> None:
     bench = make()
     assert bench.control()
+    assert bench.channel.counters()["received"] == 0, "one that no replica reaches before the end is no packet unread"
     assert [bench.all(replica) for replica in range(2)] == [[Got([CONTROL], True)], [Got([CONTROL], False)]]
+    assert bench.channel.counters()["received"] == 1
     bench.bring(3)
     assert bench.control()
     first, second = bench.all(1), bench.all(0)
