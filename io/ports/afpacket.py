@@ -22,8 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scout.io.channels.kernel_ring import SOL_PACKET, VNET_HEADER_OPTION, KernelRing, raw_socket
-from scout.io.mac import mac_number
-from scout.io.ports.contract import Port, PortError, PortOperations
+from scout.io.ports.contract import Port, PortError, PortOperations, mac_of_port
 from scout.io.ports.interface import DOWN, Interface
 from scout.io.ports.reservation import reserve
 from scout.io.transmit.queue import TRANSMIT, enqueue, flush, new_line
@@ -89,7 +88,7 @@ class AfPacketPort:
         if not 64 <= frames <= 1 << 15:
             raise PortError(f"port {interface}: a ring of {frames} frames; give 64 to {1 << 15}")
         self.interface, self.promiscuous, self.frames, self.coalesce = interface, promiscuous, frames, coalesce
-        self.own_mac = None if mac is None else mac_number(mac)
+        self.own_mac = None if mac is None else mac_of_port(interface, mac)
         self.number = self.mac = self.mtu = 0
         self._asker: socket.socket | None = None
         self._interface: Interface | None = None
