@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core.typing.templates import infer, infer_global, make_intrinsic_template
 from numba.extending import intrinsic, overload
 
 from scout.io.packet import HEADROOM
@@ -106,6 +107,32 @@ def lowering(function: Any) -> Any:
     return overload(function, inline="always")
 
 
+def _direct(accessor: Any) -> Any:
+    """Register the decorated definition of an intrinsic as the lowering of an accessor.
+
+    Numba compiles a function for every call of an accessor with another kind of lowering.
+    """
+
+    def register(definition: Any) -> Any:
+        accessor.has_lowering = True  # the compiler does not translate such functions
+        template = make_intrinsic_template(accessor, definition, accessor.__name__)
+        infer(template)
+        infer_global(accessor, types.Function(template))
+        return definition
+
+    return register
+
+
+def _at_offset(native: Any, *more: Any) -> Any:
+    """What defines an intrinsic of a frame, an offset, and `more`, by the intrinsic of their sum, and `more`."""
+    signature, at_place = native._defn(None, types.int64, *more)
+
+    def codegen(context: Any, builder: Any, own: Any, args: Any) -> Any:
+        return at_place(context, builder, signature, (builder.add(args[0], args[1]), *args[2:]))
+
+    return signature.return_type(types.int64, types.int64, *more), codegen
+
+
 def require(frame: Any, end: Any, size: int) -> bool:
     """True if the packet has at least `size` bytes from the header at hand on."""
     return len(frame) >= size
@@ -153,18 +180,13 @@ def _native_trim(frame, end, packet, size):  # type: ignore[no-untyped-def]
     return native
 
 
-@intrinsic
-def _require(typingctx, frame, end, size):  # type: ignore[no-untyped-def]
+@_direct(require)
+def _native_require(typingctx, frame, end, size):  # type: ignore[no-untyped-def]
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
         # Unsigned: the only comparison of packet bounds that the BPF verifier follows.
         return builder.icmp_unsigned("<=", builder.add(args[0], args[2]), args[1])
 
     return types.boolean(types.int64, types.int64, types.int64), codegen
-
-
-@lowering(require)
-def _native_require(frame, end, size):  # type: ignore[no-untyped-def]
-    return lambda frame, end, size: _require(frame, end, size)
 
 
 def _in_bounds(builder: Any, place: Any, size: int, writes: bool) -> Any:
@@ -209,9 +231,9 @@ def _loader(bits: int, order: Literal["big", "little"] = "big") -> Any:
 
         return types.int64(types.int64), codegen
 
-    @lowering(load)
-    def _native(frame, offset):  # type: ignore[no-untyped-def]
-        return lambda frame, offset: native_load(frame + offset)
+    @_direct(load)
+    def _native(typingctx, frame, offset):  # type: ignore[no-untyped-def]
+        return _at_offset(native_load)
 
     return load
 
@@ -241,9 +263,9 @@ def _storer(bits: int) -> Any:
 
         return types.void(types.int64, types.int64), codegen
 
-    @lowering(store)
-    def _native_store(frame, offset, value):  # type: ignore[no-untyped-def]
-        return lambda frame, offset, value: native_store(frame + offset, value)
+    @_direct(store)
+    def _native_store(typingctx, frame, offset, value):  # type: ignore[no-untyped-def]
+        return _at_offset(native_store, types.int64)
 
     return store
 

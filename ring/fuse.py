@@ -10,6 +10,7 @@ Everything here relies on numba's compiler pipeline, which it documents for such
 from collections.abc import Callable
 from typing import Any
 
+from numba.core import types
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import FunctionPass, register_pass
@@ -110,6 +111,11 @@ class _Compiler(CompilerBase):
 
 
 class _Dispatcher(CPUDispatcher):
+    def get_call_template(self, args: Any, kws: Any) -> Any:
+        # Numba would compile the function anew for every constant that it is called with.
+        kinds = {name: types.unliteral(kind) for name, kind in kws.items()}
+        return super().get_call_template(tuple(map(types.unliteral, args)), kinds)
+
     def add_overload(self, cres: Any) -> None:
         # Numba's own also registers the entry point for calls from Python.
         self.overloads[tuple(cres.signature.args)] = cres

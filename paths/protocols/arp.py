@@ -28,7 +28,8 @@ import numpy as np
 
 from scout.io.access import load16, load32, load48, require, store16, store48
 from scout.io.batch import BATCH_SIZE
-from scout.io.ports.contract import mac_number
+from scout.io.mac import mac_number
+from scout.io.packet import SECOND
 from scout.paths.limit import once
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.router import GraphError, Router
@@ -44,7 +45,6 @@ from scout.ring.jit import outline
 
 __all__ = ["ADJACENCY", "Arp", "receive", "request", "resolve"]
 
-SECOND = 1_000_000_000
 PROBES = 16  # rows in which a key may stand
 WISHES = BATCH_SIZE + 1  # word 0 counts the ARP requests to be sent; their keys follow, at most one for each packet
 FOREVER = 1 << 62

@@ -17,8 +17,8 @@ import numpy as np
 from numba import types
 
 from scout.io.batch import BATCH_SIZE, SLOT, new_batch
+from scout.io.mac import mac_text
 from scout.io.packet import HEADROOM
-from scout.io.ports.contract import mac_text
 from scout.io.ports.memory import MemoryPort
 from scout.paths.compiler.generated import load_generated
 from scout.paths.compiler.native import CompiledPath, compile_path
