@@ -190,7 +190,7 @@ def test_without_a_c_compiler_standard_output_holds_the_report_alone(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(bench_path, "compile_c", lambda *arguments: None)
-    assert here("bench", "path", "--rounds", "1", "--json", "-") == 0
+    assert here("bench", "path", "--brief", "--rounds", "1", "--json", "-") == 0
     output, errors = capsys.readouterr()
     names = [row["name"] for row in json.loads(output)["results"]]
     assert names[:2] == ["scout", "scout-user-stage"] and all(name.startswith("scout-") for name in names[1:])

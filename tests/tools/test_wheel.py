@@ -69,6 +69,9 @@ def test_it_draws_the_lessons(installed: Path, tmp_path: Path) -> None:
 @pytest.mark.needs_namespaces
 def test_it_shows_the_demo_and_measures(installed: Path, tmp_path: Path) -> None:
     picture = str(tmp_path / "demo.svg")
-    for arguments in (["demo", "--seconds", "0.5", "--picture", picture], ["bench", "path", "--rounds", "1"]):
+    for arguments in (
+        ["demo", "--seconds", "0.5", "--picture", picture],
+        ["bench", "path", "--brief", "--rounds", "1"],
+    ):
         result = scout(installed, *arguments)
         assert result.returncode == 0, result.stderr

@@ -126,17 +126,15 @@ def _frame(network: int) -> np.ndarray:
     return header
 
 
-def run(rounds: int, json_path: str | None) -> None:
-    """Measure, print a table, write the figures."""
+def run(rounds: int, brief: bool, json_path: str | None) -> None:
+    """Measure, print a table, write the figures; `brief`: without the path of 12 stages, which compiles longer."""
     report = Report("bench path", json_path)
-    six = filters()
-    benches = {
-        "scout": _Bench(()),
-        "scout-user-stage": _Bench((Filter("no_telnet", no_telnet),)),
-        "scout-first-half": _Bench(six[:3]),
-        "scout-other-half": _Bench(six[3:]),
-        "scout-12-stages": _Bench(filters()),
-    }
+    benches = {"scout": _Bench(()), "scout-user-stage": _Bench((Filter("no_telnet", no_telnet),))}
+    if not brief:
+        six = filters()
+        benches["scout-first-half"] = _Bench(six[:3])
+        benches["scout-other-half"] = _Bench(six[3:])
+        benches["scout-12-stages"] = _Bench(filters())
     contenders = {name: bench.scout() for name, bench in benches.items()}
     counters = {}
     for name, flags in (("c", ()), ("c-user-stage", ("-DUSER_STAGE",))):
@@ -161,9 +159,10 @@ def run(rounds: int, json_path: str | None) -> None:
     if counters:
         rows["scout"]["ratio_to_c"] = rounded(median["scout"] / median["c"])
         rows["scout-user-stage"]["ratio_to_c"] = rounded(median["scout-user-stage"] / median["c-user-stage"])
-    parts = median["scout-first-half"] + median["scout-other-half"] - median["scout"]
-    rows["scout-12-stages"]["ratio_to_parts"] = rounded(median["scout-12-stages"] / parts)
-    keys = (*rows["scout"], *rows["scout-12-stages"])
+    if not brief:
+        parts = median["scout-first-half"] + median["scout-other-half"] - median["scout"]
+        rows["scout-12-stages"]["ratio_to_parts"] = rounded(median["scout-12-stages"] / parts)
+    keys = dict.fromkeys(key for row in rows.values() for key in row)
     report.show([{key: row.get(key, "") for key in keys} for row in rows.values()])
     if not counters:
         report.say("no C compiler was found, so C is left out")
