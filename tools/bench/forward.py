@@ -41,6 +41,8 @@ FLOWS = (10_000, 16, 1)
 SIZES: tuple[str, ...] = ("60", "1514")
 FULL_SIZES = ("60", "512", "1514", "imix")
 
+FEW_FLOWS, BURST = 64, 4
+"""Up to so many flows send bursts of so many frames: single frames could not be sent faster than Scout passes them."""
 WARM_UP = 0.15  # seconds of a flood before it is measured
 TRIAL = 0.3  # seconds of a trial of the search for the loss-free rate
 SETTLE = 0.05  # seconds after which no frame of a trial is still on its way
@@ -55,7 +57,9 @@ Load = tuple[int, "int | str"]
 def _flood(topology: Topology, load: Load) -> Flood:
     flows, size = load
     sizes = IMIX if size == "imix" else int(size)
-    return Flood(sizes, SOURCE, FLOODED, mac_number(MACS[0]), mac_number(topology.router_mac), flows=flows)
+    burst = BURST if 1 < flows <= FEW_FLOWS else None
+    macs = mac_number(MACS[0]), mac_number(topology.router_mac)
+    return Flood(sizes, SOURCE, FLOODED, *macs, flows=flows, burst=burst)
 
 
 @contextmanager
