@@ -18,8 +18,9 @@ from numba.core.registry import CPUDispatcher
 from numba.core.typed_passes import NativeLowering, NopythonTypeInference
 
 from scout.ring.integers import check_integers
+from scout.ring.lowering import Lowering
 
-__all__ = ["fused"]
+__all__ = ["EntryCompiler", "fused"]
 
 
 def fused(function: Callable[..., Any], **options: Any) -> Any:
@@ -51,7 +52,26 @@ class _Library(JITCodeLibrary):
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
-class _Lowering(NativeLowering):
+class _EntryLowering(NativeLowering):
+    _name = "entry_lowering"
+
+    @property
+    def lowering_class(self) -> Any:
+        return Lowering
+
+
+class EntryCompiler(CompilerBase):
+    """Numba's compiler with Scout's `Lowering`, for functions that Python calls."""
+
+    def define_pipelines(self) -> list[Any]:
+        manager = DefaultPassBuilder.define_nopython_pipeline(self.state, "entry")
+        manager.passes = [(_EntryLowering if each is NativeLowering else each, why) for each, why in manager.passes]
+        manager.finalize()
+        return [manager]
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _Lowering(_EntryLowering):
     _name = "fused_lowering"
 
     def run_pass(self, state: Any) -> bool:

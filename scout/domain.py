@@ -116,7 +116,7 @@ def compile_domain(
     given |= {f"path_{each.path.source}_call": caller(each.run.signature) for each in compiled}
     signature = types.void(*(argument.type for argument in arguments))
     try:
-        module = load_generated(f"{graph.name}_domain", loop_source(plan), " ".join(marks), signature, given)
+        module = load_generated("domain", loop_source(plan), " ".join(marks), signature, given)
     except (ScoutError, OSError):  # of the cache folder
         raise
     except Exception as error:  # numba raises exceptions of many classes; of user code it can only be the scheduler

@@ -69,6 +69,29 @@ def test_a_replica_dies_while_another_leaves_that_waits_for_its_turn():
     assert supervisor.account() == {"received": 16, "out": {"out": 16}, "ended": {}, "drops": {}}
 
 
+def test_a_replica_that_waits_for_its_turn_stops_when_it_is_told(monkeypatch):
+    monkeypatch.setattr(
+        "scout.membership._GRACE", 600.0
+    )  # the replica whose turn it is does not stop, nor is it killed
+    port, out = source(batch=4), MemoryPort("02:00:00:00:00:09", frames=[])
+    graph, path = lingering(port, out)
+    with Supervisor(graph, [path], 2, report=[].append) as supervisor:
+        gate = supervisor.table("lingering.gate")
+        gate["number"] = 1
+        for number in range(1, 17):
+            assert port.send(bytes([number]), timestamp=number)
+        ((channel, _),) = supervisor.channels
+        cursors = channel.cursors[:2]
+        await_until(lambda: (cursors["primary"] & cursors["open"]).all())
+        waits = supervisor.processes[int(np.argmax(cursors["head"]))]
+        stopper = threading.Thread(target=supervisor.stop, daemon=True)
+        stopper.start()
+        assert waits.join(60) and waits.exitcode == 0
+        gate["number"] = 0
+        stopper.join(60)
+        assert not stopper.is_alive()
+
+
 def test_stopping_ends_the_wait_for_a_replica_that_does_not_leave():
     port, out = source(batch=4), MemoryPort("02:00:00:00:00:09", frames=[])
     graph, path = lingering(port, out)

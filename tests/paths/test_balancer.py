@@ -341,7 +341,7 @@ def test_a_backend_that_is_not_there_is_refused() -> None:
 @pytest.mark.parametrize(("replicas", "mode"), [(2, "replicated"), pytest.param(2, "locked", marks=pytest.mark.slow)])
 def test_kernels_talk_through_it(replicas: int, mode: str) -> None:
     """With default offloads: a client of the router's own address, and two servers behind it."""
-    graph = router_graph("lab_balancer")
+    graph = router_graph()
     backends = [f"10.0.1.2:{port}" for port in (5001, 8081)]
     service = graph.add(LoadBalancer("balancer", "10.0.0.1:5001", backends, mode=mode))
     for port in ("left", "right"):

@@ -324,7 +324,7 @@ def test_bad_tracking_is_refused(given: dict[str, Any], words: str) -> None:
 @pytest.mark.needs_namespaces
 @pytest.mark.parametrize(("replicas", "mode"), [(2, "replicated"), pytest.param(2, "locked", marks=pytest.mark.slow)])
 def test_two_kernels_talk_through_it_and_nothing_is_dropped(replicas: int, mode: str) -> None:
-    graph = router_graph("lab_tracking")
+    graph = router_graph()
     service = graph.add(ConnectionTracking("tracking", mode=mode))
     for port in ("left", "right"):
         graph.connect("ip", "tracking", port)

@@ -32,6 +32,7 @@ OWN = "10.0.1.1"
 HOSTS = {f"10.0.0.{number}": f"02:00:00:00:01:{number:02x}" for number in range(2, 10)} | {"10.0.0.2": HOST}
 REMOTES = [f"10.9.0.{number}" for number in range(1, 6)]
 POOL = (1, 4095)
+STEPS = int(float(os.environ.get("SCOUT_STRESS", "3e5"))) // 400  # of random traffic
 
 
 def made_of(
@@ -395,15 +396,15 @@ class Traffic:
 @pytest.mark.parametrize("share", [0.0, 0.9])
 def test_random_traffic_is_translated_by_mappings(one_time: Any, share: float) -> None:
     world = World(*one_time)
-    traffic = Traffic(world, 51, share)
-    for _ in range(1500):
+    traffic = Traffic(world, 53, share)
+    for _ in range(STEPS):
         traffic.step()
     expected = {
         Mapping({TCP: 6, UDP: 17, ICMP: 1}[layer], Endpoint(IPv4Address(address), port), each.external)
         for (layer, address, port), each in world.reference.live(world.now).items()
     }
     assert world.made.service.read(world.now) == expected
-    assert world.seen["to left"] > 300 and world.seen["to right"] > 300
+    assert min(world.seen["to left"], world.seen["to right"]) > STEPS // 5
     for leaf in ("receive drops napt-no-mapping", "send drops napt-unsupported", "receive drops napt-bad-checksum"):
         assert world.seen[f"napt.{leaf}"] > 0
     assert world.made.service.account() == {"events-lost": 0, "table-full": 0, "evicted": 0}
@@ -412,9 +413,9 @@ def test_random_traffic_is_translated_by_mappings(one_time: Any, share: float) -
 def test_random_traffic_is_filtered(filtering: Any) -> None:
     world = World(*filtering, filters=True)
     traffic = Traffic(world, 52)
-    for _ in range(1000):
+    for _ in range(STEPS):
         traffic.step()
-    assert world.seen["napt.receive drops napt-filtered"] > 10 and world.seen["to left"] > 100
+    assert min(world.seen["napt.receive drops napt-filtered"], world.seen["to left"]) > STEPS // 10
 
 
 # The requirements, one by one.
@@ -794,19 +795,20 @@ def test_two_ports_that_share_a_channel_translate_as_the_plain_run(one_time: Any
     world.out = lambda packet, partial=False: out(packet)  # type: ignore[method-assign]
     world.into = lambda packet, partial=False: into(packet)  # type: ignore[method-assign]
     traffic = Traffic(world, 55, 0.3)
-    for _ in range(1500):
+    for _ in range(STEPS):
         traffic.step()
-    assert sum(one[0] != next_one[0] for one, next_one in pairwise(taken)) > 500
+    assert sum(one[0] != next_one[0] for one, next_one in pairwise(taken)) > STEPS // 3
     expected = {name: world.made.service.tables[name].initial.copy() for name in STATE}
     ports = {name: MemoryPort(mac, MTU[name], entries=256) for name, mac in (("left", LEFT), ("right", RIGHT))}
     made = made_of(on=ports, order="channel", transitory=7440)
     reports: list[str] = []
+    killed = {len(taken) // 3: 0, len(taken) * 2 // 3: 1}
     with Supervisor(made.graph, [made.left, made.right], 2, report=reports.append) as supervisor:
         assert len(supervisor.channels) == 1
         for number, (side, data, fields, _) in enumerate(taken):
             assert ports[side].send(data, timestamp=fields["timestamp"], timeout=20)
-            if number in (500, 1000):
-                os.kill(supervisor.processes[number // 1000].pid, signal.SIGKILL)
+            if number in killed:
+                os.kill(supervisor.processes[killed[number]].pid, signal.SIGKILL)
         for port in ports.values():
             port.end()
         assert supervisor.wait(60)
@@ -876,7 +878,7 @@ def test_napt_in_the_wrong_place_is_refused(connections: list[Any], words: str) 
 @pytest.mark.parametrize(("replicas", "mode"), [(2, "replicated"), pytest.param(2, "locked", marks=pytest.mark.slow)])
 def test_two_kernels_talk_through_it(replicas: int, mode: str) -> None:
     """With default offloads: checksums are left to devices, and frames are longer than the MTU."""
-    graph = router_graph("lab_napt")
+    graph = router_graph()
     service = graph.add(Napt("napt", "left", "right", forward={("tcp", 8080): "10.0.0.2:80"}, mode=mode))
     for names in (("ip", "napt", "left"), ("ip", "napt", "right"), ("napt", "arp")):
         graph.connect(*names)
