@@ -21,7 +21,9 @@ from scout.reports import Reporter
 __all__ = ["Watcher"]
 
 _ROUND = 0.02  # seconds between two rounds, without a death
-_PORTS = 0.5  # seconds between two checks of the interfaces
+_PORTS = 0.1
+"""Seconds between two checks of the interfaces: until ports know that they have lost the carrier, the kernel drops what
+they send, unreported."""
 _GRACE = 3.0  # seconds that `stop` waits for a report callback that does not return
 
 
