@@ -96,7 +96,8 @@ class Plan:
 
     Attributes
     ----------
-    path : Path
+    source, graph : str
+        The names of the router that the path begins at, and of the router graph.
     blocks : dict of str to Block
         By node, in the order of their numbers.
     order : tuple of str
@@ -109,7 +110,8 @@ class Plan:
         By their names in generated code.
     """
 
-    path: Path
+    source: str
+    graph: str
     blocks: dict[str, Block]
     order: tuple[str, ...]
     main: frozenset[str]
@@ -228,7 +230,8 @@ def _lower(path: Path) -> Plan:
             path.held_counter(node),
         )
     return Plan(
-        path,
+        path.source,
+        path.router_graph.name,
         blocks,
         tuple(path.running_order),
         frozenset(path.main_line),
