@@ -15,7 +15,20 @@ import signal
 
 import numpy as np
 
-from scout import End, Event, Handler, MemoryPort, Requests, RouterGraph, Service, Table, after, load8, raise_event
+from scout import (
+    End,
+    Event,
+    Handler,
+    MemoryPort,
+    Requests,
+    RouterGraph,
+    Service,
+    Table,
+    after,
+    load8,
+    raise_event,
+    store_to,
+)
 
 PRODUCTS, FULL, FEW, SALES = 16, 1000, 100, 200_000
 DELIVERY_TIME = 1_000_000  # nanoseconds
@@ -45,7 +58,7 @@ def unpack(frame, end, argument, shelf):
 # Run by the primary alone: effects. They read the state, but do not change it.
 def print_receipt(frame, end, book, receipts):
     """Print the receipt. It has the sale's number: printed a second time, after a death, it is the same receipt."""
-    receipts[book[0].sales - 1] = 1
+    store_to(receipts, book[0].sales - 1, "printed", 1)
     return 0
 
 
@@ -59,7 +72,7 @@ state = {
     "shelf": np.full(PRODUCTS, FULL, dtype=[("pieces", "i8")]),
     "book": np.zeros(1, dtype=[("sales", "i8")]),
 }
-receipts = Table(np.zeros(SALES, np.int64), "shared")  # the world outside
+receipts = Table(np.zeros(SALES, [("printed", "i8")]), "shared")  # the world outside
 orders = Table(np.zeros(PRODUCTS, np.int64), "private")
 handlers = [
     Handler(sell),
@@ -67,7 +80,7 @@ handlers = [
     Handler(order, LOW, run="primary"),
     Handler(unpack, DELIVERY),
 ]
-service = Service("shop", state, handlers, service="request", receipts=receipts, orders=orders)
+service = Service("shop", state, handlers, connects="request", receipts=receipts, orders=orders)
 
 port = MemoryPort("02:00:00:00:00:01")
 graph = RouterGraph("shop")
@@ -93,5 +106,5 @@ if __name__ == "__main__":
         print(f"replica {figures['id']}: primary of {figures['primary']} requests, replayed {figures['replayed']}")
     shelves = [supervisor.table(service.tables["shelf"], replica).tolist() for replica in (0, 1)]
     print(f"sales: {supervisor.table(service.tables['book'], 0)[0]['sales']} of {SALES}")
-    print(f"receipts: {supervisor.table(receipts, 0).sum()} of {SALES}")
+    print(f"receipts: {supervisor.table(receipts, 0)['printed'].sum()} of {SALES}")
     print(f"states equal: {shelves[0] == shelves[1]}; on the way: {not supervisor.diverged()}")

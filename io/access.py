@@ -8,16 +8,19 @@ A stage calls `require` before it touches bytes whose presence no earlier stage 
 every native access is compared with the packet's bounds; an access outside is counted, and has no effect.
 """
 
-from typing import Any
+import sys
+from typing import Any, Literal
 
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core.typing.templates import infer, infer_global, make_intrinsic_template
 from numba.extending import intrinsic, overload
 
 from scout.io.packet import HEADROOM
 from scout.ring.errors import ScoutError
 from scout.ring.jit import CHECKED
+from scout.ring.lowering import mark_packet
 from scout.ring.segment import address, private
 
 __all__ = [
@@ -33,6 +36,7 @@ __all__ = [
     "load48",
     "load64",
     "lowering",
+    "native32",
     "require",
     "store8",
     "store16",
@@ -103,6 +107,32 @@ def lowering(function: Any) -> Any:
     return overload(function, inline="always")
 
 
+def _direct(accessor: Any) -> Any:
+    """Register the decorated definition of an intrinsic as the lowering of an accessor.
+
+    Numba compiles a function for every call of an accessor with another kind of lowering.
+    """
+
+    def register(definition: Any) -> Any:
+        accessor.has_lowering = True  # the compiler does not translate such functions
+        template = make_intrinsic_template(accessor, definition, accessor.__name__)
+        infer(template)
+        infer_global(accessor, types.Function(template))
+        return definition
+
+    return register
+
+
+def _at_offset(native: Any, *more: Any) -> Any:
+    """What defines an intrinsic of a frame, an offset, and `more`, by the intrinsic of their sum, and `more`."""
+    signature, at_place = native._defn(None, types.int64, *more)
+
+    def codegen(context: Any, builder: Any, own: Any, args: Any) -> Any:
+        return at_place(context, builder, signature, (builder.add(args[0], args[1]), *args[2:]))
+
+    return signature.return_type(types.int64, types.int64, *more), codegen
+
+
 def require(frame: Any, end: Any, size: int) -> bool:
     """True if the packet has at least `size` bytes from the header at hand on."""
     return len(frame) >= size
@@ -150,18 +180,13 @@ def _native_trim(frame, end, packet, size):  # type: ignore[no-untyped-def]
     return native
 
 
-@intrinsic
-def _require(typingctx, frame, end, size):  # type: ignore[no-untyped-def]
+@_direct(require)
+def _native_require(typingctx, frame, end, size):  # type: ignore[no-untyped-def]
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
         # Unsigned: the only comparison of packet bounds that the BPF verifier follows.
         return builder.icmp_unsigned("<=", builder.add(args[0], args[2]), args[1])
 
     return types.boolean(types.int64, types.int64, types.int64), codegen
-
-
-@lowering(require)
-def _native_require(frame, end, size):  # type: ignore[no-untyped-def]
-    return lambda frame, end, size: _require(frame, end, size)
 
 
 def _in_bounds(builder: Any, place: Any, size: int, writes: bool) -> Any:
@@ -178,24 +203,16 @@ def _in_bounds(builder: Any, place: Any, size: int, writes: bool) -> Any:
     return good
 
 
-def _accessors(bits: int) -> tuple[Any, Any]:
-    width = ir.IntType(bits)
-    size = bits // 8
+def _loader(bits: int, order: Literal["big", "little"] = "big") -> Any:
+    """An accessor that loads an integer of so many bits."""
+    width, size = ir.IntType(bits), bits // 8
 
     def load(frame: Any, offset: int) -> int:
         # 64 bits fill an int64, sign and all.
-        return int.from_bytes(frame.data[frame.span(offset, size)], "big", signed=bits == 64)
-
-    def store(frame: Any, offset: int, value: int) -> None:
-        frame.data[frame.span(offset, size)] = (value & (1 << bits) - 1).to_bytes(size, "big")
+        return int.from_bytes(frame.data[frame.span(offset, size)], order, signed=bits == 64)
 
     load.__doc__ = f"The {bits} bits at `offset`, from network order."
-    store.__doc__ = f"Write the low {bits} bits of `value` at `offset`, in network order."
-    load.__name__, store.__name__ = f"load{bits}", f"store{bits}"
-    store.assigns = (0,)  # type: ignore[attr-defined]
-
-    def swapped(builder: Any, value: Any) -> Any:
-        return value if bits == 8 else builder.bswap(value)
+    load.__name__ = f"load{bits}"
 
     @intrinsic
     def native_load(typingctx, place):  # type: ignore[no-untyped-def]
@@ -205,44 +222,69 @@ def _accessors(bits: int) -> tuple[Any, Any]:
                 result = builder.alloca(width)
                 builder.store(ir.Constant(width, 0), result)
                 with builder.if_then(_in_bounds(builder, args[0], size, False)):
-                    builder.store(builder.load(pointer, align=1), result)
+                    builder.store(mark_packet(builder, builder.load(pointer, align=1)), result)
                 value = builder.load(result)
             else:
-                value = builder.load(pointer, align=1)
-            value = swapped(builder, value)
+                value = mark_packet(builder, builder.load(pointer, align=1))
+            value = _swapped(builder, value, order)
             return value if bits == 64 else builder.zext(value, _I64)
 
         return types.int64(types.int64), codegen
+
+    @_direct(load)
+    def _native(typingctx, frame, offset):  # type: ignore[no-untyped-def]
+        return _at_offset(native_load)
+
+    return load
+
+
+def _storer(bits: int) -> Any:
+    """An accessor that stores an integer of so many bits."""
+    width, size = ir.IntType(bits), bits // 8
+
+    def store(frame: Any, offset: int, value: int) -> None:
+        frame.data[frame.span(offset, size)] = (value & (1 << bits) - 1).to_bytes(size, "big")
+
+    store.__doc__ = f"Write the low {bits} bits of `value` at `offset`, in network order."
+    store.__name__ = f"store{bits}"
+    store.assigns = (0,)  # type: ignore[attr-defined]
 
     @intrinsic
     def native_store(typingctx, place, value):  # type: ignore[no-untyped-def]
         def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
             pointer = builder.inttoptr(args[0], width.as_pointer())
-            value = swapped(builder, args[1] if bits == 64 else builder.trunc(args[1], width))
+            value = _swapped(builder, args[1] if bits == 64 else builder.trunc(args[1], width), "big")
             if CHECKED:
                 with builder.if_then(_in_bounds(builder, args[0], size, True)):
-                    builder.store(value, pointer, align=1)
+                    mark_packet(builder, builder.store(value, pointer, align=1))
             else:
-                builder.store(value, pointer, align=1)
+                mark_packet(builder, builder.store(value, pointer, align=1))
             return context.get_dummy_value()
 
         return types.void(types.int64, types.int64), codegen
 
-    @lowering(load)
-    def _native(frame, offset):  # type: ignore[no-untyped-def]
-        return lambda frame, offset: native_load(frame + offset)
+    @_direct(store)
+    def _native_store(typingctx, frame, offset, value):  # type: ignore[no-untyped-def]
+        return _at_offset(native_store, types.int64)
 
-    @lowering(store)
-    def _native_store(frame, offset, value):  # type: ignore[no-untyped-def]
-        return lambda frame, offset, value: native_store(frame + offset, value)
-
-    return load, store
+    return store
 
 
-load8, store8 = _accessors(8)
-load16, store16 = _accessors(16)
-load32, store32 = _accessors(32)
-load64, store64 = _accessors(64)
+def _swapped(builder: Any, value: Any, order: str) -> Any:
+    """`value` from this machine's byte order to `order`, or back."""
+    return value if value.type.width == 8 or order == sys.byteorder else builder.bswap(value)
+
+
+load8, load16, load32, load64 = (_loader(bits) for bits in (8, 16, 32, 64))
+store8, store16, store32, store64 = (_storer(bits) for bits in (8, 16, 32, 64))
+
+native32 = _loader(32, sys.byteorder)
+native32.__name__ = "native32"
+native32.__doc__ = """The 32 bits at `offset`, in this machine's byte order, which costs nothing.
+
+For ones' complement sums whose byte order does not matter (RFC 1071 section 2): that a checksum is right can be seen in
+either.
+"""
 
 
 def load48(frame: Any, offset: int) -> int:

@@ -1,7 +1,8 @@
 """The record of a packet on its way through a path, one for each slot of a batch.
 
-The first fields are those that receiving, holding and sending need. The others are notes that stages of one packet pass
-on to later stages: this package neither reads nor writes them, except for the fields that a fresh packet clears.
+Receiving, holding and sending need most of the fields. The rest, `NOTES`, belong to protocols: they are what a stage
+tells later stages of the same packet. They are part of this record, and not of one of their own, because with them it
+fills just two cache lines, and a second record would be a third line to load for every packet.
 """
 
 import numpy as np
@@ -16,11 +17,16 @@ __all__ = [
     "HEADROOM",
     "HELD",
     "NEEDS_CHECKSUM",
+    "NOTES",
     "NOT_HELD",
     "OFFLOAD",
     "PACKET",
     "REACH",
+    "SECOND",
 ]
+
+SECOND = 1_000_000_000
+"""Nanoseconds of a second: timestamps, and all durations that are compared with them, are in nanoseconds."""
 
 REACH = 640
 """Bytes of a frame that a stage sees if it does not ask for the payload: enough for any header, and for the quote in an
@@ -43,6 +49,9 @@ CONTROL_TICK, CONTROL_BIND = 1, 2
 
 NEEDS_CHECKSUM, GSO_NONE = 1, 0
 """Values of `flags` and `gso_type` (linux/virtio_net.h)."""
+
+NOTES = ("next_hop", "destination", "error", "ethertype", "link_broadcast")
+"""Fields that only stages of protocols use; this package does no more with them than clear them in a fresh packet."""
 
 _FIELDS = np.dtype(
     [

@@ -216,7 +216,7 @@ def _count_rare(typingctx, address):  # type: ignore[no-untyped-def]
         function = builder.module.globals.get("scout_count_rare")
         if function is None:
             function = ir.Function(builder.module, kind, "scout_count_rare")
-            function.linkage = "internal"
+            function.linkage = "linkonce_odr"
             function.attributes.add("cold")
             function.attributes.add("noinline")
             inner = ir.IRBuilder(function.append_basic_block())

@@ -10,6 +10,7 @@ Everything here relies on numba's compiler pipeline, which it documents for such
 from collections.abc import Callable
 from typing import Any
 
+from numba.core import types
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import FunctionPass, register_pass
@@ -17,8 +18,9 @@ from numba.core.registry import CPUDispatcher
 from numba.core.typed_passes import NativeLowering, NopythonTypeInference
 
 from scout.ring.integers import check_integers
+from scout.ring.lowering import Lowering
 
-__all__ = ["fused"]
+__all__ = ["EntryCompiler", "fused"]
 
 
 def fused(function: Callable[..., Any], **options: Any) -> Any:
@@ -50,7 +52,26 @@ class _Library(JITCodeLibrary):
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
-class _Lowering(NativeLowering):
+class _EntryLowering(NativeLowering):
+    _name = "entry_lowering"
+
+    @property
+    def lowering_class(self) -> Any:
+        return Lowering
+
+
+class EntryCompiler(CompilerBase):
+    """Numba's compiler with Scout's `Lowering`, for functions that Python calls."""
+
+    def define_pipelines(self) -> list[Any]:
+        manager = DefaultPassBuilder.define_nopython_pipeline(self.state, "entry")
+        manager.passes = [(_EntryLowering if each is NativeLowering else each, why) for each, why in manager.passes]
+        manager.finalize()
+        return [manager]
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _Lowering(_EntryLowering):
     _name = "fused_lowering"
 
     def run_pass(self, state: Any) -> bool:
@@ -90,6 +111,11 @@ class _Compiler(CompilerBase):
 
 
 class _Dispatcher(CPUDispatcher):
+    def get_call_template(self, args: Any, kws: Any) -> Any:
+        # Numba would compile the function anew for every constant that it is called with.
+        kinds = {name: types.unliteral(kind) for name, kind in kws.items()}
+        return super().get_call_template(tuple(map(types.unliteral, args)), kinds)
+
     def add_overload(self, cres: Any) -> None:
         # Numba's own also registers the entry point for calls from Python.
         self.overloads[tuple(cres.signature.args)] = cres

@@ -14,11 +14,11 @@ import numba as _typed_numba
 from numba.core.compiler_lock import global_compiler_lock
 
 from scout.ring.cache import cache_folder
-from scout.ring.fuse import fused
+from scout.ring.fuse import EntryCompiler, fused
 
 numba: Any = _typed_numba  # its stubs do not know the option `_nrt`
 
-__all__ = ["CHECKED", "Entry", "Record", "compile_entries", "compiled", "entry", "inline", "outline"]
+__all__ = ["CHECKED", "Entry", "Record", "callee", "compile_entries", "compiled", "entry", "inline", "outline"]
 
 Record = Any
 """A record of a structured array as compiled code sees it: its fields are attributes."""
@@ -31,7 +31,7 @@ CHECKED = os.environ.get("SCOUT_CHECKED", "").lower() not in ("", "0", "no", "of
 
 # "numpy": no exception on division by zero, so no status to carry through every call. Without `_nrt`
 # nothing counts references to arrays, which are all made outside: numba would do it with atomics.
-_OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True, "_nrt": False}
+_OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True, "_nrt": False, "no_cfunc_wrapper": True}
 
 
 _CHECKS: dict[str, Any] = {"boundscheck": True, "error_model": "python"}
@@ -56,10 +56,13 @@ def outline(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def compiled(function: Callable[..., Any], checked: bool = CHECKED) -> Callable[..., Any]:
     """Compile `function` as it is marked: to be called, or to be inlined."""
-    if getattr(function, "outlined", False):
-        # Said outright: numba takes the option over from the caller if it is not given.
-        return fused(function, forceinline=False, **_OPTIONS | (_CHECKS if checked else {}))
-    return inline(function, checked)
+    return callee(function, checked) if getattr(function, "outlined", False) else inline(function, checked)
+
+
+def callee(function: Callable[..., Any], checked: bool = CHECKED) -> Any:
+    """Compile `function` for compiled code that contains it once, however many places call it."""
+    # Said outright: numba takes the option over from the caller if it is not given.
+    return fused(function, forceinline=False, **_OPTIONS | (_CHECKS if checked else {}))
 
 
 class Entry:
@@ -85,13 +88,19 @@ class Entry:
                     self._native = self._compiled()
         return self._native
 
+    @property
+    def address(self) -> int:
+        """The address of its machine code in this process and those that it forks (`scout.ring.linked`)."""
+        (result,) = self.native.overloads.values()
+        return int(result.library.get_pointer_to_function(result.fndesc.llvm_func_name))
+
     def _compiled(self) -> Any:
         if CHECKED:  # not cached: the code carries addresses of this process
-            return numba.njit(self.signature, **_OPTIONS)(self.function)
+            return numba.njit(self.signature, pipeline_class=EntryCompiler, **_OPTIONS)(self.function)
         # The setting is numba's own for the whole process; other users of numba keep theirs.
         previous, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(cache_folder() / "numba")
         try:
-            return numba.njit(self.signature, cache=True, **_OPTIONS)(self.function)
+            return numba.njit(self.signature, cache=True, pipeline_class=EntryCompiler, **_OPTIONS)(self.function)
         finally:
             numba.config.CACHE_DIR = previous
 
@@ -117,7 +126,11 @@ def entry(signature: Any) -> Callable[[Callable[..., Any]], Entry]:
     return declare
 
 
-def compile_entries() -> None:
-    """Compile all entries that modules have declared so far, so that the first call of each is fast."""
+def compile_entries(*packages: str) -> None:
+    """Compile all entries that modules of these packages have declared so far, so that the first call of each is fast.
+
+    A program that has imported more than it uses, as a suite of tests does, compiles the rest when it is called.
+    """
     for each in _declared:
-        _ = each.native
+        if each.function.__module__.startswith(tuple(f"{package}." for package in packages)):
+            _ = each.native

@@ -38,7 +38,7 @@ from scout.paths.framework.state import (
     load_from as load_from,
     store_to as store_to,
 )
-from scout.paths.framework.table import (
+from scout.paths.framework.flow_table import (
     EVICT as EVICT,
     FOREVER as FOREVER,
     REFUSE as REFUSE,
@@ -81,7 +81,7 @@ from scout.paths.services.heavy_hitter import HeavyHitter as HeavyHitter
 from scout.paths.services.napt import Napt as Napt
 from scout.paths.services.port_knocking import PortKnocking as PortKnocking
 from scout.paths.services.token_bucket import TokenBucket as TokenBucket
-from scout.paths.stages.drop import Drop as Drop
+from scout.paths.stages.discard import Discard as Discard
 from scout.paths.stages.filter import Filter as Filter
 from scout.paths.stages.requests import (
     End as End,

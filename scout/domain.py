@@ -27,6 +27,7 @@ from scout.paths.model.stage import Stage
 from scout.paths.model.table import Table
 from scout.paths.wire.flow import shard_of
 from scout.ring.errors import ScoutError
+from scout.ring.linked import caller
 
 __all__ = [
     "CompiledDomain",
@@ -112,15 +113,10 @@ def compile_domain(
     marks = [f"{function.__module__} {fingerprint(function)}" for function in given.values()]
     if any(is_sharded(each.path) for each in compiled):
         given["shard_of"] = native(shard_of)
-    for each in compiled:
-        name = f"path_{each.path.source}"
-        given[f"{name}_run"] = each.run
-        given[f"{name}_aside"] = getattr(each.module, "aside", None)
-        given[f"{name}_replicate"] = each.replicate
-        marks.append(each.file.name)
+    given |= {f"path_{each.path.source}_call": caller(each.run.signature) for each in compiled}
     signature = types.void(*(argument.type for argument in arguments))
     try:
-        module = load_generated(f"{graph.name}_domain", loop_source(plan), " ".join(marks), signature, given)
+        module = load_generated("domain", loop_source(plan), " ".join(marks), signature, given)
     except (ScoutError, OSError):  # of the cache folder
         raise
     except Exception as error:  # numba raises exceptions of many classes; of user code it can only be the scheduler

@@ -18,6 +18,7 @@ from scout.paths.compiler.native import BATCH, CompiledPath
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.path import Path
 from scout.paths.model.table import Table
+from scout.ring.jit import Entry
 from scout.ring.schedule import HEAD
 from scout.ring.snapshot import NOTE, PART
 
@@ -122,6 +123,11 @@ def _of_port(name: str, port: Any) -> Argument:
 def _of_path(compiled: CompiledPath) -> list[Argument]:
     source = compiled.path.source
     return [
+        *(
+            Argument(f"path_{source}_{name}", types.int64, _address_of(function))
+            for name, function in (("run", compiled.run), ("replicate", compiled.replicate))
+            if function
+        ),
         Argument(f"path_{source}_counters", types.int64[::1], lambda own: own.counters[source]),
         Argument(
             f"path_{source}_configuration",
@@ -129,6 +135,10 @@ def _of_path(compiled: CompiledPath) -> list[Argument]:
             lambda own: own.configurations[source],
         ),
     ]
+
+
+def _address_of(function: Entry) -> Callable[[ReplicaMemory], int]:
+    return lambda own: function.address
 
 
 def _of_table(name: str, table: Table) -> Argument:

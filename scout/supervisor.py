@@ -170,7 +170,8 @@ class Supervisor:
             self._forker.call(channel.feed)  # it may fork processes that bring packets
         self._watcher.start()
         # Deaths, joins and control requests call functions that are compiled while the first packets flow.
-        threading.Thread(target=compile_entries, name="scout-compile", daemon=True).start()
+        packages = ("scout.ring", "scout.io")
+        threading.Thread(target=compile_entries, args=packages, name="scout-compile", daemon=True).start()
 
     def _channel(self, paths: list[Path]) -> PacketChannel:
         """Make the channel of the ports that these paths begin at."""

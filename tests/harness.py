@@ -1,15 +1,16 @@
 """A small router, and a path of it run both ways: as plain Python and natively, from the same state."""
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 
 from scout.io.access import BOUNDS
 from scout.io.batch import new_batch
-from scout.io.packet import HEADROOM, REACH
+from scout.io.packet import HEADROOM, NOTES, REACH
 from scout.paths.compiler.interpreter import walk
 from scout.paths.compiler.native import compile_path, configuration
 from scout.paths.model.graph import RouterGraph
@@ -31,7 +32,7 @@ MTU = {"left": 1500, "right": 1400}
 
 PUSHED = HEADROOM // 2  # room enough for what a stage has put before a packet that it then drops
 
-_SAME_FIELDS = ("next_hop", "destination", "ethertype", "error", "flags", "gso_type", "link_broadcast")
+_SAME_FIELDS = (*NOTES, "flags", "gso_type")
 
 
 def number(mac: str) -> int:
@@ -119,6 +120,16 @@ class Replicas:
                 given = (self.counters[replica], configuration(self.path), self.compiled.whole())
                 function(self.batch, 0, 1, *given, *tables)
                 del tail  # the batch refers to it by address
+
+    def serve_all(self, trace: Iterable[tuple[bytes, int]], run: int = 3) -> None:
+        """Have all replicas see the frames of a trace; the replicas take turns to be the primary of `run` of them."""
+        for index, (data, time) in enumerate(trace):
+            self.serve(data, index // run % len(self.counters), timestamp=time)
+
+    def agree_in(self, table: Table) -> bool:
+        """True if the copies of all replicas are equal."""
+        first, *others = self._tables[id(table)]
+        return all(np.array_equal(first, other) for other in others)
 
     def leaves(self) -> dict[str, dict[str, int]]:
         """Where the packets went, by their primaries."""
@@ -234,3 +245,22 @@ class Twin:
     def leaves(self) -> set[str]:
         """Names of all leaves of the path."""
         return {node for node in self.path if self.path.out_degree(node) == 0}
+
+
+def in_modes(make: Callable[[str], Any], *modes: str) -> Any:
+    """A module's fixture: the service that `make` gives for each mode, and the twin of a path with nothing else."""
+
+    @pytest.fixture(scope="module", params=modes)
+    def made(request: pytest.FixtureRequest) -> SimpleNamespace:
+        service = make(request.param)
+        return SimpleNamespace(service=service, twin=Twin(one_port(service).create_path("left")))
+
+    return made
+
+
+def marked(function: Any) -> int:
+    """The line of a function that has the comment "here"."""
+    code = function.__code__
+    with open(code.co_filename) as file:
+        lines = file.readlines()
+    return next(number for number in range(code.co_firstlineno, len(lines)) if "# here" in lines[number - 1])

@@ -1,5 +1,6 @@
 """A router in a lab, for tests: two hosts with the kernel's own stack, and Scout between them."""
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,8 +39,9 @@ class Running:
         await_until(lambda: len(set(self.sums())) == 1)
 
 
-def router_graph(name: str = "lab_router") -> RouterGraph:
-    graph = RouterGraph(name)
+def router_graph() -> RouterGraph:
+    """A router as `harness.two_ports` makes it, with the same name: what it compiles to is the same too."""
+    graph = RouterGraph("test")
     graph.add(Ethernet("left", AfPacketPort("r0")))
     graph.add(Ethernet("right", AfPacketPort("r1")))
     graph.add(Ip("ip", {"left": "10.0.0.1/24", "right": "10.0.1.1/24"}, {"10.9.0.0/16": "10.0.1.2"}))
@@ -72,3 +74,8 @@ def running(replicas: int = 1, order: str = "completed", restarts: int = 3) -> I
             yield Running(left, router, right, supervisor, reports)
         finally:
             supervisor.stop()
+
+
+def awaited_error(sock: socket.socket) -> int:
+    """The error that the kernel reports to a socket, once it has come."""
+    return int(await_until(lambda: sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)))

@@ -46,8 +46,8 @@ def missing(data):
 
 
 def supervised(left, right, replicas, order="completed", reports=None, known=True, service=None, **options):
-    """A router between two ports; 10.0.1.2, on the right, is known."""
-    graph = RouterGraph("ports")
+    """A router between two ports; 10.0.1.2, on the right, is known. It compiles to what `harness.two_ports` does."""
+    graph = RouterGraph("test")
     graph.add(Ethernet("left", left))
     graph.add(Ethernet("right", right))
     graph.add(Ip("ip", ADDRESSES))

@@ -61,6 +61,20 @@ def segments(first, count, size=100, at=0xFFFFFF00, **fields):
     return [partial(segment(first + index, at + index * size, size, **fields)) for index in range(count)]
 
 
+def in_turn(*flows):
+    """One packet of each flow, and so on."""
+    return [packet for packets in zip(*flows, strict=True) for packet in packets]
+
+
+def by_flow(sent):
+    """Packets of each flow in their order, by addresses and ports; those that have none are one flow."""
+    flows = {}
+    for offload, frame in sent:
+        has_ports = frame[12:15] == b"\x08\x00\x45" and not frame[20] & 0x3F and not frame[21] and frame[23] in (6, 17)
+        flows.setdefault(frame[26:38] if has_ports else b"", []).append((offload, frame))
+    return flows
+
+
 def changed(sent, offset, data):
     offload, frame = sent
     return offload, frame[:offset] + data + frame[offset + len(data) :]
@@ -78,7 +92,24 @@ RUNS = {
     "nothing in them": (datagrams(0, 3, 0), [1, 1, 1]),
     "identifications stay": ([partial(datagram(0)) for _ in range(3)], [1, 1, 1]),
     "identifications jump": (datagrams(0, 2) + datagrams(3, 2), [2, 2]),
-    "two flows": ([partial(datagram(index // 2, sport=index % 2)) for index in range(6)], [1] * 6),
+    "two flows in turn": (in_turn(datagrams(0, 3, sport=1), datagrams(7, 3, sport=2)), [3, 3]),
+    "16 flows in turn": (in_turn(*(datagrams(flow, 4, sport=flow) for flow in range(16))), [4] * 16),
+    "UDP and TCP in turn": (in_turn(datagrams(0, 3), segments(0, 3)), [1] * 6),
+    "one of two flows stops": (
+        in_turn(datagrams(0, 2, sport=1), datagrams(5, 2, sport=2)) + datagrams(7, 3, sport=2), [2, 5],
+    ),
+    "a packet that does not fit goes before those behind it": (
+        [*datagrams(0, 2), *datagrams(9, 1), *datagrams(2, 2), *datagrams(4, 1, sport=9)], [2, 1, 2, 1],
+    ),
+    "a fragment of perhaps the same flow": (
+        [*datagrams(0, 2), *datagrams(2, 1, ip={"flags": "MF"}), *datagrams(2, 2)], [2, 1, 2],
+    ),
+    "a complete checksum of another flow": (
+        [*datagrams(0, 2), (PLAIN, raw(datagram(0, sport=9))), *datagrams(2, 2)], [4, 1],
+    ),
+    "no IPv4 between": (
+        [*datagrams(0, 2), (PLAIN, bytes.fromhex(12 * "02" + "88b5") + bytes(46)), *datagrams(2, 2)], [4, 1],
+    ),
     "one flow behind the other": (datagrams(0, 3) + datagrams(3, 3, sport=9), [3, 3]),
     "time to live": (datagrams(0, 2) + datagrams(2, 2, ip={"ttl": 9}), [2, 2]),
     "congestion experienced": (datagrams(0, 2) + datagrams(2, 2, ip={"tos": 3}), [2, 2]),

@@ -14,7 +14,7 @@ Channel              the replicated channel by itself
 ConnectionTracking   a firewall that follows TCP connections
 Counter              packets and bytes, counted in one place
 DdosMitigator        sources above a rate are dropped
-Drop                 a router that drops all that reaches it
+Discard              a router that drops all that reaches it
 EVICT                a full table: the oldest row makes room
 End                  the end of requests that were served
 Ethernet             frames on a port

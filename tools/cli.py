@@ -10,7 +10,7 @@ import typer
 
 from scout.tools.commands import bench
 from scout.tools.guard import guarded
-from scout.tools.options import DemoReplicas, File, Json, Output, Picture, Replicas
+from scout.tools.options import DemoReplicas, File, FrameBytes, Json, Output, Picture, Replicas
 
 __all__ = ["app", "main"]
 
@@ -91,6 +91,38 @@ def rates(
     from scout.tools.commands import rates as work
 
     work.run(interfaces or [], netns or [], interval, count, json)
+
+
+@app.command(epilog="Example: scout traffic --from left/eth0 --to right/eth0 --flows 16 --pps 100000 --json -")
+def traffic(
+    sender: Annotated[
+        str | None, typer.Option("--from", metavar="[NETNS/]IFACE", help="The interface to send by.")
+    ] = None,
+    receiver: Annotated[
+        str | None, typer.Option("--to", metavar="[NETNS/]IFACE", help="The interface to receive from.")
+    ] = None,
+    destination: Annotated[
+        str | None, typer.Option(help="IPv4 address, or a prefix for many; by default that of the far interface.")
+    ] = None,
+    source: Annotated[str | None, typer.Option(help="IPv4 address; by default that of the near interface.")] = None,
+    next_hop: Annotated[
+        str | None, typer.Option(metavar="MAC", help="By default the kernel's routes and ARP tell it.")
+    ] = None,
+    frame_bytes: FrameBytes = None,
+    flows: Annotated[int, typer.Option(help="How many flows, whose frames alternate.", min=1, max=60_000)] = 1,
+    pcap: Annotated[str | None, typer.Option(help="Send the frames of this capture, again and again.")] = None,
+    pps: Annotated[float | None, typer.Option(help="Frames a second; by default as many as possible.", min=1)] = None,
+    seconds: Annotated[
+        float | None, typer.Option(help="How long; 3 by default, for a sink alone until interrupted.", min=0.01)
+    ] = None,
+    frames: Annotated[int | None, typer.Option(help="How many frames at most.", min=1)] = None,
+    json: Json = None,
+) -> int:
+    """Send frames by one interface, and account for those that arrive at another: lost, reordered, duplicated."""
+    from scout.tools.commands import traffic as work
+
+    stream = work.Stream(frame_bytes or ["60"], flows, source, destination, next_hop, pcap)
+    return work.run(sender, receiver, stream, pps, seconds, frames, json)
 
 
 @app.command(epilog="Example: scout doctor --json doctor.json")

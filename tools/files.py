@@ -31,17 +31,22 @@ def check_writable(path: str, option: str = "") -> None:
         raise ScoutError(f"{place}: this is a folder; name a file in it")
     if not target.parent.is_dir():
         raise ScoutError(f"{place}: there is no folder {target.parent}; make it, or name another file")
-    if target.exists():
-        if not os.access(target, os.W_OK):
-            raise ScoutError(f"{place}: permission denied; name a file that can be written")
-        return
-    # Root has permission for any folder, but a file system such as /proc still refuses new files: make one, remove it.
+    if target.is_fifo():
+        return  # it cannot be opened before it has a reader
+    # Root has permission for any file and folder, but a file system such as /proc still refuses to write files, or to
+    # make new ones. So write nothing to the file, or make it and remove it.
+    is_new = not target.exists()
     created = os.path.realpath(target)
     try:
-        os.close(os.open(created, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
-        os.unlink(created)
+        descriptor = os.open(created, os.O_WRONLY | (os.O_CREAT | os.O_EXCL if is_new else 0))
+        try:
+            os.write(descriptor, b"")
+        finally:
+            os.close(descriptor)
+        if is_new:
+            os.unlink(created)
     except OSError as error:
-        raise ScoutError(f"{place}: {error.strerror}; name a file in a folder that can be written") from error
+        raise ScoutError(f"{place}: {error.strerror}; name a file that can be written") from error
 
 
 def write_file(path: str, content: bytes) -> None:

@@ -7,7 +7,19 @@ import typer
 from scout.ring.errors import ScoutError
 from scout.tools.files import check_writable
 
-__all__ = ["MOST_REPLICAS", "DemoReplicas", "File", "Json", "Output", "Picture", "Plot", "Replicas", "Rounds"]
+__all__ = [
+    "MOST_REPLICAS",
+    "DemoReplicas",
+    "File",
+    "Folder",
+    "FrameBytes",
+    "Json",
+    "Output",
+    "Picture",
+    "Plot",
+    "Replicas",
+    "Rounds",
+]
 
 
 MOST_REPLICAS = 31
@@ -41,8 +53,22 @@ def _check_plot(path: str | None) -> str | None:
     return path
 
 
+def _check_sizes(sizes: list[str] | None) -> list[str] | None:
+    for size in sizes or []:
+        if size != "imix" and not (size.isdecimal() and 60 <= int(size) <= 1514):
+            raise ScoutError(f"--frame-bytes {size}: give 60 to 1514, or imix")
+    return sizes
+
+
 File = Annotated[
     str, typer.Argument(help="A Python file that defines a RouterGraph; or a lesson of Scout's, as 01_router.py.")
+]
+Folder = Annotated[
+    str, typer.Option("--report", metavar="FOLDER", help="Where to write the page; made if it is not there.")
+]
+FrameBytes = Annotated[
+    list[str] | None,
+    typer.Option(help="Sizes of frames without the check sequence, 60 to 1514, or imix.", callback=_check_sizes),
 ]
 Json = Annotated[
     str | None,

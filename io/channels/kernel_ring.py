@@ -19,7 +19,7 @@ import numpy as np
 
 from scout.io.batch import BATCH_SIZE
 from scout.io.channels.contract import PacketChannel
-from scout.io.channels.kernel_operations import OPERATIONS
+from scout.io.channels.kernel_ring_operations import OPERATIONS
 from scout.io.channels.kernel_ring_protocol import CONTROL, MOST_CONTROLS, RING, add_control, settle
 from scout.io.ports.contract import PortError
 from scout.ring.layout import CHANNEL, CLAIM, CONTROLS, GATING, MEMBER, WORDS

@@ -18,7 +18,8 @@ import numpy as np
 
 from scout.io.batch import place_frame
 from scout.io.channels.contract import ChannelOperations
-from scout.io.packet import EVERYONES, NOT_HELD, OFFLOAD, REACH, RECORD
+from scout.io.channels.sharding import SKIPPED, role_for, set_role
+from scout.io.packet import NOT_HELD, OFFLOAD, REACH, RECORD
 from scout.ring import turn
 from scout.ring.atomics import load32, load64, store64, store64_release
 from scout.ring.batch import close_batch, cut_batch, open_batch, open_shared
@@ -61,31 +62,26 @@ def receive(feed: Record, cursor: Record, replica: int, batch: np.ndarray, copie
 def receive_sharded(
     feed: Record, cursor: Record, replica: int, batch: np.ndarray, shards: int, shard_of: Callable[..., int]
 ) -> int:
-    """Fill `batch` with those of the next packets that concern this replica, by `shard_of`; how many.
-
-    It is the primary of its own flows' packets, and skips those of other replicas. Every replica receives packets that
-    belong to no flow, and replica 0 is their primary. Every replica is primary of every control request. During a
-    replay a replica is primary of nothing: its flows' state has those packets already.
+    """Fill `batch` with those of the next packets that concern this replica, by `shard_of` and
+    `scout.io.channels.sharding`; how many.
     """
     replays = cursor.head < cursor.until
-    count, taken, role = open_shared(feed, cursor, replica), 0, -1
+    count, taken, role = open_shared(feed, cursor, replica), 0, SKIPPED
     for index in range(count):
         slot = slot_of(feed, cursor.head + index)
         frame, end = payload(slot) + FRAME, payload(slot) + payload_length(slot)
-        control = load32(payload(slot) + CONTROL) >> 16 & 0xFF
-        owner = EVERYONES if control else shard_of(frame, min(end, frame + REACH), shards)
-        first = 0 if owner == EVERYONES else owner
-        own = 1 if not replays and (control or first == replica) else 0
-        if own or owner == EVERYONES:
-            if taken and own != role:
+        if load32(payload(slot) + CONTROL) >> 16 & 0xFF:
+            its = 0 if replays else 1
+        else:
+            its = role_for(shard_of(frame, min(end, frame + REACH), shards), replica, replays)
+        if its != SKIPPED:
+            if taken and its != role:
                 cut_batch(cursor, index)  # a batch has one role
                 break
-            role = own
+            role = its
             _take(batch[taken], batch.ctypes.data + taken * RECORD, slot, False)
             taken += 1
-    cursor.primary = 1 if role == 1 else 0
-    if cursor.primary:
-        cursor.claimed -= cursor.count - taken  # close_batch counts the whole batch as claimed
+    set_role(cursor, role, taken)
     return taken
 
 
@@ -118,11 +114,8 @@ def release(feed: Record, cursor: Record, replica: int, ordered: bool) -> None:
     """Release the requests of the batch at hand, if there is one; in channel order only if its packets have left."""
     if cursor.open == 0:
         return
-    if ordered and cursor.primary:
-        if turn.is_turn(feed, cursor.head):
-            turn.pass_turn(feed, cursor.head + cursor.count)
-        elif not turn.has_left(feed, cursor.head):
-            return  # the replica was told to stop before its turn: nothing of this batch has left
+    if ordered and cursor.primary and not turn.leave_in_turn(feed, cursor.head, cursor.count):
+        return
     close_batch(feed, cursor, replica)
 
 

@@ -10,10 +10,11 @@ from typing import Self
 from pyroute2 import netns
 
 from scout.io.host.interrupts import uninterrupted
-from scout.io.host.link import add_veth, checked_mac
+from scout.io.host.link import add_veth
 from scout.io.host.names import create, netns_name, remove, remove_leftovers
 from scout.io.host.namespace import Namespace
 from scout.io.host.process import Child, Forker
+from scout.io.mac import mac_number, mac_text
 from scout.ring.errors import ScoutError
 
 __all__ = [
@@ -120,7 +121,7 @@ class Lab:
             Of both ends, in bytes; the kernel's default is 1500.
         """
         first, second = mac or (self._next_mac(), self._next_mac())
-        macs = checked_mac(first), checked_mac(second)
+        macs = mac_text(mac_number(first)), mac_text(mac_number(second))
         (here, near), (there, far) = end, peer
         with here.netlink(f"veth pair {near} to {there.name} {far}") as ip:
             add_veth(ip, (near, far), there.netns, macs, mtu)

@@ -1,7 +1,6 @@
 """Links of the kernel: counters, offloads, and pairs of virtual Ethernet devices (veth)."""
 
 import difflib
-import re
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import Any
@@ -11,9 +10,8 @@ from pyroute2.ethtool.ioctl import IoctlEthtool, NotSupportedError
 
 from scout.ring.errors import ScoutError
 
-__all__ = ["LinkStats", "add_veth", "checked_mac", "read_stats", "switch_offloads"]
+__all__ = ["LinkStats", "add_veth", "read_stats", "switch_offloads"]
 
-_MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}", re.IGNORECASE)
 _IFNAMSIZ = 16  # linux/if.h, with the closing zero
 
 
@@ -100,16 +98,3 @@ def switch_offloads(interface: str, wanted: dict[str, bool], where: str) -> None
             raise ScoutError(f"{where}: the driver does not let {', '.join(kept)} be changed")
     finally:
         ethtool.close()
-
-
-def checked_mac(text: str) -> str:
-    """The text, if it is a MAC address.
-
-    Raises
-    ------
-    ScoutError
-        If it is none.
-    """
-    if not _MAC.fullmatch(text):
-        raise ScoutError(f"{text!r} is no MAC address; write it like 02:00:00:00:00:01")
-    return text

@@ -12,8 +12,9 @@ from pyroute2 import IPRoute, netns
 from pyroute2.netlink.exceptions import NetlinkError
 
 from scout.io.host.interrupts import uninterrupted
-from scout.io.host.link import LinkStats, checked_mac, read_stats, switch_offloads
+from scout.io.host.link import LinkStats, read_stats, switch_offloads
 from scout.io.host.process import Child, Forker
+from scout.io.mac import mac_number, mac_text
 from scout.ring.errors import ScoutError
 
 __all__ = ["Namespace", "entered"]
@@ -124,7 +125,7 @@ class Namespace:
         parsed = str(self._parse(ipaddress.ip_address, address))
         with self.netlink(f"neighbour {address} on {interface}") as ip:
             index = self._index(ip, interface)
-            ip.neigh("replace", ifindex=index, dst=parsed, lladdr=checked_mac(mac), state="permanent")
+            ip.neigh("replace", ifindex=index, dst=parsed, lladdr=mac_text(mac_number(mac)), state="permanent")
 
     def sysctl(self, name: str, value: int | str) -> None:
         """Set a `net.` sysctl of this namespace: `sysctl("net.ipv4.ip_forward", 1)`."""

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scout.io.channels.kernel_ring import SOL_PACKET, VNET_HEADER_OPTION, KernelRing, bind, raw_socket
-from scout.io.ports.contract import Port, PortError, PortOperations, mac_number
+from scout.io.mac import mac_number
+from scout.io.ports.contract import Port, PortError, PortOperations
 from scout.io.ports.interface import DOWN, NO_CARRIER, Interface
 from scout.io.ports.reservation import reserve
 from scout.io.transmit.queue import TRANSMIT, enqueue, flush, new_line
@@ -125,20 +126,20 @@ class AfPacketPort:
         return KernelRing(ports, replicas, keeps)
 
     def enlist(self, replica: int) -> None:
-        """Prepare the sending side of one more replica: a socket of its own, and room for its messages."""
+        """Prepare the sending side of one more replica: sockets of its own, and room for its messages."""
         assert self._interface
         self.refresh()
-        sender = self._sender()
-        self._senders.append(sender)
+        sender, plain = self._sender(virtio_net=True), self._sender(virtio_net=False)
         transmit = self.transmits[replica : replica + 1]
         self._lines.append(new_line(transmit))
-        transmit["socket"], transmit["number"] = sender.fileno(), -1
+        transmit["socket"], transmit["plain_socket"], transmit["number"] = sender.fileno(), plain.fileno(), -1
         transmit["coalesce"] = self._interface.cut_by_kernel() if self.coalesce else 0
         transmit["longest"] = self.mtu + ETHERNET_HEADER
 
-    def _sender(self) -> socket.socket:
+    def _sender(self, virtio_net: bool) -> socket.socket:
         sender = raw_socket(self.interface)  # of protocol 0: it receives nothing
-        sender.setsockopt(SOL_PACKET, VNET_HEADER_OPTION, 1)
+        self._senders.append(sender)
+        sender.setsockopt(SOL_PACKET, VNET_HEADER_OPTION, int(virtio_net))
         # Not PACKET_QDISC_BYPASS: it refuses super-frames that the kernel has to cut for the device, hides sent frames
         # from tcpdump, and is no faster on a veth.
         with suppress(OSError):  # a buffer beyond the limit needs CAP_NET_ADMIN in the first user namespace
@@ -147,7 +148,6 @@ class AfPacketPort:
         try:
             bind(sender, 0, self.number)
         except OSError as error:
-            sender.close()
             raise PortError(f"port {self.interface}: cannot send: {error.strerror}; is it still there?") from error
         return sender
 
@@ -182,7 +182,7 @@ class AfPacketPort:
 
     def resume(self, replica: int) -> None:
         """Prepare the sending side for the successor of a dead replica: what that one had added is not sent."""
-        self.transmits["count"][replica] = 0
+        self.transmits["count"][replica] = self.transmits["offloads"][replica] = 0
 
     def close(self) -> None:
         """Close the sockets."""

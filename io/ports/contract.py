@@ -13,7 +13,7 @@ import numpy as np
 from scout.io.channels.contract import PacketChannel
 from scout.ring.errors import ScoutError
 
-__all__ = ["Port", "PortError", "PortOperations", "mac_number", "mac_text"]
+__all__ = ["Port", "PortError", "PortOperations"]
 
 
 class PortOperations(NamedTuple):
@@ -90,19 +90,3 @@ class Port(Protocol):
 
 class PortError(ScoutError):
     """A port that cannot be opened or used."""
-
-
-def mac_number(text: str) -> int:
-    """The 48-bit number of a MAC address written as 02:00:00:00:00:01."""
-    try:
-        values = [int(part, 16) for part in text.split(":")]
-    except (ValueError, AttributeError):  # AttributeError: it is no text
-        values = []
-    if len(values) != 6 or any(not 0 <= value < 256 for value in values):
-        raise PortError(f"{text!r} is not a MAC address; write it as 02:00:00:00:00:01")
-    return int.from_bytes(bytes(values), "big")
-
-
-def mac_text(number: int) -> str:
-    """A MAC address as 02:00:00:00:00:01."""
-    return ":".join(f"{byte:02x}" for byte in number.to_bytes(6, "big"))

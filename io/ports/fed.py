@@ -6,7 +6,8 @@ import numpy as np
 
 from scout.io.batch import BATCH_SIZE, LONGEST
 from scout.io.channels.software import Feed
-from scout.io.ports.contract import PortError, PortOperations, mac_number
+from scout.io.mac import mac_number
+from scout.io.ports.contract import PortError, PortOperations
 from scout.io.ports.playback import play
 from scout.io.ports.records import Records
 from scout.io.transmit.sink import TRANSMIT, Sink, enqueue, flush

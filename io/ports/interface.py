@@ -9,7 +9,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from scout.io.ports.contract import PortError
-from scout.io.transmit.coalesce import TCP, UDP
+from scout.io.transmit.segment_rules import TCP, UDP
 
 __all__ = ["DOWN", "NO_CARRIER", "Interface"]
 

@@ -16,12 +16,10 @@ from typing import TYPE_CHECKING
 
 from scout.io.ports.contract import Port, PortError
 from scout.io.ports.fed import BATCH, ENTRIES, FedPort
-from scout.io.ports.records import SECOND, Records, pack_records
+from scout.io.ports.records import LATEST, Records, pack_records
 from scout.io.transmit.sink import Sink
 
 __all__ = ["MemoryPort"]
-
-_LATEST = (1 << 32) * SECOND
 
 
 class MemoryPort(FedPort):
@@ -76,7 +74,7 @@ class MemoryPort(FedPort):
 
     def _dated(self, each: bytes | tuple[bytes, int]) -> tuple[bytes, int | None]:
         frame, timestamp = each if isinstance(each, tuple) else (each, None)
-        if timestamp is not None and not 0 <= timestamp < _LATEST:
+        if timestamp is not None and not 0 <= timestamp < LATEST:
             raise PortError(f"port {self.interface}: time {timestamp}; give nanoseconds since 1970, before 2106")
         return frame, timestamp
 

@@ -45,7 +45,7 @@ class PcapPort(FedPort):
     Raises
     ------
     PortError
-        When the run starts, if a file cannot be opened or is damaged.
+        If no file is given; and when the run starts, if a file cannot be opened or is damaged.
     """
 
     def __init__(
@@ -57,7 +57,9 @@ class PcapPort(FedPort):
         entries: int = ENTRIES,
         batch: int = BATCH,
     ) -> None:
-        super().__init__(str(read or write or "on no file"), mac, mtu, entries, batch)
+        if not read and not write:
+            raise PortError("PcapPort without a file: give read=, write= or both, or use MemoryPort(mac, frames=[])")
+        super().__init__(str(read or write), mac, mtu, entries, batch)
         self._read, self._write = read, write
         self._records: Records | None = None
         self._descriptor = -1

@@ -15,10 +15,11 @@ from collections.abc import Iterator
 import numba
 import numpy as np
 
+from scout.io.packet import SECOND
 from scout.io.ports.contract import PortError
 from scout.io.ports.pcapng import MAGIC as PCAPNG
 from scout.io.ports.pcapng import pcapng_packets
-from scout.io.ports.records import RECORD_HEADER, SECOND, Records, number, pack_records
+from scout.io.ports.records import RECORD_HEADER, Records, number, pack_records
 from scout.ring.jit import entry
 from scout.ring.segment import address
 

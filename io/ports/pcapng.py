@@ -9,7 +9,9 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from scout.io.packet import SECOND
 from scout.io.ports.contract import PortError
+from scout.io.ports.records import LATEST
 
 __all__ = ["MAGIC", "pcapng_packets"]
 
@@ -21,8 +23,6 @@ _BYTE_ORDER = 0x1A2B3C4D
 _BLOCK_HEADER, _BLOCK_LEAST = 8, 12
 _END_OF_OPTIONS, _RESOLUTION, _OFFSET = 0, 9, 14
 _ETHERNET = 1
-_SECOND = 1_000_000_000
-_LATEST = (1 << 32) * _SECOND  # of a pcap record, in 2106
 
 
 class _Interface(NamedTuple):
@@ -31,7 +31,7 @@ class _Interface(NamedTuple):
     longest: int  # bytes of a packet that are captured; 0 for all
 
     def nanoseconds(self, timestamp: int) -> int:
-        return timestamp * _SECOND // self.units + self.offset * _SECOND
+        return timestamp * SECOND // self.units + self.offset * SECOND
 
 
 def pcapng_packets(path: str, data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -91,7 +91,7 @@ def _described(path: str, order: str, body: bytes) -> _Interface:
 
 
 def _checked(path: str, at: int, timestamp: int) -> int:
-    if not 0 <= timestamp < _LATEST:
+    if not 0 <= timestamp < LATEST:
         raise PortError(f"{path}: the packet at offset {at} is not of the years 1970 to 2105; correct its time")
     return timestamp
 

@@ -6,7 +6,8 @@ import numba
 import numpy as np
 
 from scout.io.channels.software_operations import CONTROL, FEED, FRAME, OFFLOADS, TIMESTAMP
-from scout.io.ports.records import RECORD_HEADER, SECOND, Records, number
+from scout.io.packet import SECOND
+from scout.io.ports.records import RECORD_HEADER, Records, number
 from scout.ring.atomics import copy, store64
 from scout.ring.jit import entry
 from scout.ring.layout import payload, published, set_length, slot_of

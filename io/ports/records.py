@@ -9,15 +9,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scout.ring.atomics import load32
+from scout.io.packet import SECOND
+from scout.ring.atomics import load32, store32
 from scout.ring.jit import inline
 
-__all__ = ["RECORD_HEADER", "SECOND", "Records", "number", "pack_records"]
+__all__ = ["LATEST", "RECORD_HEADER", "Records", "number", "pack_records", "record_header", "write_header"]
 
 RECORD_HEADER = 16
 """Bytes before a packet."""
 
-SECOND = 1_000_000_000
+LATEST = (1 << 32) * SECOND
+"""The first time, in 2106, that no longer fits the 32 bits that a record has for the seconds; nanoseconds."""
 
 _HEADER = struct.Struct("=IIII")
 
@@ -35,9 +37,22 @@ def pack_records(packets: Iterable[tuple[int, bytes]]) -> Records:
     """Make records of this machine from packets and their times, nanoseconds since 1970 and before 2106."""
     data = bytearray()
     for timestamp, frame in packets:
-        seconds, nanoseconds = divmod(timestamp, SECOND)
-        data += _HEADER.pack(seconds, nanoseconds, len(frame), len(frame)) + frame
+        data += record_header(timestamp, len(frame)) + frame
     return Records(np.frombuffer(bytes(data), np.uint8))
+
+
+def record_header(timestamp: int, size: int) -> bytes:
+    """What stands before a packet of `size` bytes, in this machine's byte order."""
+    return _HEADER.pack(*divmod(timestamp, SECOND), size, size)
+
+
+@inline
+def write_header(place: int, timestamp: int, size: int) -> None:
+    """Write the same to an address."""
+    store32(place, timestamp // SECOND)
+    store32(place + 4, timestamp % SECOND)
+    store32(place + 8, size)
+    store32(place + 12, size)
 
 
 @inline

@@ -15,10 +15,10 @@ killed within the call, or a full disk, can cut a batch off; the rest of the fil
 import numpy as np
 
 from scout.io.packet import NEEDS_CHECKSUM
-from scout.io.ports.records import RECORD_HEADER, SECOND
+from scout.io.ports.records import RECORD_HEADER, write_header
 from scout.io.system import write
 from scout.io.transmit.sums import complete
-from scout.ring.atomics import copy, fetch_add, store32, store64, store64_release
+from scout.ring.atomics import copy, fetch_add, store64, store64_release
 from scout.ring.jit import Record, inline
 from scout.ring.membership import MOST_REPLICAS
 from scout.ring.segment import address, shared
@@ -63,10 +63,7 @@ def enqueue(transmit: Record, packet: Record, record: int) -> None:
         transmit.full += 1
         return
     place = transmit.buffer + transmit.filled
-    store32(place, packet.timestamp // SECOND)
-    store32(place + 4, packet.timestamp % SECOND)
-    store32(place + 8, size)
-    store32(place + 12, size)
+    write_header(place, packet.timestamp, size)
     frame = place + RECORD_HEADER
     copy(frame, packet.frame, head)
     copy(frame + head, packet.tail, packet.tail_bytes)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from scout.paths.compiler.fingerprint import fingerprint
 from scout.paths.model.references import rebound
 from scout.ring.atomics import count_rare
 from scout.ring.jit import CHECKED, compiled, inline
@@ -14,8 +15,8 @@ from scout.ring.jit import CHECKED, compiled, inline
 __all__ = ["native", "seldom"]
 
 _OWN_MODULES = ("scout.", "scout_service_")
-"""Beginnings of the names of Scout's own modules, with those that it generates (`scout.paths.framework.source`). A
-router file of a user is the module scout_router_NAME (`scout.loader`)."""
+"""Beginnings of the names of Scout's own modules, with those that it generates
+(`scout.paths.framework.service_source`). A router file of a user is the module scout_router_NAME (`scout.loader`)."""
 
 
 @inline
@@ -24,12 +25,27 @@ def seldom(counters: np.ndarray, index: int) -> None:
     count_rare(counters.ctypes.data + index * 8)
 
 
+_made: dict[tuple[Any, ...], Any] = {}
+"""Compiled functions by what their code depends on: functions that a service or a stage generates anew for each of its
+instances, and helpers that several of them call, are compiled once."""
+
+
 @cache
 def native(function: Callable[..., Any]) -> Any:
     """`function` compiled to be inlined, with every plain function that it calls compiled likewise."""
-    copy = _rebound(function, {})
-    copy.returns_verdict = True
-    return inline(copy, _is_checked(copy))
+    return _once(function, True)
+
+
+def _once(function: Any, is_stage: bool) -> Any:
+    """`function`, which is a stage's or one that compiled code calls, compiled unless its like was."""
+    code = function.__code__
+    key = (fingerprint(function), code.co_filename, code.co_firstlineno, is_stage)
+    if key not in _made:
+        copy = _rebound(function)
+        if is_stage:
+            copy.returns_verdict = True
+        _made[key] = (inline if is_stage else compiled)(copy, _is_checked(copy))
+    return _made[key]
 
 
 def _is_checked(function: Any) -> bool:
@@ -37,7 +53,7 @@ def _is_checked(function: Any) -> bool:
     return CHECKED or not function.__module__.startswith(_OWN_MODULES)
 
 
-def _rebound(function: Any, done: dict[Any, Any]) -> Any:
+def _rebound(function: Any) -> Any:
     """A copy of `function` whose own functions are jitted; accessors keep their numba lowering."""
 
     def translated(value: Any) -> Any:
@@ -45,8 +61,6 @@ def _rebound(function: Any, done: dict[Any, Any]) -> Any:
             return int(value)  # a drop reason, an event: a constant of a plain type compiles faster
         if not isinstance(value, FunctionType) or hasattr(value, "has_lowering"):
             return value
-        if value not in done:
-            done[value] = compiled(_rebound(value, done), _is_checked(value))
-        return done[value]
+        return _once(value, False)
 
     return rebound(function, translated)

@@ -90,9 +90,8 @@ def compile_path(path: Path) -> CompiledPath:
         if module_of(block.stage.function) is None
     }
     marks = "".join(fingerprint(stage.function) for stage in path.stages.values())
-    name = f"{path.router_graph.name}_{path.source}"
     try:
-        module = load_generated(name, emit(plan), marks, _signature(plan), given)
+        module = load_generated(f"path_{path.source}", emit(plan), marks, _signature(plan), given)
     except (ScoutError, OSError):  # of the cache folder
         raise
     except Exception as error:  # numba raises exceptions of many classes, also TypeError and KeyError

@@ -96,8 +96,8 @@ class Plan:
 
     Attributes
     ----------
-    source, graph : str
-        The names of the router that the path begins at, and of the router graph.
+    source : str
+        The name of the router that the path begins at.
     blocks : dict of str to Block
         By node, in the order of their numbers.
     order : tuple of str
@@ -111,7 +111,6 @@ class Plan:
     """
 
     source: str
-    graph: str
     blocks: dict[str, Block]
     order: tuple[str, ...]
     main: frozenset[str]
@@ -231,7 +230,6 @@ def _lower(path: Path) -> Plan:
         )
     return Plan(
         path.source,
-        path.router_graph.name,
         blocks,
         tuple(path.running_order),
         frozenset(path.main_line),

@@ -1,21 +1,20 @@
 """Checks of a service when it is made. Errors name the handler, its file and line, and the fix."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import FunctionType
 from typing import Any
 
 import numpy as np
 
 from scout.paths.framework.events import ARRIVAL, RUNS, Event, Handler
-from scout.paths.framework.kinds import check_kinds
+from scout.paths.framework.kinds import check_kinds, check_names
 from scout.paths.framework.purity import assignments, impurities
-from scout.paths.model.references import references
+from scout.paths.model.references import everything
 from scout.paths.model.router import GraphError
 from scout.paths.model.stage import GATHER, Stage
-from scout.paths.model.table import Table
 from scout.paths.stages.filter import checked
 
-__all__ = ["GIVEN", "MODES", "MOST_HANDLERS", "check_service", "names_time"]
+__all__ = ["GIVEN", "MODES", "MOST_HANDLERS", "check_service", "names_time", "refuse_sharded"]
 
 MODES = {"replicated": "replicated", "sharded": "private", "locked": "shared", "atomic": "shared"}
 """The modes, each with the kind of the state's tables."""
@@ -63,11 +62,18 @@ def check_service(
         _check_handler(name, handler, state, bindings)
     for handler in handlers:
         _check_purity(name, handler, handlers, state, bindings)
+        _check_tables(name, handler, state, bindings, mode)
         if atomic:
             _check_atomic(name, handler, state)
     for given in (*state, *bindings):
         if not any(given in handler.parameters for handler in handlers):
             raise GraphError(f"{name}: no handler has a parameter {given!r}; leave it out")
+
+
+def refuse_sharded(name: str, mode: str, separated: str) -> None:
+    """Refuse mode "sharded" for a service whose state is about packets of several flows, named by `separated`."""
+    if mode == "sharded":
+        raise GraphError(f"{name}: mode 'sharded' would separate {separated}; use replicated or locked")
 
 
 def _check_handler(name: str, handler: Handler, state: Mapping[str, np.ndarray], bindings: Mapping[str, Any]) -> None:
@@ -98,7 +104,6 @@ def _check_purity(
     """Refuse what would make replicas differ: impure replicated work, and state that one replica alone changes."""
     function, run = handler.function, handler.run
     who = f"{name}: handler {function.__name__} (run={run!r})"
-    check_kinds(who, function, {key: value for key, value in bindings.items() if _is_constant(value)})
     if ARRIVAL in _events_of(function):
         raise GraphError(f"{who} at {_place(function)} raises the arrival of a packet; raise an event of your own")
     if run != "primary":
@@ -112,11 +117,6 @@ def _check_purity(
                     'keep it in the state, or use it in a handler with run="primary"'
                 )
     if run != "all":
-        for place, parameter, _ in assignments(function, (*state, "counts", "timers")):
-            raise GraphError(
-                f'{who} at {place} assigns to {parameter}, which is replicated: do it in a handler with run="all", '
-                "or keep it in a private Table"
-            )
         for event in _events_of(function):
             for other in handlers:
                 if other.event == event and other.run == "all":
@@ -124,6 +124,29 @@ def _check_purity(
                         f"{who} at {_place(function)} raises {event!r}, which {other.function.__name__} handles on "
                         'every replica: raise it in a handler with run="all"'
                     )
+
+
+def _check_tables(
+    name: str, handler: Handler, state: Mapping[str, np.ndarray], bindings: Mapping[str, Any], mode: str
+) -> None:
+    """Refuse changes of tables that would make replicas differ, or that would change no table."""
+    function, run = handler.function, handler.run
+    who = f"{name}: handler {function.__name__} (run={run!r})"
+    check_names(who, function, state)
+    check_kinds(who, function, bindings)
+    replicated = [key for key, value in bindings.items() if getattr(value, "kind", None) == "replicated"]
+    if run != "all":
+        for place, parameter, _ in assignments(function, (*state, *replicated, "counts", "timers")):
+            raise GraphError(
+                f'{who} at {place} assigns to {parameter}, which is replicated: do it in a handler with run="all", '
+                "or keep it in a private Table"
+            )
+    if mode != "replicated":
+        for place, parameter, _ in assignments(function, replicated):
+            raise GraphError(
+                f"{who} at {place} assigns to {parameter}, a replicated table, and in mode {mode!r} only some replicas "
+                "run the handler: put the table into the state"
+            )
 
 
 def _check_atomic(name: str, handler: Handler, state: Mapping[str, np.ndarray]) -> None:
@@ -137,28 +160,13 @@ def _check_atomic(name: str, handler: Handler, state: Mapping[str, np.ndarray]) 
 
 def names_time(handler: Handler) -> bool:
     """True if a handler, or a function that it calls, reads `packet.timestamp`."""
-    return any("timestamp" in each.__code__.co_names for each in _called(handler.function, set()))
+    called = [each for each in everything(handler.function) if isinstance(each, FunctionType)]
+    return any("timestamp" in each.__code__.co_names for each in [handler.function, *called])  # type: ignore[attr-defined]
 
 
 def _events_of(function: Any) -> set[Event]:
     """The events that a function, or a function that it calls, names."""
-    named = (value for each in _called(function, set()) for value in references(each).values())
-    return {value for value in named if isinstance(value, Event)}
-
-
-def _called(function: Any, seen: set[Any]) -> Iterator[Any]:
-    """A function, and the plain functions that it calls."""
-    if function in seen:
-        return
-    seen.add(function)
-    yield function
-    for value in references(function).values():
-        if isinstance(value, FunctionType):
-            yield from _called(value, seen)
-
-
-def _is_constant(value: Any) -> bool:
-    return isinstance(value, Table) and value.kind == "constant"
+    return {value for value in everything(function) if isinstance(value, Event)}
 
 
 def _place(function: Any) -> str:

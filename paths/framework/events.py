@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from scout.paths.framework.state import add_to
+from scout.paths.model.stage import parameters_of
 from scout.ring.errors import ScoutError
 
 __all__ = ["ARRIVAL", "HALT", "QUEUE", "QUEUED", "RUNS", "Event", "Handler", "new_queue", "raise_event"]
@@ -90,8 +91,7 @@ class Handler:
     @property
     def parameters(self) -> tuple[str, ...]:
         """The function's parameters after `frame` and `end`."""
-        code = self.function.__code__
-        return code.co_varnames[2 : code.co_argcount]
+        return parameters_of(self.function)
 
 
 QUEUED = 16

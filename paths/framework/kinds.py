@@ -1,18 +1,20 @@
 """The kinds of tables, enforced: a stage writes no constant table, and changes a shared one by atomic accessors alone.
 
-A service's generated function passes: its handlers have rules of their own (`scout.paths.framework.check`).
+A service's generated function passes: its handlers are checked one by one (`scout.paths.framework.check`).
 """
 
-from collections.abc import Callable, Mapping
+import ast
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from scout.paths.framework.purity import assignments
 from scout.paths.framework.state import atomically
+from scout.paths.model.function_source import FunctionSource, SourceError
 from scout.paths.model.references import everything
 from scout.paths.model.router import GraphError
 from scout.paths.model.table import Table
 
-__all__ = ["check_kinds", "with_shared_tables"]
+__all__ = ["check_kinds", "check_names", "with_shared_tables"]
 
 
 def check_kinds(who: str, function: Callable[..., int], bindings: Mapping[str, Any]) -> None:
@@ -29,11 +31,13 @@ def check_kinds(who: str, function: Callable[..., int], bindings: Mapping[str, A
     Raises
     ------
     GraphError
-        If it changes a constant table, or a shared one by a plain assignment; names the file and line, and the fix.
+        If it changes a constant table, or a shared one by a plain assignment, or assigns to the name of a table; names
+        the file and line, and the fix.
     """
     if hasattr(function, "parts"):
         return
     kinds = {name: value.kind for name, value in bindings.items() if isinstance(value, Table)}
+    check_names(who, function, kinds)
     guarded = [name for name, kind in kinds.items() if kind in ("constant", "shared")]
     for place, name, atomic in assignments(function, guarded) if guarded else ():
         if kinds[name] == "constant":
@@ -45,6 +49,28 @@ def check_kinds(who: str, function: Callable[..., int], bindings: Mapping[str, A
             raise GraphError(
                 f"{who} at {place} assigns to {name}, a shared table that other replicas change too: use add_to, "
                 f'store_to, exchange_in or within, or give it another kind, as in {name}=Table(array, "private")'
+            )
+
+
+def check_names(who: str, function: Callable[..., int], tables: Collection[str]) -> None:
+    """Refuse a function that assigns to the name of a table, as far as its source can be read.
+
+    The name would then stand for something else, and the table would stay as it is.
+
+    Raises
+    ------
+    GraphError
+        Names the file and line, and the fix.
+    """
+    try:
+        source = FunctionSource(function)
+    except SourceError:
+        return
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Name) and node.id in tables and not isinstance(node.ctx, ast.Load):
+            raise GraphError(
+                f"{who} at {source.place(node)} assigns to the name {node.id}, which does not change the table: assign "
+                f"to a row or a field of it, as in {node.id}[0].field = 1"
             )
 
 

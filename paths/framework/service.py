@@ -1,7 +1,7 @@
 """Service: a state, events and handlers that become one stage of a path.
 
-Usage: Service(name, state, handlers, service, mode, payload, atomic, timers, sequenced, **bindings)
-Requires and provides: one service, of the type that is given.
+Usage: Service(name, state, handlers, connects, mode, payload, atomic, timers, sequenced, **bindings)
+Requires and provides: one service, of the type `connects`.
 
 State
     Tables (structured numpy arrays) that every replica has and changes in the same way. Handlers get them by name.
@@ -35,8 +35,10 @@ from scout.paths.compiler.generated import write_generated
 from scout.paths.framework.check import MODES, check_service, names_time
 from scout.paths.framework.clock import new_clock
 from scout.paths.framework.events import Handler, new_queue
+from scout.paths.framework.flow_table import rows
+from scout.paths.framework.kinds import with_shared_tables
 from scout.paths.framework.purity import assignments
-from scout.paths.framework.source import Source, load_service
+from scout.paths.framework.service_source import Source, load_service
 from scout.paths.framework.timers import new_timers
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.router import GraphError
@@ -73,8 +75,9 @@ class Service(Filter):
         event was raised with), `events` (for `raise_event`), `timers` (for `after` and `cancel`), `counts` (a record
         of `COUNTS`), or `mask` (an int: bit i says that handler i is bound). The handlers of a timer's event get a
         packet of no bytes.
-    service : str
-        Type of the service, as for `Filter`; in "adjacency" it takes what IP sends, else what comes up.
+    connects : str
+        Type of the services that it connects, as for `Filter`; with "adjacency" it takes what IP sends, else what comes
+        up.
     mode : {"replicated", "sharded", "locked", "atomic"}
         replicated: every replica has the whole state and changes it in the same way. sharded: each replica has the
         state of its own flows. locked, atomic: all replicas share one state, under a lock or by atomic accessors.
@@ -127,7 +130,7 @@ class Service(Filter):
         name: str,
         state: Mapping[str, np.ndarray],
         handlers: Sequence[Handler],
-        service: str = "ipv4",
+        connects: str = "ipv4",
         mode: str = "replicated",
         payload: bool | str = False,
         atomic: bool = False,
@@ -162,9 +165,14 @@ class Service(Filter):
         parameters = [*self.tables, *bindings]
         text = Source(name, mode, self.handlers, self._names, parameters, payload == "primary").write()
         self.file = write_generated("services", name, hashlib.sha256(text.encode()).hexdigest()[:16], text)
-        self.function = load_service(self.file, text, self._names, self.handlers, atomic=mode == "atomic")
-        direction = {"send" if service == "adjacency" else "receive": self.function}
-        super().__init__(name, **direction, service=service, payload=payload is True, **self.tables, **bindings)  # type: ignore[arg-type]
+        functions = {  # those that are given a shared table, with atomic accessors
+            name: with_shared_tables(each.function, {key: bindings.get(key) for key in each.parameters})
+            for name, each in zip(self._names, self.handlers, strict=True)
+        }
+        self.function = load_service(self.file, text, functions, atomic=mode == "atomic")
+        self.function.parts = tuple(each.function for each in self.handlers)  # type: ignore[attr-defined]
+        direction = {"send" if connects == "adjacency" else "receive": self.function}
+        super().__init__(name, **direction, connects=connects, payload=payload is True, **self.tables, **bindings)  # type: ignore[arg-type]
         everywhere = [each.function for each in self.handlers if each.run == "all"]
         here = [each.function for each in self.handlers if each.run != "all"]
         self._writes = any(True for each in everywhere for _ in assignments(each, ("frame",)))
@@ -214,6 +222,10 @@ class Service(Filter):
         if "timers" in self.tables:
             found["timers-full"] = int(read(self.tables["timers"])[0]["refused"])
         return found
+
+    def rows(self, name: str, table: np.ndarray | None = None) -> np.ndarray:
+        """The rows of a flow table that hold a key: of `table`, a replica's copy; by default of that of plain runs."""
+        return rows(self.tables[name].initial if table is None else table)
 
     def stage(self, key: str, graph: RouterGraph, source: str) -> Stage:
         passed = Outcome("passed", Via("up" if key == "receive" else "down"))

@@ -1,8 +1,9 @@
 """State that several replicas may write: accessors that are atomic where a service's mode asks for it.
 
 A service's code is the same in all modes. In mode "atomic" its handlers, and the functions they call, get the atomic
-twin of each accessor. In all other modes one replica at a time writes a table, and the accessors are plain. Each has
-a Python body and a numba lowering.
+twin of each accessor; so do a handler and a filter's function that are given a shared table, in every mode. Everywhere
+else one replica at a time writes a table, and the accessors are plain. Each accessor has a Python body and a numba
+lowering.
 
 The field of a row is named by a literal string. Values are int64; the field is an integer of 32 or 64 bits.
 """

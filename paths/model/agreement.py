@@ -14,11 +14,11 @@ __all__ = ["agree"]
 
 
 def agree(path: "Path") -> None:
-    """See to it that all replicas of a path keep the same state, or refuse the path.
+    """Make sure that all replicas of a path keep the same state, or refuse the path.
 
     Where a stage with replicated work behind it decides by a shared table that may be replicated, the table becomes a
-    replicated one. Packets that were held too long exist in their primary alone: they are dropped, instead of being led
-    to replicated work.
+    replicated one. A packet that was held too long exists in its primary alone. So it is dropped, and not answered with
+    an ICMP error, if replicated work stands on the way of that error.
 
     Raises
     ------

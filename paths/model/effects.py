@@ -2,22 +2,20 @@
 
 Replicas have to agree about everything that reaches replicated work. A value *varies* if it may differ between them:
 the parameter `primary`, what is read from a table that varies (`Table.varies`), and whatever depends on these. The
-analysis follows values through assignments, conditions and calls. It may take a value for varying that does not vary;
-never the other way round, as far as the function keeps to the accessors.
+analysis follows values through assignments, conditions and calls. It may call a value varying that does not vary, but
+it misses none that does, as long as the function touches packets and shared tables by the accessors only.
 """
 
 import ast
-import inspect
-import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from types import FunctionType, ModuleType
-from typing import Any
+from types import FunctionType
+from typing import Any, NamedTuple
 
-from scout.paths.model.references import references
+from scout.paths.model.function_source import FunctionSource, SourceError
 
-__all__ = ["Effects", "effects"]
+__all__ = ["PACKET", "Assignment", "Effects", "LabelledSource", "effects"]
 
 VARIES, PRIMARY, FRAME, PACKET, PART = "varies", "primary", "frame", "packet", "part"
 """Labels of a value: what it may be or be a part of, and whether it varies. A table's label is its parameter's name
@@ -30,6 +28,14 @@ Labels = frozenset[str]
 _NONE: Labels = frozenset()
 
 
+class Assignment(NamedTuple):
+    """An assignment to a part of a parameter; `atomic` if it is made by an accessor that has an atomic twin."""
+
+    place: str
+    parameter: str
+    atomic: bool
+
+
 @dataclass
 class Effects:
     """The effects of a function.
@@ -40,22 +46,27 @@ class Effects:
         It may write bytes of the packet in a replica that is not the primary.
     resizes : bool
         It may change where the packet ends.
-    changes : set of str
-        The parameters whose tables it may change.
+    assignments : list of Assignment
+        All assignments to its tables, to the packet's record and to the packet's bytes, the parameter `frame`.
     uneven : set of str
-        Those of them that it may change differently in different replicas.
+        The tables that it may change differently in different replicas.
     varies : bool
         Its verdict, or what it does to the packet, may differ between replicas.
-    known : bool
-        False if its source cannot be read.
+    unread : str
+        Why its source cannot be read, in a sentence; empty if it can.
     """
 
     writes: bool = False
     resizes: bool = False
-    changes: set[str] = field(default_factory=set)
+    assignments: list[Assignment] = field(default_factory=list)
     uneven: set[str] = field(default_factory=set)
     varies: bool = False
-    known: bool = True
+    unread: str = ""
+
+    @property
+    def changes(self) -> set[str]:
+        """The parameters whose tables it may change."""
+        return {each.parameter for each in self.assignments} - {FRAME, PACKET}
 
 
 def effects(function: Any, tables: Mapping[str, bool]) -> Effects:
@@ -65,32 +76,47 @@ def effects(function: Any, tables: Mapping[str, bool]) -> Effects:
 
 @lru_cache(1024)
 def _effects(function: Any, given_tables: tuple[tuple[str, bool], ...]) -> Effects:
-    found, tables = Effects(), dict(given_tables)
-    labels = {name: frozenset({f"{name}:"} | ({VARIES} if varies else set())) for name, varies in tables.items()}
-    labels |= {"frame": frozenset({FRAME}), "packet": frozenset({PACKET}), "primary": frozenset({PRIMARY, VARIES})}
-    names = function.__code__.co_varnames[: function.__code__.co_argcount]
-    given = {name: labels.get(name, _NONE) for name in names}
+    tables = dict(given_tables)
     try:
-        verdict = _Body(function, given, found, set()).run(False, False)
-    except (OSError, SyntaxError, TypeError):
-        everything, varies = set(tables), "primary" in names or any(tables.values())
-        return Effects(True, True, everything, everything if varies else set(), varies, known=False)
-    found.varies |= VARIES in verdict
-    return found
+        source = LabelledSource.of(function, tables)
+    except SourceError as error:
+        place, code = str(error).split(": ")[0], function.__code__
+        changes = [Assignment(place, name, False) for name in tables]
+        varies = "primary" in code.co_varnames[: code.co_argcount] or any(tables.values())
+        return Effects(True, True, changes, set(tables) if varies else set(), varies, unread=str(error))
+    source.found.varies |= VARIES in source.result
+    return source.found
 
 
-class _Body:
-    """A function's body, its parameters labelled, and the labels of its local names as far as they are known."""
+class LabelledSource(FunctionSource):
+    """A function's source, its parameters labelled, and the labels of its local names as far as they are known.
+
+    Parameters
+    ----------
+    function : callable
+    given : mapping of str to set of str
+        The labels of its parameters; parameters that are left out have none.
+    found : Effects
+        Receives the effects that are found.
+    seen : set
+        The functions called that have been visited, with the labels that they were given.
+    """
 
     def __init__(self, function: Any, given: Mapping[str, Labels], found: Effects, seen: set[Any]) -> None:
-        self.function, self.found, self.seen = function, found, seen
-        self.tree: Any = ast.parse(textwrap.dedent(inspect.getsource(function.__code__))).body[0]
-        if not isinstance(self.tree, ast.FunctionDef):
-            raise TypeError("a lambda's source is an expression of another statement")
+        super().__init__(function)
+        self.found, self.seen = found, seen
         self.names: dict[str, Labels] = dict(given)
-        self.locals = set(function.__code__.co_varnames)
-        self.known = references(function)
         self.result = _NONE
+
+    @classmethod
+    def of(cls, function: Any, tables: Mapping[str, bool]) -> "LabelledSource":
+        """The source of a stage function or handler, visited: parameters are known by their names."""
+        given = {name: frozenset({f"{name}:"} | ({VARIES} if varies else set())) for name, varies in tables.items()}
+        given |= {"frame": frozenset({FRAME}), "packet": frozenset({PACKET}), "primary": frozenset({PRIMARY, VARIES})}
+        source = cls(function, {}, Effects(), set())
+        source.names = {name: given.get(name, _NONE) for name in source.parameters}
+        source.run(False, False)
+        return source
 
     def run(self, uneven: bool, primary: bool) -> Labels:
         """Visit the body until nothing new is found; the labels of what the function returns.
@@ -146,12 +172,17 @@ class _Body:
             index = self.labels(target.slice) if isinstance(target, ast.Subscript) else _NONE
             if PACKET in whole and getattr(target, "attr", "") in _SIZES:
                 self.found.resizes = True
-            self.change(whole, uneven or VARIES in value | index, primary, is_bytes=False)
+            self.change(target, whole, uneven or VARIES in value | index, primary)
 
-    def change(self, whole: Labels, uneven: bool, primary: bool, is_bytes: bool) -> None:
-        """A change of something that parameters with these labels stand for."""
+    def change(
+        self, node: Any, whole: Labels, uneven: bool, primary: bool, is_bytes: bool = False, atomic: bool = False
+    ) -> None:
+        """A change, at `node`, of something that parameters with these labels stand for."""
         tables = {label[:-1] for label in whole if label.endswith(":")}
-        self.found.changes |= tables
+        for name in sorted(tables | (whole & {FRAME, PACKET})):
+            each = Assignment(self.place(node), name, atomic)
+            if each not in self.found.assignments:
+                self.found.assignments.append(each)
         self.found.uneven |= tables if uneven else set()
         if whole & {FRAME, PACKET}:
             self.found.varies |= uneven
@@ -170,7 +201,7 @@ class _Body:
         function = getattr(function, "py_func", function)
         given = [self.labels(each) for each in node.args]
         if hasattr(function, "has_lowering"):
-            self.accessor(function, given, uneven, primary)
+            self.accessor(node, function, given, uneven, primary)
         elif isinstance(function, FunctionType):
             names = function.__code__.co_varnames[: function.__code__.co_argcount]
             labels = dict(zip(names, given, strict=False))
@@ -183,19 +214,19 @@ class _Body:
             )
             if key not in self.seen:
                 self.seen.add(key)
-                _Body(function, labels, self.found, self.seen).run(uneven, primary)
+                LabelledSource(function, labels, self.found, self.seen).run(uneven, primary)
 
-    def accessor(self, function: Any, given: list[Labels], uneven: bool, primary: bool) -> None:
+    def accessor(self, node: Any, function: Any, given: list[Labels], uneven: bool, primary: bool) -> None:
         """A call of a function that has its own native code: what it assigns to, it says in `assigns`."""
         uneven |= any(VARIES in each and not _is_table(each) for each in given)  # a table that is given may well vary
         assigned = getattr(function, "assigns", None)
         for index, labels in enumerate(given):
-            if assigned is None:  # it does not say: tables may be changed, packets are not
-                self.change(frozenset(label for label in labels if label.endswith(":")), uneven, primary, False)
-            elif index in assigned:
+            if assigned is None and _is_table(labels):  # it does not say: tables may be changed, packets are not
+                self.change(node, labels - {FRAME, PACKET}, uneven, primary)
+            elif assigned and index in assigned:
                 resizes = PACKET in labels or len(assigned) > 1
                 self.found.resizes |= resizes
-                self.change(labels, uneven, primary, is_bytes=len(assigned) == 1)
+                self.change(node, labels, uneven, primary, len(assigned) == 1, hasattr(function, "atomic"))
 
     def labels(self, node: Any) -> Labels:
         """The labels of an expression."""
@@ -211,24 +242,14 @@ class _Body:
             return self.labels(node.body) | self.labels(node.orelse) | (self.labels(node.test) & {VARIES})
         if isinstance(node, ast.NamedExpr):
             return self.labels(node.value)
-        if isinstance(node, ast.Call):  # what it returns may be a part of an array or a record that it was given
-            parts = [self.labels(each) for each in node.args if isinstance(each, ast.Name | ast.Subscript)]
-            return _NONE.union(*parts) - {FRAME, PRIMARY} | self.varying(node)
+        if isinstance(node, ast.Call):  # what it returns may be a part of what it was given
+            return _NONE.union(*(self.labels(each) for each in node.args)) - {PRIMARY} | self.varying(node)
         return self.varying(node)
 
     def varying(self, node: Any) -> Labels:
         """`VARIES` if a name in an expression varies."""
         names = [each.id for each in ast.walk(node) if isinstance(each, ast.Name)] if node is not None else []
         return _NONE.union(*(self.names.get(name, _NONE) for name in names)) & {VARIES}
-
-    def value(self, node: Any) -> Any:
-        """The value of a name or of a module's attribute; None if it is not known."""
-        if isinstance(node, ast.Name) and node.id not in self.locals:
-            return self.known.get(node.id)
-        if isinstance(node, ast.Attribute):
-            base = self.value(node.value)
-            return getattr(base, node.attr, None) if isinstance(base, ModuleType) else None
-        return None
 
     def is_primary(self, test: Any, negated: bool = False) -> bool:
         """True if a condition holds on the primary alone; `negated`: if it holds on all the others."""

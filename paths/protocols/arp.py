@@ -28,7 +28,8 @@ import numpy as np
 
 from scout.io.access import load16, load32, load48, require, store16, store48
 from scout.io.batch import BATCH_SIZE
-from scout.io.ports.contract import mac_number
+from scout.io.mac import mac_number
+from scout.io.packet import SECOND
 from scout.paths.limit import once
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.router import GraphError, Router
@@ -40,10 +41,10 @@ from scout.paths.wire.arp import is_ethernet_ipv4, write_arp
 from scout.paths.wire.flow import mix
 from scout.paths.wire.icmp import HOST_UNREACHABLE
 from scout.ring.errors import ScoutError
+from scout.ring.jit import outline
 
 __all__ = ["ADJACENCY", "Arp", "receive", "request", "resolve"]
 
-SECOND = 1_000_000_000
 PROBES = 16  # rows in which a key may stand
 WISHES = BATCH_SIZE + 1  # word 0 counts the ARP requests to be sent; their keys follow, at most one for each packet
 FOREVER = 1 << 62
@@ -89,6 +90,7 @@ def place(adjacencies: Any, key: int, now: int) -> int:
     return -1
 
 
+@outline
 def ask(wishes: Any, asked: Any, key: int, now: int) -> None:
     """Put an ARP request for `key` among the wishes, unless a replica did so less than a second ago."""
     if wishes[0] < WISHES - 1 and once(asked, key, now, SECOND):
@@ -108,26 +110,31 @@ def resolve(
     refresh: int,
 ) -> int:
     """Find the MAC address of the next hop; hold the packet while it is asked for."""
-    hop = next_hops[np.uint32(packet.next_hop)]  # an unsigned index has no code that counts from the array's end
-    port, index, address = hop.port, hop.slot, hop.address
+    hop = next_hops[np.uintp(packet.next_hop)]  # unsigned indices have no code that counts from an array's end
+    index = hop.slot
     if index < 0:
-        address = load32(frame, ipv4.DESTINATION)
-        index = find(adjacencies, (port + 1) << 32 | address)
+        index = find(adjacencies, awaited(frame, hop))
     if index >= 0:
-        adjacency = adjacencies[index]
+        adjacency = adjacencies[np.uintp(index)]
         left = adjacency.expires - packet.timestamp
         if left > 0:
-            packet.destination = adjacency.mac
-            packet.ethertype = ethernet.IPV4
             # If the clock was set back, more than a lifetime may be left: ask now, else the MAC address would stay in
             # use for that much longer than its lifetime.
             if (left < refresh or left > lifetime) and adjacency.state != STATIC:
-                ask(wishes, asked, (port + 1) << 32 | address, packet.timestamp)
-            return port
-    ask(wishes, asked, (port + 1) << 32 | address, packet.timestamp)
+                ask(wishes, asked, awaited(frame, hop), packet.timestamp)
+            packet.destination = adjacency.mac
+            packet.ethertype = ethernet.IPV4
+            return hop.port
+    packet.awaited = awaited(frame, hop)
     packet.error = HOST_UNREACHABLE
-    packet.awaited = (port + 1) << 32 | address
+    ask(wishes, asked, packet.awaited, packet.timestamp)
     return HOLD
+
+
+def awaited(frame: Any, hop: Any) -> int:
+    """The key of the adjacency to which a next hop leads."""
+    address = hop.address if hop.slot >= 0 else load32(frame, ipv4.DESTINATION)
+    return (hop.port + 1) << 32 | address
 
 
 def receive(

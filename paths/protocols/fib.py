@@ -52,11 +52,9 @@ def lookup(table: NDArray[np.int32], groups: NDArray[np.int32], default: NDArray
     int
         The next hop, or -1 if there is no route.
     """
-    # Both odd things here are for numba. An unsigned index has no code that counts from the array's end. And `while`
-    # runs at most once, because no entry of a group is negative: with `if`, numba would count references to `groups` by
-    # atomic operations in every call, which takes three times as long.
+    # An unsigned index has no code that counts from the array's end.
     entry = int(table[np.uint32(address >> GROUP_BITS)])
-    while entry < 0:
+    if entry < 0:
         entry = int(groups[np.uint32(~entry << GROUP_BITS | address & 255)])
     return entry - 1 if entry else int(default[0])
 

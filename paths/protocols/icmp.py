@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from scout.io.access import length, load8, load16, load32, require, store8, store16, store32, sum16, trim
-from scout.io.packet import GSO_NONE, NEEDS_CHECKSUM
+from scout.io.packet import GSO_NONE, NEEDS_CHECKSUM, SECOND
 from scout.paths.limit import within
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.router import GraphError, Router
@@ -39,7 +39,6 @@ __all__ = ["Icmp", "error", "receive"]
 OUR_TTL = 64
 LONGEST_ERROR = 576  # RFC 1812 section 4.3.2.3: an error quotes as much as fits this many bytes in all
 INTERNETWORK_CONTROL, TOS_BITS = 0xC0, 0x1E  # in the byte at `ipv4.TOS`: precedence 6, and the type of service
-SECOND = 1_000_000_000
 
 TOO_SHORT, BAD_CHECKSUM, UNHANDLED = drop("too-short"), drop("icmp-bad-checksum"), drop("icmp-unhandled")
 NOT_ALLOWED, RATE_LIMITED = drop("icmp-not-allowed"), drop("icmp-rate-limited")

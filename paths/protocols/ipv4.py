@@ -92,7 +92,7 @@ def lookup(frame: Any, end: Any, packet: Any, table: Any, groups: Any, default: 
     if hop < 0:
         packet.error = NET_UNREACHABLE
         return 2
-    kind = next_hops[hop].kind
+    kind = next_hops[np.uintp(hop)].kind  # unsigned indices have no code that counts from an array's end
     if kind <= CONNECTED:
         return 0
     if kind == LOCAL:
@@ -112,8 +112,7 @@ def forward(frame: Any, end: Any, packet: Any, next_hops: Any, mtus: Any) -> int
     if ttl <= 1:
         packet.error = TTL_EXPIRED
         return 1
-    # Unsigned indices have no code that counts from an array's end.
-    mtu = mtus[np.uint32(next_hops[np.uint32(packet.next_hop)].port)]
+    mtu = mtus[np.uintp(next_hops[np.uintp(packet.next_hop)].port)]
     if load16(frame, ipv4.TOTAL_LENGTH) > mtu and longest_segment(frame, end, packet) > mtu:
         if load16(frame, ipv4.FRAGMENT) & ipv4.DONT_FRAGMENT == 0:
             return NO_FRAGMENTATION

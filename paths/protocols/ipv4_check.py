@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from scout.io.access import length, load8, load16, load32, require, trim
+from scout.io.access import length, load8, load16, load32, require, sum16, trim
 from scout.paths.model.verdict import drop
 from scout.paths.protocols.fib import lookup as find
 from scout.paths.protocols.next_hop import BROADCAST, CONNECTED, LOCAL
 from scout.paths.wire import ipv4
-from scout.paths.wire.ipv4 import header_length, header_sum
+from scout.paths.wire.ipv4 import has_good_checksum, header_length
 from scout.ring.jit import outline
 
 __all__ = ["broadcasts", "check", "check_header", "suspect_hash", "suspect_table"]
@@ -32,26 +32,37 @@ def check_header(frame: Any, end: Any, packet: Any) -> int:
     """Refuse bad headers (RFC 1812 section 5.2.2), and cut off what the link added behind the packet."""
     if not require(frame, end, ipv4.HEADER):
         return TOO_SHORT
-    header = ipv4.HEADER
-    if load8(frame, ipv4.VERSION_IHL) != 0x45:  # version 4, and no options: the rest is checked of other headers only
-        if load8(frame, ipv4.VERSION_IHL) >> 4 != 4:
-            return BAD_VERSION
-        header = header_length(frame, 0)
-        if header < ipv4.HEADER:
-            return BAD_HEADER_LENGTH
-        if not require(frame, end, header):
-            return TOO_SHORT
-    if header_sum(frame, 0, header) != 0xFFFF:
-        return BAD_CHECKSUM
     total = load16(frame, ipv4.TOTAL_LENGTH)
-    if total < header:
-        return BAD_TOTAL_LENGTH
+    if load8(frame, ipv4.VERSION_IHL) == 0x45:  # version 4, and no options
+        if not has_good_checksum(frame, 0):
+            return BAD_CHECKSUM
+        if total < ipv4.HEADER:
+            return BAD_TOTAL_LENGTH
+    else:
+        verdict = check_options(frame, end, total)
+        if verdict != 0:
+            return verdict
     received = length(frame, end, packet)
     if total != received:
         if total > received:
             return TRUNCATED
         trim(frame, end, packet, total)
     return 0
+
+
+@outline
+def check_options(frame: Any, end: Any, total: int) -> int:
+    """Refuse a bad header that has options, or is not of version 4."""
+    if load8(frame, ipv4.VERSION_IHL) >> 4 != 4:
+        return BAD_VERSION
+    header = header_length(frame, 0)
+    if header < ipv4.HEADER:
+        return BAD_HEADER_LENGTH
+    if not require(frame, end, header):
+        return TOO_SHORT
+    if sum16(frame, 0, header) != 0xFFFF:
+        return BAD_CHECKSUM
+    return BAD_TOTAL_LENGTH if total < header else 0
 
 
 def check(

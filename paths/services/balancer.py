@@ -42,13 +42,15 @@ from typing import Any
 import numpy as np
 
 from scout.io.access import load8, load16, load32, require
+from scout.io.packet import SECOND
+from scout.paths.framework.check import refuse_sharded
 from scout.paths.framework.events import Event, Handler, raise_event
+from scout.paths.framework.flow_table import find, new_table, place, policy_of
 from scout.paths.framework.service import Service
-from scout.paths.framework.table import find, new_table, place, policy_of, rows
 from scout.paths.model.router import GraphError
 from scout.paths.model.table import Table
 from scout.paths.model.verdict import drop
-from scout.paths.services.endpoint import endpoint
+from scout.paths.services.endpoint import Endpoint
 from scout.paths.services.fragments import key_of, new_fragments, recall, remember
 from scout.paths.services.maglev import PERMUTATION, empty_tables, permutation, populate
 from scout.paths.wire import icmp, ipv4, tcp
@@ -68,7 +70,6 @@ SEND_ON = Event("balancer-send-on")
 FIRST_BACKEND = 2  # the place of the first backend's handler among the handlers
 MOST_BACKENDS = 32
 CONNECTION, WORD = 1 << 40, 1 << 48  # bits of keys, so that no word is 0
-SECOND = 1_000_000_000
 
 BACKEND = np.dtype([("address", "i8"), ("port", "i8"), *PERMUTATION])
 
@@ -294,9 +295,9 @@ class LoadBalancer(Service):
         mode: str = "replicated",
         sequenced: bool = True,
     ) -> None:
-        address, port = endpoint(name, virtual)
-        found = [endpoint(name, each) for each in backends]
-        if not 1 <= len(set(found)) == len(found) <= MOST_BACKENDS or (address, port) in found:
+        shown = Endpoint.parse(name, virtual)
+        found = [Endpoint.parse(name, each) for each in backends]
+        if not 1 <= len(set(found)) == len(found) <= MOST_BACKENDS or shown in found:
             raise GraphError(
                 f"{name}: backends {list(backends)}; give 1 to {MOST_BACKENDS} that differ, also from {virtual}"
             )
@@ -304,18 +305,15 @@ class LoadBalancer(Service):
             raise GraphError(f"{name}: protocol {protocol!r}; use tcp or udp")
         if not 1 <= timeout <= 86400 * 365:
             raise GraphError(f"{name}: timeout of {timeout} seconds; give 1 or more")
-        if mode == "sharded":
-            raise GraphError(
-                f"{name}: mode 'sharded' would separate packets from their answers; use replicated or locked"
-            )
+        refuse_sharded(name, mode, "packets from their answers")
         self.backends = dict(zip(backends, range(len(found)), strict=True))
         table = np.zeros(len(found), BACKEND)
         for row, each in zip(table, found, strict=True):
-            row["address"], row["port"] = each
-            row["offset"], row["skip"] = permutation(each[0] << 16 | each[1])
+            row["address"], row["port"] = int(each.address), each.port
+            row["offset"], row["skip"] = permutation(int(each.address) << 16 | each.port)
         settings = np.zeros(1, SETTINGS)
         settings["protocol"] = ipv4.TCP if protocol == "tcp" else ipv4.UDP
-        settings["address"], settings["port"] = address, port
+        settings["address"], settings["port"] = int(shown.address), shown.port
         settings["lifetime"], settings["policy"] = int(timeout * SECOND), policy_of(name, full)
         super().__init__(
             name,
@@ -346,11 +344,11 @@ class LoadBalancer(Service):
         numbers = [self.backends[each] for each in wanted]
         return ("balance", "send_on", *("serves" if number == 0 else f"serves_{number + 1}" for number in numbers))
 
-    def read(self, connections: np.ndarray | None = None) -> dict[tuple[str, int], str]:
-        """The backend of each client's address and port: in a replica's copy of the table, or in plain runs."""
-        found = rows(self.tables["connections"].initial if connections is None else connections)
+    def read(self, connections: np.ndarray | None = None) -> dict[Endpoint, str]:
+        """The backend of each client: in a replica's copy of the table, or in plain runs."""
+        found = self.rows("connections", connections)
         names = list(self.backends)
         return {
-            (str(IPv4Address(int(row["more"]) ^ WORD)), int(row["key"]) ^ CONNECTION): names[int(row["backend"])]
+            Endpoint(IPv4Address(int(row["more"]) ^ WORD), int(row["key"]) ^ CONNECTION): names[int(row["backend"])]
             for row in found
         }

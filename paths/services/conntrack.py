@@ -1,7 +1,7 @@
 """Connection tracking: follows TCP connections in both directions, and drops segments that belong to none.
 
-Usage: ConnectionTracking(name, strict, timeouts, capacity, full, mode, service, sequenced)
-Requires and provides: one service, of the type that is given.
+Usage: ConnectionTracking(name, strict, timeouts, capacity, full, mode, connects, sequenced)
+Requires and provides: one service, of the type `connects`.
 
 Every replica keeps each connection's state (the program of State-Compute Replication, Xu et al., NSDI 2025), as a
 middle box sees it (`scout.paths.services.tcp_states`). A connection begins with a SYN; a SYN may also replace a
@@ -10,11 +10,13 @@ connection passes and changes nothing, unless the other end answers it with a SY
 connection, and the new one takes its place. A connection ends when no segment of it is seen for its state's time.
 
 Sequence numbers are checked as far as windows need not be known: what is acknowledged was sent (section 3.10.7.4), and
-data is within 2^30, the largest window (RFC 7323 section 2.3), of what was last acknowledged. A reset counts if it has
-the exact number (section 3.10.7.4, RFC 5961); others pass, for the end to challenge. Checksums are left to the ends.
+data is within 2^30, the largest window (RFC 7323 section 2.3), of what was last acknowledged. A reset closes the
+connection if it has the exact number (section 3.10.7.4, RFC 5961). Other resets pass and change nothing: the end that
+receives them answers with a challenge. Checksums are not verified; the ends do that.
 
 Its ports share one channel (`sequenced`), so that no replica sees the answer to a segment before the segment. With
-sequenced=False each port has a channel of its own: a replica that sees an answer first takes it for out of place.
+sequenced=False each port has a channel of its own: a replica may then see an answer first, and treats it as a segment
+of no connection.
 
 State
     `connections`, a row for each connection, and `sides`, two rows for each. `misfits`, the segments that belong to no
@@ -27,7 +29,7 @@ Drops
     tcp-bad-flags: no TCP sends these flags together.
     tcp-bad-header: the TCP header is not whole, or longer than the packet.
     tcp-fragment: a fragment, which does not show its connection.
-    tcp-out-of-window: its numbers do not belong to the connection.
+    tcp-out-of-window: its sequence or acknowledgement number is not possible in the connection.
     tcp-table-full: a new connection finds the table full, and `full` is "refuse".
 Modes
     replicated, sharded, locked.
@@ -42,12 +44,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scout.io.access import load8, load16, load32, require
+from scout.io.packet import SECOND
 from scout.paths.framework.events import Handler
+from scout.paths.framework.flow_table import find, new_table, place, policy_of
 from scout.paths.framework.service import Service
-from scout.paths.framework.table import find, new_table, place, policy_of, rows
 from scout.paths.model.router import GraphError
 from scout.paths.model.table import Table
 from scout.paths.model.verdict import drop
+from scout.paths.services.endpoint import Endpoint
 from scout.paths.services.tcp_states import SIDE, STATES, begin, follow, is_possible, may_replace
 from scout.paths.wire import ipv4, tcp
 from scout.paths.wire.flow import ports_at
@@ -78,7 +82,6 @@ _VERDICTS = tuple(int(reason) for reason in REASONS)  # numba takes a tuple of p
 
 MODULUS = 0xFFFFFFFF
 ENDPOINT = 1 << 48  # in both words of a key, so that neither is 0: above an address and a port
-SECOND = 1_000_000_000
 
 
 class Connection(NamedTuple):
@@ -88,8 +91,8 @@ class Connection(NamedTuple):
     """
 
     state: str
-    opener: tuple[str, int]
-    other: tuple[str, int]
+    opener: Endpoint
+    other: Endpoint
     seen: int
 
 
@@ -174,7 +177,7 @@ class ConnectionTracking(Service):
     full : {"refuse", "evict"}
         The treatment of a new connection when the table is full. "refuse": it is not followed (`tcp-table-full`).
         "evict": it takes the place of the connection that would be forgotten soonest (counted as `evicted`).
-    mode, service : str
+    mode, connects : str
         As for `Service`; all modes but "atomic".
     sequenced : bool
         True: replicas see the packets of all ports in one order (see `Service`).
@@ -201,7 +204,7 @@ class ConnectionTracking(Service):
         capacity: int = 1 << 14,
         full: str = "refuse",
         mode: str = "replicated",
-        service: str = "ipv4",
+        connects: str = "ipv4",
         sequenced: bool = True,
     ) -> None:
         for state, seconds in (timeouts or {}).items():
@@ -220,7 +223,7 @@ class ConnectionTracking(Service):
                 "misfits": np.zeros(len(REASONS), [("packets", "i8")]),
             },
             [Handler(track)],
-            service,
+            connects,
             mode,
             sequenced=sequenced,
             lifetimes=Table(self.lifetimes, "constant"),
@@ -230,7 +233,7 @@ class ConnectionTracking(Service):
 
     def read(self, now: int, connections: np.ndarray | None = None) -> list[Connection]:
         """The connections at time `now` (the service's): in a replica's copy of the table, or in plain runs."""
-        found = rows(self.tables["connections"].initial if connections is None else connections)
+        found = self.rows("connections", connections)
         return [
             Connection(
                 STATES[row["state"]],
@@ -248,5 +251,5 @@ class ConnectionTracking(Service):
         return {reason.name: int(row["packets"]) for reason, row in zip(REASONS, found, strict=True)}
 
 
-def _endpoint(word: int) -> tuple[str, int]:
-    return str(IPv4Address(word >> 16 & MODULUS)), word & 0xFFFF
+def _endpoint(word: int) -> Endpoint:
+    return Endpoint(IPv4Address(word >> 16 & MODULUS), word & 0xFFFF)

@@ -1,7 +1,7 @@
 """Counter: counts the packets that go through one service, both ways.
 
-Usage: Counter(name, service)
-Requires and provides: one service, of the type that is given.
+Usage: Counter(name, connects)
+Requires and provides: one service, of the type `connects`.
 
 Each replica counts the packets that it is the primary of; `Counter.read` adds the replicas' counts. A GSO packet
 counts as the packets that the device will make of it, with a header each. A counter is a filter and no replicated
@@ -51,8 +51,8 @@ class Counter(Filter):
     Parameters
     ----------
     name : str
-    service : str
-        Type of the service, as for `Filter`.
+    connects : str
+        Type of the services that it connects, as for `Filter`.
 
     Attributes
     ----------
@@ -66,9 +66,9 @@ class Counter(Filter):
     Counts(packets=0, bytes=0)
     """
 
-    def __init__(self, name: str, service: str = "ipv4") -> None:
+    def __init__(self, name: str, connects: str = "ipv4") -> None:
         self.counts = Table(np.zeros(2, np.int64), "private")
-        super().__init__(name, count, count, service, counts=self.counts)
+        super().__init__(name, count, count, connects, counts=self.counts)
 
     def read(self, replicas: Iterable[np.ndarray] | None = None) -> Counts:
         """Add up the counts of replicas.

@@ -1,11 +1,11 @@
 """DDoS mitigator: drops packets of sources that send more than a threshold in a window of time.
 
-Usage: DdosMitigator(name, threshold, window, capacity, full, mode, service)
-Requires and provides: one service, of the type that is given.
+Usage: DdosMitigator(name, threshold, window, capacity, full, mode, connects)
+Requires and provides: one service, of the type `connects`.
 
 Every replica counts the packets of each source address (the program of State-Compute Replication, Xu et al.,
 NSDI 2025). A source's window begins with its first packet and lasts `window` seconds of the packets' own time. In each
-window `threshold` packets pass and the rest are dropped; then counting begins anew. Packets that are no IPv4 pass.
+window `threshold` packets pass and the rest are dropped; then counting begins anew. Packets other than IPv4 pass.
 
 A GSO packet counts as the packets that the device will make of it. It passes as a whole if the first of them does.
 
@@ -18,24 +18,28 @@ Events and handlers
 Drops
     ddos: the source is over the threshold.
 Modes
-    replicated, sharded, locked. Not atomic: under forged addresses rows change hands, and a row is more than one word.
+    replicated, sharded, locked. Not atomic: forged addresses make sources take the rows of others, and a row has more
+    words than one atomic instruction can change.
 Example
     DdosMitigator("mitigator", threshold=1000, window=1.0)
 """
 
 from collections.abc import Iterable
+from ipaddress import IPv4Address
 from typing import Any
 
 import numpy as np
 
 from scout.io.access import load32, require
+from scout.io.packet import SECOND
 from scout.paths.framework.events import Event, Handler, raise_event
+from scout.paths.framework.flow_table import new_table, place, policy_of
 from scout.paths.framework.service import Service
-from scout.paths.framework.table import new_table, place, policy_of, rows
 from scout.paths.model.router import GraphError
 from scout.paths.model.table import Table
 from scout.paths.model.verdict import drop
 from scout.paths.wire import ipv4
+from scout.paths.wire.address import Address
 from scout.paths.wire.flow import KNOWN
 from scout.paths.wire.segments import segments
 
@@ -45,8 +49,6 @@ DDOS = drop("ddos")
 
 ATTACK = Event("ddos-attack")
 """A source has gone over the threshold; the argument is its address."""
-
-SECOND = 1_000_000_000
 
 
 def mitigate(
@@ -92,7 +94,7 @@ class DdosMitigator(Service):
     full : {"evict", "refuse"}
         The treatment of a new source when the table is full. "evict": it takes the row of the source that has sent
         nothing for longest (counted as `evicted`). "refuse": its packets pass uncounted (counted as `table-full`).
-    mode, service : str
+    mode, connects : str
         As for `Service`; all modes but "atomic". In mode "sharded" each replica counts a source's packets for itself,
         so that a source with flows in several replicas may send as many times the threshold.
 
@@ -122,7 +124,7 @@ class DdosMitigator(Service):
         capacity: int = 1 << 14,
         full: str = "evict",
         mode: str = "replicated",
-        service: str = "ipv4",
+        connects: str = "ipv4",
     ) -> None:
         if threshold < 1 or not 1e-6 <= window <= 86400:
             raise GraphError(
@@ -133,7 +135,7 @@ class DdosMitigator(Service):
             name,
             {"sources": new_table(capacity, [("packets", "i8"), ("since", "i8")])},
             [Handler(mitigate), Handler(note, ATTACK, run="primary")],
-            service,
+            connects,
             mode,
             attacks=self.attacks,
             threshold=threshold,
@@ -141,10 +143,10 @@ class DdosMitigator(Service):
             policy=policy_of(name, full),
         )
 
-    def read(self, sources: np.ndarray | None = None) -> dict[int, int]:
+    def read(self, sources: np.ndarray | None = None) -> dict[Address, int]:
         """Packets in the present window, by source address: in a replica's copy of the table, or in plain runs."""
-        found = rows(self.tables["sources"].initial if sources is None else sources)
-        return {int(row["key"]) ^ KNOWN: int(row["packets"]) for row in found}
+        found = self.rows("sources", sources)
+        return {IPv4Address(int(row["key"]) ^ KNOWN): int(row["packets"]) for row in found}
 
     def found(self, attacks: Iterable[np.ndarray] | None = None) -> int:
         """How many attacks were noted: by the replicas whose copies are given, or in plain runs."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from scout.io.access import load8, load16, load32
-from scout.paths.framework.table import EVICT, find, new_table, place
+from scout.paths.framework.flow_table import EVICT, find, new_table, place
 from scout.paths.wire import ipv4
 from scout.ring.jit import outline
 

@@ -1,7 +1,7 @@
 """Heavy hitter: finds the flows that send more than a threshold.
 
-Usage: HeavyHitter(name, threshold, capacity, mode, service)
-Requires and provides: one service, of the type that is given.
+Usage: HeavyHitter(name, threshold, capacity, mode, connects)
+Requires and provides: one service, of the type `connects`.
 
 Every replica counts the packets and bytes of each flow (addresses, protocol, L4 ports; the program of State-Compute
 Replication, Xu et al., NSDI 2025). A GSO packet counts as the packets that the device will make of it, with a header
@@ -22,29 +22,23 @@ Example
 """
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from scout.paths.framework.events import Event, Handler, raise_event
+from scout.paths.framework.flow_table import claim, new_table
 from scout.paths.framework.service import Service
 from scout.paths.framework.state import add_to
-from scout.paths.framework.table import claim, new_table, rows
 from scout.paths.model.table import Table
-from scout.paths.wire.flow import five_tuple
+from scout.paths.services.counter import Counts
+from scout.paths.wire.flow import Flow, five_tuple
 from scout.paths.wire.segments import segments
 
-__all__ = ["HEAVY", "Flow", "HeavyHitter", "count", "note"]
+__all__ = ["HEAVY", "HeavyHitter", "count", "note"]
 
 HEAVY = Event("heavy")
 """A flow has gone over the threshold; the argument is its row."""
-
-
-class Flow(NamedTuple):
-    """The packets and bytes of a flow."""
-
-    packets: int
-    bytes: int
 
 
 def count(frame: Any, end: Any, packet: Any, flows: Any, counts: Any, events: Any, threshold: int) -> int:
@@ -79,7 +73,7 @@ class HeavyHitter(Service):
         Bytes, from the IPv4 header on, that a flow may send before it is heavy.
     capacity : int
         About how many flows are watched; a power of two.
-    mode, service : str
+    mode, connects : str
         As for `Service`; all modes are allowed.
 
     Attributes
@@ -101,24 +95,27 @@ class HeavyHitter(Service):
         threshold: int = 1_000_000,
         capacity: int = 1 << 14,
         mode: str = "replicated",
-        service: str = "ipv4",
+        connects: str = "ipv4",
     ) -> None:
         self.alerts = Table(np.zeros(1, np.int64), "private")
         super().__init__(
             name,
             {"flows": new_table(capacity, [("packets", "i8"), ("bytes", "i8")])},
             [Handler(count), Handler(note, HEAVY, run="primary")],
-            service,
+            connects,
             mode,
             atomic=True,
             threshold=threshold,
             alerts=self.alerts,
         )
 
-    def read(self, flows: np.ndarray | None = None) -> dict[tuple[int, int], Flow]:
-        """The flows, by the two words of `five_tuple`: in a replica's copy of the table, or in plain runs."""
-        found = rows(self.tables["flows"].initial if flows is None else flows)
-        return {(int(r["key"]), int(r["more"])): Flow(int(r["packets"]), int(r["bytes"])) for r in found}
+    def read(self, flows: np.ndarray | None = None) -> dict[Flow, Counts]:
+        """What each flow has sent: in a replica's copy of the table, or in plain runs."""
+        found = self.rows("flows", flows)
+        return {
+            Flow.from_five_tuple(int(row["key"]), int(row["more"])): Counts(int(row["packets"]), int(row["bytes"]))
+            for row in found
+        }
 
     def found(self, alerts: Iterable[np.ndarray] | None = None) -> int:
         """How many heavy flows were noted: by the replicas whose copies are given, or in plain runs."""

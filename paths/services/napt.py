@@ -8,10 +8,11 @@ source. A packet for that address gets this undone before IP looks for a route. 
 own addresses, and the router's own errors quote them. By the requirements of RFC 4787 (UDP), 5382 (TCP) and 5508
 (ICMP):
 
-- a mapping is for an endpoint inside, whatever it talks to (4787 REQ-1, 5382 REQ-1), and no two share a port
-  (REQ-3, REQ-7);
-- its port outside is the endpoint's own if that is free. Else it has the same parity, and is below 1024 or not, as the
-  endpoint's (REQ-3a, REQ-4): the first free one of 64, from a place on that depends on the endpoint alone;
+- a mapping belongs to one endpoint inside, and serves all its destinations (4787 REQ-1, 5382 REQ-1). No two mappings
+  have the same port outside (REQ-3, REQ-7);
+- the port outside is the endpoint's own port if that is free. Otherwise it has the same parity, and is below 1024
+  exactly if the endpoint's port is (REQ-3a, REQ-4): of 64 such ports, which begin at one that a hash of the endpoint
+  selects, the first free one is taken;
 - packets to a mapping pass from anywhere, or only from addresses that it has sent to (REQ-8, REQ-3);
 - a mapping lasts 5 minutes for UDP, at the least 2 (REQ-5), 60 seconds for ICMP queries (5508 REQ-2), and for TCP
   4 minutes, or 2 hours and 4 minutes while a connection of it is established (5382 REQ-5), since it last sent (REQ-6);
@@ -21,9 +22,9 @@ own addresses, and the router's own errors quote them. By the requirements of RF
 - hosts inside reach each other by their mappings, also with errors (4787 REQ-9, 5382 REQ-8, 5508 REQ-7);
 - unsolicited SYNs get no answer (5382 REQ-4).
 
-Not as the RFCs have it: a later fragment that comes before its first one is dropped (4787 REQ-14 would have it wait).
-Other protocols from inside are dropped; there are no application level gateways. The sender of a packet without a
-mapping is told nothing (5508 REQ-8).
+It differs from the RFCs in these points: a later fragment that arrives before the first fragment is dropped (4787
+REQ-14 asks that it waits). Packets of other protocols from inside are dropped. There are no application level gateways.
+The sender of a packet without a mapping gets no ICMP error (5508 REQ-8).
 
 Its ports share one channel (`sequenced`), so that no replica sees the answer to a packet before the packet. With
 sequenced=False each port has a channel of its own: an answer that a replica sees first is dropped.
@@ -56,16 +57,18 @@ from typing import NamedTuple
 
 import numpy as np
 
+from scout.io.packet import SECOND
+from scout.paths.framework.check import refuse_sharded
 from scout.paths.framework.events import Handler
+from scout.paths.framework.flow_table import new_table, policy_of
 from scout.paths.framework.service import Service
-from scout.paths.framework.table import new_table, policy_of, rows
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.router import GraphError
 from scout.paths.model.stage import Outcome, Stage, Via
 from scout.paths.model.table import Table
 from scout.paths.protocols.ipv4 import Ip
 from scout.paths.protocols.next_hop import NEXT_HOP
-from scout.paths.services.endpoint import endpoint
+from scout.paths.services.endpoint import Endpoint
 from scout.paths.services.fragments import new_fragments
 from scout.paths.services.napt_mappings import MAPPING, POOLS, PORTS, SETTINGS, WORD, add_static
 from scout.paths.services.napt_packets import ENTERING, LEAVING, RETURNING, translate
@@ -74,16 +77,14 @@ from scout.paths.wire import ipv4
 
 __all__ = ["Mapping", "Napt"]
 
-SECOND = 1_000_000_000
 PROTOCOLS = {"tcp": ipv4.TCP, "udp": ipv4.UDP}
 
 
 class Mapping(NamedTuple):
-    """An endpoint inside, and the L4 port outside that stands for it; of ICMP they are identifiers."""
+    """An endpoint inside, and the L4 port outside that stands for it; of ICMP the ports are identifiers."""
 
     protocol: int
-    address: str
-    port: int
+    inside: Endpoint
     external: int
 
 
@@ -163,10 +164,7 @@ class Napt(Service):
         low, high = ports
         if not 0 < low <= high < 65536:
             raise GraphError(f"{name}: ports {low} to {high}; give a first and a last of 1 to 65535")
-        if mode == "sharded":
-            raise GraphError(
-                f"{name}: mode 'sharded' would separate packets from their answers; use replicated or locked"
-            )
+        refuse_sharded(name, mode, "packets from their answers")
         settings = np.zeros(1, SETTINGS)
         times = {"udp": (udp, 120), "icmp": (icmp, 60), "transitory": (transitory, 240)}
         for key, (seconds, least) in (times | {"established": (established, 7440)}).items():
@@ -186,7 +184,8 @@ class Napt(Service):
             if (protocol, inner) in taken:
                 raise GraphError(f"{name}: two {protocol} ports are forwarded to {inner}; leave one out")
             taken.add((protocol, inner))
-            add_static((mappings, owners, created), PROTOCOLS[protocol], *endpoint(name, inner), external)
+            address, port = Endpoint.parse(name, inner)
+            add_static((mappings, owners, created), PROTOCOLS[protocol], int(address), port, external)
         super().__init__(
             name,
             {
@@ -252,12 +251,11 @@ class Napt(Service):
 
         `mappings` is a replica's copy of the table; by default that of plain runs.
         """
-        found = rows(self.tables["mappings"].initial if mappings is None else mappings)
+        found = self.rows("mappings", mappings)
         return {
             Mapping(
                 POOLS[int(row["key"]) >> 16 & 0xFF],
-                str(IPv4Address(int(row["more"]) ^ WORD)),
-                int(row["key"]) & 0xFFFF,
+                Endpoint(IPv4Address(int(row["more"]) ^ WORD), int(row["key"]) & 0xFFFF),
                 int(row["at"]) & 0xFFFF,
             )
             for row in found

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from scout.paths.framework.table import FOREVER, find, place, put
+from scout.paths.framework.flow_table import FOREVER, find, place, put
 from scout.paths.wire import ipv4
 from scout.paths.wire.flow import mix
 from scout.ring.jit import outline

@@ -6,7 +6,7 @@ number, so that it never meets the sessions of another one that had its port, or
 
 from typing import Any
 
-from scout.paths.framework.table import EVICT, find, place
+from scout.paths.framework.flow_table import EVICT, find, place
 from scout.paths.wire.tcp import ACK, FIN, RST, SYN
 from scout.ring.jit import outline
 

@@ -1,7 +1,7 @@
 """Port knocking: closes a TCP port to all sources but those that knocked at other ports before, in the right order.
 
-Usage: PortKnocking(name, port, knocks, within, stays, capacity, full, mode, service)
-Requires and provides: one service, of the type that is given.
+Usage: PortKnocking(name, port, knocks, within, stays, capacity, full, mode, connects)
+Requires and provides: one service, of the type `connects`.
 
 Every replica runs an automaton for each source address (the program of State-Compute Replication, Xu et al.,
 NSDI 2025). A knock is a TCP SYN or a UDP datagram to a port of `knocks`; knocks pass on like all other packets. If a
@@ -24,18 +24,22 @@ Example
 """
 
 from collections.abc import Sequence
+from ipaddress import IPv4Address
 from typing import Any
 
 import numpy as np
 
 from scout.io.access import load8, load16, load32, require
+from scout.io.packet import SECOND
+from scout.paths.framework.check import refuse_sharded
 from scout.paths.framework.events import Handler
+from scout.paths.framework.flow_table import find, new_table, place, policy_of
 from scout.paths.framework.service import Service
-from scout.paths.framework.table import find, new_table, place, policy_of, rows
 from scout.paths.model.router import GraphError
 from scout.paths.model.table import Table
 from scout.paths.model.verdict import drop
 from scout.paths.wire import ipv4, tcp
+from scout.paths.wire.address import Address
 from scout.paths.wire.flow import KNOWN, ports_at
 
 __all__ = ["PortKnocking", "guard"]
@@ -43,7 +47,6 @@ __all__ = ["PortKnocking", "guard"]
 CLOSED, HIDDEN = drop("port-closed"), drop("port-hidden")
 
 MOST_KNOCKS = 16
-SECOND = 1_000_000_000
 
 
 def guard(
@@ -124,7 +127,7 @@ class PortKnocking(Service):
         which then has to knock again.
     mode : str
         "replicated" or "locked". Not "sharded": the knocks of one source are several flows.
-    service : str
+    connects : str
         As for `Service`.
 
     Raises
@@ -150,7 +153,7 @@ class PortKnocking(Service):
         capacity: int = 1 << 14,
         full: str = "refuse",
         mode: str = "replicated",
-        service: str = "ipv4",
+        connects: str = "ipv4",
     ) -> None:
         wrong = [each for each in (port, *knocks) if not 0 < each < 65536]
         if wrong or port in knocks or not 1 <= len(knocks) <= MOST_KNOCKS:
@@ -159,15 +162,12 @@ class PortKnocking(Service):
             )
         if not 0 < within <= 86400 or not 0 < stays <= 86400:
             raise GraphError(f"{name}: within {within}, stays {stays} seconds; give more than 0 and at most a day")
-        if mode == "sharded":
-            raise GraphError(
-                f"{name}: mode 'sharded' would separate the knocks of one source; use replicated or locked"
-            )
+        refuse_sharded(name, mode, "the knocks of one source")
         super().__init__(
             name,
             {"sources": new_table(capacity, [("until", "i8"), ("since", "i8"), ("knocked", "i8")])},
             [Handler(guard)],
-            service,
+            connects,
             mode,
             knocks=Table(np.array(knocks, np.int64), "constant"),
             port=port,
@@ -177,10 +177,10 @@ class PortKnocking(Service):
             policy=policy_of(name, full),
         )
 
-    def open_to(self, now: int, sources: np.ndarray | None = None) -> set[int]:
-        """The addresses (host order) that have the port open at time `now` (the service's), in nanoseconds.
+    def open_to(self, now: int, sources: np.ndarray | None = None) -> set[Address]:
+        """The addresses that have the port open at time `now` (the service's), in nanoseconds.
 
         `sources` is a replica's copy of the table; by default that of plain runs.
         """
-        found = rows(self.tables["sources"].initial if sources is None else sources)
-        return {int(row["key"]) ^ KNOWN for row in found if now < row["until"]}
+        found = self.rows("sources", sources)
+        return {IPv4Address(int(row["key"]) ^ KNOWN) for row in found if now < row["until"]}

@@ -1,12 +1,12 @@
 """Token bucket: polices every flow to a rate and a burst.
 
-Usage: TokenBucket(name, rate, burst, capacity, full, mode, service)
-Requires and provides: one service, of the type that is given.
+Usage: TokenBucket(name, rate, burst, capacity, full, mode, connects)
+Requires and provides: one service, of the type `connects`.
 
-A flow is what has one pair of addresses, one protocol and one pair of L4 ports. Each has a bucket of `burst` bytes
-that fills at `rate` bytes a second of the packets' own time. A packet passes if the bucket has its size, and takes that
-out. This is the single-rate marker of RFC 2697 (section 3, colour-blind, excess burst 0); what it marks red is dropped.
-Packets that are no IPv4 pass.
+A flow is the packets with one pair of addresses, one protocol and one pair of L4 ports. Each flow has a bucket of
+`burst` bytes that fills at `rate` bytes a second of the packets' own time. A packet passes if the bucket contains at
+least as many bytes as the packet has; they are then taken out. This is the single-rate marker of RFC 2697 (section 3,
+colour-blind, excess burst 0): packets that it marks red are dropped. Packets other than IPv4 pass.
 
 A GSO packet counts as the packets that the device will make of it, with a header each. It passes or is dropped as a
 whole. If it is longer than the burst, while each of its packets is not, it passes when the bucket is full. The bucket
@@ -17,7 +17,7 @@ State
 Events and handlers
     arrival: `police`, on every replica.
 Drops
-    policed: the flow's bucket has less than the packet's size.
+    policed: the flow's bucket contains fewer bytes than the packet has.
     policer-full: a new flow finds the table full, and `full` is "refuse".
 Modes
     replicated, sharded, locked.
@@ -27,9 +27,10 @@ Example
 
 from typing import Any
 
+from scout.io.packet import SECOND
 from scout.paths.framework.events import Handler
+from scout.paths.framework.flow_table import new_table, place, policy_of
 from scout.paths.framework.service import Service
-from scout.paths.framework.table import new_table, place, policy_of
 from scout.paths.model.router import GraphError
 from scout.paths.model.verdict import drop
 from scout.paths.wire.flow import five_tuple
@@ -39,7 +40,6 @@ __all__ = ["TokenBucket", "police"]
 
 POLICED, FULL = drop("policed"), drop("policer-full")
 
-SECOND = 1_000_000_000
 MOST_BURST = 4_000_000_000  # bytes: with a GSO packet more, in billionths of a byte, it fits an int64
 MOST_RATE = 1_000_000_000_000  # bytes a second
 
@@ -89,7 +89,7 @@ class TokenBucket(Service):
     full : {"evict", "refuse"}
         Treatment of a new flow when the table is full. "evict": it gets the bucket, full again, of the flow that has
         sent nothing for longest (counted as `evicted`). "refuse": its packets are dropped (counted as `table-full`).
-    mode, service : str
+    mode, connects : str
         As for `Service`; all modes but "atomic".
 
     Raises
@@ -113,7 +113,7 @@ class TokenBucket(Service):
         capacity: int = 1 << 14,
         full: str = "evict",
         mode: str = "replicated",
-        service: str = "ipv4",
+        connects: str = "ipv4",
     ) -> None:
         if not 1 <= rate <= MOST_RATE or not 1 <= burst <= MOST_BURST:
             raise GraphError(f"{name}: rate {rate}, burst {burst}; give 1 to {MOST_RATE} and 1 to {MOST_BURST} bytes")
@@ -121,7 +121,7 @@ class TokenBucket(Service):
             name,
             {"buckets": new_table(capacity, BUCKET)},
             [Handler(police)],
-            service,
+            connects,
             mode,
             rate=rate,
             burst=burst,

@@ -1,7 +1,7 @@
 """Filter: a function of your own between two routers.
 
-Usage: Filter(name, receive, send, service, payload, **bindings)
-Requires and provides: one service, of the type that is given.
+Usage: Filter(name, receive, send, connects, payload, **bindings)
+Requires and provides: one service, of the type `connects`.
 Drops: the reasons that the functions name.
 
 Example
@@ -17,7 +17,7 @@ import numpy as np
 from scout.paths.framework.kinds import check_kinds, with_shared_tables
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.router import GraphError, Router
-from scout.paths.model.stage import Outcome, Stage, Via
+from scout.paths.model.stage import Outcome, Stage, Via, parameters_of
 from scout.paths.model.table import Table
 
 __all__ = ["Filter", "checked"]
@@ -38,10 +38,10 @@ class Filter(Router):
         `function(frame, end, ...)` returns 0 to let the packet pass, or a `drop(...)`. Its other parameters are found
         by name: `packet`, `primary`, or one of `bindings`. `frame` is at the header of the service: for "ipv4" and
         "adjacency" the IPv4 header.
-    service : str
-        Type of the service: "ipv4" for what comes to IP, "adjacency" for what IP sends, "icmp" for messages to and from
-        the router itself, "icmp-error" for packets that are to be answered with an error, "arp" for ARP messages and
-        for all that leaves by the Ethernet below.
+    connects : str
+        Type of the services that it connects: "ipv4" for what comes to IP, "adjacency" for what IP sends, "icmp" for
+        messages to and from the router itself, "icmp-error" for packets that are to be answered with an error, "arp"
+        for ARP messages and for all that leaves by the Ethernet below.
     payload : bool
         True if the functions need the whole packet in one piece, and not its first `REACH` bytes alone.
     **bindings
@@ -76,12 +76,12 @@ class Filter(Router):
         name: str,
         receive: Callable[..., int] | None = None,
         send: Callable[..., int] | None = None,
-        service: str = "ipv4",
+        connects: str = "ipv4",
         payload: bool = False,
         **bindings: int | Table | Callable[[], int],
     ) -> None:
         super().__init__(name)
-        self.provides, self.requires = {"up": service}, {"down": service}
+        self.provides, self.requires = {"up": connects}, {"down": connects}
         self.functions = {"receive": receive, "send": send}
         self.payload, self.bindings = payload, bindings
         functions = [function for function in (receive, send) if function is not None]
@@ -89,7 +89,7 @@ class Filter(Router):
             raise GraphError(f"{name}: a filter without a function; give receive=... or send=...")
         for function in functions:
             self._check(function)
-        self._check_bindings({each for function in functions for each in _parameters(function)})
+        self._check_bindings({each for function in functions for each in parameters_of(function)})
         for function in functions:
             check_kinds(f"{name}: {function.__name__}", function, bindings)
         self.functions = {
@@ -98,7 +98,7 @@ class Filter(Router):
 
     def _check(self, function: Callable[..., int]) -> None:
         place = checked(self.name, function)
-        for parameter in _parameters(function):
+        for parameter in parameters_of(function):
             if parameter not in _STANDARD and parameter not in self.bindings:
                 raise GraphError(
                     f"{place}: parameter {parameter!r} is not bound; give Filter({self.name!r}, ..., {parameter}=...)"
@@ -120,7 +120,7 @@ class Filter(Router):
                 if not direction or key == direction or function in (None, self.functions[direction]):
                     continue
                 others = [upper.requires[each] for each, way in upper.one_way.items() if way != direction]
-                advice = "; ".join(f'give {key}=... and service="{each}"' for each in others)
+                advice = "; ".join(f'give {key}=... and connects="{each}"' for each in others)
                 raise GraphError(
                     f"{self.name}: {function.__name__} would never see a packet; {name} uses service "
                     f"{self.requires['down']!r} only to {direction}: {advice}"
@@ -148,7 +148,3 @@ def checked(name: str, function: Callable[..., int]) -> str:
         signature = f"{function.__name__}(frame, end, ...)"
         raise GraphError(f"{place} is no stage function; write it as {signature}, without * and **")
     return place
-
-
-def _parameters(function: Callable[..., int]) -> tuple[str, ...]:
-    return Stage(function, ()).parameters

@@ -1,15 +1,15 @@
 """Requests and End: where a path begins that carries requests of a program and no frames, and where it ends.
 
-Usage: Requests(name, port), End(name, service)
+Usage: Requests(name, port), End(name, connects)
 Provides: request (Requests).
-Requires: one service, of the type that is given (End).
+Requires: one service, of the type `connects` (End).
 Drops: nothing.
 
 A request is any bytes that are sent to the port; `frame` is at the first. The services stand between the two.
 
 Example
     graph.add(Requests("requests", port))
-    graph.add(service)  # a Service(..., service="request")
+    graph.add(service)  # a Service(..., connects="request")
     graph.add(End("done", "request"))
     graph.connect("done", service.name, "requests")
 """
@@ -67,7 +67,7 @@ class End(Router):
     Parameters
     ----------
     name : str
-    service : str
+    connects : str
         Type of the service that it stands on.
 
     Examples
@@ -75,9 +75,9 @@ class End(Router):
     >>> done = End("done", "request")
     """
 
-    def __init__(self, name: str, service: str) -> None:
+    def __init__(self, name: str, connects: str) -> None:
         super().__init__(name)
-        self.requires = {"down": service}
+        self.requires = {"down": connects}
 
     def arrive(self, service: str, below: bool) -> str:
         return "take"

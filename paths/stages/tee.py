@@ -1,7 +1,7 @@
 """Tee: writes a copy of each packet to a pcap file, which Wireshark and Scapy read.
 
-Usage: Tee(name, file, service)
-Requires and provides: one service, of the type that is given.
+Usage: Tee(name, file, connects)
+Requires and provides: one service, of the type `connects`.
 Drops: nothing.
 
 Each packet is one `writev` to a descriptor opened for appending: the kernel puts the whole record behind the last one,
@@ -23,17 +23,16 @@ from numba import types
 from scout.io.access import lowering
 from scout.io.ports.contract import PortError
 from scout.io.ports.pcap_file import open_for_append
-from scout.io.ports.records import RECORD_HEADER
+from scout.io.ports.records import RECORD_HEADER, record_header, write_header
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.router import GraphError
 from scout.paths.model.table import Table
 from scout.paths.stages.filter import Filter
 from scout.paths.wire.ethernet import ETHERTYPE, HEADER, IPV4
-from scout.ring.atomics import store32, store64
+from scout.ring.atomics import store64
 
 __all__ = ["Tee", "append", "copy_to_file"]
 
-SECOND = 1_000_000_000
 
 NO_ADDRESSES = bytes(ETHERTYPE) + struct.pack("!H", IPV4)
 """The Ethernet header that is written for a packet without one: an ICMP error, which was never received."""
@@ -48,7 +47,7 @@ def append(frame: Any, end: Any, packet: Any, file: int, room: Any) -> bool:
     """Write the whole frame, as it is now, to descriptor `file` as one record; False if that failed."""
     link = NO_ADDRESSES if frame.start - frame.origin < HEADER else b""
     data = link + bytes(frame.data[frame.start if link else frame.origin :])
-    record = struct.pack("=4I", packet.timestamp // SECOND, packet.timestamp % SECOND, len(data), len(data))
+    record = record_header(packet.timestamp, len(data))
     return file < 0 or os.write(file, record + data) == len(record) + len(data)
 
 
@@ -60,10 +59,7 @@ def _native_append(frame, end, packet, file, room):  # type: ignore[no-untyped-d
             start, link = frame, HEADER
         size = link + end - start + packet.tail_bytes
         record = room.ctypes.data
-        store32(record, packet.timestamp // SECOND)
-        store32(record + 4, packet.timestamp % SECOND)
-        store32(record + 8, size)
-        store32(record + 12, size)
+        write_header(record, packet.timestamp, size)
         vectors = record + VECTORS
         store64(vectors, record)
         store64(vectors + 8, RECORD_HEADER + link)
@@ -95,8 +91,8 @@ class Tee(Filter):
     name : str
     file : str or os.PathLike
         Created, or emptied, when the run starts; a plain run of a path that was not started writes nothing.
-    service : str
-        Type of the service, as for `Filter`.
+    connects : str
+        Type of the services that it connects, as for `Filter`.
 
     Raises
     ------
@@ -115,7 +111,7 @@ class Tee(Filter):
     Then `graph.add(tee)` and `graph.connect("ip", "tee", "left")`.
     """
 
-    def __init__(self, name: str, file: str | os.PathLike[str], service: str = "ipv4") -> None:
+    def __init__(self, name: str, file: str | os.PathLike[str], connects: str = "ipv4") -> None:
         room = np.zeros(ROOM, np.uint8)
         room[RECORD_HEADER : RECORD_HEADER + HEADER] = list(NO_ADDRESSES)  # never changes
         self.room = Table(room, "private")
@@ -127,7 +123,7 @@ class Tee(Filter):
             name,
             copy_to_file,
             copy_to_file,
-            service,
+            connects,
             file=lambda: self._descriptor,
             room=self.room,
             missing=self.missing,

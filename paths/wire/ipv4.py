@@ -6,7 +6,7 @@
 
 from typing import Any
 
-from scout.io.access import load8, load32, require, sum16
+from scout.io.access import load8, native32, require
 
 __all__ = [
     "CHECKSUM",
@@ -30,8 +30,8 @@ __all__ = [
     "UDP",
     "UDP_LITE",
     "VERSION_IHL",
+    "has_good_checksum",
     "header_length",
-    "header_sum",
     "is_source_routed",
 ]
 
@@ -56,17 +56,13 @@ def header_length(frame: Any, at: int) -> int:
     return (load8(frame, at) & 15) * 4
 
 
-def header_sum(frame: Any, at: int, size: int) -> int:
-    """Ones' complement sum of the `size` bytes of the header at `at`: 0xFFFF if its checksum is right."""
-    if size != HEADER:
-        return sum16(frame, at, size)
-    # Without options all offsets are constant, and two folds to 16 bits suffice: the sum of a good header is a multiple
-    # of 0xFFFF, and has become 0xFFFF by then.
-    total = load32(frame, at) + load32(frame, at + 4) + load32(frame, at + 8)
-    total += load32(frame, at + 12) + load32(frame, at + 16)
-    total = (total & 0xFFFFFFFF) + (total >> 32)
-    total = (total & 0xFFFF) + (total >> 16)
-    return (total & 0xFFFF) + (total >> 16)
+def has_good_checksum(frame: Any, at: int) -> bool:
+    """True if the checksum of the header at `at` is right; for a header without options."""
+    # The sum of a good header is a multiple of 0xFFFF, in whichever byte order (RFC 1071 section 2). It is not 0: the
+    # version is not.
+    total = native32(frame, at) + native32(frame, at + 4) + native32(frame, at + 8)
+    total += native32(frame, at + 12) + native32(frame, at + 16)
+    return total % 0xFFFF == 0
 
 
 def is_source_routed(frame: Any, end: Any) -> bool:

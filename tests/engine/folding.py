@@ -1,43 +1,47 @@
 """A service whose state says exactly which requests it has seen, and in which order."""
 
+import os
+import sys
+import textwrap
+
 import numpy as np
 
 from scout.io.ports.memory import MemoryPort
-from scout.paths.framework.events import Handler
-from scout.paths.framework.service import Service
-from scout.paths.model.graph import RouterGraph
-from scout.paths.model.table import Table
-from scout.paths.stages.requests import End, Requests
+from scout.paths.model.router import Router
+from scout.paths.model.stage import Exit, Outcome, Stage
+from scout.paths.stages.requests import take
 from scout.paths.wire.flow import mix
-from scout.ring.segment import shared
+from scout.ring.atomics import load64_acquire, pause
+from scout.tools.bench import soak
 
 MOST = 20_000
-STATE = np.dtype([("requests", "i8"), ("digest", "i8")])
-
-
-def fold(frame, end, packet, state):
-    """Replicated work: count the request, and fold its timestamp into the digest."""
-    state[0].digest = mix(state[0].digest ^ packet.timestamp ^ state[0].requests)
-    state[0].requests += 1
-    return 0
-
-
-def finish(frame, end, state, finished):
-    """The primary's work: note that this request had a primary."""
-    finished[state[0].requests - 1] += 1
-    return 0
 
 
 def folding(port):
-    """A graph whose requests go to one service; the graph and its path."""
-    finished = Table(shared(MOST, np.uint8), "shared")
-    handlers = [Handler(fold), Handler(finish, run="primary")]
-    graph = RouterGraph("folding")
-    graph.add(Requests("requests", port))
-    graph.add(Service("folding", {"state": np.zeros(1, STATE)}, handlers, "request", finished=finished))
-    graph.add(End("done", "request"))
-    graph.connect("done", "folding", "requests")
-    return graph, graph.create_path("requests")
+    """A graph whose requests go to the service of the soak; the graph and its path."""
+    return soak.folding(port, MOST, "folding")
+
+
+class Out(Router):
+    """The end of a path of requests, at port `out`."""
+
+    requires = {"down": "request"}
+
+    def arrive(self, service, below):
+        return "take"
+
+    def stage(self, key, graph, source):
+        return Stage(take, (Outcome("sent", Exit("out")),))
+
+
+GATE = np.dtype([("number", "i8")])
+
+
+def linger(frame, end, packet, gate):
+    """The primary's work: wait while the gate names this request."""
+    while load64_acquire(gate.ctypes.data) == packet.timestamp:
+        pause()
+    return 0
 
 
 def source(**options):
@@ -64,5 +68,13 @@ def check_states(supervisor, timestamps):
     wanted = [(len(timestamps), digest_of(timestamps))]
     for replica in supervisor.taking_part:
         assert supervisor.table("folding.state", replica).tolist() == wanted
-    assert supervisor.table("folding.finished")[: len(timestamps)].min() >= 1
+    assert supervisor.table("folding.finished")["times"][: len(timestamps)].min() >= 1
     assert supervisor.diverged() == []
+
+
+def program(folder, text):
+    """The command that runs a program in which this folder's modules, and those of the tests, can be imported."""
+    file = folder / "program.py"
+    here = os.path.dirname(__file__)
+    file.write_text(f"import sys\nsys.path[:0] = {[here, os.path.dirname(here)]!r}\n" + textwrap.dedent(text))
+    return [sys.executable, str(file)]

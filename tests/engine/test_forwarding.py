@@ -7,7 +7,7 @@ import socket
 import subprocess
 
 import pytest
-from lab_router import LEFT, RIGHT, router_graph, running
+from lab_router import LEFT, RIGHT, awaited_error, router_graph, running
 from pyroute2 import IPRoute
 from scapy.all import ICMP, IP, Ether, raw, rdpcap
 
@@ -102,11 +102,6 @@ def test_time_exceeded_and_unreachable_reach_the_sender():
                 sock.connect((address, 9))
                 sock.send(b"x")
                 assert awaited_error(sock) == expected, address
-
-
-def awaited_error(sock):
-    """The error that the kernel reports to a socket, once it has come."""
-    return await_until(lambda: sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
 
 
 def test_host_unreachable_after_asking_in_vain():

@@ -80,7 +80,7 @@ def divide(frame, end, words):
 """
     + GRAPH
     + """
-graph.add(Filter("careless", {}, service="request", words=Table(np.zeros(1, np.int64), "private")))
+graph.add(Filter("careless", {}, connects="request", words=Table(np.zeros(1, np.int64), "private")))
 graph.connect("done", "careless", "in0")
 """
 )

@@ -7,48 +7,24 @@ import threading
 
 import numpy as np
 import pytest
-from folding import check_states, folding, send, source
+from folding import GATE, Out, check_states, folding, linger, send, source
 
 from scout.io.ports.memory import MemoryPort
 from scout.paths.framework.events import Handler
 from scout.paths.framework.service import Service
 from scout.paths.model.graph import RouterGraph
-from scout.paths.model.router import Router
-from scout.paths.model.stage import Exit, Outcome, Stage
 from scout.paths.model.table import Table
-from scout.paths.stages.requests import Requests, take
-from scout.ring.atomics import load64_acquire, pause
+from scout.paths.stages.requests import Requests
 from scout.ring.errors import ScoutError
 from scout.ring.segment import shared
 from scout.supervisor import Supervisor
 from scout.testing import await_until
-
-GATE = np.dtype([("number", "i8")])
-
-
-def linger(frame, end, packet, gate):
-    """The primary's work: wait while the gate names this request."""
-    while load64_acquire(gate.ctypes.data) == packet.timestamp:
-        pause()
-    return 0
 
 
 def count(frame, end, packet, seen):
     """Replicated work."""
     seen[0].number += 1
     return 0
-
-
-class Out(Router):
-    """The end of a path, at port `out`."""
-
-    requires = {"down": "request"}
-
-    def arrive(self, service, below):
-        return "take"
-
-    def stage(self, key, graph, source):
-        return Stage(take, (Outcome("sent", Exit("out")),))
 
 
 def lingering(port, out):
@@ -91,6 +67,29 @@ def test_a_replica_dies_while_another_leaves_that_waits_for_its_turn():
         assert supervisor.wait(60)
     assert out.sent() == wanted
     assert supervisor.account() == {"received": 16, "out": {"out": 16}, "ended": {}, "drops": {}}
+
+
+def test_a_replica_that_waits_for_its_turn_stops_when_it_is_told(monkeypatch):
+    monkeypatch.setattr(
+        "scout.membership._GRACE", 600.0
+    )  # the replica whose turn it is does not stop, nor is it killed
+    port, out = source(batch=4), MemoryPort("02:00:00:00:00:09", frames=[])
+    graph, path = lingering(port, out)
+    with Supervisor(graph, [path], 2, report=[].append) as supervisor:
+        gate = supervisor.table("lingering.gate")
+        gate["number"] = 1
+        for number in range(1, 17):
+            assert port.send(bytes([number]), timestamp=number)
+        ((channel, _),) = supervisor.channels
+        cursors = channel.cursors[:2]
+        await_until(lambda: (cursors["primary"] & cursors["open"]).all())
+        waits = supervisor.processes[int(np.argmax(cursors["head"]))]
+        stopper = threading.Thread(target=supervisor.stop, daemon=True)
+        stopper.start()
+        assert waits.join(60) and waits.exitcode == 0
+        gate["number"] = 0
+        stopper.join(60)
+        assert not stopper.is_alive()
 
 
 def test_stopping_ends_the_wait_for_a_replica_that_does_not_leave():

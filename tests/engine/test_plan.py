@@ -110,7 +110,7 @@ def test_one_port_under_two_names_is_refused():
 
 
 def test_ports_of_different_kinds_cannot_share_a_channel():
-    ports = [MemoryPort("02:00:00:00:00:01"), PcapPort()]
+    ports = [MemoryPort("02:00:00:00:00:01"), PcapPort(read="in.pcap")]
     connections = [("done", "ordered", "in0"), ("ordered", "in1")]
     graph, paths = graph_of(ports, [counting("ordered", sequenced=True)], *connections)
     with pytest.raises(ScoutError, match=r"ordered wants one .* in0 is a MemoryPort, in1 is a PcapPort: .*=False"):

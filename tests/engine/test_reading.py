@@ -95,7 +95,7 @@ def divides(frame, end):
 def test_an_error_in_native_code_names_the_stages_that_may_have_raised_it():
     graph, port, reports = RouterGraph("dividing"), source(), []
     graph.add(Requests("requests", port))
-    graph.add(Filter("divider", divides, service="request"))
+    graph.add(Filter("divider", divides, connects="request"))
     graph.add(End("done", "request"))
     graph.connect("done", "divider", "requests")
     path = graph.create_path("requests")

@@ -3,12 +3,10 @@
 import os
 import signal
 import subprocess
-import sys
-import textwrap
 
 import psutil
 import pytest
-from folding import check_states, folding, send, source
+from folding import check_states, folding, program, send, source
 
 from scout.io.channels.software import Feed
 from scout.io.packet import CONTROL_TICK
@@ -45,7 +43,7 @@ def test_killed_replicas_end_with_equal_states_and_every_request_had_a_primary()
         port.end()
         assert supervisor.wait(60)
         check_states(supervisor, times)
-    finished = supervisor.table("folding.finished")
+    finished = supervisor.table("folding.finished")["times"]
     assert (finished > 1).sum() <= 10 * 32  # done again: at most a batch for each death
     assert sum(row["replayed"] for row in supervisor.replica_figures()) > 0
     assert [row["lag"] for row in supervisor.replica_figures()] == [0, 0]
@@ -143,23 +141,17 @@ def test_the_run_has_failed_when_no_replica_is_left():
 
 
 def test_nothing_stays_behind_when_the_supervisor_is_killed(tmp_path):
-    program = tmp_path / "program.py"
-    program.write_text(
-        textwrap.dedent(
-            f"""
-            import signal, sys
-            sys.path.insert(0, {os.path.dirname(__file__)!r})
-            from folding import *
-            from scout.supervisor import Supervisor
-            graph, path = folding(source(frames=[bytes(60)] * 100))
-            with Supervisor(graph, [path], 2) as supervisor:
-                supervisor.wait(60)
-                print("running", flush=True)
-                signal.pause()
-            """
-        )
-    )
-    process = subprocess.Popen([sys.executable, str(program)], stdout=subprocess.PIPE, text=True)
+    text = """
+        import signal
+        from folding import *
+        from scout.supervisor import Supervisor
+        graph, path = folding(source(frames=[bytes(60)] * 100))
+        with Supervisor(graph, [path], 2) as supervisor:
+            supervisor.wait(60)
+            print("running", flush=True)
+            signal.pause()
+        """
+    process = subprocess.Popen(program(tmp_path, text), stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "running\n"
     children = psutil.Process(process.pid).children(recursive=True)
     assert len(children) >= 3  # two domains and the spare

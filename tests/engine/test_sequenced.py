@@ -7,24 +7,22 @@ from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import pytest
+from folding import GATE, Out, linger
 
 from scout.io.access import load64
 from scout.io.ports.memory import MemoryPort
 from scout.paths.framework.events import Handler
 from scout.paths.framework.service import Service
 from scout.paths.model.graph import RouterGraph
-from scout.paths.model.router import Router
-from scout.paths.model.stage import Exit, Outcome, Stage
 from scout.paths.model.table import Table
-from scout.paths.stages.requests import End, Requests, take
+from scout.paths.stages.requests import End, Requests
 from scout.paths.wire.flow import mix
-from scout.ring.atomics import load64_acquire, pause
 from scout.ring.segment import shared
 from scout.supervisor import Supervisor
 from scout.testing import await_until
+from scout.tools.bench.soak import FINISHED, STATE, finish
 
 ROOM = 1 << 15
-STATE = np.dtype([("requests", "i8"), ("digest", "i8")])
 LOG = np.dtype([("port", "i8"), ("number", "i8")])
 
 
@@ -35,23 +33,6 @@ def note(frame, end, packet, state, log):
     state[0].digest = mix(state[0].digest ^ number << 8 ^ packet.port)
     state[0].requests += 1
     return 0
-
-
-def finish(frame, end, state, finished):
-    finished[state[0].requests - 1] += 1
-    return 0
-
-
-class Out(Router):
-    """The end of a path at port `out`."""
-
-    requires = {"down": "request"}
-
-    def arrive(self, service, below):
-        return "take"
-
-    def stage(self, key, graph, source):
-        return Stage(take, (Outcome("sent", Exit("out")),))
 
 
 def ports(count=2, **options):
@@ -72,7 +53,7 @@ def noting(inputs, *between, end=None):
             [Handler(note), Handler(finish, run="primary")],
             "request",
             sequenced=True,
-            finished=Table(shared(ROOM, np.uint8), "shared"),
+            finished=Table(shared(ROOM, FINISHED), "shared"),
         )
     )
     graph.add(end or End("done", "request"))
@@ -153,7 +134,7 @@ def test_two_ports_have_one_order():
         ended(supervisor, inputs)
         check(supervisor, service, order)
     assert supervisor.account() == {"received": 20_000, "out": {}, "ended": {"done": 20_000}, "drops": {}}
-    assert (supervisor.table(service.bindings["finished"], 0)[:20_000] == 1).all()
+    assert (supervisor.table(service.bindings["finished"], 0)["times"][:20_000] == 1).all()
     figures = supervisor.replica_figures()
     assert [row["seen"] for row in figures] == [20_000] * 2
     assert sum(row["primary"] for row in figures) == 20_000
@@ -188,7 +169,7 @@ def test_a_killed_replica_has_a_successor_that_sees_the_same_order():
             os.kill(supervisor.processes[turn % 2].pid, signal.SIGKILL)
         ended(supervisor, inputs)
         check(supervisor, service, order)
-    finished = supervisor.table(service.bindings["finished"], 0)[: len(order)]
+    finished = supervisor.table(service.bindings["finished"], 0)["times"][: len(order)]
     assert finished.min() >= 1 and (finished > 1).sum() <= 10 * 32  # done again: at most a batch for each death
     assert sum(row["replayed"] for row in supervisor.replica_figures()) > 0
 
@@ -206,7 +187,7 @@ def test_replicas_join_and_leave():
         order += send(inputs, pattern(3000, 4), len(order))
         ended(supervisor, inputs)
         check(supervisor, service, order, (1, 2))
-    assert (supervisor.table(service.bindings["finished"], 0)[: len(order)] == 1).all()
+    assert (supervisor.table(service.bindings["finished"], 0)["times"][: len(order)] == 1).all()
     assert supervisor.account()["ended"] == {"done": len(order)}
 
 
@@ -232,16 +213,6 @@ def test_requests_of_all_ports_leave_in_the_order_of_the_channel(orders):
         assert supervisor.diverged() == []
     assert out.sent() == wanted
     assert supervisor.account() == {"received": 6000, "out": {"out": 6000}, "ended": {}, "drops": {}}
-
-
-GATE = np.dtype([("number", "i8")])
-
-
-def linger(frame, end, packet, gate):
-    """Wait while the gate names this request."""
-    while load64_acquire(gate.ctypes.data) == packet.timestamp:
-        pause()
-    return 0
 
 
 @pytest.mark.parametrize("order", ["channel", "completed"])

@@ -60,7 +60,7 @@ def test_what_cannot_be_sent_is_said():
 
 def test_only_ports_in_memory_will_do():
     graph = RouterGraph("files")
-    graph.add(Requests("in", PcapPort()))
+    graph.add(Requests("in", PcapPort(read="in.pcap")))
     with pytest.raises(ScoutError, match="port in is not in memory"):
         MemoryRouter(graph)
 

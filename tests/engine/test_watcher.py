@@ -4,12 +4,10 @@ import errno
 import os
 import signal
 import subprocess
-import sys
-import textwrap
 
 import psutil
 import pytest
-from folding import check_states, folding, send, source
+from folding import check_states, folding, program, send, source
 
 from scout.health import PortHealth
 from scout.io.channels.software import Feed
@@ -74,45 +72,32 @@ def test_a_report_callback_may_stop_the_run():
 
 
 def test_supervision_survives_a_closed_standard_error(tmp_path):
-    program = tmp_path / "program.py"
-    program.write_text(
-        textwrap.dedent(
-            f"""
-            import os, signal, sys
-            sys.path[:0] = [{os.path.dirname(__file__)!r}, {os.path.dirname(os.path.dirname(__file__))!r}]
-            from test_watcher import *
-            port = source()
-            graph, path = folding(port)
-            os.close(2)
-            sys.stderr.close()
-            with Supervisor(graph, [path], 2) as supervisor:
-                kill(supervisor, 0)
-                kill(supervisor, 1)
-                finish(supervisor, port)
-            print("whole")
-            """
-        )
-    )
-    done = subprocess.run([sys.executable, str(program)], stdout=subprocess.PIPE, text=True, timeout=300, check=False)
+    text = """
+        import os
+        from test_watcher import *
+        port = source()
+        graph, path = folding(port)
+        os.close(2)
+        sys.stderr.close()
+        with Supervisor(graph, [path], 2) as supervisor:
+            kill(supervisor, 0)
+            kill(supervisor, 1)
+            finish(supervisor, port)
+        print("whole")
+        """
+    done = subprocess.run(program(tmp_path, text), stdout=subprocess.PIPE, text=True, timeout=300, check=False)
     assert (done.returncode, done.stdout) == (0, "whole\n")
 
 
 def test_a_program_that_does_not_stop_its_router_exits_in_silence(tmp_path):
-    program = tmp_path / "program.py"
-    program.write_text(
-        textwrap.dedent(
-            f"""
-            import sys
-            sys.path.insert(0, {os.path.dirname(__file__)!r})
-            from folding import *
-            from scout.supervisor import Supervisor
-            graph, path = folding(source())
-            supervisor = Supervisor(graph, [path], 2).__enter__()
-            print(*[process.pid for process in supervisor.processes.values()])
-            """
-        )
-    )
-    done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, timeout=300, check=False)
+    text = """
+        from folding import *
+        from scout.supervisor import Supervisor
+        graph, path = folding(source())
+        supervisor = Supervisor(graph, [path], 2).__enter__()
+        print(*[process.pid for process in supervisor.processes.values()])
+        """
+    done = subprocess.run(program(tmp_path, text), capture_output=True, text=True, timeout=300, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     await_until(lambda: not any(psutil.pid_exists(int(pid)) for pid in done.stdout.split()))
 

@@ -57,7 +57,7 @@ def noting(
     replicas: int, order: str = "completed", sequenced: bool = True, mode: str = "replicated"
 ) -> Iterator[SimpleNamespace]:
     """A router between two hosts whose service notes all packets of both interfaces."""
-    graph = router_graph("lab_interfaces")
+    graph = router_graph()
     handlers = [Handler(note), Handler(mark, bound=False), Handler(ring, RING)]
     service = graph.add(Service("noting", {"seen": np.zeros(1, SEEN)}, handlers, mode=mode, sequenced=sequenced))
     for port in ("left", "right"):

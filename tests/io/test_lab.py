@@ -283,7 +283,7 @@ def test_errors_name_the_object_and_the_fix(pair: tuple[Namespace, Namespace]) -
             lab.veth((left, "eth0"), (right, "r1"))
         with pytest.raises(ScoutError, match="1 to 15 characters"):
             lab.veth((left, "a" * 16), (right, "r1"))
-        with pytest.raises(ScoutError, match="no MAC address"):
+        with pytest.raises(ScoutError, match="not a MAC address"):
             lab.veth((left, "e1"), (right, "r1"), mac=("02:00:00:00:00:01", "zz"))
     with pytest.raises(ScoutError, match="no interface eth9; there are: eth0, lo"):
         left.link_stats("eth9")

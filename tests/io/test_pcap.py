@@ -65,15 +65,26 @@ def test_several_replicas_write_one_whole_file(tmp_path):
     assert Counter(numbers(frame for _, frame in read_pcap(tmp_path / "out.pcap"))) == Counter(range(count))
 
 
-def test_without_a_file_to_write_frames_are_thrown_away():
-    left, right = MemoryPort(LEFT, frames=frames(10)), PcapPort(mac=RIGHT)
+def without_packets(folder):
+    """A port that reads a file without packets, and writes none."""
+    (folder / "empty.pcap").write_bytes(file_header())
+    return PcapPort(read=folder / "empty.pcap", mac=RIGHT)
+
+
+def test_without_a_file_to_write_frames_are_thrown_away(tmp_path):
+    left, right = MemoryPort(LEFT, frames=frames(10)), without_packets(tmp_path)
     with supervised(left, right, 1) as supervisor:
         assert finished(supervisor)["out"] == {"right": 10}
 
 
-def test_a_full_disk_is_counted(monkeypatch):
+def test_a_port_without_a_file_is_refused():
+    with pytest.raises(PortError, match="PcapPort without a file: give read=, write= or both"):
+        PcapPort(mac=RIGHT)
+
+
+def test_a_full_disk_is_counted(monkeypatch, tmp_path):
     monkeypatch.setattr(os, "devnull", "/dev/full")
-    with supervised(MemoryPort(LEFT, frames=frames(10)), PcapPort(mac=RIGHT), 1) as supervisor:
+    with supervised(MemoryPort(LEFT, frames=frames(10)), without_packets(tmp_path), 1) as supervisor:
         account = finished(supervisor)
     assert account["out"] == {} and account["drops"] == {"tx-full": 10}
 
@@ -82,7 +93,7 @@ def test_a_feeding_process_that_dies_is_reported(tmp_path):
     record = struct.pack("=IIII", 0, 0, 60, 60) + next(frames(1))
     (tmp_path / "in.pcap").write_bytes(file_header() + record * 1_000_000)
     left, reports = PcapPort(read=tmp_path / "in.pcap", mac=LEFT), []
-    with supervised(left, PcapPort(mac=RIGHT), 1, reports=reports) as supervisor:
+    with supervised(left, without_packets(tmp_path), 1, reports=reports) as supervisor:
         left._feed._players[0].kill()
         awaited(lambda: reports)
         assert "in.pcap" in reports[0]

@@ -1,11 +1,8 @@
 """Ports in memory, through a router with replicas: no root, no namespace."""
 
-import itertools
 import os
 import signal
 import struct
-import threading
-import time
 
 import pytest
 from port_router import (
@@ -219,31 +216,6 @@ def test_replicas_join_and_leave_while_packets_flow():
     assert min(row["seen"] for row in supervisor.replica_figures()) > 10_000
     with pytest.raises(ScoutError, match="does not take part"):
         supervisor.remove_replica(7)
-
-
-def test_a_replica_that_waits_for_its_turn_stops_when_it_is_told():
-    """The replica whose turn it is does not run; the graph has two channels."""
-    left, right = MemoryPort(LEFT), MemoryPort(RIGHT)
-    given = itertools.cycle(frames(1000))
-    with supervised(left, right, 2, "channel") as supervisor:
-        held_up, other = (supervisor.processes[replica] for replica in (0, 1))
-
-        def waits():
-            """True if the other replica gets no further although requests wait for it."""
-            before = supervisor.replica_figures()[1]
-            time.sleep(0.2)
-            return before["lag"] and supervisor.replica_figures()[1] == before
-
-        for _ in range(100):
-            sender = threading.Thread(target=lambda: [left.send(next(given), timeout=0.0) for _ in range(2000)])
-            sender.start()
-            os.kill(held_up.pid, signal.SIGSTOP)
-            sender.join()
-            if waits():
-                break
-            os.kill(held_up.pid, signal.SIGCONT)
-        supervisor.stop()
-    assert other.exitcode == 0
 
 
 def test_no_frame_is_taken_when_no_replica_is_left():

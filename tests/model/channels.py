@@ -119,8 +119,8 @@ class ChannelModel(RealModel):
     def close(self, slot: int) -> tuple[Any, ...]:
         member = self.members[slot]
         here, count = self.position(slot), member.count
-        if self.ordered and member.primary and self.code.is_turn(self.channel, here):
-            self.code.pass_turn(self.channel, here + count)
+        if self.ordered and member.primary:
+            self.code.leave_in_turn(self.channel, here, count)
         primary = member.primary
         self.release(slot)
         if primary:

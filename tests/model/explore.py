@@ -11,10 +11,12 @@ store buffers, and wherever a protocol hands something over by a release store a
 explored here is what the C11 model allows too.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-__all__ = ["Broken", "Found", "Model", "Violation", "explore", "put"]
+import pytest
+
+__all__ = ["Broken", "Found", "Model", "Violation", "cases", "explore", "finds", "put"]
 
 State = tuple[Any, tuple[Any, ...]]
 
@@ -149,3 +151,27 @@ def _short(value: Any) -> str:
     if isinstance(value, tuple):
         return "(" + " ".join(_short(item) for item in value) + ")"
     return "-" if value is None else str(value)
+
+
+def finds(model: Model) -> bool:
+    """True if a violation is found."""
+    try:
+        explore(model)
+    except Violation:
+        return True
+    return False
+
+
+def cases(usual: Iterable[tuple[Any, ...]], slow: Iterable[tuple[Any, ...]]) -> list[Any]:
+    """Parameters of a test, with ids that can be read; the `slow` ones are marked so."""
+    return [pytest.param(*each, id="-".join(map(_name, each))) for each in usual] + [
+        pytest.param(*each, id="-".join(map(_name, each)), marks=pytest.mark.slow) for each in slow
+    ]
+
+
+def _name(value: Any) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{key}={item}" for key, item in value.items()) or "-"
+    if isinstance(value, tuple):
+        return str(value[0])
+    return value if isinstance(value, str) else str(value.__name__)

@@ -98,6 +98,8 @@ class Code:
             loaded = ModuleType(name)
             loaded.__dict__["__builtins__"] = vars(builtins) | {"__import__": self._import}
             exec(compile(text, str(path), "exec"), loaded.__dict__)
+            if "_SPINS" in loaded.__dict__:
+                loaded.__dict__["_SPINS"] = 0  # the looks of a spin that see nothing new need not be told apart
             self._loaded[name] = loaded
         assert not unused, unused
 

@@ -10,7 +10,7 @@ import pytest
 
 from model.claim import ClaimModel
 from model.dekker import DekkerModel
-from model.explore import Model, Violation, explore
+from model.explore import Model, cases, explore, finds
 from model.modulo import ModuloModel
 from model.refcount import RefcountModel
 from model.ring import RingModel
@@ -137,34 +137,14 @@ WRONG_SLOW = [
 ]
 
 
-def _name(value: Any) -> str:
-    if isinstance(value, dict):
-        return " ".join(f"{key}={item}" for key, item in value.items()) or "-"
-    return value if isinstance(value, str) else str(value.__name__)
-
-
-@pytest.mark.parametrize(("kind", "sizes"), RIGHT, ids=_name)
+@pytest.mark.parametrize(("kind", "sizes"), cases(RIGHT, SLOW))
 def test_nothing_is_found(kind: Kind, sizes: dict[str, Any]) -> None:
     explore(kind(**sizes))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("kind", "sizes"), SLOW, ids=_name)
-def test_nothing_is_found_in_bigger_ones(kind: Kind, sizes: dict[str, Any]) -> None:
-    explore(kind(**sizes))
-
-
-@pytest.mark.parametrize(("kind", "bug", "sizes"), WRONG, ids=_name)
+@pytest.mark.parametrize(("kind", "bug", "sizes"), cases(WRONG, WRONG_SLOW))
 def test_a_seeded_bug_is_found(kind: Kind, bug: str, sizes: dict[str, Any]) -> None:
-    with pytest.raises(Violation):
-        explore(kind(bug=bug, **sizes))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("kind", "bug", "sizes"), WRONG_SLOW, ids=_name)
-def test_a_seeded_bug_is_found_in_bigger_ones(kind: Kind, bug: str, sizes: dict[str, Any]) -> None:
-    with pytest.raises(Violation):
-        explore(kind(bug=bug, **sizes))
+    assert finds(kind(bug=bug, **sizes))
 
 
 def test_every_bug_is_tried() -> None:

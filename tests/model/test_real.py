@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from model.channels import KernelModel, SoftwareModel
-from model.explore import Model, Violation, explore
+from model.explore import cases, explore, finds
 
 Kind = type[SoftwareModel] | type[KernelModel]
 ALONE: dict[str, Any] = {"replicas": 1, "members": 1, "entries": 1}
@@ -186,38 +186,11 @@ WRONG_SLOW: list[tuple[str, Kind, tuple[str, str, str], dict[str, Any]]] = [
 ]
 
 
-def _name(value: Any) -> str:
-    if isinstance(value, dict):
-        return " ".join(f"{key}={item}" for key, item in value.items()) or "-"
-    if isinstance(value, tuple):
-        return str(value[0])
-    return value if isinstance(value, str) else str(value.__name__)
-
-
-@pytest.mark.parametrize(("kind", "sizes"), RIGHT, ids=_name)
+@pytest.mark.parametrize(("kind", "sizes"), cases(RIGHT, SLOW))
 def test_nothing_is_found(kind: Kind, sizes: dict[str, Any]) -> None:
     explore(kind(**sizes))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("kind", "sizes"), SLOW, ids=_name)
-def test_nothing_is_found_in_bigger_ones(kind: Kind, sizes: dict[str, Any]) -> None:
-    explore(kind(**sizes))
-
-
-def _finds(model: Model) -> None:
-    with pytest.raises(Violation):
-        explore(model)
-
-
-@pytest.mark.parametrize(("what", "kind", "change", "sizes"), WRONG, ids=_name)
+@pytest.mark.parametrize(("what", "kind", "change", "sizes"), cases(WRONG, WRONG_SLOW))
 def test_a_seeded_bug_is_found(what: str, kind: Kind, change: tuple[str, str, str], sizes: dict[str, Any]) -> None:
-    _finds(kind(change, **sizes))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("what", "kind", "change", "sizes"), WRONG_SLOW, ids=_name)
-def test_a_seeded_bug_is_found_in_bigger_ones(
-    what: str, kind: Kind, change: tuple[str, str, str], sizes: dict[str, Any]
-) -> None:
-    _finds(kind(change, **sizes))
+    assert finds(kind(change, **sizes))

@@ -9,9 +9,9 @@ from harness import NOW, Replicas, two_ports
 
 from scout.io.access import load8, store8, trim
 from scout.paths.framework.events import Handler
+from scout.paths.framework.flow_table import rows
 from scout.paths.framework.service import Service
 from scout.paths.framework.state import add_to
-from scout.paths.framework.table import rows
 from scout.paths.limit import within
 from scout.paths.model.effects import effects
 from scout.paths.model.router import GraphError
@@ -120,14 +120,15 @@ def test_what_a_function_does_is_found_in_its_source(
 ) -> None:
     found = effects(function, {"seen": True})
     assert (found.writes, found.resizes, found.changes, found.varies) == (writes, resizes, changes, varies)
-    assert effects(function, {"seen": True}).known
+    assert not effects(function, {"seen": True}).unread
 
 
 def test_without_source_everything_is_taken_to_happen() -> None:
     scope: dict[str, Any] = {}
     exec("def hidden(frame, end, primary): return 0", scope)
     found = effects(scope["hidden"], {})
-    assert (found.known, found.writes, found.resizes, found.varies) == (False, True, True, True)
+    assert "the source of hidden cannot be read" in found.unread
+    assert (found.writes, found.resizes, found.varies) == (True, True, True)
 
 
 def test_stages_are_what_their_functions_do() -> None:
@@ -206,7 +207,7 @@ def test_a_stage_that_changes_a_replicated_table_runs_on_every_replica() -> None
 
 def test_icmp_errors_reach_a_replicated_service_in_all_replicas_or_in_none() -> None:
     """The limit of errors is one for all replicas; behind it each keeps it by itself, from the same requests."""
-    bucket = TokenBucket("bucket", 1000, 100_000, service="adjacency")
+    bucket = TokenBucket("bucket", 1000, 100_000, connects="adjacency")
     made = two_ports((bucket, ("ip", "bucket", "arp")), errors_per_second=1, burst=1)
     path = made.graph.create_path("left")
     assert made.icmp.limit.kind == "replicated"

@@ -2,12 +2,13 @@
 
 import random
 import socket
+from ipaddress import IPv4Address
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import traces
-from harness import NOW, Replicas, Twin, one_port
+from harness import NOW, Replicas, in_modes, one_port
 from lab_router import LEFT, RIGHT, caught_up, router_graph, two_hosts
 from tcp_ends import Segment, converse
 from tcp_talks import TALKS
@@ -15,6 +16,7 @@ from tcp_talks import TALKS
 from scout.io.host.lab import Lab
 from scout.paths.model.router import GraphError
 from scout.paths.services.conntrack import TIMEOUTS, ConnectionTracking
+from scout.paths.services.endpoint import Endpoint
 from scout.paths.services.tcp_states import STATES
 from scout.supervisor import Supervisor
 from scout.tools.traffic.peers import tcp_transfer
@@ -23,7 +25,7 @@ SECOND = 1_000_000_000
 FIN, SYN, RST, ACK = traces.FIN, traces.SYN, traces.RST, traces.ACK
 
 
-A, B = ("10.0.0.2", 5000), ("10.9.0.1", 80)
+A, B = Endpoint(IPv4Address("10.0.0.2"), 5000), Endpoint(IPv4Address("10.9.0.1"), 80)
 WAY = {"A": (0x0A000002, 0x0A090001, 6, 5000, 80), "B": (0x0A090001, 0x0A000002, 6, 80, 5000)}
 FLAGS = {"F": FIN, "S": SYN, "R": RST, "A": ACK}
 
@@ -237,10 +239,9 @@ def test_connections_expire_although_the_clock_was_set_back(made: SimpleNamespac
     assert made.service.misfits()["tcp-no-connection"] == 1
 
 
-@pytest.fixture(scope="module", params=["replicated", "sharded", "locked"])
-def made(request: pytest.FixtureRequest) -> SimpleNamespace:
-    service = ConnectionTracking("tracking", capacity=1024, mode=request.param)
-    return SimpleNamespace(service=service, twin=Twin(one_port(service).create_path("left")))
+made = in_modes(
+    lambda mode: ConnectionTracking("tracking", capacity=1024, mode=mode), "replicated", "sharded", "locked"
+)
 
 
 @pytest.mark.parametrize("name", TALKS)
@@ -259,11 +260,10 @@ def test_random_segments_do_no_harm_and_are_the_same_natively(made: SimpleNamesp
 def test_replicas_have_equal_tables(made: SimpleNamespace) -> None:
     made.twin.reset()
     replicas = Replicas(made.twin.path)
-    for number, (data, time) in enumerate(TALKS["one talks most"]):
-        replicas.serve(data, number // 3 % 2, timestamp=time)
+    replicas.serve_all(TALKS["one talks most"])
     for name in ("connections", "sides", "misfits"):
         table = made.service.tables[name]
-        assert (replicas.table(table, 0) == replicas.table(table, 1)).all()
+        assert replicas.agree_in(table)
     assert replicas.table(made.service.tables["misfits"], 0)["packets"][0] > 0
 
 
@@ -300,9 +300,11 @@ def test_a_full_table_evicts_or_refuses_and_counts_it(full: str, key: str) -> No
     leaf = path.run(call(17), timestamp=NOW + 20)[0]
     assert leaf == ("end" if full == "evict" else "tracking.receive drops tcp-table-full")
     assert service.account()[key] == 1
-    assert {each.opener[1] for each in service.read(NOW + 30)} == set(range(2, 18) if full == "evict" else range(1, 17))
+    assert {each.opener.port for each in service.read(NOW + 30)} == set(
+        range(2, 18) if full == "evict" else range(1, 17)
+    )
     assert path.run(call(18), timestamp=NOW + 5 * SECOND + 20)[0] == "end"
-    assert [each.opener[1] for each in service.read(NOW + 5 * SECOND + 21)] == [18]
+    assert [each.opener.port for each in service.read(NOW + 5 * SECOND + 21)] == [18]
 
 
 @pytest.mark.parametrize(
@@ -322,7 +324,7 @@ def test_bad_tracking_is_refused(given: dict[str, Any], words: str) -> None:
 @pytest.mark.needs_namespaces
 @pytest.mark.parametrize(("replicas", "mode"), [(2, "replicated"), pytest.param(2, "locked", marks=pytest.mark.slow)])
 def test_two_kernels_talk_through_it_and_nothing_is_dropped(replicas: int, mode: str) -> None:
-    graph = router_graph("lab_tracking")
+    graph = router_graph()
     service = graph.add(ConnectionTracking("tracking", mode=mode))
     for port in ("left", "right"):
         graph.connect("ip", "tracking", port)

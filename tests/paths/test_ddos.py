@@ -1,12 +1,12 @@
 """The DDoS mitigator against a sequential reference, in its modes."""
 
-import struct
+from ipaddress import IPv4Address
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import traces
-from harness import NOW, Replicas, Twin, one_port
+from harness import NOW, Replicas, Twin, in_modes, one_port
 
 from scout.paths.model.router import GraphError
 from scout.paths.services.ddos import DdosMitigator
@@ -38,10 +38,12 @@ TRACES = {
 }
 
 
-@pytest.fixture(scope="module", params=["replicated", "sharded", "locked"])
-def made(request: pytest.FixtureRequest) -> SimpleNamespace:
-    service = DdosMitigator("ddos", THRESHOLD, WINDOW / 1e9, capacity=256, mode=request.param)
-    return SimpleNamespace(service=service, twin=Twin(one_port(service).create_path("left")))
+made = in_modes(
+    lambda mode: DdosMitigator("ddos", THRESHOLD, WINDOW / 1e9, capacity=256, mode=mode),
+    "replicated",
+    "sharded",
+    "locked",
+)
 
 
 @pytest.mark.parametrize("name", TRACES)
@@ -59,7 +61,7 @@ def test_it_drops_as_the_reference_packet_for_packet(made: SimpleNamespace, name
     counted = made.service.read()
     for source, (since, count) in reference.windows.items():
         if last - since < WINDOW:
-            assert counted[struct.unpack("!I", source)[0]] == count
+            assert counted[IPv4Address(source)] == count
     assert made.service.account() == {"events-lost": 0, "table-full": 0, "evicted": 0}
 
 
@@ -67,11 +69,10 @@ def test_it_drops_as_the_reference_packet_for_packet(made: SimpleNamespace, name
 def test_replicas_have_equal_tables_and_one_notes_an_attack(made: SimpleNamespace) -> None:
     made.twin.reset()
     replicas, reference = Replicas(made.twin.path), Reference()
-    for number, (data, time) in enumerate(TRACES["skewed"]):
-        replicas.serve(data, number // 3 % 2, timestamp=time)
+    replicas.serve_all(TRACES["skewed"])
+    for data, time in TRACES["skewed"]:
         reference.passes(data, time)
-    sources = made.service.tables["sources"]
-    assert (replicas.table(sources, 0) == replicas.table(sources, 1)).all()
+    assert replicas.agree_in(made.service.tables["sources"])
     own = [replicas.table(made.service.attacks, replica) for replica in range(2)]
     assert made.service.found(own) == reference.attacks and own[0][0] and own[1][0]
 
@@ -101,7 +102,7 @@ def test_a_gso_packet_counts_as_its_segments() -> None:
     data = traces.frame((0x0A000002, 0x0A090007, 6, 1, 80), bytes(20 * 500 - 1))
     leaves = [twin.both(data, timestamp=NOW, gso_type=1, gso_size=500).leaf for _ in range(3)]
     assert leaves == ["end", "end", DROPPED]
-    assert service.read() == {0x0A000002: 60}
+    assert service.read() == {IPv4Address("10.0.0.2"): 60}
     assert service.found() == 1
 
 

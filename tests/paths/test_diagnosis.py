@@ -9,8 +9,8 @@ from harness import one_port
 from scout.io.access import load8
 from scout.paths.compiler.native import compile_path
 from scout.paths.compiler.plan import CompileError
+from scout.paths.framework.flow_table import claim
 from scout.paths.framework.state import add_to
-from scout.paths.framework.table import claim
 from scout.paths.model.table import Table
 from scout.paths.model.verdict import drop
 from scout.paths.stages.filter import Filter

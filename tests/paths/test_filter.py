@@ -60,7 +60,7 @@ def filtered() -> SimpleNamespace:
         (Filter("no_telnet", no_telnet, port=lambda: 23), ("ip", "no_telnet", "left")),
         (Filter("no_secret", no_secret, payload=True, secret=7), ("no_telnet", "no_secret", "left")),
         (
-            Filter("only_to", send=only_to, service="adjacency", allowed=table, hits=hits),
+            Filter("only_to", send=only_to, connects="adjacency", allowed=table, hits=hits),
             ("ip", "only_to", "arp"),
         ),
         (Counter("messages", "icmp"), ("icmp", "messages", "ip")),
@@ -296,21 +296,21 @@ def test_the_accessors_of_a_shared_table_are_atomic_and_cached_apart_from_plain_
 @pytest.mark.parametrize(
     ("service", "direction", "connection", "mend"),
     [
-        ("ipv4", "send", ("ip", "f", "left"), 'send=... and service="adjacency"'),
-        ("adjacency", "receive", ("ip", "f", "arp"), 'receive=... and service="ipv4"'),
+        ("ipv4", "send", ("ip", "f", "left"), 'send=... and connects="adjacency"'),
+        ("adjacency", "receive", ("ip", "f", "arp"), 'receive=... and connects="ipv4"'),
     ],
 )
 def test_a_function_that_never_sees_a_packet_is_refused(
     service: str, direction: str, connection: tuple[str, ...], mend: str
 ) -> None:
-    idle = Filter("f", service=service, **{direction: mark})  # type: ignore[arg-type]
+    idle = Filter("f", connects=service, **{direction: mark})  # type: ignore[arg-type]
     with pytest.raises(GraphError, match=f"f: mark would never see a packet; ip uses .*{re.escape(mend)}"):
         two_ports((idle, connection))
 
 
 def test_a_filter_of_the_wrong_service_cannot_be_connected() -> None:
     with pytest.raises(GraphError, match="ip cannot stand on f"):
-        two_ports((Filter("f", mark, service="udp"), ("ip", "f", "left")))
+        two_ports((Filter("f", mark, connects="udp"), ("ip", "f", "left")))
 
 
 def test_routers_that_own_a_port_are_no_filters() -> None:

@@ -34,7 +34,7 @@ def look(frame: Any, end: Any, seen: Any) -> int:
 @pytest.fixture(scope="module")
 def twin() -> Twin:
     # Requests are any bytes: an interface would drop headers that are wrong.
-    service = Service("look", {"seen": np.zeros(1, SEEN)}, [Handler(look)], service="request")
+    service = Service("look", {"seen": np.zeros(1, SEEN)}, [Handler(look)], connects="request")
     graph = RouterGraph("flows")
     for router in (Requests("requests", MemoryPort("02:00:00:00:00:01")), service, End("end", "request")):
         graph.add(router)

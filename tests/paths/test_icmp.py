@@ -9,7 +9,7 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
 from scout.io.packet import NEEDS_CHECKSUM
-from scout.paths.framework.table import rows
+from scout.paths.framework.flow_table import rows
 from scout.paths.services.token_bucket import TokenBucket
 
 SECOND = 1_000_000_000
@@ -108,7 +108,7 @@ def test_packets_out_of_order_gain_nothing(path: Any) -> None:
 
 def test_the_limit_keeps_replicated_state_below_alike() -> None:
     """An error that the limit drops takes no tokens from a bucket below: in no replica."""
-    bucket = TokenBucket("bucket", 1000, 100_000, service="adjacency")
+    bucket = TokenBucket("bucket", 1000, 100_000, connects="adjacency")
     made = two_ports((bucket, ("ip", "bucket", "arp")), errors_per_second=1, burst=1)
     path = made.graph.create_path("left")
     assert "icmp.error" in path.replicated

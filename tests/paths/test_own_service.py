@@ -80,6 +80,6 @@ def test_replicas_agree_and_the_primary_alone_alerts() -> None:
     replicas = Replicas(one_port(service).create_path("left"), 2)
     for number in range(3):
         replicas.serve(DATA, primary=1, timestamp=NOW + number)
-    assert (replicas.table(service.tables["flows"], 0) == replicas.table(service.tables["flows"], 1)).all()
+    assert replicas.agree_in(service.tables["flows"])
     alerts = service.bindings["alerts"]
     assert [int(replicas.table(alerts, replica)[0]) for replica in (0, 1)] == [0, 3]

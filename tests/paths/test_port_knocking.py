@@ -1,12 +1,13 @@
 """Port knocking against a sequential reference with Scapy's reading of the packets, in its modes."""
 
 import random
+from ipaddress import IPv4Address
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import traces
-from harness import NOW, Replicas, Twin, one_port
+from harness import NOW, Replicas, in_modes, one_port
 from scapy.all import IP, TCP, UDP, Ether
 
 from scout.paths.model.router import GraphError
@@ -88,10 +89,11 @@ TRACES = {
 }
 
 
-@pytest.fixture(scope="module", params=["replicated", "locked"])
-def made(request: pytest.FixtureRequest) -> SimpleNamespace:
-    service = PortKnocking("knock", PORT, KNOCKS, WITHIN / SECOND, STAYS / SECOND, 256, mode=request.param)
-    return SimpleNamespace(service=service, twin=Twin(one_port(service).create_path("left")))
+made = in_modes(
+    lambda mode: PortKnocking("knock", PORT, KNOCKS, WITHIN / SECOND, STAYS / SECOND, 256, mode=mode),
+    "replicated",
+    "locked",
+)
 
 
 @pytest.mark.parametrize("name", TRACES)
@@ -111,15 +113,15 @@ def test_it_opens_as_the_reference_packet_for_packet(made: SimpleNamespace, name
 def test_replicas_have_equal_tables(made: SimpleNamespace) -> None:
     made.twin.reset()
     replicas, reference = Replicas(made.twin.path), Reference()
-    for number, (data, time) in enumerate(TRACES["one knocks most"]):
-        replicas.serve(data, number // 3 % 2, timestamp=time)
+    replicas.serve_all(TRACES["one knocks most"])
+    for data, time in TRACES["one knocks most"]:
         reference.leaf(data, time)
     sources = made.service.tables["sources"]
-    assert (replicas.table(sources, 0) == replicas.table(sources, 1)).all()
+    assert replicas.agree_in(sources)
     now = TRACES["one knocks most"][-1][1]
     expected = {source for source, until in reference.until.items() if now < until}
     found = made.service.open_to(now, replicas.table(sources, 0))
-    assert {".".join(map(str, source.to_bytes(4, "big"))) for source in found} == expected
+    assert {str(source) for source in found} == expected
 
 
 def test_the_port_closes_although_the_clock_was_set_back() -> None:
@@ -164,11 +166,11 @@ def test_a_full_table_evicts_or_refuses_and_counts_it(full: str, key: str) -> No
     path = one_port(service).create_path("left")
     for source in range(17):
         path.run(knock(source, 5), timestamp=NOW + source)
-    open_ = {source - 0x0A000002 for source in service.open_to(NOW + 20)}
+    open_ = {int(source) - 0x0A000002 for source in service.open_to(NOW + 20)}
     assert open_ == set(range(1, 17) if full == "evict" else range(16))
     assert service.account()[key] == 1
     path.run(knock(40, 5), timestamp=NOW + 61 * SECOND)
-    assert service.open_to(NOW + 61 * SECOND) == {0x0A000002 + 40}
+    assert service.open_to(NOW + 61 * SECOND) == {IPv4Address(0x0A000002 + 40)}
 
 
 @pytest.mark.parametrize(

@@ -14,14 +14,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from harness import marked
 
 from scout.io.access import length, load8, load32
 from scout.io.system import now
-from scout.paths.framework.events import HALT, Event, Handler, raise_event
+from scout.paths.framework.events import Event, Handler, raise_event
+from scout.paths.framework.flow_table import claim, new_table, place
 from scout.paths.framework.purity import assignments, impurities
 from scout.paths.framework.service import Service
 from scout.paths.framework.state import add_to, clear
-from scout.paths.framework.table import claim, new_table, place
 from scout.paths.framework.timers import after
 from scout.paths.model.router import GraphError
 from scout.paths.model.table import Table
@@ -149,14 +150,6 @@ IMPURE = [
 ]
 
 
-def marked(function: Any) -> int:
-    """The line of a function that is marked."""
-    first = function.__code__.co_firstlineno
-    with open(__file__) as file:
-        lines = file.readlines()
-    return next(number for number in range(first, len(lines)) if "# here" in lines[number - 1])
-
-
 @pytest.mark.parametrize(("function", "what", "mend"), IMPURE, ids=[each[0].__name__ for each in IMPURE])
 @pytest.mark.parametrize("run", ["all", "others"])
 def test_impure_replicated_work_is_refused(function: Any, what: str, mend: str, run: str) -> None:
@@ -188,46 +181,6 @@ def reports_the_time(frame: Any, end: Any, own: Any) -> int:
 
 def test_the_primary_may_do_what_replicated_work_may_not() -> None:
     Service("s", {}, [Handler(reports_the_time, run="primary")], own=Table(np.zeros(1, np.int64), "private"))
-
-
-def takes_a_table(frame: Any, end: Any, own: Any) -> int:
-    return HALT if own[0] else 0
-
-
-def writes_a_table(frame: Any, end: Any, own: Any) -> int:
-    own[0] += 1
-    return 0
-
-
-@pytest.mark.parametrize("run", ["all", "primary"])
-def test_a_handler_changes_no_constant_table(run: str) -> None:
-    line = writes_a_table.__code__.co_firstlineno + 1
-    with pytest.raises(GraphError, match=rf"writes_a_table .* at {HERE}:{line} changes own, a constant table"):
-        Service("s", {}, [Handler(writes_a_table, run=run)], own=Table(np.zeros(1, np.int64), "constant"))
-
-
-@pytest.mark.parametrize(
-    ("run", "kind", "refused"),
-    [
-        ("all", "private", True),
-        ("all", "shared", True),
-        ("all", "constant", False),
-        ("others", "shared", True),
-        ("others", "private", False),
-        ("primary", "private", False),
-        ("primary", "shared", False),
-    ],
-)
-def test_tables_that_replicas_need_not_agree_in(run: str, kind: str, refused: bool) -> None:
-    def make() -> Service:
-        return Service("s", {}, [Handler(takes_a_table, run=run)], own=Table(np.zeros(1, np.int64), kind))
-
-    if not refused:
-        make()
-        return
-    line = takes_a_table.__code__.co_firstlineno
-    with pytest.raises(GraphError, match=rf"takes_a_table \(run='{run}'\) at {HERE}:{line} takes own, a {kind} table"):
-        make()
 
 
 # The state is replicated work's alone.

@@ -278,8 +278,8 @@ def ttl_down(frame: Any, end: Any, seen: Any) -> int:
 
 def test_control_requests_reach_services_on_and_off_the_main_line() -> None:
     on = Service("on", {"seen": np.zeros(1, WORD)}, [Handler(ttl_down)])
-    off = Service("off", {"seen": np.zeros(1, WORD)}, [Handler(ttl_down)], service="icmp")
-    sent = Service("sent", {"seen": np.zeros(1, WORD)}, [Handler(ttl_down)], service="adjacency")
+    off = Service("off", {"seen": np.zeros(1, WORD)}, [Handler(ttl_down)], connects="icmp")
+    sent = Service("sent", {"seen": np.zeros(1, WORD)}, [Handler(ttl_down)], connects="adjacency")
     twin = Twin(
         two_ports(
             (on, ("ip", "on", "left")), (off, ("icmp", "off", "ip")), (sent, ("ip", "sent", "arp"))

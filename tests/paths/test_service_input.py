@@ -6,7 +6,7 @@ import pytest
 import traces
 from harness import NOW, one_port
 
-from scout.paths.framework.table import rows
+from scout.paths.framework.flow_table import rows
 from scout.paths.services.balancer import LoadBalancer
 from scout.paths.services.conntrack import ConnectionTracking
 from scout.paths.services.ddos import DdosMitigator
@@ -63,8 +63,8 @@ def test_padding_is_no_ports(protocol: int) -> None:
     assert len(data) == 60
     heavy, knocking, tracking = (MADE[name]() for name in ("heavy", "knocking", "tracking"))
     assert one_port(heavy).create_path("left").run(data, timestamp=NOW)[0] == "end"
-    ((key, _), counted), *_ = heavy.read().items()
-    assert key & 0xFFFFFFFF == 0 and counted == (1, 20)
+    (flow, counted), *_ = heavy.read().items()
+    assert (flow.source_port, flow.destination_port) == (0, 0) and counted == (1, 20)
     one_port(knocking).create_path("left").run(data, timestamp=NOW)
     assert not rows(knocking.tables["sources"].initial).size
     leaf = one_port(tracking).create_path("left").run(data, timestamp=NOW)[0]

@@ -1,4 +1,4 @@
-"""The shipped filters: Counter, Drop and Tee, plain and native."""
+"""The shipped filters: Counter, Discard and Tee, plain and native."""
 
 import os
 from multiprocessing import get_context
@@ -17,7 +17,7 @@ from scout.io.packet import REACH
 from scout.io.ports.memory import MemoryPort
 from scout.paths.model.router import GraphError
 from scout.paths.services.counter import Counter, Counts
-from scout.paths.stages.drop import Drop
+from scout.paths.stages.discard import Discard
 from scout.paths.stages.filter import Filter
 from scout.paths.stages.tee import Tee
 from scout.supervisor import Supervisor
@@ -35,8 +35,8 @@ def test_counts_packets_and_bytes() -> None:
 
 def test_drops_everything_under_its_reason() -> None:
     made, twin = twin_with(
-        (Drop("closed", "left-is-closed"), ("ip", "closed", "left")),
-        (Drop("mute", "no-arp-here", "arp"), ("arp", "mute", "right")),
+        (Discard("closed", "left-is-closed"), ("ip", "closed", "left")),
+        (Discard("mute", "no-arp-here", "arp"), ("arp", "mute", "right")),
     )
     assert twin.both(frame(UDP())).leaf == "closed.receive drops left-is-closed"
     assert twin.both(frame(UDP(), "10.0.0.1")).leaf == "closed.receive drops left-is-closed"

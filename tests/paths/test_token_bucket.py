@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import traces
-from harness import NOW, Replicas, Twin, one_port, two_ports
+from harness import NOW, Replicas, Twin, in_modes, one_port, two_ports
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -44,10 +44,9 @@ TRACES = {
 }
 
 
-@pytest.fixture(scope="module", params=["replicated", "sharded", "locked"])
-def policer(request: pytest.FixtureRequest) -> SimpleNamespace:
-    service = TokenBucket("policer", RATE, BURST, capacity=256, mode=request.param)
-    return SimpleNamespace(service=service, twin=Twin(one_port(service).create_path("left")))
+policer = in_modes(
+    lambda mode: TokenBucket("policer", RATE, BURST, capacity=256, mode=mode), "replicated", "sharded", "locked"
+)
 
 
 @pytest.mark.parametrize("name", TRACES)
@@ -83,14 +82,11 @@ def test_any_timing_is_as_the_reference_has_it(policer: SimpleNamespace, steps: 
 def test_every_replica_drops_the_same_and_each_packet_is_counted_once(policer: SimpleNamespace) -> None:
     policer.twin.reset()
     replicas, reference = Replicas(policer.twin.path), Reference()
-    passed = 0
-    for number, (data, time) in enumerate(TRACES["skewed"]):
-        replicas.serve(data, number // 3 % 2, timestamp=time)
-        passed += reference.passes(data, time)
+    replicas.serve_all(TRACES["skewed"])
+    passed = sum(reference.passes(data, time) for data, time in TRACES["skewed"])
     dropped = len(TRACES["skewed"]) - passed
     assert replicas.leaves() == {"out": {}, "drops": {"policed": dropped}, "ended": {"end": passed}}
-    buckets = policer.service.tables["buckets"]
-    assert (replicas.table(buckets, 0) == replicas.table(buckets, 1)).all()
+    assert replicas.agree_in(policer.service.tables["buckets"])
 
 
 def flows(count: int) -> list[bytes]:
@@ -181,7 +177,7 @@ def test_a_gso_packet_longer_than_the_burst_passes_at_the_rate(policer: SimpleNa
 
 
 def test_it_polices_what_a_router_sends() -> None:
-    service = TokenBucket("policer", RATE, BURST, capacity=16, service="adjacency")
+    service = TokenBucket("policer", RATE, BURST, capacity=16, connects="adjacency")
     twin = Twin(two_ports((service, ("ip", "policer", "arp"))).graph.create_path("left"))
     leaves = [twin.both(traces.frame(FLOW, bytes(1300)), timestamp=NOW).leaf for _ in range(4)]
     assert leaves == ["to right"] * 3 + ["policer.send drops policed"]

@@ -7,8 +7,8 @@ is.
 import numba
 import numpy as np
 
-from scout.io.channels.kernel_operations import position, receive, release, snapshot_due
 from scout.io.channels.kernel_ring import BLOCK_FRAMES, FRAME_BYTES, KernelRing
+from scout.io.channels.kernel_ring_operations import position, receive, release, snapshot_due
 from scout.io.channels.kernel_ring_protocol import RING, advance_floor, frame_at
 from scout.io.channels.tpacket import LENGTH, STATUS, STATUS_USER
 from scout.paths.compiler.native import BATCH
@@ -18,6 +18,7 @@ from scout.ring.jit import entry, inline
 from scout.ring.layout import MEMBER
 from scout.ring.segment import address, shared
 from scout.ring.wait import relax
+from stress.pace import allowed
 
 __all__ = ["FOUND", "SimulatedRing", "fill", "serve"]
 
@@ -58,14 +59,15 @@ def mix(value: int) -> int:
     return value ^ value >> 32
 
 
-@entry(numba.void(_RINGS, numba.int64, numba.int64))
-def fill(rings: np.ndarray, first: int, last: int) -> None:
-    """Be the kernel for the frames from `first` to `last`: each when its slot has been returned."""
+@entry(numba.void(_RINGS, numba.int64, numba.int64, numba.int64, numba.int64))
+def fill(rings: np.ndarray, first: int, last: int, limits: int, count: int) -> None:
+    """Be the kernel for the frames from `first` to `last`: each when its slot has been returned and `Pace` allows."""
     ring = rings[0]
     for number in range(first, last):
         header = frame_at(ring, number)
         looks = 0
-        while load32_acquire(header + STATUS) & STATUS_USER:  # pairs with the return of the frame
+        # The status pairs with the return of the frame.
+        while number >= allowed(limits, count) or load32_acquire(header + STATUS) & STATUS_USER:
             relax(looks)
             looks += 1
         store32(header + LENGTH, SIZE)

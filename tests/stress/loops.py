@@ -12,9 +12,10 @@ from scout.ring.batch import close_batch, open_batch
 from scout.ring.jit import entry, inline
 from scout.ring.layout import CHANNEL, MEMBER, payload, published, set_length, slot_of
 from scout.ring.membership import leave
-from scout.ring.producer import acquire, publish, release, reserve
 from scout.ring.retirement import may_leave
 from scout.ring.wait import YIELD, wait
+from scout.tools.bench.channel_loops import stream
+from stress.pace import allowed
 
 __all__ = ["BYTES", "FINDINGS", "UNKNOWN", "produce", "replicate", "serve_and_leave"]
 
@@ -43,6 +44,8 @@ FINDINGS = np.dtype(
 _CHANNELS = numba.types.Array(numba.from_dtype(CHANNEL), 1, "C")
 _MEMBERS = numba.types.Array(numba.from_dtype(MEMBER), 1, "C")
 _FINDINGS = numba.types.Array(numba.from_dtype(FINDINGS), 1, "C")
+_REPLICA = (_CHANNELS, _MEMBERS, numba.int64, _FINDINGS, numba.uint8[::1], numba.int64[::1], numba.int64)
+"""The types of `channels, members, replica, findings, primaries, following, last`."""
 
 
 @inline
@@ -52,32 +55,28 @@ def mix(value: int) -> int:
     return value ^ value >> 32
 
 
-@entry(numba.void(_CHANNELS, numba.int64, numba.int64, numba.int64))
-def produce(channels: np.ndarray, producer: int, requests: int, burst: int) -> None:
-    """Send `requests`, 1 to `burst` at a time. By turns unless `producer` < 0."""
-    channel = channels[0]
-    sent = idle = 0
-    source = max(producer, 0) << _PRODUCER
-    while sent < requests:
-        if producer >= 0:
-            acquire(channel, producer)
-        room = reserve(channel, min(requests - sent, 1 + (mix(sent) & 0xFFFF) % burst))
-        tail = published(channel)
-        for index in range(room):
-            slot = slot_of(channel, tail + index)
-            word = source | sent + index
-            store64(payload(slot), word)
-            for check in range(CHECKS):
-                store64(payload(slot) + 8 + 8 * check, mix(word + check))
-            set_length(slot, BYTES)
-        if room:
-            publish(channel, room)
-        if producer >= 0:
-            release(channel)
-        sent += room
-        idle = 0 if room else idle + 1
-        if room == 0:
-            wait(channel, YIELD, tail, idle)
+@inline
+def _varying(sent: int, tail: int, given: tuple[int, ...]) -> int:
+    """The size of a burst, which differs from burst to burst, as `Pace` allows."""
+    burst, _, limits, count = given
+    return min(1 + (mix(sent) & 0xFFFF) % burst, allowed(limits, count) - tail)
+
+
+@inline
+def _checked(slot: int, number: int, given: tuple[int, ...]) -> None:
+    """Write a request whose checks follow from what it is."""
+    word = given[1] | number
+    store64(payload(slot), word)
+    for check in range(CHECKS):
+        store64(payload(slot) + 8 + 8 * check, mix(word + check))
+    set_length(slot, BYTES)
+
+
+@entry(numba.void(_CHANNELS, numba.int64, numba.int64, numba.int64, numba.int64, numba.int64))
+def produce(channels: np.ndarray, producer: int, requests: int, burst: int, limits: int, count: int) -> None:
+    """Send `requests` as `Pace` allows, 1 to `burst` at a time. By turns unless `producer` < 0."""
+    given = burst, max(producer, 0) << _PRODUCER, limits, count
+    stream(channels[0], producer, requests, _varying, _checked, given)
 
 
 @inline
@@ -101,22 +100,11 @@ def _check(channel, member, replica, findings, primaries, following):  # type: i
     findings.seen += member.count
 
 
-@entry(
-    numba.int64(
-        _CHANNELS,
-        _MEMBERS,
-        numba.int64,
-        _FINDINGS,
-        numba.uint8[::1],
-        numba.int64[::1],
-        numba.int64,
-        numba.int64,
-    )
-)
+@entry(numba.int64(*_REPLICA, numba.int64))
 def replicate(channels, members, replica, findings, primaries, following, last, rests):  # type: ignore[no-untyped-def]
     """Dequeue until `last` requests are let go of; 0, or -1 if the producer has overtaken this replica.
 
-    After some `rests` batches (0: never) it rests a while, and is overtaken if the channel laps.
+    After some `rests` batches (0: never) it rests until it is overtaken, if the channel laps.
     """
     channel, member, found = channels[0], members[replica], findings[replica]
     idle = batches = 0
@@ -133,7 +121,8 @@ def replicate(channels, members, replica, findings, primaries, following, last, 
         _check(channel, member, replica, found, primaries, following)
         close_batch(channel, member, replica)
         batches += 1
-        if rests and batches % rests == 0 and member.head & (channel.group - 1) == 0:  # else it is still at work
+        if rests and batches >= rests and member.head & (channel.group - 1) == 0:  # else it is still at work
+            batches = 0
             behind = published(channel) + 2 * channel.entries
             while published(channel) < min(behind, last):
                 wait(channel, YIELD, 0, idle)
@@ -141,17 +130,7 @@ def replicate(channels, members, replica, findings, primaries, following, last, 
     return 0
 
 
-@entry(
-    numba.boolean(
-        _CHANNELS,
-        _MEMBERS,
-        numba.int64,
-        _FINDINGS,
-        numba.uint8[::1],
-        numba.int64[::1],
-        numba.int64,
-    )
-)
+@entry(numba.boolean(*_REPLICA))
 def serve_and_leave(channels, members, replica, findings, primaries, following, last):  # type: ignore[no-untyped-def]
     """Serve on, after `resign`, until there is nothing left to do, and leave; False if `last` came before that."""
     channel, member = channels[0], members[replica]

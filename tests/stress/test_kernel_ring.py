@@ -15,8 +15,10 @@ from scout.io.batch import new_batch
 from scout.io.host.process import Child, wait_for_any
 from scout.ring.segment import address, shared
 from stress.kernel import FOUND, SimulatedRing, fill, serve
+from stress.pace import Events, Pace
 
 REQUESTS = int(float(os.environ.get("SCOUT_STRESS", "3e5")))
+EVENTS = min(1000, REQUESTS // 20_000)  # deaths or joins; each step of the traffic has control requests, too
 PATIENCE = 60 + REQUESTS / 100_000  # seconds: a tenth of what a busy machine does
 REPLICAS, FRAMES, MOST, SHARE = 2, 60, 3, 8
 CORES = sorted(os.sched_getaffinity(0))
@@ -33,10 +35,12 @@ class Bench:
         self.primaries = shared(REQUESTS, np.uint8)
         self.tellers, self.heard = shared(REQUESTS, np.int64), shared(REQUESTS, np.int64)
         self.orders = shared((MOST, 8), np.int64)
+        self.pace = Pace(REQUESTS, limits=2)
+        self.tellings = Events(self.pace, EVENTS, owner=1)
         self.controls = 0
         self.living: dict[int, Child] = {}
         self.batches = [new_batch(self.batch) for _ in range(MOST)]
-        self.kernel = Child(fill, self.ring.ring, 0, REQUESTS)
+        self.kernel = Child(fill, self.ring.ring, 0, REQUESTS, *self.pace.words)  # waits for replicas, in the full ring
 
     def start(self, replica: int) -> None:
         self.living[replica] = Child(self._serve, replica)
@@ -49,10 +53,13 @@ class Bench:
 
     def tell(self) -> None:
         """Publish control requests while there is room, up to their share of what the foremost has seen."""
+        before = self.controls
         while self.controls < int(self.ring.cursors["head"].max()) // SHARE:
             if not self.ring.control(0, 1, 1, self.controls, 0, timeout=0):
                 break
             self.controls += 1
+        if self.controls > before and not self.tellings.over:
+            self.tellings.happen()
 
     def stop(self, replica: int) -> None:
         """Kill a replica, wherever it is."""
@@ -88,7 +95,7 @@ class Bench:
         if not lost:
             assert REQUESTS <= self.found["handled"].sum() <= REQUESTS + deaths * self.batch
         heard = int(np.count_nonzero(self.heard))
-        assert heard > 0
+        assert EVENTS <= heard <= self.controls
         assert np.count_nonzero(self.tellers[:heard] == 0) <= lost
 
 
@@ -121,47 +128,42 @@ def test_all_replicas_see_all_frames_and_control_requests_in_one_order(bench: An
 @pytest.mark.parametrize("keeps", [False, True])
 def test_what_killed_replicas_had_begun_their_successors_finish(bench: Any, keeps: bool) -> None:
     run = bench(keeps)
+    kills = Events(run.pace, EVENTS)
     for replica in range(REPLICAS):
         run.start(replica)
-    generator, gap, kills = random.Random(1), max(20_000, REQUESTS // 500), 0
-    targets = [0] * REPLICAS
+    targets = [kills.soon(0)] * REPLICAS
     while run.running():
         for replica in range(REPLICAS):
             head = int(run.ring.cursors["head"][replica])
-            if run.living[replica].is_alive() and targets[replica] <= head < REQUESTS:
-                targets[replica] = head + generator.randrange(gap)
+            if not kills.over and head >= targets[replica]:
                 run.stop(replica)
-                kills += 1
                 run.succeed(replica)
-    run.finish(deaths=kills)
-    assert kills > 1
+                kills.happen()
+                targets[replica] = kills.soon(head)
+    run.finish(deaths=EVENTS)
 
 
 @pytest.mark.parametrize("keeps", [False, True])
 def test_replicas_that_join_and_leave_all_the_time_take_their_part(bench: Any, keeps: bool) -> None:
     run = bench(keeps)
+    joins, generator = Events(run.pace, EVENTS), random.Random(2)
     for replica in range(REPLICAS):
         run.start(replica)
-    generator, rounds = random.Random(2), 0
     while run.running():
-        head = int(run.ring.cursors["head"][0])
-        if head >= REQUESTS - 10_000:
-            continue
         for replica in (1, 2):
             if replica in run.living and run.living[replica].is_alive():
-                if generator.random() < 0.1:
+                if not joins.over and generator.random() < 0.1:
                     run.orders[replica, 0] = 1
                     assert run.living[replica].join(PATIENCE)
-            elif replica in run.living and replica in run.ring._members():
+            elif run.ring.is_member(replica):
                 if run.ring.unfinished(replica):  # it ended with something to do
                     run.orders[replica, 0] = 0
                     run.succeed(replica)
                 else:
                     run.ring.retire(replica, False)
-            elif _join(run, replica):
-                rounds += 1
-    run.finish(deaths=rounds)
-    assert rounds > 1
+            elif not joins.over and _join(run, replica):
+                joins.happen()
+    run.finish(deaths=EVENTS)
     assert run.found["frames"][0] == REQUESTS
 
 
@@ -178,20 +180,18 @@ def _join(run: Bench, replica: int) -> bool:
 
 def test_of_a_dead_replica_without_a_successor_no_more_is_lost_than_it_had_at_hand(bench: Any) -> None:
     run = bench(False)
+    deaths = Events(run.pace, EVENTS)
     for replica in range(REPLICAS):
         run.start(replica)
-    generator, deaths = random.Random(3), 0
-    target = 5_000
+    target = deaths.soon(0)
     while run.running():
-        head = int(run.ring.cursors["head"][0])
-        if head < target or head >= REQUESTS - 10_000:
-            continue
-        target = head + generator.randrange(REQUESTS // 20)
-        run.stop(1)
-        run.ring.retire(1, False)
-        deaths += 1
-        while not _join(run, 1):
-            time.sleep(0)
-    run.finish(lost=deaths)
-    assert deaths > 1
+        head = int(run.ring.cursors["head"][1])
+        if not deaths.over and head >= target:
+            run.stop(1)
+            run.ring.retire(1, False)
+            while not _join(run, 1):
+                time.sleep(0)
+            deaths.happen()
+            target = deaths.soon(head)
+    run.finish(lost=EVENTS)
     assert run.found["frames"][0] == REQUESTS

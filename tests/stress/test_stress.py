@@ -21,10 +21,15 @@ from scout.ring.membership import join, resign, resume
 from scout.ring.segment import shared
 from scout.ring.snapshot import Snapshots
 from stress.loops import BYTES, FINDINGS, UNKNOWN, produce, replicate, serve_and_leave
+from stress.pace import Events, Pace
 
 REQUESTS = int(float(os.environ.get("SCOUT_STRESS", "3e5")))
+EVENTS = min(1000, REQUESTS // 20_000)  # kills, or times that a replica joins and leaves
 PATIENCE = 60 + REQUESTS / 100_000  # seconds: a tenth of what a busy machine does
 REPLICAS, ENTRIES, BATCH, BURST = 2, 256, 16, 24
+LONGEST = (
+    REQUESTS // EVENTS // 3
+)  # requests between a replica's joining and leaving, and from there to its next joining
 CORES = sorted(os.sched_getaffinity(0))
 
 
@@ -37,6 +42,7 @@ class Bench:
         self.findings = shared(REPLICAS + 1, FINDINGS)
         self.primaries = shared(requests, np.uint8)
         self.following = shared((REPLICAS + 1, 8), np.int64)
+        self.pace = Pace(requests, limits=2)
         self.children: list[Child] = []
 
     def start(self, function: Any, *arguments: Any) -> Child:
@@ -45,7 +51,8 @@ class Bench:
         return child
 
     def produce(self, producer: int = -1, requests: int | None = None) -> None:
-        produce(self.channel.record, producer, self.requests if requests is None else requests, BURST)
+        requests = self.requests if requests is None else requests
+        produce(self.channel.record, producer, requests, BURST, *self.pace.words)
 
     def replicate(self, replica: int, last: int | None = None, rests: int = 0) -> int:
         """In a process of its own, on a core of its own."""
@@ -132,21 +139,22 @@ def test_replicas_that_join_and_leave_all_the_time_take_their_part(bench: Any, p
 
     def come_and_go(replica: int) -> None:
         arguments = (run.findings, run.primaries, run.following[replica])
-        rounds, generator = 0, random.Random(replica)
-        while channel.sent < last - ENTRIES:
-            if replica not in channel.taking_part:
+        generator = random.Random(replica)
+        for _ in range(EVENTS):
+            place = channel.foremost()
+            while not join(channel.record, channel.members, replica, place, 0):
                 place = channel.foremost()
-                while not join(channel.record, channel.members, replica, place, 0):
-                    place = channel.foremost()
-                run.following[replica] = place
-            until = min(last, int(channel.members["head"][replica]) + generator.randrange(1, 2000))
-            assert run.replicate(replica, until) == 0
+            run.pace.limit(last, replica - 1)  # the producer waits for a member
+            run.following[replica] = place
+            assert run.replicate(replica, place + generator.randrange(1, LONGEST)) == 0
             resign(channel.record, channel.members, replica)
-            if not serve_and_leave(channel.record, channel.members, replica, *arguments, last):
-                break
-            rounds += 1
-        assert rounds > 1
+            # Without it the producer may go on so far, until it joins again.
+            run.pace.limit(int(channel.members["head"][replica]) + LONGEST, replica - 1)
+            assert serve_and_leave(channel.record, channel.members, replica, *arguments, last)
+        run.pace.limit(last, replica - 1)
 
+    for owner in range(2):
+        run.pace.limit(LONGEST, owner)
     run.start(run.replicate, 0)
     run.start(come_and_go, 1)
     run.start(come_and_go, 2)
@@ -162,24 +170,23 @@ def test_replicas_that_join_and_leave_all_the_time_take_their_part(bench: Any, p
 )
 def test_what_killed_replicas_had_begun_their_successors_finish(bench: Any, policy: str, full: str) -> None:
     run = bench(policy=policy, full=full)
+    kills = Events(run.pace, EVENTS)
     living = [run.start(run.replicate, replica) for replica in range(REPLICAS)]
     producer = run.start(run.produce)
-    generator, gap, kills = random.Random(1), max(50_000, REQUESTS // 500), 0
-    heads, targets = run.channel.members["head"], [0] * REPLICAS
-    while producer.is_alive() or any(child.is_alive() for child in living):
+    heads, targets = run.channel.members["head"], [kills.soon(0)] * REPLICAS
+    while producer.is_alive() or any(child.is_alive() for child in living) or min(heads[:REPLICAS]) < run.requests:
         wait_for_any([child for child in living if child.is_alive()], 0.0005)
         for replica in range(REPLICAS):
             if living[replica].is_alive():
-                if not producer.is_alive() or heads[replica] < targets[replica]:
+                if kills.over or heads[replica] < targets[replica]:
                     continue
                 living[replica].kill()
                 assert living[replica].join(PATIENCE)
-                kills += 1
+                kills.happen()
             if heads[replica] < run.requests:  # killed, or overtaken
                 _succeed(run, living, replica)
-                targets[replica] = int(heads[replica]) + generator.randrange(gap)
+                targets[replica] = kills.soon(int(heads[replica]))
     run.finish()
-    assert kills > 1
     assert np.isin(run.primaries, [1, 2]).all()
 
 

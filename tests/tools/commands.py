@@ -1,5 +1,6 @@
 """Scout's commands as a shell runs them, for tests."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -43,3 +44,10 @@ def start(*arguments: str, **options: Any) -> subprocess.Popen[str]:
     """Start a command."""
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
     return subprocess.Popen([*SCOUT, *arguments], **options)
+
+
+def report_of(file: Path, command: str) -> dict[str, Any]:
+    """The figures that a command has written to a file."""
+    written: dict[str, Any] = json.loads(file.read_text())
+    assert written["schema"] == 1 and written["command"] == command
+    return written

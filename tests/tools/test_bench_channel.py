@@ -1,10 +1,10 @@
 """`scout bench channel`: small runs of the real thing, in Python and in C."""
 
 import ctypes
-import json
 import shutil
 
 import pytest
+from commands import report_of
 
 from scout.io.host.process import usable_cores as cores
 from scout.ring.layout import CHANNEL, MEMBER
@@ -66,8 +66,7 @@ def test_what_was_not_read_is_noticed(bench: _Bench, monkeypatch: pytest.MonkeyP
 def test_rows_projections_and_plot(tmp_path, capsys) -> None:
     report, picture = tmp_path / "channel.json", tmp_path / "channel.png"
     bench_channel.run(1, str(report), str(picture), shorter=SHORTER)
-    written = json.loads(report.read_text())
-    assert written["schema"] == 1 and written["command"] == "bench channel"
+    written = report_of(report, "bench channel")
     rows = written["results"]
     keys = {"name", "policy", "producers", "replicas", "entry_bytes", "batch", "load", "projected"}
     units = {f"mops_{what}_{figure}" for what in ("per_replica", "total") for figure in ("min", "median", "max")}

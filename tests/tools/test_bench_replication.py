@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from commands import report_of
 
 from scout.io.host.process import usable_cores as cores
 from scout.ring.channel import Channel
@@ -98,8 +99,7 @@ def test_private_work_is_done_once(mode: int) -> None:
 def test_rows_projections_and_plot(tmp_path, capsys) -> None:
     report, picture = tmp_path / "replication.json", tmp_path / "replication.svg"
     bench_replication.run(1, str(report), str(picture), shorter=SHORTER)
-    written = json.loads(report.read_text())
-    assert written["schema"] == 1 and written["command"] == "bench replication"
+    written = report_of(report, "bench replication")
     rows = written["results"]
     keys = {"name", "ratio", "cores", "requests_per_s_median", "speedup", "ideal", "projected"}
     assert all(keys <= set(row) for row in rows)

@@ -16,11 +16,11 @@ from scout.tools import options
 from scout.tools.bench import path as bench_path
 from scout.tools.commands import demo
 
-COMMANDS = ["demo", "run", "draw", "rates", "doctor"]
+COMMANDS = ["demo", "run", "draw", "rates", "traffic", "doctor"]
 BENCHES = [f"bench {name}" for name in ("forward", "path", "channel", "replication", "services", "soak")]
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, *BENCHES])
+@pytest.mark.parametrize("command", [*COMMANDS, *BENCHES, "bench all"])
 def test_help_shows_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert here(*command.split(), "--help") == 0
     assert f"Example: scout {command}" in capsys.readouterr().out
@@ -34,6 +34,7 @@ def test_help_shows_an_example(command: str, capsys: pytest.CaptureFixture[str])
         (["demo", "--replicas", "0"], ["--replicas 0: give 1 to 31"]),
         (["run", "router.py", "--replicas", "99"], ["--replicas 99: give 1 to 31"]),
         (["rates", "--json", "/proc/y"], ["--json /proc/y", "name a file"]),
+        (["rates", "--json", "/proc/version"], ["--json /proc/version", "name a file"]),
         (["demo", "--picture", "nowhere/x.svg"], ["nowhere"]),
         (["run", "nowhere.py"], ["nowhere.py", "no such file"]),
         (["run", __file__ + "x"], ["no such file"]),

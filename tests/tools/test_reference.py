@@ -46,7 +46,7 @@ def no_telnet(frame, end, port):
 def run_example(module, graph):
     """Run an example, one expression or statements that use `graph`; add what the expression makes to the graph."""
     names = {name: getattr(scout, name) for name in scout.__all__} | {"graph": graph, "no_telnet": no_telnet}
-    names["port"], names["service"] = MemoryPort("02:00:00:00:00:01"), Counter("counter", service="request")
+    names["port"], names["service"] = MemoryPort("02:00:00:00:00:01"), Counter("counter", connects="request")
     try:
         router = eval(module.example, names)
     except SyntaxError:

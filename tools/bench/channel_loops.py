@@ -1,5 +1,6 @@
 """The compiled loops of `scout bench channel`; `baselines/ring.c` has the same in C."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -9,12 +10,12 @@ from numba.extending import intrinsic
 
 from scout.ring.atomics import compare_exchange, copy, load64, store64
 from scout.ring.batch import close_batch, entry_at, open_batch
-from scout.ring.jit import entry
+from scout.ring.jit import Record, entry, inline
 from scout.ring.layout import CHANNEL, MEMBER, payload, published, set_length, slot_of
 from scout.ring.producer import acquire, publish, release, reserve
 from scout.ring.wait import YIELD, wait
 
-__all__ = ["drain", "feed", "touch"]
+__all__ = ["drain", "feed", "stream", "touch"]
 
 _CHANNELS = numba.types.Array(numba.from_dtype(CHANNEL), 1, "C")
 _MEMBERS = numba.types.Array(numba.from_dtype(MEMBER), 1, "C")
@@ -42,9 +43,11 @@ def touch(address: int, size: int) -> None:
         compare_exchange(at, value, value)  # stores what is there, unless another has stored meanwhile
 
 
-@entry(numba.int64(_CHANNELS, _MEMBERS, numba.int64, numba.int64))
-def _drain_first(channels: np.ndarray, members: np.ndarray, replica: int, requests: int) -> int:
-    """Dequeue `requests`, adding up the first word of each; the sum."""
+@inline
+def _drain(
+    channels: np.ndarray, members: np.ndarray, replica: int, requests: int, words: int, read: Callable[..., int]
+) -> int:
+    """Dequeue `requests`, adding up what `read(address, words)` gives for the payload of each; the sum."""
     channel, member = channels[0], members[replica]
     total = idle = 0
     last = member.head + requests
@@ -56,30 +59,36 @@ def _drain_first(channels: np.ndarray, members: np.ndarray, replica: int, reques
             continue
         idle = 0
         for index in range(count):
-            total += load64(payload(entry_at(channel, member, index)))
+            total += read(payload(entry_at(channel, member, index)), words)
         close_batch(channel, member, replica)
     return total
+
+
+@inline
+def _first(address: int, words: int) -> int:
+    """The word at an address."""
+    return load64(address)
+
+
+@inline
+def _sum(address: int, words: int) -> int:
+    """The sum of the words from an address on."""
+    read, total = _words(address), 0
+    for word in range(words):
+        total += read[word]
+    return total
+
+
+@entry(numba.int64(_CHANNELS, _MEMBERS, numba.int64, numba.int64))
+def _drain_first(channels: np.ndarray, members: np.ndarray, replica: int, requests: int) -> int:
+    """Dequeue `requests`, adding up the first word of each; the sum."""
+    return _drain(channels, members, replica, requests, 1, _first)
 
 
 @entry(numba.int64(_CHANNELS, _MEMBERS, numba.int64, numba.int64, numba.int64))
 def _drain_whole(channels: np.ndarray, members: np.ndarray, replica: int, requests: int, words: int) -> int:
     """Dequeue `requests`, adding up the first `words` words of each; the sum."""
-    channel, member = channels[0], members[replica]
-    total = idle = 0
-    last = member.head + requests
-    while member.head < last:
-        count = open_batch(channel, member, replica)
-        if count == 0:
-            wait(channel, YIELD, member.head, idle)
-            idle += 1
-            continue
-        idle = 0
-        for index in range(count):
-            read = _words(payload(entry_at(channel, member, index)))
-            for word in range(words):
-                total += read[word]
-        close_batch(channel, member, replica)
-    return total
+    return _drain(channels, members, replica, requests, words, _sum)
 
 
 def drain(channels: np.ndarray, members: np.ndarray, replica: int, requests: int, words: int) -> int:
@@ -89,24 +98,29 @@ def drain(channels: np.ndarray, members: np.ndarray, replica: int, requests: int
     return int(_drain_whole(channels, members, replica, requests, words))
 
 
-@entry(numba.void(_CHANNELS, numba.int64, numba.int64, numba.int64, numba.int64, numba.int64, numba.int64))
-def feed(channels: np.ndarray, producer: int, first: int, requests: int, burst: int, source: int, length: int) -> None:
-    """Send `requests` of `length` bytes, up to `burst` at a time, their first word numbered from `first`.
+@inline
+def stream(
+    channel: Record,
+    producer: int,
+    requests: int,
+    burst_of: Callable[..., int],
+    fill: Callable[..., None],
+    given: tuple[int, ...],
+) -> None:
+    """Send `requests` as fast as there is room. By turns unless `producer` < 0.
 
-    By turns unless `producer` < 0.
+    After `sent` requests of its own, when `tail` are published, it sends up to `burst_of(sent, tail, given)` at a time;
+    `fill(slot, number, given)` writes each.
     """
-    channel = channels[0]
     sent = idle = 0
     while sent < requests:
         if producer >= 0:
             acquire(channel, producer)
-        room = reserve(channel, min(requests - sent, burst))
         tail = published(channel)
+        wanted = min(requests - sent, burst_of(sent, tail, given))
+        room = reserve(channel, wanted) if wanted > 0 else 0
         for index in range(room):
-            slot = slot_of(channel, tail + index)
-            copy(payload(slot), source, length)
-            store64(payload(slot), first + sent + index)
-            set_length(slot, length)
+            fill(slot_of(channel, tail + index), sent + index, given)
         if room:
             publish(channel, room)
         if producer >= 0:
@@ -115,3 +129,27 @@ def feed(channels: np.ndarray, producer: int, first: int, requests: int, burst: 
         idle = 0 if room else idle + 1
         if room == 0:
             wait(channel, YIELD, tail, idle)
+
+
+@inline
+def _burst(sent: int, tail: int, given: tuple[int, ...]) -> int:
+    """The size of every burst."""
+    return given[0]
+
+
+@inline
+def _numbered(slot: int, number: int, given: tuple[int, ...]) -> None:
+    """Write a request: a copy of the one given, with its number as the first word."""
+    _, first, source, length = given
+    copy(payload(slot), source, length)
+    store64(payload(slot), first + number)
+    set_length(slot, length)
+
+
+@entry(numba.void(_CHANNELS, numba.int64, numba.int64, numba.int64, numba.int64, numba.int64, numba.int64))
+def feed(channels: np.ndarray, producer: int, first: int, requests: int, burst: int, source: int, length: int) -> None:
+    """Send `requests` of `length` bytes, up to `burst` at a time, their first word numbered from `first`.
+
+    By turns unless `producer` < 0.
+    """
+    stream(channels[0], producer, requests, _burst, _numbered, (burst, first, source, length))

@@ -1,260 +1,302 @@
-"""`scout bench forward`: 60- and 1514-byte frames, and TCP, between two namespaces.
+"""`scout bench forward`: floods of many flows and of one, the loss-free rate, latency, and TCP through a router.
 
-Every contender has a topology of its own (source - router - sink, all alike), so that all exist at once and can be
-measured in turn. The generator is pinned to the first core, the router to the last. The sink's kernel drops the frames,
-whose MAC address is not its own; the benchmark counts the frames that arrive at the sink's interface.
+Every contender has a topology of its own (`scout.tools.bench.forwarders`). The generator is pinned to the first core,
+the router to the last. The sink's kernel drops the frames of a flood at once; the benchmark counts the frames that
+arrive at the sink's interface. The sink's part of the kernel runs on the core that sends, the router's.
 
-The flood is one flow. Scout hands its frames to the kernel as super-frames (`scout.io.transmit.coalesce`). If those
-arrived whole, each would count as one frame: so in all topologies the router's outgoing veth takes no super-frames, and
-the kernel cuts them there into the frames that were sent. The setting changes nothing for the other contenders, which
-send single frames. With `separate` the generator's device completes the checksums; then no two frames can be joined, as
-with many flows.
+Scout hands packets of one flow to the kernel as super-frames (`scout.io.transmit.coalesce`). If those arrived whole,
+each would count as one frame: so in all topologies the router's outgoing veth takes no UDP super-frames, and the kernel
+cuts them there into the frames that were sent. The setting changes nothing for the other contenders, which send single
+frames.
 """
 
 import os
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from itertools import product
+from statistics import median
 from typing import Any
 
+import numpy as np
+
 from scout.io.host.lab import Lab
-from scout.io.host.namespace import Namespace
 from scout.io.host.process import usable_cores
-from scout.io.ports.afpacket import AfPacketPort
-from scout.io.ports.contract import mac_number
-from scout.paths.model.graph import RouterGraph
-from scout.paths.protocols.arp import Arp
-from scout.paths.protocols.ethernet import Ethernet
-from scout.paths.protocols.icmp import Icmp
-from scout.paths.protocols.ipv4 import Ip
-from scout.supervisor import Supervisor
-from scout.tools.bench.baselines import compile_c, python_socket
-from scout.tools.bench.rounds import interleaved, spread
+from scout.io.mac import mac_number
+from scout.ring.errors import ScoutError
+from scout.tools.bench import forwarders
+from scout.tools.bench.baselines import compile_c
+from scout.tools.bench.forwarders import FLOODED, MACS, SINK, SOURCE, Forwarder, Topology
+from scout.tools.bench.rounds import interleaved, rounded, spread
+from scout.tools.bench.search import LOSS, Trial, loss_free_rate
 from scout.tools.report import Report
-from scout.tools.traffic.flood import Flood
-from scout.tools.traffic.peers import tcp_transfer
+from scout.tools.traffic.flood import IMIX, Flood
+from scout.tools.traffic.peers import ANSWER_SECONDS, TCP_PEERS, round_trips, tcp_goodput
 
-__all__ = ["run"]
+__all__ = ["MEASURES", "Load", "run"]
 
-MACS = [f"02:00:00:00:00:{number:02x}" for number in range(1, 5)]  # source, r0, r1, sink
-ROUTER_MACS = ("02:00:00:00:01:01", "02:00:00:00:01:02")
-"""MAC addresses of the routers in user space. With the interfaces' own addresses the kernel would also look up each
-frame's route, in the sender's time."""
-NOBODY = "02:00:00:00:00:ff"  # what flood frames are sent on to: the sink's kernel drops them at once
-SOURCE, SINK, SINK_HOST = "10.0.0.2", "10.0.1.2", "10.0.1.3"  # floods go to SINK_HOST, TCP to SINK
-WARM_UP = 0.2  # seconds
-TRANSFER = 512 << 20
-PATIENCE = 60.0
+MEASURES = ("flood", "loss-free", "latency", "tcp")
+FLOWS = (10_000, 16, 1)
+SIZES: tuple[str, ...] = ("60", "1514")
+FULL_SIZES = ("60", "512", "1514", "imix")
+
+WARM_UP = 0.2  # seconds of a flood before it is measured
+TRIAL = 0.3  # seconds of a trial of the search for the loss-free rate
+SETTLE = 0.05  # seconds after which no frame of a trial is still on its way
+PROBES = {"idle": (80, 0.01), "half": (200, 0.002)}
+"""Pings of a measurement of latency, and the seconds between two: an idle router has time to fall asleep."""
+CONNECTIONS = (1, 8)
+
+Load = tuple[int, "int | str"]
+"""The flows and the frame's bytes of a flood: a number, or "imix"."""
 
 
-class _Topology:
-    """A source, a router and a sink."""
+def _flood(topology: Topology, load: Load) -> Flood:
+    flows, size = load
+    sizes = IMIX if size == "imix" else int(size)
+    return Flood(sizes, SOURCE, FLOODED, mac_number(MACS[0]), mac_number(topology.router_mac), flows=flows)
 
-    def __init__(self, lab: Lab, name: str, router_mac: str = MACS[1]) -> None:
-        self.router_mac = router_mac
-        self.source, self.router, self.sink = (lab.namespace(f"{name}-{part}") for part in ("a", "r", "b"))
-        lab.veth((self.source, "eth0"), (self.router, "r0"), mac=(MACS[0], MACS[1]))
-        lab.veth((self.router, "r1"), (self.sink, "eth0"), mac=(MACS[2], MACS[3]))
-        self.source.address("eth0", f"{SOURCE}/24")
-        self.source.route("default", via="10.0.0.1")
-        self.sink.address("eth0", f"{SINK}/24")
-        self.sink.route("default", via="10.0.1.1")
 
-    def cut_super_frames(self, separate: bool) -> None:
-        """Have the kernel cut UDP super-frames of the generator and of the router at the device; TCP's stay whole."""
-        self.source.offload("eth0", tx_udp_segmentation=False, tx_checksum_ip_generic=not separate)
-        self.router.offload("r1", tx_udp_segmentation=False)
-
-    def flood(self, frame_bytes: int, seconds: float) -> float:
-        """Packets a second that arrive at the sink."""
-        flood = Flood(frame_bytes, SOURCE, SINK_HOST, mac_number(MACS[0]), mac_number(self.router_mac))
-        process = self.source.run(flood.run, "eth0", WARM_UP + seconds + 1.0, None, usable_cores()[0])
+@contextmanager
+def _flooded(topology: Topology, load: Load, pps: float | None = None) -> Iterator[Flood]:
+    """Have the source flood the router for the time of a `with` block."""
+    flood = _flood(topology, load)
+    process = topology.source.run(flood.run, "eth0", 3600.0, pps, usable_cores()[0])
+    try:
         time.sleep(WARM_UP)
-        start, before = time.perf_counter(), self.sink.link_stats("eth0").rx_packets
-        time.sleep(seconds)
-        after, end = self.sink.link_stats("eth0").rx_packets, time.perf_counter()
+        yield flood
+    finally:
         flood.stop()
         process.join()
-        return (after - before) / (end - start)
-
-    def tcp(self) -> float:
-        """Goodput of one connection, Gbit/s."""
-        result = tcp_transfer(self.source, self.sink, SINK, TRANSFER, PATIENCE)
-        if not result["intact"]:
-            raise RuntimeError(f"the transfer did not arrive intact: {result}")
-        return result["gbps"]
 
 
-class _Contender:
-    """A router to be measured: `serving` has it at work for the time of a `with` block."""
-
-    def __init__(
-        self,
-        name: str,
-        replicas: int,
-        topology: _Topology,
-        serving: Callable[[], AbstractContextManager[Any]],
-    ):
-        self.name, self.replicas, self.topology, self.serving = name, replicas, topology, serving
-
-    def flood(self, frame_bytes: int, seconds: float) -> float:
-        with self.serving():
-            return self.topology.flood(frame_bytes, seconds)
-
-    def tcp(self) -> float:
-        with self.serving():
-            return self.topology.tcp()
+def _saturated(topology: Topology, load: Load, seconds: float) -> tuple[float, float]:
+    """Frames a second that arrive at the sink, and that were sent."""
+    with _flooded(topology, load) as flood:
+        start, before = time.perf_counter(), (topology.sink.link_stats("eth0").rx_packets, flood.sent)
+        time.sleep(seconds)
+        after, end = (topology.sink.link_stats("eth0").rx_packets, flood.sent), time.perf_counter()
+    arrived, sent = ((late - early) / (end - start) for early, late in zip(before, after, strict=True))
+    return arrived, sent
 
 
-def _scout(lab: Lab, name: str, replicas: int, order: str) -> _Contender:
-    topology = _Topology(lab, name, ROUTER_MACS[0])
+def _loss_free(topology: Topology, load: Load) -> float:
+    """The highest rate at which next to nothing is lost, frames a second."""
+    most = _saturated(topology, load, TRIAL)[1]
 
-    def serving() -> AbstractContextManager[Any]:
-        graph = RouterGraph("bench_forward")
-        graph.add(Ethernet("left", AfPacketPort("r0", mac=ROUTER_MACS[0])))
-        graph.add(Ethernet("right", AfPacketPort("r1", mac=ROUTER_MACS[1])))
-        graph.add(Ip("ip", {"left": "10.0.0.1/24", "right": "10.0.1.1/24"}))
-        arp = Arp("arp")
-        arp.pin(1, SINK_HOST, NOBODY)
-        graph.add(arp)
-        graph.add(Icmp("icmp"))
-        for port in ("left", "right"):
-            graph.connect("icmp", "ip", port)
-            graph.connect("ip", "arp", port)
-        paths = [graph.create_path(port, order=order) for port in ("left", "right")]
-        return _Inside(topology.router, Supervisor(graph, paths, replicas, report=lambda line: None))
+    def trial(pps: float) -> Trial:
+        flood, before = _flood(topology, load), topology.sink.link_stats("eth0").rx_packets
+        topology.source.run(flood.run, "eth0", TRIAL, pps, usable_cores()[0]).join()
+        time.sleep(SETTLE)
+        arrived = topology.sink.link_stats("eth0").rx_packets - before
+        return Trial(flood.sent, flood.sent - arrived, flood.sent / TRIAL)
 
-    return _Contender("scout-afpacket", replicas, topology, serving)
+    return loss_free_rate(trial, most)
 
 
-class _Inside:
-    """A context manager entered in a namespace, left outside of it."""
-
-    def __init__(self, namespace: Namespace, inner: AbstractContextManager[Any]) -> None:
-        self._namespace, self._inner = namespace, inner
-
-    def __enter__(self) -> Any:
-        with self._namespace.entered():
-            return self._inner.__enter__()
-
-    def __exit__(self, *exception: Any) -> None:
-        self._inner.__exit__(*exception)
+def _latency(topology: Topology, pps: float) -> dict[str, tuple[float, float]]:
+    """The 50th and 99th percentile of round-trip times in µs, with the router idle and with a flood at `pps`."""
+    with _on_core(usable_cores()[0]):
+        found = {"idle": _percentiles(topology, "idle")}
+        with _flooded(topology, (10_000, 60), pps):
+            found["half"] = _percentiles(topology, "half")
+    return found
 
 
-def _kernel(lab: Lab, name: str) -> _Contender:
-    topology = _Topology(lab, name)
-    router = topology.router
-    router.address("r0", "10.0.0.1/24")
-    router.address("r1", "10.0.1.1/24")
-    router.neighbour("r1", SINK_HOST, NOBODY)
-    router.sysctl("net.ipv4.ip_forward", 1)
-    return _Contender("kernel", 0, topology, nullcontext)
+def _percentiles(topology: Topology, load: str) -> tuple[float, float]:
+    times = round_trips(topology.source, SINK, *PROBES[load])
+    if not times:
+        raise ScoutError(f"namespace {topology.source.name}: no ping to {SINK} was answered; does the router forward?")
+    times += [ANSWER_SECONDS * 1e6] * (PROBES[load][0] - len(times))
+    low, high = np.percentile(times, (50, 99))
+    return float(low), float(high)
 
 
-class _Process:
-    """A forwarder in a process of its own, for the time of a `with` block."""
-
-    def __init__(self, namespace: Namespace, function: Callable[..., Any], *arguments: Any) -> None:
-        self._namespace, self._function, self._arguments = namespace, function, arguments
-
-    def __enter__(self) -> None:
-        self._process = self._namespace.run(self._function, *self._arguments)
-        time.sleep(WARM_UP)
-
-    def __exit__(self, *exception: Any) -> None:
-        self._process.terminate()
-        self._process.join()
+@contextmanager
+def _on_core(core: int) -> Iterator[None]:
+    """Keep this thread off the router's core."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, [core])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
-def _python(lab: Lab) -> _Contender:
-    topology, core = _Topology(lab, "python", ROUTER_MACS[0]), usable_cores()[-1]
-    routes = {"10.0.1.0/24": mac_number(NOBODY).to_bytes(6, "big")}
-    arguments = (core, "r0", "r1", mac_number(ROUTER_MACS[0]).to_bytes(6, "big"), routes)
-    return _Contender("python-socket", 1, topology, lambda: _Process(topology.router, python_socket.serve, *arguments))
+class _Benchmark:
+    """The measurements, each of all contenders in turn."""
+
+    def __init__(self, lab: Lab, rounds: int, seconds: float, report: Report) -> None:
+        self._lab, self._rounds, self._seconds, self._report = lab, rounds, seconds, report
+        self._everyone = len(usable_cores())
+        self._lowest = 0.0  # median rate of the slowest contender that answers pings
+        self.parameters: dict[str, Any] = {}
+
+    def _each(self, contenders: Sequence[Forwarder], measure: Callable[[Topology], Any], what: str) -> list[list[Any]]:
+        """Start each contender, measure it and stop it, in rounds."""
+
+        def call(contender: Forwarder) -> Any:
+            with contender.serving():
+                return measure(contender.topology)
+
+        return interleaved([partial(call, each) for each in contenders], self._rounds, what)
+
+    def _scouts(self, name: str, order: str) -> list[Forwarder]:
+        numbers = (1, self._everyone) if self._everyone > 1 else (1,)
+        return [forwarders.scout(self._lab, f"{name}{number}", number, order) for number in numbers]
+
+    def routers(self, program: str | None) -> list[Forwarder]:
+        """All contenders of floods; the first time they are used, Scout's path is compiled."""
+        routers = [*self._scouts("s", "completed"), forwarders.kernel(self._lab, "kernel")]
+        if program:
+            routers.append(forwarders.c(self._lab, "c", program))
+        routers.append(forwarders.python(self._lab, "python"))
+        for router in routers:
+            router.topology.cut_super_frames()
+        with routers[0].serving():
+            pass
+        return routers
+
+    def floods(self, routers: Sequence[Forwarder], loads: Sequence[Load]) -> list[dict[str, Any]]:
+        """The rates of floods faster than the routers."""
+
+        def measure(topology: Topology) -> list[tuple[float, float]]:
+            return [_saturated(topology, load, self._seconds) for load in loads]
+
+        figures = self._each(routers, measure, "floods")
+        rows, shown = [], []
+        names = [router.name for router in routers]
+        baseline = "c-afpacket" if "c-afpacket" in names else "kernel"
+        for index, load in enumerate(loads):
+            own = [[rates[index] for rates in rounds] for rounds in figures]
+            base = median(arrived for arrived, _ in own[names.index(baseline)])
+            for router, rates in zip(routers, own, strict=True):
+                row = router.who | {"flows": load[0], "frame_bytes": load[1]}
+                row |= spread([arrived for arrived, _ in rates], "pps")
+                rows.append(row)
+                ratio = row["pps_median"] / base if base else 0.0
+                offered = median(sent for _, sent in rates)
+                shown.append(row | {"offered_median": rounded(offered), f"to_{baseline}": round(ratio, 2)})
+        self._report.show(shown)
+        self._lowest = min(
+            row["pps_median"] for row in rows if row["name"] != "python-socket" and row["flows"] == rows[0]["flows"]
+        )
+        return rows
+
+    def loss_free(self, routers: Sequence[Forwarder], loads: Sequence[Load]) -> list[dict[str, Any]]:
+        """The highest rates without loss, without the Python program: it is an order of magnitude slower."""
+        routers = [router for router in routers if router.name != "python-socket"]
+
+        def measure(topology: Topology) -> list[float]:
+            return [_loss_free(topology, load) for load in loads]
+
+        figures = self._each(routers, measure, "loss-free rates")
+        rows = []
+        for index, (flows, size) in enumerate(loads):
+            for router, rounds in zip(routers, figures, strict=True):
+                load = {"load": "loss-free", "flows": flows, "frame_bytes": size}
+                rows.append(router.who | load | spread([rates[index] for rates in rounds], "pps"))
+        self._report.show(rows)
+        self.parameters |= {"loss": LOSS, "trial_seconds": TRIAL}
+        return rows
+
+    def latency(self, routers: Sequence[Forwarder]) -> list[dict[str, Any]]:
+        """Round-trip times of pings; the Python program passes none, as it forwards in one direction."""
+        routers = [router for router in routers if router.name != "python-socket"]
+        if not self._lowest:
+            rates = self._each(routers, lambda topology: _saturated(topology, (10_000, 60), TRIAL)[0], "capacity")
+            self._lowest = min(median(each) for each in rates)
+        half = self._lowest / 2
+        figures = self._each(routers, lambda topology: _latency(topology, half), "latency")
+        rows = []
+        for load in ("idle", "half"):
+            for router, rounds in zip(routers, figures, strict=True):
+                low, high = (rounded(median(each[load][index] for each in rounds)) for index in (0, 1))
+                rows.append(router.who | {"load": load, "us_p50": low, "us_p99": high})
+        self._report.show(rows)
+        self.parameters |= {"half_load_pps": round(half)}
+        return rows
+
+    def tcp(self) -> list[dict[str, Any]]:
+        """Goodput of TCP, in channel order; `direct` is the same without a router."""
+        lab = self._lab
+        routers = [*self._scouts("t", "channel"), forwarders.kernel(lab, "tk"), forwarders.direct(lab, "td")]
+        with routers[0].serving():
+            pass  # compiled before anything is measured
+
+        def measure(topology: Topology) -> list[float]:
+            ends = topology.source, topology.sink
+            return [tcp_goodput(*ends, SINK, connections, self._seconds) for connections in CONNECTIONS]
+
+        figures = self._each(routers, measure, "TCP")
+        rows = []
+        for index, connections in enumerate(CONNECTIONS):
+            for router, rounds in zip(routers, figures, strict=True):
+                load = {"load": "tcp", "connections": connections}
+                rows.append(router.who | load | spread([rates[index] for rates in rounds], "gbps"))
+        self._report.show(rows)
+        self.parameters["tcp_peers"] = TCP_PEERS
+        return rows
 
 
-def _c(lab: Lab, program: str) -> _Contender:
-    topology, core = _Topology(lab, "c", ROUTER_MACS[0]), usable_cores()[-1]
-    ports = [f"{name}/{mac}" for name, mac in zip(("r0", "r1"), ROUTER_MACS, strict=True)]
-    command = [program, str(core), *ports, f"10.0.1.0/24,1,{NOBODY}", f"10.0.0.0/24,0,{MACS[0]}"]
-    return _Contender("c-afpacket", 1, topology, lambda: _Process(topology.router, _execute, command))
-
-
-def _execute(command: list[str]) -> None:
-    quiet = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(quiet, 1)
-    os.execv(command[0], command)
-
-
-def run(rounds: int, seconds: float, sizes: list[int], separate: bool, json_path: str | None) -> None:
-    """Measure, print two tables, write the figures.
+def run(
+    rounds: int | None,
+    seconds: float | None,
+    flows: Sequence[int] | None,
+    sizes: Sequence[str] | None,
+    measures: Sequence[str] | None,
+    full: bool,
+    json_path: str | None,
+) -> None:
+    """Measure, print a table for each measure, write the figures.
 
     Parameters
     ----------
-    rounds : int
-        How often each contender is measured.
-    seconds : float
-        How long a measurement lasts.
-    sizes : list of int
-        Sizes of the frames in bytes, without the check sequence.
-    separate : bool
-        True for frames that cannot be joined to super-frames.
+    rounds : int or None
+        How often each contender is measured; by default 3, with `full` 5.
+    seconds : float or None
+        How long a flood or a transfer lasts; by default 0.4, with `full` 1. (A transfer by iperf3 lasts at least 1.)
+    flows : sequence of int or None
+        The numbers of flows of the floods; by default `FLOWS`.
+    sizes : sequence of str or None
+        Bytes of frames, or "imix"; by default 60 and 1514, with `full` also 512 and "imix".
+    measures : sequence of str or None
+        Out of `MEASURES`; by default all.
+    full : bool
+        True to search the loss-free rate under every load and not only under the first one.
     json_path : str or None
         Where to write the figures.
+
+    Raises
+    ------
+    ScoutError
+        If there is no such measure.
     """
+    for name in measures or ():
+        if name not in MEASURES:
+            raise ScoutError(f"--measure {name}: use some of {', '.join(MEASURES)}")
+    wanted = list(measures or MEASURES)
+    rounds, seconds = rounds or (5 if full else 3), seconds or (1.0 if full else 0.4)
+    frame_bytes = [size if size == "imix" else int(size) for size in sizes or (FULL_SIZES if full else SIZES)]
+    loads = list(product(flows or FLOWS, frame_bytes))
     report = Report("bench forward", json_path)
-    everyone = len(usable_cores())
     program = compile_c("forward.c")
     rows: list[dict[str, Any]] = []
     with ExitStack() as stack:
         lab = stack.enter_context(Lab("bench"))
-        contenders = [_scout(lab, "one", 1, "completed")]
-        if everyone > 1:
-            contenders.append(_scout(lab, "all", everyone, "completed"))
-        contenders += [_kernel(lab, "kernel"), _python(lab)]
-        if program:
-            contenders.append(_c(lab, str(program)))
-        for contender in contenders:
-            contender.topology.cut_super_frames(separate)
-        with contenders[0].serving():
-            pass  # compiled before anything is measured
-        for size in sizes:
-            calls = [lambda c=contender, s=size: c.flood(s, seconds) for contender in contenders]
-            for contender, figures in zip(contenders, interleaved(calls, rounds, f"{size}-byte frames"), strict=True):
-                who = {"name": contender.name, "replicas": contender.replicas, "frame_bytes": size}
-                rows.append(who | spread(figures, "pps"))
-        streams = [_scout(lab, "tcp1", 1, "channel")]
-        if everyone > 1:
-            streams.append(_scout(lab, "tcpn", everyone, "channel"))
-        streams.append(_kernel(lab, "tcpk"))
-        transfers: list[Callable[[], float]] = [contender.tcp for contender in streams]
-        tcp_rows: list[dict[str, Any]] = []
-        for contender, figures in zip(streams, interleaved(transfers, rounds, "TCP"), strict=True):
-            tcp_rows.append(
-                {"name": contender.name, "replicas": contender.replicas, "load": "tcp"} | spread(figures, "gbps")
-            )
-    report.show(_with_ratios(rows))
-    report.show(tcp_rows)
+        benchmark = _Benchmark(lab, rounds, seconds, report)
+        routers = benchmark.routers(str(program) if program else None) if wanted != ["tcp"] else []
+        if "flood" in wanted:
+            rows += benchmark.floods(routers, loads)
+        if "loss-free" in wanted:
+            rows += benchmark.loss_free(routers, loads if full else loads[:1])
+        if "latency" in wanted:
+            rows += benchmark.latency(routers)
+        if "tcp" in wanted:
+            rows += benchmark.tcp()
     if not program:
         report.say("no C compiler was found, so c-afpacket is left out")
-    parameters = {
-        "rounds": rounds,
-        "seconds": seconds,
-        "separate": separate,
-        "cores": everyone,
-        "sender_core": usable_cores()[0],
-    }
-    report.write(parameters, rows + tcp_rows)
-
-
-def _with_ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows with each one's median over that of Scout's one replica at the same frame size."""
-    base = {
-        row["frame_bytes"]: row["pps_median"]
-        for row in rows
-        if row["name"] == "scout-afpacket" and row["replicas"] == 1
-    }
-    for row in rows:
-        scout = base[row["frame_bytes"]]
-        row["ratio_to_scout"] = round(row["pps_median"] / scout, 3) if scout else None
-    return rows
+    cores = usable_cores()
+    parameters = {"rounds": rounds, "seconds": seconds, "cores": len(cores), "generator_core": cores[0]}
+    report.write(parameters | {"router_core": cores[-1]} | benchmark.parameters, rows)

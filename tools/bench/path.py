@@ -2,27 +2,27 @@
 
 The frames have 60 bytes and go to random destinations in 1,000 prefixes, 256 frames to a batch. They are in the cache,
 as they are when the kernel has just received them. One core.
+
+Paths with more stages (`stages.py`) show what a stage costs among others: the path of 12 stages is compared with the
+sum of its parts, which are the path of 6 stages and what each half of the others adds to it alone.
 """
 
 import ctypes
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numba import types
 
-from scout.io.access import load8, load16
 from scout.io.batch import BATCH_SIZE, SLOT, new_batch
+from scout.io.mac import mac_text
 from scout.io.packet import HEADROOM
-from scout.io.ports.contract import mac_text
 from scout.io.ports.memory import MemoryPort
 from scout.paths.compiler.generated import load_generated
 from scout.paths.compiler.native import CompiledPath, compile_path
 from scout.paths.model.graph import RouterGraph
-from scout.paths.model.router import Router
-from scout.paths.model.verdict import drop
 from scout.paths.protocols.arp import Arp
 from scout.paths.protocols.ethernet import Ethernet
 from scout.paths.protocols.icmp import Icmp
@@ -31,47 +31,39 @@ from scout.paths.stages.filter import Filter
 from scout.paths.wire.checksum import checksum
 from scout.ring.segment import address
 from scout.tools.bench.baselines import compile_c
-from scout.tools.bench.rounds import interleaved, spread
+from scout.tools.bench.rounds import interleaved, rounded, spread
+from scout.tools.bench.stages import filters, no_telnet
 from scout.tools.report import Report
 
 __all__ = ["run"]
 
 MAC, OUT_MAC = 0x02_00_00_00_00_01, 0x02_00_00_00_00_02
 ROUTES, FRAME_BYTES, SEED = 1_000, 60, 1
+VOICE = 20_000  # the UDP port that the frames go to, which `stages.mark` marks
 RUNS = 200  # batches to a measurement; the frames' TTL lasts for 254
-NO_TELNET = drop("telnet")
-
-
-def user_stage(frame: Any, end: Any) -> int:
-    """Drop TCP to port 23: a stage as a user would write it."""
-    if load8(frame, 9) == 6 and load16(frame, 22) == 23:
-        return NO_TELNET
-    return 0
 
 
 class _Bench:
-    """A router with a batch of packets, and the paths to send them through; all share tables and memory."""
+    """A router with filters below IP, its path from "left" compiled, and a batch of packets to send through it."""
 
-    def __init__(self) -> None:
+    def __init__(self, between: Sequence[Filter]) -> None:
         random.seed(SEED)
         graph = RouterGraph("bench")
-        for name, mac in (("left", MAC), ("staged", MAC), ("right", OUT_MAC)):
+        for name, mac in (("left", MAC), ("right", OUT_MAC)):
             graph.add(Ethernet(name, MemoryPort(mac=mac_text(mac))))
         networks = random.sample(range(11 << 16, 100 << 16), ROUTES)
         prefixes = [f"{n >> 16}.{n >> 8 & 255}.{n & 255}.0/24" for n in networks]
         addresses = {"left": "10.0.0.1/24", "right": "10.0.1.1/24"}
         self.ip = Ip("ip", addresses, dict.fromkeys(prefixes, "10.0.1.2"))
         self.arp = Arp("arp")
-        routers: tuple[Router, ...] = (self.ip, self.arp, Icmp("icmp"), Filter("no_telnet", user_stage))
-        for router in routers:
+        for router in (self.ip, self.arp, Icmp("icmp"), *between):
             graph.add(router)
-        graph.connect("icmp", "ip", "left")
-        graph.connect("ip", "right")
-        graph.connect("ip", "no_telnet", "staged")
+        graph.connect("icmp", "ip", "right")
+        graph.connect("ip", *(each.name for each in between), "left")
         for port in graph.ports:
             graph.connect("ip", "arp", port)
-        self.plain = compile_path(graph.create_path("left"))
-        self.staged = compile_path(graph.create_path("staged"))
+        self.compiled = compile_path(graph.create_path("left"))
+        self.arguments = self.compiled.arguments()
         for router in graph.routers:
             router.start(graph)
         # The next hop's MAC address is our own, so that the frames can go round again.
@@ -91,9 +83,14 @@ class _Bench:
         work()
         return (time.perf_counter_ns() - start) / RUNS / BATCH_SIZE
 
-    def scout(self, compiled: CompiledPath, arguments: list[np.ndarray]) -> Callable[[], float]:
-        repeat = _repeated(compiled)
-        return lambda: self.measure(lambda: repeat(RUNS, self.batch, 0, BATCH_SIZE, *arguments))
+    def scout(self) -> Callable[[], float]:
+        repeat = _repeated(self.compiled)
+        return lambda: self.measure(lambda: repeat(RUNS, self.batch, 0, BATCH_SIZE, *self.arguments))
+
+    @property
+    def forwarded(self) -> int:
+        """Packets that Scout has forwarded so far."""
+        return sum(self.compiled.path.account(self.arguments[0])["out"].values())
 
     def c(self, function: Any, counters: np.ndarray) -> Callable[[], float]:
         tables: list[np.ndarray] = [
@@ -125,37 +122,49 @@ def _frame(network: int) -> np.ndarray:
     ip = bytes((0x45, 0, 0, size, 0, 0, 0, 0, 255, 17, 0, 0, 10, 0, 0, 2)) + destination
     header[14:34] = list(ip)
     header[24:26] = list(checksum(ip).to_bytes(2, "big"))
+    header[36:38] = list(VOICE.to_bytes(2, "big"))
     return header
 
 
 def run(rounds: int, json_path: str | None) -> None:
     """Measure, print a table, write the figures."""
     report = Report("bench path", json_path)
-    bench = _Bench()
-    plain = bench.plain.arguments()
-    counters = np.zeros(16, np.int64)
-    contenders = {
-        "scout": bench.scout(bench.plain, plain),
-        "scout-user-stage": bench.scout(bench.staged, bench.staged.arguments()),
+    six = filters()
+    benches = {
+        "scout": _Bench(()),
+        "scout-user-stage": _Bench((Filter("no_telnet", no_telnet),)),
+        "scout-first-half": _Bench(six[:3]),
+        "scout-other-half": _Bench(six[3:]),
+        "scout-12-stages": _Bench(filters()),
     }
-    library = compile_c("main_line.c", "-shared", "-fPIC")
-    if library:
-        contenders["c"] = bench.c(ctypes.CDLL(str(library)).path, counters)
+    contenders = {name: bench.scout() for name, bench in benches.items()}
+    counters = {}
+    for name, flags in (("c", ()), ("c-user-stage", ("-DUSER_STAGE",))):
+        library = compile_c("main_line.c", "-shared", "-fPIC", *flags)
+        if library:
+            counters[name] = np.zeros(16, np.int64)
+            contenders[name] = benches["scout"].c(ctypes.CDLL(str(library)).path, counters[name])
     for contender in contenders.values():
         contender()
     figures = interleaved(list(contenders.values()), rounds, "path")
-    rows: list[dict[str, Any]] = [
-        {"name": name, **spread(figure, "ns_per_packet")} for name, figure in zip(contenders, figures, strict=True)
-    ]
+    rows: dict[str, dict[str, Any]] = {
+        name: {"name": name, **spread(figure, "ns_per_packet")}
+        for name, figure in zip(contenders, figures, strict=True)
+    }
     expected = BATCH_SIZE * RUNS * (rounds + 1)
-    forwarded = sum(bench.plain.path.account(plain[0])["out"].values())
-    if forwarded != expected or (library and counters[0] != expected):
-        raise RuntimeError(f"of {expected} packets Scout forwarded {forwarded}, C {counters[0]}")
-    if library:
-        base = rows[-1]["ns_per_packet_median"]
-        for row in rows:
-            row["ratio_to_c"] = round(row["ns_per_packet_median"] / base, 3)
-    report.show(rows)
-    if not library:
+    done = {name: bench.forwarded for name, bench in benches.items()}
+    done |= {name: int(each[0]) for name, each in counters.items()}
+    for name, forwarded in done.items():
+        if forwarded != expected:
+            raise RuntimeError(f"of {expected} packets {name} forwarded {forwarded}")
+    median = {name: row["ns_per_packet_median"] for name, row in rows.items()}
+    if counters:
+        rows["scout"]["ratio_to_c"] = rounded(median["scout"] / median["c"])
+        rows["scout-user-stage"]["ratio_to_c"] = rounded(median["scout-user-stage"] / median["c-user-stage"])
+    parts = median["scout-first-half"] + median["scout-other-half"] - median["scout"]
+    rows["scout-12-stages"]["ratio_to_parts"] = rounded(median["scout-12-stages"] / parts)
+    keys = (*rows["scout"], *rows["scout-12-stages"])
+    report.show([{key: row.get(key, "") for key in keys} for row in rows.values()])
+    if not counters:
         report.say("no C compiler was found, so C is left out")
-    report.write({"rounds": rounds, "routes": ROUTES, "frame_bytes": FRAME_BYTES, "cores": 1}, rows)
+    report.write({"rounds": rounds, "routes": ROUTES, "frame_bytes": FRAME_BYTES, "cores": 1}, list(rows.values()))

@@ -15,9 +15,12 @@ from rich.console import Console
 from rich.progress import Progress
 
 from scout.io.host.process import usable_cores
+from scout.io.ports.contract import Port
 from scout.paths.framework.events import Handler
 from scout.paths.framework.service import Service
+from scout.paths.framework.state import add_to
 from scout.paths.model.graph import RouterGraph
+from scout.paths.model.path import Path
 from scout.paths.model.table import Table
 from scout.paths.stages.requests import End, Requests
 from scout.paths.wire.flow import mix
@@ -26,13 +29,14 @@ from scout.supervisor import Supervisor
 from scout.tools.bench.trace_port import TracePort
 from scout.tools.report import Report
 
-__all__ = ["run"]
+__all__ = ["finish", "folding", "run"]
 
 ENTRIES, REQUEST_BYTES = 8192, 64
 MOST_REPLICAS = 3  # at once
 OFFER = 0.1  # seconds for which the producer offers requests between two looks at the progress
 
 STATE = np.dtype([("requests", "i8"), ("digest", "i8")])
+FINISHED = np.dtype([("times", "i4")])
 
 
 def fold(frame: Any, end: Any, packet: Any, state: Any) -> int:
@@ -44,7 +48,7 @@ def fold(frame: Any, end: Any, packet: Any, state: Any) -> int:
 
 def finish(frame: Any, end: Any, state: Any, finished: Any) -> int:
     """Note that this request had a primary."""
-    finished[state[0].requests - 1] += 1
+    add_to(finished, state[0].requests - 1, "times", 1)
     return 0
 
 
@@ -84,8 +88,8 @@ def run(requests: int, replicas: int | None, interval: float, seed: int, json_pa
     report = Report("bench soak", json_path)
     replicas = replicas or len(usable_cores())
     port = TracePort("02:00:00:00:00:01", [bytes(REQUEST_BYTES)] * ENTRIES)
-    graph = _graph(port, requests)
-    supervisor = Supervisor(graph, [graph.create_path("requests")], replicas, report=lambda line: None)
+    graph, path = folding(port, requests, "soak")
+    supervisor = Supervisor(graph, [path], replicas, report=lambda line: None)
     with supervisor:
         chaos = _Chaos(supervisor, seed, interval)
         chaos.start()
@@ -97,7 +101,7 @@ def run(requests: int, replicas: int | None, interval: float, seed: int, json_pa
         seconds = time.monotonic() - start
         living = supervisor.taking_part
         diverged = supervisor.diverged()
-    counts = np.bincount(supervisor.table("soak.finished"), minlength=2)
+    counts = np.bincount(supervisor.table("soak.finished")["times"], minlength=2)
     states = {tuple(supervisor.table("soak.state", replica)[0].tolist()) for replica in living}
     row = {
         "name": "soak",
@@ -119,15 +123,16 @@ def run(requests: int, replicas: int | None, interval: float, seed: int, json_pa
     return 0 if counts[0] == 0 and whole and not diverged else 1
 
 
-def _graph(port: TracePort, requests: int) -> RouterGraph:
-    finished = Table(shared(requests, np.uint8), "shared")
+def folding(port: Port, requests: int, name: str) -> tuple[RouterGraph, Path]:
+    """A graph whose requests, at most so many, go to one service with that name; the graph and its path."""
+    finished = Table(shared(requests, FINISHED), "shared")
     handlers = [Handler(fold), Handler(finish, run="primary")]
-    graph = RouterGraph("soak")
+    graph = RouterGraph(name)
     graph.add(Requests("requests", port))
-    graph.add(Service("soak", {"state": np.zeros(1, STATE)}, handlers, "request", finished=finished))
+    graph.add(Service(name, {"state": np.zeros(1, STATE)}, handlers, "request", finished=finished))
     graph.add(End("done", "request"))
-    graph.connect("done", "soak", "requests")
-    return graph
+    graph.connect("done", name, "requests")
+    return graph, graph.create_path("requests")
 
 
 def _offer(port: TracePort, requests: int) -> int:

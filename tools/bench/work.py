@@ -169,7 +169,7 @@ def new_work(name: str, service: str) -> Filter | None:
     else:
         raise ScoutError(f"work {name!r}: use one of {', '.join(WORKS)}")
     both = {"receive": function} if service == "ipv4" else {"send": function}
-    return Filter("work", **both, service=service, payload=True, **bindings)
+    return Filter("work", **both, connects=service, payload=True, **bindings)
 
 
 WORKS = ("plain", "inspect", "aes-gcm")

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from scout.tools.options import Json, Plot, Replicas, Rounds
+from scout.tools.options import Folder, FrameBytes, Json, Plot, Replicas, Rounds
 
 __all__ = ["app"]
 
@@ -13,25 +13,27 @@ app = typer.Typer(
 )
 
 
-@app.command(epilog="Example: scout bench forward --rounds 5 --seconds 1 --json -")
+@app.command(epilog="Example: scout bench forward --rounds 5 --flows 10000 --frame-bytes 60 --json -")
 def forward(
-    rounds: Rounds = 5,
-    seconds: Annotated[float, typer.Option(help="How long a measurement lasts.", min=0.01)] = 1.0,
-    frame_bytes: Annotated[
-        list[int] | None, typer.Option(help="Frame sizes; 60 and 1514 by default.", min=60, max=1514)
+    rounds: Annotated[int | None, typer.Option(help="How often each contender is measured.", min=1)] = None,
+    seconds: Annotated[float | None, typer.Option(help="How long a flood or a transfer lasts.", min=0.01)] = None,
+    flows: Annotated[
+        list[int] | None, typer.Option(help="Flows of a flood; 10000, 16 and 1 by default.", min=1, max=60_000)
     ] = None,
-    separate: Annotated[
-        bool, typer.Option("--separate", help="Frames that cannot be sent as one, as with many flows.")
+    frame_bytes: FrameBytes = None,
+    measure: Annotated[list[str] | None, typer.Option(help="flood, loss-free, latency or tcp; all by default.")] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="All frame sizes, more and longer rounds, all loss-free rates.")
     ] = False,
     json: Json = None,
 ) -> None:
-    """Forward between two namespaces: Scout, the kernel, C on AF_PACKET, plain Python sockets."""
+    """Forward between namespaces: Scout, the kernel, C on AF_PACKET, plain Python sockets."""
     from scout.io.host.sandbox import enter
 
     enter()  # before numpy is imported, which starts threads
     from scout.tools.bench import forward as work
 
-    work.run(rounds, seconds, frame_bytes or [60, 1514], separate, json)
+    work.run(rounds, seconds, flows, frame_bytes, measure, full, json)
 
 
 @app.command(epilog="Example: scout bench path --json -")
@@ -92,3 +94,11 @@ def soak(
     from scout.tools.bench import soak as work
 
     return work.run(requests, replicas, interval, seed, json)
+
+
+@app.command("all", epilog="Example: scout bench all --report figures")
+def everything(folder: Folder) -> int:
+    """Run every benchmark in its default size, and write one page with their tables and plots."""
+    from scout.tools.bench import everything as work
+
+    return work.run(folder)

@@ -15,7 +15,7 @@ from rich.text import Text
 from scout.io.host.lab import Lab
 from scout.io.host.namespace import Namespace
 from scout.io.host.process import usable_cores
-from scout.io.ports.contract import mac_number
+from scout.io.mac import mac_number
 from scout.loader import load_router
 from scout.supervisor import Supervisor
 from scout.tools.commands.rates import Meter, table

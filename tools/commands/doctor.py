@@ -83,11 +83,11 @@ def probes() -> list[Probe]:
             network.packet_ring,
         ),
         Probe(
-            "ring latency",
+            "latency",
             "optional",
-            "Up to Linux 6.17 the ring's time-out is counted in ticks of up to 10 ms",
-            "use Linux 6.18 or later, or accept the latency at low rates",
-            network.ring_latency,
+            "A packet that finds the router idle waits that long",
+            'keep a core awake for it: Supervisor(wait="spin")',
+            network.latency,
         ),
         Probe(
             "veth offloads", "optional", "Benchmarks make packets with UDP segmentation", root, network.veth_offloads

@@ -7,7 +7,6 @@ from time import monotonic, sleep, time
 from typing import Any
 
 import psutil
-from pyroute2 import netns as named
 from rich import box
 from rich.live import Live
 from rich.table import Table
@@ -16,6 +15,7 @@ from rich.text import Text
 from scout.io.host.names import LAB_NETNS
 from scout.io.host.namespace import entered
 from scout.ring.errors import ScoutError
+from scout.tools import namespaces as named
 from scout.tools.report import Report
 
 __all__ = ["Meter", "run", "table"]
@@ -52,7 +52,7 @@ class Meter:
 
     def __init__(self, interfaces: Sequence[str] = (), namespaces: Sequence[str] = ()) -> None:
         self._interfaces = interfaces
-        self._namespaces: list[tuple[str | None, str | None]] = [(name, _resolve(name)) for name in namespaces]
+        self._namespaces: list[tuple[str | None, str | None]] = [(name, named.kernel_name(name)) for name in namespaces]
         self._namespaces = self._namespaces or [(None, None)]
         self._last = {name: _counters(kernel_name) for name, kernel_name in self._namespaces}
         present = sorted({interface for _, counters in self._last.values() for interface in counters})
@@ -172,16 +172,6 @@ def _counters(kernel_name: str | None) -> tuple[float, dict[str, Any]]:
             return monotonic(), psutil.net_io_counters(pernic=True, nowrap=False)
         finally:
             psutil.PROCFS_PATH = usual
-
-
-def _resolve(name: str) -> str:
-    known = named.listnetns()
-    full = [lab for lab in known if LAB_NETNS.match(lab) and LAB_NETNS.sub("", lab) == name]
-    if name in known or not full:
-        return name  # `entered` raises if there is none
-    if len(full) > 1:
-        raise ScoutError(f"namespace {name}: {len(full)} labs have one; name it in full: {', '.join(sorted(full))}")
-    return full[0]
 
 
 def _short(value: float) -> str:

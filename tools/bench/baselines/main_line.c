@@ -21,8 +21,8 @@ struct packet {
 struct next_hop { int64_t kind, port, address, slot, source, spare[3]; };
 struct adjacency { int64_t key, mac, expires, state; };
 
-enum { FORWARDED, SHORT, NOT_MINE, NOT_IPV4, BAD_HEADER, BAD_CHECKSUM, BAD_LENGTH, MARTIAN, NO_ROUTE,
-       NOT_FORWARDED, EXPIRED, TOO_BIG, UNRESOLVED, STALE };
+enum { FORWARDED, SHORT, NOT_MINE, NOT_IPV4, BAD_HEADER, BAD_CHECKSUM, BAD_LENGTH, MARTIAN, TELNET, NO_ROUTE,
+       NOT_FORWARDED, EXPIRED, TOO_BIG, CONNECTED, UNRESOLVED, STALE };
 
 static inline uint16_t load16(const uint8_t *p) { uint16_t v; memcpy(&v, p, 2); return __builtin_bswap16(v); }
 static inline uint32_t load32(const uint8_t *p) { uint32_t v; memcpy(&v, p, 4); return __builtin_bswap32(v); }
@@ -72,6 +72,10 @@ static inline int one(struct packet *packet, uint64_t mac, uint64_t out_mac, con
         return MARTIAN;
     if (suspects[256 + ((uint32_t)(load32(ip + 12) * 0x5e3779b1u) >> 20)])    /* perhaps the router's own */
         return MARTIAN;
+#ifdef USER_STAGE                       /* no_telnet of scout.tools.bench.stages */
+    if (ip[9] == 6 && packet->end - ip >= 24 && load16(ip + 22) == 23)
+        return TELNET;
+#endif
     uint32_t destination = load32(ip + 16);
     int64_t entry = table[destination >> 8];
     if (entry < 0)
@@ -90,6 +94,8 @@ static inline int one(struct packet *packet, uint64_t mac, uint64_t out_mac, con
     ip[8]--;
     uint32_t sum = (load16(ip + 10) ^ 0xffff) + 0xfeff;
     store16(ip + 10, ~((sum & 0xffff) + (sum >> 16)));
+    if (hop->slot < 0)                  /* a neighbour on a connected network, to be found by its address */
+        return CONNECTED;
     const struct adjacency *adjacency = &adjacencies[hop->slot];
     if (packet->timestamp >= adjacency->expires)
         return UNRESOLVED;

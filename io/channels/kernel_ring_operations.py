@@ -18,8 +18,9 @@ from scout.io.channels.kernel_ring_protocol import (
     offered,
     open_requests,
 )
+from scout.io.channels.sharding import SKIPPED, role_for, set_role
 from scout.io.channels.tpacket import frame_end, frame_of, interface_of, received_at, take_frame
-from scout.io.packet import EVERYONES, NOT_HELD, OFFLOAD, RECORD
+from scout.io.packet import NOT_HELD, OFFLOAD, RECORD
 from scout.ring import layout, turn
 from scout.ring.atomics import load64, store64
 from scout.ring.batch import cut_batch, finish
@@ -52,34 +53,27 @@ def receive(ring: Record, cursor: Record, replica: int, batch: np.ndarray, copie
 def receive_sharded(
     ring: Record, cursor: Record, replica: int, batch: np.ndarray, shards: int, shard_of: Callable[..., int]
 ) -> int:
-    """Fill `batch` with those of the next packets that concern this replica, by `shard_of`; how many.
-
-    It is the primary of its own flows' packets, and skips those of other replicas. Every replica receives packets that
-    belong to no flow, and replica 0 is their primary. Every replica is primary of every control request. During a
-    replay a replica is primary of nothing: its flows' state has those packets already.
+    """Fill `batch` with those of the next packets that concern this replica, by `shard_of` and
+    `scout.io.channels.sharding`; how many.
     """
     replays = layout.position(cursor) < cursor.until
-    count, taken, role = open_requests(ring, cursor, replica, NOBODY), 0, -1
+    count, taken, role = open_requests(ring, cursor, replica, NOBODY), 0, SKIPPED
     if count and cursor.role & CONTROL:
         cursor.primary = 0 if replays else 1
         _take_control(ring, cursor, batch)
         return 1
     header = frame_at(ring, cursor.head)
     for index in range(count):
-        owner = shard_of(frame_of(header), frame_end(header), shards)
-        first = 0 if owner == EVERYONES else owner
-        own = 1 if not replays and first == replica else 0
-        if own or owner == EVERYONES:
-            if taken and own != role:
+        its = role_for(shard_of(frame_of(header), frame_end(header), shards), replica, replays)
+        if its != SKIPPED:
+            if taken and its != role:
                 cut_batch(cursor, index)  # a batch has one role
                 break
-            role = own
+            role = its
             take_frame(batch[taken], batch.ctypes.data + taken * RECORD, header, _port_of(ring, header), False)
             taken += 1
         header = next_frame(ring, header)
-    cursor.primary = 1 if role == 1 else 0
-    if cursor.primary:
-        cursor.claimed -= cursor.count - taken  # `finish` counts the whole batch as claimed
+    set_role(cursor, role, taken)
     return taken
 
 
@@ -125,12 +119,8 @@ def release(ring: Record, cursor: Record, replica: int, ordered: bool) -> None:
     """Release the requests of the batch at hand, if there is one; in channel order only if its packets have left."""
     if cursor.open == 0:
         return
-    here = layout.position(cursor)
-    if ordered and cursor.primary:
-        if turn.is_turn(ring, here):
-            turn.pass_turn(ring, here + cursor.count)
-        elif not turn.has_left(ring, here):
-            return  # the replica was told to stop before its turn: nothing of this batch has left
+    if ordered and cursor.primary and not turn.leave_in_turn(ring, layout.position(cursor), cursor.count):
+        return
     finish(ring, cursor, replica)
     if ring.keeps == 0:
         advance_floor(ring, cursor, replica)

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scout.paths.framework.events import Handler
+from scout.paths.framework.flow_table import EVICT, FOREVER, PROBES, REFUSE, claim, find, new_table, place, remove, rows
 from scout.paths.framework.service import Service
-from scout.paths.framework.table import EVICT, FOREVER, PROBES, REFUSE, claim, find, new_table, place, remove, rows
 from scout.ring.errors import ScoutError
 
 PLACE, FIND, REMOVE = 0, 1, 2

@@ -6,7 +6,7 @@ runs on this replica alone. The text goes to a file of the cache that people can
 """
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path as FilePath
 from types import ModuleType
 
@@ -243,13 +243,12 @@ def _indented(lines: Iterable[str], by: int = 4) -> list[str]:
 
 
 def load_service(
-    file: FilePath, text: str, names: Sequence[str], handlers: Sequence[Handler], atomic: bool
+    file: FilePath, text: str, functions: Mapping[str, Callable[..., int]], atomic: bool
 ) -> Callable[..., int]:
     """The function of a generated module, which finds the handlers by their names; `atomic`: with atomic accessors."""
     module = ModuleType(f"scout_service_{file.stem}")
-    module.__dict__.update({f"on_{name}": each.function for name, each in zip(names, handlers, strict=True)})
+    module.__dict__.update({f"on_{name}": function for name, function in functions.items()})
     sys.modules[module.__name__] = module  # numba looks a function's module up there, also for code from the cache
     exec(compile(text, str(file), "exec"), module.__dict__)
     function = atomically(module.service) if atomic else module.service
-    function.parts = tuple(each.function for each in handlers)
     return function

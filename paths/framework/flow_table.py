@@ -5,8 +5,9 @@ by other keys the table is full for a new key: it is refused, or takes the row o
 longest. Both are counted in the service's `counts`.
 Time is the packets' (`packet.timestamp`); nothing here reads a clock.
 
-A key is two words, `key` > 0 and `more` != 0, as `scout.paths.wire.flow.five_tuple` gives them. A new row is all zeros
-but for these and `used`.
+A key is two words, `key` > 0 and `more` != 0. A flow of IPv4 is such a key (`scout.paths.wire.flow.five_tuple`), and
+`Flow.from_five_tuple` makes a `Flow` of it. A flow of IPv6 takes five words (`flow_words`): a table of such flows needs
+a wider key, which no service has before Scout forwards IPv6. A new row is all zeros but for its key and `used`.
 """
 
 from collections.abc import Sequence

@@ -1,11 +1,11 @@
-"""Drop: the end of all packets that reach it.
+"""Discard: the end of all packets that reach it.
 
-Usage: Drop(name, reason, service)
-Requires and provides: one service, of the type that is given.
+Usage: Discard(name, reason, connects)
+Requires and provides: one service, of the type `connects`.
 Drops: the reason that is given.
 
 Example
-    Drop("closed", "left-is-closed")
+    Discard("closed", "left-is-closed")
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ from scout.paths.model.stage import Outcome, Stage
 from scout.paths.model.verdict import drop
 from scout.paths.stages.filter import Filter
 
-__all__ = ["Drop", "drop_all"]
+__all__ = ["Discard", "drop_all"]
 
 
 def drop_all(frame: Any, end: Any) -> int:
@@ -23,7 +23,7 @@ def drop_all(frame: Any, end: Any) -> int:
     return 0
 
 
-class Drop(Filter):
+class Discard(Filter):
     """Drops every packet in both directions, and counts it under a reason.
 
     Parameters
@@ -31,20 +31,20 @@ class Drop(Filter):
     name : str
     reason : str
         The name that the packets are counted under.
-    service : str
-        Type of the service, as for `Filter`.
+    connects : str
+        Type of the services that it connects, as for `Filter`.
 
     Examples
     --------
     No packet that comes in at `left` reaches IP:
 
-    >>> closed = Drop("closed", "left-is-closed")
+    >>> closed = Discard("closed", "left-is-closed")
 
     Then `graph.add(closed)` and `graph.connect("ip", "closed", "left")`.
     """
 
-    def __init__(self, name: str, reason: str, service: str = "ipv4") -> None:
-        super().__init__(name, drop_all, drop_all, service)
+    def __init__(self, name: str, reason: str, connects: str = "ipv4") -> None:
+        super().__init__(name, drop_all, drop_all, connects)
         self.reason = drop(reason)
 
     def stage(self, key: str, graph: RouterGraph, source: str) -> Stage:
