@@ -191,11 +191,6 @@ class Channel:
         """Requests that each replica has released. Its lag is `sent` less that."""
         return {replica: int(self.members["head"][replica]) for replica in self.taking_part}
 
-    def payload(self, number: int) -> bytes:
-        """The payload of the entry after `number` others, which the channel still has, and what lies behind it."""
-        start = (number & (int(self.record["entries"][0]) - 1)) * int(self.record["stride"][0]) + HEADER
-        return self._ring[start : start + self.entry_bytes].tobytes()
-
     # Sending.
 
     def send(self, request: bytes, timeout: float = 1.0, producer: int = 0) -> bool:

@@ -145,4 +145,7 @@ class FedPort:
 
     def close(self) -> None:
         """Close the port; frames that were sent can still be read."""
-        self._feed = None  # a graph that is kept does not keep the memory of channels of past runs
+        # A graph that is kept does not keep the memory of past runs.
+        self._feed = None
+        if self._sink:
+            self._sink.close()
