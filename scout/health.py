@@ -1,13 +1,8 @@
 """The health of ports: interfaces that go down, disappear, lose the carrier or get another MTU during a run."""
 
-from scout.io.ports.interface import NO_CARRIER
 from scout.plan import Plan
 
 __all__ = ["PortHealth"]
-
-
-_LOOKS = 3
-"""Looks without a carrier before that is reported: the kernel says up to a second late that an interface has one."""
 
 
 class PortHealth:
@@ -25,7 +20,6 @@ class PortHealth:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._down: set[str] = set()
-        self._looks = dict.fromkeys(plan.graph.ports, 0)
         self._mtu = {name: plan.port(name).mtu for name in plan.graph.ports}
 
     def changes(self) -> list[str]:
@@ -45,9 +39,7 @@ class PortHealth:
                 for router in self._plan.graph.routers:
                     router.start(self._plan.graph)
             fault = port.fault()
-            self._looks[name] = self._looks[name] + 1 if fault == NO_CARRIER else 0
-            is_late = fault == NO_CARRIER and self._looks[name] < _LOOKS
-            if fault and not is_late and name not in self._down:
+            if fault and name not in self._down:
                 self._down.add(name)
                 said.append(f"port {name}: interface {port.interface} {fault}; the other ports go on")
             elif not fault and name in self._down:

@@ -10,6 +10,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from scout.domain_arguments import Channels
@@ -69,6 +70,8 @@ class Membership:
         self._keeps = plan.keeps_state
         self.processes: dict[int, Child] = {}
         self.stalls: list[float] = []
+        # Not a method of this object: a cycle of references would keep the memory of a run that is over.
+        self._serve = partial(_serve, plan, memory)
         self._spare = Spare(forker, self._serve)
         self._retired_replicas: set[int] = set()  # they have left, or died and got no successor
         self._leaving: dict[int, _Leaving] = {}
@@ -138,10 +141,6 @@ class Membership:
                 f"no process can be forked for a replica: {error.strerror or error}; allow this user more processes "
                 "(ulimit -u) or memory"
             ) from error
-
-    def _serve(self, replica: int) -> None:
-        """The process of a replica."""
-        self._memory.serve(replica, self._plan.core(replica))
 
     # Joining.
 
@@ -363,6 +362,11 @@ class Membership:
             if not all(function.__module__.startswith("scout.") for function in written(stage.function))
         ]
         return f" in stage {' or '.join(found)}: send the frame through path.run to see the line" if found else ""
+
+
+def _serve(plan: Plan, memory: Memory, replica: int) -> None:
+    """The process of a replica."""
+    memory.serve(replica, plan.core(replica))
 
 
 def _cause(process: Child) -> str:

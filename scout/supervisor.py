@@ -7,6 +7,7 @@ accounts (`scout.accounts`).
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from scout.accounts import account, figures
 from scout.control import Control
 from scout.domain import compile_domain
+from scout.domain_arguments import Channels
 from scout.domain_loop import is_sharded
 from scout.io.channels.contract import PacketChannel
 from scout.io.hold import MOST_HELD
@@ -160,7 +162,9 @@ class Supervisor:
             self.memory.snapshots.save(replica, 0)
         self._membership = Membership(plan, self.channels, self.memory, self._forker, self._say)
         self._control = Control(plan, self.channels, self.memory)
-        self._watcher = Watcher(plan, self.channels, self._membership, self._control, self._say, self._poll)
+        # Not a method of this object: a cycle of references would keep the memory of a run that is over.
+        poll = partial(_read_counters, self._accounts, self.channels)
+        self._watcher = Watcher(plan, self.channels, self._membership, self._control, self._say, poll)
         self._membership.start()
         for channel, _ in self.channels:
             self._forker.call(channel.feed)  # it may fork processes that bring packets
@@ -383,8 +387,9 @@ class Supervisor:
         with self._accounts:
             return account(self.graph, self.channels, self.memory, watcher.finished.is_set(), membership.deaths)
 
-    def _poll(self) -> None:
-        """Read the kernel's 32-bit counters, which wrap after an hour at a million packets a second."""
-        with self._accounts:
-            for channel, _ in self.channels:
-                channel.counters()
+
+def _read_counters(lock: threading.Lock, channels: Channels) -> None:
+    """Read the kernel's 32-bit counters, which wrap after an hour at a million packets a second."""
+    with lock:
+        for channel, _ in channels:
+            channel.counters()

@@ -21,7 +21,9 @@ from scout.reports import Reporter
 __all__ = ["Watcher"]
 
 _ROUND = 0.02  # seconds between two rounds, without a death
-_PORTS = 0.5  # seconds between two checks of the interfaces
+_PORTS = 0.1
+"""Seconds between two checks of the interfaces: until ports know that they have lost the carrier, the kernel drops what
+they send, unreported."""
 _GRACE = 3.0  # seconds that `stop` waits for a report callback that does not return
 
 
@@ -56,10 +58,9 @@ class Watcher:
         reporter: Reporter,
         poll: Callable[[], Any],
     ) -> None:
-        self._plan, self._channels, self._membership = plan, channels, membership
+        self._plan, self._channels, self._membership, self._control = plan, channels, membership, control
         self._reporter, self._poll = reporter, poll
         self._health = PortHealth(plan)
-        self._tasks = (membership.check_processes, control.tick, self._check_ports, self._check_for_end)
         self._next_check = 0.0
         self.finished = threading.Event()
         self.failures: list[str] = []
@@ -78,9 +79,10 @@ class Watcher:
             self._thread.join(_GRACE)
 
     def _run(self) -> None:
+        tasks = (self._membership.check_processes, self._control.tick, self._check_ports, self._check_for_end)
         while not self._stopped.is_set():
             self._attempt(lambda: wait_for_any(self._membership.living(), _ROUND))
-            for task in self._tasks:
+            for task in tasks:
                 if not self._stopped.is_set():
                     self._attempt(task)
 

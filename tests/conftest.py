@@ -1,5 +1,6 @@
 """An ordinary user's tests run in a sandbox, entered here: before any test imports numpy and its threads."""
 
+import gc
 import signal
 
 import pytest
@@ -21,6 +22,12 @@ except ScoutError as error:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs_namespaces: makes network namespaces; skipped where that is forbidden")
     config.addinivalue_line("markers", "slow: takes longer than the rest; `pytest -m slow` runs them")
+
+
+def pytest_collection_finish() -> None:
+    # What was imported stays until the end: each full collection would go through all of it.
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -110,6 +110,10 @@ def traffic(
     ] = None,
     frame_bytes: FrameBytes = None,
     flows: Annotated[int, typer.Option(help="How many flows, whose frames alternate.", min=1, max=60_000)] = 1,
+    burst: Annotated[
+        int | None,
+        typer.Option(help="Frames of a flow in a row; by default many with one flow, else 1.", min=1, max=64),
+    ] = None,
     pcap: Annotated[str | None, typer.Option(help="Send the frames of this capture, again and again.")] = None,
     pps: Annotated[float | None, typer.Option(help="Frames a second; by default as many as possible.", min=1)] = None,
     seconds: Annotated[
@@ -121,7 +125,7 @@ def traffic(
     """Send frames by one interface, and account for those that arrive at another: lost, reordered, duplicated."""
     from scout.tools.commands import traffic as work
 
-    stream = work.Stream(frame_bytes or ["60"], flows, source, destination, next_hop, pcap)
+    stream = work.Stream(frame_bytes or ["60"], flows, burst, source, destination, next_hop, pcap)
     return work.run(sender, receiver, stream, pps, seconds, frames, json)
 
 

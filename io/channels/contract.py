@@ -16,7 +16,8 @@ class ChannelOperations(NamedTuple):
     """The compiled operations of a channel, and the records that they take.
 
     All are numba dispatchers. `ring` and `cursor` stand for one record of each dtype below: the channel, shared by all
-    replicas, and the calling replica's state in it. Positions count requests from 0.
+    replicas, and the calling replica's state in it. Positions count requests from 0. Each back end lists its functions
+    by name, although the lists are alike: so a type checker finds a function that is missing.
     """
 
     ring: np.dtype

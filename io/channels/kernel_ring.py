@@ -27,7 +27,7 @@ from scout.ring.membership import MOST_REPLICAS, join, resume
 from scout.ring.retirement import retire, unfinished
 from scout.ring.segment import LINE, address, shared
 
-__all__ = ["ETH_P_ALL", "SOL_PACKET", "VNET_HEADER_OPTION", "KernelRing", "raw_socket"]
+__all__ = ["ETH_P_ALL", "SOL_PACKET", "VNET_HEADER_OPTION", "KernelRing", "bind", "raw_socket"]
 
 # linux/if_packet.h, linux/if_ether.h, asm-generic/socket.h, linux/filter.h
 SOL_PACKET, ETH_P_ALL = 263, 0x0003
@@ -59,6 +59,21 @@ def raw_socket(interface: str) -> socket.socket:
         return socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     except PermissionError as error:
         raise PortError(f"port {interface}: raw sockets are not allowed; run as root, or see scout doctor") from error
+
+
+def bind(raw: socket.socket, protocol: int, number: int) -> None:
+    """Bind an AF_PACKET socket to the interface of index `number`, or to all interfaces if that is 0.
+
+    Python's own bind takes a name, and by now that may be the name of another interface.
+
+    Raises
+    ------
+    OSError
+        If the interface is gone.
+    """
+    place = struct.pack("=H2sI12x", socket.AF_PACKET, protocol.to_bytes(2, "big"), number)  # struct sockaddr_ll
+    if _libc.bind(raw.fileno(), place, len(place)):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 class KernelRing:
@@ -175,21 +190,18 @@ class KernelRing:
         Raises
         ------
         PortError
-            If an interface is gone, or receiving from all interfaces is not allowed.
+            If an interface is gone.
         """
         assert self._socket
+        number = 0
         if len(self._ports) == 1:
-            try:
-                self._socket.bind((self._names, ETH_P_ALL))
-            except OSError as error:
-                raise PortError(f"port {self._names}: cannot receive: {error.strerror}; is it still there?") from error
+            (number,) = (port.number for port in self._ports.values())
         else:
             self._filter()
-            # struct sockaddr_ll; Python's bind wants the name of an interface.
-            everywhere = struct.pack("=H2sI12x", socket.AF_PACKET, ETH_P_ALL.to_bytes(2, "big"), 0)
-            if _libc.bind(self._socket.fileno(), everywhere, len(everywhere)):
-                reason = os.strerror(ctypes.get_errno())
-                raise PortError(f"port {self._names}: cannot receive from all interfaces: {reason}; run as root")
+        try:
+            bind(self._socket, ETH_P_ALL, number)
+        except OSError as error:
+            raise PortError(f"port {self._names}: cannot receive: {error.strerror}; is it still there?") from error
         self._kernel[:] = 0
 
     def _filter(self) -> None:

@@ -4,14 +4,17 @@ Frames come from `Feed.send`, one at a time, or from one process for each port, 
 fast as they are taken; control requests come from the supervisor's process. All these producers take turns.
 """
 
+import ctypes
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from scout.io.channels.contract import PacketChannel
-from scout.io.channels.software_operations import FEED, FRAME, OPERATIONS, REQUEST
+from scout.io.channels.software_operations import FEED, FRAME, KIND, OPERATIONS, REQUEST
 from scout.io.host.process import Child
 from scout.ring.channel import Channel
-from scout.ring.layout import CHANNEL
+from scout.ring.layout import CHANNEL, HEADER
 from scout.ring.membership import join, resume
 from scout.ring.segment import shared
 
@@ -60,6 +63,7 @@ class Feed:
         self.ring, self.cursors = shared(1, FEED), self._channel.members
         for name in CHANNEL.names or ():
             self.ring[name] = self._channel.record[name]
+        self._kinds = _bytes_of(self.ring[0], HEADER + KIND)
         self._players: dict[int, Child] = {}
         self._too_long = self._controls = self._refused_controls = 0
         self._shards = 1
@@ -121,12 +125,28 @@ class Feed:
         return all(head == sent for head in self._channel.heads().values())
 
     def counters(self) -> dict[str, int]:
-        """Requests that the channel took, frames that found it full, and frames that were too long for it."""
+        """Requests that the channel took, frames that found it full, and frames that were too long for it.
+
+        Control requests that no replica has reached are not packets that were left unread.
+        """
+        sent = self._channel.sent
+        if self._shards == 1:
+            received = sent - self._controls_from(self._channel.foremost(), sent)
+        else:
+            reached = np.maximum(self.cursors["head"], self.cursors["until"])[: self._shards]
+            unread = sum(self._controls_from(position, sent) for position in reached.tolist())
+            received = sent + self._controls * (self._shards - 1) - unread
         return {
-            "received": self._channel.sent + self._controls * (self._shards - 1),
+            "received": received,
             "ring-full": self._channel.refused - self._refused_controls,
             "too-long": self._too_long + int(self.ring["too_long"][0]),
         }
+
+    def _controls_from(self, position: int, sent: int) -> int:
+        """Control requests among those from `position` to `sent`."""
+        if not self._controls:
+            return 0
+        return int(np.count_nonzero(self._kinds[np.arange(position, sent) & (len(self._kinds) - 1)]))
 
     # Replicas.
 
@@ -175,6 +195,13 @@ class Feed:
         for player in self._players.values():
             player.kill()
             player.join(GRACE)
+
+
+def _bytes_of(channel: np.void, offset: int) -> np.ndarray:
+    """The byte at `offset` of each entry, a view of the channel's memory."""
+    entries, stride = int(channel["entries"]), int(channel["stride"])
+    memory = (ctypes.c_uint8 * (entries * stride)).from_address(int(channel["ring"]))
+    return np.ctypeslib.as_array(memory)[offset::stride]
 
 
 if TYPE_CHECKING:

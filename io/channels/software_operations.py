@@ -26,11 +26,12 @@ from scout.ring.batch import close_batch, cut_batch, open_batch, open_shared
 from scout.ring.jit import Record, inline
 from scout.ring.layout import CHANNEL, MEMBER, floor_of, payload, payload_length, published, slot_of
 
-__all__ = ["CONTROL", "FEED", "FRAME", "OFFLOADS", "OPERATIONS", "REQUEST", "TIMESTAMP"]
+__all__ = ["CONTROL", "FEED", "FRAME", "KIND", "OFFLOADS", "OPERATIONS", "REQUEST", "TIMESTAMP"]
 
 REQUEST = struct.Struct("<q10sBBi")
 TIMESTAMP, OFFLOADS, FRAME = 0, 8, REQUEST.size  # offsets in a request
 CONTROL = 16  # offset of the 8 bytes that are the last 2 of the virtio_net_hdr, control, stage and port
+KIND = 18  # offset of control
 
 # The channel's fields come last: numba would take a record that begins as a CHANNEL for one.
 FEED = np.dtype(

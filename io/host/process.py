@@ -78,18 +78,30 @@ class Child:
         for stream in (sys.stdout, sys.stderr):  # or the child would write the parent's buffers a second time
             with suppress(OSError, ValueError, AttributeError):  # closed, or there is none
                 stream.flush()
-        with _no_compilation():
-            self.pid = os.fork()
-        if self.pid == 0:
-            _run(parent, partial(function, *arguments), self._error, quiet)
+        bound = os.eventfd(0)
+        try:
+            with _no_compilation():
+                self.pid = os.fork()
+            if self.pid == 0:
+                _run(parent, partial(function, *arguments), self._error, quiet, bound)
+            self._open(bound)
+        finally:
+            os.close(bound)
+        # Another thread may poll the descriptor, so it stays open as long as this object.
+        weakref.finalize(self, os.close, self.descriptor)
+
+    def _open(self, bound: int) -> None:
+        """Open the pidfd, and wait until the child is bound to the life of this thread, which may end at once."""
         try:
             self.descriptor = os.pidfd_open(self.pid)
         except OSError:
             os.kill(self.pid, signal.SIGKILL)  # nobody has waited for it yet, so the pid is still its own
             os.waitpid(self.pid, 0)
             raise
-        # Another thread may poll the descriptor, so it stays open as long as this object.
-        weakref.finalize(self, os.close, self.descriptor)
+        poll = select.poll()
+        for descriptor in (bound, self.descriptor):  # unless it has ended
+            poll.register(descriptor, select.POLLIN)
+        poll.poll()
 
     @property
     def error(self) -> str:
@@ -196,8 +208,8 @@ def wait_for_any(children: Iterable[Child], timeout: float | None) -> None:
     poll.poll(None if timeout is None else max(0.0, timeout) * 1000)
 
 
-def _run(parent: int, function: Callable[[], Any], error: mmap.mmap, quiet: bool) -> None:
-    """The child: run the function, and end the process without the parent's clean-up."""
+def _run(parent: int, function: Callable[[], Any], error: mmap.mmap, quiet: bool, bound: int) -> None:
+    """The child: say that it is bound, run the function, and end the process without the parent's clean-up."""
     status = 1
     try:
         # A terminal sends these two to the parent as well, which then stops its children.
@@ -205,6 +217,8 @@ def _run(parent: int, function: Callable[[], Any], error: mmap.mmap, quiet: bool
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a compiled loop never returns to a Python handler
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        os.eventfd_write(bound, 1)
+        os.close(bound)
         if os.getppid() == parent:  # else the parent ended before prctl could tell the kernel
             function()
         status = 0

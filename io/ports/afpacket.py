@@ -8,7 +8,7 @@ Drops
     ring-full: the kernel finds no free frame in the receive ring; the router is overloaded.
     tx-full: the kernel has no room for a packet to send.
     tx-too-big: a packet is longer than the interface's MTU allows.
-    tx-down: the interface is down.
+    tx-down: the interface is down, or has no carrier.
     tx-refused: the kernel refuses a packet for another reason.
 Example
     AfPacketPort("eth0")
@@ -21,10 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scout.io.channels.kernel_ring import SOL_PACKET, VNET_HEADER_OPTION, KernelRing, raw_socket
-from scout.io.mac import mac_number
-from scout.io.ports.contract import Port, PortError, PortOperations
-from scout.io.ports.interface import DOWN, Interface
+from scout.io.channels.kernel_ring import SOL_PACKET, VNET_HEADER_OPTION, KernelRing, bind, raw_socket
+from scout.io.ports.contract import Port, PortError, PortOperations, mac_of_port
+from scout.io.ports.interface import DOWN, NO_CARRIER, Interface
 from scout.io.ports.reservation import reserve
 from scout.io.transmit.queue import TRANSMIT, enqueue, flush, new_line
 from scout.ring.membership import MOST_REPLICAS
@@ -89,7 +88,7 @@ class AfPacketPort:
         if not 64 <= frames <= 1 << 15:
             raise PortError(f"port {interface}: a ring of {frames} frames; give 64 to {1 << 15}")
         self.interface, self.promiscuous, self.frames, self.coalesce = interface, promiscuous, frames, coalesce
-        self.own_mac = None if mac is None else mac_number(mac)
+        self.own_mac = None if mac is None else mac_of_port(interface, mac)
         self.number = self.mac = self.mtu = 0
         self._asker: socket.socket | None = None
         self._interface: Interface | None = None
@@ -146,7 +145,7 @@ class AfPacketPort:
             sender.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, SEND_BUFFER)
         sender.setblocking(False)
         try:
-            sender.bind((self.interface, 0))
+            bind(sender, 0, self.number)
         except OSError as error:
             raise PortError(f"port {self.interface}: cannot send: {error.strerror}; is it still there?") from error
         return sender
@@ -156,11 +155,13 @@ class AfPacketPort:
         return self._interface.fault() if self._interface else DOWN
 
     def refresh(self) -> None:
-        """Learn the interface's present name and MTU."""
+        """Learn the interface's present name and MTU, and whether it has a carrier."""
         if self._interface and self._interface.refresh():
             self.interface, self.mtu = self._interface.name, self._interface.mtu
-            # Only this process writes it. A plain store: a replica that reads the old one is refused by the kernel.
+            # Only this process writes these. Plain stores: a replica that reads an old one is refused by the kernel, or
+            # sends or drops one more batch.
             self.transmits["longest"] = self.mtu + ETHERNET_HEADER
+            self.transmits["no_carrier"] = self.fault() == NO_CARRIER
 
     def warnings(self) -> list[str]:
         """The ways in which the kernel also handles the packets, if the port uses the interface's MAC address."""

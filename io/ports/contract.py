@@ -11,9 +11,10 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from scout.io.channels.contract import PacketChannel
+from scout.io.mac import mac_number
 from scout.ring.errors import ScoutError
 
-__all__ = ["Port", "PortError", "PortOperations"]
+__all__ = ["Port", "PortError", "PortOperations", "mac_of_port"]
 
 
 class PortOperations(NamedTuple):
@@ -90,3 +91,17 @@ class Port(Protocol):
 
 class PortError(ScoutError):
     """A port that cannot be opened or used."""
+
+
+def mac_of_port(port: str, text: str) -> int:
+    """The 48-bit number of the MAC address that a port is given.
+
+    Raises
+    ------
+    PortError
+        If the text is none; names the port.
+    """
+    try:
+        return mac_number(text)
+    except ScoutError as error:
+        raise PortError(f"port {port}: {error}") from error

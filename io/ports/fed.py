@@ -6,8 +6,7 @@ import numpy as np
 
 from scout.io.batch import BATCH_SIZE, LONGEST
 from scout.io.channels.software import Feed
-from scout.io.mac import mac_number
-from scout.io.ports.contract import PortError, PortOperations
+from scout.io.ports.contract import PortError, PortOperations, mac_of_port
 from scout.io.ports.playback import play
 from scout.io.ports.records import Records
 from scout.io.transmit.sink import TRANSMIT, Sink, enqueue, flush
@@ -64,7 +63,7 @@ class FedPort:
             raise PortError(f"port {name}: {entries} entries; give a power of two, 16 to {1 << 24}")
         if not 1 <= batch <= BATCH_SIZE or batch & (batch - 1):
             raise PortError(f"port {name}: batches of {batch}; give a power of two, 1 to {BATCH_SIZE}")
-        self.interface, self.mac, self.mtu = name, mac_number(mac), mtu
+        self.interface, self.mac, self.mtu = name, mac_of_port(name, mac), mtu
         if self.mac >> 40 & 1:
             raise PortError(f"port {name}: {mac} is the address of a group; the first byte of a port's mac is even")
         self.entries, self.batch, self.frame_bytes = entries, batch, mtu + FRAME_MARGIN
@@ -146,4 +145,7 @@ class FedPort:
 
     def close(self) -> None:
         """Close the port; frames that were sent can still be read."""
-        self._feed = None  # a graph that is kept does not keep the memory of channels of past runs
+        # A graph that is kept does not keep the memory of past runs.
+        self._feed = None
+        if self._sink:
+            self._sink.close()

@@ -1,5 +1,6 @@
 """A network interface as the kernel describes it (netdevice(7)), known by its index: its name may change in use."""
 
+import ctypes
 import fcntl
 import socket
 import struct
@@ -15,14 +16,16 @@ __all__ = ["DOWN", "NO_CARRIER", "Interface"]
 DOWN, NO_CARRIER = "is down or gone", "has no carrier"
 
 # linux/sockios.h
-_SIOCGIFNAME, _SIOCGIFFLAGS, _SIOCGIFADDR, _SIOCGIFMTU, _SIOCGIFHWADDR, _SIOCGIFINDEX = (
+_SIOCGIFNAME, _SIOCGIFFLAGS, _SIOCGIFADDR, _SIOCGIFMTU, _SIOCGIFHWADDR, _SIOCGIFINDEX, _SIOCETHTOOL = (
     0x8910,
     0x8913,
     0x8915,
     0x8921,
     0x8927,
     0x8933,
+    0x8946,
 )
+_ETHTOOL_GLINK = 0xA  # linux/ethtool.h
 _IFF_UP, _IFF_RUNNING = 0x1, 0x40  # linux/if.h; running: the interface is up and has a carrier
 _ARPHRD_ETHER, _ARPHRD_LOOPBACK = 1, 772  # linux/if_arp.h
 
@@ -94,7 +97,17 @@ class Interface:
             flags = 0
         if not flags & _IFF_UP:
             return DOWN
-        return "" if flags & _IFF_RUNNING else NO_CARRIER
+        return "" if flags & _IFF_RUNNING or self._has_carrier() else NO_CARRIER
+
+    def _has_carrier(self) -> bool:
+        """True if the interface has a carrier now.
+
+        The kernel sets the flag for it up to a second late, unless it is asked in this way (linkwatch_sync_dev).
+        """
+        answer = (ctypes.c_uint32 * 2)(_ETHTOOL_GLINK, 0)  # struct ethtool_value
+        with suppress(OSError):  # it is gone, or its driver does not know
+            fcntl.ioctl(self._asker, _SIOCETHTOOL, struct.pack("16sQ16x", self.name.encode(), ctypes.addressof(answer)))
+        return bool(answer[1])
 
     def cut_by_kernel(self) -> int:
         """The protocols (`UDP`, `TCP`) whose super-frames the kernel cuts, as the device does not take them."""

@@ -82,6 +82,7 @@ class PcapPort(FedPort):
 
     def close(self) -> None:
         """Close the files."""
+        super().close()
         if self._descriptor >= 0:
             os.close(self._descriptor)
         self._descriptor, self._records = -1, None

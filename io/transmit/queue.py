@@ -41,17 +41,18 @@ TRANSMIT = np.dtype(
         ("sent", "i8"),  # frames that the kernel took
         ("full", "i8"),  # frames it refused for lack of room,
         ("too_big", "i8"),  # for their size,
-        ("down", "i8"),  # because the interface is down or gone,
+        ("down", "i8"),  # because the interface is down or gone, or frames that were not sent as it has no carrier
         ("refused", "i8"),  # and for another reason
         ("coalesce", "i8"),  # protocols whose runs of packets leave as one message: UDP, TCP
         ("longest", "i8"),  # bytes of the longest frame that the device takes; the supervisor writes it
         *((name, "i8") for name in GATHERED),  # addresses of what `gather` works on
         ("generation", "i8"),  # of the table of flows among that
         ("number", "i8"),  # of the batch; not used here
-        ("spare", "i8", 2),
+        ("no_carrier", "i8"),  # not 0 while the device has no carrier; the supervisor writes it
+        ("spare", "i8"),
     ]
 )
-"""The sending side of a replica, written by it alone except `longest`. The supervisor sets it up."""
+"""The sending side of a replica, written by it alone except `longest` and `no_carrier`. The supervisor sets it up."""
 
 
 def new_line(transmit: np.ndarray) -> np.ndarray:
@@ -95,7 +96,9 @@ def enqueue(transmit: Record, packet: Record, record: int) -> None:
 @inline
 def flush(transmit: Record) -> None:
     """Send the packets that were added; count every frame as sent, or under the reason why it was not."""
-    if transmit.offloads == 0:
+    if transmit.no_carrier:
+        transmit.down += transmit.count  # the kernel would take them, report no error, and drop them
+    elif transmit.offloads == 0:
         _strip(transmit)
         _send(transmit, transmit.plain_socket, 0, transmit.count)
     elif transmit.coalesce and transmit.count > 1:

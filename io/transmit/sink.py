@@ -136,6 +136,12 @@ class Sink:
         transmit["count"], transmit["filled"] = 0, transmit["start"] + _BATCH_HEADER
         self._again = True
 
+    def close(self) -> None:
+        """Return the memory of the buffers, but for a copy of what was sent and kept. No replica sends any more."""
+        for replica, buffer in self._buffers.items():
+            kept = int(self.transmits["start"][replica]) if self._descriptor < 0 else 0
+            self._buffers[replica] = buffer[:kept].copy()
+
     def frames(self) -> list[bytes]:
         """The frames that were sent and kept so far, in the order in which they left."""
         return [frame for batch in self._batches()[0] for frame in batch]

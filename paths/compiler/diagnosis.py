@@ -39,7 +39,7 @@ def blame(plan: Plan, error: Exception) -> CompileError:
                 f"{reason(own, block.stage.function)}; "
                 "use ints, the accessors and tables, and try it with Path.run as plain Python"
             )
-    return CompileError(f"path from {plan.path.source} does not compile: {reason(error)}")
+    return CompileError(f"path from {plan.source} does not compile: {reason(error)}")
 
 
 def _drops_made_inside(stage: Stage) -> Iterator[tuple[str, str]]:

@@ -55,8 +55,8 @@ class CompiledPath:
         The generated source.
     """
 
-    def __init__(self, plan: Plan, module: ModuleType) -> None:
-        self.plan, self.path, self.module = plan, plan.path, module
+    def __init__(self, path: Path, plan: Plan, module: ModuleType) -> None:
+        self.path, self.plan, self.module = path, plan, module
         self.run: Any = module.run
         self.replicate: Any = getattr(module, "replicate", None)
         self.file = FilePath(str(module.__file__))
@@ -96,7 +96,7 @@ def compile_path(path: Path) -> CompiledPath:
         raise
     except Exception as error:  # numba raises exceptions of many classes, also TypeError and KeyError
         raise blame(plan, error) from error
-    return CompiledPath(plan, module)
+    return CompiledPath(path, plan, module)
 
 
 def table_names(path: Path) -> dict[int, str]:

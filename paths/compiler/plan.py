@@ -96,7 +96,8 @@ class Plan:
 
     Attributes
     ----------
-    path : Path
+    source : str
+        The name of the router that the path begins at.
     blocks : dict of str to Block
         By node, in the order of their numbers.
     order : tuple of str
@@ -109,7 +110,7 @@ class Plan:
         By their names in generated code.
     """
 
-    path: Path
+    source: str
     blocks: dict[str, Block]
     order: tuple[str, ...]
     main: frozenset[str]
@@ -228,7 +229,7 @@ def _lower(path: Path) -> Plan:
             path.held_counter(node),
         )
     return Plan(
-        path,
+        path.source,
         blocks,
         tuple(path.running_order),
         frozenset(path.main_line),

@@ -13,6 +13,7 @@ from scout.paths.model.creation import Creation
 from scout.paths.model.path import Path
 from scout.paths.model.render import svg
 from scout.paths.model.router import GraphError, Router
+from scout.paths.model.views import UncachedViews
 
 __all__ = ["RouterGraph"]
 
@@ -21,7 +22,7 @@ _Known = dict[tuple[str, str], list[tuple[str, str]]]
 """The routers joined to each service of a router, as far as one query has found them."""
 
 
-class RouterGraph(nx.DiGraph):
+class RouterGraph(UncachedViews, nx.DiGraph):
     """Routers and the connections between their services, upper to lower.
 
     Examples

@@ -12,6 +12,7 @@ from scout.paths.model.router import GraphError
 from scout.paths.model.stage import Stage
 from scout.paths.model.table import Table
 from scout.paths.model.verdict import DropReason
+from scout.paths.model.views import UncachedViews
 
 if TYPE_CHECKING:
     from scout.paths.model.graph import RouterGraph
@@ -29,7 +30,7 @@ _EDITS: tuple[str, ...] = (
 _EDITS += ("remove_node", "remove_nodes_from", "remove_edge", "remove_edges_from", "clear", "clear_edges")
 
 
-class Path(nx.MultiDiGraph):
+class Path(UncachedViews, nx.MultiDiGraph):
     """A graph of stages from one port to others, made by `RouterGraph.create_path`.
 
     Nodes have `kind` ("stage", "port", "drop" or "end"), `router`, `label`, `note`, and stages `stage`

@@ -199,6 +199,8 @@ def test_an_interface_that_goes_away_is_reported_and_the_router_goes_on():
             ip.link("set", index=ip.link_lookup(ifname="r1")[0], state="up")
             ip.link("set", index=ip.link_lookup(ifname="r2")[0], state="up")
             assert run.supervisor.port("right").fault() == "is down or gone"
+            with pytest.raises(PortError, match="r1: cannot send"):
+                run.supervisor.add_replica()
         assert not any("up again" in line for line in run.reports)
 
 
@@ -225,6 +227,23 @@ def test_a_carrier_that_is_lost_is_reported():
             "port right: interface r1 has no carrier; the other ports go on",
             "port right: interface r1 is up again",
         ]
+
+
+def test_what_is_sent_without_a_carrier_is_counted_as_dropped():
+    """The kernel takes such frames from a socket, and drops them without an error."""
+    with running(1) as run:
+        assert ping(run.left, RIGHT, 1)["received"] == 1  # the router knows the next hop
+        with IPRoute(netns=run.right.netns) as ip, run.left.entered():
+            (index,) = [link["index"] for link in ip.get_links() if link.get_attr("IFLA_IFNAME") != "lo"]
+            ip.link("set", index=index, state="down")
+            await_until(lambda: run.reports)
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+                for _ in range(5):
+                    sender.sendto(b"in vain", (RIGHT, 9))
+            await_until(lambda: run.supervisor.account()["drops"].get("tx-down", 0) >= 5)
+            ip.link("set", index=index, state="up")
+            await_until(lambda: len(run.reports) == 2)
+        assert ping(run.left, RIGHT, 1)["received"] == 1
 
 
 def test_a_missing_interface_is_named_with_those_that_exist():

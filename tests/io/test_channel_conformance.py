@@ -236,6 +236,22 @@ def test_a_control_request_has_one_position_and_needs_no_packet(make: Any) -> No
     assert bench.channel.position(0) == bench.channel.position(1) == 5
 
 
+@pytest.mark.parametrize("shards", [1, 2])
+def test_a_control_request_is_received_only_when_a_replica_has_taken_it(make: Any, shards: int) -> None:
+    """Nothing has arrived in vain if the run ends before that."""
+    bench = make()
+    bench.channel.divide(shards)
+    assert bench.control()
+    bench.bring(3)
+    assert bench.channel.counters()["received"] == 3
+    bench.all(0, shards=shards - 1 and shards)
+    assert bench.channel.counters()["received"] == 4
+    bench.all(1, shards=shards - 1 and shards)
+    assert bench.channel.counters()["received"] == 3 + shards
+    assert bench.control()
+    assert bench.channel.counters()["received"] == 3 + shards
+
+
 def test_a_successor_receives_what_its_predecessor_had_not_released(make: Any) -> None:
     bench = make()
     bench.bring(30)

@@ -20,7 +20,7 @@ from scout.io.ports.pcap_file import file_header, read_pcap
 
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_from_file_to_file(tmp_path, replicas):
-    count = 5_000
+    count = 2_500  # more than twice what the channel holds
     given = [packet(number, 18 + number % 900) for number in range(count)]
     for number, each in enumerate(given):
         each.time = 1_600_000_000 + number / 1000

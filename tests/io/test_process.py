@@ -6,11 +6,14 @@ import select
 import signal
 import sys
 import threading
+import time
 from contextlib import suppress
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
+from scout.io.host import process
 from scout.io.host.process import Child, Forker, usable_cores, wait_for_any
 from scout.ring.errors import ScoutError
 
@@ -114,6 +117,19 @@ def test_a_child_dies_with_the_thread_that_forked_it_unless_a_forker_did():
     assert free.is_alive()
     forker.close()
     assert free.join(60)
+
+
+def test_a_child_dies_with_a_thread_that_ends_as_soon_as_it_has_forked_it(monkeypatch):
+    def late(*arguments):
+        time.sleep(0.1)  # a busy machine does that to the child
+        return bind(*arguments)
+
+    bind, children = process._libc.prctl, []
+    monkeypatch.setattr(process, "_libc", SimpleNamespace(prctl=late))
+    thread = threading.Thread(target=lambda: children.append(Child(signal.pause)))
+    thread.start()
+    thread.join()
+    assert children[0].join(60) and children[0].exitcode == -signal.SIGKILL
 
 
 def test_a_closed_forker_forks_nothing():

@@ -165,10 +165,11 @@ def test_a_dead_neighbour_starves_no_other(router: Any) -> None:
     """Every host of a /24 is tried every 100 ms; each is asked for once a second."""
     asked: dict[int, list[int]] = {}
     wishes = router.arp.wishes.initial
+    packets = [to(f"10.0.1.{host}") for host in range(3, 255)]
     for tick in range(31):
         now = NOW + tick * SECOND // 10
-        for host in range(3, 255):
-            router.left.run(to(f"10.0.1.{host}"), timestamp=now)
+        for packet in packets:
+            router.left.run(packet, timestamp=now)
             for key in wishes[1 : 1 + wishes[0]].tolist():
                 asked.setdefault(key, []).append(tick)
             wishes[0] = 0

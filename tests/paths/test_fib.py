@@ -14,10 +14,11 @@ from scout.paths.protocols import fib as module
 from scout.paths.protocols.fib import LAST_NEXT_HOP, NO_ROUTE, Fib, lookup
 from scout.ring.errors import ScoutError
 
-jitted = njit(error_model="numpy")(lookup)
+OPTIONS = {"error_model": "numpy", "_nrt": False}  # as `scout.ring.jit` compiles
+jitted = njit(**OPTIONS)(lookup)
 
 
-@njit(error_model="numpy")
+@njit(**OPTIONS)
 def lookup_all(table, groups, default, addresses, next_hops):
     for i in range(addresses.size):
         next_hops[i] = jitted(table, groups, default, addresses[i])

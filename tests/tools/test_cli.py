@@ -192,7 +192,8 @@ def test_without_a_c_compiler_standard_output_holds_the_report_alone(
     monkeypatch.setattr(bench_path, "compile_c", lambda *arguments: None)
     assert here("bench", "path", "--brief", "--rounds", "1", "--json", "-") == 0
     output, errors = capsys.readouterr()
-    assert [row["name"] for row in json.loads(output)["results"]] == ["scout", "scout-user-stage"]
+    names = [row["name"] for row in json.loads(output)["results"]]
+    assert names[:2] == ["scout", "scout-user-stage"] and all(name.startswith("scout-") for name in names[1:])
     assert "no C compiler" in errors
 
 

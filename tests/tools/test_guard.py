@@ -37,14 +37,14 @@ def endless_router(tmp_path_factory: pytest.TempPathFactory) -> str:
         ("--help > /dev/full", 1),
         ("rates lo --interval 0.01 | head -1", 0),  # would go on for ever
         ("rates lo --interval 0.01 --count 2 > /dev/full", 1),
-        ("rates lo --interval 0.01 --count 2 --json /dev/full", 1),
+        ("rates lo --interval 0.01 --count 2 --json /dev/full", 2),
         ("run ROUTER --replicas 1 | true", 0),
         ("run ROUTER --replicas 1 --json - | true", 0),
         ("run ROUTER --replicas 1 >&- 2>&-", 0),
         ("run ROUTER --replicas 1 < /dev/null 2> /dev/full", 0),
         ("run ROUTER --replicas 1 > /dev/full", 1),
         ("run ROUTER --replicas 1 --json - > /dev/full", 1),
-        ("run ROUTER --replicas 1 --json /dev/full", 1),
+        ("run ROUTER --replicas 1 --json /dev/full", 2),
         ("draw ROUTER -o /dev/full", 2),
     ],
 )

@@ -73,8 +73,10 @@ def pair() -> Iterator[tuple[Namespace, Namespace]]:
         yield left, right
 
 
-def flood(sizes: int | tuple[int, ...] = 60, flows: int = 1, destination: str = SINK) -> Flood:
-    return Flood(sizes, SOURCE, destination, mac_number(MACS[0]), mac_number(MACS[1]), flows=flows)
+def flood(
+    sizes: int | tuple[int, ...] = 60, flows: int = 1, destination: str = SINK, burst: int | None = None
+) -> Flood:
+    return Flood(sizes, SOURCE, destination, mac_number(MACS[0]), mac_number(MACS[1]), flows=flows, burst=burst)
 
 
 @pytest.mark.needs_namespaces
@@ -109,8 +111,8 @@ def test_frames_of_a_flood_are_right(xdp: bool, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.needs_namespaces
 @pytest.mark.parametrize("cut", [True, False])
-@pytest.mark.parametrize("flows", [1, 7])
-def test_a_sink_receives_each_frame_of_a_flood_once(flows: int, cut: bool) -> None:
+@pytest.mark.parametrize(("flows", "burst"), [(1, None), (7, None), (7, 4), (1, 1)])
+def test_a_sink_receives_each_frame_of_a_flood_once(flows: int, burst: int | None, cut: bool) -> None:
     """Also those of super-frames, whole or cut."""
     with pair() as (left, right):
         left.offload("eth0", tx_udp_segmentation=not cut)
@@ -118,7 +120,7 @@ def test_a_sink_receives_each_frame_of_a_flood_once(flows: int, cut: bool) -> No
             sink = Sink("eth0")
         with sink:
             receiving = right.run(sink.run)
-            sent = flood(flows=flows)
+            sent = flood(flows=flows, burst=burst)
             left.run(sent.run, "eth0", 60.0, None, None, 640).join()
             sink.settle(640, 60.0)
             sink.stop()

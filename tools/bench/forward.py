@@ -41,10 +41,12 @@ FLOWS = (10_000, 16, 1)
 SIZES: tuple[str, ...] = ("60", "1514")
 FULL_SIZES = ("60", "512", "1514", "imix")
 
-WARM_UP = 0.2  # seconds of a flood before it is measured
+FEW_FLOWS, BURST = 64, 4
+"""Up to so many flows send bursts of so many frames: single frames could not be sent faster than Scout passes them."""
+WARM_UP = 0.15  # seconds of a flood before it is measured
 TRIAL = 0.3  # seconds of a trial of the search for the loss-free rate
 SETTLE = 0.05  # seconds after which no frame of a trial is still on its way
-PROBES = {"idle": (80, 0.01), "half": (200, 0.002)}
+PROBES = {"idle": (60, 0.01), "half": (200, 0.002)}
 """Pings of a measurement of latency, and the seconds between two: an idle router has time to fall asleep."""
 CONNECTIONS = (1, 8)
 
@@ -55,7 +57,9 @@ Load = tuple[int, "int | str"]
 def _flood(topology: Topology, load: Load) -> Flood:
     flows, size = load
     sizes = IMIX if size == "imix" else int(size)
-    return Flood(sizes, SOURCE, FLOODED, mac_number(MACS[0]), mac_number(topology.router_mac), flows=flows)
+    burst = BURST if 1 < flows <= FEW_FLOWS else None
+    macs = mac_number(MACS[0]), mac_number(topology.router_mac)
+    return Flood(sizes, SOURCE, FLOODED, *macs, flows=flows, burst=burst)
 
 
 @contextmanager
@@ -256,7 +260,7 @@ def run(
     rounds : int or None
         How often each contender is measured; by default 3, with `full` 5.
     seconds : float or None
-        How long a flood or a transfer lasts; by default 0.4, with `full` 1. (A transfer by iperf3 lasts at least 1.)
+        How long a flood or a transfer lasts; by default 0.3, with `full` 1. (A transfer by iperf3 lasts at least 1.)
     flows : sequence of int or None
         The numbers of flows of the floods; by default `FLOWS`.
     sizes : sequence of str or None
@@ -277,7 +281,7 @@ def run(
         if name not in MEASURES:
             raise ScoutError(f"--measure {name}: use some of {', '.join(MEASURES)}")
     wanted = list(measures or MEASURES)
-    rounds, seconds = rounds or (5 if full else 3), seconds or (1.0 if full else 0.4)
+    rounds, seconds = rounds or (5 if full else 3), seconds or (1.0 if full else 0.3)
     frame_bytes = [size if size == "imix" else int(size) for size in sizes or (FULL_SIZES if full else SIZES)]
     loads = list(product(flows or FLOWS, frame_bytes))
     report = Report("bench forward", json_path)

@@ -1,11 +1,18 @@
 """`scout bench services`: the services that Scout ships, in their four modes, with work worth splitting and without.
 
-A path is: port, Ethernet, the service, the primary's work (`scout.tools.bench.work`), end. Its input is a trace that
-lies in the channel before the measurement (`scout.tools.bench.trace_port`): one flow (the favourable case), or 256
-flows of which one sends 90 % of the packets. The figure is the MLFFR, the highest packet rate at which at most 4 % are
-lost (RFC 2544 section 26.1, with the loss of State-Compute Replication, NSDI 2025). The benchmark first finds the rate
-at which the replicas take packets without a pause, and then searches around it by halving. The speed-up is over one
-replica, in mode `sharded` where the service allows that: it does the same work without sharing anything.
+The input is a trace of one flow (the favourable case), or of 256 flows of which one sends 90 % of the packets. Each
+service is measured in two ways (`scout.tools.bench.service_trials`):
+
+- `drain`: all requests are published beforehand. The figure is the rate at which the replicas drain the channel.
+- `mlffr`: a generator offers packets at a rate, which costs it 2 to 4 % of a core. The figure is the highest rate at
+  which at most 4 % are lost (RFC 2544 section 26.1, with the loss of State-Compute Replication, NSDI 2025).
+
+`speedup` is the rate over that of one replica, in mode `sharded` where the service allows that: it does the same work
+without sharing anything. `bound` is the highest speed-up that can be expected. In every mode it is that of the machine:
+what independent processes on all cores reach together, each with an input of its own (mode `independent`). Two cores
+that share a cache, memory or a hyper-thread are not twice one core. Replicated work has the bound of the model besides,
+(R + P) / (R + P / cores), and the smaller one counts. R is measured: the time that a replica takes for a request of
+which another replica is the primary. Rates and ratios are medians over the rounds; a ratio is one of the same round.
 
 By default two services with one kind of work are measured, in under 3 minutes; `--service all --work all` measures
 everything.
@@ -14,142 +21,136 @@ everything.
 import contextlib
 import itertools
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from statistics import median
 from typing import Any
 
 from scout.io.host.process import usable_cores
-from scout.io.ports.memory import MemoryPort
-from scout.paths.framework.service import Service
-from scout.paths.model.graph import RouterGraph
-from scout.paths.model.router import GraphError
-from scout.paths.protocols.arp import Arp
-from scout.paths.protocols.ethernet import Ethernet
-from scout.paths.protocols.ipv4 import Ip
-from scout.paths.services.balancer import LoadBalancer
-from scout.paths.services.conntrack import ConnectionTracking
-from scout.paths.services.ddos import DdosMitigator
-from scout.paths.services.heavy_hitter import HeavyHitter
-from scout.paths.services.napt import Napt
-from scout.paths.services.port_knocking import PortKnocking
-from scout.paths.services.token_bucket import TokenBucket
-from scout.paths.stages.requests import End
 from scout.ring.errors import ScoutError
-from scout.supervisor import Supervisor
+from scout.tools.bench.projection import ideal_speedup
 from scout.tools.bench.rounds import interleaved, spread
-from scout.tools.bench.trace_port import TracePort
-from scout.tools.bench.traces import KNOCK, PORT, TRACES, new_trace
-from scout.tools.bench.work import WORKS, new_work
+from scout.tools.bench.service_trials import (
+    ENTRIES,
+    INDEPENDENT,
+    LOSS,
+    MODES,
+    SECONDS,
+    SERVICES,
+    Case,
+    Figures,
+    Trial,
+    allows,
+)
+from scout.tools.bench.traces import TRACES
+from scout.tools.bench.work import WORKS
 from scout.tools.drawing.plot import Line, Panel, plot
 from scout.tools.report import Report
 
-__all__ = ["SERVICES", "run"]
+__all__ = ["MEASURES", "Group", "run"]
 
-MAC = 0x02_00_00_00_00_01
-ENTRIES = 4096
-LOSS = 0.04
-SHORT, STEPS = 0.15, 5  # seconds of a trial; trials of a search
 PRIORITY = -20
-BACKENDS = ("10.0.9.1:80", "10.0.9.2:80", "10.0.9.3:80")
-ROWS = 1024  # of a service's table: more than the flows of the traces
-
-SERVICES: dict[str, Callable[[str, str], Service]] = {
-    "heavy_hitter": lambda name, mode: HeavyHitter(name, capacity=ROWS, mode=mode),
-    "ddos": lambda name, mode: DdosMitigator(name, 1 << 40, capacity=ROWS, mode=mode),
-    "port_knocking": lambda name, mode: PortKnocking(name, PORT, (KNOCK,), capacity=ROWS, mode=mode),
-    "token_bucket": lambda name, mode: TokenBucket(name, 1 << 38, 1 << 30, capacity=ROWS, mode=mode),
-    "conntrack": lambda name, mode: ConnectionTracking(name, strict=False, capacity=ROWS, mode=mode),
-    "balancer": lambda name, mode: LoadBalancer(name, f"10.0.1.2:{PORT}", BACKENDS, capacity=ROWS, mode=mode),
-    "napt": lambda name, mode: Napt(name, "left", "right", capacity=ROWS, mode=mode),
-}
-"""How the benchmark makes each service: so that the service lets the packets of the traces pass."""
-
 DEFAULT_SERVICES, DEFAULT_WORKS = ("heavy_hitter", "conntrack"), ("aes-gcm",)
-MODES = ("sharded", "locked", "atomic", "replicated")
+MEASURES = ("drain", "mlffr")
+"""The fields of `Figures` that are rates."""
 
 
-class _Trial:
-    """One service in one mode, with one kind of work, under one trace."""
-
-    def __init__(self, service: str, mode: str, work: str, trace: str, replicas: int) -> None:
-        self.who = {"name": service, "mode": mode, "trace": trace, "work": work, "replicas": replicas}
-        frames = new_trace(trace, ENTRIES, MAC, replies=service not in ("napt", "balancer"))
-        # The answers to these two services would come in by another port.
-        self._port = TracePort("02:00:00:00:00:01", frames)
-        self._graph = RouterGraph(f"{service}_{mode}_{work.replace('-', '_')}")
-        self._graph.add(Ethernet("left", self._port))
-        made = self._graph.add(SERVICES[service]("service", mode))
-        if isinstance(made, Napt):
-            self._between_ports(work)
-        else:
-            self._to_an_end(work)
-        self._path = self._graph.create_path("left")
-        self._replicas = replicas
-
-    def _to_an_end(self, work: str) -> None:
-        """Port, Ethernet, service, work, end."""
-        stage = new_work(work, "ipv4")
-        self._graph.add(End("end", "ipv4"))
-        self._graph.connect("end", *([self._graph.add(stage).name] if stage else []), "service", "left")
-
-    def _between_ports(self, work: str) -> None:
-        """A service on both sides of IP, with packets that leave by a port without room: it drops all of them."""
-        graph, stage = self._graph, new_work(work, "adjacency")
-        graph.add(Ethernet("right", MemoryPort("02:00:00:00:00:02", frames=[], capacity=0)))
-        graph.add(Ip("ip", {"left": "10.0.0.1/23", "right": "10.0.2.1/24"}, {"10.0.1.2/32": "10.0.2.2"}))
-        arp = Arp("arp")
-        arp.pin(1, "10.0.2.2", "02:00:00:00:00:03")
-        graph.add(arp)
-        graph.connect("ip", "service", "left")
-        graph.connect("service", "right")
-        graph.connect("ip", "service", *([graph.add(stage).name] if stage else []), "arp", "left")
-        graph.connect("arp", "right")
-
-    def measure(self) -> float:
-        """The MLFFR, packets a second."""
-        with Supervisor(self._graph, [self._path], self._replicas) as supervisor:
-            self._port.offer(0, SHORT)  # until caches and tables are warm
-            offered = self._port.offer(0, SHORT).packets
-            low, high = 0.0, 1.2 * offered / SHORT
-            for step in range(STEPS + 1):
-                rate = (low + high) / 2 if step else offered / SHORT
-                sent, lost, _ = self._port.offer(rate, SHORT)
-                if lost <= LOSS * sent and sent >= 0.99 * rate * SHORT:
-                    low = max(low, (sent - lost) / SHORT)
-                else:
-                    high = min(high, rate)
-                supervisor.wait(0.01)
-        account = supervisor.account()
-        passed = account["ended"].get("done", 0) + account["drops"].get("tx-full", 0)
-        if passed < 0.8 * account["received"]:
-            raise ScoutError(f"{self.who}: {account}: the trace does not pass the service")
-        return low
+def _cases(service: str, work: str, trace: str, cores: int) -> Iterator[Case]:
+    """One core, independent processes, and all modes: the first two are what the others are compared with."""
+    yield Case(service, "sharded" if allows(service, "sharded") else "replicated", trace, work, 1)
+    if cores > 1:
+        for mode in (INDEPENDENT, *MODES):
+            if mode == INDEPENDENT or allows(service, mode):
+                yield Case(service, mode, trace, work, cores)
 
 
-def _panel(rows: Sequence[dict[str, Any]], trace: str, work: str, services: Sequence[str]) -> Panel:
+class Group:
+    """The cases of one service, with one kind of work, under one trace, and their figures of all rounds."""
+
+    def __init__(self, measured: dict[Case, list[Figures]]) -> None:
+        self._measured = measured
+        self._alone = next(figures for case, figures in measured.items() if case.replicas == 1)
+        self._independent = next((f for case, f in measured.items() if case.mode == INDEPENDENT), self._alone)
+
+    def _speedup(self, figures: Sequence[Figures], measure: str) -> float:
+        return median(getattr(f, measure) / getattr(a, measure) for f, a in zip(figures, self._alone, strict=True))
+
+    @property
+    def machine(self) -> float:
+        """The machine's bound."""
+        return self._speedup(self._independent, "drain")
+
+    def model(self, case: Case) -> float:
+        """The bound of the model for replicated work."""
+        bounds = []
+        for alone, figures in zip(self._alone, self._measured[case], strict=True):
+            replicated, whole = figures.follow_ns, 1e9 / alone.drain
+            bounds.append(ideal_speedup((whole - replicated) / replicated, case.replicas))
+        return median(bounds)
+
+    def follow_ns(self, case: Case) -> float:
+        """The time of a request in a replica that is not its primary."""
+        return median(figures.follow_ns for figures in self._measured[case])
+
+    def bound(self, case: Case) -> float:
+        """The highest speed-up that can be expected of a case."""
+        if case.replicas == 1:
+            return 1.0
+        return min(self.machine, self.model(case)) if case.mode == "replicated" else self.machine
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """A row for each case and measure."""
+        for case, figures in self._measured.items():
+            for measure in MEASURES:
+                rates = [getattr(each, measure) for each in figures]
+                if all(rates):
+                    yield {
+                        "name": case.name,
+                        "mode": case.mode,
+                        "trace": case.trace,
+                        "work": case.work,
+                        "replicas": case.replicas,
+                        "measure": measure,
+                        **spread(rates, f"{measure}_pps"),
+                        "speedup": round(self._speedup(figures, measure), 3),
+                        "bound": round(self.bound(case), 3),
+                    }
+
+    def sentences(self) -> Iterator[str]:
+        """The bounds, and how near to them replicated work comes."""
+        for case in self._measured:
+            if case.mode == "replicated" and case.replicas > 1:
+                share = self._speedup(self._measured[case], "drain") / self.bound(case)
+                yield (
+                    f"{case.name}, {case.trace}, {case.work}: {case.replicas} independent processes reach "
+                    f"{self.machine:.2f} times one; the model's bound is {self.model(case):.2f} (the replicated part "
+                    f"takes {self.follow_ns(case):.0f} ns); drained, replicated work reaches {share:.2f} of the smaller"
+                )
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    """The columns of the table, short enough for a terminal."""
+    measure = row["measure"]
+    rates = {f"kpps {name}": round(row[f"{measure}_pps_{name}"] / 1e3) for name in ("min", "median", "max")}
+    same = {key: row[key] for key in ("name", "mode", "trace", "work", "replicas", "measure")}
+    return same | rates | {key: row[key] for key in ("speedup", "bound")}
+
+
+def _panel(rows: Sequence[dict[str, Any]], trace: str, work: str, measure: str, services: Sequence[str]) -> Panel:
     """The speed-up of every service in every mode."""
     places = {service: 2**index for index, service in enumerate(services)}
     lines = []
-    for style, mode in enumerate(MODES):
+    for style, mode in enumerate((*MODES, INDEPENDENT)):
         own = [
             row
             for row in rows
-            if (row["mode"], row["trace"], row["work"]) == (mode, trace, work) and row["replicas"] > 1
+            if (row["mode"], row["trace"], row["work"], row["measure"]) == (mode, trace, work, measure)
+            and row["replicas"] > 1
         ]
         if own:
-            lines.append(
-                Line(mode, [places[row["name"]] for row in own], [row["speedup"] for row in own], style, joined=False)
-            )
+            xs, ys = [places[row["name"]] for row in own], [row["speedup"] for row in own]
+            lines.append(Line(mode, xs, ys, style, thin=mode == INDEPENDENT, joined=False))
     ticks = [(place, service.replace("_", "\n")) for service, place in places.items()]
-    return Panel(f"{work}, {trace} trace", "", "speed-up over one core", ticks, lines)
-
-
-def _allows(service: str, mode: str) -> bool:
-    try:
-        SERVICES[service]("service", mode)
-    except GraphError:
-        return False
-    return True
+    return Panel(f"{work}, {trace} trace: {measure}", "", "speed-up over one core", ticks, lines)
 
 
 def _chosen(option: str, given: Sequence[str], known: Iterable[str], default: Iterable[str]) -> list[str]:
@@ -186,28 +187,22 @@ def run(
     services = _chosen("service", services, SERVICES, DEFAULT_SERVICES)
     works = _chosen("work", works, WORKS, DEFAULT_WORKS)
     traces = _chosen("trace", traces, TRACES, TRACES)
-    everyone = len(usable_cores())
+    cores = len(usable_cores())
     with contextlib.suppress(OSError):  # only root may: other programs then take little of the cores
         os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
-    trials = []
-    for service, work, trace in itertools.product(services, works, traces):
-        trials.append(_Trial(service, "sharded" if _allows(service, "sharded") else "replicated", work, trace, 1))
-        for mode in MODES if everyone > 1 else ():
-            if _allows(service, mode):
-                trials.append(_Trial(service, mode, work, trace, everyone))
-    figures = interleaved([trial.measure for trial in trials], rounds, "MLFFR")
-    rows: list[dict[str, Any]] = []
-    base = 0.0
-    for trial, figure in zip(trials, figures, strict=True):
-        rate = median(figure)
-        base = rate if trial.who["replicas"] == 1 else base
-        rows.append(trial.who | spread(figure, "mlffr_pps") | {"speedup": round(rate / base, 3) if base else None})
-    report.show(rows)
-    if everyone == 1:
+    groups = [list(_cases(*names, cores)) for names in itertools.product(services, works, traces)]
+    cases = [case for group in groups for case in group]
+    figures = interleaved([Trial(case).measure for case in cases], rounds, "services")
+    measured = dict(zip(cases, figures, strict=True))
+    results = [Group({case: measured[case] for case in group}) for group in groups]
+    rows = [row for result in results for row in result.rows()]
+    report.show([_shown(row) for row in rows])
+    report.say(*(sentence for result in results for sentence in result.sentences()))
+    if cores == 1:
         report.say("one core only: there is nothing to split work among")
     elif picture:
-        panels = [_panel(rows, trace, work, services) for work, trace in itertools.product(works, traces)]
-        files = plot(picture, f"Services on {everyone} cores: MLFFR over that of one core", panels)
+        panels = [_panel(rows, *names, services) for names in itertools.product(traces, works, MEASURES)]
+        files = plot(picture, f"Services on {cores} cores: their rate over that of one core", panels)
         report.say(f"plotted: {files[0]}, {files[1]}")
-    parameters = {"rounds": rounds, "cores": everyone, "loss": LOSS, "seconds": SHORT, "entries": ENTRIES}
+    parameters = {"rounds": rounds, "cores": cores, "loss": LOSS, "seconds": SECONDS, "entries": ENTRIES}
     report.write(parameters, rows)

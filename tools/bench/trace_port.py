@@ -1,10 +1,13 @@
 """A port whose channel holds a trace before the run, as if a device had written it there, and a generator for it.
 
 The generator only writes time stamps and publishes entries, as a NIC's driver does. So a benchmark measures the
-services and not the copy of the frames, which a NIC does by DMA.
+services and not the copy of the frames, which a NIC does by DMA. `TracePort.offer` publishes entries at a rate;
+`drain` publishes all entries at once, and takes the time until the replicas have released them.
 """
 
 import ctypes
+import os
+import signal
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,20 +17,28 @@ from numba.core import types
 
 from scout.io.channels.software import CALLER, Feed
 from scout.io.channels.software_operations import FEED, REQUEST, TIMESTAMP
+from scout.io.host.process import Child
 from scout.io.ports.contract import Port
 from scout.io.ports.fed import FedPort
 from scout.io.ports.memory import MemoryPort
 from scout.io.system import clock, nap
-from scout.ring.atomics import store64
+from scout.ring.atomics import load64_acquire, store64
 from scout.ring.errors import ScoutError
-from scout.ring.jit import entry
-from scout.ring.layout import HEADER, payload, published, slot_of
+from scout.ring.jit import Record, entry, inline
+from scout.ring.layout import GATING, HEADER, head_of, payload, published, slot_of, word
+from scout.ring.membership import MOST_REPLICAS
 from scout.ring.producer import acquire, publish, release, reserve
 
-__all__ = ["Offered", "TracePort"]
+__all__ = ["Offered", "TracePort", "drain", "follow"]
 
 BURST = 64
-NAP = 50_000  # nanoseconds that the generator rests between bursts; its core is a replica's too
+NAP, NAP_FLAT_OUT = 1_000_000, 50_000
+"""Nanoseconds that the generator sleeps between bursts, at a rate and flat out. Its core is a replica's too, and one
+sleep takes a virtual machine over 10 µs: with these it uses 2 to 4 % of a core at a rate, and some 15 % flat out."""
+
+_LOOK = 20_000  # nanoseconds between two looks whether a channel is drained
+_PATIENCE = 10_000_000_000  # nanoseconds that a channel may take to be drained
+_EVERYONE = (1 << MOST_REPLICAS) - 1
 
 
 class TracePort(MemoryPort):
@@ -44,6 +55,11 @@ class TracePort(MemoryPort):
     def __init__(self, mac: str, trace: Sequence[bytes]) -> None:
         super().__init__(mac, entries=len(trace), capacity=0)
         self._trace = trace
+
+    @property
+    def is_live(self) -> bool:
+        """False: time stands still between offers. A tick of the supervisor would overwrite a frame of the trace."""
+        return False
 
     def channel(self, ports: Mapping[int, FedPort], replicas: int, keeps: bool) -> Feed:
         """Make the channel, with the trace in it."""
@@ -63,7 +79,7 @@ class TracePort(MemoryPort):
         return channel
 
     def offer(self, pps: float, seconds: float, most: int = 1 << 62) -> "Offered":
-        """Offer packets at a rate.
+        """Offer packets at a rate, or as fast as they are taken; at a rate once those of earlier offers are served.
 
         Parameters
         ----------
@@ -73,7 +89,11 @@ class TracePort(MemoryPort):
         most : int
             End when so many have been offered.
         """
-        figures = _offer(self._fed.ring, pps, int(seconds * 1e9), most, np.zeros(2, np.int64))
+        scratch = np.zeros(2, np.int64)
+        if pps > 0:
+            _in_time(_await(self._fed.ring, _EVERYONE, 0, scratch))
+        nap_ns = NAP if pps > 0 else NAP_FLAT_OUT
+        figures = _offer(self._fed.ring, pps, int(seconds * 1e9), most, nap_ns, scratch)
         return Offered(*(int(figure) for figure in figures))
 
 
@@ -82,21 +102,98 @@ class Offered(NamedTuple):
 
     packets: int  # offered
     lost: int  # that found the channel full
+    served: int  # that the slowest replica released meanwhile
     stall: int  # nanoseconds for which there was no room, the longest time
 
 
+def drain(ports: Sequence[TracePort], expected: int = 0) -> int:
+    """Publish the whole trace of each port at once; nanoseconds until the replicas have released all entries.
+
+    Parameters
+    ----------
+    ports : sequence of TracePort
+        Their channels are empty, or about to be. Nobody else sends to them.
+    expected : int
+        Nanoseconds that it takes at least; this process sleeps meanwhile.
+
+    Raises
+    ------
+    ScoutError
+        If that takes more than 10 seconds.
+    """
+    feeds, scratch = np.concatenate([port._fed.ring for port in ports]), np.zeros(2, np.int64)
+    _in_time(_prepare(feeds, scratch))
+    start = _publish(feeds, scratch)
+    return _in_time(_await(feeds, _EVERYONE, expected, scratch)) - start
+
+
+def follow(port: TracePort, replica: int, process: Child, expected: int = 0) -> int:
+    """Have the other replicas drain a trace, and then `replica`: nanoseconds that it takes as no request's primary.
+
+    Parameters
+    ----------
+    port : TracePort
+        Its channel is empty, or about to be.
+    replica : int
+    process : Child
+        The process of that replica; it is stopped until the other replicas have released all entries.
+    expected : int
+        As of `drain`, for the other replicas.
+    """
+    feeds, scratch = port._fed.ring, np.zeros(2, np.int64)
+    _in_time(_prepare(feeds, scratch))  # so the replica is idle
+    os.kill(process.pid, signal.SIGSTOP)
+    try:
+        _publish(feeds, scratch)
+        start = _in_time(_await(feeds, _EVERYONE & ~(1 << replica), expected, scratch))
+    finally:
+        os.kill(process.pid, signal.SIGCONT)
+    return _in_time(_await(feeds, _EVERYONE, 0, scratch)) - start
+
+
+def _in_time(time: int) -> int:
+    if not time:
+        raise ScoutError(f"the replicas have not released a trace in {_PATIENCE / 1e9:.0f} seconds")
+    return int(time)
+
+
 _FEEDS = types.Array(numba.from_dtype(FEED), 1, "C")
+_SCRATCH = types.int64[::1]
 
 
-@entry(types.UniTuple(types.int64, 3)(_FEEDS, types.float64, types.int64, types.int64, types.int64[::1]))
-def _offer(feeds: np.ndarray, pps: float, duration: int, most: int, scratch: np.ndarray) -> tuple[int, int, int]:
+@inline
+def _slowest(feed: Record, replicas: int) -> int:
+    """Requests that all of these replicas have released, of those that take part."""
+    slowest = published(feed)
+    members = load64_acquire(word(feed, GATING)) & replicas  # pairs with join and leave
+    for replica in range(MOST_REPLICAS):
+        if members >> replica & 1:
+            slowest = min(slowest, load64_acquire(head_of(feed, replica)))  # pairs with close_batch
+    return slowest
+
+
+@inline
+def _stamp(feed: Record, count: int, now: int) -> None:
+    """Write the time to the next `count` entries."""
+    first = published(feed)
+    for index in range(count):
+        store64(payload(slot_of(feed, first + index)) + TIMESTAMP, now)
+
+
+@entry(types.UniTuple(types.int64, 4)(_FEEDS, types.float64, types.int64, types.int64, types.int64, _SCRATCH))
+def _offer(
+    feeds: np.ndarray, pps: float, duration: int, most: int, nap_ns: int, scratch: np.ndarray
+) -> tuple[int, int, int, int]:
     feed = feeds[0]
     start = clock(scratch.ctypes.data)
     now, room_at, stall = start, start, 0
     done = lost = 0
+    served = _slowest(feed, _EVERYONE)
     acquire(feed, CALLER)
-    while now - start < duration and done < most:
-        due = int((now - start) * 1e-9 * pps) if pps > 0 else done + feed.entries
+    elapsed = -1
+    while elapsed < duration and done < most:
+        elapsed = min(now - start, duration)
+        due = int(elapsed * 1e-9 * pps) if pps > 0 else done + feed.entries
         due = min(due, most)
         while done < due:
             room = reserve(feed, min(due - done, BURST))
@@ -108,15 +205,53 @@ def _offer(feeds: np.ndarray, pps: float, duration: int, most: int, scratch: np.
             if now > room_at:
                 stall = max(stall, now - room_at)
                 room_at = now
-            first = published(feed)
-            for index in range(room):
-                store64(payload(slot_of(feed, first + index)) + TIMESTAMP, now)
+            _stamp(feed, room, now)
             publish(feed, room)
             done += room
-        nap(scratch.ctypes.data, NAP)
+        nap(scratch.ctypes.data, nap_ns)
         now = clock(scratch.ctypes.data)
     release(feed)
-    return done, lost, stall
+    return done, lost, _slowest(feed, _EVERYONE) - served, stall
+
+
+@entry(types.int64(_FEEDS, _SCRATCH))
+def _prepare(feeds: np.ndarray, scratch: np.ndarray) -> int:
+    """Wait for room for all entries of each channel, and write the time to them; that time, or 0 if it takes too long.
+
+    Replicas raise their floors, and so make room, only after they have released requests and saved their state.
+    """
+    start = clock(scratch.ctypes.data)
+    for index in range(len(feeds)):
+        feed = feeds[index]
+        while reserve(feed, feed.entries) < feed.entries:
+            if clock(scratch.ctypes.data) - start > _PATIENCE:
+                return 0
+            nap(scratch.ctypes.data, _LOOK)
+        _stamp(feed, feed.entries, start)
+    return start
+
+
+@entry(types.int64(_FEEDS, _SCRATCH))
+def _publish(feeds: np.ndarray, scratch: np.ndarray) -> int:
+    """Publish as many entries as each channel has; the time, in nanoseconds."""
+    start = clock(scratch.ctypes.data)
+    for index in range(len(feeds)):
+        publish(feeds[index], feeds[index].entries)
+    return start
+
+
+@entry(types.int64(_FEEDS, types.int64, types.int64, _SCRATCH))
+def _await(feeds: np.ndarray, replicas: int, expected: int, scratch: np.ndarray) -> int:
+    """Wait until these replicas have released all that is published; when they had, or 0 if they take too long."""
+    start = clock(scratch.ctypes.data)
+    if expected:
+        nap(scratch.ctypes.data, expected)
+    for index in range(len(feeds)):
+        while _slowest(feeds[index], replicas) < published(feeds[index]):
+            if clock(scratch.ctypes.data) - start > _PATIENCE:
+                return 0
+            nap(scratch.ctypes.data, _LOOK)
+    return clock(scratch.ctypes.data)
 
 
 if TYPE_CHECKING:

@@ -38,10 +38,10 @@ def new_trace(name: str, length: int, mac: int, replies: bool) -> list[bytes]:
         frames.append(_frame(mac, client, server, SYN, b""))
         if replies:
             frames.append(_frame(mac, server, client, SYN | ACK, b""))
+    data = {source: _frame(mac, (source, 40000 + source % 1000), (DESTINATION, PORT), ACK, body) for source in sources}
     while len(frames) < length:
         heavy = len(sources) == 1 or chance.random() < SHARE
-        source = sources[0] if heavy else chance.choice(sources)
-        frames.append(_frame(mac, (source, 40000 + source % 1000), (DESTINATION, PORT), ACK, body))
+        frames.append(data[sources[0] if heavy else chance.choice(sources)])
     return frames[:length]
 
 

@@ -37,6 +37,8 @@ class Stream:
     sizes : list of str
         Bytes of frames, without the check sequence, that follow each other; "imix" stands for several.
     flows : int
+    burst : int or None
+        Frames of a flow in a row.
     source, destination : str or None
         IPv4 addresses; a destination may be a prefix. By default those of the two interfaces.
     next_hop : str or None
@@ -47,6 +49,7 @@ class Stream:
 
     sizes: list[str]
     flows: int = 1
+    burst: int | None = None
     source: str | None = None
     destination: str | None = None
     next_hop: str | None = None
@@ -95,8 +98,8 @@ def run(
         elapsed, failed = _transfer(report, source, generator, sink, pps, length, frames)
         rows = _rows(generator, sink, elapsed, replayed=bool(stream.pcap))
     report.say(*(_sentence(row) for row in rows))
-    parameters = {"from": sender, "to": receiver, "pps": pps, "flows": stream.flows, "frame_bytes": stream.sizes}
-    report.write(parameters | {"pcap": stream.pcap}, rows)
+    parameters = {"from": sender, "to": receiver, "pps": pps, "flows": stream.flows, "burst": stream.burst}
+    report.write(parameters | {"frame_bytes": stream.sizes, "pcap": stream.pcap}, rows)
     return int(failed)
 
 
@@ -115,7 +118,15 @@ def _generator(source: Place, target: Place | None, stream: Stream) -> Generator
         raise ScoutError(f"--destination {destination}: no IPv4 address or prefix, as 10.2.0.0/24: {error}") from error
     hop = mac_number(stream.next_hop) if stream.next_hop else hop_to(source, first)
     sizes = [size for each in stream.sizes for size in (IMIX if each == "imix" else [int(each)])]
-    return Flood(sizes[0] if len(sizes) == 1 else sizes, own, destination, _mac_of(source), hop, flows=stream.flows)
+    return Flood(
+        sizes[0] if len(sizes) == 1 else sizes,
+        own,
+        destination,
+        _mac_of(source),
+        hop,
+        flows=stream.flows,
+        burst=stream.burst,
+    )
 
 
 def _mac_of(place: Place) -> int:

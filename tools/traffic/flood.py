@@ -6,7 +6,7 @@ if the destination is a prefix, in their destination. Their frames alternate: af
 the first. The IP identification counts up within a flow, and the UDP checksum is left to the device, as by a connected
 socket of Linux on a veth.
 
-One flow alone leaves as super-frames of many segments, with a virtio-net header that says so
+One flow alone, and bursts of several, leave as super-frames of many segments, with a virtio-net header that says so
 (VIRTIO_NET_HDR_GSO_UDP_L4). The kernel cuts them into frames at a device that does not take super-frames itself
 (`Namespace.offload(..., tx_udp_segmentation=False)`), several times as fast as it takes single frames.
 """
@@ -93,6 +93,9 @@ class Flood(Generator):
     ttl : int
     flows : int
         Up to 60,000.
+    burst : int, optional
+        How many frames of a flow follow each other, where all frames have one size; by default as many as a super-frame
+        holds if there is one flow, else 1.
 
     Raises
     ------
@@ -109,6 +112,7 @@ class Flood(Generator):
         next_hop_mac: int,
         ttl: int = 64,
         flows: int = 1,
+        burst: int | None = None,
     ) -> None:
         super().__init__()
         sizes = [frame_bytes] if isinstance(frame_bytes, int) else list(frame_bytes)
@@ -118,8 +122,9 @@ class Flood(Generator):
         if not 1 <= flows <= MOST_FLOWS:
             raise ScoutError(f"{flows} flows: give 1 to {MOST_FLOWS}")
         self._segments = 1
-        if flows == 1 and len(sizes) == 1:
-            self._segments = min(SEGMENTS, (LONGEST_PACKET - IP - UDP) // (sizes[0] - HEADERS))
+        if len(sizes) == 1:
+            most = min(SEGMENTS, (LONGEST_PACKET - IP - UDP) // (sizes[0] - HEADERS))
+            self._segments = min(most, burst or (most if flows == 1 else 1))
         self._sizes = np.array(sizes, np.int64)
         self._fill(sizes[0] - HEADERS, next_hop_mac.to_bytes(6, "big") + source_mac.to_bytes(6, "big"), _packed(source))
         self._ring, self._descriptor = np.zeros(1, RING), -1

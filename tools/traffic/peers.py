@@ -167,6 +167,7 @@ def _iperf3(client: Namespace, server: Namespace, address: str, connections: int
             os.close(answered)
             result = json.loads(output.read() or "{}")
         sending.join()
+        serving.join(ANSWER_SECONDS)  # it ends after one test
     finally:
         serving.terminate()
         serving.join()
