@@ -23,7 +23,7 @@ def test_the_search_finds_the_capacity_of_a_device(capacity: float, highest: flo
 
     found = loss_free_rate(trial, highest)
     assert found <= capacity * (1 + 2 * LOSS)
-    assert found >= min(capacity, highest) - highest / 64
+    assert found >= min(capacity, highest) - highest / 128
 
 
 def test_the_search_does_not_trust_a_generator_that_is_too_slow() -> None:

@@ -8,7 +8,7 @@ __all__ = ["LOSS", "Trial", "loss_free_rate"]
 LOSS = 0.001
 """The part of the frames that may be lost: a virtual machine loses a few at any rate when it is interrupted."""
 OFFERED = 0.97  # the part of the wanted rate that the generator must have reached
-STEPS = 7  # halvings: the result is within 1 % of the first upper bound
+STEPS = 8  # halvings: the result is within half a percent of the first upper bound
 
 
 class Trial(NamedTuple):
