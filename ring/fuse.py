@@ -51,6 +51,18 @@ class _Library(JITCodeLibrary):
         self._finalized = True
 
 
+class _EntryLibrary(JITCodeLibrary):
+    """The code of a function that Python calls, and of those that it calls."""
+
+    def _optimize_final_module(self) -> None:
+        # Functions that were not inlined become the module's own. Then LLVM relies on what it finds out about them:
+        # what a call leaves as it is, that it raises nothing, which arguments are not needed.
+        for function in self._final_module.functions:
+            if not function.is_declaration and any(b"cold" in each for each in function.attributes):
+                function.linkage = "internal"
+        super()._optimize_final_module()
+
+
 @register_pass(mutates_CFG=True, analysis_only=False)
 class _EntryLowering(NativeLowering):
     _name = "entry_lowering"
@@ -58,6 +70,12 @@ class _EntryLowering(NativeLowering):
     @property
     def lowering_class(self) -> Any:
         return Lowering
+
+    def run_pass(self, state: Any) -> bool:
+        if state.library is None:
+            state.library = _EntryLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
+            state.library.enable_object_caching()
+        return bool(super().run_pass(state))
 
 
 class EntryCompiler(CompilerBase):

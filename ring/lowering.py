@@ -6,8 +6,8 @@ written to a packet, and a packet again after each note written to its record. S
 marks, which LLVM's type-based alias analysis (TBAA) tells apart. Plain and atomic accesses by address
 (`scout.ring.atomics`) carry none: they may touch either.
 
-Calls. A function marked by `scout.ring.jit.outline` is called seldom. LLVM lays out what leads to its call apart from
-the usual way; and numba's room for its result and its exception is not cleared where it is not called.
+Calls. A function marked by `scout.ring.jit.outline` is called seldom: LLVM lays out what leads to its call apart from
+the usual way, and numba's room for its result and its exception is not cleared where it is not called.
 """
 
 from typing import Any

@@ -99,8 +99,9 @@ def through(sent, coalesce, **offload):
 
 
 # The router drops what has a wrong header checksum, its kernel what is too long; options go aside, so leave later;
-# of a wrong UDP length Scapy makes another checksum.
+# of a wrong UDP length Scapy makes another checksum; what is no IPv4 is for no router.
 ODD = {
+    "no IPv4 between",
     "a wrong header checksum",
     "too long for the device",
     "the sender's super-frames",

@@ -20,8 +20,11 @@ def code_of(function: Any, *arguments: Any) -> str:
     """LLVM's code of a function after it was optimised, from its definition to its end."""
     options = {"pipeline_class": EntryCompiler, "error_model": "numpy", "_nrt": False}
     native = numba.njit(types.int64(*arguments), **options)(function)
-    text = native.inspect_llvm(native.signatures[0])
-    found = re.search(rf"^define [^\n]*{function.__name__}.*?^}}", text, re.MULTILINE | re.DOTALL)
+    return definition(native.inspect_llvm(native.signatures[0]), function.__name__)
+
+
+def definition(text: str, name: str) -> str:
+    found = re.search(rf"^define [^\n]*{name}.*?^}}", text, re.MULTILINE | re.DOTALL)
     assert found
     return found[0]
 
@@ -94,7 +97,30 @@ def test_an_outlined_function_stays_apart_and_costs_nothing_where_it_is_not_call
     code = code_of(sums, TABLE)
     blocks = code.split("\n\n")
     assert any(re.search(r"call .*seldom", block) for block in blocks)
-    places = re.findall(r"(\S+) = alloca", code)
-    assert places  # of the call's result and exception
-    written = [block for block in blocks for place in places if re.search(rf"store .*ptr {place},", block)]
-    assert written and all("seldom" in block for block in written)
+    assert len(re.findall(r" = alloca", code)) == 1  # of the call's result; there is no exception
+    # Before it is optimised: the call's result is cleared where it is called, and its exception nowhere.
+    (result,) = once.overloads.values()
+    begin, *rest = definition(result.library.get_llvm_str(), "usual").split("\n\n")
+    places = re.findall(r"(%\S+) = alloca .*\n", begin)
+    (exception,) = (place for place in places if "excinfo" in place)
+    assert f"ptr {exception}" in "".join(rest) and not re.search(rf"store .*{exception}\b", begin)
+
+
+def test_a_call_of_an_outlined_function_that_only_reads_leaves_what_was_read_as_it_is() -> None:
+    @outline
+    def seldom(frame: Any, unused: Any) -> int:
+        return load8(frame, 7) + load8(frame, 8)
+
+    called = compiled(seldom)
+
+    def call_between(table: Any, frame: Any) -> int:
+        before = table[1] + load8(frame, 3)
+        if before > 1_000:
+            before += called(frame, table)
+        return int(before + table[1] + load8(frame, 3))
+
+    code = code_of(call_between, TABLE, types.int64)
+    assert loads(code, 64) == 1 + 1  # of the table, and of the call's result
+    assert loads(code, 8) == 1
+    (call,) = re.findall(r"call .*seldom.*\((.*?)\)", code)
+    assert call.count(",") == 1  # the place for the result, and the frame

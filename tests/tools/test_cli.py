@@ -192,8 +192,7 @@ def test_without_a_c_compiler_standard_output_holds_the_report_alone(
     monkeypatch.setattr(bench_path, "compile_c", lambda *arguments: None)
     assert here("bench", "path", "--brief", "--rounds", "1", "--json", "-") == 0
     output, errors = capsys.readouterr()
-    names = [row["name"] for row in json.loads(output)["results"]]
-    assert names[:2] == ["scout", "scout-user-stage"] and all(name.startswith("scout-") for name in names[1:])
+    assert [row["name"] for row in json.loads(output)["results"]] == ["scout", "scout-user-stage"]
     assert "no C compiler" in errors
 
 
