@@ -118,8 +118,6 @@ def test_two_interfaces_have_one_order_in_every_replica() -> None:
         assert run.supervisor.diverged() == []
         assert seen(run, 0) == seen(run, 1)
         assert seen(run, 0)[0] > 500
-        primaries = [row["primary"] for row in run.supervisor.replica_figures()]
-        assert min(primaries) > 0
 
 
 def test_a_timer_fires_also_if_no_packet_comes() -> None:
