@@ -125,6 +125,8 @@ def traffic(
     """Send frames by one interface, and account for those that arrive at another: lost, reordered, duplicated."""
     from scout.tools.commands import traffic as work
 
+    if frames is not None and burst is None:
+        burst = 1  # a burst is sent as a whole, and would exceed the number
     stream = work.Stream(frame_bytes or ["60"], flows, burst, source, destination, next_hop, pcap)
     return work.run(sender, receiver, stream, pps, seconds, frames, json)
 

@@ -184,6 +184,25 @@ def test_the_command_reports_both_ends(capsys: pytest.CaptureFixture[str]) -> No
 
 
 @pytest.mark.needs_namespaces
+@pytest.mark.parametrize("flows", ["1", "2"])
+def test_nothing_is_sent_by_an_interface_that_is_down(flows: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pair() as (left, _):
+        with left.netlink("setting eth0 down") as ip:
+            ip.link("set", index=ip.link_lookup(ifname="eth0")[0], state="down")
+        ends = ("--from", f"{left.netns}/eth0", "--destination", SINK, "--next-hop", MACS[1])
+        assert here("traffic", *ends, "--flows", flows, "--seconds", "0.1") == 1
+    assert "interface eth0: nothing could be sent; is it up?" in capsys.readouterr().err
+
+
+@pytest.mark.needs_namespaces
+def test_not_more_frames_are_sent_than_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    with pair() as (left, right):
+        ends = ("--from", f"{left.netns}/eth0", "--to", f"{right.netns}/eth0")
+        assert here("traffic", *ends, "--frames", "10", "--json", "-") == 0
+    assert [row.get("sent", row.get("received")) for row in json.loads(capsys.readouterr().out)["results"]] == [10, 10]
+
+
+@pytest.mark.needs_namespaces
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -192,6 +192,9 @@ def _transfer(
     failed = sending is not None and sending.exitcode not in (0, None)
     if failed and sending:
         report.note(sending.error.strip().splitlines()[-1])
+    elif source and generator and not generator.sent:
+        failed = True
+        report.note(f"interface {source.interface}: nothing could be sent; is it up?")
     return end - start, failed
 
 
