@@ -36,10 +36,7 @@ static inline int header_is_good(const uint8_t *ip)
         memcpy(&word, ip + i, 4);
         sum += word;
     }
-    sum = (sum & 0xffffffff) + (sum >> 32);
-    sum = (sum & 0xffff) + (sum >> 16);
-    sum = (sum & 0xffff) + (sum >> 16);
-    return sum == 0xffff;
+    return sum % 0xffff == 0;           /* and is not 0, because the version is not */
 }
 
 static inline int one(struct packet *packet, uint64_t mac, uint64_t out_mac, const int32_t *table,
