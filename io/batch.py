@@ -10,14 +10,28 @@ from scout.ring.atomics import copy
 from scout.ring.jit import Record, inline
 from scout.ring.segment import address, private
 
-__all__ = ["BATCH_SIZE", "LONGEST", "SLOT", "WHOLE", "gather", "linearise", "new_batch", "place_frame"]
+__all__ = [
+    "BATCH_SIZE",
+    "LONGEST",
+    "SLOT",
+    "TAIL",
+    "WHOLE",
+    "gather",
+    "kept_to_main_line",
+    "linearise",
+    "new_batch",
+    "place_frame",
+]
 
 BATCH_SIZE = 256
 """Packets that go through a path together: enough to share the cost of a system call, few enough to stay in L2."""
 
-SLOT = HEADROOM + REACH + 2 * HEADROOM
-"""Bytes of a packet's private slot: headroom, the bytes that stages see, and spare ones. They are an odd number of
-cache lines, or the headers of a batch would share a few sets of the first-level cache."""
+TAIL = 896
+"""Bytes of the rest of a packet that its slot has room for: with `REACH`, a frame of 1,536 bytes."""
+
+SLOT = HEADROOM + REACH + TAIL + 2 * HEADROOM
+"""Bytes of a packet's private slot: headroom, the bytes that stages see, the rest, and spare ones. They are an odd
+number of cache lines, or the headers of a batch would share a few sets of the first-level cache."""
 
 LONGEST = 1 << 16
 """Bytes of the longest frame that fits a whole-packet slot, less `HEADROOM`."""
@@ -58,6 +72,15 @@ def place_frame(packet: Record, frame: int, size: int, in_place: bool) -> None:
         copy(start, frame, linear)
     packet.origin = packet.frame = start
     packet.end = start + linear  # also in place: a replica that saw more than the primary could get another state
+
+
+@inline
+def kept_to_main_line(batch: np.ndarray, count: int) -> bool:
+    """True if a path led the first `count` packets along its main line, from its beginning on."""
+    aside = 0
+    for index in range(count):
+        aside |= batch[index].at | batch[index].control
+    return aside == 0
 
 
 @inline

@@ -6,13 +6,24 @@ all replicas have a boundary there.
 """
 
 from scout.ring.atomics import compare_exchange, load64_acquire, prefetch_read, store64_release
-from scout.ring.claims import NOBODY, SHORT
+from scout.ring.claims import NOBODY, SHORT, claim_at, count_of, is_plain, note_plain
 from scout.ring.election import CONTROL, PRIMARY, decide
 from scout.ring.floors import BUSY, IDLE
 from scout.ring.jit import Record, inline
-from scout.ring.layout import floor_of, head_of, position, published, slot_of, state_of
+from scout.ring.layout import CLAIM, floor_of, head_of, position, published, slot_of, state_of
 
-__all__ = ["close_batch", "cut_batch", "entry_at", "finish", "open_batch", "open_shared", "take", "to_boundary"]
+__all__ = [
+    "close_batch",
+    "cut_batch",
+    "entry_at",
+    "finish",
+    "mark_plain",
+    "open_batch",
+    "open_shared",
+    "passes_over",
+    "take",
+    "to_boundary",
+]
 
 _AHEAD = 192  # entries; some 300 ns at full speed, more than a cache miss takes
 
@@ -79,6 +90,23 @@ def _begin(channel: Record, replica: int) -> bool:
     state = state_of(channel, replica)
     # acq_rel, and acquire: pair with the producer's exchange in `scout.ring.floors`.
     return compare_exchange(state, IDLE, BUSY) or load64_acquire(state) == BUSY
+
+
+@inline
+def mark_plain(channel: Record, member: Record) -> None:
+    """For the primary: the batch at hand leads to no replicated work, so other replicas may pass over it.
+
+    Only where claims elect the primary, and for the whole of a claim.
+    """
+    here = position(member)
+    if channel.policy == CLAIM and count_of(claim_at(channel, here)) == member.count:
+        note_plain(channel, here)
+
+
+@inline
+def passes_over(channel: Record, member: Record) -> bool:
+    """True if this replica need not look at the batch at hand: its primary has marked it as plain."""
+    return channel.policy == CLAIM and member.primary == 0 and is_plain(claim_at(channel, position(member)))
 
 
 @inline

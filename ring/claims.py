@@ -1,29 +1,41 @@
 """Claims: a replica becomes the primary of the next requests by one compare-exchange on their mark.
 
-A claim is one word, `lap | count | owner`: `count` requests from the mark's position on belong to one owner. In the
-kernel's ring a count of 0 stands for one control request (`scout.io.channels.kernel_ring_protocol`). All replicas begin
-at the same position, and each continues where a claim ends, so all follow the same chain of claims. The chain fixes the
-batches, their primaries, and the order of control requests among the entries. The primary needs one atomic instruction
-for a batch, the other replicas none.
+A claim is one word, `lap | plain | count | owner`: `count` requests from the mark's position on belong to one owner. In
+the kernel's ring a count of 0 stands for one control request (`scout.io.channels.kernel_ring_protocol`). All replicas
+begin at the same position, and each continues where a claim ends, so all follow the same chain of claims. The chain
+fixes the batches, their primaries, and the order of control requests among the entries. The primary needs one atomic
+instruction for a batch, the other replicas none. A primary that finds that its requests concern no other replica notes
+so in the claim (`plain`): a replica that comes later passes over all of them by one look.
 
 There are fewer marks than positions: positions that are a multiple of the number of marks apart share a mark, and the
 lap is the number of times that the marks have been passed through. A claim counts only if its lap is that of the
-position. The lap has 43 bits and wraps: an old claim would be taken for a new one only after `2 ** 43` laps in which no
+position. The lap has 42 bits and wraps: an old claim would be taken for a new one only after `2 ** 42` laps in which no
 other claim began at its mark. The ring is not filled past the lowest floor, so no new claim overwrites one that a
 replica may still have to follow.
 """
 
-from scout.ring.atomics import compare_exchange, load64_acquire, pause, prefetch
+from scout.ring.atomics import compare_exchange, load64_acquire, pause, prefetch, store64_release
 from scout.ring.jit import Record, inline
 from scout.ring.layout import mark_of
 
-__all__ = ["LONGEST_BATCH", "NOBODY", "SHORT", "claim", "claim_at", "count_of", "owner_of"]
+__all__ = [
+    "LONGEST_BATCH",
+    "NOBODY",
+    "SHORT",
+    "claim",
+    "claim_at",
+    "count_of",
+    "is_plain",
+    "note_plain",
+    "owner_of",
+]
 
 NOBODY = -1
 """The owner of requests that have no single primary: their flows are sharded among the replicas."""
 
-_OWNER_BITS, _COUNT_BITS, _LAP_BITS = 6, 14, 43  # 63 in all: claims are never negative
-_LAP = _OWNER_BITS + _COUNT_BITS  # the lap begins at this bit
+_OWNER_BITS, _COUNT_BITS, _LAP_BITS = 6, 14, 42  # 63 with the bit that says plain: claims are never negative
+_PLAIN = _OWNER_BITS + _COUNT_BITS
+_LAP = _PLAIN + 1  # the lap begins at this bit
 LONGEST_BATCH = (1 << _COUNT_BITS) - 1
 
 SHORT = 256
@@ -63,7 +75,7 @@ def claim(channel: Record, position: int, owner: int, count: int, yields: bool) 
         found = load64_acquire(mark)
     if _holds(found, lap):
         return found
-    mine = (lap << _COUNT_BITS | count) << _OWNER_BITS | owner - NOBODY + 1  # never 0
+    mine = lap << _LAP | count << _OWNER_BITS | owner - NOBODY + 1  # never 0
     # acq_rel: a replica that reads the claim sees the entries that the claimant saw.
     if compare_exchange(mark, found, mine):
         # The claimant is in front and will mostly claim the next batch too: it will write to that mark.
@@ -71,6 +83,22 @@ def claim(channel: Record, position: int, owner: int, count: int, yields: bool) 
             prefetch(mark_of(channel, position + count))
         return mine
     return load64_acquire(mark)  # pairs with the compare_exchange that won
+
+
+@inline
+def note_plain(channel: Record, position: int) -> None:
+    """Note in the claim at `position`, which is the caller's, that only the primary has to look at these requests.
+
+    No other replica writes to the mark before the owner has released the claim.
+    """
+    mark = mark_of(channel, position)
+    store64_release(mark, load64_acquire(mark) | 1 << _PLAIN)  # pairs with `claim_at`
+
+
+@inline
+def is_plain(found: int) -> bool:
+    """True if only the primary has to look at the requests of a claim, as far as it has found out."""
+    return found >> _PLAIN & 1 == 1
 
 
 @inline

@@ -28,8 +28,9 @@ __all__ = ["PART", "Snapshots", "adopt", "hashed", "note", "save"]
 PART = np.dtype([("address", "i8"), ("bytes", "i8")])
 """A piece of a replica's state."""
 
-# The words of a buffer, before its data: how often it was written, twice (odd: being written), and its place.
-_VERSION, _PLACE, _HEADER = 0, 8, LINE
+# The words of a buffer, before its data: how often it was written, twice (odd: being written), its place, and the hash
+# of all parts but the last.
+_VERSION, _PLACE, _HASH, _HEADER = 0, 8, 16, LINE
 
 NOTES = 64
 """Hashes that a replica notes before the first is overwritten."""
@@ -70,11 +71,14 @@ def note(notes: np.ndarray, place: int, interval: int, value: int) -> None:
     notes[index].place = place
 
 
-@entry(numba.int64(numba.types.Array(numba.from_dtype(PART), 1, "C"), numba.int64, numba.int64, numba.int64))
-def save(parts: np.ndarray, buffers: int, size: int, place: int) -> int:
+@entry(
+    numba.int64(numba.types.Array(numba.from_dtype(PART), 1, "C"), numba.int64, numba.int64, numba.int64, numba.boolean)
+)
+def save(parts: np.ndarray, buffers: int, size: int, place: int, changed: bool) -> int:
     """Save the state in `parts` as it is after `place` requests; its hash.
 
-    `buffers` is the address of the replica's two, of `size` bytes each, header and all.
+    `buffers` is the address of the replica's two, of `size` bytes each, header and all. With `changed` false only the
+    last part is copied: this process has saved twice since another part has changed.
     """
     older = buffers
     other_is_torn = load64(buffers + size + _VERSION) & 1  # by a predecessor that died while it saved
@@ -86,11 +90,17 @@ def save(parts: np.ndarray, buffers: int, size: int, place: int) -> int:
     store64(older + _VERSION, version | 1)
     fence()  # no byte is written before a reader can see that: pairs with adopt
     value, target = 0, older + _HEADER
-    for part in parts:
-        copy(target, part.address, part.bytes)
-        padded = (part.bytes + 7) & ~7  # the padding is always zero
-        value = _mixed(value, hashed(target, padded))
+    last = len(parts) - 1
+    for index in range(last):
+        padded = (parts[index].bytes + 7) & ~7  # the padding is always zero
+        if changed:
+            copy(target, parts[index].address, parts[index].bytes)
+            value = _mixed(value, hashed(target, padded))
         target += padded
+    if changed:
+        store64(older + _HASH, value)
+    copy(target, parts[last].address, parts[last].bytes)
+    value = _mixed(load64(older + _HASH), hashed(target, (parts[last].bytes + 7) & ~7))
     store64(older + _PLACE, place)
     store64_release(older + _VERSION, (version | 1) + 1)  # pairs with adopt
     return value
@@ -166,7 +176,7 @@ class Snapshots:
 
     def save(self, replica: int, place: int) -> int:
         """Save a replica's state as it is after `place` requests; its hash."""
-        return int(save(self.parts[replica], self.buffers(replica), self.size, place))
+        return int(save(self.parts[replica], self.buffers(replica), self.size, place, True))
 
     def adopt(self, replica: int, owner: int, most: int = 1 << 62) -> int:
         """Give `replica` the state of `owner`'s newest snapshot of at most `most` requests; its place, or -1."""

@@ -75,6 +75,19 @@ def by_flow(sent):
     return flows
 
 
+def completed(sent):
+    """Packets with the checksums that were left to a device."""
+    return [
+        (PLAIN, _with_checksum(frame, *VNET.unpack(offload)[4:])) if offload[0] & 1 else (offload, frame)
+        for offload, frame in sent
+    ]
+
+
+def _with_checksum(frame, start, offset):
+    checksum = struct.pack("!H", ~summed(frame[start:]) & 0xFFFF or 0xFFFF)
+    return frame[: start + offset] + checksum + frame[start + offset + 2 :]
+
+
 def changed(sent, offset, data):
     offload, frame = sent
     return offload, frame[:offset] + data + frame[offset + len(data) :]

@@ -27,10 +27,16 @@ class ChannelOperations(NamedTuple):
     0 if the replica is the primary of the batch)."""
     receive: Any
     """`receive(ring, cursor, replica, batch, copies) -> int`: fill `batch` with the next packets for which the replica
-    has one role; their number. With `copies` False a replica that is not the primary reads headers in the channel."""
+    has one role; their number. With `copies` False a replica that is not the primary reads headers in the channel. Of a
+    batch that is marked as plain it gets no packets."""
     receive_sharded: Any
     """`receive_sharded(ring, cursor, replica, batch, shards, shard_of) -> int`: the same for sharded flows. The replica
     is the primary of packets that `shard_of(frame, end, shards)` gives to it, and skips those of other replicas."""
+    mark_plain: Any
+    """`mark_plain(ring, cursor)`: for the primary of a batch from `receive`: none of its packets leads to replicated
+    work. Other replicas then get no packets of it, unless they have received them already."""
+    passes_over: Any
+    """`passes_over(ring, cursor) -> bool`: for another replica: True if the batch at hand is marked as plain."""
     await_turn: Any
     """`await_turn(ring, cursor, stop) -> bool`: wait until all earlier packets have left, or the word at address `stop`
     says STOP. False if the batch must not leave: a predecessor has sent it, or earlier packets have not left."""

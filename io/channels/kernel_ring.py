@@ -40,8 +40,8 @@ FRAME_BYTES = 17 * 4096
 """Bytes of a slot: room for the longest super-frame (64 KiB) and its headers."""
 BLOCK_FRAMES = 15
 """Frames of which the kernel allocates the memory together: they fill 255 of 256 pages, so no memory is wasted."""
-BATCH = 64
-"""The most frames that are dequeued together: enough to make a system call pay, few enough to share work evenly."""
+BATCH = 128
+"""The most frames that are dequeued together: of 16 flows 8 packets each, which leave as one super-frame."""
 NAP = 1e-3  # seconds between looks whether there is room for a control request
 
 _libc = ctypes.CDLL(None, use_errno=True)

@@ -17,18 +17,23 @@ from scout.io.channels.kernel_ring_protocol import (
     next_frame,
     offered,
     open_requests,
+    prefetch_frames,
 )
 from scout.io.channels.sharding import SKIPPED, role_for, set_role
 from scout.io.channels.tpacket import frame_end, frame_of, interface_of, received_at, take_frame
 from scout.io.packet import NOT_HELD, OFFLOAD, RECORD
 from scout.ring import layout, turn
 from scout.ring.atomics import load64, store64
-from scout.ring.batch import cut_batch, finish
+from scout.ring.batch import cut_batch, finish, mark_plain, passes_over
 from scout.ring.claims import NOBODY, claim_at, count_of
 from scout.ring.election import CONTROL
 from scout.ring.jit import Record, inline
 
 __all__ = ["OPERATIONS"]
+
+
+BACKLOG = 64
+"""Frames in a batch that show that the replica does not keep up: more frames wait."""
 
 
 @inline
@@ -41,7 +46,11 @@ def receive(ring: Record, cursor: Record, replica: int, batch: np.ndarray, copie
     if count and cursor.role & CONTROL:
         _take_control(ring, cursor, batch)
         return 1
+    if passes_over(ring, cursor):
+        return 0
     in_place = not copies and cursor.primary == 0
+    if cursor.primary and count >= BACKLOG:
+        prefetch_frames(ring, cursor.head + count, count)  # as many probably wait behind them
     header = frame_at(ring, cursor.head)
     for index in range(count):
         take_frame(batch[index], batch.ctypes.data + index * RECORD, header, _port_of(ring, header), in_place)
@@ -177,6 +186,8 @@ OPERATIONS = ChannelOperations(
     cursor=layout.MEMBER,
     receive=receive,
     receive_sharded=receive_sharded,
+    mark_plain=mark_plain,
+    passes_over=passes_over,
     await_turn=await_turn,
     release=release,
     snapshot_due=snapshot_due,

@@ -7,9 +7,9 @@ channel (`scout.ring`); their words and marks lie beside the ring. This module i
   (RETURNED) and, looked at after that, its status says USER. Without the first condition a fast replica would read the
   old frame again.
 - A replica that raises its floor returns frames below the lowest floor, in order, under a lock that no replica waits
-  for: its holder looks at the floors again after it has unlocked. Before frames are returned they are marked (their
-  length becomes 0), and PREPARED says up to where. So a replica that finds the lock of a dead holder can tell a frame
-  that was not returned from the next frame in the same slot, whose length the kernel has written.
+  for: its holder looks at the floors again after it has unlocked. Before a frame is returned it is marked (its length
+  becomes 0), and PREPARED says up to where. So a replica that finds the lock of a dead holder can tell
+  a frame that was not returned from the next frame in the same slot, whose length the kernel has written.
 - A control request is not in the ring. The claim at a position says whether frames or one control request come there
   (a count of 0): so all replicas have it at the same position, also when no frames come.
 
@@ -19,7 +19,9 @@ channel (`scout.ring`); their words and marks lie beside the ring. This module i
 import numba
 import numpy as np
 
+from scout.io.batch import TAIL
 from scout.io.channels.tpacket import LENGTH, STATUS, STATUS_KERNEL, STATUS_USER
+from scout.io.packet import REACH
 from scout.ring.atomics import (
     compare_exchange,
     exchange,
@@ -28,6 +30,8 @@ from scout.ring.atomics import (
     load64,
     load64_acquire,
     load64_seq,
+    popcount,
+    prefetch,
     prefetch_read,
     store32,
     store32_release,
@@ -54,6 +58,7 @@ from scout.ring.layout import (
 from scout.ring.segment import LINE
 
 __all__ = [
+    "BATCH_BYTES",
     "CONTROL",
     "MOST_CONTROLS",
     "NOTHING",
@@ -65,11 +70,15 @@ __all__ = [
     "next_frame",
     "offered",
     "open_requests",
+    "prefetch_frames",
     "settle",
 ]
 
 MOST_CONTROLS = 64
 """Control requests for which there is room; a power of two."""
+
+BATCH_BYTES = 96 << 10
+"""Bytes that a primary copies for a batch, about: with the frames in the ring they fit the second-level cache."""
 
 NOTHING = -1
 
@@ -148,17 +157,35 @@ def offered(ring: Record, cursor: Record) -> int:
         return 0
     # Acquire, before the status: pairs with the store of RETURNED.
     last = min(cursor.head + ring.batch, load64_acquire(word(ring, RETURNED)) + ring.entries)
-    tail = max(cursor.tail, cursor.head)
+    tail, room = cursor.head, BATCH_BYTES
     frame = frame_at(ring, tail)
     # Acquire: pairs with the kernel's release of the frame.
-    while tail < last and load32_acquire(frame + STATUS) & STATUS_USER:
+    while tail < last and room > 0 and load32_acquire(frame + STATUS) & STATUS_USER:
         # The frame lies in the lines after its header; the processor's own prefetching does not find the next slot.
         prefetch_read(frame + LINE)
         prefetch_read(frame + 2 * LINE)
+        room -= min(load32(frame + LENGTH), REACH + TAIL)  # what the primary copies of it, about
         frame = next_frame(ring, frame)
         tail += 1
-    cursor.tail = tail
+    cursor.tail = max(tail, cursor.tail)
     return tail - cursor.head if tail > cursor.head else NOTHING
+
+
+@inline
+def prefetch_frames(ring: Record, first: int, count: int) -> None:
+    """Ask for the first cache lines of the `count` frames from number `first` on, which another core has written.
+
+    A replica that is alone will also return them: it asks to be the one that writes.
+    """
+    frame, alone = frame_at(ring, first), popcount(load64_acquire(word(ring, GATING))) == 1
+    for _ in range(count):
+        if alone:
+            prefetch(frame)
+        else:
+            prefetch_read(frame)
+        prefetch_read(frame + LINE)
+        prefetch_read(frame + 2 * LINE)
+        frame = next_frame(ring, frame)
 
 
 @inline
@@ -189,18 +216,17 @@ def _return_frames(ring: Record, me: int) -> None:
 def _return_under_lock(ring: Record) -> None:
     limit = refresh_limit(ring) - ring.entries
     first, prepared = load64(word(ring, RETURNED)), load64(prepared_of(ring))
-    frame = frame_at(ring, max(first, prepared))
-    for _ in range(max(first, prepared), limit):
-        store32(frame + LENGTH, 0)
-        frame = next_frame(ring, frame)
-    store64_release(prepared_of(ring), max(prepared, limit))  # after the marks, before a frame is returned
     frame = frame_at(ring, first)
-    for _ in range(first, limit):
-        # Acquire, before the length: of a frame that a dead holder had returned, and that the kernel has filled again,
-        # the length is not 0.
-        if load32_acquire(frame + STATUS) & STATUS_USER and load32(frame + LENGTH) == 0:
+    for number in range(first, limit):
+        if number >= prepared:
+            store32(frame + LENGTH, 0)
+            store64_release(prepared_of(ring), number + 1)  # after the mark, before the frame is returned
             # Release: everything was read before; pairs with the kernel's look before it fills the slot.
             store32_release(frame + STATUS, STATUS_KERNEL)
+        # A dead holder had marked it. Acquire, before the length: of a frame that was returned, and that the kernel has
+        # filled again, the length is not 0.
+        elif load32_acquire(frame + STATUS) & STATUS_USER and load32(frame + LENGTH) == 0:
+            store32_release(frame + STATUS, STATUS_KERNEL)  # as above
         frame = next_frame(ring, frame)
     store64_release(word(ring, RETURNED), limit)  # after the statuses; pairs with `offered`
 

@@ -22,7 +22,7 @@ from scout.io.channels.sharding import SKIPPED, role_for, set_role
 from scout.io.packet import NOT_HELD, OFFLOAD, REACH, RECORD
 from scout.ring import turn
 from scout.ring.atomics import load32, load64, store64, store64_release
-from scout.ring.batch import close_batch, cut_batch, open_batch, open_shared
+from scout.ring.batch import close_batch, cut_batch, mark_plain, open_batch, open_shared, passes_over
 from scout.ring.jit import Record, inline
 from scout.ring.layout import CHANNEL, MEMBER, floor_of, payload, payload_length, published, slot_of
 
@@ -51,6 +51,8 @@ def receive(feed: Record, cursor: Record, replica: int, batch: np.ndarray, copie
     With `copies` false a replica that is not the primary reads the packets in the channel, where nobody may write.
     """
     count = max(0, open_batch(feed, cursor, replica))
+    if passes_over(feed, cursor):
+        return 0
     in_place = not copies and cursor.primary == 0
     for index in range(count):
         record = batch.ctypes.data + index * RECORD
@@ -168,6 +170,8 @@ OPERATIONS = ChannelOperations(
     cursor=MEMBER,
     receive=receive,
     receive_sharded=receive_sharded,
+    mark_plain=mark_plain,
+    passes_over=passes_over,
     await_turn=await_turn,
     release=release,
     snapshot_due=snapshot_due,

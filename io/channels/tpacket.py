@@ -6,11 +6,11 @@ A frame lies in a slot: `struct tpacket2_hdr`, `struct sockaddr_ll`, the virtio-
 virtio-net header tells what the sending kernel has left undone (checksum, segmentation). Its fields, and those of the
 structures, are in this machine's byte order.
 
-Replicas only read a frame. A replica that works on packets copies their headers to its own slots (`REACH` bytes); the
-rest of a packet leaves from where it is.
+Replicas only read a frame. A replica that works on packets copies them to its own slots; of a packet that is too long
+for a slot the first `REACH` bytes, and the rest leaves from where it is.
 """
 
-from scout.io.batch import place_frame
+from scout.io.batch import TAIL, place_frame
 from scout.io.packet import NOT_HELD, OFFLOAD, REACH
 from scout.io.system import VNET_HEADER
 from scout.ring.atomics import copy, load32, load64, store32, store64
@@ -77,6 +77,10 @@ def take_frame(packet: Record, record: int, header: int, port: int, in_place: bo
         _untag(packet, header, mac, size)
         return
     place_frame(packet, mac, size, in_place)
+    if not in_place and 0 < packet.tail_bytes <= TAIL:
+        # Behind the headers: the kernel takes longer for a second iovec than the copy takes.
+        copy(packet.end, packet.tail, packet.tail_bytes)
+        packet.tail = packet.end
 
 
 @inline

@@ -1,8 +1,8 @@
 """Ports on AF_PACKET sockets: any NIC or veth (packet(7)).
 
 Packets come by the kernel's receive ring (`scout.io.channels.kernel_ring`). They leave by `scout.io.transmit.queue`;
-each replica has a socket of its own. A packet leaves with the virtio-net header that it came with, so that TCP passes
-with the offloads that veths have by default.
+each replica has sockets of its own. A packet leaves with the virtio-net header that it came with, so that TCP passes
+with the offloads that veths have by default. The checksum of a short packet may be completed on the way.
 
 Drops
     ring-full: the kernel finds no free frame in the receive ring; the router is overloaded.

@@ -3,8 +3,9 @@
 The kernel reads each packet where it lies. Packets that can make up a super-frame become one message
 (`scout.io.transmit.coalesce`).
 
-A packet of which nothing was left to a device needs no virtio-net header, and without one the kernel takes 3 % less
-time. If that holds for all packets that wait, they leave by a socket of their own, which takes none.
+A packet of which nothing is left to a device needs no virtio-net header, and without one the kernel takes 3 to 6 % less
+time. If that holds for all packets that wait, they leave by a socket of their own, which takes none. The checksum of a
+short packet is completed for that: it takes a tenth of what the kernel saves.
 """
 
 import errno
@@ -23,6 +24,7 @@ from scout.io.system import (
     sendmmsg,
 )
 from scout.io.transmit.coalesce import GATHERED, gather, next_of
+from scout.io.transmit.sums import complete
 from scout.ring.atomics import load32, load64, store32, store64
 from scout.ring.jit import Record, inline
 from scout.ring.segment import address, private
@@ -36,7 +38,7 @@ TRANSMIT = np.dtype(
         ("messages", "i8"),  # address of the mmsghdrs
         ("vectors", "i8"),  # address of the iovecs
         ("count", "i8"),  # packets waiting
-        ("offloads", "i8"),  # not 0: something was left to the device by one of them
+        ("offloads", "i8"),  # what was left to the device by any of them: _CHECKSUM, _MORE
         ("made", "i8"),  # frames that the router made itself
         ("sent", "i8"),  # frames that the kernel took
         ("full", "i8"),  # frames it refused for lack of room,
@@ -53,6 +55,11 @@ TRANSMIT = np.dtype(
     ]
 )
 """The sending side of a replica, written by it alone except `longest` and `no_carrier`. The supervisor sets it up."""
+
+_CHECKSUM, _MORE = 1, 2
+"""Bits of `offloads`: checksums of short packets; segmentation, or the checksum of another packet."""
+
+_SHORT = 256  # bytes of a packet of which the router completes the checksum
 
 
 def new_line(transmit: np.ndarray) -> np.ndarray:
@@ -89,31 +96,41 @@ def enqueue(transmit: Record, packet: Record, record: int) -> None:
     store64(vector + 16, packet.tail)
     store64(vector + 24, tail_bytes)
     store64(message + MESSAGE_VECTORS, 2 if tail_bytes else 1)
-    transmit.offloads |= packet.flags & NEEDS_CHECKSUM | (packet.gso_type != GSO_NONE)
+    if packet.gso_type != GSO_NONE:
+        transmit.offloads |= _MORE
+    elif packet.flags & NEEDS_CHECKSUM:
+        end = VNET_HEADER + (load32(start + 6) & 0xFFFF) + (load32(start + 6) >> 16) + 2  # of the field
+        transmit.offloads |= _CHECKSUM if tail_bytes == 0 and end <= linear <= VNET_HEADER + _SHORT else _MORE
     transmit.count += 1
 
 
 @inline
 def flush(transmit: Record) -> None:
     """Send the packets that were added; count every frame as sent, or under the reason why it was not."""
+    joins = transmit.offloads and transmit.coalesce and transmit.count > 1
+    messages = gather(transmit) if joins else transmit.count
     if transmit.no_carrier:
         transmit.down += transmit.count  # the kernel would take them, report no error, and drop them
-    elif transmit.offloads == 0:
-        _strip(transmit)
-        _send(transmit, transmit.plain_socket, 0, transmit.count)
-    elif transmit.coalesce and transmit.count > 1:
-        _send_gathered(transmit, gather(transmit))
-    else:
+    elif messages < transmit.count:
+        _send_gathered(transmit, messages)
+    elif transmit.offloads & _MORE:
         _send(transmit, transmit.socket, 0, transmit.count)
+    else:
+        _complete(transmit)
+        _send(transmit, transmit.plain_socket, 0, transmit.count)
     transmit.count = transmit.offloads = 0
 
 
 @inline
-def _strip(transmit: Record) -> None:
-    """Leave out the virtio-net headers."""
+def _complete(transmit: Record) -> None:
+    """Complete the checksums, and leave out the virtio-net headers."""
     for vector in range(transmit.vectors, transmit.vectors + transmit.count * VECTORS, VECTORS):
-        store64(vector, load64(vector) + VNET_HEADER)
-        store64(vector + 8, load64(vector + 8) - VNET_HEADER)
+        header, size = load64(vector), load64(vector + 8)
+        if load32(header) & NEEDS_CHECKSUM:
+            start = header + VNET_HEADER + (load32(header + 6) & 0xFFFF)
+            complete(start, start + (load32(header + 6) >> 16), header + size)
+        store64(vector, header + VNET_HEADER)
+        store64(vector + 8, size - VNET_HEADER)
 
 
 @inline

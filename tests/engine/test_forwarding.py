@@ -44,6 +44,7 @@ def test_ping_and_tcp_pass_and_every_packet_has_one_primary(replicas, order):
         result = tcp_transfer(run.left, run.right, RIGHT, 32 << 20, 120.0)
         assert result["intact"] and result["bytes"] == 32 << 20
         run.settle()
+        await_until(lambda: not any(row["lag"] for row in run.supervisor.replica_figures()))  # the primary is in front
         run.supervisor.stop()
         account = run.supervisor.account()
         kernel = account["drops"].get("ring-full", 0) + account["drops"].get("unread-at-stop", 0)
@@ -71,6 +72,14 @@ def test_every_frame_leaves_or_found_the_ring_full_and_the_sums_add_up(replicas)
         assert flood.sent > 0
         assert account["out"]["right"] + full + lost_before_the_router(run) - before == flood.sent
         assert not account["drops"]
+
+
+@pytest.mark.parametrize("replicas", REPLICAS)
+def test_a_router_with_nothing_to_do_has_returned_all_frames_so_that_it_can_sleep(replicas):
+    with running(replicas) as run:
+        assert ping(run.left, RIGHT, 5)["received"] == 5
+        cursors = [channel.cursors[:replicas] for channel, _ in run.supervisor.channels]
+        await_until(lambda: all((each["head"] > 0).all() and (each["floor"] == each["head"]).all() for each in cursors))
 
 
 def test_a_flood_beyond_capacity_is_accounted_for_to_the_frame():

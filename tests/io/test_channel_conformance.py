@@ -2,6 +2,8 @@
 
 A test does by hand what domains and the supervisor do: replicas receive and release batches in turn, so nothing depends
 on how fast anything is. A replica that dies is one that does not release the batch at hand.
+
+Over 400 lines because one contract is tested in one place.
 """
 
 import socket
@@ -48,11 +50,11 @@ def own_shard(frame: int, end: int, shards: int) -> int:
     return load32(frame + 14) % shards
 
 
-def _compiled(operations: ChannelOperations) -> tuple[Any, Any, Any]:
-    """Receive a batch; await its turn; release it. As a domain's loop calls them."""
+def _compiled(operations: ChannelOperations) -> tuple[Any, ...]:
+    """Receive a batch; mark it as plain; await its turn; release it. As a domain's loop calls them."""
     rings, cursors = (types.Array(numba.from_dtype(kind), 1, "C") for kind in (operations.ring, operations.cursor))
     receive, receive_sharded, release = operations.receive, operations.receive_sharded, operations.release
-    await_turn, number = operations.await_turn, types.int64
+    await_turn, mark_plain, number = operations.await_turn, operations.mark_plain, types.int64
 
     def take(rings: Any, cursors: Any, replica: int, batch: Any, found: Any, shards: int) -> int:
         if shards:
@@ -63,6 +65,9 @@ def _compiled(operations: ChannelOperations) -> tuple[Any, Any, Any]:
             found[index] = CONTROL if batch[index].control else load32(batch[index].frame + 14)
         return count
 
+    def mark(rings: Any, cursors: Any) -> None:
+        mark_plain(rings[0], cursors[0])
+
     def turn(rings: Any, cursors: Any, stop: int) -> bool:
         return await_turn(rings[0], cursors[0], stop)
 
@@ -72,12 +77,13 @@ def _compiled(operations: ChannelOperations) -> tuple[Any, Any, Any]:
     options = {"error_model": "numpy", "_nrt": False}
     return (
         numba.njit(number(rings, cursors, number, BATCH, types.int64[::1], number), **options)(take),
+        numba.njit(types.void(rings, cursors), **options)(mark),
         numba.njit(types.boolean(rings, cursors, number), **options)(turn),
         numba.njit(types.void(rings, cursors, number, types.boolean), **options)(let_go),
     )
 
 
-_KNOWN: dict[int, tuple[Any, Any, Any]] = {}
+_KNOWN: dict[int, tuple[Any, ...]] = {}
 
 
 class Got(NamedTuple):
@@ -97,7 +103,7 @@ class Bench:
         operations = self.channel.operations
         if id(operations) not in _KNOWN:
             _KNOWN[id(operations)] = _compiled(operations)
-        self._take, self._turn, self._release = _KNOWN[id(operations)]
+        self._take, self._mark, self._turn, self._release = _KNOWN[id(operations)]
         self._batch, self._slots = new_batch()
         self._found = np.zeros(BATCH_SIZE, np.int64)
         self.capacity = int(self.channel.ring["entries"][0])
@@ -117,6 +123,9 @@ class Bench:
         if not cursor["open"][0]:
             return None
         return Got(self._found[:count].tolist(), bool(cursor["primary"][0]))
+
+    def mark_plain(self, replica: int) -> None:
+        self._mark(self.channel.ring, self._cursor(replica))
 
     def may_send(self, replica: int) -> bool:
         return bool(self._turn(self.channel.ring, self._cursor(replica), address(self.stop)))
@@ -223,6 +232,30 @@ def test_every_replica_receives_all_packets_in_order_and_each_has_one_primary(ma
     assert sorted(mine + others) == list(range(400)) and mine and others
     assert bench.channel.counters()["received"] == 400
     assert [bench.channel.lag(replica) for replica in range(2)] == [0, 0]
+
+
+def test_the_other_replicas_pass_over_a_batch_that_is_marked_as_plain(make: Any) -> None:
+    bench = make()
+    bench.bring(5)
+    first = bench.take(0)
+    assert first and first.primary
+    bench.mark_plain(0)
+    bench.release(0)
+    rest = bench.all(0)
+    got = bench.all(1)
+    assert got[0] == Got([], False) and numbers(got) == numbers(rest)
+    assert bench.channel.position(0) == bench.channel.position(1) == 5
+    bench.bring(3)  # the mark is of that batch alone
+    assert numbers(bench.all(0)) == numbers(bench.all(1)) == [5, 6, 7]
+
+
+def test_a_successor_is_again_primary_of_what_its_predecessor_had_marked_as_plain(make: Any) -> None:
+    bench = make()
+    bench.bring(5)
+    dead = bench.take(0)
+    bench.mark_plain(0)
+    bench.channel.resume(0, bench.channel.position(0), bench.channel.controls_done(0))
+    assert bench.take(0) == dead and dead and dead.primary
 
 
 def test_a_control_request_has_one_position_and_needs_no_packet(make: Any) -> None:

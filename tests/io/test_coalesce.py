@@ -12,7 +12,8 @@ import numba
 import numpy as np
 import pytest
 from hypothesis import strategies as st
-from super_frames import PLAIN, RUNS, VNET, by_flow, changed, datagrams, segments, summed
+from scapy.all import raw
+from super_frames import PLAIN, RUNS, VNET, by_flow, changed, completed, datagram, datagrams, segments, summed
 
 from scout.io.batch import new_batch
 from scout.io.packet import PACKET, REACH, RECORD
@@ -142,6 +143,11 @@ def delivered(messages):
     return [frame for message in messages for frame in cut(message)]
 
 
+def arrived(messages):
+    """The packets of each flow, when all checksums are complete."""
+    return by_flow(completed(delivered(messages)))
+
+
 def counts(messages):
     return [len(cut(message)) for message in messages]
 
@@ -151,7 +157,7 @@ def test_runs_leave_as_one_message_that_is_cut_into_the_same_frames(line, name):
     sent, expected = RUNS[name]
     messages = line.send(sent)
     if name != "the sender's super-frames":
-        assert by_flow(delivered(messages)) == by_flow(sent)
+        assert arrived(messages) == by_flow(completed(sent))
     else:
         assert messages == [offload + frame for offload, frame in sent]
     assert counts(messages) == expected
@@ -173,7 +179,7 @@ def test_whatever_differs_the_frames_of_each_flow_arrive_as_they_were(data):
         sent[index] = changed((offload, frame), place, bytes([frame[place] ^ value]))
     line = Line()
     try:
-        assert by_flow(delivered(line.send(sent))) == by_flow(sent)
+        assert arrived(line.send(sent)) == by_flow(completed(sent))
     finally:
         line.close()
 
@@ -182,8 +188,27 @@ def test_packets_of_which_nothing_was_left_to_a_device_leave_without_virtio_net_
     frames = [frame for _, frame in datagrams(0, 3)]
     line._send([(PLAIN, frame) for frame in frames])
     assert [line.plain_receiver.recv(2000) for _ in frames] == frames
-    line._send([(PLAIN, frames[0]), *datagrams(1, 1)])  # the order is kept by one socket
-    assert [line.receiver.recv(2000) for _ in range(2)] == [PLAIN + frames[0], b"".join(datagrams(1, 1)[0])]
+    long = datagrams(1, 1, 300)[0]
+    line._send([(PLAIN, frames[0]), long])  # the order is kept by one socket
+    assert [line.receiver.recv(2000) for _ in range(2)] == [PLAIN + frames[0], b"".join(long)]
+
+
+@pytest.mark.parametrize("coalesce", [0, 3])
+def test_the_checksum_of_a_short_packet_that_leaves_alone_is_completed(coalesce):
+    sent = [*datagrams(0, 1), *datagrams(0, 1, 17, sport=9), *segments(0, 1)]
+    line = Line(coalesce)
+    line._send(sent)
+    assert [(PLAIN, line.plain_receiver.recv(2000)) for _ in sent] == completed(sent)
+    line._send(sent[:1])
+    assert line.plain_receiver.recv(2000) == completed(sent)[0][1] == raw(datagram(0))
+    line.close()
+
+
+def test_a_checksum_that_lies_outside_of_the_packet_is_left_to_the_kernel_to_refuse(line):
+    frame = datagrams(0, 1)[0][1]
+    for start, offset in ((0xFFF0, 0xFFF0), (len(frame) - 1, 0)):
+        line._send([(VNET.pack(1, 0, 0, 0, start, offset), frame)])
+        assert line.receiver.recv(2000)[10:] == frame
 
 
 def test_what_is_not_asked_for_is_left_alone():

@@ -10,7 +10,7 @@ from scout.ring.layout import CONTROLS, GATING, MEMBERS, RETURNED
 
 __all__ = ["KernelModel", "SoftwareModel"]
 
-_SERVING = ("open", "work", "send", "close", "save", "advance")
+_SERVING = ("open", "work", "mark", "send", "close", "save", "advance")
 _PAYLOAD = 16  # offset in an entry, and in a frame's slot
 
 
@@ -80,7 +80,11 @@ class ChannelModel(RealModel):
     def open(self, slot: int) -> tuple[Any, ...]:
         if self.position(slot) == self.total:
             return (None,)
-        return ("work",) if self.dequeue(slot) else ("open",)
+        if self.dequeue(slot):
+            return ("work",)
+        member = self.members[slot]
+        saved = not self.channel.keeps or self.ghost(("saved", slot)) == member.head << 8 | member.controls
+        return ("open",) if saved else ("save",)  # a replica with nothing to do saves anywhere
 
     def dequeue(self, slot: int) -> int:
         raise NotImplementedError
@@ -92,6 +96,10 @@ class ChannelModel(RealModel):
     def work(self, slot: int) -> tuple[Any, ...]:
         member = self.members[slot]
         here, primary = self.position(slot), member.primary
+        if self.code.passes_over(self.channel, member):
+            for key in range(here, here + member.count):
+                self.require(self.ghost(("plain", key)) == 1, f"passes over {key}, of which nobody said that it may")
+            return ("close",)
         for index in range(member.count):
             found, expected = self.content(slot, index)
             self.require(found == expected, f"reads {found} at position {here + index}, where {expected} should be")
@@ -105,7 +113,19 @@ class ChannelModel(RealModel):
                 self.require(not released, f"does {key} again, which it had released")
                 self.require(not self.ghost(("lost", key)), f"does {key}, which was given up")
                 self.ghost(("done", key), slot + 1)
-        return ("send",) if self.ordered and primary else ("close",)
+        if primary and here % 2 == 0:
+            return ("mark",)
+        return self.finish_work(slot)
+
+    def mark(self, slot: int) -> tuple[Any, ...]:
+        member = self.members[slot]
+        for key in range(self.position(slot), self.position(slot) + member.count):
+            self.ghost(("plain", key), 1)
+        self.code.mark_plain(self.channel, member)
+        return self.finish_work(slot)
+
+    def finish_work(self, slot: int) -> tuple[Any, ...]:
+        return ("send",) if self.ordered and self.members[slot].primary else ("close",)
 
     def send(self, slot: int) -> tuple[Any, ...]:
         here, count = self.position(slot), self.members[slot].count

@@ -55,6 +55,18 @@ WRONG: list[tuple[str, Kind, tuple[str, str, str], dict[str, Any]]] = [
         {"requests": 2, **ALONE, "controls": 1, "room": 1},
     ),
     (
+        "a claim is taken for plain that is not",
+        SoftwareModel,
+        ("claims", "found >> _PLAIN & 1 == 1", "found != 0"),
+        {"requests": 2},
+    ),
+    (
+        "to mark a claim as plain changes its owner",
+        SoftwareModel,
+        ("claims", "load64_acquire(mark) | 1 << _PLAIN", "load64_acquire(mark) + 1 | 1 << _PLAIN"),
+        {"requests": 1, "deaths": 1},
+    ),
+    (
         "a successor does not know the claims of its predecessor",
         SoftwareModel,
         ("election", "1 if owner_of(found) == replica else 0", "0"),
@@ -125,7 +137,7 @@ WRONG: list[tuple[str, Kind, tuple[str, str, str], dict[str, Any]]] = [
     (
         "frames are marked again",
         KernelModel,
-        ("kernel_ring_protocol", "prepared_of(ring), max(prepared, limit))", "prepared_of(ring), 0)"),
+        ("kernel_ring_protocol", "prepared_of(ring), number + 1)", "prepared_of(ring), 0)"),
         {"requests": 3, **ALONE, "deaths": 1},
     ),
     (

@@ -16,7 +16,7 @@ from scout.ring.layout import CHANNEL, LIMIT, REFUSED, SLEEPERS, TAIL, TURN
 from scout.ring.membership import resume
 from scout.ring.schedule import HEAD, weighted
 from scout.ring.segment import address, shared
-from scout.ring.snapshot import PART, save
+from scout.ring.snapshot import PART, Snapshots, save
 from scout.ring.turn import STOP, await_turn, pass_turn
 from scout.ring.wait import YIELD
 
@@ -152,8 +152,22 @@ def test_the_hash_of_a_state_wraps_modulo_2_to_the_64():
     parts = np.zeros(1, PART)
     parts["address"], parts["bytes"] = address(state), state.nbytes
     buffers = shared(2 * 192, np.uint8)
-    found = int(save(parts, address(buffers), 192, 0))
+    found = int(save(parts, address(buffers), 192, 0, True))
     assert found == mixed(0, reference_hash(state))
+
+
+def test_of_a_state_that_has_not_changed_only_the_last_part_is_copied():
+    snapshots, table, position = Snapshots(), shared(9, np.int64), shared(1, np.int64)
+    snapshots.enlist(0, [table, position])
+    table[:], position[:] = 5, 1
+    assert snapshots.save(0, 1) == snapshots.save(0, 1)
+    parts, size = snapshots.parts[0], snapshots.size
+    position[:] = 2
+    cheap = int(save(parts, snapshots.buffers(0), size, 2, False))
+    assert snapshots.newest() == {0: 2} and cheap == snapshots.save(0, 2)
+    table[:], position[:] = 6, 3
+    save(parts, snapshots.buffers(0), size, 3, False)  # the table has changed, but this was not said
+    assert snapshots.adopt(0, 0) == 3 and table.tolist() == [5] * 9 and position.tolist() == [3]
 
 
 def signed(value):
