@@ -124,7 +124,7 @@ def _direct(accessor: Any) -> Any:
 
 
 def _at_offset(native: Any, *more: Any) -> Any:
-    """What defines an intrinsic of a frame, an offset, and `more`, by the intrinsic of their sum, and `more`."""
+    """Signature and code generator of an intrinsic of a frame, an offset, and `more`: `native` takes their sum."""
     signature, at_place = native._defn(None, types.int64, *more)
 
     def codegen(context: Any, builder: Any, own: Any, args: Any) -> Any:

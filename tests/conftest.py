@@ -25,7 +25,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish() -> None:
-    # What was imported stays until the end: each full collection would go through all of it.
+    # Imported modules stay until the end, and each full collection would go through all of their objects.
     gc.collect()
     gc.freeze()
 

@@ -42,7 +42,7 @@ def pack_records(packets: Iterable[tuple[int, bytes]]) -> Records:
 
 
 def record_header(timestamp: int, size: int) -> bytes:
-    """What stands before a packet of `size` bytes, in this machine's byte order."""
+    """The header of a record with a packet of `size` bytes, in this machine's byte order."""
     return _HEADER.pack(*divmod(timestamp, SECOND), size, size)
 
 

@@ -110,7 +110,7 @@ class HeavyHitter(Service):
         )
 
     def read(self, flows: np.ndarray | None = None) -> dict[Flow, Counts]:
-        """What each flow has sent: in a replica's copy of the table, or in plain runs."""
+        """The packets and bytes that each flow has sent: in a replica's copy of the table, or in plain runs."""
         found = self.rows("flows", flows)
         return {
             Flow.from_five_tuple(int(row["key"]), int(row["more"])): Counts(int(row["packets"]), int(row["bytes"]))

@@ -31,7 +31,7 @@ def no_collector() -> Iterator[None]:
 
 
 def resources() -> dict[str, int]:
-    """What this process holds."""
+    """The memory, descriptors, threads and children of this process."""
     process = psutil.Process()
     return {
         "descriptors": len(os.listdir("/proc/self/fd")),

@@ -1,4 +1,4 @@
-"""What a handler may do with its tables, by their kinds; errors name the file, the line and the fix."""
+"""Handlers use their tables as the tables' kinds allow; errors name the file, the line and the fix."""
 
 import re
 from typing import Any
