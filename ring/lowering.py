@@ -1,4 +1,4 @@
-"""What Scout changes in the intermediate code that numba makes of a function, before LLVM optimises it.
+"""Scout's changes to the intermediate code that numba makes of a function, before LLVM optimises it.
 
 Memory. Compiled code reaches packets by address, through the accessors (`scout.io.access`), and everything else through
 numba's arrays and records. LLVM cannot know that these never overlap: it would read a table again after each byte

@@ -23,16 +23,16 @@ code { background: #f4f4f4; padding: .1em .3em; }
 
 
 class Section:
-    """What one benchmark adds to the page.
+    """The part of the page that is about one benchmark.
 
     Parameters
     ----------
     name : str
         As in `scout bench NAME`.
     command : str
-        What was run.
+        The command that was run.
     about : str
-        What it measures, a sentence.
+        A sentence about the measurement.
     report : dict or None
         Its JSON report; None if it failed.
     picture : str or None

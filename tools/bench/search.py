@@ -12,7 +12,7 @@ STEPS = 8  # halvings: the result is within half a percent of the first upper bo
 
 
 class Trial(NamedTuple):
-    """What one trial at a rate gave: frames sent and lost, and the rate that was really offered, frames a second."""
+    """The result of one trial: frames sent and lost, and the rate that was really offered, frames a second."""
 
     sent: int
     lost: int

@@ -70,7 +70,7 @@ def allows(service: str, mode: str) -> bool:
 
 @dataclass(frozen=True)
 class Case:
-    """What is measured."""
+    """A measurement: a service in one mode, its traffic, the primary work and the number of replicas."""
 
     name: str
     mode: str
@@ -84,7 +84,7 @@ class Figures(NamedTuple):
 
     drain: float  # packets a second, published beforehand
     mlffr: float  # packets a second
-    follow_ns: float  # what a replica takes for a request that another is primary of
+    follow_ns: float  # a replica's time for a request that another is primary of
 
 
 class _Router:

@@ -30,7 +30,7 @@ _FOR_EVER = 1e9  # seconds
 
 @dataclass(frozen=True)
 class Stream:
-    """What to send.
+    """The frames to send.
 
     Attributes
     ----------

@@ -41,7 +41,7 @@ FLOWS = np.dtype(
         ("arrived", "i8", _WORDS),  # bit n % 64 of word n // 64 % _WORDS: number n has arrived
     ]
 )
-"""What is known of a flow."""
+"""The sink's record of a flow."""
 
 
 def new_flows(count: int) -> np.ndarray:

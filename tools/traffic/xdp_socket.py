@@ -54,7 +54,7 @@ RING = np.dtype(
         ("count", "i8"),  # frames submitted so far
     ]
 )
-"""What compiled code needs to send by the socket; used by one process alone."""
+"""The addresses and counts by which compiled code sends; used by one process alone."""
 
 
 def chunk_header(checksum_start: int, checksum_offset: int) -> bytes:
