@@ -24,7 +24,7 @@ _REASON = re.compile(r"^([\w-]+): (.*?)(?=^\S|\Z)", re.MULTILINE | re.DOTALL)
 
 GENERAL = {
     "no-TYPE": "the service of this type that the packet should use is connected to nothing",
-    "not-on-path": "the packet would leave by a port that `create_path(to=...)` leaves out",
+    "not-on-path": "the packet would leave by a port that `create_path(egress=...)` leaves out",
     "too-long-for-payload": "a stage with `payload=True` needs the whole packet, and it is longer than 64 KiB",
     "unknown-verdict": "a stage returned a number that is neither 0, one of its outcomes, nor a drop",
 }
