@@ -101,7 +101,7 @@ class _WatchedFrame(Frame):
         self.data: _WatchedBytes = _WatchedBytes(bytes(self.data))
 
 
-def trace(path: Path, data: bytes, **fields: int) -> Iterator[Step]:
+def trace(path: Path, data: bytes, arrays: Mapping[int, np.ndarray] | None = None, **fields: int) -> Iterator[Step]:
     """Send one frame through a path as plain Python, and tell of each stage what it did.
 
     Parameters
@@ -109,14 +109,16 @@ def trace(path: Path, data: bytes, **fields: int) -> Iterator[Step]:
     path : Path
     data : bytes
         The frame as received.
+    arrays : mapping of int to numpy.ndarray, optional
+        The state that stages work on, by the `id` of the table; by default that of the tables before a start. It stays
+        as the packet has left it.
     **fields
         Fields of the packet's record, such as `timestamp` (nanoseconds since 1970).
 
     Yields
     ------
     Step
-        The stages in the order in which the packet went through them. The state of the stages is that of the tables
-        before a start, and stays as the packet has left it.
+        The stages in the order in which the packet went through them.
 
     Raises
     ------
@@ -131,10 +133,11 @@ def trace(path: Path, data: bytes, **fields: int) -> Iterator[Step]:
             print(step.stage, *map(str, step.changes), step.target)
     """
     frame = _WatchedFrame(data)
-    before = _State(path, frame, {})
+    arrays = arrays or {}
+    before = _State(path, frame, {}, arrays)
     with started(path, data):
-        for visit in visits(path, frame, fields):
-            after = _State(path, frame, _notes_of(visit))
+        for visit in visits(path, frame, fields, arrays):
+            after = _State(path, frame, _notes_of(visit), arrays)
             yield _step(visit, before, after)
             before = after
             frame.data.read.clear()
@@ -150,11 +153,11 @@ def _notes_of(visit: Visit) -> dict[str, int]:
 class _State:
     """A packet and the tables of its path at one moment."""
 
-    def __init__(self, path: Path, frame: Frame, notes: Mapping[str, int]) -> None:
+    def __init__(self, path: Path, frame: Frame, notes: Mapping[str, int], arrays: Mapping[int, np.ndarray]) -> None:
         self.data = bytes(frame.data)
         self.notes = dict(notes)
         self.tables = {
-            id(table): table.initial.copy()
+            id(table): arrays.get(id(table), table.initial).copy()
             for table in path.tables
             if table.kind != "constant" and table.initial.nbytes <= _MOST_BYTES
         }
