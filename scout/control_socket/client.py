@@ -13,7 +13,7 @@ from scout.ring.errors import ScoutError
 __all__ = ["ask", "find", "running"]
 
 _TIMEOUT = 30.0  # seconds: a replica that leaves may take 6, and others may be asked to leave before it
-_SHORT_TIMEOUT = 2.0  # seconds for a router to say what it is
+_SHORT_TIMEOUT = 5.0  # seconds for a router to say what it is
 
 
 def ask(

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 
 from scout.accounts import account_rows
-from scout.control_socket.protocol import Rows, answer
+from scout.control_socket.protocol import answer
 from scout.drop_reasons import meaning
 from scout.io.mac import mac_text
 from scout.paths.model.path import Path
@@ -39,11 +39,9 @@ class Figures:
 
     def show_router(self) -> dict[str, Any]:
         supervisor = self._supervisor
-        row = {"router": supervisor.graph.name, "file": self._file, "pid": os.getpid()}
-        state = "running" if supervisor.taking_part else "compiling"
-        return answer(
-            [row | {"state": state, "since_s": round(time.monotonic() - self._began, 3), "replicas": supervisor.alive}]
-        )
+        row: dict[str, Any] = {"router": supervisor.graph.name, "file": self._file, "pid": os.getpid()}
+        row |= {"state": "running" if supervisor.taking_part else "compiling", "replicas": supervisor.alive}
+        return answer([row | {"since_s": round(time.monotonic() - self._began, 3)}])
 
     def show_graph(self) -> dict[str, Any]:
         graph = self._supervisor.graph
@@ -141,9 +139,10 @@ class Figures:
         for figures in supervisor.replica_figures():
             replica = figures.pop("id")
             takes_part = replica in supervisor.taking_part
-            row = {"replica": replica, "state": "takes part" if takes_part else "has left"}
-            row |= {"pid": supervisor.processes[replica].pid, "core": figures.pop("core"), **figures}
-            rows.append(row | {"cpu_s": _cpu_time(row["pid"]) if takes_part else 0.0})
+            pid = supervisor.processes[replica].pid
+            row: dict[str, Any] = {"replica": replica, "state": "takes part" if takes_part else "has left", "pid": pid}
+            row |= {"core": figures.pop("core"), **figures, "cpu_s": _cpu_time(pid) if takes_part else 0.0}
+            rows.append(row)
         return answer(rows)
 
     def show_account(self) -> dict[str, Any]:
@@ -175,5 +174,5 @@ def _cpu_time(pid: int) -> float:
     """The CPU time of a process, seconds; 0 if it has ended."""
     with suppress(psutil.Error):
         used = psutil.Process(pid).cpu_times()
-        return float(used.user + used.system)
+        return round(float(used.user + used.system), 2)  # the kernel counts hundredths
     return 0.0

@@ -130,7 +130,7 @@ REQUESTS: tuple[Request, ...] = (
     Request(
         "show edges",
         "packets along every edge of the paths, from stage to stage",
-        (Parameter("path", NAME, "of the path from this port only", None),),
+        (Parameter("path", NAME, "of the path from this port alone", None),),
         "--path left",
     ),
     Request("show ports", "the ports: interface, addresses, MTU, state, packets received and sent"),

@@ -60,8 +60,8 @@ class State:
     def show_table(self, table: str, replica: int | None, first: int, limit: int) -> dict[str, Any]:
         found = self._supervisor.table(find_table(self._supervisor.tables, table), replica)
         has_keys = found.dtype.names and "key" in found.dtype.names
-        used: Sequence[int] = np.flatnonzero(found["key"]) if has_keys else range(len(found))
-        return _page(used, first, limit, lambda index: {"row": int(index), **_fields(found, index)})
+        used: Sequence[int] = np.flatnonzero(found["key"]).tolist() if has_keys else range(len(found))
+        return _page(used, first, limit, lambda index: {"row": index, **_fields(found, index)})
 
     def show_handlers(self) -> dict[str, Any]:
         rows: Rows = []

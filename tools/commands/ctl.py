@@ -5,11 +5,13 @@ The sub-commands, their arguments and their help are made from the table of requ
 
 import inspect
 from collections.abc import Callable
+from itertools import groupby
 from typing import Annotated, Any
 
 import typer
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from scout.control_socket.client import ask, find
 from scout.control_socket.requests import REQUESTS, Parameter, Request
@@ -52,34 +54,34 @@ def _read_by_typer(parameter: Parameter) -> inspect.Parameter:
     python = parameter.kind.python
     kind: Any = list[python] if parameter.kind.many else python  # type: ignore[valid-type]
     text = f"{parameter.about[0].upper()}{parameter.about[1:]}: {parameter.kind.about}."
-    if parameter.required:
-        return inspect.Parameter(
-            parameter.name, inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[kind, typer.Argument(metavar=parameter.name.upper(), help=text)]
-        )
-    metavar = "NUMBER" if python is int else "NAME"
-    return inspect.Parameter(
-        parameter.name,
-        inspect.Parameter.KEYWORD_ONLY,
-        annotation=Annotated[kind | None, typer.Option(f"--{parameter.name}", metavar=metavar, help=text)],
-        default=None,  # the router knows the default
-    )
+    read: dict[str, Any] = {"annotation": Annotated[kind, typer.Argument(metavar=parameter.name.upper(), help=text)]}
+    if not parameter.required:
+        metavar = "NUMBER" if python is int else "NAME"
+        option = typer.Option(f"--{parameter.name}", metavar=metavar, help=text)
+        read = {"annotation": Annotated[kind | None, option], "default": None}  # the router knows the default
+    return inspect.Parameter(parameter.name, inspect.Parameter.KEYWORD_ONLY, **read)
 
 
 def _show(report: Report, rows: list[dict[str, Any]], total: int) -> None:
+    """Print rows, those in succession that have the same keys as one table."""
     if not rows:
         report.say("none")
-        return
+    if not report.console.is_terminal:
+        report.console.width = 200  # a pipe has no width of its own
+    for keys, alike in groupby(rows, key=tuple):
+        report.console.print(_table(keys, list(alike)))
+    if total > len(rows):
+        report.say(f"{len(rows):,} of {total:,} rows; --first and --limit choose others")
+
+
+def _table(keys: tuple[str, ...], rows: list[dict[str, Any]]) -> Table:
     shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    for key in rows[0]:
+    for key in keys:
         is_number = type(rows[0][key]) in (int, float)
         shown.add_column(key.replace("_", " "), justify="right" if is_number else "left", overflow="fold")
     for row in rows:
-        shown.add_row(*(_text(key, row.get(key)) for key in rows[0]))
-    if not report.console.is_terminal:
-        report.console.width = 200  # a pipe has no width of its own
-    report.console.print(shown, markup=False)
-    if total > len(rows):
-        report.say(f"{len(rows):,} of {total:,} rows; --first and --limit choose others")
+        shown.add_row(*(Text(_text(key, row[key])) for key in keys))  # no markup: brackets stay brackets
+    return shown
 
 
 def _text(key: str, value: Any) -> str:

@@ -30,7 +30,7 @@ _COUNTED = {
 _KEYS = ("port", "path", "from", "to", "reason", "channel", "replica", "pid")
 """The keys by which a row is found again; a successor's process counts its CPU time from zero."""
 
-_EDGES = 12  # the busiest edges that the screen shows
+_EDGES = 12  # the screen shows the busiest edges, so many of them
 
 
 def rates(before: dict[str, Any], after: dict[str, Any]) -> list[dict[str, Any]]:
@@ -91,7 +91,8 @@ def run(interval: float, once: bool, json_path: str | None, socket: str | None) 
 def screen(router: dict[str, Any], rows: list[dict[str, Any]]) -> RenderableType:
     """Show the rows that `rates` returned, for a terminal of 80 columns."""
     of = {name: [row for row in rows if row["name"] == name] for name in _COUNTED}
-    edges = sorted(of["edge"], key=lambda row: row["pps"], reverse=True)[:_EDGES]
+    used = [row for row in of["edge"] if row["pps"] > 0]
+    edges = sorted(used, key=lambda row: row["pps"], reverse=True)[:_EDGES]
     lags = {(row["replica"], row["channel"]): row["lag"] for row in of["channel"]}
     for row in of["replica"]:
         row["lags"] = " ".join(f"{lag:,}" for (replica, _), lag in lags.items() if replica == row["replica"])
