@@ -66,6 +66,8 @@ class Step:
         The next stage, or the leaf at which the packet left the path.
     frame : bytes
         The packet afterwards, from the header at hand of the next stage, or from its first byte if it left.
+    header : str
+        The kind of that header, as of `scout.paths.wire.decode.decode`; "data" if it is unknown.
     is_drop : bool
         True if the packet is dropped here.
     """
@@ -79,6 +81,7 @@ class Step:
     outcome: str
     target: str
     frame: bytes
+    header: str
     is_drop: bool
 
 
@@ -176,18 +179,20 @@ def _step(visit: Visit, before: _State, after: _State) -> Step:
         outcome=edge.label if edge else visit.leaf.rpartition(" ")[2],
         target=visit.leaf or (edge.target if edge else ""),
         frame=after.data[frame.start :],
+        header=_header(after.data, frame.start),
         is_drop=edge is not None and edge.verdict < 0,
     )
 
 
 def _fields(data: bytes, visit: Visit) -> list[Field]:
     """The fields from the header on that a stage works on."""
-    start = visit.start
-    return decode(data, "ethernet" if start == HEADROOM else _header(data, start), start)
+    return decode(data, _header(data, visit.start), visit.start)
 
 
 def _header(data: bytes, start: int) -> str:
-    """The kind of a header that is not the first of the frame as received: it is found by its bytes."""
+    """The kind of a header: the first of the frame as received is Ethernet's, others are found by their bytes."""
+    if start == HEADROOM:
+        return "ethernet"
     if data[start : start + 6] == _ARP:
         return "arp"
     if len(data) >= start + ipv4.HEADER and data[start] >> 4 == 4:
