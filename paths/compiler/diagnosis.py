@@ -17,6 +17,7 @@ from scout.paths.compiler.inlining import native
 from scout.paths.compiler.plan import CompileError, Plan
 from scout.paths.model.references import everything, references, written
 from scout.paths.model.stage import GATHER, Stage
+from scout.paths.model.setting import Setting
 from scout.paths.model.table import Table
 from scout.paths.model.verdict import drop
 
@@ -65,7 +66,8 @@ def _argument_types(stage: Stage) -> tuple[Any, ...]:
         elif name in GATHER:
             kinds.append(types.uint8[::1] if name == GATHER[0] else types.int64)
         else:
-            kinds.append(numba.typeof(value.initial) if isinstance(value, Table) else types.int64)
+            is_array = isinstance(value, Table) and not isinstance(value, Setting)
+            kinds.append(numba.typeof(value.initial) if is_array else types.int64)
     return tuple(kinds)
 
 
