@@ -6,7 +6,7 @@ all replicas have a boundary there.
 """
 
 from scout.ring.atomics import compare_exchange, load64_acquire, prefetch_read, store64_release
-from scout.ring.claims import NOBODY, SHORT, claim_at, count_of, is_plain, note_plain
+from scout.ring.claims import SHORT, claim_at, count_of, is_plain, note_plain
 from scout.ring.election import CONTROL, PRIMARY, decide
 from scout.ring.floors import BUSY, IDLE
 from scout.ring.jit import Record, inline

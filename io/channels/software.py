@@ -89,7 +89,9 @@ class Feed:
         sent = self._channel.send(request, timeout, CALLER)
         self._controls += sent
         self._refused_controls += not sent
-        return self._channel.sent if sent else 0  # other producers may have sent more since: then `passed` is true later
+        return (
+            self._channel.sent if sent else 0
+        )  # other producers may have sent more since: then `passed` is true later
 
     def passed(self, number: int) -> bool:
         """True if every replica's floor is behind the control request of this number."""

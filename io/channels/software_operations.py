@@ -6,9 +6,9 @@ is its argument, an int64. The port is the one that the frame came by, or whose 
 several ports, and then has one order of all their requests.
 
 A replica takes the next requests a batch at a time. The domain runs a whole batch either as the primary or as another
-replica, so a batch ends where the role would change. A control request is a batch of its own. Nobody writes to a request: a replica that works on packets copies
-their headers to slots of its own (`REACH` bytes); the rest of a packet leaves from where it is. Requests are released
-when the batch has been sent.
+replica, so a batch ends where the role would change. A control request is a batch of its own. Nobody writes to a
+request: a replica that works on packets copies their headers to slots of its own (`REACH` bytes); the rest of a packet
+leaves from where it is. Requests are released when the batch has been sent.
 """
 
 import struct

@@ -16,8 +16,8 @@ from scout.io.packet import PACKET
 from scout.paths.compiler.inlining import native
 from scout.paths.compiler.plan import CompileError, Plan
 from scout.paths.model.references import everything, references, written
-from scout.paths.model.stage import GATHER, Stage
 from scout.paths.model.setting import Setting
+from scout.paths.model.stage import GATHER, Stage
 from scout.paths.model.table import Table
 from scout.paths.model.verdict import drop
 
@@ -66,8 +66,11 @@ def _argument_types(stage: Stage) -> tuple[Any, ...]:
         elif name in GATHER:
             kinds.append(types.uint8[::1] if name == GATHER[0] else types.int64)
         else:
-            is_array = isinstance(value, Table) and not isinstance(value, Setting)
-            kinds.append(numba.typeof(value.initial) if is_array else types.int64)
+            kinds.append(
+                types.int64
+                if isinstance(value, Setting) or not isinstance(value, Table)
+                else numba.typeof(value.initial)
+            )
     return tuple(kinds)
 
 
