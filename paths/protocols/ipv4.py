@@ -78,6 +78,8 @@ _SPECIAL = {
     "255.255.255.255/32": BROADCAST,
 }
 
+FIB_TABLES = ("entries", "vectors")
+"""The parameters of stage functions for the arrays of a FIB."""
 
 MARTIAN_DESTINATION, NO_MULTICAST, NO_BROADCAST = drop("martian-destination"), drop("multicast"), drop("broadcast")
 LINK_BROADCAST, NO_FRAGMENTATION = drop("link-broadcast"), drop("fragmentation-needed")
@@ -86,9 +88,9 @@ BAD_UDP_LENGTH, BAD_UDP_CHECKSUM = drop("udp-bad-length"), drop("udp-bad-checksu
 BAD_TCP_HEADER, BAD_TCP_CHECKSUM = drop("tcp-bad-header"), drop("tcp-bad-checksum")
 
 
-def lookup(frame: Any, end: Any, packet: Any, table: Any, groups: Any, default: Any, next_hops: Any) -> int:
+def lookup(frame: Any, end: Any, packet: Any, entries: Any, vectors: Any, root: Any, next_hops: Any) -> int:
     """Find the next hop by the longest matching prefix (RFC 1812 section 5.2.4)."""
-    hop = find(table, groups, default, load32(frame, ipv4.DESTINATION))
+    hop = find(entries, vectors, root, load32(frame, ipv4.DESTINATION))
     packet.next_hop = hop
     if hop < 0:
         packet.error = NET_UNREACHABLE
@@ -188,9 +190,9 @@ def check_tcp(frame: Any, end: Any, at: int, flags: int) -> int:
     return 0 if total == 0xFFFF else BAD_TCP_CHECKSUM
 
 
-def route(frame: Any, end: Any, packet: Any, table: Any, groups: Any, default: Any, next_hops: Any) -> int:
+def route(frame: Any, end: Any, packet: Any, entries: Any, vectors: Any, root: Any, next_hops: Any) -> int:
     """Send a packet of the router's own: find its next hop, fill in its source if that is 0, and its checksum."""
-    hop = find(table, groups, default, load32(frame, ipv4.DESTINATION))
+    hop = find(entries, vectors, root, load32(frame, ipv4.DESTINATION))
     packet.next_hop = hop
     if hop < 0:
         return NO_ROUTE_BACK
@@ -306,10 +308,8 @@ class Ip(Router):
         # In shared memory: `start` writes it again when an interface gets another MTU while replicas run.
         self.mtus = Table(shared(len(graph.ports), np.int64), "constant")
         self.suspects = Table(suspect_table(self.addresses.values()), "constant")
-        tables: tuple[Any, ...] = self.fib.arrays
-        self._fib_tables = {
-            name: Table(array, "constant") for name, array in zip(("table", "groups", "default"), tables, strict=True)
-        }
+        tables = {name: Table(array, "constant") for name, array in zip(FIB_TABLES, self.fib.arrays, strict=True)}
+        self._lookups: dict[str, Any] = tables | {"root": lambda: self.fib.version}
 
     def start(self, graph: RouterGraph) -> None:
         for index, name in enumerate(graph.ports):
@@ -328,17 +328,17 @@ class Ip(Router):
 
     def check_stage(self, outcomes: tuple[Outcome, ...]) -> Stage:
         """The stage of an interface below that checks packets before anything else sees them."""
-        return Stage(check, outcomes, self._fib_tables | {"next_hops": self.next_hops, "suspects": self.suspects})
+        return Stage(check, outcomes, self._lookups | {"next_hops": self.next_hops, "suspects": self.suspects})
 
     def stage(self, key: str, graph: RouterGraph, attributes: Attributes) -> Stage:
         hops = {"next_hops": self.next_hops}
         error = Outcome("unreachable", Via("errors"))
         if key == "lookup":
             outcomes = (Outcome("forward", To("forward")), Outcome("for us", To("local")), error)
-            return Stage(lookup, outcomes, self._fib_tables | hops, note=f"{len(self.fib)} routes")
+            return Stage(lookup, outcomes, self._lookups | hops, note=f"{len(self.fib)} routes")
         if key == "forward":
             good, bad = Outcome("next hop", Via("resolve")), Outcome("expired, too big", Via("errors"))
             return Stage(forward, (good, bad), hops | {"mtus": self.mtus})
         if key == "local":
             return Stage(local, (Outcome("icmp", Via("messages")), error), payload=True)
-        return Stage(route, (Outcome("next hop", Via("resolve")),), self._fib_tables | hops)
+        return Stage(route, (Outcome("next hop", Via("resolve")),), self._lookups | hops)
