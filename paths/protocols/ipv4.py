@@ -78,9 +78,6 @@ _SPECIAL = {
     "255.255.255.255/32": BROADCAST,
 }
 
-FIB_TABLES = ("entries", "vectors")
-"""The parameters of stage functions for the arrays of a FIB."""
-
 MARTIAN_DESTINATION, NO_MULTICAST, NO_BROADCAST = drop("martian-destination"), drop("multicast"), drop("broadcast")
 LINK_BROADCAST, NO_FRAGMENTATION = drop("link-broadcast"), drop("fragmentation-needed")
 FRAGMENT_FOR_US, SOURCE_ROUTED, NO_ROUTE_BACK = drop("fragment-for-us"), drop("source-route"), drop("no-route-back")
@@ -308,8 +305,8 @@ class Ip(Router):
         # In shared memory: `start` writes it again when an interface gets another MTU while replicas run.
         self.mtus = Table(shared(len(graph.ports), np.int64), "constant")
         self.suspects = Table(suspect_table(self.addresses.values()), "constant")
-        tables = {name: Table(array, "constant") for name, array in zip(FIB_TABLES, self.fib.arrays, strict=True)}
-        self._lookups: dict[str, Any] = tables | {"root": lambda: self.fib.version}
+        entries, vectors = (Table(array, "constant") for array in self.fib.arrays)
+        self._lookups: dict[str, Any] = {"entries": entries, "vectors": vectors, "root": lambda: self.fib.version}
 
     def start(self, graph: RouterGraph) -> None:
         for index, name in enumerate(graph.ports):

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 import numpy as np
 import pytest
-from fib_oracle import edges, expected, jitted, lookup_all, looked_up
+from fib_oracle import edges, expected, jitted, looked_up, lookup_all
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from scout.paths.protocols.fib.layout import BLOCK, BLOCK_UNITS, LEVELS, ROOT_UNITS, SLOTS, runs, size
 from scout.paths.protocols.fib.tier import Tier

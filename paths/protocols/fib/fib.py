@@ -180,7 +180,7 @@ class Fib:
                     f"the FIB has no room for {len(rows)} changes: {arena.used >> 20} of {arena.size >> 20} MiB are in "
                     f"use by {len(self._versions)} versions; release old ones, or make it with more room=..."
                 )
-        self._count += int(np.sum(rows["next_hop"] >= 0) - np.sum(before >= 0))
+        self._count += int(np.count_nonzero(rows["next_hop"] >= 0)) - int(np.count_nonzero(before >= 0))
         if self._versions:
             self._versions[-1].retired = arena.retired
         self._versions.append(_Version(root))
