@@ -254,16 +254,20 @@ class KernelRing:
         published = self._words[CONTROLS, 0]
         return all(self.cursors["controls"][replica] == published for replica in self._members())
 
-    def control(self, port: int, kind: int, stage: int, argument: int, timestamp: int, timeout: float) -> bool:
+    def control(self, port: int, kind: int, stage: int, argument: int, timestamp: int, timeout: float) -> int:
         """Insert a control request among the packets; as `PacketChannel.control`."""
         until = time.monotonic() + timeout
         while True:
             with self._lock:
-                if add_control(self.ring, port, kind, stage, argument, timestamp):
-                    return True
+                if number := int(add_control(self.ring, port, kind, stage, argument, timestamp)):
+                    return number
             if time.monotonic() >= until:
-                return False
+                return 0
             time.sleep(NAP)
+
+    def passed(self, number: int) -> bool:
+        """True if every replica's floor is behind the control request of this number."""
+        return all(int(self.cursors["controls_floor"][replica]) >= number for replica in self._members())
 
     # Members.
 

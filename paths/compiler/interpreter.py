@@ -19,6 +19,7 @@ from scout.paths.compiler.plain import Record, View
 from scout.paths.compiler.plan import Block, Edge, lower
 from scout.paths.model.path import Path
 from scout.paths.model.references import written
+from scout.paths.model.setting import Setting
 from scout.paths.model.stage import GATHER, Stage, parameters_of
 from scout.paths.model.table import Table
 from scout.paths.model.verdict import HOLD, TOO_LONG, reason_of
@@ -205,7 +206,9 @@ def try_stage(
 
 
 def _copy(value: Any) -> Any:
-    return Table(value.initial.copy(), value.kind) if isinstance(value, Table) else value
+    if isinstance(value, Setting) or not isinstance(value, Table):
+        return value
+    return Table(value.initial.copy(), value.kind)
 
 
 def _leads(stage: Stage, verdict: int, outcomes: int | None) -> bool:
@@ -243,6 +246,8 @@ def _call(stage: Stage, frame: Frame, packet: Record, arrays: Mapping[int, np.nd
 
 
 def _argument(value: Any, arrays: Mapping[int, np.ndarray]) -> Any:
+    if isinstance(value, Setting):
+        return value.value
     if isinstance(value, Table):
         value = arrays.get(id(value), value.initial)
     if isinstance(value, np.ndarray):
