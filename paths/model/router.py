@@ -1,6 +1,6 @@
 """Routers: protocol modules with named, typed services."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from scout.paths.model.stage import Stage, Via
@@ -10,6 +10,8 @@ from scout.ring.errors import ScoutError
 if TYPE_CHECKING:
     from scout.paths.model.attributes import Attributes
     from scout.paths.model.graph import RouterGraph
+    from scout.paths.model.path import Path
+    from scout.paths.model.rule import Rule
 
 __all__ = ["GraphError", "Router"]
 
@@ -61,6 +63,9 @@ class Router:
     def start(self, graph: "RouterGraph") -> None:
         """Read what is known only now that the ports are open, before the domains are forked."""
 
+    rules: "Sequence[Rule]" = ()
+    """Transformation rules that are applied to every path with a stage of this router."""
+
     def arrive(self, service: str, below: bool) -> str | Via:
         """Key of the stage for packets that come by `service`, from `below` or from above.
 
@@ -71,3 +76,9 @@ class Router:
     def stage(self, key: str, graph: "RouterGraph", attributes: "Attributes") -> Stage:
         """Make stage `key` of a path with these attributes; key "" begins the path, at router `attributes.ingress`."""
         raise NotImplementedError
+
+    def establish(self, node: str, path: "Path") -> None:
+        """Establish a stage of this router in a draft, of which all stages are made and joined.
+
+        It may edit the path. It is called again when an edited copy of the path is established.
+        """

@@ -18,7 +18,7 @@ from scout.paths.model.router import GraphError
         ({"destination": "10.0.1.7"}, {"destination": IPv4Network("10.0.1.7/32")}),
         ({"protocol": "UDP"}, {"protocol": 17}),
         ({"protocol": 0}, {"protocol": 0}),
-        ({"source_port": 0}, {"source_port": range(0, 1)}),
+        ({"source_port": 0}, {"source_port": range(1)}),
         ({"destination_port": range(5000, 5010)}, {"destination_port": range(5000, 5010)}),
         ({"destination_port": 65535}, {"destination_port": range(65535, 65536)}),
         ({"dscp": 0}, {"dscp": 0}),
