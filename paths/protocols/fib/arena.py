@@ -219,6 +219,11 @@ class Arena:
         return 8 * int(self.memory.state["used"][0])
 
     @property
+    def writer_bytes(self) -> int:
+        """Bytes of what the writer has besides: of the units that were ever in use, lengths and stamps."""
+        return (LENGTHS + self.memory.stamps.itemsize) * int(self.memory.state["next"][0])
+
+    @property
     def size(self) -> int:
         """Bytes of the arena."""
         return 8 * self._units

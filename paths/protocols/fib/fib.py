@@ -97,8 +97,13 @@ class Fib:
 
     @property
     def used(self) -> int:
-        """Bytes of all versions that have not been released."""
+        """Bytes of all versions that have not been released: the memory that lookups read."""
         return self._arena.used
+
+    @property
+    def writer_bytes(self) -> int:
+        """Bytes of what only the writer has, for changes."""
+        return sum(array.nbytes for array in self._routes) + self._arena.writer_bytes
 
     def lookup(self, address: str | int, version: int | None = None) -> int:
         """Find the next hop of one address, given as text or as an int in host order; -1 if there is none.
