@@ -39,10 +39,10 @@ _ADDRESSES = types.int64[::1]
 _lookup, _dir_lookup = native(lookup), native(dir_24_8.lookup)
 
 
-@entry(types.void(types.int32[::1], types.int64[::1], types.int64, _ADDRESSES, _ADDRESSES))
-def _lookups(entries, vectors, root, addresses, next_hops):  # type: ignore[no-untyped-def]
+@entry(types.void(types.int32[::1], types.int64[::1], types.uint8[::1], types.int64, _ADDRESSES, _ADDRESSES))
+def _lookups(entries, vectors, leaves, root, addresses, next_hops):  # type: ignore[no-untyped-def]
     for index in range(len(addresses)):
-        next_hops[index] = _lookup(entries, vectors, root, addresses[index])
+        next_hops[index] = _lookup(entries, vectors, leaves, root, addresses[index])
 
 
 @entry(types.void(types.int32[::1], types.int32[::1], _ADDRESSES, _ADDRESSES))
@@ -78,7 +78,7 @@ class _Bench:
 
     def contenders(self) -> dict[str, Callable[[str], None]]:
         """What looks all addresses of a load up, by name."""
-        found = {"scout": self._scout, "dir-24-8": self._dir}
+        found: dict[str, Callable[[str], None]] = {"scout": self._scout, "dir-24-8": self._dir}
         if library := compile_c("fib.c", "-shared", "-fPIC"):
             function = ctypes.CDLL(str(library)).lookups
             found["c"] = lambda load: self._c(function, load)
@@ -92,7 +92,7 @@ class _Bench:
         _dir_lookups(*self.dir, self.addresses[load], self.next_hops["dir-24-8"])
 
     def _c(self, function: Any, load: str) -> None:
-        arrays = [*self.fib.arrays, self.addresses[load], self.next_hops["c"]]
+        arrays: list[NDArray[Any]] = [*self.fib.arrays[:2], self.addresses[load], self.next_hops["c"]]
         function(*map(ctypes.c_uint64, [self.fib.version, *map(address, arrays), LOOKUPS]))
 
     def lookups(self, rounds: int) -> list[dict[str, Any]]:
