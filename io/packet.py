@@ -19,6 +19,7 @@ __all__ = [
     "NEEDS_CHECKSUM",
     "NOTES",
     "NOT_HELD",
+    "NO_PATH",
     "OFFLOAD",
     "PACKET",
     "REACH",
@@ -46,6 +47,9 @@ NOT_HELD = -1
 
 CONTROL_TICK, CONTROL_BIND = 1, 2
 """Values of `control` for a request that is no packet: time has passed; `argument` is the mask of bound handlers."""
+
+NO_PATH = (1 << 16) - 1
+"""The value of `path` for a packet that is for none; paths have the numbers below."""
 
 NEEDS_CHECKSUM, GSO_NONE = 1, 0
 """Values of `flags` and `gso_type` (linux/virtio_net.h)."""
@@ -79,7 +83,7 @@ _FIELDS = np.dtype(
         ("ethertype", "u2"),  # note for Ethernet: of the frame to send
         ("link_broadcast", "u1"),  # note of Ethernet: not 0 if it came to a group address of the link
         ("control", "u1"),  # 0: a packet; else CONTROL_TICK or CONTROL_BIND, for the service at stage `at`
-        ("spare", "u1", 2),
+        ("path", "u2"),  # number of its path; demux sets it, where a port has several
     ],
     align=True,
 )

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from scout.paths.model.classifier import Classifier
 from scout.paths.model.stage import Stage, Via
 from scout.paths.model.table import Table
 from scout.ring.errors import ScoutError
@@ -66,6 +67,10 @@ class Router:
         A router that has nothing to do with them returns the service by which they go on.
         """
         raise GraphError(f"{self.name}: takes no packets by service {service!r}")
+
+    def classifier(self) -> Classifier | None:
+        """The router's part of demux for packets that come from below; None if no field of its header tells paths apart."""
+        return None
 
     def stage(self, key: str, graph: "RouterGraph", source: str) -> Stage:
         """Make stage `key` of a path that begins at router `source`; key "" begins the path."""

@@ -29,6 +29,7 @@ from functools import partial
 from typing import Any
 
 from scout.io.access import load16, load64, require, store16, store32, store64
+from scout.paths.model.classifier import DEFAULT_WAY, Classifier
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.router import Router
 from scout.paths.model.stage import Exit, Outcome, Stage, To, Via
@@ -37,7 +38,7 @@ from scout.paths.protocols.ipv4 import Ip
 from scout.paths.protocols.ipv4_check import check_header
 from scout.paths.wire.ethernet import ARP, DESTINATION, ETHERTYPE, GROUP, HEADER, IPV4, MAC, SOURCE
 
-__all__ = ["Ethernet", "receive", "send"]
+__all__ = ["Ethernet", "classify", "receive", "send"]
 
 TOO_SHORT, NOT_FOR_US, UNKNOWN = drop("too-short"), drop("not-for-us"), drop("unknown-ethertype")
 
@@ -68,6 +69,13 @@ def send(frame: Any, end: Any, packet: Any, mac: int) -> int:
     return 0
 
 
+def classify(frame: Any, end: Any) -> tuple[int, int, int]:
+    """Tell IPv4 (0) from what takes the port's default path."""
+    if require(frame, end, HEADER) and load16(frame, ETHERTYPE) == IPV4:
+        return 0, 0, 0
+    return DEFAULT_WAY, 0, 0
+
+
 class Ethernet(Router):
     """An Ethernet interface.
 
@@ -92,6 +100,9 @@ class Ethernet(Router):
 
     def arrive(self, service: str, below: bool) -> str:
         return "out"
+
+    def classifier(self) -> Classifier:
+        return Classifier(classify, (Outcome("ipv4", Via("ipv4"), HEADER),))
 
     def stage(self, key: str, graph: RouterGraph, source: str) -> Stage:
         mac = {"mac": partial(getattr, self.port, "mac")}
