@@ -1,12 +1,6 @@
 """Write docs/reference.md, the list of shipped modules, from their docstrings: python docs/make_reference.py
 
-The docstring of a module begins with a line that says what it does. Fields such as `Requires: arp.` follow, and
-sections: a title on a line of its own with indented lines below it::
-
-    Drops
-        policed: the flow's bucket has less than the packet's size.
-    Example
-        TokenBucket("policer", rate=125_000, burst=30_000)
+`scout.tools.module_docs` describes the form of these docstrings.
 """
 
 import inspect
@@ -14,16 +8,14 @@ import re
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from textwrap import dedent
 from typing import Any
 
 import scout
+from scout.tools.module_docs import GENERAL, drops, sections
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent
-SECTION = re.compile(r"^([A-Z][a-z ]+)\n((?:[ ]{4}.*\n|\n)+)", re.MULTILINE)
 FIELD = re.compile(r"^(Requires|Provides|Requires and provides|Drops): (.*?)\.$", re.MULTILINE | re.DOTALL)
-REASON = re.compile(r"^([\w-]+): (.*?)(?=^\S|\Z)", re.MULTILINE | re.DOTALL)
 
 KINDS = {
     "scout.paths.protocols": ("Routers", "Protocol modules of the router graph."),
@@ -44,15 +36,13 @@ of each, with their units.
 
 """
 
-GENERAL = """\
+GENERAL_HEAD = """\
 ## Drop reasons of every path
 | reason | meaning |
 |---|---|
-| no-TYPE | the service of this type that the packet should use is connected to nothing |
-| not-on-path | the packet would leave by a port that `create_path(to=...)` leaves out |
-| too-long-for-payload | a stage with `payload=True` needs the whole packet, and it is longer than 64 KiB |
-| unknown-verdict | a stage returned a number that is neither 0, one of its outcomes, nor a drop |
+"""
 
+ACCOUNTS = """
 [The accounts](architecture.md#accounts) also count what ports and the kernel drop.
 """
 
@@ -89,18 +79,15 @@ def shipped() -> list[Shipped]:
 
 
 def _read(name: str, classes: dict[str, Any]) -> Shipped:
-    text = f"{inspect.getdoc(import_module(name))}\n"
-    sections = {title: dedent(body).strip("\n") for title, body in SECTION.findall(text)}
+    module = import_module(name)
+    text = f"{inspect.getdoc(module)}\n"
     return Shipped(
         name,
         classes,
         text.partition("\n")[0],
         " ".join(f"{title}: {' '.join(value.split())}." for title, value in FIELD.findall(text)),
-        {
-            reason: " ".join(meaning.split()).removesuffix(".")
-            for reason, meaning in REASON.findall(sections.get("Drops", ""))
-        },
-        sections.get("Example", ""),
+        drops(module),
+        sections(module).get("Example", ""),
     )
 
 
@@ -129,7 +116,8 @@ def page() -> str:
     for kind, (title, about) in KINDS.items():
         entries = "\n".join(_entry(module) for module in modules if module.kind == kind)
         text += f"## {title}\n{about}\n\n{entries}\n"
-    return text + GENERAL
+    general = "".join(f"| {reason} | {meaning} |\n" for reason, meaning in GENERAL.items())
+    return text + GENERAL_HEAD + general + ACCOUNTS
 
 
 if __name__ == "__main__":

@@ -79,6 +79,30 @@ def draw(
     work.run(file, output, path, live)
 
 
+@app.command(
+    epilog='Example: scout trace 01_router.py --from left --scapy \'Ether(dst="02:00:00:00:00:01")/IP(dst="10.0.1.2")\''
+)
+def trace(
+    file: File,
+    source: Annotated[
+        str | None, typer.Option("--from", metavar="PORT", help="Where the frames come in; needed with several paths.")
+    ] = None,
+    hex: Annotated[str | None, typer.Option("--hex", help="A frame as hexadecimal digits.")] = None,
+    pcap: Annotated[str | None, typer.Option(help="The frames of this capture.")] = None,
+    scapy: Annotated[str | None, typer.Option(help="A Scapy expression for one frame or more.")] = None,
+    neighbour: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PORT/ADDRESS=MAC", help="A neighbour that is known; packets to others are held."),
+    ] = None,
+    count: Annotated[int, typer.Option(help="How many frames of a capture.", min=1)] = 10,
+    json: Json = None,
+) -> None:
+    """Follow frames through a router file, stage by stage: what each reads and changes, and why one is dropped."""
+    from scout.tools.commands import trace as work
+
+    work.run(file, source, work.Frames(hex, pcap, scapy), neighbour or [], count, json)
+
+
 @app.command(epilog="Example: scout rates eth0 --interval 0.5")
 def rates(
     interfaces: Annotated[list[str] | None, typer.Argument(metavar="[IFACE]...", help="All by default.")] = None,

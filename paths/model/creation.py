@@ -6,6 +6,7 @@ service the packet goes on.
 
 from typing import TYPE_CHECKING
 
+from scout.paths.model.attributes import Attributes
 from scout.paths.model.path import Path
 from scout.paths.model.router import GraphError
 from scout.paths.model.stage import Exit, Outcome, To, Via
@@ -24,21 +25,21 @@ class Creation:
     ----------
     graph : RouterGraph
         Complete and configured.
-    source : str
-        The router at whose port the path begins.
-    leaves : list of str
-        The routers by whose ports packets may leave.
+    attributes : Attributes
+        Their ingress is the router at whose port the path begins.
     """
 
-    def __init__(self, graph: "RouterGraph", source: str, leaves: list[str]) -> None:
-        self._graph, self._source, self._leaves = graph, source, leaves
+    def __init__(self, graph: "RouterGraph", attributes: Attributes) -> None:
+        self._graph, self._attributes = graph, attributes
+        self._leaves = graph.ports if attributes.egress is None else attributes.egress
         self._timeouts: list[tuple[str, str, To | Via]] = []
-        self._path = Path(name=source, source=source, ports=graph.ports, router_graph=graph)
+        self._path = Path(name=attributes.ingress, attributes=attributes, ports=graph.ports, router_graph=graph)
 
     def run(self) -> Path:
         """Make the path; it is not established yet."""
-        entry = self._path.add_port(self._source, entry=True)
-        self._path.add_outcome(entry, 0, "", self._place(self._source, ""), "frame", 0, True)
+        source = self._path.source
+        entry = self._path.add_port(source, entry=True)
+        self._path.add_outcome(entry, 0, "", self._place(source, ""), "frame", 0, True)
         while self._timeouts:
             router, node, hop = self._timeouts.pop()
             target, _ = self._follow(router, node, Outcome("held too long", hop))
@@ -51,7 +52,7 @@ class Creation:
         node = f"{router}.{key}" if key else f"{router}.in"
         if node in self._path:
             return node
-        stage = self._graph.router(router).stage(key, self._graph, self._source)
+        stage = self._graph.router(router).stage(key, self._graph, self._attributes)
         self._path.add_stage(node, router, stage)
         for index, outcome in enumerate(stage.outcomes):
             target, service = self._follow(router, node, outcome)

@@ -7,6 +7,7 @@ import numpy as np
 from networkx.classes.reportviews import OutMultiEdgeView
 
 from scout.paths.model.agreement import agree
+from scout.paths.model.attributes import Attributes
 from scout.paths.model.render import svg
 from scout.paths.model.router import GraphError
 from scout.paths.model.stage import Stage
@@ -56,7 +57,12 @@ class Path(UncachedViews, nx.MultiDiGraph):
     @property
     def source(self) -> str:
         """Name of the router at whose port the path begins."""
-        return self.graph["source"]
+        return self.attributes.ingress
+
+    @property
+    def attributes(self) -> Attributes:
+        """What is known of the path's traffic, and what is wished for the path."""
+        return self.graph["attributes"]
 
     @property
     def ports(self) -> list[str]:
@@ -71,17 +77,17 @@ class Path(UncachedViews, nx.MultiDiGraph):
     @property
     def release_order(self) -> str:
         """ "completed" or "channel": the order in which packets leave."""
-        return self.graph["release_order"]
+        return self.attributes.order
 
     @property
     def weight(self) -> int:
         """For channel schedulers: the path's share, or its rank."""
-        return self.graph["weight"]
+        return self.attributes.weight
 
     @property
     def deadline(self) -> int:
         """For channel schedulers: nanoseconds within which a packet is wanted."""
-        return self.graph["deadline"]
+        return int(self.attributes.deadline * 1e9)
 
     @property
     def edges(self) -> "_Edges":  # type: ignore[override]

@@ -9,6 +9,7 @@ from scout.paths.model.table import Table
 from scout.ring.errors import ScoutError
 
 if TYPE_CHECKING:
+    from scout.paths.model.attributes import Attributes
     from scout.paths.model.graph import RouterGraph
 
 __all__ = ["GraphError", "Router"]
@@ -69,9 +70,9 @@ class Router:
         raise GraphError(f"{self.name}: takes no packets by service {service!r}")
 
     def classifier(self) -> Classifier | None:
-        """The router's part of demux for packets that come from below; None if no field of its header tells paths apart."""
+        """The router's part of demux, for packets from below; None if no field of its header tells paths apart."""
         return None
 
-    def stage(self, key: str, graph: "RouterGraph", source: str) -> Stage:
-        """Make stage `key` of a path that begins at router `source`; key "" begins the path."""
+    def stage(self, key: str, graph: "RouterGraph", attributes: "Attributes") -> Stage:
+        """Make stage `key` of a path with these attributes; key "" begins the path, at router `attributes.ingress`."""
         raise NotImplementedError

@@ -29,6 +29,7 @@ from functools import partial
 from typing import Any
 
 from scout.io.access import load16, load64, require, store16, store32, store64
+from scout.paths.model.attributes import Attributes
 from scout.paths.model.classifier import DEFAULT_WAY, Classifier
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.router import Router
@@ -104,7 +105,7 @@ class Ethernet(Router):
     def classifier(self) -> Classifier:
         return Classifier(classify, (Outcome("ipv4", Via("ipv4"), HEADER),))
 
-    def stage(self, key: str, graph: RouterGraph, source: str) -> Stage:
+    def stage(self, key: str, graph: RouterGraph, attributes: Attributes) -> Stage:
         mac = {"mac": partial(getattr, self.port, "mac")}
         if key == "out":
             return Stage(send, (Outcome("sent", Exit(self.name)),), mac, push=HEADER)

@@ -36,6 +36,7 @@ import numpy as np
 
 from scout.io.access import add16, load8, load16, load32, require, store8, store16, store32, sum16
 from scout.io.packet import GSO_NONE, NEEDS_CHECKSUM
+from scout.paths.model.attributes import Attributes
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.classifier import Classifier
 from scout.paths.model.router import GraphError, Router
@@ -334,7 +335,7 @@ class Ip(Router):
         """The stage of an interface below that checks packets before anything else sees them."""
         return Stage(check, outcomes, self._fib_tables | {"next_hops": self.next_hops, "suspects": self.suspects})
 
-    def stage(self, key: str, graph: RouterGraph, source: str) -> Stage:
+    def stage(self, key: str, graph: RouterGraph, attributes: Attributes) -> Stage:
         hops = {"next_hops": self.next_hops}
         error = Outcome("unreachable", Via("errors"))
         if key == "lookup":

@@ -10,6 +10,7 @@ Example
 
 from typing import Any
 
+from scout.paths.model.attributes import Attributes
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.stage import Outcome, Stage
 from scout.paths.model.verdict import drop
@@ -47,5 +48,5 @@ class Discard(Filter):
         super().__init__(name, drop_all, drop_all, connects)
         self.reason = drop(reason)
 
-    def stage(self, key: str, graph: RouterGraph, source: str) -> Stage:
+    def stage(self, key: str, graph: RouterGraph, attributes: Attributes) -> Stage:
         return Stage(drop_all, (Outcome(self.reason.name, self.reason),))

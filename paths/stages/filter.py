@@ -15,6 +15,7 @@ from types import FunctionType
 import numpy as np
 
 from scout.paths.framework.kinds import check_kinds, with_shared_tables
+from scout.paths.model.attributes import Attributes
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.router import GraphError, Router
 from scout.paths.model.stage import Outcome, Stage, Via, parameters_of
@@ -130,7 +131,7 @@ class Filter(Router):
         key = "receive" if service == "down" else "send"
         return key if self.functions[key] else Via(self.through[service])
 
-    def stage(self, key: str, graph: RouterGraph, source: str) -> Stage:
+    def stage(self, key: str, graph: RouterGraph, attributes: Attributes) -> Stage:
         function = self.functions[key]
         assert function is not None
         passed = Outcome("passed", Via("up" if key == "receive" else "down"))
