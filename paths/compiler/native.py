@@ -31,6 +31,7 @@ from scout.ring.segment import private
 __all__ = [
     "BATCH",
     "CompiledPath",
+    "code_of",
     "compile_path",
     "configuration",
     "table_names",
@@ -92,14 +93,19 @@ def compile_path(path: Path, many: bool = False) -> CompiledPath:
         for block in plan.blocks.values()
         if module_of(block.stage.function) is None
     }
-    marks = "".join(fingerprint(stage.function) for stage in path.stages.values())
+    text, marks = code_of(path, many)
     try:
-        module = load_generated(f"path_{path.source}", emit(plan, many), marks, _signature(plan, many), given)
+        module = load_generated(f"path_{path.source}", text, marks, _signature(plan, many), given)
     except (ScoutError, OSError):  # of the cache folder
         raise
     except Exception as error:  # numba raises exceptions of many classes, also TypeError and KeyError
         raise blame(plan, error) from error
     return CompiledPath(path, plan, many, module)
+
+
+def code_of(path: Path, many: bool = False) -> tuple[str, str]:
+    """The text of a path's code, and the marks of all that it depends on besides: equal for paths that share it."""
+    return emit(lower(path), many), "".join(fingerprint(stage.function) for stage in path.stages.values())
 
 
 def table_names(path: Path) -> dict[int, str]:

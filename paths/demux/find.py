@@ -15,7 +15,7 @@ from scout.paths.wire.flow import mix
 from scout.ring.atomics import load64_acquire
 from scout.ring.jit import inline
 
-__all__ = ["ALWAYS", "ENTRY", "KIND", "NEVER", "PORT", "bucket_of", "find"]
+__all__ = ["ALWAYS", "ENTRY", "KIND", "NEVER", "NO_SHAPE", "PATH", "PORT", "bucket_of", "find"]
 
 ALWAYS, NEVER = 0, (1 << 63) - 1
 """The epochs from which, and until which, a pattern holds that is there all the time."""
@@ -39,6 +39,11 @@ ENTRY = np.dtype(
     ]
 )
 """A pattern and its path, one cache line."""
+
+PATH = np.dtype([("shape", "i4"), ("port", "i4")])
+"""For each number of a path the number of its shape, or `NO_SHAPE`, and the index of the port at which it begins."""
+
+NO_SHAPE = -1
 
 _PORT, _KIND, _ENTRY = PORT.itemsize, KIND.itemsize, ENTRY.itemsize  # a record begins with its link
 

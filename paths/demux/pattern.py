@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from functools import reduce
 from ipaddress import IPv4Network
 from itertools import product
-from math import log2
 from typing import Any, NamedTuple
 
 from scout.paths.model.attributes import Attributes
@@ -18,7 +17,6 @@ from scout.paths.model.router import GraphError
 __all__ = ["Pattern", "patterns", "rank"]
 
 _WORD = 1 << 64
-_RANKS = 1 << 10  # steps of a rank for each factor of 2 in the number of keys
 
 
 class Pattern(NamedTuple):
@@ -30,6 +28,9 @@ class Pattern(NamedTuple):
     def takes(self, *key: int) -> bool:
         """True if a key of two words is one of them."""
         return all(word & mask == value for word, mask, value in zip(key, self.mask, self.value, strict=True))
+
+
+_ANY = Pattern((0, 0), (0, 0))
 
 
 def patterns(attributes: Attributes, fields: Mapping[str, Field]) -> list[Pattern]:
@@ -56,19 +57,19 @@ def patterns(attributes: Attributes, fields: Mapping[str, Field]) -> list[Patter
                 f"one that does (Ip for IPv4), or leave {name}=... out"
             )
         parts.append([_pattern(fields[name], *bits) for bits in _bits(value, fields[name].bits)])
-    return [reduce(_both, combination) for combination in product(*parts)]
+    return [reduce(_both, combination, _ANY) for combination in product(*parts)]
 
 
 def rank(attributes: Attributes, fields: Mapping[str, Field]) -> int:
-    """A number that is the greater, the fewer keys a path takes: of several paths for a packet, the highest has it."""
-    return round(_RANKS * sum(_known_bits(value, fields[name].bits) for name, value in attributes.traffic.items()))
-
-
-def _known_bits(value: Any, bits: int) -> float:
-    """Bits of a field of so many bits that an attribute determines."""
-    if isinstance(value, range):
-        return bits - log2(len(value))
-    return float(getattr(value, "prefixlen", bits))
+    """A number that is the greater, the fewer packets a path takes: of the paths for a packet, the highest has it."""
+    taken = 1
+    for name, field in fields.items():
+        value = attributes.traffic.get(name)
+        if isinstance(value, range):
+            taken *= len(value)
+        elif value is None or isinstance(value, IPv4Network):
+            taken *= value.num_addresses if value else 1 << field.bits
+    return -taken
 
 
 def _bits(value: Any, width: int) -> Iterator[tuple[int, int]]:

@@ -8,7 +8,7 @@ from scout.paths.model.classifier import DEFAULT_WAY, Classifier, Field
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.stage import Outcome, Via
 
-__all__ = ["Step", "fields_of", "key_of", "key_source", "steps"]
+__all__ = ["Step", "classifiers", "fields_of", "key_of", "key_source", "steps"]
 
 
 class Step(NamedTuple):
@@ -34,14 +34,14 @@ def _behind(graph: RouterGraph, router: str, outcome: Outcome) -> Step | None:
     return next((step for name, _ in reached if (step := steps(graph, name))), None)
 
 
+def classifiers(step: Step | None) -> list[Step]:
+    """A step and those that follow it."""
+    return [step, *(each for following in step.next for each in classifiers(following))] if step else []
+
+
 def fields_of(step: Step | None) -> dict[str, Field]:
     """The attributes that the classifiers know, with their fields."""
-    if step is None:
-        return {}
-    found = dict(step.classifier.fields)
-    for each in step.next:
-        found |= fields_of(each)
-    return found
+    return {name: field for each in classifiers(step) for name, field in each.classifier.fields.items()}
 
 
 def key_of(step: Step | None, data: bytes) -> tuple[int, int] | None:

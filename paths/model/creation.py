@@ -33,7 +33,8 @@ class Creation:
         self._graph, self._attributes = graph, attributes
         self._leaves = graph.ports if attributes.egress is None else attributes.egress
         self._timeouts: list[tuple[str, str, To | Via]] = []
-        self._path = Path(name=attributes.ingress, attributes=attributes, ports=graph.ports, router_graph=graph)
+        name = f"{attributes.ingress}, {attributes}" if attributes.traffic else attributes.ingress
+        self._path = Path(name=name, attributes=attributes, ports=graph.ports, router_graph=graph)
 
     def run(self) -> Path:
         """Make the path; it is not established yet."""
