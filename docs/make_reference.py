@@ -1,6 +1,12 @@
 """Write docs/reference.md, the list of shipped modules, from their docstrings: python docs/make_reference.py
 
-`scout.tools.module_docs` describes the form of these docstrings.
+The docstring of a module begins with a line that says what it does. Fields such as `Requires: arp.` follow, and
+sections: a title on a line of its own with indented lines below it::
+
+    Drops
+        policed: the flow's bucket has less than the packet's size.
+    Example
+        TokenBucket("policer", rate=125_000, burst=30_000)
 """
 
 import inspect
@@ -11,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import scout
-from scout.tools.module_docs import GENERAL, drops, sections
+from scout.drop_reasons import OF_EVERY_PATH, OF_THE_ACCOUNTS, documented, sections
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent
@@ -34,16 +40,6 @@ HEAD = """\
 This page is generated from the docstrings by `python docs/make_reference.py`. `help(scout.NAME)` shows the parameters
 of each, with their units.
 
-"""
-
-GENERAL_HEAD = """\
-## Drop reasons of every path
-| reason | meaning |
-|---|---|
-"""
-
-ACCOUNTS = """
-[The accounts](architecture.md#accounts) also count what ports and the kernel drop.
 """
 
 
@@ -79,15 +75,14 @@ def shipped() -> list[Shipped]:
 
 
 def _read(name: str, classes: dict[str, Any]) -> Shipped:
-    module = import_module(name)
-    text = f"{inspect.getdoc(module)}\n"
+    text = f"{inspect.getdoc(import_module(name))}\n"
     return Shipped(
         name,
         classes,
         text.partition("\n")[0],
         " ".join(f"{title}: {' '.join(value.split())}." for title, value in FIELD.findall(text)),
-        drops(module),
-        sections(module).get("Example", ""),
+        documented(text),
+        sections(text).get("Example", ""),
     )
 
 
@@ -104,9 +99,13 @@ def _entry(module: Shipped) -> str:
     if module.example:
         lines += ["Example:", "", *(f"    {line}".rstrip() for line in module.example.splitlines()), ""]
     if module.drops:
-        lines += ["| drop reason | meaning |", "|---|---|"]
-        lines += [f"| {reason} | {meaning} |" for reason, meaning in module.drops.items()] + [""]
+        lines += [_table("drop reason", module.drops)]
     return "\n".join(lines)
+
+
+def _table(title: str, meanings: dict[str, str]) -> str:
+    lines = [f"| {title} | meaning |", "|---|---|", *(f"| {reason} | {text} |" for reason, text in meanings.items())]
+    return "\n".join([*lines, ""])
 
 
 def page() -> str:
@@ -116,8 +115,9 @@ def page() -> str:
     for kind, (title, about) in KINDS.items():
         entries = "\n".join(_entry(module) for module in modules if module.kind == kind)
         text += f"## {title}\n{about}\n\n{entries}\n"
-    general = "".join(f"| {reason} | {meaning} |\n" for reason, meaning in GENERAL.items())
-    return text + GENERAL_HEAD + general + ACCOUNTS
+    text += f"## Drop reasons of every path\n{_table('reason', OF_EVERY_PATH)}\n"
+    text += "## Drop reasons of the accounts\n[The accounts](architecture.md#accounts) also have these.\n\n"
+    return text + _table("reason", OF_THE_ACCOUNTS)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ __all__ = [
     "Plot",
     "Replicas",
     "Rounds",
+    "Socket",
 ]
 
 
@@ -89,6 +90,10 @@ Plot = Annotated[
 ]
 Replicas = Annotated[
     int | None, typer.Option(help="How many domains; one per core by default.", callback=_check_replicas)
+]
+Socket = Annotated[
+    str | None,
+    typer.Option(metavar="PATH", help="A running router's control socket; by default that of the only one."),
 ]
 DemoReplicas = Annotated[
     int | None,

@@ -205,6 +205,10 @@ class Service(Filter):
             )
         return sum(1 << index for index, name in enumerate(self._names) if name in wanted)
 
+    def names_in(self, mask: int) -> list[str]:
+        """The names of the handlers that a mask binds: the reverse of `mask`. All of them for -1."""
+        return [name for index, name in enumerate(self._names) if mask >> index & 1]
+
     def account(self, read: Callable[[Table], np.ndarray] = lambda table: table.initial) -> dict[str, int]:
         """The counts, so far, of events, timers and keys in tables that did not fit.
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from rich import box
 from rich.table import Table
 
+from scout.drop_reasons import meaning
 from scout.io.ports.pcap_file import read_pcap
 from scout.loader import load_router
 from scout.paths.compiler.trace import Step, trace
@@ -16,7 +17,6 @@ from scout.paths.protocols.arp import Arp
 from scout.paths.wire.decode import decode
 from scout.ring.errors import ScoutError
 from scout.tools.lessons import router_file
-from scout.tools.module_docs import meaning
 from scout.tools.report import Report
 
 __all__ = ["Frames", "run"]
@@ -141,7 +141,7 @@ def _show(report: Report, path: Path, number: int, frame: bytes, steps: Sequence
         report.console.width = 160
     report.console.print(table)
     last = steps[-1]
-    why = meaning(path, last.stage, last.outcome) if last.is_drop else ""
+    why = _meaning(path, last)
     report.say(*([f"dropped at {last.stage}: {last.outcome}{': ' if why else ''}{why}"] if last.is_drop else []))
     if last.target == f"{last.stage} holds":
         report.say(f"held at {last.stage} until its next hop is known: --neighbour PORT/ADDRESS=MAC makes it known")
@@ -160,6 +160,13 @@ def _headers(frame: bytes) -> list[str]:
     return lines
 
 
+def _meaning(path: Path, step: Step) -> str:
+    """What the reason means for which a stage drops the packet; empty if it does not, or nothing says it."""
+    router = path.router_graph.router(path.nodes[step.stage]["router"])
+    modules = [path.stages[step.stage].function.__module__, type(router).__module__]
+    return meaning(step.outcome, modules) if step.is_drop else ""
+
+
 def _row(path: Path, number: int, step: Step) -> dict[str, Any]:
     return {
         "name": step.stage,
@@ -172,6 +179,6 @@ def _row(path: Path, number: int, step: Step) -> dict[str, Any]:
         "outcome": step.outcome,
         "target": step.target,
         "dropped": step.is_drop,
-        "meaning": meaning(path, step.stage, step.outcome) if step.is_drop else "",
+        "meaning": _meaning(path, step),
         "hex": step.frame.hex(),
     }
