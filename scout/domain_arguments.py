@@ -144,7 +144,11 @@ def _of_shape(shape: Shape) -> list[Argument]:
         Argument(f"path_{shape.name}_counters", kinds["counters"], lambda own: own.counters[number]),
         Argument(f"path_{shape.name}_configuration", kinds["configuration"], lambda own: own.configurations[number]),
         *(
-            [Argument(f"path_{shape.name}_records", _array(compiled.plan.record.dtype), lambda own: own.records[number])]
+            [
+                Argument(
+                    f"path_{shape.name}_records", _array(compiled.plan.record.dtype), lambda own: own.records[number]
+                )
+            ]
             if shape.has_records
             else []
         ),

@@ -85,9 +85,9 @@ class Memory:
         self.snapshots = Snapshots()
         self.positions: dict[int, np.ndarray] = {}
         self._heads = shared((MOST_REPLICAS, len(channels)), HEAD)
-        for index, (_, paths) in enumerate(channels):
-            self._heads["weight"][:, index] = max(path.weight for path in paths)
-            self._heads["deadline"][:, index] = min(path.deadline for path in paths)
+        for index, (_, served) in enumerate(channels):
+            self._heads["weight"][:, index] = max(path.weight for path in served)
+            self._heads["deadline"][:, index] = min(path.deadline for path in served)
         self._common = {
             id(table): table.initial if table.kind == "constant" else _copied(table.initial)
             for table in domain.tables

@@ -118,4 +118,4 @@ class PathTable:
             self.demux.add(port, number, rank(path.attributes, fields), patterns(path.attributes, fields))
         except Clash as clash:
             other, _ = self._paths[clash.path]
-            raise ScoutError(f"{path.name!r} and {other.name!r} take the same packets; leave one of them out") from clash
+            raise ScoutError(f"{path.name!r} and {other.name!r} take the same packets; narrow one of them") from clash

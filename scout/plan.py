@@ -7,6 +7,7 @@ inspected anywhere. `scout.supervisor` applies it.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
+from typing import Any
 
 import networkx as nx
 
@@ -14,9 +15,9 @@ from scout.domain import keeps_state
 from scout.domain_loop import is_sharded
 from scout.io.hold import MOST_HELD, MOST_TO_HOLD
 from scout.io.host.process import usable_cores
-from scout.io.ports.contract import Port
 from scout.io.packet import NO_PATH
-from scout.paths.demux.pattern import patterns
+from scout.io.ports.contract import Port
+from scout.paths.demux.pattern import patterns, rank
 from scout.paths.demux.walk import fields_of, steps
 from scout.paths.framework.service import Service
 from scout.paths.model.graph import RouterGraph
@@ -169,8 +170,14 @@ def _check_paths(graph: RouterGraph, paths: Sequence[Path]) -> None:
 def _check_port(graph: RouterGraph, name: str, paths: Sequence[Path]) -> None:
     """Refuse paths that cannot begin at one port."""
     fields = fields_of(steps(graph, name))
+    taking: dict[Any, Path] = {}
     for path in paths:
-        patterns(path.attributes, fields)  # raises an error if no router tells their packets apart
+        for pattern in patterns(path.attributes, fields) if path.attributes.traffic else []:
+            other = taking.setdefault((rank(path.attributes, fields), pattern), path)
+            if other is not path:
+                raise ScoutError(
+                    f"{other.name!r} and {path.name!r} take the same packets; leave one out, or narrow one of them"
+                )
     if sum(not path.attributes.traffic for path in paths) > 1:
         raise ScoutError(
             f"two paths take all packets from {name}; say which packets one of them takes, as in "

@@ -79,9 +79,13 @@ def find(
         number = load64_acquire(heads.ctypes.data + bucket * 8)
         while number:
             entry = entries[np.uintp(number)]
-            if entry.word_0 == masked_0 and entry.word_1 == masked_1 and entry.kind == kind:
-                if entry.born <= epoch and epoch < entry.died:
-                    return entry.path
+            if (
+                entry.word_0 == masked_0
+                and entry.word_1 == masked_1
+                and entry.kind == kind
+                and entry.born <= epoch < entry.died
+            ):
+                return entry.path
             number = load64_acquire(entries.ctypes.data + number * _ENTRY)
         kind = load64_acquire(kinds.ctypes.data + kind * _KIND)
     return ports[np.uintp(port)].default

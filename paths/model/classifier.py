@@ -1,7 +1,8 @@
-"""Classifiers: a router's part of demux, which finds the path of a packet (Mosberger & Peterson, OSDI '96, section 3.2).
+"""Classifiers: a router's part of demux, which finds the path of a packet.
 
-A router knows which fields of its header tell paths apart, and where they are. It puts them into two words, the *key* of
-a packet. `scout.paths.demux` joins the classifiers of the routers above a port.
+A router knows which fields of its header tell paths apart, and where they are. It puts them into two words, the *key*
+of a packet. `scout.paths.demux` joins the classifiers of the routers above a port (Mosberger & Peterson, OSDI '96,
+section 3.2).
 """
 
 from collections.abc import Callable, Mapping
