@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from scout.paths.compiler.native import CompiledPath, code_of, compile_path
-from scout.paths.compiler.plan import lower
+from scout.paths.compiler.plan import Plan, lower
 from scout.paths.model.path import Path
 
 __all__ = ["Shape", "Shapes"]
@@ -64,8 +64,8 @@ class Shapes(Sequence[Shape]):
     def __init__(self, many: bool, progress: Callable[[str], None]) -> None:
         self._many, self._progress = many, progress
         self._shapes: list[Shape] = []
-        self._by_code: dict[Any, Shape] = {}
-        self._by_plan: dict[int, tuple[Any, Shape]] = {}
+        self._known: dict[Any, Shape] = {}
+        self._keys: dict[int, tuple[Plan, Any]] = {}
 
     def __len__(self) -> int:
         return len(self._shapes)
@@ -92,24 +92,25 @@ class Shapes(Sequence[Shape]):
             name += "_"  # of router a_2, and of the second shape of router a
         made = Shape(len(self._shapes), name, compiled)
         self._shapes.append(made)
-        self._by_code[_likeness(path)] = made
+        self._known[self._key(path)] = made
         return made
 
     def find(self, path: Path) -> Shape | None:
         """The shape of a path if it was compiled, else None."""
+        return self._known.get(self._key(path))
+
+    def _key(self, path: Path) -> Any:
+        """A key that is equal for paths of one shape."""
         if not self._many:
-            return None
+            return id(path)
         plan = lower(path)
-        if id(plan) in self._by_plan:
-            return self._by_plan[id(plan)][1]
-        found = self._by_code.get(_likeness(path))
-        if found:
-            self._by_plan[id(plan)] = plan, found  # with the plan, or another one could get its id
-        return found
+        if id(plan) not in self._keys:
+            self._keys[id(plan)] = plan, _likeness(path)  # with the plan, or another one could get its id
+        return self._keys[id(plan)][1]
 
 
 def _likeness(path: Path) -> Any:
-    """A key that is equal for paths of one shape: that of their code, and the parameters that are not a path's own."""
+    """A path's code and the parameters that are not the path's own."""
     plan = lower(path)
     common = {name: _comparable(value) for name, value in plan.parameters.items() if name not in plan.own}
     return code_of(path, many=True), tuple(common.items())
