@@ -94,7 +94,7 @@ def trace(
         list[str] | None,
         typer.Option(metavar="PORT/ADDRESS=MAC", help="A neighbour that is known; packets to others are held."),
     ] = None,
-    count: Annotated[int, typer.Option(help="How many frames of a capture.", min=1)] = 10,
+    count: Annotated[int, typer.Option(help="How many frames at most.", min=1)] = 10,
     json: Json = None,
 ) -> None:
     """Follow frames through a router file, stage by stage: what each reads and changes, and why one is dropped."""

@@ -90,7 +90,7 @@ def run(
         _show(report, path, number, frame, steps)
         rows += [_row(path, number, step) for step in steps]
     if len(found) > count:
-        report.say(f"The capture has more than {count} frames; --count shows more.")
+        report.say(f"There are more than {count} frames; --count shows more.")
     report.write({"file": file, "from": path.source, "neighbours": list(neighbours)}, rows)
 
 
