@@ -17,6 +17,7 @@ from scout.io.system import WAITER
 from scout.paths.compiler.native import BATCH
 from scout.paths.demux.find import ENTRY, KIND, PATH, PORT
 from scout.paths.demux.table import DemuxTable
+from scout.paths.model.change import ORDER
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.path import Path
 from scout.paths.model.table import Table
@@ -50,7 +51,14 @@ class ReplicaMemory:
     parts: np.ndarray
     """The parts of a snapshot."""
     positions: np.ndarray
-    """int64: `position` of each channel, then `controls_done` of each, at the newest snapshot."""
+    """int64: `position` of each channel, then `controls_done` of each, at the newest snapshot; then its epoch now, the
+    number of the newest change that it has come to."""
+    settings: np.ndarray
+    """int64[channel, setting]: what each channel's paths read."""
+    log: np.ndarray
+    """`ORDER`s: the changes (`scout.changes`)."""
+    changed: np.ndarray
+    """int64[1]: changes that this replica was the primary of."""
     notes: np.ndarray
     buffers: int
     """Address of the snapshots, each of `buffer_bytes` bytes."""
@@ -103,7 +111,11 @@ def domain_arguments(
         *(_of_port(name, graph.router(name).port) for name in graph.ports),
         *(argument for shape in shapes for argument in _of_shape(shape)),
         *(_DEMUX if demuxes else []),
-        *(_of_table(name, table) for name, table in tables.items()),
+        Argument("settings", types.int64[:, ::1], lambda own: own.settings),
+        Argument("log", _array(ORDER), lambda own: own.log),
+        Argument("changed", types.int64[::1], lambda own: own.changed),
+        *(_of_table(name, table) for name, table in tables.items() if table.kind != "setting"),
+        *_of_settings([name for name, table in tables.items() if table.kind == "setting"], len(channels)),
     ]
 
 
@@ -168,6 +180,19 @@ _DEMUX = [
 
 def _address_of(function: Entry) -> Callable[[ReplicaMemory], int]:
     return lambda own: function.address
+
+
+def _of_settings(names: Sequence[str], channels: int) -> list[Argument]:
+    """A setting's cell in each channel, by the name of its table and the channel's index."""
+
+    def cell(channel: int, setting: int) -> Callable[[ReplicaMemory], np.ndarray]:
+        return lambda own: own.settings[channel, setting : setting + 1]
+
+    return [
+        Argument(f"{name}_{channel}", types.int64[::1], cell(channel, setting))
+        for setting, name in enumerate(names)
+        for channel in range(channels)
+    ]
 
 
 def _of_table(name: str, table: Table) -> Argument:

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scout.domain_arguments import Argument, Channels
+from scout.domain_changes import ChangeText
 from scout.domain_demux import classify, classify_source, grouped
-from scout.io.packet import DROPPED, HELD
+from scout.io.packet import CONTROL_CHANGE, DROPPED, HELD
 from scout.paths.compiler.native import table_names
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.path import Path
@@ -54,6 +55,9 @@ class DomainPlan:
     """The name of each table in the text, by the table's `id`."""
     emitters: dict[str, Stage]
     """The stages that make frames, by router."""
+    change: ChangeText
+    settings: frozenset[int]
+    """The tables, by `id`, that are settings: in the text each channel has its own."""
     replicas: int
     scheduler: str
     """The arguments of the channel scheduler; empty if each channel has its turn."""
@@ -93,6 +97,9 @@ def loop_source(plan: DomainPlan) -> str:
             *_send(plan),
             *(line for index in range(len(plan.channels)) for line in _classify_source(plan, index)),
             *(["", "", *_divert(plan)] if _holds(plan) else []),
+            "",
+            "",
+            *plan.change.function(),
             "",
             "",
             "@entry",
@@ -176,8 +183,11 @@ def _send(plan: DomainPlan) -> list[str]:
 
 def _call(plan: DomainPlan, shape: Shape, function: str, packets: str) -> str:
     name = f"path_{shape.name}"
+    channel = next(index for index, (_, paths) in enumerate(plan.channels) if shape.path in paths)
     records = f", {name}_records" if shape.has_records else ""
-    tables = "".join(f", {plan.tables[table]}" for table in table_names(shape.path))
+    tables = "".join(
+        f", {plan.tables[table]}{f'_{channel}' if table in plan.settings else ''}" for table in table_names(shape.path)
+    )
     given = f"{packets}, {name}_counters, {name}_configuration{records}, whole{tables}"
     return f"{name}_call({name}_{function}, ({given}))"
 
@@ -196,7 +206,8 @@ def _channel(plan: DomainPlan, index: int) -> list[str]:
     number = f"{index} << {_NUMBER} | {channel}_batch_number({ends})"
     leave = f"send(batch, count, hold, {number}, {_transmits(plan)})"
     others = _by_path(plan, shapes, "replicate")
-    find_paths = [_classify_call(index)] if plan.demuxes else []
+    epoch = f"positions[{2 * len(plan.channels) + index}]"
+    find_paths = [classify(f"{channel}_classify", epoch)] if plan.demuxes else []
     lines = [
         f"count = {receive}",
         *([f"heads[{index}].served += count"] if plan.scheduler else []),
@@ -204,7 +215,12 @@ def _channel(plan: DomainPlan, index: int) -> list[str]:
         f"    see_request(hold[0], batch[count - 1], orders + {CLOCK})",
         f"if {channel}_cursor[0].open:",
         "    work += 1",
-        f"    if {channel}_cursor[0].primary:",
+        f"    if count and batch[0].control == {CONTROL_CHANGE}:",
+        f"        {plan.change.call(index)}  # no stage sees its request",
+        f"        changed[0] += {channel}_cursor[0].primary",
+        *(["        stale = 2"] if plan.keeps_state else []),
+        *([f"        if {channel}_cursor[0].primary:", f"            {channel}_await_turn({ends}, orders)"] * ordered),
+        f"    elif {channel}_cursor[0].primary:",
         *(f"        {line}" for line in [*find_paths, *_by_path(plan, shapes, "run")]),
         *(f"        {line}" for line in _mark_plain(plan, channel, ends, paths)),
         *([f"        if {channel}_await_turn({ends}, orders):"] if ordered else []),
@@ -235,10 +251,6 @@ def _classify_source(plan: DomainPlan, index: int) -> list[str]:
         return []
     ports = list(dict.fromkeys(path.source for path in plan.channels[index][1]))
     return ["", "", *classify_source(plan.graph, ports, f"channel_{index}_classify")]
-
-
-def _classify_call(index: int) -> str:
-    return classify(f"channel_{index}_classify", "0")
 
 
 def _by_path(plan: DomainPlan, shapes: Sequence[Shape], function: str) -> list[str]:

@@ -51,8 +51,8 @@ def emit(plan: Plan, many: bool = False) -> str:
 
 def module_of(function: Callable[..., Any]) -> str | None:
     """The module to import a stage's function from; None if it is the user's own."""
-    is_plain = "." not in function.__qualname__ and function.__name__ != "<lambda>"
-    return function.__module__ if function.__module__.startswith("scout.") and is_plain else None
+    importable = "." not in function.__qualname__ and function.__name__ != "<lambda>"
+    return function.__module__ if function.__module__.startswith("scout.") and importable else None
 
 
 def _definition(block: Block) -> str:
@@ -89,7 +89,11 @@ class _Function:
 
     def write(self) -> list[str]:
         common = [name for name in self._wanted(self.plan.parameters) if name not in self.own]
-        body = [f'"""{_DOCUMENTATION[self.name]}"""', *(f"{key} = configuration[0].{key}" for key in common)]
+        body = [
+            f'"""{_DOCUMENTATION[self.name]}"""',
+            *(f"{key} = configuration[0].{key}" for key in common),
+            *(f"{key} = {self.plan.settings[key]}[0]" for key in self._wanted(self.plan.settings)),
+        ]
         packet = self._packet()
         if self.is_single:
             body += ["index = first", *packet]

@@ -15,6 +15,7 @@ import numpy as np
 from scout.io.packet import CONSUMED, DROPPED
 from scout.paths.model.agreement import agree
 from scout.paths.model.path import Path
+from scout.paths.model.setting import Setting
 from scout.paths.model.stage import GATHER, Own, Stage
 from scout.paths.model.table import Table
 from scout.ring.errors import ScoutError
@@ -114,6 +115,8 @@ class Plan:
         The parameters in which paths that share this code may differ (`scout.paths.model.stage.Own`).
     counters : int
         How many counters a path has.
+    settings : dict of str to str
+        Names in generated code of the settings that stages read, each with the name of its table.
     tables : dict of str to Table
         By their names in generated code.
     """
@@ -127,6 +130,7 @@ class Plan:
     parameters: dict[str, Any]
     own: tuple[str, ...]
     counters: int
+    settings: dict[str, str]
     tables: dict[str, Table]
 
     @property
@@ -221,6 +225,7 @@ def _lower(path: Path) -> Plan:
     tables = _named_tables(path)
     names = Names(tables)
     parameters: dict[str, Any] = {}
+    settings: dict[str, str] = {}
     blocks = {}
     for node, stage in path.stages.items():
         name = names.give(*node.split("."))
@@ -234,6 +239,9 @@ def _lower(path: Path) -> Plan:
                     f"stage {node} at {at(stage.function)}: parameter {parameter!r} is not bound; give {parameter}=... "
                     "where it is added"
                 )
+            elif isinstance(value, Setting):
+                arguments.append(names.give(*node.split("."), parameter))
+                settings[arguments[-1]] = value.name
             elif isinstance(value, Table):
                 arguments.append(value.name)
             else:
@@ -261,6 +269,7 @@ def _lower(path: Path) -> Plan:
         parameters,
         tuple(name for name, value in parameters.items() if isinstance(value, Own)),
         len(path.counter_names),
+        settings,
         tables,
     )
 

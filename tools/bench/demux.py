@@ -96,7 +96,7 @@ class DemuxBench(Bench):
             *(f"            {line}" for line in grouped({0: f"run(batch, first, last, {names})"}, primary=True)),
             "",
         ]
-        arrays = [types.Array(numba.from_dtype(dtype), 1, "C") for dtype in (PORT, KIND, ENTRY, PATH)]
+        arrays: list[Any] = [types.Array(numba.from_dtype(dtype), 1, "C") for dtype in (PORT, KIND, ENTRY, PATH)]
         arrays.insert(2, types.int64[::1])
         path = self.compiled.run.signature.args[3:]
         signature = types.void(types.int64, types.int64, BATCH, *arrays, types.int64[::1], *path)
@@ -107,8 +107,14 @@ class DemuxBench(Bench):
 def _flow(frame: np.ndarray, number: int) -> Attributes:
     """What is known of the flow of a frame; the source port is the flow's number."""
     source, destination = (IPv4Address(frame[at : at + 4].tobytes()) for at in (26, 30))
-    ports = {"source_port": number, "destination_port": int.from_bytes(frame[36:38].tobytes(), "big")}
-    return Attributes.checked("left", source=str(source), destination=str(destination), protocol="udp", **ports)
+    return Attributes.checked(
+        "left",
+        source=str(source),
+        destination=str(destination),
+        protocol="udp",
+        source_port=number,
+        destination_port=int.from_bytes(frame[36:38].tobytes(), "big"),
+    )
 
 
 def demux_benches() -> Mapping[str, Bench]:
