@@ -89,6 +89,16 @@ class Changes:
 
     def apply(self, changes: Sequence[Change]) -> int:
         """Make changes that take effect together; see `Supervisor.change`."""
+        return self.amend(lambda epoch: self._prepare(changes))
+
+    def amend(self, prepare: Callable[[int], Sequence[Amendment]]) -> int:
+        """Make what `prepare` returns, as one change; it is given the epoch of the change, which is returned.
+
+        Raises
+        ------
+        ScoutError
+            If `prepare` raises it, or there is no room for the change; then it is undone.
+        """
         # A reporter's callback may call this, in the thread for which a replica that joins may be waiting.
         if not self._lock.acquire(timeout=_LOCK_TIMEOUT):
             raise ScoutError("a replica joins, or another change is made; try again")
@@ -96,7 +106,7 @@ class Changes:
             self.collect()
             if not self._insert_rest(_ROOM_TIMEOUT):
                 raise ScoutError("a channel has no room yet for an earlier change; try again")
-            return self.make(self._prepare(changes))
+            return self.make(prepare(self.epoch + 1))
         finally:
             self._lock.release()
 
