@@ -160,11 +160,9 @@ class PathTable:
         given = self._plan.numbers.get(path)
         if given is not None and given not in self._paths:
             return given
-        if self._back:
-            return self._back[-1]
-        if self._fresh == self._plan.room:
+        if len(self._paths) >= self._plan.most_paths:
             raise NoRoom(f"there is room for {self._plan.most_paths} paths; delete one, or give more most_paths")
-        return self._fresh
+        return self._back[-1] if self._back else self._fresh
 
     def _take_packets(self, path: Path, number: int, port: int, born: int) -> None:
         fields = self._fields[path.source]
