@@ -3,11 +3,15 @@
 import os
 import random
 import signal
+import socket
 import struct
+import threading
 from contextlib import suppress
 from ipaddress import IPv4Network
 
 import numpy as np
+import pytest
+from lab_router import running
 from port_router import ADDRESSES, HOST, LEFT, RIGHT, UDP_PAYLOAD, numbers
 from scapy.all import IP, UDP, Ether, Raw, raw
 
@@ -24,6 +28,7 @@ from scout.paths.protocols.route_changes import AddRoute, DeleteRoute, ReplaceRo
 from scout.ring.errors import ScoutError
 from scout.supervisor import Supervisor
 from scout.testing import await_until
+from scout.tools.traffic.two_hosts import MACS
 
 MOST = 1 << 14
 CELL = np.dtype([("value", "i8")])
@@ -136,3 +141,64 @@ def test_random_changes_deaths_and_joins_lead_every_packet_by_its_sequence_numbe
     assert sorted(set(numbers(sent))) == list(range(len(led.gateways)))  # none is lost
     for frame, number in zip(sent, numbers(sent), strict=True):
         assert frame[:6] == mac_of(led.gateways[number])
+
+
+def numbered_frame(number):
+    """A packet to 10.9.0.1, in a flow of its own, so that it is joined with no other."""
+    headers = IP(src="10.0.0.2", dst="10.9.0.1") / UDP(sport=1024 + number, dport=2, chksum=0)
+    return raw(Ether(dst=MACS[1], src=MACS[0]) / headers / Raw(struct.pack("!I", number) + bytes(14)))
+
+
+class Receiver(threading.Thread):
+    """Receives the numbered frames on the right, each with the MAC address that it was sent to."""
+
+    def __init__(self, space, count):
+        super().__init__(daemon=True)
+        self.count, self.got = count, {}
+        with space.entered():
+            self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
+            self.socket.bind(("eth0", 0x0800))
+        self.socket.settimeout(60)
+
+    def run(self):
+        with self.socket, suppress(TimeoutError):
+            while len(self.got) < self.count:
+                frame = self.socket.recv(2048)
+                if frame[30:34] == bytes([10, 9, 0, 1]):
+                    (number,) = struct.unpack_from("!I", frame, UDP_PAYLOAD)
+                    self.got.setdefault(number, set()).add(frame[:6])
+
+
+@pytest.mark.needs_namespaces
+@pytest.mark.parametrize("order", ["completed", "channel"])
+def test_between_kernels_every_change_is_one_switch_and_no_packet_is_lost(order):
+    """Each change leads to a new gateway, so that the gateways of the packets tell the changes before them."""
+    count, gateways = 3000, [f"10.0.1.{last}" for last in range(10, 160)]
+    frames = [numbered_frame(number) for number in range(count)]
+    with running(2, order) as run:
+        supervisor, receiver = run.supervisor, Receiver(run.right, count)
+        with supervisor.changes() as changes:
+            changes += [SetNeighbour("right", gateway, mac_of(gateway).hex(":")) for gateway in gateways]
+            changes.append(ReplaceRoute("10.9.0.0/16", via=gateways[0]))
+        await_until(lambda: supervisor.reached(1))
+        receiver.start()
+        with run.left.entered():
+            sender = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+            sender.bind(("eth0", 0))
+        with sender:
+            for number, frame in enumerate(frames):
+                sender.send(frame)
+                if number % 20 == 10:
+                    await_until(lambda sent=number: len(receiver.got) > sent - 500)  # no queue overflows
+                    supervisor.change(ReplaceRoute("10.9.0.0/16", via=gateways[number // 20]))
+                if number == count // 3:
+                    os.kill(supervisor.processes[0].pid, signal.SIGKILL)
+                if number == 2 * count // 3:
+                    supervisor.add_replica()
+        receiver.join(60)
+        assert sorted(receiver.got) == list(range(count))
+    places = {mac_of(gateway): place for place, gateway in enumerate(gateways)}
+    led = [places[mac] for number in range(count) for mac in receiver.got[number]]
+    assert len(led) == count  # a packet that a successor sent again went the same way
+    assert led == sorted(led)
+    assert led[-1] == len(gateways) - 1
