@@ -4,8 +4,8 @@
 
 The first run compiles for some 30 seconds; from then on it takes two.
 
-Packets come in at the left, and leave at the right to one of two gateways. While they flow the route is changed from one
-gateway to the other, a packet filter is told to be stricter, and a replica is killed. There is no network here: the
+Packets come in at the left, and leave at the right to one of two gateways. While they flow the route is changed from
+one gateway to the other, a packet filter is told to be stricter, and a replica is killed. There is no network here: the
 ports are in memory. A change has a position among the packets, so it can be said of every packet, by its number, where
 it had to go, whichever replica was its primary.
 """
@@ -24,9 +24,9 @@ from scout import (
     MemoryPort,
     ReplaceRoute,
     RouterGraph,
-    Set,
     SetNeighbour,
     Setting,
+    SetValue,
     drop,
     load8,
 )
@@ -81,7 +81,7 @@ if __name__ == "__main__":
             if number == 15_000:
                 os.kill(supervisor.processes[0].pid, signal.SIGKILL)
             if number == 20_000:
-                supervisor.change(Set(least, 34))
+                supervisor.change(SetValue(least, 34))
             left.send(packet(number), timeout=10)
         left.end()
         supervisor.wait()

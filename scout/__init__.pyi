@@ -57,7 +57,7 @@ from scout.paths.limit import within as within
 from scout.paths.model.attributes import Attributes as Attributes
 from scout.paths.model.change import (
     Change as Change,
-    Set as Set,
+    SetValue as SetValue,
 )
 from scout.paths.model.graph import RouterGraph as RouterGraph
 from scout.paths.model.path import Path as Path

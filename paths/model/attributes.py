@@ -113,6 +113,35 @@ class Attributes:
         known = self.destination or self.source
         return known.version if known else None
 
+    def has(self, pattern: "Attributes") -> bool | None:
+        """True if all packets that these attributes describe have `pattern`, False if none has, None if some may have.
+
+        Examples
+        --------
+        >>> web = Attributes.checked("left", protocol="tcp", destination_port=80)
+        >>> web.has(Attributes.checked("", protocol="tcp")), web.has(Attributes.checked("", destination_port=23))
+        (True, False)
+        >>> web.has(Attributes.checked("", destination="10.0.0.0/8")) is None
+        True
+        """
+        known = self.traffic
+        answers = [self._has(name, known.get(name), wanted) for name, wanted in pattern.traffic.items()]
+        return False if False in answers else None if None in answers else True
+
+    def _has(self, name: str, known: Any, wanted: Any) -> bool | None:
+        if known is None:
+            portless = name.endswith("_port") and self.protocol is not None and not has_ports(self.protocol)
+            return False if portless else None
+        if isinstance(wanted, range):
+            overlaps = known.start < wanted.stop and wanted.start < known.stop
+            within = wanted.start <= known.start and known.stop <= wanted.stop
+        elif isinstance(wanted, IPv4Network | IPv6Network):
+            overlaps = known.version == wanted.version and known.overlaps(wanted)
+            within = overlaps and known.prefixlen >= wanted.prefixlen
+        else:
+            within = overlaps = known == wanted
+        return True if within else None if overlaps else False
+
     def __str__(self) -> str:
         known = {name: _text(name, value) for name, value in self.traffic.items()}
         if self.egress is not None:

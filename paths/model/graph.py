@@ -3,17 +3,18 @@
 A connection joins a service that the upper router requires with one of the same type that the lower router provides.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any, Unpack
 
 import networkx as nx
 
 from scout.paths.model.attributes import Attributes, GivenAttributes
-from scout.paths.model.creation import Creation
+from scout.paths.model.creation import create_stages, join
 from scout.paths.model.path import Path
 from scout.paths.model.render import svg
 from scout.paths.model.router import GraphError, Router
+from scout.paths.model.rule import Rule
 from scout.paths.model.views import UncachedViews
 
 __all__ = ["RouterGraph"]
@@ -178,6 +179,8 @@ class RouterGraph(UncachedViews, nx.DiGraph):
         self,
         ingress: str,
         /,
+        *,
+        rules: Iterable[Rule] = (),
         **attributes: Unpack[GivenAttributes],
     ) -> Path:
         """Create the path of the packets that enter at router `ingress` and have these attributes; by default all.
@@ -204,11 +207,21 @@ class RouterGraph(UncachedViews, nx.DiGraph):
             and of their deadlines the smallest.
         deadline : float
             For channel schedulers: seconds within which a packet is wanted.
+        rules : iterable of Rule, optional
+            Transformation rules, applied after those of the routers (`scout.paths.model.rule`).
 
         Raises
         ------
         GraphError
             If the graph makes no sense, or an attribute.
+        """
+        return self.draft_path(ingress, rules=rules, **attributes).establish()
+
+    def draft_path(self, ingress: str, /, *, rules: Iterable[Rule] = (), **attributes: Unpack[GivenAttributes]) -> Path:
+        """Create a path up to where it can still be edited: its stages are made and joined.
+
+        `Path.establish` has the routers establish them, applies the rules, and freezes the path. The parameters are
+        those of `create_path`.
         """
         if self.router(ingress).port is None:
             raise GraphError(f"path from {ingress!r}: it has no port; these have: {', '.join(self.ports) or 'none'}")
@@ -217,7 +230,17 @@ class RouterGraph(UncachedViews, nx.DiGraph):
             if self.router(name).port is None:
                 raise GraphError(f"path from {ingress!r} to {name!r}: {name} has no port")
         self.configure()
-        return Creation(self, checked).run().establish()
+        path = Path(
+            name=ingress,
+            attributes=checked,
+            ports=self.ports,
+            router_graph=self,
+            rules=tuple(rules),
+            applied=(),
+            relies_on=(),
+        )
+        join(path, create_stages(path))
+        return path
 
 
 def _services(services: Mapping[str, str]) -> str:

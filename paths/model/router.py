@@ -11,6 +11,8 @@ from scout.ring.errors import ScoutError
 if TYPE_CHECKING:
     from scout.paths.model.attributes import Attributes
     from scout.paths.model.graph import RouterGraph
+    from scout.paths.model.path import Path
+    from scout.paths.model.rule import Rule
 
 __all__ = ["GraphError", "Router"]
 
@@ -83,6 +85,9 @@ class Router:
     def start(self, graph: "RouterGraph") -> None:
         """Read what is known only now that the ports are open, before the domains are forked."""
 
+    rules: "Sequence[Rule]" = ()
+    """Transformation rules that are applied to every path with a stage of this router."""
+
     def arrive(self, service: str, below: bool) -> str | Via:
         """Key of the stage for packets that come by `service`, from `below` or from above.
 
@@ -93,3 +98,9 @@ class Router:
     def stage(self, key: str, graph: "RouterGraph", attributes: "Attributes") -> Stage:
         """Make stage `key` of a path with these attributes; key "" begins the path, at router `attributes.ingress`."""
         raise NotImplementedError
+
+    def establish(self, node: str, path: "Path") -> None:
+        """Establish a stage of this router in a draft, of which all stages are made and joined.
+
+        It may edit the path. It is called again when an edited copy of the path is established.
+        """

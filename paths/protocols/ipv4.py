@@ -45,6 +45,7 @@ from scout.paths.model.table import Table
 from scout.paths.model.verdict import drop
 from scout.paths.protocols.fib import lookup as find
 from scout.paths.protocols.ipv4_check import check, suspect_table
+from scout.paths.protocols.ipv4_rules import constant_next_hop, known_protocol, possible_routes
 from scout.paths.protocols.next_hop import (
     BROADCAST,
     CONNECTED,
@@ -232,6 +233,8 @@ class Ip(Router):
     one_way = {"net": "receive", "resolve": "send"}
     takes = (AddRoute, DeleteRoute, ReplaceRoute)
 
+    rules = (constant_next_hop(lookup), possible_routes(lookup), known_protocol(local))
+
     def __init__(self, name: str, addresses: Mapping[str, str], routes: Mapping[str, str] | None = None) -> None:
         super().__init__(name)
         self.addresses = {port: self._parse_interface(port, str(text)) for port, text in addresses.items()}
@@ -284,7 +287,8 @@ class Ip(Router):
 
     def check_stage(self, outcomes: tuple[Outcome, ...]) -> Stage:
         """The stage of an interface below that checks packets before anything else sees them."""
-        return Stage(check, outcomes, self._lookups | {"next_hops": self.next_hops, "suspects": self.suspects})
+        bound = self._lookups | {"next_hops": self.next_hops, "suspects": self.suspects}
+        return Stage(check, outcomes, bound, keeps_flow=True)
 
     def stage(self, key: str, graph: RouterGraph, attributes: Attributes) -> Stage:
         hops = {"next_hops": self.next_hops}
@@ -294,7 +298,7 @@ class Ip(Router):
             return Stage(lookup, outcomes, self._lookups | hops, note=f"{len(self.fib)} routes")
         if key == "forward":
             good, bad = Outcome("next hop", Via("resolve")), Outcome("expired, too big", Via("errors"))
-            return Stage(forward, (good, bad), hops | {"mtus": self.mtus})
+            return Stage(forward, (good, bad), hops | {"mtus": self.mtus}, keeps_flow=True)
         if key == "local":
             return Stage(local, (Outcome("icmp", Via("messages")), error), payload=True)
         return Stage(route, (Outcome("next hop", Via("resolve")),), self._lookups | hops)

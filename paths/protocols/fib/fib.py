@@ -34,9 +34,9 @@ class _Version:
 class Fib:
     """A forwarding information base for IPv4: longest prefix match, in versions.
 
-    A *version* never changes. `change` makes the next one beside it, which shares with it all that is equal, and readers
-    go over to it when they are given its number: so no lookup sees a part of a change. A version's memory is returned
-    when it and all older ones were released.
+    A *version* never changes. `change` makes the next one beside it, which shares with it all that is equal, and
+    readers go over to it when they are given its number: so no lookup sees a part of a change. A version's memory is
+    returned when it and all older ones were released.
 
     The memory is shared with processes that are forked after the FIB was made. One process changes it; others only look
     up. They may use a version as soon as they have read its number with acquire order from where the writer stored it

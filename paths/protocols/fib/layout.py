@@ -5,9 +5,9 @@ named by the number of its first unit. On the way from the root each level takes
 
 - level 0, the *root*: 256 entries, one for each slot; then the next hop of the default route plus 1, or 0;
 - level 1, a *block*: 1,024 entries, one for each slot; with the root it takes the first 18 bits;
-- the other levels, *nodes* of 64 slots: one unit of bits, then the entries. Neighbouring slots with equal entries share
-  one: bit k is set where slot k has another entry than slot k - 1, and always for k = 0. So the entry of a slot is found
-  by counting bits, and a node takes 2 to 33 units.
+- the other levels, *nodes* of 64 slots: one unit of bits, then the entries. Neighbouring slots with equal entries
+  share one: bit k is set where slot k has another entry than slot k - 1, and always for k = 0. So the entry of a slot
+  is found by counting bits, and a node takes 2 to 33 units.
 
 The bits are those of Poptrie (Asai and Ohara, "Poptrie: A Compressed Trie with Population Count for Fast and Scalable
 Software IP Routing Table Lookup", SIGCOMM '15) for its leaves. Poptrie has a second vector and keeps the children of a
