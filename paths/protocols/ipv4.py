@@ -36,6 +36,7 @@ import numpy as np
 
 from scout.io.access import add16, load8, load16, load32, require, store8, store16, store32, sum16
 from scout.io.packet import GSO_NONE, NEEDS_CHECKSUM
+from scout.paths.changes.routes import AddRoute, DeleteRoute, ReplaceRoute
 from scout.paths.model.attributes import Attributes
 from scout.paths.model.change import Amendment, Change
 from scout.paths.model.graph import RouterGraph
@@ -52,7 +53,6 @@ from scout.paths.protocols.next_hop import (
     LOCAL,
     MULTICAST,
 )
-from scout.paths.protocols.route_changes import AddRoute, DeleteRoute, ReplaceRoute
 from scout.paths.protocols.routing import Routing, parsed
 from scout.paths.wire import ipv4, tcp, udp
 from scout.paths.wire.checksum import pseudo_header_sum
