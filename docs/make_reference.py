@@ -14,16 +14,14 @@ import re
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from textwrap import dedent
 from typing import Any
 
 import scout
+from scout.drop_reasons import OF_EVERY_PATH, OF_THE_ACCOUNTS, documented, sections
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent
-SECTION = re.compile(r"^([A-Z][a-z ]+)\n((?:[ ]{4}.*\n|\n)+)", re.MULTILINE)
 FIELD = re.compile(r"^(Requires|Provides|Requires and provides|Drops): (.*?)\.$", re.MULTILINE | re.DOTALL)
-REASON = re.compile(r"^([\w-]+): (.*?)(?=^\S|\Z)", re.MULTILINE | re.DOTALL)
 
 KINDS = {
     "scout.paths.protocols": ("Routers", "Protocol modules of the router graph."),
@@ -42,18 +40,6 @@ HEAD = """\
 This page is generated from the docstrings by `python docs/make_reference.py`. `help(scout.NAME)` shows the parameters
 of each, with their units.
 
-"""
-
-GENERAL = """\
-## Drop reasons of every path
-| reason | meaning |
-|---|---|
-| no-TYPE | the service of this type that the packet should use is connected to nothing |
-| not-on-path | the packet would leave by a port that `create_path(to=...)` leaves out |
-| too-long-for-payload | a stage with `payload=True` needs the whole packet, and it is longer than 64 KiB |
-| unknown-verdict | a stage returned a number that is neither 0, one of its outcomes, nor a drop |
-
-[The accounts](architecture.md#accounts) also count what ports and the kernel drop.
 """
 
 
@@ -90,17 +76,13 @@ def shipped() -> list[Shipped]:
 
 def _read(name: str, classes: dict[str, Any]) -> Shipped:
     text = f"{inspect.getdoc(import_module(name))}\n"
-    sections = {title: dedent(body).strip("\n") for title, body in SECTION.findall(text)}
     return Shipped(
         name,
         classes,
         text.partition("\n")[0],
         " ".join(f"{title}: {' '.join(value.split())}." for title, value in FIELD.findall(text)),
-        {
-            reason: " ".join(meaning.split()).removesuffix(".")
-            for reason, meaning in REASON.findall(sections.get("Drops", ""))
-        },
-        sections.get("Example", ""),
+        documented(text),
+        sections(text).get("Example", ""),
     )
 
 
@@ -117,9 +99,13 @@ def _entry(module: Shipped) -> str:
     if module.example:
         lines += ["Example:", "", *(f"    {line}".rstrip() for line in module.example.splitlines()), ""]
     if module.drops:
-        lines += ["| drop reason | meaning |", "|---|---|"]
-        lines += [f"| {reason} | {meaning} |" for reason, meaning in module.drops.items()] + [""]
+        lines += [_table("drop reason", module.drops)]
     return "\n".join(lines)
+
+
+def _table(title: str, meanings: dict[str, str]) -> str:
+    lines = [f"| {title} | meaning |", "|---|---|", *(f"| {reason} | {text} |" for reason, text in meanings.items())]
+    return "\n".join([*lines, ""])
 
 
 def page() -> str:
@@ -129,7 +115,9 @@ def page() -> str:
     for kind, (title, about) in KINDS.items():
         entries = "\n".join(_entry(module) for module in modules if module.kind == kind)
         text += f"## {title}\n{about}\n\n{entries}\n"
-    return text + GENERAL
+    text += f"## Drop reasons of every path\n{_table('reason', OF_EVERY_PATH)}\n"
+    text += "## Drop reasons of the accounts\n[The accounts](architecture.md#accounts) also have these.\n\n"
+    return text + _table("reason", OF_THE_ACCOUNTS)
 
 
 if __name__ == "__main__":

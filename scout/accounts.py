@@ -1,13 +1,13 @@
 """The accounts of a run: what became of every packet, and how much each replica has done."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from scout.domain_arguments import Channels
 from scout.memory import Memory
 from scout.paths.model.graph import RouterGraph
 
-__all__ = ["account", "figures"]
+__all__ = ["account", "account_rows", "figures"]
 
 
 def figures(channels: Sequence[Any], replica: int) -> dict[str, int]:
@@ -55,6 +55,7 @@ def account(graph: RouterGraph, channels: Channels, memory: Memory, over: bool, 
         transmitted = graph.router(name).port.transmitted()
         _add(out, {name: transmitted.pop("sent") - transmitted.pop("made")})
         _add(drops, transmitted)
+    _add(ended, {"change": int(memory.changed.sum())})
     held = {field: int(memory.holds[field].sum()) for field in ("full", "expired", "count")}
     _add(drops, {"hold-full": held["full"], "hold-expired": held["expired"]})
     if over:
@@ -71,3 +72,16 @@ def _add(total: dict[str, int], more: dict[str, int]) -> None:
     for key, value in more.items():
         if value:
             total[key] = total.get(key, 0) + value
+
+
+def account_rows(account: dict[str, Any]) -> list[dict[str, Any]]:
+    """The account of a supervisor as flat rows: `name`, `packets`, and the port or the reason."""
+    rows: list[dict[str, Any]] = [{"name": "received", "packets": account["received"]}]
+    rows += _counted("out", "port", account["out"])
+    rows += _counted("ended", "reason", account["ended"])
+    rows += _counted("dropped", "reason", account["drops"])
+    return rows
+
+
+def _counted(name: str, key: str, counts: dict[str, int]) -> Iterable[dict[str, Any]]:
+    return ({"name": name, key: which, "packets": count} for which, count in sorted(counts.items()))

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from scout.tools.commands import bench
+from scout.tools.commands import bench, ctl
 from scout.tools.guard import guarded
-from scout.tools.options import DemoReplicas, File, FrameBytes, Json, Output, Picture, Replicas
+from scout.tools.options import Capture, DemoReplicas, File, FrameBytes, Json, Output, Picture, Replicas, Socket
 
 __all__ = ["app", "main"]
 
@@ -40,6 +40,7 @@ def _options(
 
 
 app.add_typer(bench.app, name="bench", epilog="Example: scout bench path --json -")
+app.add_typer(ctl.app, name="ctl", epilog="Example: scout ctl show routes --json -")
 
 
 @app.command(epilog="Example: scout demo --seconds 5 --replicas 2 --json -")
@@ -59,11 +60,20 @@ def demo(
 
 
 @app.command(epilog="Example: scout run examples/01_router.py --replicas 2")
-def run(file: File, replicas: Replicas = None, json: Json = None) -> int:
+def run(
+    file: File,
+    replicas: Replicas = None,
+    json: Json = None,
+    control: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="Where the control socket is; by default in your runtime directory."),
+    ] = None,
+    no_control: Annotated[bool, typer.Option("--no-control", help="Without a control socket.")] = False,
+) -> int:
     """Run a router file until it is interrupted, or its inputs are at their end."""
     from scout.tools.commands import run as work
 
-    return work.run(file, replicas, json)
+    return work.run(file, replicas, json, not no_control, control)
 
 
 @app.command(epilog="Example: scout draw examples/01_router.py -o router.svg --path left")
@@ -72,11 +82,52 @@ def draw(
     output: Output,
     path: Annotated[str | None, typer.Option(help="Draw the path from this port, not the router graph.")] = None,
     live: Annotated[bool, typer.Option("--live", help="With the rates of `scout run FILE`, which is running.")] = False,
+    every: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="Draw live again and again, until interrupted.", min=0.1, max=3600),
+    ] = None,
+    socket: Socket = None,
 ) -> None:
     """Draw a router graph, or one of its paths."""
     from scout.tools.commands import draw as work
 
-    work.run(file, output, path, live)
+    work.run(file, output, path, live or every is not None, every, socket)
+
+
+@app.command(
+    epilog='Example: scout trace 01_router.py --from left --scapy \'Ether(dst="02:00:00:00:00:01")/IP(dst="10.0.1.2")\''
+)
+def trace(
+    file: File,
+    source: Annotated[
+        str | None, typer.Option("--from", metavar="PORT", help="Where the frames come in; needed with several paths.")
+    ] = None,
+    hex: Annotated[str | None, typer.Option("--hex", help="A frame as hexadecimal digits.")] = None,
+    pcap: Annotated[str | None, typer.Option(help="The frames of this capture.")] = None,
+    scapy: Annotated[str | None, typer.Option(help="A Scapy expression for one frame or more.")] = None,
+    neighbour: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PORT/ADDRESS=MAC", help="A neighbour that is known; packets to others are held."),
+    ] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Pick packets that the running router of FILE receives.")
+    ] = False,
+    host: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Live: source or destination.")] = None,
+    port: Annotated[int | None, typer.Option(help="Live: L4 port, source or destination.", min=0, max=65535)] = None,
+    proto: Annotated[str | None, typer.Option(help="Live: icmp, tcp, udp or arp.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Live: packets that are dropped for this reason.")] = None,
+    seconds: Annotated[int, typer.Option(help="Live: how long to wait for packets.", min=1, max=20)] = 5,
+    count: Annotated[int, typer.Option(help="How many packets.", min=1, max=50)] = 10,
+    pcapng: Capture = None,
+    socket: Socket = None,
+    json: Json = None,
+) -> None:
+    """Follow packets stage by stage: what each stage reads and changes, and why a packet is dropped."""
+    from scout.tools.commands import trace as work
+
+    picked = work.Picked(live, host, port, proto, reason, seconds, socket)
+    way = work.Way(source, neighbour or [], count)
+    work.run(file, way, work.Frames(hex, pcap, scapy), picked, pcapng, json)
 
 
 @app.command(epilog="Example: scout rates eth0 --interval 0.5")
@@ -91,6 +142,19 @@ def rates(
     from scout.tools.commands import rates as work
 
     work.run(interfaces or [], netns or [], interval, count, json)
+
+
+@app.command(epilog="Example: scout top --interval 0.5")
+def top(
+    interval: Annotated[float, typer.Option(help="Seconds between two measurements.", min=0.1, max=3600)] = 1.0,
+    once: Annotated[bool, typer.Option("--once", help="Measure one interval, and end.")] = False,
+    json: Json = None,
+    socket: Socket = None,
+) -> None:
+    """Show what a running router does: rates by port, path and stage, drops, replicas, lag, CPU."""
+    from scout.tools.commands import top as work
+
+    work.run(interval, once, json, socket)
 
 
 @app.command(epilog="Example: scout traffic --from left/eth0 --to right/eth0 --flows 16 --pps 100000 --json -")

@@ -9,6 +9,7 @@ from scout.tools.files import check_writable
 
 __all__ = [
     "MOST_REPLICAS",
+    "Capture",
     "DemoReplicas",
     "File",
     "Folder",
@@ -19,6 +20,7 @@ __all__ = [
     "Plot",
     "Replicas",
     "Rounds",
+    "Socket",
 ]
 
 
@@ -35,6 +37,12 @@ def _check_replicas(number: int | None) -> int | None:
 def _check_json(path: str | None) -> str | None:
     if path is not None and path != "-":
         check_writable(path, "--json")
+    return path
+
+
+def _check_capture(path: str | None) -> str | None:
+    if path is not None:
+        check_writable(path, "--pcapng")
     return path
 
 
@@ -60,6 +68,12 @@ def _check_sizes(sizes: list[str] | None) -> list[str] | None:
     return sizes
 
 
+Capture = Annotated[
+    str | None,
+    typer.Option(
+        "--pcapng", metavar="PATH", help="Write the packets there, as seen behind each stage.", callback=_check_capture
+    ),
+]
 File = Annotated[
     str, typer.Argument(help="A Python file that defines a RouterGraph; or a lesson of Scout's, as 01_router.py.")
 ]
@@ -89,6 +103,10 @@ Plot = Annotated[
 ]
 Replicas = Annotated[
     int | None, typer.Option(help="How many domains; one per core by default.", callback=_check_replicas)
+]
+Socket = Annotated[
+    str | None,
+    typer.Option(metavar="PATH", help="A running router's control socket; by default that of the only one."),
 ]
 DemoReplicas = Annotated[
     int | None,

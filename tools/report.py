@@ -4,7 +4,6 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from rich.table import Table
 
 from scout.tools.files import write_file
 
-__all__ = ["Report", "account_rows", "machine"]
+__all__ = ["Report", "machine"]
 
 
 def machine() -> dict[str, Any]:
@@ -109,16 +108,3 @@ class Report:
             sys.stdout.write(text)
         else:
             write_file(self._path, text.encode())
-
-
-def account_rows(account: dict[str, Any]) -> list[dict[str, Any]]:
-    """The account of a supervisor as flat rows: `name`, `packets`, and the port or the reason."""
-    rows: list[dict[str, Any]] = [{"name": "received", "packets": account["received"]}]
-    rows += _counted("out", "port", account["out"])
-    rows += _counted("ended", "reason", account["ended"])
-    rows += _counted("dropped", "reason", account["drops"])
-    return rows
-
-
-def _counted(name: str, key: str, counts: dict[str, int]) -> Iterable[dict[str, Any]]:
-    return ({"name": name, key: which, "packets": count} for which, count in sorted(counts.items()))

@@ -40,6 +40,7 @@ from scout.paths.framework.kinds import with_shared_tables
 from scout.paths.framework.purity import assignments
 from scout.paths.framework.service_source import Source, load_service
 from scout.paths.framework.timers import new_timers
+from scout.paths.model.attributes import Attributes
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.router import GraphError
 from scout.paths.model.stage import Exit, Outcome, Stage, Via
@@ -204,6 +205,10 @@ class Service(Filter):
             )
         return sum(1 << index for index, name in enumerate(self._names) if name in wanted)
 
+    def names_in(self, mask: int) -> list[str]:
+        """The names of the handlers that a mask binds: the reverse of `mask`. All of them for -1."""
+        return [name for index, name in enumerate(self._names) if mask >> index & 1]
+
     def account(self, read: Callable[[Table], np.ndarray] = lambda table: table.initial) -> dict[str, int]:
         """The counts, so far, of events, timers and keys in tables that did not fit.
 
@@ -227,7 +232,7 @@ class Service(Filter):
         """The rows of a flow table that hold a key: of `table`, a replica's copy; by default of that of plain runs."""
         return rows(self.tables[name].initial if table is None else table)
 
-    def stage(self, key: str, graph: RouterGraph, source: str) -> Stage:
+    def stage(self, key: str, graph: RouterGraph, attributes: Attributes) -> Stage:
         passed = Outcome("passed", Via("up" if key == "receive" else "down"))
         return Stage(
             self.function,

@@ -2,9 +2,12 @@
 
 import numpy as np
 
-__all__ = ["BROADCAST", "CONNECTED", "GATEWAY", "LOCAL", "MARTIAN", "MULTICAST", "NEXT_HOP"]
+__all__ = ["BROADCAST", "CONNECTED", "GATEWAY", "KIND_NAMES", "LOCAL", "MARTIAN", "MULTICAST", "NEXT_HOP"]
 
 GATEWAY, CONNECTED, LOCAL, MARTIAN, MULTICAST, BROADCAST = range(6)
+KIND_NAMES = ("gateway", "connected", "local", "martian", "multicast", "broadcast")
+"""What people call each kind."""
+
 NEXT_HOP = np.dtype(
     [
         ("kind", "i8"),  # packets are forwarded to GATEWAY and CONNECTED

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from commands import LESSON, MEMORY_ROUTER, PATIENCE, here, scout, start
 
+from scout.control_socket import requests
 from scout.io.host.lab import Lab
 from scout.ring.membership import MOST_REPLICAS
 from scout.supervisor import Supervisor
@@ -16,11 +17,12 @@ from scout.tools import options
 from scout.tools.bench import path as bench_path
 from scout.tools.commands import demo
 
-COMMANDS = ["demo", "run", "draw", "rates", "traffic", "doctor"]
+COMMANDS = ["demo", "run", "draw", "rates", "top", "traffic", "doctor"]
+REQUESTS = ["ctl", "ctl show", *(f"ctl {request.name}" for request in requests.REQUESTS)]
 BENCHES = [f"bench {name}" for name in ("forward", "path", "channel", "replication", "services", "soak")]
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, *BENCHES, "bench all"])
+@pytest.mark.parametrize("command", [*COMMANDS, *BENCHES, "bench all", *REQUESTS])
 def test_help_shows_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert here(*command.split(), "--help") == 0
     assert f"Example: scout {command}" in capsys.readouterr().out
@@ -45,7 +47,13 @@ def test_help_shows_an_example(command: str, capsys: pytest.CaptureFixture[str])
         (["run", LESSON, "--json", "/proc/figures.json"], ["--json /proc/figures.json", "name a file"]),
         (["draw", LESSON, "-o", "nowhere/picture.svg"], ["nowhere/picture.svg", "there is no folder"]),
         (["draw", LESSON, "-o", "x.svg", "--path", "up"], ["up", "left"]),
-        (["draw", LESSON, "-o", "x.svg", "--live"], ["--live", "scout run"]),
+        (["draw", LESSON, "-o", "x.svg", "--live"], ["no process runs", "scout run"]),
+        (["draw", LESSON, "-o", "x.svg", "--every", "0"], ["--every"]),
+        (["top", "--interval", "0"], ["--interval"]),
+        (["top", "--socket", "nowhere/x.sock"], ["nowhere/x.sock", "no router answers there"]),
+        (["ctl", "--socket", "nowhere/x.sock", "show", "router"], ["nowhere/x.sock", "no router answers there"]),
+        (["ctl", "--socket", "nowhere/x.sock", "show", "rooter"], ["rooter"]),
+        (["ctl", "remove-replica", "one"], ["one"]),
         (["rates", "nosuch0"], ["nosuch0"]),
         (["rates", "--interval", "0"], ["--interval"]),
         (["bench", "channel", "--plot", "figure.gif"], ["--plot", ".svg"]),

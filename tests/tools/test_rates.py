@@ -143,22 +143,6 @@ def test_a_namespace_that_goes_away_ends_it() -> None:
         meter.sample()
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0, "0"),
-        (7, "7"),
-        (999.4, "999"),
-        (999.6, "1 k"),
-        (1234567, "1.23 M"),
-        (98.7e9, "98.7 G"),
-        (4e12, "4 T"),
-    ],
-)
-def test_short_figures(value: float, text: str) -> None:
-    assert rates._short(value) == text
-
-
 def test_one_json_line_per_interval_in_a_pipe() -> None:
     result = scout("rates", "lo", "--interval", "0.01", "--count", "2")
     first, second = map(json.loads, result.stdout.splitlines())

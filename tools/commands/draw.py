@@ -1,28 +1,44 @@
 """`scout draw`: a router file's graph or one of its paths as a picture."""
 
-import time
-from collections import Counter
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path as FilePath
+from typing import Any
 
+from scout.control_socket.client import ask, find
 from scout.loader import load_router
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.path import Path
 from scout.ring.errors import ScoutError
 from scout.tools.drawing.draw import draw
-from scout.tools.drawing.live import read
+from scout.tools.figures import ticks
 from scout.tools.lessons import router_file
 
 __all__ = ["run"]
 
-SPAN = 1.2  # seconds between the two readings that make a rate; a running router publishes twice a second
+SPAN = 1.0  # seconds between the two readings that make a rate
 
 Rates = dict[str, dict[tuple[str, str], float]]
 """Of each path, by its source: packets a second along its edges."""
 
 
-def run(file: str, output: str, source: str | None, live: bool) -> None:
-    """Draw the router graph of `file`, or its path from port `source`, with rates if `live`.
+def run(
+    file: str, output: str, source: str | None, live: bool, every: float | None = None, socket: str | None = None
+) -> None:
+    """Draw the router graph of `file`, or its path from port `source`.
+
+    Parameters
+    ----------
+    file, output : str
+        The router file, and the picture.
+    source : str or None
+    live : bool
+        True to draw packets a second at the edges.
+    every : float, optional
+        Draw the rates again each time so many seconds have passed, until interrupted.
+    socket : str, optional
+        The running router's control socket; by default that of the only process which runs the file.
 
     Raises
     ------
@@ -32,7 +48,20 @@ def run(file: str, output: str, source: str | None, live: bool) -> None:
     file = router_file(file)
     graph, paths = load_router(file)
     chosen = _path(file, paths, source) if source is not None else None
-    rates = _rates(file) if live else {}
+    if not live:
+        _draw(graph, paths, chosen, output, {})
+        return
+    path = socket or find(file)
+    before = ask(path, "show edges")
+    with suppress(KeyboardInterrupt):
+        for _ in ticks(every or SPAN, None if every else 1):
+            after = ask(path, "show edges")
+            with _replaced(output) if every else nullcontext(output) as target:
+                _draw(graph, paths, chosen, target, _rates(before, after))
+            before = after
+
+
+def _draw(graph: RouterGraph, paths: Sequence[Path], chosen: Path | None, output: str, rates: Rates) -> None:
     if chosen is None:
         _add_to_routers(graph, paths, rates)
         draw(_routers(graph), FilePath(output), title=graph.name)
@@ -40,6 +69,18 @@ def run(file: str, output: str, source: str | None, live: bool) -> None:
         _add_to_path(chosen, rates)
         chosen.graph["routers"] = [str(name) for name in graph]
         draw(chosen, FilePath(output), title=f"path from {chosen.source}")
+
+
+@contextmanager
+def _replaced(output: str) -> Iterator[str]:
+    """The name of another file, which then replaces the picture: a viewer never finds half of a picture."""
+    target = FilePath(output)
+    written = target.with_name(f".{target.stem}-{os.getpid()}{target.suffix}")
+    try:
+        yield str(written)
+        written.replace(target)
+    finally:
+        written.unlink(missing_ok=True)
 
 
 def _path(file: str, paths: Sequence[Path], source: str) -> Path:
@@ -58,23 +99,15 @@ def _routers(graph: RouterGraph) -> RouterGraph:
     return graph
 
 
-def _rates(file: str) -> Rates:
-    """Read a running router's counters twice."""
-    first = read(file)
-    time.sleep(SPAN)
-    second = read(file)
-    span = second["time"] - first["time"]
-    if span <= 0:
-        raise ScoutError(f"--live: the process that runs {file} does not publish; is it stopped?")
-    before = {source: _counts(flows) for source, flows in first["flows"].items()}
-    return {
-        source: {edge: max(0, count - before[source][edge]) / span for edge, count in _counts(flows).items()}
-        for source, flows in second["flows"].items()
-    }
-
-
-def _counts(flows: list[list[str | int]]) -> Counter[tuple[str, str]]:
-    return Counter({(str(tail), str(head)): int(count) for tail, head, count in flows})
+def _rates(before: dict[str, Any], after: dict[str, Any]) -> Rates:
+    """The rates between two answers to "show edges"."""
+    span = after["time_s"] - before["time_s"]
+    counted = {(row["path"], row["from"], row["to"]): row["packets"] for row in before["rows"]}
+    rates: Rates = {}
+    for row in after["rows"]:
+        edge = row["path"], row["from"], row["to"]
+        rates.setdefault(edge[0], {})[edge[1:]] = max(0, row["packets"] - counted.get(edge, 0)) / span
+    return rates
 
 
 def _add_to_path(path: Path, rates: Rates) -> None:
@@ -85,6 +118,8 @@ def _add_to_path(path: Path, rates: Rates) -> None:
 
 def _add_to_routers(graph: RouterGraph, paths: Sequence[Path], rates: Rates) -> None:
     """Packets a second between two routers: those of all paths, in both directions."""
+    for _, _, data in graph.edges(data=True):
+        data.pop("rate", None)  # of the picture before
     for path in paths:
         for (tail, head), rate in rates.get(path.source, {}).items():
             pair = path.nodes[tail]["router"], path.nodes[head]["router"]

@@ -1,9 +1,9 @@
 """`scout rates`: packet rates of interfaces, live."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext, suppress
-from time import monotonic, sleep, time
+from time import monotonic, time
 from typing import Any
 
 import psutil
@@ -16,6 +16,7 @@ from scout.io.host.names import LAB_NETNS
 from scout.io.host.namespace import entered
 from scout.ring.errors import ScoutError
 from scout.tools import namespaces as named
+from scout.tools.figures import short, ticks
 from scout.tools.report import Report
 
 __all__ = ["Meter", "run", "table"]
@@ -107,8 +108,8 @@ def table(rows: list[dict[str, Any]]) -> Table:
         bad = [row[f"rx_{what}_per_s"] + row[f"tx_{what}_per_s"] for what in ("drops", "errors")]
         shown.add_row(
             *(Text(name) for name in (*place, row["interface"])),
-            *(Text(_short(value)) for value in good),
-            *(Text(_short(value), style="bold red" if value else "") for value in bad),
+            *(Text(short(value)) for value in good),
+            *(Text(short(value), style="bold red" if value else "") for value in bad),
         )
     return shown
 
@@ -142,7 +143,7 @@ def run(
     with suppress(KeyboardInterrupt):
         live = Live(table([]), console=console, auto_refresh=False) if console.is_terminal else None
         with live or nullcontext():
-            for _ in _ticks(interval, count):
+            for _ in ticks(interval, count):
                 stamp, rows = round(time(), 3), meter.sample()
                 if json_path:
                     kept += [{"time_s": stamp, **row} for row in rows]
@@ -151,16 +152,6 @@ def run(
                 elif json_path != "-":
                     print(json.dumps({"time_s": stamp, "results": rows}), flush=True)
     report.write({"interval_s": interval}, kept)
-
-
-def _ticks(interval: float, count: int | None) -> Iterator[int]:
-    """Wait for the end of each interval. Missed intervals are left out, so that the others stay on time."""
-    start, tick = monotonic(), 0
-    while count is None or tick < count:
-        elapsed = monotonic() - start
-        sleep(interval - elapsed % interval)
-        yield tick
-        tick += 1
 
 
 def _counters(kernel_name: str | None) -> tuple[float, dict[str, Any]]:
@@ -172,12 +163,3 @@ def _counters(kernel_name: str | None) -> tuple[float, dict[str, Any]]:
             return monotonic(), psutil.net_io_counters(pernic=True, nowrap=False)
         finally:
             psutil.PROCFS_PATH = usual
-
-
-def _short(value: float) -> str:
-    """1234567.0 as "1.23 M"."""
-    for unit in ("", " k", " M", " G"):
-        if value < 999.5:
-            return f"{value:.3g}{unit}"
-        value /= 1000
-    return f"{value:.3g} T"

@@ -1,15 +1,18 @@
 """`scout run`: a router file at work until it is interrupted, or its inputs are at their end."""
 
+import threading
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from scout.accounts import account_rows
+from scout.control_socket.server import ControlSocket
 from scout.loader import load_router
 from scout.supervisor import Supervisor
-from scout.tools.drawing.live import Published
 from scout.tools.lessons import router_file
-from scout.tools.report import Report, account_rows
+from scout.tools.report import Report
 
 __all__ = ["run"]
 
@@ -20,7 +23,12 @@ _EXPLAINED = {
 """Drop reasons that a beginner meets first, each with what to do."""
 
 
-def run(file: str, replicas: int | None, json_path: str | None) -> int:
+_INTERVAL = 0.2  # seconds between two looks whether the control socket was asked to stop the router
+
+
+def run(
+    file: str, replicas: int | None, json_path: str | None, control: bool = True, control_path: str | None = None
+) -> int:
     """Run a router file.
 
     Parameters
@@ -30,6 +38,10 @@ def run(file: str, replicas: int | None, json_path: str | None) -> int:
         How many domains; one per core if None.
     json_path : str or None
         Where to write the account.
+    control : bool
+        True if the router has a control socket.
+    control_path : str, optional
+        Where; by default in the user's runtime directory.
 
     Returns
     -------
@@ -39,15 +51,17 @@ def run(file: str, replicas: int | None, json_path: str | None) -> int:
     report = Report("run", json_path)
     file = router_file(file)
     graph, paths = load_router(file)
-    shared = Published(file)
     supervisor = Supervisor(graph, paths, replicas, progress=lambda what: report.note(f"compiling {what}"))
-    with supervisor:
+    stopped = threading.Event()
+    socket: AbstractContextManager[Any] = nullcontext()
+    if control:
+        socket = ControlSocket(supervisor, file, control_path, stop=stopped.set)
+    with socket, supervisor:
         try:
-            shared.update(supervisor)
             ports = ", ".join(f"{name} ({supervisor.port(name)!r})" for name in graph.ports)
             report.note(f"ready: {graph.name} on {ports}, {supervisor.replicas} replicas; Ctrl-C stops it")
-            while not supervisor.wait(0.5):
-                shared.update(supervisor)
+            while not supervisor.wait(_INTERVAL) and not stopped.is_set():
+                pass
         except KeyboardInterrupt:
             pass
     account = supervisor.account()

@@ -1,0 +1,239 @@
+"""The requests of the control socket: their names, parameters and meanings, as data.
+
+The server's checks, the sub-commands of `scout ctl` and the table in docs/control.md are all made from `REQUESTS`, so a
+request is added by one entry here and one method in `scout.control_socket.figures`, `state`, `traces` or `changes`.
+"""
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+from scout.io.mac import mac_number
+from scout.ring.errors import ScoutError
+
+__all__ = ["MOST_ROWS", "REQUESTS", "Kind", "Parameter", "Request", "checked", "find_request"]
+
+MOST_ROWS = 1000
+"""Rows of one answer at most: a longer answer would keep the router's other threads waiting while it is encoded."""
+
+_LONGEST_TEXT = 255
+_SHOWN = 40  # characters of a bad value that an error repeats
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A type of parameters.
+
+    Attributes
+    ----------
+    about : str
+        What a value is, for people.
+    read : callable
+        Gives the value of a JSON value. Raises ValueError or ScoutError if it is none.
+    python : type
+        The type of the JSON value, which a command line converts its text to.
+    many : bool
+        True for a list of such values.
+    """
+
+    about: str
+    read: Callable[[Any], Any]
+    python: type = str
+    many: bool = False
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of a request; one without a default must be given."""
+
+    name: str
+    kind: Kind
+    about: str
+    default: Any = ...
+
+    @property
+    def required(self) -> bool:
+        """True if it has no default."""
+        return self.default is ...
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request: its name (a group and a word, or a word), what it does, and its parameters."""
+
+    name: str
+    about: str
+    parameters: tuple[Parameter, ...] = ()
+    example: str = ""
+    """Its parameters on a command line that shows how it is used."""
+
+    @property
+    def method(self) -> str:
+        """The name of the method that answers it."""
+        return self.name.replace(" ", "_").replace("-", "_")
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_TEXT or not value.isprintable():
+        raise ValueError
+    return value
+
+
+def _texts(value: Any) -> list[str]:
+    if not isinstance(value, list) or not 0 < len(value) <= MOST_ROWS:
+        raise ValueError
+    return [_text(each) for each in value]
+
+
+def _address(value: Any) -> IPv4Address:
+    return IPv4Address(_text(value))
+
+
+def _prefix(value: Any) -> IPv4Network:
+    return IPv4Network(_text(value))
+
+
+def _mac(value: Any) -> str:
+    mac_number(value)
+    return str(value)
+
+
+def _number(least: int, most: int) -> Kind:
+    def read(value: Any) -> int:
+        if type(value) is not int or not least <= value <= most:  # a bool is an int, and no number of anything
+            raise ValueError
+        return value
+
+    return Kind(f"a number from {least:,} to {most:,}", read, int)
+
+
+NAME = Kind("a name", _text)
+NAMES = Kind("one name or more", _texts, many=True)
+ADDRESS = Kind("an IPv4 address, as 10.0.1.2", _address)
+PREFIX = Kind("an IPv4 prefix, as 10.9.0.0/16", _prefix)
+MAC = Kind("a MAC address, as 02:00:00:00:00:0a", _mac)
+
+_PAGE = (
+    Parameter("first", _number(0, 2**31), "the rows before this one are left out", 0),
+    Parameter("limit", _number(1, MOST_ROWS), "rows at most; `total` in the answer is how many there are", MOST_ROWS),
+)
+_REPLICA = _number(0, 2**31)
+_SERVICE = Parameter("service", NAME, "the service's name in the router graph")
+_HANDLERS = Parameter("handlers", NAMES, "names of its handlers, which are those of their functions")
+
+REQUESTS: tuple[Request, ...] = (
+    Request("show router", "the router that runs: its file, its process, and since when"),
+    Request("show graph", "the routers, and what each stands on"),
+    Request("show paths", "the paths, and how many packets entered each"),
+    Request(
+        "show edges",
+        "packets along every edge of the paths, from stage to stage",
+        (Parameter("path", NAME, "of the path from this port alone", None),),
+        "--path left",
+    ),
+    Request("show ports", "the ports: interface, addresses, MTU, state, packets received and sent"),
+    Request("show channels", "how far each replica is in each channel, and how many requests wait for it"),
+    Request("show drops", "packets that were dropped, by reason, with the stages that drop them and what it means"),
+    Request("show replicas", "the replicas: process, core, packets, lag, CPU time"),
+    Request("show routes", "the routes, by length of prefix and then by prefix", _PAGE, "--limit 20"),
+    Request("show next-hops", "the next hops that routes lead to", _PAGE),
+    Request("show neighbours", "the neighbours, whose MAC addresses are known or asked for", _PAGE),
+    Request("show tables", "the tables of routers and services"),
+    Request(
+        "show table",
+        "the rows of a table that are in use, as one replica has them",
+        (
+            Parameter("table", NAME, "one of `show tables`, as heavy.flows"),
+            Parameter("replica", _REPLICA, "whose copy; by default that of the first replica", None),
+            *_PAGE,
+        ),
+        "arp.adjacencies",
+    ),
+    Request("show handlers", "the handlers of services, and which are bound"),
+    Request("show account", "what became of every packet"),
+    Request("show figures", "what `scout top` shows: ports, edges, drops and replicas in one answer"),
+    Request(
+        "trace",
+        "follow packets that a port receives, stage by stage, on a copy of the router's state; answered when there are "
+        "enough, or the time is over",
+        (
+            Parameter("path", NAME, "the port where the packets come in"),
+            Parameter("host", ADDRESS, "source or destination of the packets", None),
+            Parameter("port", _number(0, 65535), "L4 port, source or destination of the packets", None),
+            Parameter("proto", NAME, "icmp, tcp, udp or arp", None),
+            Parameter("reason", NAME, "only packets that are dropped for this reason", None),
+            Parameter("count", _number(1, 50), "packets at most", 1),
+            Parameter("seconds", _number(1, 20), "how long to wait for them", 5),
+        ),
+        "left --host 10.0.1.2",
+    ),
+    Request("add-replica", "have one more replica take part"),
+    Request(
+        "remove-replica",
+        "have a replica leave; answered when it has left",
+        (Parameter("replica", _REPLICA, "its number"),),
+        "1",
+    ),
+    Request(
+        "bind", "bind handlers of a service, besides those that are bound", (_SERVICE, _HANDLERS), "hundreds report"
+    ),
+    Request("unbind", "have handlers of a service bound no more", (_SERVICE, _HANDLERS), "hundreds report"),
+    Request("stop", "stop the router, as Ctrl-C does"),
+)
+
+
+def find_request(name: str) -> Request:
+    """The request of a name.
+
+    Raises
+    ------
+    ScoutError
+        If there is none; names the nearest one.
+    """
+    for request in REQUESTS:
+        if request.name == name:
+            return request
+    near = difflib.get_close_matches(name, [each.name for each in REQUESTS], 1, cutoff=0.0)
+    raise ScoutError(
+        f"there is no request {_short(name)}; the nearest is {near[0]!r}, and `scout ctl --help` lists all"
+    )
+
+
+def checked(message: Any) -> tuple[Request, dict[str, Any]]:
+    """Check a message: the request, and the values of all its parameters.
+
+    Raises
+    ------
+    ScoutError
+        If the message is no object with a known request, or a parameter is unknown, missing or bad.
+    """
+    if not isinstance(message, dict) or not isinstance(message.get("do"), str):
+        raise ScoutError('a request is an object that names what to do, as {"do": "show routes"}')
+    request = find_request(message["do"])
+    known = [parameter.name for parameter in request.parameters]
+    for name in message:
+        if name != "do" and name not in known:
+            raise ScoutError(
+                f"{request.name}: no parameter {_short(name)}; it takes {', '.join(known) or 'no parameters'}"
+            )
+    return request, {each.name: _value(request, each, message) for each in request.parameters}
+
+
+def _value(request: Request, parameter: Parameter, message: dict[str, Any]) -> Any:
+    place = f"{request.name}: {parameter.name}"
+    if parameter.name not in message:
+        if parameter.required:
+            raise ScoutError(f"{place} is missing: give {parameter.kind.about}")
+        return parameter.default
+    value = message[parameter.name]
+    try:
+        return parameter.kind.read(value)
+    except (ValueError, ScoutError) as error:
+        raise ScoutError(f"{place} is {_short(value)}; give {parameter.kind.about}") from error
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

@@ -1,0 +1,61 @@
+"""Drop reasons and what they mean: those of modules, as their docstrings say, of every path, and of the accounts.
+
+The docstring of a module of routers, services or ports describes the reasons of that module in a section `Drops`, one
+`reason: meaning.` after the other; a router file may do the same for the stages that it defines.
+"""
+
+import inspect
+import re
+import sys
+from collections.abc import Iterable
+from textwrap import dedent
+
+__all__ = ["OF_EVERY_PATH", "OF_THE_ACCOUNTS", "documented", "meaning", "sections"]
+
+OF_EVERY_PATH = {
+    "no-TYPE": "the service of this type that the packet should use is connected to nothing",
+    "not-on-path": "the packet would leave by a port that `create_path(egress=...)` leaves out",
+    "too-long-for-payload": "a stage with `payload=True` needs the whole packet, and it is longer than 64 KiB",
+    "unknown-verdict": "a stage returned a number that is neither 0, one of its outcomes, nor a drop",
+}
+
+OF_THE_ACCOUNTS = {
+    "hold-full": "there was no room to hold the packet, or a later packet for the same next hop took its place",
+    "hold-expired": "the packet was held too long, since its next hop did not answer",
+    "held-at-stop": "the packet was held when the router stopped",
+    "unread-at-stop": "no replica had read the packet when the router stopped",
+    "replica-died": "the packet was in progress when a replica died",
+    "done-again": "negative; frames that a successor sent a second time",
+}
+
+_SECTION = re.compile(r"^([A-Z][a-z ]+)\n((?:[ ]{4}.*\n|\n)+)", re.MULTILINE)
+_REASON = re.compile(r"^([\w-]+): (.*?)(?=^\S|\Z)", re.MULTILINE | re.DOTALL)
+
+
+def sections(docstring: str) -> dict[str, str]:
+    """The sections of a module's docstring by title: a title on a line of its own with indented lines below it."""
+    return {title: dedent(body).strip("\n") for title, body in _SECTION.findall(f"{docstring}\n")}
+
+
+def documented(docstring: str) -> dict[str, str]:
+    """The drop reasons that a module's docstring describes, each with its meaning."""
+    found = _REASON.findall(sections(docstring).get("Drops", ""))
+    return {reason: " ".join(text.split()).removesuffix(".") for reason, text in found}
+
+
+def meaning(reason: str, modules: Iterable[str] = ()) -> str:
+    """What a drop reason means where these modules, given by name, drop packets for it.
+
+    Returns
+    -------
+    str
+        Empty if nothing describes it.
+    """
+    found = []
+    for name in modules:
+        text = documented(inspect.getdoc(sys.modules[name]) or "").get(reason) if name in sys.modules else None
+        if text and text not in found:
+            found.append(text)
+    general = OF_EVERY_PATH | OF_THE_ACCOUNTS
+    fallback = OF_EVERY_PATH["no-TYPE"] if reason.startswith("no-") else ""
+    return "; ".join(found) or general.get(reason, fallback)

@@ -1,0 +1,124 @@
+"""`scout top`: what a running router does, live, read through its control socket."""
+
+import json
+from collections.abc import Iterable
+from contextlib import nullcontext, suppress
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from scout.control_socket.client import ask, find
+from scout.tools.figures import short, ticks
+from scout.tools.report import Report
+
+__all__ = ["rates", "run", "screen"]
+
+_COUNTED = {
+    "port": {"received": "rx_pps", "sent": "tx_pps", "made_here": "made_pps", "not_sent": "not_sent_pps"},
+    "path": {"packets": "pps"},
+    "edge": {"packets": "pps"},
+    "drop": {"packets": "pps"},
+    "replica": {"primary": "primary_pps", "seen": "seen_pps", "replayed": "replayed_pps", "cpu_s": "cpu_percent"},
+    "channel": {"position": "requests_per_s"},
+}
+"""By the kind of row: its counts, and what the rate of each is called."""
+
+_KEYS = ("port", "path", "from", "to", "reason", "channel", "replica", "pid")
+"""The keys by which a row is found again; a successor's process counts its CPU time from zero."""
+
+_EDGES = 12  # the screen shows the busiest edges, so many of them
+
+
+def rates(before: dict[str, Any], after: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rates between two answers to "show figures".
+
+    Returns
+    -------
+    list of dict
+        The rows of `after`, each with the rates of its counts: packets a second (`pps`), and the percentage of a core.
+    """
+    span = after["time_s"] - before["time_s"]
+    known = {_key(row): row for row in before["rows"]}
+    rows = []
+    for row in after["rows"]:
+        made = dict(row)
+        for count, rate in _COUNTED[row["name"]].items():
+            moved = row[count] - known.get(_key(row), {}).get(count, 0)
+            weight = 100.0 if rate == "cpu_percent" else 1.0
+            made[rate] = round(max(0.0, moved * weight / span), 3)
+        rows.append(made)
+    return rows
+
+
+def run(interval: float, once: bool, json_path: str | None, socket: str | None) -> None:
+    """Show rates until interrupted: a live screen on a terminal, one JSON line an interval in a pipe.
+
+    Parameters
+    ----------
+    interval : float
+        Seconds between two measurements.
+    once : bool
+        Measure one interval only.
+    json_path : str or None
+        Where to write all measurements as one report when they end. With `-`, nothing else goes to standard output.
+    socket : str or None
+        The router's control socket; that of the only router that runs if None.
+    """
+    report = Report("top", json_path)
+    path = socket or find()
+    router = ask(path, "show router")["rows"][0]
+    last, kept = ask(path, "show figures"), []
+    console = report.console
+    with suppress(KeyboardInterrupt):
+        live = Live(Text("measuring …"), console=console, screen=not once) if console.is_terminal else None
+        with live or nullcontext():
+            for _ in ticks(interval, 1 if once else None):
+                now = ask(path, "show figures")
+                rows, last = rates(last, now), now
+                if json_path:
+                    kept += [{"time_s": now["time_s"], **row} for row in rows]
+                if live is not None:
+                    live.update(screen(router, rows), refresh=True)
+                elif json_path != "-":
+                    print(json.dumps({"time_s": now["time_s"], "results": rows}), flush=True)
+    report.write({"interval_s": interval, "router": router["router"], "file": router["file"]}, kept)
+
+
+def screen(router: dict[str, Any], rows: list[dict[str, Any]]) -> RenderableType:
+    """Show the rows that `rates` returned, for a terminal of 80 columns."""
+    of = {name: [row for row in rows if row["name"] == name] for name in _COUNTED}
+    used = [row for row in of["edge"] if row["pps"] > 0]
+    edges = sorted(used, key=lambda row: row["pps"], reverse=True)[:_EDGES]
+    lags = {(row["replica"], row["channel"]): row["lag"] for row in of["channel"]}
+    for row in of["replica"]:
+        row["lags"] = " ".join(f"{lag:,}" for (replica, _), lag in lags.items() if replica == row["replica"])
+    return Group(
+        Text(f"{router['router']}, process {router['pid']}: {router['file']}", overflow="fold"),
+        _table(of["port"], ("port", "state"), {"in pps": "rx_pps", "out pps": "tx_pps", "not sent": "not_sent_pps"}),
+        _table(
+            of["replica"],
+            ("replica", "pid", "core", "state", "lags"),
+            {"primary pps": "primary_pps", "seen pps": "seen_pps", "CPU %": "cpu_percent"},
+        ),
+        _table(edges, ("path", "from", "to"), {"pps": "pps"}),
+        _table([row for row in of["drop"] if row["packets"]], ("reason", "meaning"), {"pps": "pps", "all": "packets"}),
+    )
+
+
+def _table(rows: Iterable[dict[str, Any]], words: Iterable[str], figures: dict[str, str]) -> Table:
+    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    for word in words:
+        shown.add_column(word, overflow="fold")
+    for heading in figures:
+        shown.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        shown.add_row(*(Text(str(row[word])) for word in words), *(Text(short(row[key])) for key in figures.values()))
+    return shown
+
+
+def _key(row: dict[str, Any]) -> tuple[Any, ...]:
+    return (row["name"], *(row.get(key) for key in _KEYS))
