@@ -12,6 +12,7 @@ AfPacketPort         a Linux interface as a port
 Arp                  neighbours by ARP
 Channel              the replicated channel by itself
 ConnectionTracking   a firewall that follows TCP connections
+ControlSocket        a running router seen and steered by other processes
 Counter              packets and bytes, counted in one place
 DdosMitigator        sources above a rate are dropped
 Discard              a router that drops all that reaches it
