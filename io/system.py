@@ -58,7 +58,7 @@ CLOCK_REALTIME = 0
 SOL_SOCKET, SO_ERROR = 1, 4
 POLLIN, POLLERR = 1, 8
 
-NAP = 50_000  # nanoseconds: another replica still holds a block, poll would return at once
+NAP = 50_000  # nanoseconds: another replica still holds frames, poll would return at once
 
 WAITER = np.dtype(
     [
@@ -69,6 +69,7 @@ WAITER = np.dtype(
         ("time", "i8", 2),  # a struct timespec
         ("scratch", "i8", 2),
         ("strategy", "i8"),  # SPIN, YIELD or BLOCK of `scout.ring.wait`
+        ("ready", "i8"),  # 1 if the last poll said that packets wait
     ]
 )
 """The state with which a replica waits for packets; written by it alone."""
@@ -99,13 +100,16 @@ def nap(timespec: int, nanoseconds: int) -> None:
 def rest(waiter: np.ndarray, idle: int) -> None:
     """Wait for packets, after `idle` rounds in vain, by the replica's strategy; to block is to poll.
 
-    Where poll does not wait (another replica still holds frames, or there is a channel without a descriptor) it naps.
+    Where poll does not wait (another replica still holds frames, or there is a channel without a descriptor) it naps,
+    before it polls again and never after: a packet that ends a wait is dealt with at once.
     """
     me = waiter[0]
     if back_off(me.strategy, idle):
         return
-    ready = poll(me.descriptors, me.count, me.timeout)
-    if ready > 0:
+    if idle > SPINS and (me.ready or me.timeout == 0):
+        nap(waiter.ctypes.data + 32, NAP)
+    me.ready = poll(me.descriptors, me.count, me.timeout) > 0
+    if me.ready:
         for index in range(me.count):
             descriptor = me.descriptors + index * 8
             if load32(descriptor + 4) >> 16 & POLLERR:
@@ -113,5 +117,3 @@ def rest(waiter: np.ndarray, idle: int) -> None:
                 store64(waiter.ctypes.data + 56, 4)
                 getsockopt(load32(descriptor), SOL_SOCKET, SO_ERROR, waiter.ctypes.data + 48, waiter.ctypes.data + 56)
                 me.errors += 1
-    if idle > SPINS and (ready > 0 or me.timeout == 0):
-        nap(waiter.ctypes.data + 32, NAP)

@@ -55,6 +55,7 @@ from scout.paths.framework.timers import (
     cancel as cancel,
 )
 from scout.paths.limit import within as within
+from scout.paths.model.attributes import Attributes as Attributes
 from scout.paths.model.graph import RouterGraph as RouterGraph
 from scout.paths.model.path import Path as Path
 from scout.paths.model.router import Router as Router

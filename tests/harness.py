@@ -13,6 +13,7 @@ from scout.io.batch import new_batch
 from scout.io.packet import HEADROOM, NOTES, REACH
 from scout.paths.compiler.interpreter import walk
 from scout.paths.compiler.native import compile_path, configuration
+from scout.paths.model.attributes import Attributes
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.path import Path
 from scout.paths.model.router import Router
@@ -76,7 +77,7 @@ class End(Router):
     def arrive(self, service: str, below: bool) -> str:
         return "reach"
 
-    def stage(self, key: str, graph: RouterGraph, source: str) -> Stage:
+    def stage(self, key: str, graph: RouterGraph, attributes: Attributes) -> Stage:
         return Stage(_reach, (Outcome("end", Exit(None)),))
 
 

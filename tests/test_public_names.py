@@ -10,6 +10,7 @@ NAMES = """
 ARRIVAL              the event of a packet's arrival at a service
 AfPacketPort         a Linux interface as a port
 Arp                  neighbours by ARP
+Attributes           what is known of a path's packets, and what is wished for it
 Channel              the replicated channel by itself
 ConnectionTracking   a firewall that follows TCP connections
 ControlSocket        a running router seen and steered by other processes

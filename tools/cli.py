@@ -10,7 +10,7 @@ import typer
 
 from scout.tools.commands import bench, ctl
 from scout.tools.guard import guarded
-from scout.tools.options import DemoReplicas, File, FrameBytes, Json, Output, Picture, Replicas, Socket
+from scout.tools.options import Capture, DemoReplicas, File, FrameBytes, Json, Output, Picture, Replicas, Socket
 
 __all__ = ["app", "main"]
 
@@ -92,6 +92,42 @@ def draw(
     from scout.tools.commands import draw as work
 
     work.run(file, output, path, live or every is not None, every, socket)
+
+
+@app.command(
+    epilog='Example: scout trace 01_router.py --from left --scapy \'Ether(dst="02:00:00:00:00:01")/IP(dst="10.0.1.2")\''
+)
+def trace(
+    file: File,
+    source: Annotated[
+        str | None, typer.Option("--from", metavar="PORT", help="Where the frames come in; needed with several paths.")
+    ] = None,
+    hex: Annotated[str | None, typer.Option("--hex", help="A frame as hexadecimal digits.")] = None,
+    pcap: Annotated[str | None, typer.Option(help="The frames of this capture.")] = None,
+    scapy: Annotated[str | None, typer.Option(help="A Scapy expression for one frame or more.")] = None,
+    neighbour: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PORT/ADDRESS=MAC", help="A neighbour that is known; packets to others are held."),
+    ] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Pick packets that the running router of FILE receives.")
+    ] = False,
+    host: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Live: source or destination.")] = None,
+    port: Annotated[int | None, typer.Option(help="Live: L4 port, source or destination.", min=0, max=65535)] = None,
+    proto: Annotated[str | None, typer.Option(help="Live: icmp, tcp, udp or arp.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Live: packets that are dropped for this reason.")] = None,
+    seconds: Annotated[int, typer.Option(help="Live: how long to wait for packets.", min=1, max=20)] = 5,
+    count: Annotated[int, typer.Option(help="How many packets.", min=1, max=50)] = 10,
+    pcapng: Capture = None,
+    socket: Socket = None,
+    json: Json = None,
+) -> None:
+    """Follow packets stage by stage: what each stage reads and changes, and why a packet is dropped."""
+    from scout.tools.commands import trace as work
+
+    picked = work.Picked(live, host, port, proto, reason, seconds, socket)
+    way = work.Way(source, neighbour or [], count)
+    work.run(file, way, work.Frames(hex, pcap, scapy), picked, pcapng, json)
 
 
 @app.command(epilog="Example: scout rates eth0 --interval 0.5")

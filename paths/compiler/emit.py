@@ -86,6 +86,7 @@ class _Function:
         body = [
             f'"""{_DOCUMENTATION[self.name]}"""',
             *(f"{key} = configuration[0].{key}" for key in self.plan.parameters if key in wanted),
+            *(f"{key} = {table}[0]" for key, table in self.plan.settings.items() if key in wanted),
         ]
         packet = self._packet()
         if self.is_single:

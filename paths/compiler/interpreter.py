@@ -8,7 +8,7 @@ a field that does not exist end it with an error that names the line.
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,15 +16,16 @@ from scout.io.access import Frame
 from scout.io.batch import gather
 from scout.io.packet import PACKET, REACH
 from scout.paths.compiler.plain import Record, View
-from scout.paths.compiler.plan import lower
+from scout.paths.compiler.plan import Block, Edge, lower
 from scout.paths.model.path import Path
 from scout.paths.model.references import written
+from scout.paths.model.setting import Setting
 from scout.paths.model.stage import GATHER, Stage, parameters_of
 from scout.paths.model.table import Table
 from scout.paths.model.verdict import HOLD, TOO_LONG, reason_of
 from scout.ring.errors import ScoutError
 
-__all__ = ["UnknownVerdict", "run", "try_stage", "walk"]
+__all__ = ["UnknownVerdict", "Visit", "run", "started", "try_stage", "visits", "walk"]
 
 _MTU = 1500
 """Bytes that a port which is not open is taken to send."""
@@ -42,13 +43,13 @@ def run(path: Path, data: bytes, fields: Mapping[str, int]) -> tuple[str, bytes]
     if not isinstance(data, bytes | bytearray | memoryview):
         kind = type(data).__name__
         raise ScoutError(f"path from {path.source}: run is given {kind}; give the bytes of a frame, as bytes(packet)")
-    with _started(path, data):
+    with started(path, data):
         leaf, frame, _ = walk(path, data, fields)
     return leaf, bytes(frame)
 
 
 @contextmanager
-def _started(path: Path, data: bytes) -> Iterator[None]:
+def started(path: Path, data: bytes) -> Iterator[None]:
     """Start the routers, as a run does when its ports are open; ports that are not open get an address and an MTU."""
     graph = path.router_graph
     closed = [graph.router(name).port for name in graph.ports]
@@ -67,10 +68,42 @@ def _started(path: Path, data: bytes) -> Iterator[None]:
             port.mac, port.mtu = mac, mtu
 
 
-def walk(path: Path, data: bytes, fields: Mapping[str, int]) -> tuple[str, Frame, Record]:
-    """Send one frame through the path; the leaf it came to, the frame, and its record, as they were then.
+class Visit(NamedTuple):
+    """A stage that a packet has gone through in the plain run.
 
-    Addresses in the record mean nothing here. The state of the stages is `Table.initial`, in place.
+    Attributes
+    ----------
+    block : Block
+        The stage in the path's plan.
+    verdict : int
+    edge : Edge or None
+        The edge that the verdict took; None if the packet is held, or the verdict leads nowhere.
+    leaf : str
+        Where the packet left the path; empty if it goes on to another stage.
+    start : int
+        Offset in the frame's `data` of the header that the stage worked on.
+    frame : Frame
+        The packet now; the next stage changes it.
+    packet : Record
+        Its record. The addresses in it mean nothing here.
+    """
+
+    block: Block
+    verdict: int
+    edge: Edge | None
+    leaf: str
+    start: int
+    frame: Frame
+    packet: Record
+
+
+def visits(
+    path: Path, frame: Frame, fields: Mapping[str, int], arrays: Mapping[int, np.ndarray] | None = None
+) -> Iterator[Visit]:
+    """Send one frame through the path, stage by stage.
+
+    The state of the stages is changed in place: of each table its array in `arrays`, by the table's `id`, or else its
+    `initial`.
 
     Raises
     ------
@@ -78,7 +111,6 @@ def walk(path: Path, data: bytes, fields: Mapping[str, int]) -> tuple[str, Frame
         If a stage fails; names it, its file and line.
     """
     plan = lower(path)
-    frame = Frame(data, reach=REACH)
     packet = _packet({"port": path.ports.index(path.source)} | dict(fields))
     packet.tail_bytes = len(frame.data) - frame.end
     block = list(plan.blocks.values())[packet.at]
@@ -86,17 +118,32 @@ def walk(path: Path, data: bytes, fields: Mapping[str, int]) -> tuple[str, Frame
         stage = block.stage
         with _blamed(stage.function, f"stage {block.node}"):
             frame.move(-stage.push)
-            verdict = _verdict(stage, frame, packet)
+            start = frame.start
+            verdict = _verdict(stage, frame, packet, arrays or {})
             if verdict == HOLD and stage.holds:
                 frame.move(stage.push)
-                return f"{block.node} holds", frame, packet
-            edge = block.edge(verdict)
-            if edge is None:
-                return f"{block.node} unknown-verdict", frame, packet
-            if edge.egress is not None:
-                return edge.target, frame, packet
-            frame.move(edge.pull)
-            block = plan.blocks[edge.target]
+                edge, leaf = None, f"{block.node} holds"
+            elif (edge := block.edge(verdict)) is None:
+                leaf = f"{block.node} unknown-verdict"
+            elif edge.egress is not None:
+                leaf = edge.target
+            else:
+                frame.move(edge.pull)
+                leaf = ""
+        yield Visit(block, verdict, edge, leaf, start, frame, packet)
+        if leaf or edge is None:
+            return
+        block = plan.blocks[edge.target]
+
+
+def walk(path: Path, data: bytes, fields: Mapping[str, int]) -> tuple[str, Frame, Record]:
+    """Send one frame through the path; the leaf it came to, the frame, and its record, as they were then.
+
+    `visits` lists the errors.
+    """
+    for visit in visits(path, Frame(data, reach=REACH), fields):
+        last = visit
+    return last.leaf, last.frame, last.packet
 
 
 def try_stage(
@@ -152,14 +199,16 @@ def try_stage(
     isolated = {name: _copy(value) for name, value in bindings.items()}
     with _blamed(function, function.__name__):
         stage = Stage(function, (), {"primary": True} | isolated)
-        verdict = _call(stage, frame, packet)
+        verdict = _call(stage, frame, packet, {})
         if not _leads(stage, verdict, outcomes):
             verdict = UnknownVerdict(verdict)
     return verdict, bytes(frame)
 
 
 def _copy(value: Any) -> Any:
-    return Table(value.initial.copy(), value.kind) if isinstance(value, Table) else value
+    if isinstance(value, Setting) or not isinstance(value, Table):
+        return value
+    return Table(value.initial.copy(), value.kind)
 
 
 def _leads(stage: Stage, verdict: int, outcomes: int | None) -> bool:
@@ -178,27 +227,29 @@ def _packet(fields: Mapping[str, int]) -> Record:
     return packet
 
 
-def _verdict(stage: Stage, frame: Frame, packet: Record) -> int:
+def _verdict(stage: Stage, frame: Frame, packet: Record, arrays: Mapping[int, np.ndarray]) -> int:
     if stage.payload and packet.tail_bytes and not gather(frame, packet, None, 0):
         return TOO_LONG
-    return _call(stage, frame, packet)
+    return _call(stage, frame, packet, arrays)
 
 
-def _call(stage: Stage, frame: Frame, packet: Record) -> int:
+def _call(stage: Stage, frame: Frame, packet: Record, arrays: Mapping[int, np.ndarray]) -> int:
     given = {"primary": True} | dict.fromkeys(GATHER) | dict(stage.bindings) | {"packet": packet}
     missing = [name for name in stage.parameters if name not in given]
     if missing:
         raise TypeError(f"parameter {missing[0]!r} is not bound; give {missing[0]}=...")
-    arguments = {name: _argument(given[name]) for name in stage.parameters}
+    arguments = {name: _argument(given[name], arrays) for name in stage.parameters}
     verdict = stage.function(frame, None, **arguments)
     if not isinstance(verdict, int | np.integer):
         raise TypeError(f"returned {verdict!r}; return 0 to go on, or a drop(...)")
     return verdict
 
 
-def _argument(value: Any) -> Any:
+def _argument(value: Any, arrays: Mapping[int, np.ndarray]) -> Any:
+    if isinstance(value, Setting):
+        return value.value
     if isinstance(value, Table):
-        value = value.initial
+        value = arrays.get(id(value), value.initial)
     if isinstance(value, np.ndarray):
         return View(value)
     return value() if callable(value) else value

@@ -40,6 +40,7 @@ from scout.paths.framework.kinds import with_shared_tables
 from scout.paths.framework.purity import assignments
 from scout.paths.framework.service_source import Source, load_service
 from scout.paths.framework.timers import new_timers
+from scout.paths.model.attributes import Attributes
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.router import GraphError
 from scout.paths.model.stage import Exit, Outcome, Stage, Via
@@ -231,7 +232,7 @@ class Service(Filter):
         """The rows of a flow table that hold a key: of `table`, a replica's copy; by default of that of plain runs."""
         return rows(self.tables[name].initial if table is None else table)
 
-    def stage(self, key: str, graph: RouterGraph, source: str) -> Stage:
+    def stage(self, key: str, graph: RouterGraph, attributes: Attributes) -> Stage:
         passed = Outcome("passed", Via("up" if key == "receive" else "down"))
         return Stage(
             self.function,

@@ -1,10 +1,14 @@
-"""The creation of a path: a walk from a port through the router graph (Mosberger & Peterson, OSDI '96, section 3).
+"""The first two phases of creating a path (Mosberger & Peterson, OSDI '96, section 3).
 
-Each router contributes the stage for the packets that reach it by a service, and says for every outcome by which
-service the packet goes on.
+1. `create_stages` walks from a port through the router graph. Each router contributes the stage for the packets that
+   reach it by a service, and says for every outcome by which service the packet goes on.
+2. `join` connects the stages by their outcomes. The path is a draft then, which can be edited.
+
+Establishing the draft (`scout.paths.model.establishing`) has the other two phases.
 """
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 
 from scout.paths.model.path import Path
 from scout.paths.model.router import GraphError
@@ -12,54 +16,94 @@ from scout.paths.model.stage import Exit, Outcome, To, Via
 from scout.paths.model.verdict import DropReason, drop
 
 if TYPE_CHECKING:
-    from scout.paths.model.graph import RouterGraph
+    pass
 
-__all__ = ["Creation"]
+__all__ = ["create_stages", "join"]
 
 
-class Creation:
-    """One walk.
+class Way(NamedTuple):
+    """The node that a verdict of a stage leads to: the arguments of `Path.add_outcome`."""
 
-    Parameters
+    node: str
+    verdict: int
+    label: str
+    target: str
+    service: str
+    pull: int
+    main: bool
+
+
+@dataclass
+class Ways:
+    """What the walk finds besides the stages.
+
+    Attributes
     ----------
-    graph : RouterGraph
-        Complete and configured.
-    source : str
-        The router at whose port the path begins.
-    leaves : list of str
-        The routers by whose ports packets may leave.
+    outcomes : list of Way
+        In the order in which the walk came back from them.
+    timeouts : list of (str, str)
+        Stages that hold packets, each with the stage that takes those that were held too long.
     """
 
-    def __init__(self, graph: "RouterGraph", source: str, leaves: list[str]) -> None:
-        self._graph, self._source, self._leaves = graph, source, leaves
-        self._timeouts: list[tuple[str, str, To | Via]] = []
-        self._path = Path(name=source, source=source, ports=graph.ports, router_graph=graph)
+    outcomes: list[Way] = field(default_factory=list)
+    timeouts: list[tuple[str, str]] = field(default_factory=list)
 
-    def run(self) -> Path:
-        """Make the path; it is not established yet."""
-        entry = self._path.add_port(self._source, entry=True)
-        self._path.add_outcome(entry, 0, "", self._place(self._source, ""), "frame", 0, True)
-        while self._timeouts:
-            router, node, hop = self._timeouts.pop()
+
+def create_stages(path: Path) -> Ways:
+    """Phase 1: have the routers make the stages of an empty path, one after another, from its attributes.
+
+    The nodes are added to the path, and how they are connected is returned.
+
+    Raises
+    ------
+    GraphError
+        If a stage does not know where its packets go on.
+    """
+    return _Walk(path).run()
+
+
+def join(path: Path, ways: Ways) -> None:
+    """Phase 2: connect the stages."""
+    for way in ways.outcomes:
+        path.add_outcome(*way)
+    for node, target in ways.timeouts:
+        path.nodes[node]["timeout"] = target
+
+
+class _Walk:
+    """Phase 1."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._graph, self._attributes = path, path.router_graph, path.attributes
+        egress = self._attributes.egress
+        self._leaves = self._graph.ports if egress is None else egress
+        self._found = Ways()
+        self._waiting: list[tuple[str, str, To | Via]] = []
+
+    def run(self) -> Ways:
+        source = self._path.source
+        entry = self._path.add_port(source, entry=True)
+        self._found.outcomes.append(Way(entry, 0, "", self._place(source, ""), "frame", 0, True))
+        while self._waiting:  # a timeout may lead to a stage that is being placed: they are followed last
+            router, node, hop = self._waiting.pop()
             target, _ = self._follow(router, node, Outcome("held too long", hop))
             if "stage" in self._path.nodes[target]:
-                self._path.nodes[node]["timeout"] = target
-        return self._path
+                self._found.timeouts.append((node, target))
+        return self._found
 
     def _place(self, router: str, key: str) -> str:
         """Add stage `key` of `router` and all that follows; the node's name."""
         node = f"{router}.{key}" if key else f"{router}.in"
         if node in self._path:
             return node
-        stage = self._graph.router(router).stage(key, self._graph, self._source)
+        stage = self._graph.router(router).stage(key, self._graph, self._attributes)
         self._path.add_stage(node, router, stage)
         for index, outcome in enumerate(stage.outcomes):
             target, service = self._follow(router, node, outcome)
             main = index == 0 or outcome.common
-            self._path.add_outcome(node, index, outcome.label, target, service, outcome.pull, main)
+            self._found.outcomes.append(Way(node, index, outcome.label, target, service, outcome.pull, main))
         if stage.on_timeout:
-            # May lead to a stage that is being placed: it is looked at when all are.
-            self._timeouts.append((router, node, stage.on_timeout))
+            self._waiting.append((router, node, stage.on_timeout))
         return node
 
     def _follow(self, router: str, node: str, outcome: Outcome) -> tuple[str, str]:

@@ -5,14 +5,16 @@ A connection joins a service that the upper router requires with one of the same
 
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
-from typing import Any
+from typing import Any, Unpack
 
 import networkx as nx
 
-from scout.paths.model.creation import Creation
+from scout.paths.model.attributes import Attributes, GivenAttributes
+from scout.paths.model.creation import create_stages, join
 from scout.paths.model.path import Path
 from scout.paths.model.render import svg
 from scout.paths.model.router import GraphError, Router
+from scout.paths.model.rule import Rule
 from scout.paths.model.views import UncachedViews
 
 __all__ = ["RouterGraph"]
@@ -175,20 +177,28 @@ class RouterGraph(UncachedViews, nx.DiGraph):
 
     def create_path(
         self,
-        source: str,
-        to: Iterable[str] | None = None,
-        order: str = "completed",
-        weight: int = 1,
-        deadline: float = 0.001,
+        ingress: str,
+        /,
+        *,
+        rules: Iterable[Rule] = (),
+        **attributes: Unpack[GivenAttributes],
     ) -> Path:
-        """Create the path of all packets that enter at router `source`.
+        """Create the path of the packets that enter at router `ingress` and have these attributes; by default all.
 
         Parameters
         ----------
-        source : str
+        ingress : str
             A router with a port.
-        to : iterable of str, optional
+        egress : str or iterable of str, optional
             The routers by whose ports packets may leave; all by default. Others are dropped and counted.
+        destination, source : str or IPv4Network or IPv6Network, optional
+            Prefixes, as in "10.0.1.0/24": the packet's addresses are in them.
+        protocol : int or str, optional
+            The protocol number of the IP header, or one of the names of `scout.paths.model.attributes.PROTOCOLS`.
+        destination_port, source_port : int or range, optional
+            The L4 ports.
+        dscp : int, optional
+            The differentiated services code point, 0 to 63.
         order : {"completed", "channel"}
             Packets leave as their primary is done, or in the order in which they came. Of paths whose ports share a
             channel (`Service(sequenced=True)`) all leave in its order if one is to.
@@ -197,27 +207,39 @@ class RouterGraph(UncachedViews, nx.DiGraph):
             and of their deadlines the smallest.
         deadline : float
             For channel schedulers: seconds within which a packet is wanted.
+        rules : iterable of Rule, optional
+            Transformation rules, applied after those of the routers (`scout.paths.model.rule`).
 
         Raises
         ------
         GraphError
-            If the graph makes no sense.
+            If the graph makes no sense, or an attribute.
         """
-        router = self.router(source)
-        if router.port is None:
-            raise GraphError(f"path from {source!r}: it has no port; these have: {', '.join(self.ports) or 'none'}")
-        if order not in ("completed", "channel"):
-            raise GraphError(f"path from {source!r}: order {order!r}; use completed or channel")
-        if not 1 <= weight < 1 << 20 or not 0 <= deadline < 1 << 30:
-            raise GraphError(f"path from {source!r}: weight {weight}, deadline {deadline}; give at least 1 and 0")
-        leaves = list(self.ports if to is None else to)
-        for name in leaves:
+        return self.draft_path(ingress, rules=rules, **attributes).establish()
+
+    def draft_path(self, ingress: str, /, *, rules: Iterable[Rule] = (), **attributes: Unpack[GivenAttributes]) -> Path:
+        """Create a path up to where it can still be edited: its stages are made and joined.
+
+        `Path.establish` has the routers establish them, applies the rules, and freezes the path. The parameters are
+        those of `create_path`.
+        """
+        if self.router(ingress).port is None:
+            raise GraphError(f"path from {ingress!r}: it has no port; these have: {', '.join(self.ports) or 'none'}")
+        checked = Attributes.checked(ingress, **attributes)
+        for name in checked.egress or ():
             if self.router(name).port is None:
-                raise GraphError(f"path from {source!r} to {name!r}: {name} has no port")
+                raise GraphError(f"path from {ingress!r} to {name!r}: {name} has no port")
         self.configure()
-        path = Creation(self, source, leaves).run()
-        path.graph |= {"release_order": order, "weight": weight, "deadline": int(deadline * 1e9)}
-        path.establish()
+        path = Path(
+            name=ingress,
+            attributes=checked,
+            ports=self.ports,
+            router_graph=self,
+            rules=tuple(rules),
+            applied=(),
+            relies_on=(),
+        )
+        join(path, create_stages(path))
         return path
 
 

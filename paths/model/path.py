@@ -6,38 +6,31 @@ import networkx as nx
 import numpy as np
 from networkx.classes.reportviews import OutMultiEdgeView
 
-from scout.paths.model.agreement import agree
+from scout.paths.model.attributes import Attributes
+from scout.paths.model.editing import StageGraph
+from scout.paths.model.establishing import establish
+from scout.paths.model.invariants import intact_stages
 from scout.paths.model.render import svg
 from scout.paths.model.router import GraphError
+from scout.paths.model.rule import Application, Fact, Rule
 from scout.paths.model.stage import Stage
 from scout.paths.model.table import Table
-from scout.paths.model.verdict import DropReason
-from scout.paths.model.views import UncachedViews
 
 if TYPE_CHECKING:
     from scout.paths.model.graph import RouterGraph
 
 __all__ = ["Path"]
 
-_EDITS: tuple[str, ...] = (
-    "add_node",
-    "add_nodes_from",
-    "add_edge",
-    "add_edges_from",
-    "add_weighted_edges_from",
-    "update",
-)
-_EDITS += ("remove_node", "remove_nodes_from", "remove_edge", "remove_edges_from", "clear", "clear_edges")
 
-
-class Path(UncachedViews, nx.MultiDiGraph):
+class Path(StageGraph):
     """A graph of stages from one port to others, made by `RouterGraph.create_path`.
 
     Nodes have `kind` ("stage", "port", "drop" or "end"), `router`, `label`, `note`, and stages `stage`
     (a `Stage`) and `index`. Edges have `service` (its type), `outcome` (the verdict's name), `verdict` (its number,
     which is the edge's key too), `pull`, and `main` if it is common. Two outcomes may lead to the same node.
 
-    An established path cannot be edited: its code and its counters belong to it. Edit a copy, and establish that::
+    A draft (`RouterGraph.draft_path`) can be edited, with networkx or by whole stages (`insert`, `replace`, `remove`,
+    `rule_out`). An established path cannot: its code and its counters belong to it. Edit a copy, and establish that::
 
         changed = path.copy()
         changed.remove_node("ip.lookup drops multicast")
@@ -56,7 +49,40 @@ class Path(UncachedViews, nx.MultiDiGraph):
     @property
     def source(self) -> str:
         """Name of the router at whose port the path begins."""
-        return self.graph["source"]
+        return self.attributes.ingress
+
+    @property
+    def attributes(self) -> Attributes:
+        """What is known of the path's traffic, and what is wished for the path."""
+        return self.graph["attributes"]
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules that were given for it; those of its routers are applied too."""
+        return self.graph["rules"]
+
+    @property
+    def applied(self) -> tuple[Application, ...]:
+        """The rules that were applied when it was established, in order."""
+        return self.graph["applied"]
+
+    @property
+    def relies_on(self) -> tuple[Fact, ...]:
+        """The facts outside of the path that its code depends on, such as a route.
+
+        When one of them no longer holds, the path has to be replaced by one that is created anew.
+        """
+        return self.graph["relies_on"]
+
+    @property
+    def broken_facts(self) -> list[Fact]:
+        """Those of `relies_on` that no longer hold."""
+        return [fact for fact in self.relies_on if not fact.holds(self)]
+
+    @property
+    def intact(self) -> frozenset[str]:
+        """The stages at which the attributes that describe packets hold (`scout.paths.model.invariants`)."""
+        return intact_stages(self)
 
     @property
     def ports(self) -> list[str]:
@@ -71,112 +97,39 @@ class Path(UncachedViews, nx.MultiDiGraph):
     @property
     def release_order(self) -> str:
         """ "completed" or "channel": the order in which packets leave."""
-        return self.graph["release_order"]
+        return self.attributes.order
 
     @property
     def weight(self) -> int:
         """For channel schedulers: the path's share, or its rank."""
-        return self.graph["weight"]
+        return self.attributes.weight
 
     @property
     def deadline(self) -> int:
         """For channel schedulers: nanoseconds within which a packet is wanted."""
-        return self.graph["deadline"]
+        return int(self.attributes.deadline * 1e9)
 
     @property
     def edges(self) -> "_Edges":  # type: ignore[override]
         """The edges, as in networkx; `edges[tail, head]` finds the only edge between two nodes without its key."""
         return _Edges(self)
 
-    # Building.
-
-    def add_stage(self, node: str, router: str, stage: Stage) -> None:
-        """Add a stage of a router."""
-        note = stage.note or ("replicated" if stage.keeps_state else "")
-        self.add_node(node, kind="stage", router=router, label=node, note=note, stage=stage)
-
-    def add_port(self, router: str, entry: bool = False) -> str:
-        """Add the leaf of packets that leave by a router's port, or the entry; the node's name."""
-        node = f"port {router}" if entry else f"to {router}"
-        self.add_node(node, kind="port", router=router, label=f"port {router}")
-        return node
-
-    def add_drop(self, at: str, reason: DropReason) -> str:
-        """Add the leaf of packets that stage `at` drops for a reason; the node's name."""
-        # One node for each stage that drops, so that the picture's edges stay short.
-        node = f"{at} drops {reason.name}"
-        self.add_node(node, kind="drop", router="drop", label=reason.name, verdict=int(reason))
-        return node
-
-    def add_end(self, label: str) -> str:
-        """Add the leaf of packets that end here; the node's name."""
-        self.add_node(label, kind="end", router="drop", label=label)
-        return label
-
-    def add_outcome(
-        self, node: str, verdict: int, label: str, target: str, service: str = "", pull: int = 0, main: bool = False
-    ) -> None:
-        """Add the edge that a verdict of stage `node` takes."""
-        self.add_edge(node, target, verdict, verdict=verdict, outcome=label, service=service, pull=pull, main=main)
-
     def establish(self) -> Self:
-        """Check the path, number its stages, add what their functions drop, say what is counted; then freeze it.
+        """Make a path of a draft: establish its stages, apply its rules, check and number it; then freeze it.
 
         Raises
         ------
         GraphError
-            If a node or an edge lacks what a path needs, if packets could go in a circle, or if replicas could differ.
+            If a node or an edge lacks what a path needs, if packets could go in a circle, if replicas could differ, or
+            if a rule does not come to an end.
         """
-        self._check()
-        for node, stage in list(self.stages.items()):
-            for reason in stage.drops:
-                leaf = self.add_drop(node, reason)
-                if not self.has_edge(node, leaf, int(reason)):
-                    self.add_outcome(node, int(reason), "", leaf)
-        if not nx.is_directed_acyclic_graph(self):
-            cycle = " -> ".join(edge[0] for edge in nx.find_cycle(self))
-            raise GraphError(f"path {self.source!r} goes in a circle: {cycle}; a packet would never leave")
-        agree(self)
-        order = [node for node in nx.lexicographical_topological_sort(self) if "stage" in self.nodes[node]]
-        # The stages of the main line first: their generated code reads from top to bottom.
-        main = self.main_line
-        for index, node in enumerate([*main, *(node for node in order if node not in main)]):
-            self.nodes[node]["index"] = index
-        self.graph["counted"] = self._counted()
-        for name in _EDITS:
-            setattr(self, name, _refuse)
-        self.frozen = True
+        establish(self)
         return self
 
-    def _check(self) -> None:
-        for node, data in self.nodes(data=True):
-            if data.get("kind") not in ("stage", "port", "drop", "end") or (data["kind"] == "stage") != (
-                "stage" in data
-            ):
-                raise GraphError(
-                    f"path {self.source!r}: node {node!r} is no part of a path; add it by add_stage or add_drop"
-                )
-        if self.out_degree(f"port {self.source}") != 1:
-            raise GraphError(f"path {self.source!r} has no stage behind 'port {self.source}'; put its edge back")
-        for node in self.stages:
-            if (timeout := self.nodes[node].get("timeout", node)) not in self:
-                raise GraphError(
-                    f"{node} sends packets that were held too long to {timeout}, which is gone; put it back"
-                )
-            taken: dict[int, str] = {}
-            for _, head, data in self.out_edges(node, data=True):
-                if not {"verdict", "outcome", "pull", "main"} <= data.keys():
-                    raise GraphError(
-                        f"path {self.source!r}: edge {node} -> {head} has no verdict; add it by add_outcome"
-                    )
-                if (verdict := data["verdict"]) in taken:
-                    raise GraphError(f"{node}: verdict {verdict} leads to {taken[verdict]} and to {head}; remove one")
-                taken[verdict] = head
-            for verdict in range(len(self.nodes[node]["stage"].outcomes)):
-                if verdict not in taken:
-                    raise GraphError(
-                        f"{node}: verdict {verdict} leads nowhere; give it a way by add_outcome, or a drop"
-                    )
+    def rely_on(self, fact: Fact) -> None:
+        """Note a fact that the path's code depends on (`relies_on`)."""
+        if fact not in self.relies_on:
+            self.graph["relies_on"] = (*self.relies_on, fact)
 
     def copy(self, as_view: bool = False) -> "Path":
         """A copy that can be edited and established anew."""
@@ -224,8 +177,8 @@ class Path(UncachedViews, nx.MultiDiGraph):
 
     # Counting: one increment a packet on the main line, the rest follows from conservation.
 
-    def _counted(self) -> list[tuple[str, str, int]]:
-        """The edges that have a counter. After them come two for each stage: unknown verdicts, and packets
+    def edges_to_count(self) -> list[tuple[str, str, int]]:
+        """The edges that get a counter. After them come two for each stage: unknown verdicts, and packets
         held there less those that came in from being held.
 
         All edges are counted but, for each stage, one edge of the main line that leads to it: how many packets passed
@@ -358,9 +311,3 @@ class _Edges(OutMultiEdgeView):
         if isinstance(edge, tuple) and len(edge) == 2 and len(self._adjdict[edge[0]][edge[1]]) == 1:
             edge = (*edge, next(iter(self._adjdict[edge[0]][edge[1]])))
         return super().__getitem__(edge)
-
-
-def _refuse(*arguments: Any, **words: Any) -> None:
-    raise GraphError(
-        "an established path cannot be changed: edit a copy (changed = path.copy()) and call changed.establish()"
-    )

@@ -1,14 +1,18 @@
 """Routers: protocol modules with named, typed services."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from scout.paths.model.change import Amendment, Change
 from scout.paths.model.stage import Stage, Via
 from scout.paths.model.table import Table
 from scout.ring.errors import ScoutError
 
 if TYPE_CHECKING:
+    from scout.paths.model.attributes import Attributes
     from scout.paths.model.graph import RouterGraph
+    from scout.paths.model.path import Path
+    from scout.paths.model.rule import Rule
 
 __all__ = ["GraphError", "Router"]
 
@@ -50,6 +54,27 @@ class Router:
     lock: Table | None = None
     """A shared table whose first word is 0, or names the replica that holds the router's state: its number plus 1."""
 
+    takes: tuple[type[Change], ...] = ()
+    """The changes that the router can make while it runs."""
+
+    def prepare(self, changes: Sequence[Change], graph: "RouterGraph") -> Amendment:
+        """Check changes that the router takes, in turn, and prepare to make them together; nothing changes yet.
+
+        Raises
+        ------
+        ScoutError
+            If one of them cannot be made; names it, and the fix.
+        """
+        raise NotImplementedError
+
+    def amender(self) -> Stage | None:
+        """A stage without outcomes whose function makes the orders of a change in the tables of a replica.
+
+        `function(order, now, ...)` is called with a record `scout.paths.model.change.ORDER` and the time of the
+        request, in every replica at the same position. Its other parameters are tables; it returns 0.
+        """
+        return None
+
     def emitter(self) -> Stage | None:
         """A stage without outcomes that makes packets: it fills one, sets its `egress`, and returns 1, or 0."""
         return None
@@ -60,6 +85,9 @@ class Router:
     def start(self, graph: "RouterGraph") -> None:
         """Read what is known only now that the ports are open, before the domains are forked."""
 
+    rules: "Sequence[Rule]" = ()
+    """Transformation rules that are applied to every path with a stage of this router."""
+
     def arrive(self, service: str, below: bool) -> str | Via:
         """Key of the stage for packets that come by `service`, from `below` or from above.
 
@@ -67,6 +95,12 @@ class Router:
         """
         raise GraphError(f"{self.name}: takes no packets by service {service!r}")
 
-    def stage(self, key: str, graph: "RouterGraph", source: str) -> Stage:
-        """Make stage `key` of a path that begins at router `source`; key "" begins the path."""
+    def stage(self, key: str, graph: "RouterGraph", attributes: "Attributes") -> Stage:
+        """Make stage `key` of a path with these attributes; key "" begins the path, at router `attributes.ingress`."""
         raise NotImplementedError
+
+    def establish(self, node: str, path: "Path") -> None:
+        """Establish a stage of this router in a draft, of which all stages are made and joined.
+
+        It may edit the path. It is called again when an edited copy of the path is established.
+        """

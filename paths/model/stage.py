@@ -77,7 +77,7 @@ class Stage:
         `HOLD` holds. Its other parameters are found by name: `packet` (the record `PACKET`), `primary`
         (False in the replicas that only keep their state), or one of `bindings`.
     outcomes : tuple of Outcome
-        Where the verdicts 0, 1, ... lead.
+        Where the verdicts 0, 1, ... lead. Empty for a stage that is put into a path: the edit says it.
     bindings : mapping
         Parameters of the function: an int becomes a field of the path's configuration (a function that
         gives one is asked when the path is started), a `Table` an array.
@@ -97,6 +97,8 @@ class Stage:
         True if control requests (`packet.control`) may begin at it.
     alone : bool
         True if the primary alone may drop or change packets here: no replicated stage may stand behind it.
+    keeps_flow : bool
+        True if it changes neither addresses, protocol, L4 ports nor DSCP of a packet, although it writes some of it.
     note : str
         A word for people, shown in pictures.
     on_timeout : To or Via, optional
@@ -105,7 +107,7 @@ class Stage:
     """
 
     function: Callable[..., int]
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[Outcome, ...] = ()
     bindings: Mapping[str, "int | Table | Callable[[], int]"] = field(default_factory=dict)
     push: int = 0
     replicated: bool = False
@@ -115,6 +117,7 @@ class Stage:
     sharded: bool = False
     controlled: bool = False
     alone: bool = False
+    keeps_flow: bool = False
     note: str = ""
     on_timeout: "To | Via | None" = None
 

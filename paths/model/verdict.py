@@ -4,7 +4,7 @@ import zlib
 
 from scout.ring.errors import ScoutError
 
-__all__ = ["HOLD", "TOO_LONG", "DropReason", "Hold", "drop", "reason_of"]
+__all__ = ["HOLD", "RULED_OUT", "TOO_LONG", "DropReason", "Hold", "drop", "reason_of"]
 
 
 class DropReason(int):
@@ -62,6 +62,9 @@ def reason_of(verdict: int) -> str:
 
 TOO_LONG = drop("too-long-for-payload")
 """The verdict on a packet that a stage wants in one piece and that does not fit."""
+
+RULED_OUT = drop("ruled-out")
+"""The verdict on a packet that the path's attributes rule out: another path should have taken it."""
 
 
 class Hold(int):

@@ -31,6 +31,7 @@ from scout.io.batch import BATCH_SIZE
 from scout.io.mac import mac_number
 from scout.io.packet import SECOND
 from scout.paths.limit import once
+from scout.paths.model.attributes import Attributes
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.router import GraphError, Router
 from scout.paths.model.stage import Exit, Outcome, Stage, Via
@@ -298,7 +299,7 @@ class Arp(Router):
     def arrive(self, service: str, below: bool) -> str:
         return "in" if service == "net" else "resolve"
 
-    def stage(self, key: str, graph: RouterGraph, source: str) -> Stage:
+    def stage(self, key: str, graph: RouterGraph, attributes: Attributes) -> Stage:
         ip = self._ip(graph)
         if key == "resolve":
             joined = {name for name, _ in graph.reached(self.name, "net")}
@@ -310,8 +311,8 @@ class Arp(Router):
             times = {"lifetime": self.lifetime, "refresh": self.lifetime // 4}
             bindings = {"next_hops": ip.next_hops} | times | tables
             return Stage(resolve, outcomes, bindings, on_timeout=Via("resolve"))
-        port = graph.router(source).port
-        interface = ip.addresses.get(source)
+        port = graph.router(attributes.ingress).port
+        interface = ip.addresses.get(attributes.ingress)
         bindings = {
             "adjacencies": self.adjacencies,
             "changes": self.changes,
@@ -321,5 +322,5 @@ class Arp(Router):
             "mac": partial(getattr, port, "mac"),
             "lifetime": self.lifetime,
         }
-        outcomes = (Outcome("answer", Via("net", source)), Outcome("learnt", Exit()))
+        outcomes = (Outcome("answer", Via("net", attributes.ingress)), Outcome("learnt", Exit()))
         return Stage(receive, outcomes, bindings)

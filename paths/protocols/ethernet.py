@@ -26,15 +26,19 @@ Example
 """
 
 from functools import partial
+from ipaddress import IPv4Network
 from typing import Any
 
 from scout.io.access import load16, load64, require, store16, store32, store64
+from scout.paths.model.attributes import Attributes
 from scout.paths.model.graph import RouterGraph
+from scout.paths.model.path import Path
 from scout.paths.model.router import Router
 from scout.paths.model.stage import Exit, Outcome, Stage, To, Via
-from scout.paths.model.verdict import drop
+from scout.paths.model.verdict import RULED_OUT, drop
 from scout.paths.protocols.ipv4 import Ip
-from scout.paths.protocols.ipv4_check import check_header
+from scout.paths.protocols.ipv4_check import check, check_header
+from scout.paths.protocols.route_facts import GOOD_SOURCES, KindsWithin, can_be_sources
 from scout.paths.wire.ethernet import ARP, DESTINATION, ETHERTYPE, GROUP, HEADER, IPV4, MAC, SOURCE
 
 __all__ = ["Ethernet", "receive", "send"]
@@ -93,16 +97,27 @@ class Ethernet(Router):
     def arrive(self, service: str, below: bool) -> str:
         return "out"
 
-    def stage(self, key: str, graph: RouterGraph, source: str) -> Stage:
+    def stage(self, key: str, graph: RouterGraph, attributes: Attributes) -> Stage:
         mac = {"mac": partial(getattr, self.port, "mac")}
         if key == "out":
             return Stage(send, (Outcome("sent", Exit(self.name)),), mac, push=HEADER)
         if key == "ipv4":
-            above = [graph.router(name) for name, _ in graph.reached(self.name, "ipv4")]
-            good = (Outcome("good", Via("ipv4")),)
-            for router in above:
-                if isinstance(router, Ip):
-                    return router.check_stage(good)
-            return Stage(check_header, good)
-        outcomes = (Outcome("ipv4", To("ipv4"), HEADER), Outcome("arp", Via("arp"), HEADER))
+            ip, good = self._ip(graph), (Outcome("good", Via("ipv4")),)
+            return ip.check_stage(good) if ip else Stage(check_header, good, keeps_flow=True)
+        # The packets of a path that attributes describe are IP packets: demux has looked at them.
+        arp = RULED_OUT if attributes.traffic else Via("arp")
+        outcomes = (Outcome("ipv4", To("ipv4"), HEADER), Outcome("arp", arp, HEADER))
         return Stage(receive, outcomes, mac)
+
+    def _ip(self, graph: RouterGraph) -> Ip | None:
+        """The `Ip` that stands above, if one does."""
+        above = (graph.router(name) for name, _ in graph.reached(self.name, "ipv4"))
+        return next((router for router in above if isinstance(router, Ip)), None)
+
+    def establish(self, node: str, path: Path) -> None:
+        """Check the header alone, and no source, where every source that the packets can have is a good one."""
+        prefix, ip = path.attributes.source, self._ip(path.router_graph)
+        is_check = path.nodes[node]["stage"].function is check and node in path.intact
+        if is_check and ip and isinstance(prefix, IPv4Network) and can_be_sources(ip, prefix):
+            path.replace(node, Stage(check_header, keeps_flow=True, note="known sources"))
+            path.rely_on(KindsWithin(ip.name, prefix, GOOD_SOURCES))

@@ -25,6 +25,7 @@ import numpy as np
 from scout.io.access import length, load8, load16, load32, require, store8, store16, store32, sum16, trim
 from scout.io.packet import GSO_NONE, NEEDS_CHECKSUM, SECOND
 from scout.paths.limit import within
+from scout.paths.model.attributes import Attributes
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.router import GraphError, Router
 from scout.paths.model.stage import Outcome, Stage, Via
@@ -135,7 +136,7 @@ class Icmp(Router):
     def arrive(self, service: str, below: bool) -> str:
         return "in" if service == "messages" else "error"
 
-    def stage(self, key: str, graph: RouterGraph, source: str) -> Stage:
+    def stage(self, key: str, graph: RouterGraph, attributes: Attributes) -> Stage:
         if key == "in":
             return Stage(receive, (Outcome("reply", Via("messages")),), payload=True)
         bindings: dict[str, Any] = {"limit": self.limit, "interval": self.interval, "burst": self.burst}

@@ -62,6 +62,7 @@ from scout.paths.framework.check import refuse_sharded
 from scout.paths.framework.events import Handler
 from scout.paths.framework.flow_table import new_table, policy_of
 from scout.paths.framework.service import Service
+from scout.paths.model.attributes import Attributes
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.router import GraphError
 from scout.paths.model.stage import Outcome, Stage, Via
@@ -237,8 +238,8 @@ class Napt(Service):
         keys = {"down": "receive", "hop": "send", "out": "returned"}
         return keys[service] if service in keys else Via(self.through[service])
 
-    def stage(self, key: str, graph: RouterGraph, source: str) -> Stage:
-        stage = super().stage(key, graph, source)
+    def stage(self, key: str, graph: RouterGraph, attributes: Attributes) -> Stage:
+        stage = super().stage(key, graph, attributes)
         where, onward = {"receive": (ENTERING, "up"), "send": (LEAVING, "out"), "returned": (RETURNING, "hop")}[key]
         bindings = self.bindings | {"next_hops": self._ip(graph).next_hops, "where": where}
         outcomes = (Outcome("passed", Via(onward)), *stage.outcomes[1:])

@@ -1,15 +1,17 @@
-"""Discard: the end of all packets that reach it.
+"""Discard: the end of all packets that reach it, or of those that have a pattern.
 
-Usage: Discard(name, reason, connects)
+Usage: Discard(name, reason, connects, only)
 Requires and provides: one service, of the type `connects`.
 Drops: the reason that is given.
 
 Example
-    Discard("closed", "left-is-closed")
+    Discard("no_telnet", "telnet", only={"protocol": "tcp", "destination_port": 23})
 """
 
+from collections.abc import Mapping
 from typing import Any
 
+from scout.paths.model.attributes import Attributes
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.stage import Outcome, Stage
 from scout.paths.model.verdict import drop
@@ -24,7 +26,7 @@ def drop_all(frame: Any, end: Any) -> int:
 
 
 class Discard(Filter):
-    """Drops every packet in both directions, and counts it under a reason.
+    """Drops packets in both directions, and counts them under a reason.
 
     Parameters
     ----------
@@ -33,6 +35,8 @@ class Discard(Filter):
         The name that the packets are counted under.
     connects : str
         Type of the services that it connects, as for `Filter`.
+    only : mapping, optional
+        Attributes of the packets that are dropped, as for `Filter`; by default all are.
 
     Examples
     --------
@@ -43,9 +47,11 @@ class Discard(Filter):
     Then `graph.add(closed)` and `graph.connect("ip", "closed", "left")`.
     """
 
-    def __init__(self, name: str, reason: str, connects: str = "ipv4") -> None:
-        super().__init__(name, drop_all, drop_all, connects)
+    def __init__(self, name: str, reason: str, connects: str = "ipv4", only: Mapping[str, Any] | None = None) -> None:
+        super().__init__(name, drop_all, drop_all, connects, only=only)
         self.reason = drop(reason)
 
-    def stage(self, key: str, graph: RouterGraph, source: str) -> Stage:
+    def stage(self, key: str, graph: RouterGraph, attributes: Attributes) -> Stage:
+        if key not in self.functions:
+            return super().stage(key, graph, attributes)
         return Stage(drop_all, (Outcome(self.reason.name, self.reason),))

@@ -1,6 +1,6 @@
 """Filter: a function of your own between two routers.
 
-Usage: Filter(name, receive, send, connects, payload, **bindings)
+Usage: Filter(name, receive, send, connects, payload, only, **bindings)
 Requires and provides: one service, of the type `connects`.
 Drops: the reasons that the functions name.
 
@@ -9,20 +9,25 @@ Example
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FunctionType
+from typing import Any
 
 import numpy as np
 
 from scout.paths.framework.kinds import check_kinds, with_shared_tables
+from scout.paths.model.attributes import Attributes
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.router import GraphError, Router
-from scout.paths.model.stage import Outcome, Stage, Via, parameters_of
+from scout.paths.model.stage import Outcome, Stage, To, Via, parameters_of
 from scout.paths.model.table import Table
+from scout.paths.stages.match import decided, match, pattern_bindings, pattern_of
 
 __all__ = ["Filter", "checked"]
 
 _STANDARD = ("frame", "end", "packet", "primary")
+_OF_IPV4 = ("ipv4", "adjacency", "icmp", "icmp-error")  # services of IPv4 packets
+_MATCH = "match_"  # the key of the stage that looks for the pattern, before that of the function
 
 
 class Filter(Router):
@@ -44,6 +49,9 @@ class Filter(Router):
         for ARP messages and for all that leaves by the Ethernet below.
     payload : bool
         True if the functions need the whole packet in one piece, and not its first `REACH` bytes alone.
+    only : mapping, optional
+        Attributes of packets, as in `{"protocol": "tcp", "destination_port": 23}`: all other packets bypass the
+        functions. A path whose own attributes decide it has no test, and if none of its packets match, no filter.
     **bindings
         Ints, functions that give an int when the path is started, and `Table`s. Every replica runs a function that
         changes a replicated table; the primary of the packet alone runs any other.
@@ -70,6 +78,7 @@ class Filter(Router):
     """
 
     through = {"up": "down", "down": "up"}
+    rules = (decided,)
 
     def __init__(
         self,
@@ -78,12 +87,18 @@ class Filter(Router):
         send: Callable[..., int] | None = None,
         connects: str = "ipv4",
         payload: bool = False,
+        only: Mapping[str, Any] | None = None,
         **bindings: int | Table | Callable[[], int],
     ) -> None:
         super().__init__(name)
         self.provides, self.requires = {"up": connects}, {"down": connects}
         self.functions = {"receive": receive, "send": send}
         self.payload, self.bindings = payload, bindings
+        self.pattern = None if only is None else pattern_of(name, only)
+        if self.pattern and connects not in _OF_IPV4:
+            raise GraphError(
+                f"{name}: only=... tells IPv4 packets apart, connects={connects!r} has others; leave it out"
+            )
         functions = [function for function in (receive, send) if function is not None]
         if not functions:
             raise GraphError(f"{name}: a filter without a function; give receive=... or send=...")
@@ -128,12 +143,17 @@ class Filter(Router):
 
     def arrive(self, service: str, below: bool) -> str | Via:
         key = "receive" if service == "down" else "send"
-        return key if self.functions[key] else Via(self.through[service])
+        if not self.functions[key]:
+            return Via(self.through[service])
+        return _MATCH + key if self.pattern else key
 
-    def stage(self, key: str, graph: RouterGraph, source: str) -> Stage:
-        function = self.functions[key]
+    def stage(self, key: str, graph: RouterGraph, attributes: Attributes) -> Stage:
+        onward = Via("up" if key.endswith("receive") else "down")
+        if self.pattern and key.startswith(_MATCH):
+            outcomes = (Outcome("matching", To(key.removeprefix(_MATCH))), Outcome("others", onward, common=True))
+            return Stage(match, outcomes, pattern_bindings(self.pattern), note=str(self.pattern))
+        function, passed = self.functions[key], Outcome("passed", onward)
         assert function is not None
-        passed = Outcome("passed", Via("up" if key == "receive" else "down"))
         return Stage(function, (passed,), self.bindings, payload=self.payload)
 
 

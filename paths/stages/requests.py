@@ -16,6 +16,7 @@ Example
 
 from typing import Any
 
+from scout.paths.model.attributes import Attributes
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.router import Router
 from scout.paths.model.stage import Exit, Outcome, Stage, Via
@@ -57,7 +58,7 @@ class Requests(Router):
         super().__init__(name)
         self.port = port
 
-    def stage(self, key: str, graph: RouterGraph, source: str) -> Stage:
+    def stage(self, key: str, graph: RouterGraph, attributes: Attributes) -> Stage:
         return Stage(take, (Outcome("request", Via("up")),))
 
 
@@ -82,5 +83,5 @@ class End(Router):
     def arrive(self, service: str, below: bool) -> str:
         return "take"
 
-    def stage(self, key: str, graph: RouterGraph, source: str) -> Stage:
+    def stage(self, key: str, graph: RouterGraph, attributes: Attributes) -> Stage:
         return Stage(take, (Outcome("done", Exit()),))

@@ -1,6 +1,6 @@
 """Tee: writes a copy of each packet to a pcap file, which Wireshark and Scapy read.
 
-Usage: Tee(name, file, connects)
+Usage: Tee(name, file, connects, only)
 Requires and provides: one service, of the type `connects`.
 Drops: nothing.
 
@@ -14,6 +14,7 @@ Example
 import os
 import struct
 import weakref
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,8 @@ class Tee(Filter):
         Created, or emptied, when the run starts; a plain run of a path that was not started writes nothing.
     connects : str
         Type of the services that it connects, as for `Filter`.
+    only : mapping, optional
+        Attributes of the packets that are copied, as for `Filter`; by default all are.
 
     Raises
     ------
@@ -111,7 +114,13 @@ class Tee(Filter):
     Then `graph.add(tee)` and `graph.connect("ip", "tee", "left")`.
     """
 
-    def __init__(self, name: str, file: str | os.PathLike[str], connects: str = "ipv4") -> None:
+    def __init__(
+        self,
+        name: str,
+        file: str | os.PathLike[str],
+        connects: str = "ipv4",
+        only: Mapping[str, Any] | None = None,
+    ) -> None:
         room = np.zeros(ROOM, np.uint8)
         room[RECORD_HEADER : RECORD_HEADER + HEADER] = list(NO_ADDRESSES)  # never changes
         self.room = Table(room, "private")
@@ -124,6 +133,7 @@ class Tee(Filter):
             copy_to_file,
             copy_to_file,
             connects,
+            only=only,
             file=lambda: self._descriptor,
             room=self.room,
             missing=self.missing,

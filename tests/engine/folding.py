@@ -30,7 +30,7 @@ class Out(Router):
     def arrive(self, service, below):
         return "take"
 
-    def stage(self, key, graph, source):
+    def stage(self, key, graph, attributes):
         return Stage(take, (Outcome("sent", Exit("out")),))
 
 

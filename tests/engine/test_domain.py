@@ -9,6 +9,7 @@ from port_router import ADDRESSES, LEFT, RIGHT, finished, frames
 
 from scout import domain
 from scout.io.ports.memory import MemoryPort
+from scout.paths.model.attributes import Attributes
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.router import Router
 from scout.paths.model.stage import Exit, Outcome, Stage
@@ -55,7 +56,7 @@ class Waiting(Router):
     def arrive(self, service: str, below: bool) -> str:
         return "wait"
 
-    def stage(self, key: str, graph: RouterGraph, source: str) -> Stage:
+    def stage(self, key: str, graph: RouterGraph, attributes: Attributes) -> Stage:
         return Stage(wait_once, (Outcome("done", Exit()),), {"seen": self.seen})
 
 

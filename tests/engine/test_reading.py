@@ -60,7 +60,7 @@ class Failing(Router):
     def arrive(self, service, below):
         return "fail"
 
-    def stage(self, key, graph, source):
+    def stage(self, key, graph, attributes):
         return Stage(fail, (Outcome("end", Exit(None)),))
 
 

@@ -11,6 +11,7 @@ from harness import number, two_ports
 
 from scout.paths.compiler.interpreter import run
 from scout.paths.compiler.native import compile_path
+from scout.paths.model.attributes import Attributes
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.path import Path
 from scout.paths.model.router import GraphError, Router
@@ -42,7 +43,7 @@ class Parity(Router):
         super().__init__(name)
         self.port = SimpleNamespace(mac=number("02:00:00:00:00:01"), mtu=1500)
 
-    def stage(self, key: str, graph: RouterGraph, source: str) -> Stage:
+    def stage(self, key: str, graph: RouterGraph, attributes: Attributes) -> Stage:
         return Stage(parity, (Outcome("even", Exit(self.name)), Outcome("odd", Exit(self.name))))
 
 

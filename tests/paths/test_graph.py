@@ -36,7 +36,7 @@ def test_only_what_leads_to_replicated_work_is_replicated():
         (lambda g: g.add(Arp("left")), ["left", "Ethernet", "Arp"]),
         (lambda g: g.connect("ip", "nowhere"), ["nowhere", "left"]),
         (lambda g: g.create_path("ip"), ["ip", "no port", "left"]),
-        (lambda g: g.create_path("left", to=["ip"]), ["left", "ip", "no port"]),
+        (lambda g: g.create_path("left", egress=["ip"]), ["left", "ip", "no port"]),
         (lambda g: g.create_path("left", order="random"), ["random", "channel"]),
         (lambda g: Ip("x", {"left": "10.0.0.300/24"}), ["x", "10.0.0.300"]),
         (lambda g: Ethernet("not a name", None), ["not a name"]),
@@ -92,7 +92,7 @@ class Broken(Router):
         super().__init__(name)
         self.port, self._function = port, function
 
-    def stage(self, key, graph, source):
+    def stage(self, key, graph, attributes):
         return Stage(self._function, (Outcome("out", Exit(self.name)),))
 
 

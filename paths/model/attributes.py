@@ -1,0 +1,234 @@
+"""Attributes: what is known of a path's traffic when the path is created, and what is wished for it.
+
+(Mosberger & Peterson, OSDI '96, section 3.) Those that describe traffic are *invariants*: demux lets no other packet
+into the path, so its code need not test for them.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Any, TypedDict, Unpack
+
+from scout.paths.model.router import GraphError
+from scout.paths.wire.flow import has_ports
+from scout.paths.wire.ipv4 import DCCP, ICMP, SCTP, TCP, UDP, UDP_LITE
+
+__all__ = ["PROTOCOLS", "TRAFFIC", "Attributes", "GivenAttributes", "Network"]
+
+Network = IPv4Network | IPv6Network
+"""A prefix of either family."""
+
+PROTOCOLS = {"icmp": ICMP, "tcp": TCP, "udp": UDP, "dccp": DCCP, "sctp": SCTP, "udp-lite": UDP_LITE}
+"""The protocols that can be given by name."""
+
+TRAFFIC = ("destination", "source", "protocol", "destination_port", "source_port", "dscp")
+"""The attributes that describe packets: they decide which packets enter a path."""
+
+_ORDERS = ("completed", "channel")
+
+
+class GivenAttributes(TypedDict, total=False):
+    """The attributes as people give them; `RouterGraph.create_path` describes each."""
+
+    egress: str | Iterable[str] | None
+    destination: str | Network | None
+    source: str | Network | None
+    protocol: str | int | None
+    destination_port: int | range | None
+    source_port: int | range | None
+    dscp: int | None
+    order: str
+    weight: int
+    deadline: float
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """What is known of a path. Made by `Attributes.checked`; None stands for a field that is not known.
+
+    A path with any attribute that describes packets (`traffic`) carries IP packets alone.
+
+    Attributes
+    ----------
+    ingress : str
+        The router at whose port the packets enter.
+    egress : tuple of str or None
+        The routers by whose ports they may leave; None: by all.
+    destination, source : IPv4Network or IPv6Network or None
+        The prefixes of the addresses; both of one family.
+    protocol : int or None
+        The protocol number of the IP header.
+    destination_port, source_port : range or None
+        The L4 ports. A fragment shows none, so no fragment enters a path that has them.
+    dscp : int or None
+        The differentiated services code point, 0 to 63 (RFC 2474).
+    order : {"completed", "channel"}
+        The order in which packets leave.
+    weight : int
+        For channel schedulers: the path's share, or its rank.
+    deadline : float
+        For channel schedulers: seconds within which a packet is wanted.
+    """
+
+    ingress: str
+    egress: tuple[str, ...] | None = None
+    destination: Network | None = None
+    source: Network | None = None
+    protocol: int | None = None
+    destination_port: range | None = None
+    source_port: range | None = None
+    dscp: int | None = None
+    order: str = "completed"
+    weight: int = 1
+    deadline: float = 0.001
+
+    @classmethod
+    def checked(cls, ingress: str, **given: Unpack[GivenAttributes]) -> "Attributes":
+        """The attributes of the path from router `ingress`, from what is given.
+
+        Raises
+        ------
+        GraphError
+            If there is no such attribute, or its value cannot be one.
+
+        Examples
+        --------
+        >>> voice = Attributes.checked("left", destination="10.0.1.0/24", protocol="udp", destination_port=5060)
+        >>> voice.destination, voice.protocol, voice.destination_port
+        (IPv4Network('10.0.1.0/24'), 17, range(5060, 5061))
+        """
+        values = {name: _checked(f"path from {ingress!r}", name, value) for name, value in given.items()}
+        made = cls(ingress, **values)
+        made._check_together()
+        return made
+
+    @property
+    def traffic(self) -> dict[str, Any]:
+        """The attributes that describe packets, as far as they are known; empty for a path that takes all."""
+        return {name: value for name in TRAFFIC if (value := getattr(self, name)) is not None}
+
+    @property
+    def family(self) -> int | None:
+        """4 or 6, the version of the prefixes that are known; None if neither is."""
+        known = self.destination or self.source
+        return known.version if known else None
+
+    def has(self, pattern: "Attributes") -> bool | None:
+        """True if all packets that these attributes describe have `pattern`, False if none has, None if some may have.
+
+        Examples
+        --------
+        >>> web = Attributes.checked("left", protocol="tcp", destination_port=80)
+        >>> web.has(Attributes.checked("", protocol="tcp")), web.has(Attributes.checked("", destination_port=23))
+        (True, False)
+        >>> web.has(Attributes.checked("", destination="10.0.0.0/8")) is None
+        True
+        """
+        known = self.traffic
+        answers = [self._has(name, known.get(name), wanted) for name, wanted in pattern.traffic.items()]
+        return False if False in answers else None if None in answers else True
+
+    def _has(self, name: str, known: Any, wanted: Any) -> bool | None:
+        if known is None:
+            portless = name.endswith("_port") and self.protocol is not None and not has_ports(self.protocol)
+            return False if portless else None
+        if isinstance(wanted, range):
+            overlaps = known.start < wanted.stop and wanted.start < known.stop
+            within = wanted.start <= known.start and known.stop <= wanted.stop
+        elif isinstance(wanted, IPv4Network | IPv6Network):
+            overlaps = known.version == wanted.version and known.overlaps(wanted)
+            within = overlaps and known.prefixlen >= wanted.prefixlen
+        else:
+            within = overlaps = known == wanted
+        return True if within else None if overlaps else False
+
+    def __str__(self) -> str:
+        known = {name: _text(name, value) for name, value in self.traffic.items()}
+        if self.egress is not None:
+            known["egress"] = " or ".join(self.egress) or "none"
+        return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in known.items()) or "all packets"
+
+    def _check_together(self) -> None:
+        place = f"path from {self.ingress!r}"
+        if self.destination and self.source and self.destination.version != self.source.version:
+            raise GraphError(
+                f"{place}: destination {self.destination} and source {self.source} are of two families; give prefixes "
+                "of one"
+            )
+        ports = [name for name in ("destination_port", "source_port") if getattr(self, name) is not None]
+        if ports and self.protocol is not None and not has_ports(self.protocol):
+            raise GraphError(f"{place}: protocol {self.protocol} has no L4 ports; leave {ports[0]}=... out")
+
+
+def _checked(place: str, name: str, value: Any) -> Any:
+    """The value of one attribute as `Attributes` holds it."""
+    if name not in _CHECKS:
+        raise GraphError(f"{place}: no attribute {name!r}; there are {', '.join(_CHECKS)}")
+    check, right = _CHECKS[name]
+    try:
+        return None if value is None and name in (*TRAFFIC, "egress") else check(value)
+    except (ValueError, TypeError) as error:
+        why = f": {error}" if str(error) else ""
+        raise GraphError(f"{place}: {name}={value!r}{why}; give {right}") from error
+
+
+def _network(value: Any) -> Network:
+    if not isinstance(value, str | IPv4Network | IPv6Network):
+        raise TypeError
+    return ip_network(value)
+
+
+def _protocol(value: Any) -> int:
+    return PROTOCOLS[value.lower()] if isinstance(value, str) and value.lower() in PROTOCOLS else _int(value, 0, 255)
+
+
+def _ports(value: Any) -> range:
+    if not isinstance(value, range):
+        value = range(number := _int(value, 0, 65535), number + 1)
+    if value.step != 1 or not 0 <= value.start < value.stop <= 65536:
+        raise ValueError
+    return value
+
+
+def _int(value: Any, least: int, most: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise ValueError
+    return value
+
+
+def _order(value: Any) -> str:
+    if value not in _ORDERS:
+        raise ValueError
+    return str(value)
+
+
+def _deadline(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1 << 30:
+        raise ValueError
+    return float(value)
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+_CHECKS: dict[str, tuple[Any, str]] = {
+    "egress": (_names, "a router with a port, or several"),
+    "destination": (_network, "a prefix, as in '10.0.1.0/24'"),
+    "source": (_network, "a prefix, as in '10.0.1.0/24'"),
+    "protocol": (_protocol, f"a number, 0 to 255, or {', '.join(PROTOCOLS)}"),
+    "destination_port": (_ports, "an L4 port, 0 to 65535, or a range of them, as in range(5000, 5010)"),
+    "source_port": (_ports, "an L4 port, 0 to 65535, or a range of them, as in range(5000, 5010)"),
+    "dscp": (lambda value: _int(value, 0, 63), "a code point, 0 to 63"),
+    "order": (_order, " or ".join(_ORDERS)),
+    "weight": (lambda value: _int(value, 1, (1 << 20) - 1), "at least 1, and less than 2 ** 20"),
+    "deadline": (_deadline, "seconds, at least 0 and less than 2 ** 30"),
+}
+"""For each attribute that can be given its check, and what is right."""
+
+
+def _text(name: str, value: Any) -> str:
+    if isinstance(value, range):
+        return str(value.start) if len(value) == 1 else f"{value.start} to {value.stop - 1}"
+    names = {number: protocol for protocol, number in PROTOCOLS.items()}
+    return names.get(value, str(value)) if name == "protocol" else str(value)

@@ -1,0 +1,137 @@
+"""The last two phases of creating a path (Mosberger & Peterson, OSDI '96, section 3): a draft becomes a path.
+
+3. Each router *establishes* its stages, with the whole path visible (`Router.establish`).
+4. *Rules* are applied until no guard holds (`scout.paths.model.rule`).
+
+Then the stages are numbered, what is counted is decided, and the path is frozen.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import networkx as nx
+
+from scout.paths.model.agreement import agree
+from scout.paths.model.router import GraphError
+from scout.paths.model.rule import Application, Rule
+
+if TYPE_CHECKING:
+    from scout.paths.model.path import Path
+
+__all__ = ["MOST_APPLICATIONS", "apply_rules", "check", "establish"]
+
+MOST_APPLICATIONS = 1000
+"""Rules that are applied so often to one path do not come to an end."""
+
+
+def establish(path: "Path") -> None:
+    """Make a path of a draft. See `Path.establish`."""
+    check(path)
+    establish_stages(path)
+    apply_rules(path)
+    add_drops(path)
+    agree(path)
+    number(path)
+    path.freeze()
+
+
+def establish_stages(path: "Path") -> None:
+    """Phase 3."""
+    for node in list(path.stages):
+        if node in path:  # another stage may have removed it
+            router = path.nodes[node]["router"]
+            if router in path.router_graph:  # and is no stage that was inserted
+                path.router_graph.router(router).establish(node, path)
+    check(path)
+
+
+def apply_rules(path: "Path") -> None:
+    """Phase 4.
+
+    Raises
+    ------
+    GraphError
+        If a rule breaks the path, or the rules do not come to an end; names the rule.
+    """
+    rules = [*_rules_of_routers(path), *path.rules]
+    while found := _applicable(path, rules):
+        rule, node = found
+        if len(path.applied) == MOST_APPLICATIONS:
+            raise GraphError(
+                f"path from {path.source!r}: rule {rule.name!r} still applies, at {node}, after {MOST_APPLICATIONS} "
+                "applications; let its transform change what its guard looks at"
+            )
+        text = rule.transform(path, node) or ""
+        path.graph["applied"] = (*path.applied, Application(rule.name, node, text))
+        try:
+            check(path)
+        except GraphError as error:
+            raise GraphError(f"rule {rule.name!r} at {node} broke the path: {error}") from error
+
+
+def _rules_of_routers(path: "Path") -> list[Rule]:
+    """The rules that the routers of the path bring, each once."""
+    names = dict.fromkeys(path.nodes[node]["router"] for node in path.stages)
+    routers = [path.router_graph.router(name) for name in names if name in path.router_graph]
+    return list(dict.fromkeys(rule for router in routers for rule in router.rules))
+
+
+def _applicable(path: "Path", rules: list[Rule]) -> tuple[Rule, str] | None:
+    if not rules:
+        return None
+    order = path.running_order
+    return next(((rule, node) for rule in rules for node in order if rule.guard(path, node)), None)
+
+
+def add_drops(path: "Path") -> None:
+    """Add what the stages' functions drop."""
+    for node, stage in list(path.stages.items()):
+        for reason in stage.drops:
+            leaf = path.add_drop(node, reason)
+            if not path.has_edge(node, leaf, int(reason)):
+                path.add_outcome(node, int(reason), "", leaf)
+
+
+def number(path: "Path") -> None:
+    """Number the stages, and say what is counted."""
+    order = [node for node in nx.lexicographical_topological_sort(path) if "stage" in path.nodes[node]]
+    # The stages of the main line first: their generated code reads from top to bottom.
+    main = path.main_line
+    for index, node in enumerate([*main, *(node for node in order if node not in main)]):
+        path.nodes[node]["index"] = index
+    path.graph["counted"] = path.edges_to_count()
+
+
+def check(path: "Path") -> None:
+    """Refuse a path whose nodes or edges lack what a path needs, or in which packets could go in a circle."""
+    for fault in _faults(path):
+        raise GraphError(fault)
+    if not nx.is_directed_acyclic_graph(path):
+        cycle = " -> ".join(edge[0] for edge in nx.find_cycle(path))
+        raise GraphError(f"path {path.source!r} goes in a circle: {cycle}; a packet would never leave")
+
+
+def _faults(path: "Path") -> Iterator[str]:
+    for node, data in path.nodes(data=True):
+        kind = data.get("kind")
+        if kind not in ("stage", "port", "drop", "end") or (kind == "stage") != ("stage" in data):
+            yield f"path {path.source!r}: node {node!r} is no part of a path; add it by add_stage or add_drop"
+    if path.out_degree(path.entry) != 1:
+        yield f"path {path.source!r} has no stage behind {path.entry!r}; put its edge back"
+    for node in path.stages:
+        if (timeout := path.nodes[node].get("timeout", node)) not in path:
+            yield f"{node} sends packets that were held too long to {timeout}, which is gone; put it back"
+        yield from _outcome_faults(path, node)
+
+
+def _outcome_faults(path: "Path", node: str) -> Iterator[str]:
+    taken: dict[int, str] = {}
+    for _, head, data in path.out_edges(node, data=True):
+        if not {"verdict", "outcome", "pull", "main"} <= data.keys():
+            yield f"path {path.source!r}: edge {node} -> {head} has no verdict; add it by add_outcome"
+        if (verdict := data["verdict"]) in taken:
+            yield f"{node}: verdict {verdict} leads to {taken[verdict]} and to {head}; remove one"
+        taken[verdict] = head
+    for verdict in range(len(path.nodes[node]["stage"].outcomes)):
+        if verdict not in taken:
+            yield f"{node}: verdict {verdict} leads nowhere; give it a way by add_outcome, or a drop"

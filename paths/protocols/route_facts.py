@@ -1,0 +1,98 @@
+"""What the routes say about a whole prefix, and the facts that paths rely on because of it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from typing import TYPE_CHECKING, Any
+
+from scout.paths.model.rule import Fact
+from scout.paths.protocols.next_hop import BROADCAST, CONNECTED, GATEWAY, LOCAL, MARTIAN, MULTICAST
+
+if TYPE_CHECKING:
+    from scout.paths.model.path import Path
+
+__all__ = ["GOOD_SOURCES", "NO_KIND", "KindsWithin", "OneNextHop", "can_be_sources", "kinds_within", "next_hops_within"]
+
+NO_KIND = -1
+"""In place of a next hop's kind, where there is no route."""
+
+GOOD_SOURCES = frozenset({GATEWAY, CONNECTED, NO_KIND})
+"""The kinds of next hops of addresses that may be a source."""
+
+_NEVER_SOURCES = tuple(map(IPv4Network, ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3")))
+"""The prefixes that `scout.paths.protocols.ipv4_check.check` refuses as sources, or looks at more closely."""
+
+_WORDS = {
+    GATEWAY: "reached by a gateway",
+    CONNECTED: "on a connected network",
+    LOCAL: "the router's own",
+    MARTIAN: "a martian",
+    MULTICAST: "a multicast group",
+    BROADCAST: "a broadcast address",
+    NO_KIND: "without a route",
+}
+
+
+def next_hops_within(routes: Iterable[tuple[IPv4Network, int]], prefix: IPv4Network) -> frozenset[int]:
+    """The next hops that addresses of a prefix have; -1 stands for no route.
+
+    It may name one that no address has, because longer routes hide it; it leaves out none that an address has.
+
+    Parameters
+    ----------
+    routes : iterable of (IPv4Network, int)
+        Prefixes, each once, and their next hops.
+    prefix : IPv4Network
+    """
+    found, covering, longest = set(), -1, -1
+    for network, next_hop in routes:
+        if network.prefixlen > prefix.prefixlen:
+            if network.subnet_of(prefix):
+                found.add(next_hop)
+        elif network.prefixlen > longest and prefix.subnet_of(network):
+            covering, longest = next_hop, network.prefixlen
+    return frozenset(found | {covering})
+
+
+def kinds_within(ip: Any, prefix: IPv4Network) -> frozenset[int]:
+    """The kinds of the next hops that addresses of a prefix have at an `Ip`, or `NO_KIND`; may name more, no fewer."""
+    kinds = ip.next_hops.initial["kind"]
+    hops = next_hops_within(ip.fib.routes, prefix)
+    return frozenset(int(kinds[hop]) if hop >= 0 else NO_KIND for hop in hops)
+
+
+def can_be_sources(ip: Any, prefix: IPv4Network) -> bool:
+    """True if every address of a prefix may be a packet's source (RFC 1812 section 5.3.7), at an `Ip`."""
+    return kinds_within(ip, prefix) <= GOOD_SOURCES and not any(map(prefix.overlaps, _NEVER_SOURCES))
+
+
+@dataclass(frozen=True)
+class OneNextHop(Fact):
+    """All addresses of a prefix have one next hop at an `Ip`."""
+
+    router: str
+    prefix: IPv4Network
+    next_hop: int
+
+    def holds(self, path: "Path") -> bool:
+        ip: Any = path.router_graph.router(self.router)
+        return next_hops_within(ip.fib.routes, self.prefix) == {self.next_hop}
+
+    def __str__(self) -> str:
+        return f"{self.router}: all of {self.prefix} has next hop {self.next_hop}"
+
+
+@dataclass(frozen=True)
+class KindsWithin(Fact):
+    """The next hops of the addresses of a prefix, at an `Ip`, are of no other than some kinds."""
+
+    router: str
+    prefix: IPv4Network
+    kinds: frozenset[int]
+
+    def holds(self, path: "Path") -> bool:
+        return kinds_within(path.router_graph.router(self.router), self.prefix) <= self.kinds
+
+    def __str__(self) -> str:
+        words = " or ".join(_WORDS[kind] for kind in sorted(self.kinds))
+        return f"{self.router}: every address of {self.prefix} is {words}"
