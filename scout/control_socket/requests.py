@@ -100,13 +100,17 @@ def _mac(value: Any) -> str:
     return str(value)
 
 
-def _number(about: str, least: int, most: int = 2**31) -> Kind:
+_GREATEST = 2**31  # of the numbers that have no other bound
+
+
+def _number(least: int, most: int = _GREATEST) -> Kind:
     def read(value: Any) -> int:
         if type(value) is not int or not least <= value <= most:  # a bool is an int, and no number of anything
             raise ValueError
         return value
 
-    return Kind(about, read, int)
+    bound = f"{least:,} or more" if most == _GREATEST else f"from {least:,} to {most:,}"
+    return Kind(f"a number, {bound}", read, int)
 
 
 NAME = Kind("a name", _text)
@@ -116,15 +120,15 @@ PREFIX = Kind("an IPv4 prefix, as 10.9.0.0/16", _prefix)
 MAC = Kind("a MAC address, as 02:00:00:00:00:0a", _mac)
 
 _PAGE = (
-    Parameter("first", _number("a number, 0 or more", 0), "rows before this one are left out", 0),
+    Parameter("first", _number(0), "rows before this one are left out", 0),
     Parameter(
         "limit",
-        _number(f"a number from 1 to {MOST_ROWS:,}", 1, MOST_ROWS),
+        _number(1, MOST_ROWS),
         "rows at most; `total` in the answer is how many there are",
         MOST_ROWS,
     ),
 )
-_REPLICA = _number("a replica's number, as 0", 0)
+_REPLICA = _number(0)
 _SERVICE = Parameter("service", NAME, "the service's name in the router graph")
 _HANDLERS = Parameter("handlers", NAMES, "names of its handlers, which are those of their functions")
 

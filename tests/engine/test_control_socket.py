@@ -209,7 +209,7 @@ def test_stop_calls_what_the_script_says(router: SimpleNamespace, control: Contr
         (line(do="x" * 60_000), "there is no request"),
         (line(do="__init__"), "there is no request"),
         (line(do="show routes", of="left"), "no parameter 'of'; it takes first, limit"),
-        (line(do="show routes", limit=0), "limit is 0; give a number from 1 to 1,000"),
+        (line(do="show routes", limit=0), "limit is 0; give a number, from 1 to 1,000"),
         (line(do="show routes", limit=True), "limit is True"),
         (line(do="show routes", limit=1e300), "limit is 1e+300"),
         (line(do="show routes", first="1"), "first is '1'"),
