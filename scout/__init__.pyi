@@ -56,9 +56,14 @@ from scout.paths.framework.timers import (
 )
 from scout.paths.limit import within as within
 from scout.paths.model.attributes import Attributes as Attributes
+from scout.paths.model.change import (
+    Change as Change,
+    SetValue as SetValue,
+)
 from scout.paths.model.graph import RouterGraph as RouterGraph
 from scout.paths.model.path import Path as Path
 from scout.paths.model.router import Router as Router
+from scout.paths.model.setting import Setting as Setting
 from scout.paths.model.stage import (
     Exit as Exit,
     Outcome as Outcome,
@@ -72,6 +77,15 @@ from scout.paths.model.verdict import (
     drop as drop,
 )
 from scout.paths.protocols.arp import Arp as Arp
+from scout.paths.protocols.neighbour_changes import (
+    DeleteNeighbour as DeleteNeighbour,
+    SetNeighbour as SetNeighbour,
+)
+from scout.paths.protocols.route_changes import (
+    AddRoute as AddRoute,
+    DeleteRoute as DeleteRoute,
+    ReplaceRoute as ReplaceRoute,
+)
 from scout.paths.protocols.ethernet import Ethernet as Ethernet
 from scout.paths.protocols.icmp import Icmp as Icmp
 from scout.paths.protocols.ipv4 import Ip as Ip

@@ -13,7 +13,7 @@ import numpy as np
 
 from scout.paths.model.setting import Setting
 
-__all__ = ["ORDER", "Amendment", "Change", "Order", "Set"]
+__all__ = ["ORDER", "Amendment", "Change", "Order", "SetValue"]
 
 ORDER = np.dtype([("router", "i8"), ("operation", "i8"), ("one", "i8"), ("two", "i8")])
 """An order as replicas read it: the router by its index in the graph, and what `Router.amender` makes of the rest."""
@@ -33,7 +33,7 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Set(Change):
+class SetValue(Change):
     """Give a setting another value.
 
     Parameters

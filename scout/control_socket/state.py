@@ -9,9 +9,10 @@ import numpy as np
 from scout.control_socket.protocol import Rows, answer
 from scout.io.mac import mac_text
 from scout.paths.framework.service import Service
-from scout.paths.protocols.arp import RESERVED, STATIC, Arp
+from scout.paths.protocols.adjacencies import RESERVED, STATIC
+from scout.paths.protocols.arp import Arp
 from scout.paths.protocols.ipv4 import Ip
-from scout.paths.protocols.next_hop import KIND_NAMES
+from scout.paths.protocols.next_hop import KIND_NAMES, UNUSED
 from scout.supervisor import Supervisor
 from scout.tables import find_table
 
@@ -33,7 +34,11 @@ class State:
         )
 
     def show_next_hops(self, first: int, limit: int) -> dict[str, Any]:
-        hops = [(ip, index) for ip in self._routers(Ip) for index in range(len(ip.next_hops.initial))]
+        hops = [
+            (ip, index)
+            for ip in self._routers(Ip)
+            for index in np.flatnonzero(ip.next_hops.initial["kind"] != UNUSED).tolist()
+        ]
         return _page(hops, first, limit, lambda hop: {"next_hop": hop[1], **self._next_hop(*hop)})
 
     def show_neighbours(self, first: int, limit: int) -> dict[str, Any]:
