@@ -20,6 +20,8 @@ from scout.tools.commands import draw, top
 from scout.tools.traffic.peers import ping
 from scout.tools.traffic.two_hosts import MACS, RIGHT, two_hosts
 
+BEHIND = "10.9.0.1"  # an address of the right host that no route leads to at first
+
 
 @pytest.fixture(autouse=True)
 def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,6 +102,31 @@ def test_a_running_router_is_seen_steered_and_stopped(running: SimpleNamespace) 
     assert not running.socket.exists()
     result = scout("ctl", "show", "router")
     assert (result.returncode, result.stderr) == (2, "scout: no router runs; start one by scout run FILE\n")
+
+
+@pytest.mark.needs_namespaces
+def test_routes_and_neighbours_are_changed_while_packets_flow(running: SimpleNamespace) -> None:
+    def answered() -> int:
+        return int(ping(running.left, BEHIND, 1)["received"])
+
+    running.right.address("eth0", f"{BEHIND}/32")
+    assert not answered()
+    ctl("route", "add", "10.9.0.0/16", RIGHT)
+    assert answered()
+    (route,) = (row for row in ctl("show", "routes") if row["prefix"] == "10.9.0.0/16")
+    assert route | {"kind": "gateway", "gateway": RIGHT, "port": "right", "source": "10.0.1.1"} == route
+    refused = scout("ctl", "route", "add", "10.9.0.0/16", RIGHT)
+    assert refused.returncode == 2 and "is routed to 10.0.1.2 already" in refused.stderr
+    ctl("neighbour", "set", "right", "10.0.1.9", MACS[3])
+    ctl("route", "replace", "10.9.0.0/16", "10.0.1.9")
+    assert answered()
+    (neighbour,) = (row for row in ctl("show", "neighbours") if row["address"] == "10.0.1.9")
+    assert neighbour | {"mac": MACS[3], "state": "static", "expires_in_s": None} == neighbour
+    ctl("neighbour", "delete", "right", "10.0.1.9")
+    assert not answered()  # nobody answers for that address
+    ctl("route", "delete", "10.9.0.0/16")
+    assert "10.9.0.0/16" not in {row["prefix"] for row in ctl("show", "routes")}
+    assert ping(running.left, RIGHT, 1)["received"] == 1
 
 
 @pytest.mark.needs_namespaces
