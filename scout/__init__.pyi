@@ -1,5 +1,6 @@
 # The public names, each with the module that it is imported from when it is first used (`scout.__getattr__`).
 
+from scout.control_socket.server import ControlSocket as ControlSocket
 from scout.io.access import (
     add16 as add16,
     length as length,

@@ -15,6 +15,7 @@ Attributes           what is known of a path's packets, and what is wished for i
 Change               a change of a running router, to be subclassed
 Channel              the replicated channel by itself
 ConnectionTracking   a firewall that follows TCP connections
+ControlSocket        a running router seen and steered by other processes
 Counter              packets and bytes, counted in one place
 DdosMitigator        sources above a rate are dropped
 DeleteNeighbour      a change: ARP asks for a neighbour again
