@@ -55,7 +55,7 @@ class Steering:
         Parameters
         ----------
         *changes : Change
-            For example `AddRoute`, `SetNeighbour` and `Set`.
+            For example `AddRoute`, `SetNeighbour` and `SetValue`.
 
         Returns
         -------
