@@ -128,9 +128,7 @@ def _given(file: str, way: Way, frames: Frames, picked: Picked, report: Report) 
     for number, (timestamp, frame) in enumerate(found[: way.most], 1):
         path = find_path(beginning, frame)
         if path is None:
-            raise ScoutError(
-                f"frame {number}: no path from {beginning[0].source} takes it; it would be dropped, no-path"
-            )
+            raise ScoutError(f"frame {number}: no path from {beginning[0].source} takes it (no-path)")
         rows += trace_rows(path, number, timestamp, frame, list(trace(path, frame, timestamp=timestamp)))
     return rows
 
