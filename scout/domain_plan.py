@@ -64,7 +64,7 @@ def call(plan: DomainPlan, shape: Shape, function: str, packets: str) -> str:
         f", {plan.tables[table]}{f'_{channel}' if table in plan.settings else ''}" for table in table_names(shape.path)
     )
     given = f"{packets}, {name}_counters, {name}_configuration{records}, whole{tables}"
-    return f"{name}call({name}_{function}, ({given}))"
+    return f"{name}_call({name}_{function}, ({given}))"
 
 
 def is_of(plan: DomainPlan, shape: Shape) -> str:
