@@ -3,21 +3,27 @@
 import os
 import random
 import signal
+import socket
+import struct
 from typing import Any
 
+import lab_router
 import numpy as np
 import psutil
 import pytest
 from demux_frames import takes
+from lab_router import running
 from port_router import LEFT, RIGHT, awaited, finished
 from test_several_paths import count, entered, numbered, numbers, router
 
 from scout.io.ports.memory import MemoryPort
 from scout.paths.framework.events import Handler
 from scout.paths.framework.service import Service
+from scout.paths.model.path import Path
 from scout.paths.model.router import GraphError
 from scout.ring.errors import ScoutError
 from scout.supervisor import Supervisor
+from scout.tools.traffic.peers import ping
 
 UDP_WISH: dict[str, Any] = {"protocol": "udp"}
 
@@ -217,3 +223,38 @@ def test_no_path_can_be_created_where_packets_are_not_told_apart() -> None:
         with pytest.raises(ScoutError, match="give the supervisor most_paths"):
             supervisor.create_path(graph.create_path("left", protocol="udp"))
         finished(supervisor)
+
+
+@pytest.mark.parametrize("order", ["completed", "channel"])
+def test_between_kernels_nothing_is_lost_or_overtaken_while_paths_come_and_go(order: str) -> None:
+    """The datagrams carry numbers; at most 64 of them are under way, so that no queue overflows."""
+    with running(2, order, wishes=[{"protocol": "udp"}], most_paths=200) as run:
+        assert ping(run.left, lab_router.RIGHT, 2)["received"] == 2
+        udp = run.supervisor.paths[2]
+        alive: list[Path] = []
+        with run.left.entered():
+            source = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with run.right.entered():
+            sink = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with source, sink:
+            sink.bind((lab_router.RIGHT, 4001))
+            sink.settimeout(60)
+            came: list[int] = []
+            for number in range(3_000):
+                if number % 60 == 20:
+                    alive.append(udp.narrowed(destination_port=4001, source=f"{lab_router.LEFT}/32"))
+                    run.supervisor.create_path(alive[-1])
+                elif number % 60 == 40:
+                    run.supervisor.delete_path(alive.pop())
+                source.sendto(struct.pack("!I", number), (lab_router.RIGHT, 4001))
+                while number - len(came) >= 64:
+                    came += struct.unpack("!I", sink.recv(100))
+            while len(came) < 3_000:
+                came += struct.unpack("!I", sink.recv(100))
+        run.settle()
+        run.supervisor.stop()
+        assert sorted(came) == list(range(3_000))
+        if order == "channel":
+            assert came == sorted(came)
+        assert run.supervisor.account()["out"]["right"] >= 3_000
+        assert 0 < entered(run.supervisor, udp) < 3_000
