@@ -360,6 +360,14 @@ class Supervisor(Steering):
         """Packets along every edge of a path so far."""
         return path.flows(self.memory.paths.counters(path))
 
+    def flows_by_shape(self) -> list[tuple[Path, dict[tuple[str, str], int]]]:
+        """Packets along every edge so far, for all paths of a shape together, also those that were deleted.
+
+        Each with the first path of the shape, whose stages all of them have. A port's only path is the only one of its
+        shape.
+        """
+        return [(shape.path, shape.path.flows(self.memory.paths.total(shape))) for shape in self.memory.paths.shapes]
+
     def replica_figures(self) -> list[dict[str, int]]:
         """For each replica its core, the packets it has seen, been primary of, and replayed, and its lag.
 
