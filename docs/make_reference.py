@@ -33,6 +33,7 @@ KINDS = {
         "Stages with a state on every replica. They are connected like a `Filter`: "
         '`graph.add(...)`, then `graph.connect("ip", NAME, PORT)`.',
     ),
+    "scout.paths.changes": ("Changes", "What `Supervisor.change` makes [while packets flow](while-running.md)."),
     "scout.io.ports": ("Ports", "Packets are received from ports and sent to ports."),
 }
 

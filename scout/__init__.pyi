@@ -56,10 +56,8 @@ from scout.paths.framework.timers import (
 )
 from scout.paths.limit import within as within
 from scout.paths.model.attributes import Attributes as Attributes
-from scout.paths.model.change import (
-    Change as Change,
-    SetValue as SetValue,
-)
+from scout.paths.changes.values import SetValue as SetValue
+from scout.paths.model.change import Change as Change
 from scout.paths.model.graph import RouterGraph as RouterGraph
 from scout.paths.model.path import Path as Path
 from scout.paths.model.router import Router as Router
@@ -77,11 +75,11 @@ from scout.paths.model.verdict import (
     drop as drop,
 )
 from scout.paths.protocols.arp import Arp as Arp
-from scout.paths.protocols.neighbour_changes import (
+from scout.paths.changes.neighbours import (
     DeleteNeighbour as DeleteNeighbour,
     SetNeighbour as SetNeighbour,
 )
-from scout.paths.protocols.route_changes import (
+from scout.paths.changes.routes import (
     AddRoute as AddRoute,
     DeleteRoute as DeleteRoute,
     ReplaceRoute as ReplaceRoute,

@@ -23,7 +23,8 @@ from scout.domain_changes import HEAD, LOG, SETTING
 from scout.io.hold import HOLD_TIME
 from scout.io.packet import CONTROL_CHANGE
 from scout.memory import Memory
-from scout.paths.model.change import Amendment, Change, SetValue
+from scout.paths.changes.values import SetValue
+from scout.paths.model.change import Amendment, Change
 from scout.paths.model.setting import Setting, checked
 from scout.plan import Plan
 from scout.ring.errors import ScoutError

@@ -31,6 +31,7 @@ from scout.io.access import load16, load32, load48, require, store16, store48
 from scout.io.batch import BATCH_SIZE
 from scout.io.mac import mac_number
 from scout.io.packet import SECOND
+from scout.paths.changes.neighbours import DeleteNeighbour, SetNeighbour
 from scout.paths.limit import once
 from scout.paths.model.attributes import Attributes
 from scout.paths.model.change import Amendment, Change, Order
@@ -56,7 +57,6 @@ from scout.paths.protocols.adjacencies import (
     find,
     place,
 )
-from scout.paths.protocols.neighbour_changes import DeleteNeighbour, SetNeighbour
 from scout.paths.wire import arp, ethernet, ipv4
 from scout.paths.wire.arp import is_ethernet_ipv4, write_arp
 from scout.paths.wire.icmp import HOST_UNREACHABLE

@@ -36,8 +36,10 @@ import numpy as np
 
 from scout.io.access import add16, load8, load16, load32, require, store8, store16, store32, sum16
 from scout.io.packet import GSO_NONE, NEEDS_CHECKSUM
+from scout.paths.changes.routes import AddRoute, DeleteRoute, ReplaceRoute
 from scout.paths.model.attributes import Attributes
 from scout.paths.model.change import Amendment, Change
+from scout.paths.model.classifier import Classifier
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.router import GraphError, Router
 from scout.paths.model.stage import Outcome, Stage, To, Via
@@ -45,6 +47,7 @@ from scout.paths.model.table import Table
 from scout.paths.model.verdict import drop
 from scout.paths.protocols.fib import lookup as find
 from scout.paths.protocols.ipv4_check import check, suspect_table
+from scout.paths.protocols.ipv4_demux import CLASSIFIER
 from scout.paths.protocols.ipv4_rules import constant_next_hop, known_protocol, possible_routes
 from scout.paths.protocols.next_hop import (
     BROADCAST,
@@ -52,7 +55,6 @@ from scout.paths.protocols.next_hop import (
     LOCAL,
     MULTICAST,
 )
-from scout.paths.protocols.route_changes import AddRoute, DeleteRoute, ReplaceRoute
 from scout.paths.protocols.routing import Routing, parsed
 from scout.paths.wire import ipv4, tcp, udp
 from scout.paths.wire.checksum import pseudo_header_sum
@@ -284,6 +286,9 @@ class Ip(Router):
         if service == "net":
             return "lookup"
         return Via("errors") if service == "resolve" else "route"
+
+    def classifier(self) -> Classifier:
+        return CLASSIFIER
 
     def check_stage(self, outcomes: tuple[Outcome, ...]) -> Stage:
         """The stage of an interface below that checks packets before anything else sees them."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any
 
+from scout.paths.changes.routes import AddRoute, DeleteRoute, ReplaceRoute
 from scout.paths.model.change import Amendment, Change
 from scout.paths.model.router import GraphError
 from scout.paths.model.setting import Setting
@@ -17,7 +18,6 @@ from scout.paths.model.table import Table
 from scout.paths.protocols.fib import Fib
 from scout.paths.protocols.ipv4_check import broadcasts
 from scout.paths.protocols.next_hop import BROADCAST, CONNECTED, GATEWAY, LOCAL, MARTIAN, MULTICAST, NEXT_HOP, UNUSED
-from scout.paths.protocols.route_changes import AddRoute, DeleteRoute, ReplaceRoute
 from scout.ring.segment import shared
 
 __all__ = ["ROOM", "Routing", "parsed"]

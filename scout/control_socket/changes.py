@@ -7,10 +7,11 @@ from typing import Any
 
 from scout.control_socket.protocol import answer
 from scout.control_socket.state import settings
+from scout.paths.changes.neighbours import DeleteNeighbour, SetNeighbour
+from scout.paths.changes.routes import AddRoute, DeleteRoute, ReplaceRoute
+from scout.paths.changes.values import SetValue
 from scout.paths.framework.service import Service
-from scout.paths.model.change import Change, SetValue
-from scout.paths.protocols.neighbour_changes import DeleteNeighbour, SetNeighbour
-from scout.paths.protocols.route_changes import AddRoute, DeleteRoute, ReplaceRoute
+from scout.paths.model.change import Change
 from scout.ring.errors import ScoutError
 from scout.supervisor import Supervisor
 

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from folding import send, source
 
+from scout.paths.changes.values import SetValue
 from scout.paths.framework.events import Handler
 from scout.paths.framework.service import Service
 from scout.paths.framework.state import store_to
-from scout.paths.model.change import Amendment, Change, Order, SetValue
+from scout.paths.model.change import Amendment, Change, Order
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.router import Router
 from scout.paths.model.setting import Setting

@@ -16,6 +16,8 @@ from port_router import ADDRESSES, HOST, LEFT, RIGHT, UDP_PAYLOAD, numbers
 from scapy.all import IP, UDP, Ether, Raw, raw
 
 from scout.io.ports.memory import MemoryPort
+from scout.paths.changes.neighbours import SetNeighbour
+from scout.paths.changes.routes import AddRoute, DeleteRoute, ReplaceRoute
 from scout.paths.framework.events import Handler
 from scout.paths.framework.service import Service
 from scout.paths.model.graph import RouterGraph
@@ -23,8 +25,6 @@ from scout.paths.protocols.arp import Arp
 from scout.paths.protocols.ethernet import Ethernet
 from scout.paths.protocols.icmp import Icmp
 from scout.paths.protocols.ipv4 import Ip
-from scout.paths.protocols.neighbour_changes import SetNeighbour
-from scout.paths.protocols.route_changes import AddRoute, DeleteRoute, ReplaceRoute
 from scout.ring.errors import ScoutError
 from scout.supervisor import Supervisor
 from scout.testing import await_until

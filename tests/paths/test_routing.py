@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from harness import GATEWAY, HOST, NOW, two_ports
 
+from scout.paths.changes.neighbours import DeleteNeighbour, SetNeighbour
+from scout.paths.changes.routes import AddRoute, DeleteRoute, ReplaceRoute
 from scout.paths.model.change import Amendment, Change
 from scout.paths.model.router import GraphError
 from scout.paths.protocols.adjacencies import LEARNT, PROBES, RESERVED, STATIC, amend, find, make_room
 from scout.paths.protocols.arp import Arp
 from scout.paths.protocols.fib import lookup
-from scout.paths.protocols.neighbour_changes import DeleteNeighbour, SetNeighbour
 from scout.paths.protocols.next_hop import UNUSED
-from scout.paths.protocols.route_changes import AddRoute, DeleteRoute, ReplaceRoute
 
 OTHER = "02:00:00:00:00:66"
 

@@ -25,7 +25,7 @@ def make_reference():
 
 MAKE = make_reference()
 TELNET = drop("telnet")
-ROUTERS = [each for each in MAKE.shipped() if each.kind != "scout.io.ports"]
+ROUTERS = [each for each in MAKE.shipped() if each.kind not in ("scout.io.ports", "scout.paths.changes")]
 
 
 def standard_graph():

@@ -1,4 +1,8 @@
-"""Changes of the neighbours that are set by hand, while packets flow."""
+"""Changes of the neighbours of an `Arp` that are set by hand.
+
+Example
+    supervisor.change(SetNeighbour("right", "10.0.1.2", "02:00:00:00:00:0b"))
+"""
 
 from dataclasses import dataclass
 from ipaddress import IPv4Address

@@ -1,4 +1,8 @@
-"""Changes of an IPv4 router's routes, while packets flow."""
+"""Changes of the routes of an `Ip`.
+
+Example
+    supervisor.change(DeleteRoute("10.8.0.0/16"), AddRoute("10.9.0.0/16", via="10.0.1.2"))
+"""
 
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
