@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from counting import counting_router
 
-from scout.control_socket import place, server
+from scout.control_socket import server
 from scout.control_socket.changes import Changes
-from scout.control_socket.client import ask, find, running
+from scout.control_socket.client import ask
 from scout.control_socket.figures import Figures
 from scout.control_socket.protocol import LONGEST_LINE, MOST_CLIENTS
 from scout.control_socket.requests import REQUESTS
@@ -157,6 +157,18 @@ def test_handlers_are_bound_and_unbound(control: ControlSocket) -> None:
             ask(control.path, "bind", {"service": service, "handlers": [handler]})
 
 
+def test_settings_are_shown_and_set(router: SimpleNamespace, control: ControlSocket) -> None:
+    assert ask(control.path, "show settings")["rows"] == [{"setting": "hundreds.every", "value": 100}]
+    reports = router.supervisor.table("hundreds.reports")
+    before, sent = int(reports[0]), int(router.supervisor.table("hundreds.total")[0]["requests"])
+    ask(control.path, "set", {"setting": "hundreds.every", "value": 1})
+    for _ in range(5):
+        router.port.send(b"request", timeout=PATIENCE)
+    await_until(lambda: int(reports[0]) == before + 5)
+    ask(control.path, "set", {"setting": "hundreds.every", "value": 100})
+    assert int(router.supervisor.table("hundreds.total")[0]["requests"]) == sent + 5
+
+
 def test_replicas_join_and_leave(router: SimpleNamespace, control: ControlSocket) -> None:
     (joined,) = ask(control.path, "add-replica")["rows"]
     states = {row["replica"]: row["state"] for row in ask(control.path, "show replicas")["rows"]}
@@ -209,7 +221,7 @@ def test_stop_calls_what_the_script_says(router: SimpleNamespace, control: Contr
         (line(do="x" * 60_000), "there is no request"),
         (line(do="__init__"), "there is no request"),
         (line(do="show routes", of="left"), "no parameter 'of'; it takes first, limit"),
-        (line(do="show routes", limit=0), "limit is 0; give a number from 1 to 1,000"),
+        (line(do="show routes", limit=0), "limit is 0; give a number, from 1 to 1,000"),
         (line(do="show routes", limit=True), "limit is True"),
         (line(do="show routes", limit=1e300), "limit is 1e+300"),
         (line(do="show routes", first="1"), "first is '1'"),
@@ -221,6 +233,11 @@ def test_stop_calls_what_the_script_says(router: SimpleNamespace, control: Contr
         (line(do="bind", service="hundreds", handlers="report"), "give one name or more"),
         (line(do="bind", service="hundreds", handlers=[]), "give one name or more"),
         (line(do="bind", service="hundreds", handlers=["x"] * 2000), "give one name or more"),
+        (line(do="set", setting="nosuch", value=1), "no setting 'nosuch'; there are hundreds.every"),
+        (line(do="set", setting="hundreds.every", value=1 << 63), "value is 9223372036854775808; give a number"),
+        (line(do="route add", prefix="10.9.0.1/16", via="10.0.1.2"), "prefix is '10.9.0.1/16'; give an IPv4 prefix"),
+        (line(do="route add", prefix="10.9.0.0/16", via="10.0.1.2"), "takes"),
+        (line(do="neighbour set", port="left", address="10.0.0", mac="x"), "address is '10.0.0'; give an IPv4 address"),
         (line(do="remove-replica", replica=-1), "replica is -1"),
         (line(do="remove-replica", replica=30), "replica 30 does not take part"),
     ],
@@ -336,73 +353,8 @@ def test_an_error_of_the_routers_own_is_one_line_and_the_next_request_is_answere
 def test_replicas_hold_no_sockets_of_clients(router: SimpleNamespace, control: ControlSocket, client: Client) -> None:
     client.send(line(do="add-replica"))
     (joined,) = client.answer()["rows"]
-    ours = {os.readlink(f"/proc/self/fd/{each}") for each in control._descriptors}
+    ours = {os.readlink(f"/proc/self/fd/{each}") for each in server._sockets}
     assert len(ours) >= 2  # the listening socket, and the client's
     folder = Path(f"/proc/{router.supervisor.processes[joined['replica']].pid}/fd")
     assert ours.isdisjoint(os.readlink(each) for each in folder.iterdir())
     ask(control.path, "remove-replica", {"replica": joined["replica"]})
-
-
-# Where sockets are.
-
-
-def test_sockets_are_private_and_have_names_of_their_own(router: SimpleNamespace, tmp_path: Path) -> None:
-    with (
-        ControlSocket(router.supervisor, "/a/b/counting.py") as one,
-        ControlSocket(router.supervisor, "counting.py") as two,
-    ):
-        assert [one.path, two.path] == [tmp_path / "scout" / name for name in ("counting.sock", "counting-2.sock")]
-        assert stat.S_IMODE(one.path.stat().st_mode) == 0o600
-        assert stat.S_IMODE(one.path.parent.stat().st_mode) == 0o700
-        assert set(running()) == {one.path, two.path}
-        assert find("/a/b/counting.py") == one.path
-        with pytest.raises(ScoutError, match=r"several routers run: .*counting-2\.sock"):
-            find()
-    assert place.sockets() == []
-    with pytest.raises(ScoutError, match="no router runs"):
-        find()
-
-
-def test_a_socket_that_a_dead_process_left_is_removed_at_the_next_start(
-    router: SimpleNamespace, tmp_path: Path
-) -> None:
-    (tmp_path / "scout").mkdir(0o700)
-    for name in ("dead.sock", "counting.sock"):
-        with socket.socket(socket.AF_UNIX) as left:
-            left.bind(str(tmp_path / "scout" / name))
-    with pytest.raises(ScoutError, match="no router runs"):
-        find()
-    with ControlSocket(router.supervisor, "counting.py") as control:
-        assert [path.name for path in place.sockets()] == [control.path.name] == ["counting.sock"]
-
-
-def test_a_path_that_cannot_be_a_socket_is_refused(
-    router: SimpleNamespace, control: ControlSocket, tmp_path: Path
-) -> None:
-    (tmp_path / "file").write_text("mine")
-    for path, words in (
-        (control.path, "a running process listens there"),
-        (tmp_path / "file", "this is no socket"),
-        (tmp_path / "nowhere" / "x", "No such file"),
-        (tmp_path / ("x" * 120), "longer than 107 bytes"),
-    ):
-        with pytest.raises(ScoutError, match=words), ControlSocket(router.supervisor, path=str(path)):
-            pass
-    assert (tmp_path / "file").read_text() == "mine"
-    assert ask(control.path, "show router")["ok"]
-
-
-def test_a_folder_that_others_may_use_is_refused(router: SimpleNamespace, tmp_path: Path) -> None:
-    (tmp_path / "scout").mkdir()
-    (tmp_path / "scout").chmod(0o777)
-    with pytest.raises(ScoutError, match="others may use it"), ControlSocket(router.supervisor):
-        pass
-
-
-def test_without_a_runtime_directory_there_is_a_folder_for_the_user(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "gone"))
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    found = place.folder()
-    assert found.parent in (tmp_path, Path(f"/run/user/{os.getuid()}")) and "scout" in found.name
