@@ -153,21 +153,21 @@ class Changes:
         try:
             for name, each in by_router.items():
                 prepared.append(self._plan.graph.router(name).prepare(each, self._plan.graph))
-            self._check_facts()
+            self._check_facts(changes)
         except BaseException:
             for amendment in prepared:
                 amendment.undo()
             raise
         return prepared
 
-    def _check_facts(self) -> None:
+    def _check_facts(self, changes: Sequence[Change]) -> None:
         """Refuse what was prepared if the code of a path relies on something that would not hold any more."""
-        for path in self._plan.paths:
-            for fact in path.broken_facts:
-                raise ScoutError(
-                    f"the path from {path.source} was made for this, which the change would end: {fact}; create that "
-                    "path anew, with attributes that hold"
-                )
+        for path, facts in self._memory.paths.relying.items():
+            for fact in facts:
+                if any(map(fact.concerns, changes)) and not fact.holds(path):
+                    raise ScoutError(
+                        f"path {path.name!r} relies on a fact that the change would end: {fact}; delete the path first"
+                    )
 
     def _setting(self, change: SetValue) -> Setting:
         if id(change.setting) not in self._cells:
