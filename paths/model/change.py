@@ -7,7 +7,7 @@ request.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
@@ -30,6 +30,12 @@ class Change:
     """
 
     router: str = field(default="", kw_only=True)
+
+    @property
+    def text(self) -> str:
+        """The change in a few words, without what was left out."""
+        given = [str(getattr(self, each.name)) for each in fields(self) if getattr(self, each.name) != each.default]
+        return " ".join([type(self).__name__, *given])
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ Example
     Arp("arp", timeout=60.0)
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from ipaddress import AddressValueError, IPv4Address
 from typing import Any
@@ -29,7 +30,7 @@ import numpy as np
 
 from scout.io.access import load16, load32, load48, require, store16, store48
 from scout.io.batch import BATCH_SIZE
-from scout.io.mac import mac_number
+from scout.io.mac import mac_number, mac_text
 from scout.io.packet import SECOND
 from scout.paths.changes.neighbours import DeleteNeighbour, SetNeighbour
 from scout.paths.limit import once
@@ -223,6 +224,7 @@ class Arp(Router):
         self._kept = Kept(name, capacity)
         self._ports: list[str] = []
         self._pins: list[tuple[str, str, str]] = []  # of ports by name, until the graph is complete
+        self._macs: dict[int, int] = {}  # of the neighbours that were set by hand, by key
 
     def configure(self, graph: RouterGraph) -> None:
         self.interfaces = Table(np.zeros(len(graph.ports), INTERFACE), "constant")
@@ -284,6 +286,7 @@ class Arp(Router):
             port = self._index(port, address)
         number, mac_address = self._parsed(address, mac)
         index = self._reserve(_key(port, number), BY_HAND)
+        self._macs[_key(port, number)] = mac_address
         row = self.adjacencies.initial[index : index + 1]
         row["mac"], row["expires"], row["state"] = mac_address, FOREVER, STATIC
 
@@ -300,8 +303,39 @@ class Arp(Router):
 
     # Changing.
 
+    @property
+    def covered(self) -> tuple[Table, ...]:  # type: ignore[override]
+        return (self.adjacencies,)
+
+    def differences(self, wanted: Any) -> list[Change]:
+        if len(self.adjacencies.initial) != len(wanted.adjacencies.initial):
+            raise GraphError(f"{self.name}: the capacity differs; that needs a new start")
+        old, new = self._macs, wanted._macs
+        changes: list[Change] = [DeleteNeighbour(*self._neighbour(key)) for key in old if key not in new]
+        return changes + [
+            SetNeighbour(*self._neighbour(key), mac_text(mac)) for key, mac in new.items() if old.get(key) != mac
+        ]
+
+    def _neighbour(self, key: int) -> tuple[str, str]:
+        """The port and the address of a key."""
+        return self._ports[(key >> 32) - 1], str(IPv4Address(key & 0xFFFFFFFF))
+
     def prepare(self, changes: Sequence[Change], graph: RouterGraph) -> Amendment:
-        return self._prepared(map(self._step, changes))
+        steps: list[tuple[int, int, int]] = []
+
+        def each() -> Iterator[tuple[int, int, int]]:
+            for change in changes:
+                steps.append(self._step(change))
+                yield steps[-1]
+
+        def commit() -> None:
+            for operation, key, mac in steps:
+                if operation == SET:
+                    self._macs[key] = mac
+                else:
+                    self._macs.pop(key, None)
+
+        return replace(self._prepared(each()), commit=commit)
 
     def _step(self, change: Change) -> tuple[int, int, int]:
         assert isinstance(change, DeleteNeighbour | SetNeighbour)

@@ -285,6 +285,15 @@ class Ip(Router):
     def prepare(self, changes: Sequence[Change], graph: RouterGraph) -> Amendment:
         return self._routing.prepare(changes)
 
+    @property
+    def covered(self) -> tuple[Table, ...]:  # type: ignore[override]
+        return (*(table for table in self._lookups.values()), self.next_hops, self.mtus)
+
+    def differences(self, wanted: Any) -> list[Change]:
+        if self.addresses != wanted.addresses:
+            raise GraphError(f"{self.name}: the addresses differ; that needs a new start")
+        return self._routing.differences(wanted._routes)
+
     def arrive(self, service: str, below: bool) -> str | Via:
         if service == "net":
             return "lookup"
