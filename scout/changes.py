@@ -79,7 +79,19 @@ class Changes:
         self._sent: deque[_Made] = deque()  # replicas may still have to come to them
         self._unsent: deque[_Made] = deque()  # those of them whose request some channel has had no room for
         self._passed: deque[_Made] = deque()  # packets may still be held that were led by what was before them
+        self._closed = False
         self._lock = threading.RLock()
+
+    def close(self) -> None:
+        """Make no more changes, and free all that is old: no replica runs."""
+        with self._lock:
+            self._closed = True
+            for made in (*self._passed, *self._sent):
+                for release in made.release:
+                    release()
+            self._passed.clear()
+            self._sent.clear()
+            self._unsent.clear()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -105,6 +117,8 @@ class Changes:
         if not self._lock.acquire(timeout=_LOCK_TIMEOUT):
             raise ScoutError("a replica joins, or another change is made; try again")
         try:
+            if self._closed:
+                raise ScoutError("the router does not run any more; start it anew")
             self.collect()
             if not self._insert_rest(_ROOM_TIMEOUT):
                 raise ScoutError("a channel has no room yet for an earlier change; try again")

@@ -203,6 +203,17 @@ def test_a_neighbour_is_set_and_deleted(router: SimpleNamespace) -> None:
     assert path.run(frame_to("10.9.1.1"), timestamp=NOW + 1)[0] == "arp.resolve holds"
 
 
+def test_plain_runs_and_the_next_start_have_the_neighbours_of_changes(router: SimpleNamespace) -> None:
+    make(router, AddRoute("10.8.0.0/16", "10.0.1.9"))
+    router.arp.prepare([SetNeighbour("right", "10.0.1.9", OTHER)], router.graph).commit()
+    make(router, AddRoute("10.7.0.0/16", "10.0.1.8"))
+    path = router.graph.create_path("left")
+    leaf, sent = path.run(frame_to("10.8.1.1"), timestamp=NOW)
+    assert leaf == "to right" and sent[:6] == bytes.fromhex(OTHER.replace(":", ""))
+    router.arp.start(router.graph)
+    assert (state(router, 1, "10.0.1.9"), state(router, 1, "10.0.1.8")) == ((number(OTHER), STATIC), (0, RESERVED))
+
+
 def frame_to(destination: str) -> bytes:
     from scapy.layers.inet import IP, UDP
     from scapy.layers.l2 import Ether
@@ -232,7 +243,7 @@ def test_a_neighbour_finds_a_row_in_every_replica_whatever_it_has_learnt() -> No
     """Kept rows are refused before all rows where another may stand are taken."""
     chance = random.Random(1)
     arp = Arp("arp", capacity=64)
-    arp._ports = ["left"]
+    arp._neighbours.ports = ["left"]
     table = arp.adjacencies.initial.view(np.recarray)
     for number in range(4 * 64):  # learnt from a flood of messages
         row = make_room(table, key(0, f"10.1.{number >> 8}.{number & 255}"), NOW)
