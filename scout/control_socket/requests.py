@@ -248,6 +248,8 @@ REQUESTS: tuple[Request, ...] = (
         ),
         "hops.least 3",
     ),
+    Request("show changes", "what `reload` would change: the router file, as it is now, against the router that runs"),
+    Request("reload", "make the router that runs like its router file, as it is now; what did not change stays"),
     Request("stop", "stop the router, as Ctrl-C does"),
 )
 
