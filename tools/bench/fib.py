@@ -1,8 +1,10 @@
 """`scout bench fib`: lookups in the FIB, building it, changing it, and its memory.
 
 The table has the Internet's mix of prefix lengths. Lookups go to random addresses, of all there are, and to 100,000
-random ones again and again (hot). The baselines are the same lookup in C, in the same memory, and DIR-24-8, which Scout
-used before: its table is in huge pages where the kernel gives them. One core.
+random ones again and again (hot). A generator in the loop makes the addresses (xorshift32: Marsaglia, "Xorshift RNGs",
+2003), and the next hops are summed up: so nothing but the table and the hot addresses takes room in the cache. The
+baselines are the same lookup in C, in the same memory, and DIR-24-8, which Scout used before: its table is in huge
+pages where the kernel gives them. One core.
 
 Changes take one route away or bring it back, each by a version of its own that is released at the next one.
 """
@@ -20,7 +22,7 @@ from numpy.typing import NDArray
 from scout.paths.compiler.inlining import native
 from scout.paths.protocols.fib import Fib, lookup
 from scout.paths.protocols.fib.prefixes import network
-from scout.ring.jit import entry
+from scout.ring.jit import entry, inline
 from scout.ring.segment import address
 from scout.tools.bench.baselines import compile_c, dir_24_8
 from scout.tools.bench.prefixes import NEXT_HOPS, internet
@@ -30,25 +32,41 @@ from scout.tools.report import Report
 __all__ = ["run"]
 
 SEED = 1
-LOOKUPS = 1 << 20
+LOOKUPS = 1 << 22
 HOT = 100_000
 CHANGES = 20_000
 BUILDS = 3
 
-_ADDRESSES = types.int64[::1]
+_HOT = types.int64[::1]
 _lookup, _dir_lookup = native(lookup), native(dir_24_8.lookup)
 
 
-@entry(types.void(types.int32[::1], types.int64[::1], types.uint8[::1], types.int64, _ADDRESSES, _ADDRESSES))
-def _lookups(entries, vectors, leaves, root, addresses, next_hops):  # type: ignore[no-untyped-def]
-    for index in range(len(addresses)):
-        next_hops[index] = _lookup(entries, vectors, leaves, root, addresses[index])
+@inline
+def _next(state: int) -> int:
+    """The next of the 2**32 - 1 numbers of 32 bits that are not 0."""
+    state ^= state << 13 & 0xFFFFFFFF
+    state ^= state >> 17
+    return state ^ (state << 5 & 0xFFFFFFFF)
 
 
-@entry(types.void(types.int32[::1], types.int32[::1], _ADDRESSES, _ADDRESSES))
-def _dir_lookups(table, groups, addresses, next_hops):  # type: ignore[no-untyped-def]
-    for index in range(len(addresses)):
-        next_hops[index] = _dir_lookup(table, groups, addresses[index])
+@entry(types.int64(types.int32[::1], types.int64[::1], types.uint8[::1], types.int64, _HOT, types.int64))
+def _lookups(entries, vectors, leaves, root, hot, count):  # type: ignore[no-untyped-def]
+    state, total = SEED, 0
+    for _ in range(count):
+        state = _next(state)
+        address = hot[state * len(hot) >> 32] if len(hot) > 0 else state
+        total += _lookup(entries, vectors, leaves, root, address)
+    return total
+
+
+@entry(types.int64(types.int32[::1], types.int32[::1], _HOT, types.int64))
+def _dir_lookups(table, groups, hot, count):  # type: ignore[no-untyped-def]
+    state, total = SEED, 0
+    for _ in range(count):
+        state = _next(state)
+        address = hot[state * len(hot) >> 32] if len(hot) > 0 else state
+        total += _dir_lookup(table, groups, address)
+    return total
 
 
 def _timed(work: Callable[[], Any]) -> float:
@@ -68,55 +86,48 @@ class _Bench:
 
     def __init__(self, routes: int) -> None:
         self.routes = internet(routes, SEED)
-        random = np.random.default_rng(SEED)
-        hot = random.integers(0, 2**32, HOT)
-        self.addresses = {"random": random.integers(0, 2**32, LOOKUPS), "hot": random.choice(hot, LOOKUPS)}
+        hot = np.random.default_rng(SEED).integers(0, 2**32, HOT)
+        self.loads = {"random": hot[:0], "hot": hot}
         self.changed = [(str(network(row)), int(row["next_hop"])) for row in self.routes[: CHANGES // 2]]
         self.fib = Fib(self.routes)  # measured later, when all is compiled
         self.dir = dir_24_8.build(self.routes)
-        self.next_hops: dict[str, NDArray[np.int64]] = {}
 
-    def contenders(self) -> dict[str, Callable[[str], None]]:
-        """What looks all addresses of a load up, by name."""
-        found: dict[str, Callable[[str], None]] = {"scout": self._scout, "dir-24-8": self._dir}
+    def contenders(self) -> dict[str, Callable[[NDArray[np.int64]], int]]:
+        """Functions that look up addresses, of all or of the hot ones that they are given, and add the next hops up."""
+        found: dict[str, Callable[[NDArray[np.int64]], int]] = {
+            "scout": lambda hot: int(_lookups(*self.fib.arrays, self.fib.version, hot, LOOKUPS)),
+            "dir-24-8": lambda hot: int(_dir_lookups(*self.dir, hot, LOOKUPS)),
+        }
         if library := compile_c("fib.c", "-shared", "-fPIC"):
             function = ctypes.CDLL(str(library)).lookups
-            found["c"] = lambda load: self._c(function, load)
-        self.next_hops = {name: np.zeros(LOOKUPS, np.int64) for name in found}
+            function.restype = ctypes.c_int64
+            found["c"] = lambda hot: int(function(*map(ctypes.c_uint64, self._c_arguments(hot))))
         return found
 
-    def _scout(self, load: str) -> None:
-        _lookups(*self.fib.arrays, self.fib.version, self.addresses[load], self.next_hops["scout"])
-
-    def _dir(self, load: str) -> None:
-        _dir_lookups(*self.dir, self.addresses[load], self.next_hops["dir-24-8"])
-
-    def _c(self, function: Any, load: str) -> None:
-        arrays: list[NDArray[Any]] = [*self.fib.arrays[:2], self.addresses[load], self.next_hops["c"]]
-        function(*map(ctypes.c_uint64, [self.fib.version, *map(address, arrays), LOOKUPS]))
+    def _c_arguments(self, hot: NDArray[np.int64]) -> list[int]:
+        entries, vectors, _ = self.fib.arrays
+        return [self.fib.version, address(entries), address(vectors), SEED, address(hot), len(hot), LOOKUPS]
 
     def lookups(self, rounds: int) -> list[dict[str, Any]]:
         """The rows for lookups."""
         contenders, rows = self.contenders(), []
-        for load in self.addresses:
-            for contender in contenders.values():
-                contender(load)
-            for name, found in self.next_hops.items():
-                if not np.array_equal(found, self.next_hops["scout"]):
+        for load, hot in self.loads.items():
+            sums = {name: contender(hot) for name, contender in contenders.items()}
+            for name, total in sums.items():
+                if total != sums["scout"]:
                     raise RuntimeError(f"{name} finds other next hops than scout")
-            work = [partial(_timed, partial(contender, load)) for contender in contenders.values()]
+            work = [partial(_timed, partial(contender, hot)) for contender in contenders.values()]
             seconds = interleaved(work, rounds, f"fib, {load}")
             rates = {
                 name: spread([LOOKUPS / each / 1e6 for each in taken], "mops")
                 for name, taken in zip(contenders, seconds, strict=True)
             }
-            ratios = {
-                f"ratio_to_{name}": rounded(rates["scout"]["mops_median"] / rates[name]["mops_median"])
-                for name in contenders
+            rows += [{"name": name, "load": load, **rate} for name, rate in rates.items()]
+            rows[-len(rates)] |= {
+                f"ratio_to_{name}": rounded(rates["scout"]["mops_median"] / rate["mops_median"])
+                for name, rate in rates.items()
                 if name != "scout"
             }
-            rows += [{"name": name, "load": load, **rate} for name, rate in rates.items()]
-            rows[-len(rates)] |= ratios
         return rows
 
     def structures(self) -> list[dict[str, Any]]:
