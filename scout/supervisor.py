@@ -17,14 +17,15 @@ from scout.changes import Changes
 from scout.control import Control
 from scout.domain import compile_domain
 from scout.domain_arguments import Channels
-from scout.domain_loop import is_sharded
+from scout.domain_plan import is_sharded
 from scout.io.channels.contract import PacketChannel
 from scout.io.hold import MOST_HELD
 from scout.io.host.process import Child, Forker
 from scout.io.ports.contract import Port
+from scout.live_paths import LivePaths
 from scout.membership import Membership
 from scout.memory import Memory
-from scout.paths.compiler.native import compile_path
+from scout.path_table import PathTable
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.path import Path
 from scout.paths.model.table import Table
@@ -32,6 +33,7 @@ from scout.plan import make_plan
 from scout.reports import Reporter
 from scout.ring.errors import ScoutError
 from scout.ring.jit import compile_entries
+from scout.shapes import Shapes
 from scout.steering import Steering
 from scout.tables import find_table, named_tables
 from scout.watcher import Watcher
@@ -48,6 +50,7 @@ class _Parts(NamedTuple):
     watcher: Watcher
     control: Control
     changes: Changes
+    live_paths: LivePaths
 
 
 class Supervisor(Steering):
@@ -62,7 +65,8 @@ class Supervisor(Steering):
     graph : RouterGraph
         The routers.
     paths : sequence of Path
-        At most one from each port.
+        Several of one port have different traffic; at most one of them takes all that the others do not take. Without
+        it those packets are dropped as no-path.
     replicas : int, optional
         How many domains to start; one per core by default.
     cores : sequence of int, optional
@@ -86,6 +90,9 @@ class Supervisor(Steering):
         Packets that a replica holds at most while their next hops are asked for, 64 of them for one next hop. When
         there is no room, a packet for a next hop that a later packet is held for too is dropped, so that the latest
         packet for each is kept (RFC 1122 section 2.3.2.2).
+    most_paths : int, optional
+        Paths that there may be at a time, those that are created while packets flow with the others. By default those
+        that are given; then, if each port has one path for all packets, nothing looks for the path of a packet.
 
     Attributes
     ----------
@@ -119,9 +126,10 @@ class Supervisor(Steering):
         schedule: str | Callable[..., int] | None = None,
         wait: str = "block",
         held: int = MOST_HELD,
+        most_paths: int | None = None,
     ) -> None:
-        self.plan = make_plan(graph, paths, replicas, cores, restarts, schedule, wait, held)
-        self.graph, self.paths = self.plan.graph, self.plan.paths
+        self.plan = make_plan(graph, paths, replicas, cores, restarts, schedule, wait, held, most_paths)
+        self.graph = self.plan.graph
         self.channels: list[tuple[PacketChannel, list[Path]]] = []
         """While it runs: what replicas receive from, each with the paths whose ports it serves, in the paths' order."""
         self._say = Reporter(report)
@@ -149,22 +157,23 @@ class Supervisor(Steering):
 
     def _start(self) -> None:
         """Apply the plan."""
-        plan, compiled = self.plan, []
+        plan = self.plan
         # Ports first: a missing interface or permission is reported at once, not after the compilation.
         for index, name in enumerate(plan.graph.ports):
             plan.port(name).open(index)
             for warning in plan.port(name).warnings():
                 self._say(f"port {name}: {warning}")
+        shapes = Shapes(plan.demuxes, self._progress)
         for path in plan.paths:
-            self._progress(f"path from {path.source}")
-            compiled.append(compile_path(path))
+            shapes.add(path)
         for paths in plan.shares:
             self.channels.append((self._channel(paths), paths))
         self._progress("domain")
-        domain = compile_domain(plan.graph, self.channels, compiled, plan.replicas, plan.schedule)
+        domain = compile_domain(plan.graph, self.channels, shapes, plan.replicas, plan.schedule, plan.demuxes)
         for router in plan.graph.routers:
             router.start(plan.graph)
-        self.memory = Memory(plan.graph, self.channels, compiled, domain, plan.strategy, plan.held)
+        paths_by_number = PathTable(plan, shapes)
+        self.memory = Memory(plan.graph, self.channels, paths_by_number, domain, plan.strategy, plan.held)
         for replica in range(plan.replicas):
             self.memory.enlist(replica)
             self.memory.snapshots.save(replica, 0)
@@ -174,7 +183,8 @@ class Supervisor(Steering):
         # Not a method of this object: a cycle of references would keep the memory of a run that is over.
         poll = partial(_read_counters, self._accounts, self.channels)
         watcher = Watcher(plan, self.channels, membership, control, changes, self._say, poll)
-        self._parts = _Parts(membership, watcher, control, changes)
+        live_paths = LivePaths(plan, paths_by_number, changes)
+        self._parts = _Parts(membership, watcher, control, changes, live_paths)
         membership.start()
         for channel, _ in self.channels:
             self._forker.call(channel.feed)  # it may fork processes that bring packets
@@ -215,6 +225,11 @@ class Supervisor(Steering):
         if self._parts is None:
             raise ScoutError("the supervisor was not started; use it in a `with` block")
         return self._parts
+
+    @property
+    def paths(self) -> list[Path]:
+        """The paths, at present."""
+        return list(self.memory.paths) if self._parts else self.plan.paths
 
     @property
     def failures(self) -> list[str]:
@@ -288,7 +303,7 @@ class Supervisor(Steering):
     @property
     def tables(self) -> dict[str, Table]:
         """The tables that `table` reads, by name: `router.parameter`, as in "napt.sessions"."""
-        return named_tables(self.graph, self.paths)
+        return named_tables(self.graph, self.plan.paths)
 
     def table(self, table: str | Table, replica: int | None = None) -> np.ndarray:
         """The rows of a table, as one replica has them: a view of shared memory that changes while packets flow.
@@ -329,28 +344,29 @@ class Supervisor(Steering):
         Parameters
         ----------
         path : str or Path
-            The path, or the name of the router that it begins at.
+            The path, or its name: that of the router that it begins at, with the attributes of its traffic.
         replica : int, optional
             Whose; by default the sum of all.
 
         Raises
         ------
         ScoutError
-            If no path begins there.
+            If there is no such path.
         """
-        source = path if isinstance(path, str) else path.source
-        for each in self.paths:
-            if each.source == source:
-                cells = self.memory.counters[source]
-                values = cells.sum(axis=0) if replica is None else cells[replica]
-                return dict(zip(each.counter_names, values.tolist(), strict=False))  # rows are padded to cache lines
-        raise ScoutError(
-            f"no path begins at {source!r}; paths begin at {', '.join(each.source for each in self.paths)}"
-        )
+        found = self.memory.paths.named(path) if isinstance(path, str) else path
+        return dict(zip(found.counter_names, self.memory.paths.counters(found, replica).tolist(), strict=False))
 
     def flows(self, path: Path) -> dict[tuple[str, str], int]:
         """Packets along every edge of a path so far."""
-        return path.flows(self.memory.counters[path.source].sum(axis=0))
+        return path.flows(self.memory.paths.counters(path))
+
+    def flows_by_shape(self) -> list[tuple[Path, dict[tuple[str, str], int]]]:
+        """Packets along every edge so far, for all paths of a shape together, also those that were deleted.
+
+        Each with the first path of the shape, whose stages all of them have. A port's only path is the only one of its
+        shape.
+        """
+        return [(shape.path, shape.path.flows(self.memory.paths.total(shape))) for shape in self.memory.paths.shapes]
 
     def replica_figures(self) -> list[dict[str, int]]:
         """For each replica its core, the packets it has seen, been primary of, and replayed, and its lag.
@@ -376,7 +392,7 @@ class Supervisor(Steering):
             `received` (packets, and control requests), `out` (by port), `ended` and `drops` (by reason). Once the
             supervisor is stopped it is exact: `received` is the sum of the others.
         """
-        membership, watcher, _, _ = self._running
+        membership, watcher = self._running.membership, self._running.watcher
         with self._accounts:
             return account(self.graph, self.channels, self.memory, watcher.finished.is_set(), membership.deaths)
 

@@ -1,21 +1,25 @@
 """Answers about what a router knows: routes, next hops, neighbours, the tables of services, and their handlers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from ipaddress import IPv4Address
 from typing import Any, TypeVar
 
 import numpy as np
 
-from scout.control_socket.protocol import Rows, answer
+from scout.control_socket.protocol import Rows, answer, page
 from scout.io.mac import mac_text
 from scout.paths.framework.service import Service
-from scout.paths.protocols.arp import RESERVED, STATIC, Arp
+from scout.paths.model.graph import RouterGraph
+from scout.paths.model.setting import Setting
+from scout.paths.protocols.adjacencies import RESERVED, STATIC
+from scout.paths.protocols.arp import Arp
 from scout.paths.protocols.ipv4 import Ip
-from scout.paths.protocols.next_hop import KIND_NAMES
+from scout.paths.protocols.next_hop import KIND_NAMES, UNUSED
+from scout.paths.stages.filter import Filter
 from scout.supervisor import Supervisor
 from scout.tables import find_table
 
-__all__ = ["State"]
+__all__ = ["State", "settings"]
 
 _Item = TypeVar("_Item")
 
@@ -27,14 +31,22 @@ class State:
         self._supervisor = supervisor
 
     def show_routes(self, first: int, limit: int) -> dict[str, Any]:
-        routes = [(ip, *route) for ip in self._routers(Ip) for route in ip.fib.routes]
-        return _page(
-            routes, first, limit, lambda route: {"prefix": str(route[1]), **self._next_hop(route[0], route[2])}
-        )
+        rows: Rows = []
+        total = 0
+        for ip in self._routers(Ip):
+            start = max(0, first - total)
+            for prefix, hop in ip.fib.listed(start, start + limit - len(rows)):
+                rows.append({"prefix": str(prefix), **self._next_hop(ip, hop)})
+            total += len(ip.fib)
+        return answer(rows, total)
 
     def show_next_hops(self, first: int, limit: int) -> dict[str, Any]:
-        hops = [(ip, index) for ip in self._routers(Ip) for index in range(len(ip.next_hops.initial))]
-        return _page(hops, first, limit, lambda hop: {"next_hop": hop[1], **self._next_hop(*hop)})
+        hops = [
+            (ip, index)
+            for ip in self._routers(Ip)
+            for index in np.flatnonzero(ip.next_hops.initial["kind"] != UNUSED).tolist()
+        ]
+        return page(hops, first, limit, lambda hop: {"next_hop": hop[1], **self._next_hop(*hop)})
 
     def show_neighbours(self, first: int, limit: int) -> dict[str, Any]:
         now = max(self._supervisor.memory.now(channel) for channel, _ in self._supervisor.channels)
@@ -42,7 +54,7 @@ class State:
         for arp in self._routers(Arp):
             table = self._supervisor.table(arp.adjacencies).copy()
             rows += list(table[table["key"] != 0])
-        return _page(rows, first, limit, lambda row: self._neighbour(row, now))
+        return page(rows, first, limit, lambda row: self._neighbour(row, now))
 
     def show_tables(self) -> dict[str, Any]:
         return answer(
@@ -61,7 +73,7 @@ class State:
         found = self._supervisor.table(find_table(self._supervisor.tables, table), replica)
         has_keys = found.dtype.names and "key" in found.dtype.names
         used: Sequence[int] = np.flatnonzero(found["key"]).tolist() if has_keys else range(len(found))
-        return _page(used, first, limit, lambda index: {"row": index, **_fields(found, index)})
+        return page(used, first, limit, lambda index: {"row": index, **_fields(found, index)})
 
     def show_handlers(self) -> dict[str, Any]:
         rows: Rows = []
@@ -72,6 +84,10 @@ class State:
                 row = {"service": service.name, "handler": name, "event": event, "runs_on": handler.run}
                 rows.append(row | {"bound": name in bound})
         return answer(rows)
+
+    def show_settings(self) -> dict[str, Any]:
+        found = settings(self._supervisor.graph)
+        return answer([{"setting": name, "value": setting.value} for name, setting in found.items()])
 
     def _routers(self, kind: type[_Item]) -> list[_Item]:
         """The routers of a class that a path leads through: only those have memory."""
@@ -103,8 +119,18 @@ class State:
         }
 
 
-def _page(items: Sequence[_Item], first: int, limit: int, row: Callable[[_Item], dict[str, Any]]) -> dict[str, Any]:
-    return answer([row(item) for item in items[first : first + limit]], len(items))
+def settings(graph: RouterGraph) -> dict[str, Setting]:
+    """The settings of filters and services by name, `router.parameter`.
+
+    Settings that routers keep for themselves are not among them: as the version of a FIB no number is right but theirs.
+    """
+    return {
+        f"{router.name}.{parameter}": value
+        for router in graph.routers
+        if isinstance(router, Filter)
+        for parameter, value in router.bindings.items()
+        if isinstance(value, Setting)
+    }
 
 
 def _fields(table: np.ndarray, index: int) -> dict[str, Any]:
