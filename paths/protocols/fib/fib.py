@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from scout.paths.protocols.fib import routes as table
 from scout.paths.protocols.fib.arena import Arena
-from scout.paths.protocols.fib.layout import lookup
+from scout.paths.protocols.fib.layout import EMPTY_ROOT, lookup
 from scout.paths.protocols.fib.prefixes import Prefix, network, ordered, removals, routes_of
 from scout.paths.protocols.fib.tier import Tier
 from scout.paths.protocols.fib.update import change
@@ -86,9 +86,10 @@ class Fib:
         return self._versions[-1].root
 
     @property
-    def arrays(self) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        """The first arguments of the function `lookup`: entries and vectors. They are the same for all versions."""
-        return self._arena.memory.entries, self._arena.memory.vectors
+    def arrays(self) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.uint8]]:
+        """The first arguments of the function `lookup`: entries, vectors, leaves; the same for all versions."""
+        memory = self._arena.memory
+        return memory.entries, memory.vectors, memory.leaves
 
     @property
     def routes(self) -> list[tuple[IPv4Network, int]]:
@@ -101,8 +102,13 @@ class Fib:
 
     @property
     def used(self) -> int:
-        """Bytes of all versions that have not been released."""
+        """Bytes of all versions that have not been released: the memory that lookups read."""
         return self._arena.used
+
+    @property
+    def writer_bytes(self) -> int:
+        """Bytes of what only the writer has, for changes."""
+        return sum(array.nbytes for array in self._routes) + self._arena.writer_bytes
 
     def lookup(self, address: str | int, version: int | None = None) -> int:
         """Find the next hop of one address, given as text or as an int in host order; -1 if there is none.
@@ -172,7 +178,7 @@ class Fib:
     def _make(self, rows: NDArray[Any]) -> int:
         """Make the next version."""
         arena, before = self._arena, np.zeros(len(rows), np.int64)
-        last = self.version if self._versions else 0
+        last = self.version if self._versions else EMPTY_ROOT
         for is_last_try in (False, True):
             arena.begin()
             root = self._tier.call(len(rows), change, arena.memory, self._routes, rows, before, last)
