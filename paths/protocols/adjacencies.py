@@ -17,6 +17,7 @@ __all__ = [
     "RESERVED",
     "SET",
     "STATIC",
+    "UNKNOWN",
     "amend",
     "find",
     "place",
@@ -24,6 +25,9 @@ __all__ = [
 
 PROBES = 16  # rows in which a key may stand
 FOREVER = 1 << 62
+UNKNOWN = 0
+"""When a MAC address expires that is not known. No time of the supervisor's may stand there: its clock may be ahead of
+the timestamps of packets that come behind a change, and they would be sent to whatever address the row had before."""
 
 ADJACENCY = np.dtype([("key", "i8"), ("mac", "i8"), ("expires", "i8"), ("state", "i8")])
 """A next hop on a port: `key` is (port + 1) << 32 | address, or 0; the MAC address is known until `expires`, in
@@ -58,7 +62,7 @@ def place(adjacencies: Any, key: int, now: int) -> int:
         adjacency = adjacencies[index]
         if adjacency.state == LEARNT and adjacency.expires <= now:
             adjacency.key = key
-            adjacency.expires = now  # its MAC address is not known yet
+            adjacency.expires = UNKNOWN
             return index
     return -1
 
@@ -79,7 +83,7 @@ def make_room(adjacencies: Any, key: int, now: int) -> int:
             first = other
     if first >= 0:
         adjacencies[first].key = key
-        adjacencies[first].expires = now  # its MAC address is not known yet
+        adjacencies[first].expires = UNKNOWN
     return first
 
 
@@ -97,7 +101,7 @@ def amend(order: Any, now: int, adjacencies: Any, changes: Any) -> int:
         adjacency.expires = FOREVER
         adjacency.state = STATIC
     elif order.operation == FORGET:
-        adjacency.expires = now
+        adjacency.expires = UNKNOWN
         adjacency.state = RESERVED if order.two else LEARNT
     elif order.operation == RESERVE and adjacency.state == LEARNT:
         adjacency.state = RESERVED

@@ -336,3 +336,15 @@ def test_a_packet_goes_to_a_new_gateway_and_waits_for_its_mac_address(router: Si
     assert leaf == "to right" and sent[:6] == bytes.fromhex(OTHER.replace(":", ""))
     leaf, sent = path.run(frame_to("10.9.1.1"), timestamp=NOW)
     assert leaf == "to right" and sent[:6] == bytes.fromhex(GATEWAY.replace(":", ""))
+
+
+def test_a_packet_waits_whose_timestamp_is_before_that_of_the_change_that_it_follows(router: SimpleNamespace) -> None:
+    """The supervisor stamps a change by a clock that may be ahead of the kernel's, which stamps packets."""
+    path = router.graph.create_path("left")
+    ordered(router, make(router, AddRoute("10.8.0.0/16", "10.0.1.9")))
+    assert path.run(frame_to("10.8.1.1"), timestamp=NOW - 1)[0] == "arp.resolve holds"
+    for change in (SetNeighbour("right", "10.0.1.9", OTHER), DeleteNeighbour("right", "10.0.1.9")):
+        amendment = router.arp.prepare([change], router.graph)
+        amendment.commit()
+        ordered(router, amendment)
+    assert path.run(frame_to("10.8.1.1"), timestamp=NOW - 1)[0] == "arp.resolve holds"
