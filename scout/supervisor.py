@@ -8,7 +8,7 @@ accounts (`scout.accounts`).
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -34,23 +34,13 @@ from scout.reports import Reporter
 from scout.ring.errors import ScoutError
 from scout.ring.jit import compile_entries
 from scout.shapes import Shapes
-from scout.steering import Steering
+from scout.steering import Parts, Steering
 from scout.tables import find_table, named_tables
 from scout.watcher import Watcher
 
 __all__ = [
     "Supervisor",
 ]
-
-
-class _Parts(NamedTuple):
-    """The parts of a run."""
-
-    membership: Membership
-    watcher: Watcher
-    control: Control
-    changes: Changes
-    live_paths: LivePaths
 
 
 class Supervisor(Steering):
@@ -136,7 +126,7 @@ class Supervisor(Steering):
         self._progress = progress or (lambda part: None)
         self._entered = False
         self._forker = Forker()
-        self._parts: _Parts | None = None
+        self._parts: Parts | None = None
         self._accounts = threading.Lock()  # reading the kernel's counters resets them
 
     # Life.
@@ -184,7 +174,7 @@ class Supervisor(Steering):
         poll = partial(_read_counters, self._accounts, self.channels)
         watcher = Watcher(plan, self.channels, membership, control, changes, self._say, poll)
         live_paths = LivePaths(plan, paths_by_number, changes)
-        self._parts = _Parts(membership, watcher, control, changes, live_paths)
+        self._parts = Parts(membership, watcher, control, changes, live_paths)
         membership.start()
         for channel, _ in self.channels:
             self._forker.call(channel.feed)  # it may fork processes that bring packets
@@ -220,12 +210,6 @@ class Supervisor(Steering):
                 channel.close()
             for name in self.graph.ports:
                 self.port(name).close()
-
-    @property
-    def _running(self) -> _Parts:  # type: ignore[override]
-        if self._parts is None:
-            raise ScoutError("the supervisor was not started; use it in a `with` block")
-        return self._parts
 
     @property
     def paths(self) -> list[Path]:
