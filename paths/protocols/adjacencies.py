@@ -4,16 +4,13 @@ from typing import Any
 
 import numpy as np
 
-from scout.paths.model.router import GraphError
 from scout.paths.wire.flow import mix
 
 __all__ = [
     "ADJACENCY",
-    "BY_HAND",
     "FOREVER",
     "FORGET",
     "FREE",
-    "GATEWAY",
     "LEARNT",
     "PROBES",
     "RESERVE",
@@ -21,7 +18,6 @@ __all__ = [
     "SET",
     "STATIC",
     "UNKNOWN",
-    "Kept",
     "amend",
     "find",
     "place",
@@ -113,55 +109,3 @@ def amend(order: Any, now: int, adjacencies: Any, changes: Any) -> int:
         adjacency.state = LEARNT
     changes[0] += 1
     return 0
-
-
-GATEWAY, BY_HAND = 1, 2
-"""Reasons why a row keeps its key: it is a gateway's; its neighbour was set by hand."""
-
-
-class Kept:
-    """The keys that keep their rows, as the supervisor knows them. Each of them has a row in every replica.
-
-    A replica finds a row for a new one whatever it has learnt, as long as fewer others than `PROBES` keep rows that are
-    among those where it may stand.
-
-    Parameters
-    ----------
-    name : str
-        The router's, for errors.
-    capacity : int
-        Rows of the table.
-    """
-
-    def __init__(self, name: str, capacity: int) -> None:
-        self._name = name
-        self._reasons: dict[int, int] = {}
-        self._starts = np.zeros(capacity, np.int64)  # how many of them may stand in each row and the next ones
-
-    def reasons(self, key: int) -> int:
-        """Why a key keeps its row; 0 if it does not."""
-        return self._reasons.get(key, 0)
-
-    def require(self, key: int, reasons: int) -> None:
-        """Let a key keep its row for these reasons, as `put`.
-
-        Raises
-        ------
-        GraphError
-            If a replica may have no row for it.
-        """
-        if reasons and not self.reasons(key) and len(self._reasons) >= PROBES:
-            near = np.arange(1 - PROBES, PROBES) + mix(key) & len(self._starts) - 1
-            if self._starts[np.unique(near)].sum() >= PROBES:
-                raise GraphError(
-                    f"{self._name}: {len(self._reasons)} gateways and static neighbours leave no row for another one; "
-                    f"give more capacity than {len(self._starts)}"
-                )
-        self.put(key, reasons)
-
-    def put(self, key: int, reasons: int) -> None:
-        """Let a key keep its row for these reasons; for none if they are 0."""
-        self._starts[mix(key) & len(self._starts) - 1] += bool(reasons) - bool(self.reasons(key))
-        self._reasons[key] = reasons
-        if not reasons:
-            del self._reasons[key]

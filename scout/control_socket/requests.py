@@ -184,7 +184,7 @@ REQUESTS: tuple[Request, ...] = (
         "follow packets that a port receives, stage by stage, on a copy of the router's state; answered when there are "
         "enough, or the time is over",
         (
-            Parameter("path", NAME, "the port where the packets come in"),
+            Parameter("source", NAME, "the port where the packets come in"),
             Parameter("host", ADDRESS, "source or destination of the packets", None),
             Parameter("port", _number(0, 65535), "L4 port, source or destination of the packets", None),
             Parameter("proto", NAME, "icmp, tcp, udp or arp", None),
@@ -248,6 +248,8 @@ REQUESTS: tuple[Request, ...] = (
         ),
         "hops.least 3",
     ),
+    Request("show changes", "what `reload` would change: the router file, as it is now, against the router that runs"),
+    Request("reload", "make the router that runs like its router file, as it is now; what did not change stays"),
     Request("stop", "stop the router, as Ctrl-C does"),
 )
 
