@@ -15,6 +15,7 @@ from scout.io.host.socket_filter import FrameFilter
 from scout.io.ports.afpacket import AfPacketPort
 from scout.io.ports.tap import Tap
 from scout.paths.compiler.trace import Step, trace
+from scout.paths.demux.plain import find_path
 from scout.paths.model.path import Path
 from scout.ring.errors import ScoutError
 from scout.supervisor import Supervisor
@@ -38,7 +39,7 @@ def live_trace(
     seconds: float = 10.0,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Iterator[LiveTrace]:
-    """Follow packets that a running router receives at the port of a path.
+    """Follow packets that a running router receives at the port of a path, each through the path that has it.
 
     Parameters
     ----------
@@ -70,8 +71,12 @@ def live_trace(
                 return
             if tapped is None:
                 continue
+            beginning = [each for each in supervisor.paths if each.source == path.source]
+            own = find_path(beginning, tapped.frame)
+            if own is None:
+                continue  # the router drops it before any path
             steps = tuple(
-                trace(path, tapped.frame, _state(supervisor, path), timestamp=tapped.timestamp, **tapped.offload)
+                trace(own, tapped.frame, _state(supervisor, own), timestamp=tapped.timestamp, **tapped.offload)
             )
             if reason is None or (steps[-1].is_drop and steps[-1].outcome == reason):
                 yield LiveTrace(tapped.timestamp, tapped.frame, steps)
