@@ -77,6 +77,7 @@ class Changes:
         self.epoch = 0
         self._rows = 0  # written to the log so far
         self._sent: deque[_Made] = deque()  # replicas may still have to come to them
+        self._unsent: deque[_Made] = deque()  # those of them whose request some channel has had no room for
         self._passed: deque[_Made] = deque()  # packets may still be held that were led by what was before them
         self._lock = threading.RLock()
 
@@ -130,6 +131,7 @@ class Changes:
             self.epoch += 1
             self._rows += made.rows
             self._sent.append(made)
+            self._unsent.append(made)
             for amendment in amendments:
                 for setting, value in amendment.settings.items():
                     setting.value = value
@@ -213,13 +215,15 @@ class Changes:
     def _insert_rest(self, timeout: float) -> bool:
         """Insert the control requests that are missing in some channel, in order; False if there is no room yet."""
         deadline = time.monotonic() + timeout
-        for made in self._sent:
+        while self._unsent:
+            made = self._unsent[0]
             for index in range(len(self._channels)):
                 if index not in made.numbers:
                     try:
                         self._insert(made, index, max(0.0, deadline - time.monotonic()))
                     except ScoutError:
                         return False
+            self._unsent.popleft()
         return True
 
     # Freeing.

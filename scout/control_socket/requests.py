@@ -181,7 +181,7 @@ REQUESTS: tuple[Request, ...] = (
         "follow packets that a port receives, stage by stage, on a copy of the router's state; answered when there are "
         "enough, or the time is over",
         (
-            Parameter("path", NAME, "the port where the packets come in"),
+            Parameter("source", NAME, "the port where the packets come in"),
             Parameter("host", ADDRESS, "source or destination of the packets", None),
             Parameter("port", _number(0, 65535), "L4 port, source or destination of the packets", None),
             Parameter("proto", NAME, "icmp, tcp, udp or arp", None),

@@ -31,8 +31,14 @@ class State:
         self._supervisor = supervisor
 
     def show_routes(self, first: int, limit: int) -> dict[str, Any]:
-        routes = [(ip, *route) for ip in self._routers(Ip) for route in ip.fib.routes]
-        return page(routes, first, limit, lambda route: {"prefix": str(route[1]), **self._next_hop(route[0], route[2])})
+        rows: Rows = []
+        total = 0
+        for ip in self._routers(Ip):
+            start = max(0, first - total)
+            for prefix, hop in ip.fib.listed(start, start + limit - len(rows)):
+                rows.append({"prefix": str(prefix), **self._next_hop(ip, hop)})
+            total += len(ip.fib)
+        return answer(rows, total)
 
     def show_next_hops(self, first: int, limit: int) -> dict[str, Any]:
         hops = [

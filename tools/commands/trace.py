@@ -138,7 +138,7 @@ def _live(file: str, way: Way, frames: Frames, picked: Picked) -> list[dict[str,
         raise ScoutError("--live picks packets of a running router; leave --hex, --pcap, --scapy and --neighbour out")
     if way.source is None:
         raise ScoutError("name the port that the packets come from, as --from left")
-    given = {"path": way.source, "count": way.most, **picked._asdict()}
+    given = {"source": way.source, "count": way.most, **picked._asdict()}
     del given["live"]
     socket = given.pop("socket") or find(router_file(file))
     wanted = {name: value for name, value in given.items() if value is not None}
