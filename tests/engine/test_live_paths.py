@@ -15,7 +15,7 @@ import pytest
 from demux_frames import takes
 from lab_router import running
 from port_router import LEFT, RIGHT, awaited, finished
-from test_several_paths import count, entered, numbered, numbers, router
+from several import count_one, entered, numbered, numbers, router
 
 from scout.control_socket.client import ask
 from scout.control_socket.server import ControlSocket
@@ -44,7 +44,7 @@ def started(most_paths: int = 64, replicas: int = 2, service: Service | None = N
 
 
 def counting() -> Service:
-    return Service("counting", {"seen": np.zeros(1, np.int64)}, [Handler(count)], "ipv4")
+    return Service("counting", {"seen": np.zeros(1, np.int64)}, [Handler(count_one)], "ipv4")
 
 
 def send(left: MemoryPort, *frames: bytes) -> None:
