@@ -25,6 +25,7 @@ from scout.io.ports.contract import Port
 from scout.live_paths import LivePaths
 from scout.membership import Membership
 from scout.memory import Memory
+from scout.path_figures import PathFigures
 from scout.path_table import PathTable
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.path import Path
@@ -43,7 +44,7 @@ __all__ = [
 ]
 
 
-class Supervisor(Steering):
+class Supervisor(Steering, PathFigures):
     """Runs the paths of a router graph on a number of cores; a context manager.
 
     A replica that dies gets a successor, which takes the state from the dead replica's newest snapshot, replays the
@@ -322,36 +323,6 @@ class Supervisor(Steering):
         if replica is None:
             replica = min(membership.taking_part or membership.processes)
         return self.memory.table(found, replica)
-
-    def counters(self, path: str | Path, replica: int | None = None) -> dict[str, int]:
-        """The counters of a path by name: packets along an edge, as "ip.lookup -> drop no-route", or held at a stage.
-
-        Parameters
-        ----------
-        path : str or Path
-            The path, or its name: that of the router that it begins at, with the attributes of its traffic.
-        replica : int, optional
-            Whose; by default the sum of all.
-
-        Raises
-        ------
-        ScoutError
-            If there is no such path.
-        """
-        found = self.memory.paths.named(path) if isinstance(path, str) else path
-        return dict(zip(found.counter_names, self.memory.paths.counters(found, replica).tolist(), strict=False))
-
-    def flows(self, path: Path) -> dict[tuple[str, str], int]:
-        """Packets along every edge of a path so far."""
-        return path.flows(self.memory.paths.counters(path))
-
-    def flows_by_shape(self) -> list[tuple[Path, dict[tuple[str, str], int]]]:
-        """Packets along every edge so far, for all paths of a shape together, also those that were deleted.
-
-        Each with the first path of the shape, whose stages all of them have. A port's only path is the only one of its
-        shape.
-        """
-        return [(shape.path, shape.path.flows(self.memory.paths.total(shape))) for shape in self.memory.paths.shapes]
 
     def replica_figures(self) -> list[dict[str, int]]:
         """For each replica its core, the packets it has seen, been primary of, and replayed, and its lag.
