@@ -80,6 +80,11 @@ class Router:
         """A stage without outcomes that makes packets: it fills one, sets its `egress`, and returns 1, or 0."""
         return None
 
+    def port_mac(self) -> int:
+        """The MAC address of its port. Stages are bound to this function, since the address may be unknown before a run,
+        and `scout.testing.MemoryRouter` gives the router another port."""
+        return int(self.port.mac)
+
     def configure(self, graph: "RouterGraph") -> None:
         """Check the parameters and build tables, once, when the graph is complete."""
 
