@@ -62,8 +62,8 @@ _MTU = 1500
 class MemoryRouter:
     """Runs a router graph with its ports in memory, for the time of a `with` block.
 
-    What the router has done with its packets is added as a note to an exception that ends the block, so that a test that
-    fails shows it.
+    An exception that ends the block gets a note that says what the router has done with its packets: a test that fails
+    shows it.
 
     Parameters
     ----------

@@ -81,8 +81,10 @@ class Router:
         return None
 
     def port_mac(self) -> int:
-        """The MAC address of its port. Stages are bound to this function, since the address may be unknown before a run,
-        and `scout.testing.MemoryRouter` gives the router another port."""
+        """The MAC address of its port.
+
+        Stages are bound to this function and not to an address, which a port may learn only when it is opened.
+        """
         return int(self.port.mac)
 
     def configure(self, graph: "RouterGraph") -> None:
