@@ -240,7 +240,7 @@ def _call(stage: Stage, frame: Frame, packet: Record, arrays: Mapping[int, np.nd
         raise TypeError(f"parameter {missing[0]!r} is not bound; give {missing[0]}=...")
     arguments = {name: _argument(given[name], arrays) for name in stage.parameters}
     verdict = stage.function(frame, None, **arguments)
-    if not isinstance(verdict, int | np.integer):
+    if not isinstance(verdict, int | np.integer) or isinstance(verdict, bool):
         raise TypeError(f"returned {verdict!r}; return 0 to go on, or a drop(...)")
     return verdict
 
