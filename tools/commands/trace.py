@@ -182,7 +182,8 @@ def _show(report: Report, rows: Sequence[dict[str, Any]]) -> None:
         changes = [*_lines(row["changes"]), *(f"[{note}]" for note in _lines(row["notes"]))]
         changes += [f"({table})" for table in _lines(row["tables"])]
         cells = (f"{row['name']}\n{row['function']}", "\n".join(_lines(row["reads"])), "\n".join(changes))
-        table.add_row(*map(Text, cells), Text(f"{row['target']}\n{row['outcome']}"))
+        # The line below the table says why a packet is dropped.
+        table.add_row(*map(Text, cells), Text("dropped" if row["dropped"] else f"{row['target']}\n{row['outcome']}"))
     if not report.console.is_terminal:
         report.console.width = 160
     report.console.print(table)
