@@ -92,5 +92,5 @@ class Mtus:
         most = self._of_interfaces[self._ports.index(change.port)]
         if change.mtu is not None and not LEAST <= change.mtu <= most:
             raise GraphError(
-                f"{self._name}: an MTU of {change.mtu} for {change.port!r}; give {LEAST} to {most}, that of its interface"
+                f"{self._name}: an MTU of {change.mtu} for {change.port!r}; give {LEAST} to {most}, its interface's"
             )
