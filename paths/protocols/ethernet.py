@@ -25,7 +25,6 @@ Example
     Ethernet("left", AfPacketPort("r0"))
 """
 
-from functools import partial
 from ipaddress import IPv4Network
 from typing import Any
 
@@ -109,7 +108,7 @@ class Ethernet(Router):
         return Classifier(classify, (Outcome("ipv4", Via("ipv4"), HEADER),))
 
     def stage(self, key: str, graph: RouterGraph, attributes: Attributes) -> Stage:
-        mac = {"mac": partial(getattr, self.port, "mac")}
+        mac = {"mac": self.port_mac}
         if key == "out":
             return Stage(send, (Outcome("sent", Exit(self.name)),), mac, push=HEADER)
         if key == "ipv4":
