@@ -58,6 +58,7 @@ from scout.paths.model.attributes import Attributes as Attributes
 from scout.paths.model.graph import RouterGraph as RouterGraph
 from scout.paths.model.path import Path as Path
 from scout.paths.model.router import Router as Router
+from scout.paths.model.rule import Rule as Rule
 from scout.paths.model.stage import (
     Exit as Exit,
     Outcome as Outcome,

@@ -41,6 +41,7 @@ REFUSE               a full table: a new key is refused
 Requests             a source of requests without a network
 Router               a protocol module, to be subclassed
 RouterGraph          routers and their connections
+Rule                 a guard and a transform, which rewrites a path
 ScoutError           the error of bad usage or bad input
 Service              a state with handlers, replicated or not
 Stage                a function and what binds it into a path
