@@ -10,6 +10,7 @@ import numpy as np
 __all__ = [
     "CONSUMED",
     "CONTROL_BIND",
+    "CONTROL_CHANGE",
     "CONTROL_TICK",
     "DROPPED",
     "EVERYONES",
@@ -44,8 +45,9 @@ DROPPED, HELD, CONSUMED = -1, -2, -3
 NOT_HELD = -1
 """The value of `held_since` for a packet that was not held yet; every other number is a time."""
 
-CONTROL_TICK, CONTROL_BIND = 1, 2
-"""Values of `control` for a request that is no packet: time has passed; `argument` is the mask of bound handlers."""
+CONTROL_TICK, CONTROL_BIND, CONTROL_CHANGE = 1, 2, 3
+"""Values of `control` for a request that is no packet: time has passed; `argument` is the mask of bound handlers;
+`argument` is the number of a change in the log of changes, which the domain makes and no stage sees."""
 
 NEEDS_CHECKSUM, GSO_NONE = 1, 0
 """Values of `flags` and `gso_type` (linux/virtio_net.h)."""
@@ -78,7 +80,7 @@ _FIELDS = np.dtype(
         ("checksum_offset", "u2"),
         ("ethertype", "u2"),  # note for Ethernet: of the frame to send
         ("link_broadcast", "u1"),  # note of Ethernet: not 0 if it came to a group address of the link
-        ("control", "u1"),  # 0: a packet; else CONTROL_TICK or CONTROL_BIND, for the service at stage `at`
+        ("control", "u1"),  # 0: a packet; else a control request: CONTROL_TICK, CONTROL_BIND, CONTROL_CHANGE
         ("spare", "u1", 2),
     ],
     align=True,

@@ -6,7 +6,7 @@ all replicas have a boundary there.
 """
 
 from scout.ring.atomics import compare_exchange, load64_acquire, prefetch_read, store64_release
-from scout.ring.claims import NOBODY, SHORT, claim_at, count_of, is_plain, note_plain
+from scout.ring.claims import SHORT, claim_at, count_of, is_plain, note_plain
 from scout.ring.election import CONTROL, PRIMARY, decide
 from scout.ring.floors import BUSY, IDLE
 from scout.ring.jit import Record, inline
@@ -19,7 +19,7 @@ __all__ = [
     "finish",
     "mark_plain",
     "open_batch",
-    "open_shared",
+    "open_up_to",
     "passes_over",
     "take",
     "to_boundary",
@@ -35,20 +35,16 @@ def open_batch(channel: Record, member: Record, replica: int) -> int:
     Returns how many, 0 if none wait, -1 if the producer has overtaken this replica. They begin at the entry
     `member.head`; `member.primary` is not 0 if this replica is their primary.
     """
-    return _open(channel, member, replica, replica)
+    return open_up_to(channel, member, replica, replica, channel.batch)
 
 
 @inline
-def open_shared(channel: Record, member: Record, replica: int) -> int:
-    """Dequeue the next requests of a software channel whose flows are sharded; how many.
+def open_up_to(channel: Record, member: Record, replica: int, owner: int, most: int) -> int:
+    """Dequeue the next requests as `open_batch`; at most `most`, unless another replica has claimed more.
 
-    No replica is the primary of all of them. The caller decides by flow, and sets `member.primary`.
+    `owner` is the replica itself, or NOBODY if flows are sharded: no replica is the primary of all requests then. The
+    caller decides by flow, and sets `member.primary`.
     """
-    return _open(channel, member, replica, NOBODY)
-
-
-@inline
-def _open(channel: Record, member: Record, replica: int, owner: int) -> int:
     head = member.head
     if member.tail <= head:
         member.tail = published(channel)
@@ -58,8 +54,8 @@ def _open(channel: Record, member: Record, replica: int, owner: int) -> int:
         return -1
     end = member.end
     if end <= head:
-        most = min(member.tail - head, to_boundary(channel, head), channel.batch)
-        end = decide(channel, member, replica, owner, head, most)
+        count = min(member.tail - head, to_boundary(channel, head), most)
+        end = decide(channel, member, replica, owner, head, count)
     return take(member, head, min(end, member.tail) - head)
 
 

@@ -55,6 +55,7 @@ def account(graph: RouterGraph, channels: Channels, memory: Memory, over: bool, 
         transmitted = graph.router(name).port.transmitted()
         _add(out, {name: transmitted.pop("sent") - transmitted.pop("made")})
         _add(drops, transmitted)
+    _add(ended, {"change": int(memory.changed.sum())})
     held = {field: int(memory.holds[field].sum()) for field in ("full", "expired", "count")}
     _add(drops, {"hold-full": held["full"], "hold-expired": held["expired"]})
     if over:

@@ -12,6 +12,7 @@ import psutil
 from numba.core import types
 
 from scout.domain_arguments import Argument, Channels, domain_arguments
+from scout.domain_changes import ChangeText, amenders
 from scout.domain_loop import DomainPlan, is_sharded, loop_source
 from scout.io.channels.contract import ChannelOperations
 from scout.io.ports.contract import PortOperations
@@ -23,6 +24,7 @@ from scout.paths.compiler.native import CompiledPath, table_names
 from scout.paths.compiler.plan import CompileError
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.path import Path
+from scout.paths.model.setting import Setting
 from scout.paths.model.stage import Stage
 from scout.paths.model.table import Table
 from scout.paths.wire.flow import shard_of
@@ -60,6 +62,11 @@ class CompiledDomain:
         """The tables that are the same in every replica."""
         return [table for table in self.tables if table.kind == "replicated"]
 
+    @property
+    def settings(self) -> list[Setting]:
+        """The settings, in the order of their cells."""
+        return [table for table in self.tables if isinstance(table, Setting)]
+
 
 def compile_domain(
     graph: RouterGraph,
@@ -90,19 +97,23 @@ def compile_domain(
     named = _tables(graph, [each.path for each in compiled])
     tables = {f"table_{name}": table for name, table in named.items()}
     arguments = domain_arguments(graph, channels, compiled, tables)
-    emitters = _emitters(graph)
+    names = {id(table): name for name, table in tables.items()}
+    emitters, stages = _emitters(graph), amenders(graph)
     plan = DomainPlan(
         graph,
         channels,
         compiled,
         arguments,
-        tables={id(table): name for name, table in tables.items()},
+        tables=names,
         emitters=emitters,
+        change=ChangeText(stages, names, len(channels)),
+        settings=frozenset(id(table) for table in tables.values() if table.kind == "setting"),
         replicas=replicas,
         scheduler=_scheduler_arguments(schedule, list(named)) if schedule else "",
         keeps_state=any(table.kind == "replicated" for table in tables.values()),
     )
     given: dict[str, Any] = {f"emit_{name}": native(stage.function) for name, stage in emitters.items()}
+    given |= {f"amend_{index}": native(stage.function) for index, stage in stages.items()}
     for index, (channel, _) in enumerate(channels):
         given |= _functions(f"channel_{index}", channel.operations)
     for name in graph.ports:
@@ -142,7 +153,8 @@ def _tables(graph: RouterGraph, paths: Sequence[Path]) -> dict[str, Table]:
         names = table_names(path)
         for table in path.tables:
             found.setdefault(id(table), (names[id(table)], table))
-    for name, stage in _emitters(graph).items():
+    made = {graph.routers[index].name: stage for index, stage in amenders(graph).items()}
+    for name, stage in [*_emitters(graph).items(), *made.items()]:
         for parameter, value in stage.bindings.items():
             if isinstance(value, Table):
                 found.setdefault(id(value), (f"{name}_{parameter}", value))

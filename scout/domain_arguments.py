@@ -15,6 +15,7 @@ from scout.io.channels.contract import PacketChannel
 from scout.io.hold import HOLD
 from scout.io.system import WAITER
 from scout.paths.compiler.native import BATCH, CompiledPath
+from scout.paths.model.change import ORDER
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.path import Path
 from scout.paths.model.table import Table
@@ -47,7 +48,14 @@ class ReplicaMemory:
     parts: np.ndarray
     """The parts of a snapshot."""
     positions: np.ndarray
-    """int64: `position` of each channel, then `controls_done` of each, at the newest snapshot."""
+    """int64: `position` of each channel, then `controls_done` of each, at the newest snapshot; then its epoch now, the
+    number of the newest change that it has come to."""
+    settings: np.ndarray
+    """int64[channel, setting]: what each channel's paths read."""
+    log: np.ndarray
+    """`ORDER`s: the changes (`scout.changes`)."""
+    changed: np.ndarray
+    """int64[1]: changes that this replica was the primary of."""
     notes: np.ndarray
     buffers: int
     """Address of the snapshots, each of `buffer_bytes` bytes."""
@@ -92,7 +100,11 @@ def domain_arguments(
         *(each for index, (channel, _) in enumerate(channels) for each in _of_channel(index, channel)),
         *(_of_port(name, graph.router(name).port) for name in graph.ports),
         *(argument for each in compiled for argument in _of_path(each)),
-        *(_of_table(name, table) for name, table in tables.items()),
+        Argument("settings", types.int64[:, ::1], lambda own: own.settings),
+        Argument("log", _array(ORDER), lambda own: own.log),
+        Argument("changed", types.int64[::1], lambda own: own.changed),
+        *(_of_table(name, table) for name, table in tables.items() if table.kind != "setting"),
+        *_of_settings([name for name, table in tables.items() if table.kind == "setting"], len(channels)),
     ]
 
 
@@ -139,6 +151,19 @@ def _of_path(compiled: CompiledPath) -> list[Argument]:
 
 def _address_of(function: Entry) -> Callable[[ReplicaMemory], int]:
     return lambda own: function.address
+
+
+def _of_settings(names: Sequence[str], channels: int) -> list[Argument]:
+    """A setting's cell in each channel, by the name of its table and the channel's index."""
+
+    def cell(channel: int, setting: int) -> Callable[[ReplicaMemory], np.ndarray]:
+        return lambda own: own.settings[channel, setting : setting + 1]
+
+    return [
+        Argument(f"{name}_{channel}", types.int64[::1], cell(channel, setting))
+        for setting, name in enumerate(names)
+        for channel in range(channels)
+    ]
 
 
 def _of_table(name: str, table: Table) -> Argument:

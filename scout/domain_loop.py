@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scout.domain_arguments import Argument, Channels
-from scout.io.packet import DROPPED, HELD
+from scout.domain_changes import ChangeText
+from scout.io.packet import CONTROL_CHANGE, DROPPED, HELD
 from scout.paths.compiler.native import CompiledPath, table_names
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.path import Path
@@ -52,6 +53,9 @@ class DomainPlan:
     """The name of each table in the text, by the table's `id`."""
     emitters: dict[str, Stage]
     """The stages that make frames, by router."""
+    change: ChangeText
+    settings: frozenset[int]
+    """The tables, by `id`, that are settings: in the text each channel has its own."""
     replicas: int
     scheduler: str
     """The arguments of the channel scheduler; empty if each channel has its turn."""
@@ -87,6 +91,9 @@ def loop_source(plan: DomainPlan) -> str:
             "",
             *_send(plan),
             *(["", "", *_divert(plan)] if _holds(plan) else []),
+            "",
+            "",
+            *plan.change.function(),
             "",
             "",
             "@entry",
@@ -170,7 +177,10 @@ def _send(plan: DomainPlan) -> list[str]:
 
 def _call(plan: DomainPlan, each: CompiledPath, function: str, packets: str) -> str:
     name = f"path_{each.path.source}"
-    tables = "".join(f", {plan.tables[table]}" for table in table_names(each.path))
+    channel = next(index for index, (_, paths) in enumerate(plan.channels) if each.path in paths)
+    tables = "".join(
+        f", {plan.tables[table]}{f'_{channel}' if table in plan.settings else ''}" for table in table_names(each.path)
+    )
     return f"{name}_call({name}_{function}, ({packets}, {name}_counters, {name}_configuration, whole{tables}))"
 
 
@@ -195,7 +205,12 @@ def _channel(plan: DomainPlan, index: int) -> list[str]:
         f"    see_request(hold[0], batch[count - 1], orders + {CLOCK})",
         f"if {channel}_cursor[0].open:",
         "    work += 1",
-        f"    if {channel}_cursor[0].primary:",
+        f"    if count and batch[0].control == {CONTROL_CHANGE}:",
+        f"        {plan.change.call(index)}  # no stage sees its request",
+        f"        changed[0] += {channel}_cursor[0].primary",
+        *(["        stale = 2"] if plan.keeps_state else []),
+        *([f"        if {channel}_cursor[0].primary:", f"            {channel}_await_turn({ends}, orders)"] * ordered),
+        f"    elif {channel}_cursor[0].primary:",
         *(f"        {line}" for line in _by_port(plan, compiled, "run")),
         *(f"        {line}" for line in _mark_plain(plan, channel, ends, paths)),
         *([f"        if {channel}_await_turn({ends}, orders):"] if ordered else []),

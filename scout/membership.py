@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from scout.changes import Changes
 from scout.domain_arguments import Channels
 from scout.domain_loop import LEAVE, RUN, is_ordered
 from scout.io.channels.contract import PacketChannel
@@ -52,6 +53,8 @@ class Membership:
     channels : sequence of tuple
         The channels, each with its paths.
     memory : Memory
+    changes : Changes
+        Paused while a replica joins: it begins with the values that held at its position.
     forker : Forker
     reporter : Reporter
         Receives a sentence about each death.
@@ -64,8 +67,10 @@ class Membership:
         For each death the seconds from when it was seen until a successor was at work.
     """
 
-    def __init__(self, plan: Plan, channels: Channels, memory: Memory, forker: Forker, reporter: Reporter) -> None:
-        self._plan, self._channels, self._memory = plan, channels, memory
+    def __init__(
+        self, plan: Plan, channels: Channels, memory: Memory, changes: Changes, forker: Forker, reporter: Reporter
+    ) -> None:
+        self._plan, self._channels, self._memory, self._changes = plan, channels, memory, changes
         self._forker, self._reporter = forker, reporter
         self._keeps = plan.keeps_state
         self.processes: dict[int, Child] = {}
@@ -148,7 +153,7 @@ class Membership:
         """Have one more replica take part; see `Supervisor.add_replica`."""
         if self._plan.is_sharded:
             raise ScoutError("flows are sharded among the replicas from the start; no replica can join")
-        with self._joining:
+        with self._joining, self._changes.paused():
             with self._lock:
                 self._check_runs()
                 replica = self._free_number()
@@ -184,6 +189,9 @@ class Membership:
     def _joinable(self, replica: int) -> list[tuple[PacketChannel, tuple[int, int]]]:
         """Give the replica a state; each channel with the position of that state. Empty if there is no state now."""
         if not self._keeps:
+            if not self._changes.is_current():
+                return []  # it could join before the newest change, with the values behind it
+            self._memory.renew(replica, self._changes.epoch)
             return [(channel, channel.foremost()) for channel, _ in self._channels]
         newest = self._memory.snapshots.newest()
         owner = max((other for other in self.taking_part if other != replica), key=lambda each: newest[each])

@@ -11,6 +11,7 @@ import numpy as np
 
 from scout.domain import CompiledDomain, run_domain
 from scout.domain_arguments import Channels, ReplicaMemory
+from scout.domain_changes import LOG
 from scout.domain_loop import CLOCK
 from scout.io.batch import BATCH_SIZE, new_batch
 from scout.io.channels.contract import PacketChannel
@@ -18,6 +19,7 @@ from scout.io.hold import HOLD, new_hold
 from scout.io.packet import PACKET
 from scout.io.system import WAITER
 from scout.paths.compiler.native import CompiledPath, configuration
+from scout.paths.model.change import ORDER
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.table import Table
 from scout.ring.errors import ScoutError
@@ -57,8 +59,15 @@ class Memory:
         int64[replica, 8]: the first word tells a domain to run, to leave or to stop; `CLOCK` is the supervisor's clock
         (`scout.domain`).
     positions : dict of int to numpy.ndarray
-        For each replica int64[2 * channels], part of its state, so that a snapshot restores it: the position in each
-        channel at which the state was saved, and then the control requests before each of these positions.
+        For each replica int64[3 * channels], part of its state, so that a snapshot restores it: the position in each
+        channel at which the state was saved, the control requests before each of these positions, and the epoch of each
+        channel: the number of the newest change that the replica has come to there.
+    settings : dict of int to numpy.ndarray
+        For each replica int64[channels, settings], also part of its state: the settings' values.
+    log : numpy.ndarray
+        `ORDER`[LOG]: the changes (`scout.changes`).
+    changed : numpy.ndarray
+        int64[replica, 8]: in the first word of each row the changes that the replica was the primary of.
     snapshots : Snapshots
         The saved states of all replicas.
     """
@@ -83,6 +92,9 @@ class Memory:
         self.orders = shared((MOST_REPLICAS, lines), np.int64)
         self.snapshots = Snapshots()
         self.positions: dict[int, np.ndarray] = {}
+        self.settings: dict[int, np.ndarray] = {}
+        self.log = shared(LOG, ORDER)
+        self.changed = shared((MOST_REPLICAS, lines), np.int64)
         self._heads = shared((MOST_REPLICAS, len(channels)), HEAD)
         for index, (_, paths) in enumerate(channels):
             self._heads["weight"][:, index] = max(path.weight for path in paths)
@@ -120,8 +132,17 @@ class Memory:
 
         Right after `Snapshots.adopt` this is the position at which that snapshot was saved.
         """
-        positions = self.positions[replica].tolist()
-        return list(zip(positions[: len(self._channels)], positions[len(self._channels) :], strict=True))
+        positions, controls, _ = np.split(self.positions[replica], 3)
+        return list(zip(positions.tolist(), controls.tolist(), strict=True))
+
+    def epochs(self, replica: int) -> np.ndarray:
+        """The epoch of a replica in each channel: a view of memory that the replica writes."""
+        return self.positions[replica][2 * len(self._channels) :]
+
+    def renew(self, replica: int, epoch: int) -> None:
+        """Give a replica that does not run, and keeps no state, the settings of the newest change."""
+        self.settings[replica][:, : len(self._domain.settings)] = [each.value for each in self._domain.settings]
+        self.epochs(replica)[:] = epoch
 
     def enlist(self, replica: int) -> None:
         """Make the memory of a replica, and its sending end of every port."""
@@ -132,8 +153,13 @@ class Memory:
                 if table.kind == "number":
                     tables[id(table)][:] = replica + 1
         self._tables[replica] = tables
-        self.positions[replica] = positions = shared(2 * len(self._channels), np.int64)
-        self.snapshots.enlist(replica, [*(tables[id(table)] for table in self._domain.state), positions])
+        self.positions[replica] = positions = shared(3 * len(self._channels), np.int64)
+        self.settings[replica] = settings = shared((len(self._channels), max(1, len(self._domain.settings))), np.int64)
+        self.renew(replica, 0)
+        for index, setting in enumerate(self._domain.settings):
+            tables[id(setting)] = settings[0, index : index + 1]
+        state = [tables[id(table)] for table in self._domain.state]
+        self.snapshots.enlist(replica, [*state, settings, positions])
         for name in self._graph.ports:
             self._graph.router(name).port.enlist(replica)
         batch, slots = new_batch()
@@ -152,6 +178,9 @@ class Memory:
             whole=max((each.whole() for each in self._compiled), key=len),
             parts=self.snapshots.parts[replica],
             positions=positions,
+            settings=settings,
+            log=self.log,
+            changed=self.changed[replica],
             notes=self.snapshots.notes[replica],
             buffers=self.snapshots.buffers(replica),
             buffer_bytes=self.snapshots.size,

@@ -8,11 +8,12 @@ accounts (`scout.accounts`).
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from scout.accounts import account, figures
+from scout.changes import Changes
 from scout.control import Control
 from scout.domain import compile_domain
 from scout.domain_arguments import Channels
@@ -24,7 +25,6 @@ from scout.io.ports.contract import Port
 from scout.membership import Membership
 from scout.memory import Memory
 from scout.paths.compiler.native import compile_path
-from scout.paths.framework.service import Service
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.path import Path
 from scout.paths.model.table import Table
@@ -32,6 +32,7 @@ from scout.plan import make_plan
 from scout.reports import Reporter
 from scout.ring.errors import ScoutError
 from scout.ring.jit import compile_entries
+from scout.steering import Steering
 from scout.tables import find_table, named_tables
 from scout.watcher import Watcher
 
@@ -40,7 +41,16 @@ __all__ = [
 ]
 
 
-class Supervisor:
+class _Parts(NamedTuple):
+    """The parts of a run."""
+
+    membership: Membership
+    watcher: Watcher
+    control: Control
+    changes: Changes
+
+
+class Supervisor(Steering):
     """Runs the paths of a router graph on a number of cores; a context manager.
 
     A replica that dies gets a successor, which takes the state from the dead replica's newest snapshot, replays the
@@ -118,9 +128,7 @@ class Supervisor:
         self._progress = progress or (lambda part: None)
         self._entered = False
         self._forker = Forker()
-        self._membership: Membership | None = None
-        self._watcher: Watcher | None = None
-        self._control: Control | None = None
+        self._parts: _Parts | None = None
         self._accounts = threading.Lock()  # reading the kernel's counters resets them
 
     # Life.
@@ -160,15 +168,17 @@ class Supervisor:
         for replica in range(plan.replicas):
             self.memory.enlist(replica)
             self.memory.snapshots.save(replica, 0)
-        self._membership = Membership(plan, self.channels, self.memory, self._forker, self._say)
-        self._control = Control(plan, self.channels, self.memory)
+        changes = Changes(plan, self.channels, self.memory, domain.settings)
+        membership = Membership(plan, self.channels, self.memory, changes, self._forker, self._say)
+        control = Control(plan, self.channels, self.memory)
         # Not a method of this object: a cycle of references would keep the memory of a run that is over.
         poll = partial(_read_counters, self._accounts, self.channels)
-        self._watcher = Watcher(plan, self.channels, self._membership, self._control, self._say, poll)
-        self._membership.start()
+        watcher = Watcher(plan, self.channels, membership, control, changes, self._say, poll)
+        self._parts = _Parts(membership, watcher, control, changes)
+        membership.start()
         for channel, _ in self.channels:
             self._forker.call(channel.feed)  # it may fork processes that bring packets
-        self._watcher.start()
+        watcher.start()
         # Deaths, joins and control requests call functions that are compiled while the first packets flow.
         packages = ("scout.ring", "scout.io")
         threading.Thread(target=compile_entries, args=packages, name="scout-compile", daemon=True).start()
@@ -186,14 +196,13 @@ class Supervisor:
 
         There is nothing left to do when all input is at its end and dealt with, or when it cannot be: see `failures`.
         """
-        return self._running[1].finished.wait(timeout)
+        return self._running.watcher.finished.wait(timeout)
 
     def stop(self) -> None:
         """Stop the domains and close the ports; the accounts and tables stay readable."""
-        if self._watcher:
-            self._watcher.stop()
-        if self._membership:
-            self._membership.stop()
+        if self._parts:
+            self._parts.watcher.stop()
+            self._parts.membership.stop()
         self._forker.close()
         with self._accounts:
             for channel, _ in self.channels:
@@ -202,15 +211,15 @@ class Supervisor:
                 self.port(name).close()
 
     @property
-    def _running(self) -> tuple[Membership, Watcher, Control]:
-        if self._membership is None or self._watcher is None or self._control is None:
+    def _running(self) -> _Parts:  # type: ignore[override]
+        if self._parts is None:
             raise ScoutError("the supervisor was not started; use it in a `with` block")
-        return self._membership, self._watcher, self._control
+        return self._parts
 
     @property
     def failures(self) -> list[str]:
         """Why the run ended before all input was dealt with, a sentence each."""
-        return list(self._watcher.failures) if self._watcher else []
+        return list(self._parts.watcher.failures) if self._parts else []
 
     # Replicas.
 
@@ -225,7 +234,7 @@ class Supervisor:
             If there are too many already, flows are sharded, no process can be forked, or the router does not run any
             more.
         """
-        return self._running[0].join()
+        return self._running.membership.join()
 
     def remove_replica(self, replica: int) -> None:
         """Have a replica leave, between two batches, while packets flow; return when it has left.
@@ -239,7 +248,7 @@ class Supervisor:
         ScoutError
             If it does not take part, or is the last one.
         """
-        self._running[0].leave(replica)
+        self._running.membership.leave(replica)
 
     @property
     def replicas(self) -> int:
@@ -249,7 +258,7 @@ class Supervisor:
     @property
     def taking_part(self) -> list[int]:
         """The numbers of the replicas that take part."""
-        return self._membership.taking_part if self._membership else []
+        return self._parts.membership.taking_part if self._parts else []
 
     @property
     def alive(self) -> int:
@@ -259,12 +268,12 @@ class Supervisor:
     @property
     def processes(self) -> dict[int, Child]:
         """The process of each replica, also of those that left."""
-        return self._membership.processes if self._membership else {}
+        return self._parts.membership.processes if self._parts else {}
 
     @property
     def stalls(self) -> list[float]:
         """For each death the seconds from when it was seen until a successor was at work."""
-        return self._running[0].stalls
+        return self._running.membership.stalls
 
     def core(self, replica: int) -> int:
         """The core that a replica is pinned to."""
@@ -273,22 +282,6 @@ class Supervisor:
     def port(self, name: str) -> Port:
         """The port that router `name` drives."""
         return self.plan.port(name)
-
-    # Control requests.
-
-    def control(self, service: Service, kind: int, argument: int = 0) -> None:
-        """Tell a service something, at the same position among the packets of a channel in every replica.
-
-        Raises
-        ------
-        ScoutError
-            If the service is on no path, or its channel stays full for a second.
-        """
-        self._running[2].send(service, kind, argument)
-
-    def bind(self, service: Service, *handlers: str) -> None:
-        """Have just these handlers of a service bound, in all replicas from the same packet on; errors as `control`."""
-        self._running[2].bind(service, *handlers)
 
     # Reading.
 
@@ -325,7 +318,7 @@ class Supervisor:
             print(supervisor.table("heavy.flows", replica=0))
         """
         found = find_table(self.tables, table) if isinstance(table, str) else table
-        membership = self._running[0]
+        membership = self._running.membership
         if replica is None:
             replica = min(membership.taking_part or membership.processes)
         return self.memory.table(found, replica)
@@ -383,7 +376,7 @@ class Supervisor:
             `received` (packets, and control requests), `out` (by port), `ended` and `drops` (by reason). Once the
             supervisor is stopped it is exact: `received` is the sum of the others.
         """
-        membership, watcher, _ = self._running
+        membership, watcher, _, _ = self._running
         with self._accounts:
             return account(self.graph, self.channels, self.memory, watcher.finished.is_set(), membership.deaths)
 

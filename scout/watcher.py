@@ -1,5 +1,7 @@
 """The watcher: a thread that notices deaths at once and looks after everything else every 20 ms.
 
+It waits for the processes of replicas; what a death leads to is in `Membership.check_processes`.
+
 Nothing that it does waits for another process, and no error ends it: an error in one of its tasks is reported once,
 and the task is tried again at the next round.
 """
@@ -10,6 +12,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from scout.changes import Changes
 from scout.control import Control
 from scout.domain_arguments import Channels
 from scout.health import PortHealth
@@ -37,6 +40,7 @@ class Watcher:
         The channels, each with its paths.
     membership : Membership
     control : Control
+    changes : Changes
     reporter : Reporter
     poll : callable
         Reads the kernel's counters, which are 32 bits wide and wrap if nobody reads them.
@@ -55,11 +59,12 @@ class Watcher:
         channels: Channels,
         membership: Membership,
         control: Control,
+        changes: Changes,
         reporter: Reporter,
         poll: Callable[[], Any],
     ) -> None:
         self._plan, self._channels, self._membership, self._control = plan, channels, membership, control
-        self._reporter, self._poll = reporter, poll
+        self._changes, self._reporter, self._poll = changes, reporter, poll
         self._health = PortHealth(plan)
         self._next_check = 0.0
         self.finished = threading.Event()
@@ -79,7 +84,13 @@ class Watcher:
             self._thread.join(_GRACE)
 
     def _run(self) -> None:
-        tasks = (self._membership.check_processes, self._control.tick, self._check_ports, self._check_for_end)
+        tasks = (
+            self._membership.check_processes,
+            self._control.tick,
+            self._changes.collect,
+            self._check_ports,
+            self._check_for_end,
+        )
         while not self._stopped.is_set():
             self._attempt(lambda: wait_for_any(self._membership.living(), _ROUND))
             for task in tasks:
@@ -103,7 +114,7 @@ class Watcher:
                 self._reporter(line)
 
     def _check_for_end(self) -> None:
-        # Asking also frees what a dead process held, for which others wait.
+        # To ask a channel for `failed` also frees the lock of an input process that died, for which others wait.
         failed = [self._plan.graph.ports[index] for channel, _ in self._channels for index in channel.failed]
         if self.finished.is_set():
             return

@@ -10,7 +10,7 @@ import typer
 
 from scout.tools.commands import bench, ctl
 from scout.tools.guard import guarded
-from scout.tools.options import DemoReplicas, File, FrameBytes, Json, Output, Picture, Replicas, Socket
+from scout.tools.options import Capture, DemoReplicas, File, FrameBytes, Json, Output, Picture, Replicas, Socket
 
 __all__ = ["app", "main"]
 
@@ -109,13 +109,25 @@ def trace(
         list[str] | None,
         typer.Option(metavar="PORT/ADDRESS=MAC", help="A neighbour that is known; packets to others are held."),
     ] = None,
-    count: Annotated[int, typer.Option(help="How many frames of a capture.", min=1)] = 10,
+    live: Annotated[
+        bool, typer.Option("--live", help="Pick packets that the running router of FILE receives.")
+    ] = False,
+    host: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Live: source or destination.")] = None,
+    port: Annotated[int | None, typer.Option(help="Live: L4 port, source or destination.", min=0, max=65535)] = None,
+    proto: Annotated[str | None, typer.Option(help="Live: icmp, tcp, udp or arp.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Live: packets that are dropped for this reason.")] = None,
+    seconds: Annotated[int, typer.Option(help="Live: how long to wait for packets.", min=1, max=20)] = 5,
+    count: Annotated[int, typer.Option(help="How many packets.", min=1, max=50)] = 10,
+    pcapng: Capture = None,
+    socket: Socket = None,
     json: Json = None,
 ) -> None:
-    """Follow frames through a router file, stage by stage: what each reads and changes, and why one is dropped."""
+    """Follow packets stage by stage: what each stage reads and changes, and why a packet is dropped."""
     from scout.tools.commands import trace as work
 
-    work.run(file, source, work.Frames(hex, pcap, scapy), neighbour or [], count, json)
+    picked = work.Picked(live, host, port, proto, reason, seconds, socket)
+    way = work.Way(source, neighbour or [], count)
+    work.run(file, way, work.Frames(hex, pcap, scapy), picked, pcapng, json)
 
 
 @app.command(epilog="Example: scout rates eth0 --interval 0.5")

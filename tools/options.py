@@ -9,6 +9,7 @@ from scout.tools.files import check_writable
 
 __all__ = [
     "MOST_REPLICAS",
+    "Capture",
     "DemoReplicas",
     "File",
     "Folder",
@@ -39,6 +40,12 @@ def _check_json(path: str | None) -> str | None:
     return path
 
 
+def _check_capture(path: str | None) -> str | None:
+    if path is not None:
+        check_writable(path, "--pcapng")
+    return path
+
+
 def _check_picture(path: str) -> str:
     from scout.tools.drawing.draw import check_picture
 
@@ -61,6 +68,12 @@ def _check_sizes(sizes: list[str] | None) -> list[str] | None:
     return sizes
 
 
+Capture = Annotated[
+    str | None,
+    typer.Option(
+        "--pcapng", metavar="PATH", help="Write the packets there, as seen behind each stage.", callback=_check_capture
+    ),
+]
 File = Annotated[
     str, typer.Argument(help="A Python file that defines a RouterGraph; or a lesson of Scout's, as 01_router.py.")
 ]

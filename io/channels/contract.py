@@ -27,8 +27,8 @@ class ChannelOperations(NamedTuple):
     0 if the replica is the primary of the batch)."""
     receive: Any
     """`receive(ring, cursor, replica, batch, copies) -> int`: fill `batch` with the next packets for which the replica
-    has one role; their number. With `copies` False a replica that is not the primary reads headers in the channel. Of a
-    batch that is marked as plain it gets no packets."""
+    has one role, or with one control request; their number. With `copies` False a replica that is not the primary reads
+    headers in the channel. Of a batch that is marked as plain it gets no packets."""
     receive_sharded: Any
     """`receive_sharded(ring, cursor, replica, batch, shards, shard_of) -> int`: the same for sharded flows. The replica
     is the primary of packets that `shard_of(frame, end, shards)` gives to it, and skips those of other replicas."""
@@ -44,7 +44,8 @@ class ChannelOperations(NamedTuple):
     """`release(ring, cursor, replica, ordered)`: the requests of the batch are done. In channel order a batch that must
     not leave, as earlier packets have not left, stays open."""
     snapshot_due: Any
-    """`snapshot_due(ring, cursor) -> bool`: True at a position where every replica saves its state, until it has."""
+    """`snapshot_due(ring, cursor) -> bool`: True at a position where every replica saves its state, until it has. Such
+    positions come often enough that neither packets nor control requests fill the channel before the next one."""
     advance_floor: Any
     """`advance_floor(ring, cursor, replica)`: the replica will not read requests before its position again."""
     position: Any
@@ -83,7 +84,7 @@ class PacketChannel(Protocol):
     def divide(self, shards: int) -> None:
         """Say that flows are sharded among this many replicas, so that every replica handles all control requests."""
 
-    def control(self, port: int, kind: int, stage: int, argument: int, timestamp: int, timeout: float) -> bool:
+    def control(self, port: int, kind: int, stage: int, argument: int, timestamp: int, timeout: float) -> int:
         """Insert a control request for a stage of the path from a port; every replica sees it at one position.
 
         Parameters
@@ -91,9 +92,9 @@ class PacketChannel(Protocol):
         port : int
             Index of the port at which the path begins.
         kind : int
-            `CONTROL_TICK` or `CONTROL_BIND` of `scout.io.packet`.
+            `CONTROL_TICK`, `CONTROL_BIND` or `CONTROL_CHANGE` of `scout.io.packet`.
         stage : int
-            Index of the stage in the path.
+            Index of the stage in the path; 0 for CONTROL_CHANGE, which is for the domain itself.
         argument : int
         timestamp : int
             Nanoseconds since 1970.
@@ -102,9 +103,12 @@ class PacketChannel(Protocol):
 
         Returns
         -------
-        bool
-            False if there was no room.
+        int
+            The request's number for `passed`, greater than those of earlier ones; 0 if there was no room.
         """
+
+    def passed(self, number: int) -> bool:
+        """True if no replica will receive the control request of this number again, not even in a replay."""
 
     @property
     def is_live(self) -> bool:

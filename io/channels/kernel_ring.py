@@ -21,6 +21,7 @@ from scout.io.batch import BATCH_SIZE
 from scout.io.channels.contract import PacketChannel
 from scout.io.channels.kernel_ring_operations import OPERATIONS
 from scout.io.channels.kernel_ring_protocol import CONTROL, MOST_CONTROLS, RING, add_control, settle
+from scout.io.host.socket_filter import attach, of_interfaces
 from scout.io.ports.contract import PortError
 from scout.ring.layout import CHANNEL, CLAIM, CONTROLS, GATING, MEMBER, WORDS
 from scout.ring.membership import MOST_REPLICAS, join, resume
@@ -29,12 +30,10 @@ from scout.ring.segment import LINE, address, shared
 
 __all__ = ["ETH_P_ALL", "SOL_PACKET", "VNET_HEADER_OPTION", "KernelRing", "bind", "raw_socket"]
 
-# linux/if_packet.h, linux/if_ether.h, asm-generic/socket.h, linux/filter.h
+# linux/if_packet.h, linux/if_ether.h
 SOL_PACKET, ETH_P_ALL = 263, 0x0003
 _ADD_MEMBERSHIP, _RX_RING, _STATISTICS, _VERSION, VNET_HEADER_OPTION, _IGNORE_OUTGOING = 1, 5, 6, 10, 15, 23
-_TPACKET_V2, _MR_PROMISC, _MR_UNICAST, _SO_ATTACH_FILTER = 1, 1, 3, 26
-_LOAD_WORD, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x15, 0x06  # BPF_LD | BPF_W | BPF_ABS, BPF_JMP | BPF_JEQ, BPF_RET
-_INTERFACE_INDEX, _WHOLE = 0xFFFFF000 + 8, 0xFFFF_FFFF  # SKF_AD_OFF + SKF_AD_IFINDEX; all of the frame
+_TPACKET_V2, _MR_PROMISC, _MR_UNICAST = 1, 1, 3
 
 FRAME_BYTES = 17 * 4096
 """Bytes of a slot: room for the longest super-frame (64 KiB) and its headers."""
@@ -207,14 +206,8 @@ class KernelRing:
     def _filter(self) -> None:
         """Have the kernel drop frames of other interfaces before they reach the ring."""
         assert self._socket
-        indices = [int(index) for index in self._interfaces[:, 0]]
-        program = [(_LOAD_WORD, 0, 0, _INTERFACE_INDEX)]
-        program += [(_JUMP_IF_EQUAL, len(indices) - number, 0, index) for number, index in enumerate(indices)]
-        program += [(_RETURN, 0, 0, 0), (_RETURN, 0, 0, _WHOLE)]
-        code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in program))
-        attached = struct.pack("HL", len(program), ctypes.addressof(code))  # struct sock_fprog
         try:
-            self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, attached)
+            attach(self._socket, of_interfaces([int(index) for index in self._interfaces[:, 0]]))
         except OSError as error:
             raise PortError(
                 f"port {self._names}: the kernel refuses the filter that selects their frames: {error.strerror}; "
@@ -261,16 +254,20 @@ class KernelRing:
         published = self._words[CONTROLS, 0]
         return all(self.cursors["controls"][replica] == published for replica in self._members())
 
-    def control(self, port: int, kind: int, stage: int, argument: int, timestamp: int, timeout: float) -> bool:
+    def control(self, port: int, kind: int, stage: int, argument: int, timestamp: int, timeout: float) -> int:
         """Insert a control request among the packets; as `PacketChannel.control`."""
         until = time.monotonic() + timeout
         while True:
             with self._lock:
-                if add_control(self.ring, port, kind, stage, argument, timestamp):
-                    return True
+                if number := int(add_control(self.ring, port, kind, stage, argument, timestamp)):
+                    return number
             if time.monotonic() >= until:
-                return False
+                return 0
             time.sleep(NAP)
+
+    def passed(self, number: int) -> bool:
+        """True if every replica's floor is behind the control request of this number."""
+        return all(int(self.cursors["controls_floor"][replica]) >= number for replica in self._members())
 
     # Members.
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from scout.io.channels.contract import ChannelOperations
 from scout.io.channels.kernel_ring_protocol import (
+    MOST_CONTROLS,
     NOTHING,
     RING,
     advance_floor,
@@ -34,6 +35,9 @@ __all__ = ["OPERATIONS"]
 
 BACKLOG = 64
 """Frames in a batch that show that the replica does not keep up: more frames wait."""
+
+CONTROLS_INTERVAL = MOST_CONTROLS // 2
+"""Control requests between two positions at which all replicas save a snapshot; a power of two."""
 
 
 @inline
@@ -137,9 +141,14 @@ def release(ring: Record, cursor: Record, replica: int, ordered: bool) -> None:
 
 @inline
 def snapshot_due(ring: Record, cursor: Record) -> bool:
-    """True if the replica stands at a position where all save a snapshot, and has not saved it yet."""
-    saved = cursor.floor == cursor.head and cursor.controls_floor == cursor.controls
-    return layout.position(cursor) & (ring.interval - 1) == 0 and not saved
+    """True if the replica stands at a position where all save a snapshot, and has not saved it yet.
+
+    Control requests have little room, and may come without frames: there is such a position behind every so many.
+    """
+    moved = cursor.controls_floor != cursor.controls
+    if moved and cursor.controls & (CONTROLS_INTERVAL - 1) == 0:
+        return True
+    return layout.position(cursor) & (ring.interval - 1) == 0 and (moved or cursor.floor != cursor.head)
 
 
 @inline

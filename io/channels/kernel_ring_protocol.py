@@ -74,7 +74,7 @@ __all__ = [
     "settle",
 ]
 
-MOST_CONTROLS = 64
+MOST_CONTROLS = 1024
 """Control requests for which there is room; a power of two."""
 
 BATCH_BYTES = 96 << 10
@@ -237,16 +237,19 @@ _RINGS = numba.types.Array(numba.from_dtype(RING), 1, "C")
 _NUMBER = numba.int64
 
 
-@entry(numba.boolean(_RINGS, _NUMBER, _NUMBER, _NUMBER, _NUMBER, _NUMBER))
-def add_control(rings: np.ndarray, port: int, kind: int, stage: int, argument: int, timestamp: int) -> bool:
-    """Publish a control request; False if there is no room. One thread at a time, and not while a replica joins."""
+@entry(_NUMBER(_RINGS, _NUMBER, _NUMBER, _NUMBER, _NUMBER, _NUMBER))
+def add_control(rings: np.ndarray, port: int, kind: int, stage: int, argument: int, timestamp: int) -> int:
+    """Publish a control request; how many there are now, 0 if there is no room.
+
+    For one thread at a time, and not while a replica joins.
+    """
     ring = rings[0]
     number = load64(word(ring, CONTROLS))
     gating, replica = load64_acquire(word(ring, GATING)), 0
     while gating >> replica:
         floor = load64_acquire(controls_floor_of(ring, replica))  # pairs with advance_floor
         if gating >> replica & 1 and number - floor >= MOST_CONTROLS:
-            return False
+            return 0
         replica += 1
     address = control_at(ring, number)
     store64(address, port)
@@ -255,7 +258,7 @@ def add_control(rings: np.ndarray, port: int, kind: int, stage: int, argument: i
     store64(address + 24, argument)
     store64(address + 32, timestamp)
     store64_release(word(ring, CONTROLS), number + 1)  # pairs with `offered`
-    return True
+    return number + 1
 
 
 @entry(numba.void(_RINGS, _NUMBER))

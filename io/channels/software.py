@@ -83,13 +83,19 @@ class Feed:
             return False
         return self._channel.send(REQUEST.pack(timestamp, offload, 0, 0, port) + frame, timeout, CALLER)
 
-    def control(self, port: int, kind: int, stage: int, argument: int, timestamp: int, timeout: float = 1.0) -> bool:
+    def control(self, port: int, kind: int, stage: int, argument: int, timestamp: int, timeout: float = 1.0) -> int:
         """Insert a control request among the packets; as `PacketChannel.control`."""
         request = REQUEST.pack(timestamp, bytes(10), kind, stage, port) + argument.to_bytes(8, "little", signed=True)
         sent = self._channel.send(request, timeout, CALLER)
         self._controls += sent
         self._refused_controls += not sent
-        return sent
+        return (
+            self._channel.sent if sent else 0
+        )  # other producers may have sent more since: then `passed` is true later
+
+    def passed(self, number: int) -> bool:
+        """True if every replica's floor is behind the control request of this number."""
+        return all(int(self.cursors["floor"][replica]) >= number for replica in self._channel.taking_part)
 
     @property
     def is_live(self) -> bool:

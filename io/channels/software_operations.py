@@ -6,9 +6,9 @@ is its argument, an int64. The port is the one that the frame came by, or whose 
 several ports, and then has one order of all their requests.
 
 A replica takes the next requests a batch at a time. The domain runs a whole batch either as the primary or as another
-replica, so a batch ends where the role would change. Nobody writes to a request: a replica that works on packets copies
-their headers to slots of its own (`REACH` bytes); the rest of a packet leaves from where it is. Requests are released
-when the batch has been sent.
+replica, so a batch ends where the role would change. A control request is a batch of its own. Nobody writes to a
+request: a replica that works on packets copies their headers to slots of its own (`REACH` bytes); the rest of a packet
+leaves from where it is. Requests are released when the batch has been sent.
 """
 
 import struct
@@ -22,7 +22,8 @@ from scout.io.channels.sharding import SKIPPED, role_for, set_role
 from scout.io.packet import NOT_HELD, OFFLOAD, REACH, RECORD
 from scout.ring import turn
 from scout.ring.atomics import load32, load64, store64, store64_release
-from scout.ring.batch import close_batch, cut_batch, mark_plain, open_batch, open_shared, passes_over
+from scout.ring.batch import close_batch, cut_batch, mark_plain, open_up_to, passes_over
+from scout.ring.claims import NOBODY, claim_at
 from scout.ring.jit import Record, inline
 from scout.ring.layout import CHANNEL, MEMBER, floor_of, payload, payload_length, published, slot_of
 
@@ -46,11 +47,11 @@ FEED = np.dtype(
 
 @inline
 def receive(feed: Record, cursor: Record, replica: int, batch: np.ndarray, copies: bool) -> int:
-    """Fill `batch` with the next packets that this replica has one role for; how many.
+    """Fill `batch` with the next packets that this replica has one role for, or with a control request; how many.
 
     With `copies` false a replica that is not the primary reads the packets in the channel, where nobody may write.
     """
-    count = max(0, open_batch(feed, cursor, replica))
+    count = _open_requests(feed, cursor, replica, replica)
     if passes_over(feed, cursor):
         return 0
     in_place = not copies and cursor.primary == 0
@@ -68,11 +69,11 @@ def receive_sharded(
     `scout.io.channels.sharding`; how many.
     """
     replays = cursor.head < cursor.until
-    count, taken, role = open_shared(feed, cursor, replica), 0, SKIPPED
+    count, taken, role = _open_requests(feed, cursor, replica, NOBODY), 0, SKIPPED
     for index in range(count):
         slot = slot_of(feed, cursor.head + index)
         frame, end = payload(slot) + FRAME, payload(slot) + payload_length(slot)
-        if load32(payload(slot) + CONTROL) >> 16 & 0xFF:
+        if _is_control(slot):
             its = 0 if replays else 1
         else:
             its = role_for(shard_of(frame, min(end, frame + REACH), shards), replica, replays)
@@ -85,6 +86,38 @@ def receive_sharded(
             taken += 1
     set_role(cursor, role, taken)
     return taken
+
+
+@inline
+def _open_requests(feed: Record, cursor: Record, replica: int, owner: int) -> int:
+    """Dequeue the next packets, or the next control request, as the batch at hand; how many, 0 if nothing waits.
+
+    A claim ends before the next control request, or is of this alone. So a replica that follows it need not look.
+    """
+    head, most = cursor.head, feed.batch
+    if cursor.end <= head and claim_at(feed, head) == 0:
+        if cursor.tail <= head:
+            cursor.tail = published(feed)
+        waits = min(cursor.tail - head, most)
+        if waits <= 0:
+            return 0
+        most = _to_control(feed, head, waits)
+    return max(0, open_up_to(feed, cursor, replica, owner, most))
+
+
+@inline
+def _to_control(feed: Record, first: int, count: int) -> int:
+    """How many of the `count` requests from number `first` on come before a control request; 1 if it is the first."""
+    packets = 0
+    while packets < count and not _is_control(slot_of(feed, first + packets)):
+        packets += 1
+    return max(1, packets)
+
+
+@inline
+def _is_control(slot: int) -> bool:
+    """True if the entry at `slot` is a control request."""
+    return load32(payload(slot) + CONTROL) >> 16 & 0xFF != 0
 
 
 @inline

@@ -16,6 +16,7 @@ from scout.io.packet import PACKET
 from scout.paths.compiler.inlining import native
 from scout.paths.compiler.plan import CompileError, Plan
 from scout.paths.model.references import everything, references, written
+from scout.paths.model.setting import Setting
 from scout.paths.model.stage import GATHER, Stage
 from scout.paths.model.table import Table
 from scout.paths.model.verdict import drop
@@ -65,7 +66,11 @@ def _argument_types(stage: Stage) -> tuple[Any, ...]:
         elif name in GATHER:
             kinds.append(types.uint8[::1] if name == GATHER[0] else types.int64)
         else:
-            kinds.append(numba.typeof(value.initial) if isinstance(value, Table) else types.int64)
+            kinds.append(
+                types.int64
+                if isinstance(value, Setting) or not isinstance(value, Table)
+                else numba.typeof(value.initial)
+            )
     return tuple(kinds)
 
 

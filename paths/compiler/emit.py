@@ -47,8 +47,8 @@ def emit(plan: Plan) -> str:
 
 def module_of(function: Callable[..., Any]) -> str | None:
     """The module to import a stage's function from; None if it is the user's own."""
-    is_plain = "." not in function.__qualname__ and function.__name__ != "<lambda>"
-    return function.__module__ if function.__module__.startswith("scout.") and is_plain else None
+    importable = "." not in function.__qualname__ and function.__name__ != "<lambda>"
+    return function.__module__ if function.__module__.startswith("scout.") and importable else None
 
 
 def _definition(block: Block) -> str:
@@ -86,6 +86,7 @@ class _Function:
         body = [
             f'"""{_DOCUMENTATION[self.name]}"""',
             *(f"{key} = configuration[0].{key}" for key in self.plan.parameters if key in wanted),
+            *(f"{key} = {table}[0]" for key, table in self.plan.settings.items() if key in wanted),
         ]
         packet = self._packet()
         if self.is_single:

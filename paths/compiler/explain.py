@@ -24,10 +24,12 @@ def explain(path: Path) -> str:
     lines.append("read from one record, once a batch:")
     record = compiled.configuration
     lines += [f"      {name} = {record[name][0]}" for name in plan.parameters] or ["      nothing"]
+    lines += [f"      {name} = {plan.tables[table].initial[0]}, a setting" for name, table in plan.settings.items()]
     lines.append("tables:")
     lines += [
         f"      {name}: {table.kind}, {table.initial.shape[0]} of {table.initial.dtype.itemsize} bytes"
         for name, table in plan.tables.items()
+        if table.kind != "setting"
     ] or ["      none"]
     lines.append(f"replicated on every core: {', '.join(n for n in plan.blocks if n in plan.replicated) or 'nothing'}")
     return "\n".join(lines)

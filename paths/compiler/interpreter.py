@@ -19,6 +19,7 @@ from scout.paths.compiler.plain import Record, View
 from scout.paths.compiler.plan import Block, Edge, lower
 from scout.paths.model.path import Path
 from scout.paths.model.references import written
+from scout.paths.model.setting import Setting
 from scout.paths.model.stage import GATHER, Stage, parameters_of
 from scout.paths.model.table import Table
 from scout.paths.model.verdict import HOLD, TOO_LONG, reason_of
@@ -96,8 +97,13 @@ class Visit(NamedTuple):
     packet: Record
 
 
-def visits(path: Path, frame: Frame, fields: Mapping[str, int]) -> Iterator[Visit]:
-    """Send one frame through the path, stage by stage. The state of the stages is `Table.initial`, in place.
+def visits(
+    path: Path, frame: Frame, fields: Mapping[str, int], arrays: Mapping[int, np.ndarray] | None = None
+) -> Iterator[Visit]:
+    """Send one frame through the path, stage by stage.
+
+    The state of the stages is changed in place: of each table its array in `arrays`, by the table's `id`, or else its
+    `initial`.
 
     Raises
     ------
@@ -113,7 +119,7 @@ def visits(path: Path, frame: Frame, fields: Mapping[str, int]) -> Iterator[Visi
         with _blamed(stage.function, f"stage {block.node}"):
             frame.move(-stage.push)
             start = frame.start
-            verdict = _verdict(stage, frame, packet)
+            verdict = _verdict(stage, frame, packet, arrays or {})
             if verdict == HOLD and stage.holds:
                 frame.move(stage.push)
                 edge, leaf = None, f"{block.node} holds"
@@ -193,14 +199,16 @@ def try_stage(
     isolated = {name: _copy(value) for name, value in bindings.items()}
     with _blamed(function, function.__name__):
         stage = Stage(function, (), {"primary": True} | isolated)
-        verdict = _call(stage, frame, packet)
+        verdict = _call(stage, frame, packet, {})
         if not _leads(stage, verdict, outcomes):
             verdict = UnknownVerdict(verdict)
     return verdict, bytes(frame)
 
 
 def _copy(value: Any) -> Any:
-    return Table(value.initial.copy(), value.kind) if isinstance(value, Table) else value
+    if isinstance(value, Setting) or not isinstance(value, Table):
+        return value
+    return Table(value.initial.copy(), value.kind)
 
 
 def _leads(stage: Stage, verdict: int, outcomes: int | None) -> bool:
@@ -219,27 +227,29 @@ def _packet(fields: Mapping[str, int]) -> Record:
     return packet
 
 
-def _verdict(stage: Stage, frame: Frame, packet: Record) -> int:
+def _verdict(stage: Stage, frame: Frame, packet: Record, arrays: Mapping[int, np.ndarray]) -> int:
     if stage.payload and packet.tail_bytes and not gather(frame, packet, None, 0):
         return TOO_LONG
-    return _call(stage, frame, packet)
+    return _call(stage, frame, packet, arrays)
 
 
-def _call(stage: Stage, frame: Frame, packet: Record) -> int:
+def _call(stage: Stage, frame: Frame, packet: Record, arrays: Mapping[int, np.ndarray]) -> int:
     given = {"primary": True} | dict.fromkeys(GATHER) | dict(stage.bindings) | {"packet": packet}
     missing = [name for name in stage.parameters if name not in given]
     if missing:
         raise TypeError(f"parameter {missing[0]!r} is not bound; give {missing[0]}=...")
-    arguments = {name: _argument(given[name]) for name in stage.parameters}
+    arguments = {name: _argument(given[name], arrays) for name in stage.parameters}
     verdict = stage.function(frame, None, **arguments)
     if not isinstance(verdict, int | np.integer):
         raise TypeError(f"returned {verdict!r}; return 0 to go on, or a drop(...)")
     return verdict
 
 
-def _argument(value: Any) -> Any:
+def _argument(value: Any, arrays: Mapping[int, np.ndarray]) -> Any:
+    if isinstance(value, Setting):
+        return value.value
     if isinstance(value, Table):
-        value = value.initial
+        value = arrays.get(id(value), value.initial)
     if isinstance(value, np.ndarray):
         return View(value)
     return value() if callable(value) else value

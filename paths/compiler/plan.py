@@ -15,6 +15,7 @@ import numpy as np
 from scout.io.packet import CONSUMED, DROPPED
 from scout.paths.model.agreement import agree
 from scout.paths.model.path import Path
+from scout.paths.model.setting import Setting
 from scout.paths.model.stage import GATHER, Stage
 from scout.paths.model.table import Table
 from scout.ring.errors import ScoutError
@@ -106,6 +107,8 @@ class Plan:
         The blocks of the main line; those that packets go through off it; those that every replica runs.
     parameters : dict of str to int or callable
         The fields of the path's configuration, and their values or how to ask for them.
+    settings : dict of str to str
+        Names in generated code of the settings that stages read, each with the name of its table.
     tables : dict of str to Table
         By their names in generated code.
     """
@@ -117,6 +120,7 @@ class Plan:
     aside: frozenset[str]
     replicated: frozenset[str]
     parameters: dict[str, Any]
+    settings: dict[str, str]
     tables: dict[str, Table]
 
     @property
@@ -198,6 +202,7 @@ def _lower(path: Path) -> Plan:
     tables = _named_tables(path)
     names = Names(tables)
     parameters: dict[str, Any] = {}
+    settings: dict[str, str] = {}
     blocks = {}
     for node, stage in path.stages.items():
         name = names.give(*node.split("."))
@@ -211,6 +216,9 @@ def _lower(path: Path) -> Plan:
                     f"stage {node} at {at(stage.function)}: parameter {parameter!r} is not bound; give {parameter}=... "
                     "where it is added"
                 )
+            elif isinstance(value, Setting):
+                arguments.append(names.give(*node.split("."), parameter))
+                settings[arguments[-1]] = value.name
             elif isinstance(value, Table):
                 arguments.append(value.name)
             else:
@@ -236,6 +244,7 @@ def _lower(path: Path) -> Plan:
         frozenset(path.aside),
         frozenset(path.replicated),
         parameters,
+        settings,
         tables,
     )
 

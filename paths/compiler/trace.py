@@ -66,6 +66,8 @@ class Step:
         The next stage, or the leaf at which the packet left the path.
     frame : bytes
         The packet afterwards, from the header at hand of the next stage, or from its first byte if it left.
+    header : str
+        The kind of that header, as of `scout.paths.wire.decode.decode`; "data" if it is unknown.
     is_drop : bool
         True if the packet is dropped here.
     """
@@ -79,6 +81,7 @@ class Step:
     outcome: str
     target: str
     frame: bytes
+    header: str
     is_drop: bool
 
 
@@ -101,7 +104,7 @@ class _WatchedFrame(Frame):
         self.data: _WatchedBytes = _WatchedBytes(bytes(self.data))
 
 
-def trace(path: Path, data: bytes, **fields: int) -> Iterator[Step]:
+def trace(path: Path, data: bytes, arrays: Mapping[int, np.ndarray] | None = None, **fields: int) -> Iterator[Step]:
     """Send one frame through a path as plain Python, and tell of each stage what it did.
 
     Parameters
@@ -109,14 +112,16 @@ def trace(path: Path, data: bytes, **fields: int) -> Iterator[Step]:
     path : Path
     data : bytes
         The frame as received.
+    arrays : mapping of int to numpy.ndarray, optional
+        The state that stages work on, by the `id` of the table; by default that of the tables before a start. It stays
+        as the packet has left it.
     **fields
         Fields of the packet's record, such as `timestamp` (nanoseconds since 1970).
 
     Yields
     ------
     Step
-        The stages in the order in which the packet went through them. The state of the stages is that of the tables
-        before a start, and stays as the packet has left it.
+        The stages in the order in which the packet went through them.
 
     Raises
     ------
@@ -131,10 +136,11 @@ def trace(path: Path, data: bytes, **fields: int) -> Iterator[Step]:
             print(step.stage, *map(str, step.changes), step.target)
     """
     frame = _WatchedFrame(data)
-    before = _State(path, frame, {})
+    arrays = arrays or {}
+    before = _State(path, frame, {}, arrays)
     with started(path, data):
-        for visit in visits(path, frame, fields):
-            after = _State(path, frame, _notes_of(visit))
+        for visit in visits(path, frame, fields, arrays):
+            after = _State(path, frame, _notes_of(visit), arrays)
             yield _step(visit, before, after)
             before = after
             frame.data.read.clear()
@@ -150,11 +156,11 @@ def _notes_of(visit: Visit) -> dict[str, int]:
 class _State:
     """A packet and the tables of its path at one moment."""
 
-    def __init__(self, path: Path, frame: Frame, notes: Mapping[str, int]) -> None:
+    def __init__(self, path: Path, frame: Frame, notes: Mapping[str, int], arrays: Mapping[int, np.ndarray]) -> None:
         self.data = bytes(frame.data)
         self.notes = dict(notes)
         self.tables = {
-            id(table): table.initial.copy()
+            id(table): arrays.get(id(table), table.initial).copy()
             for table in path.tables
             if table.kind != "constant" and table.initial.nbytes <= _MOST_BYTES
         }
@@ -173,18 +179,20 @@ def _step(visit: Visit, before: _State, after: _State) -> Step:
         outcome=edge.label if edge else visit.leaf.rpartition(" ")[2],
         target=visit.leaf or (edge.target if edge else ""),
         frame=after.data[frame.start :],
+        header=_header(after.data, frame.start),
         is_drop=edge is not None and edge.verdict < 0,
     )
 
 
 def _fields(data: bytes, visit: Visit) -> list[Field]:
     """The fields from the header on that a stage works on."""
-    start = visit.start
-    return decode(data, "ethernet" if start == HEADROOM else _header(data, start), start)
+    return decode(data, _header(data, visit.start), visit.start)
 
 
 def _header(data: bytes, start: int) -> str:
-    """The kind of a header that is not the first of the frame as received: it is found by its bytes."""
+    """The kind of a header: the first of the frame as received is Ethernet's, others are found by their bytes."""
+    if start == HEADROOM:
+        return "ethernet"
     if data[start : start + 6] == _ARP:
         return "arp"
     if len(data) >= start + ipv4.HEADER and data[start] >> 4 == 4:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from scout.paths.model.change import Amendment, Change
 from scout.paths.model.stage import Stage, Via
 from scout.paths.model.table import Table
 from scout.ring.errors import ScoutError
@@ -52,6 +53,27 @@ class Router:
 
     lock: Table | None = None
     """A shared table whose first word is 0, or names the replica that holds the router's state: its number plus 1."""
+
+    takes: tuple[type[Change], ...] = ()
+    """The changes that the router can make while it runs."""
+
+    def prepare(self, changes: Sequence[Change], graph: "RouterGraph") -> Amendment:
+        """Check changes that the router takes, in turn, and prepare to make them together; nothing changes yet.
+
+        Raises
+        ------
+        ScoutError
+            If one of them cannot be made; names it, and the fix.
+        """
+        raise NotImplementedError
+
+    def amender(self) -> Stage | None:
+        """A stage without outcomes whose function makes the orders of a change in the tables of a replica.
+
+        `function(order, now, ...)` is called with a record `scout.paths.model.change.ORDER` and the time of the
+        request, in every replica at the same position. Its other parameters are tables; it returns 0.
+        """
+        return None
 
     def emitter(self) -> Stage | None:
         """A stage without outcomes that makes packets: it fills one, sets its `egress`, and returns 1, or 0."""

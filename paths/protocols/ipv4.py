@@ -79,7 +79,6 @@ _SPECIAL = {
     "255.255.255.255/32": BROADCAST,
 }
 
-
 MARTIAN_DESTINATION, NO_MULTICAST, NO_BROADCAST = drop("martian-destination"), drop("multicast"), drop("broadcast")
 LINK_BROADCAST, NO_FRAGMENTATION = drop("link-broadcast"), drop("fragmentation-needed")
 FRAGMENT_FOR_US, SOURCE_ROUTED, NO_ROUTE_BACK = drop("fragment-for-us"), drop("source-route"), drop("no-route-back")
@@ -87,9 +86,9 @@ BAD_UDP_LENGTH, BAD_UDP_CHECKSUM = drop("udp-bad-length"), drop("udp-bad-checksu
 BAD_TCP_HEADER, BAD_TCP_CHECKSUM = drop("tcp-bad-header"), drop("tcp-bad-checksum")
 
 
-def lookup(frame: Any, end: Any, packet: Any, table: Any, groups: Any, default: Any, next_hops: Any) -> int:
+def lookup(frame: Any, end: Any, packet: Any, entries: Any, vectors: Any, root: Any, next_hops: Any) -> int:
     """Find the next hop by the longest matching prefix (RFC 1812 section 5.2.4)."""
-    hop = find(table, groups, default, load32(frame, ipv4.DESTINATION))
+    hop = find(entries, vectors, root, load32(frame, ipv4.DESTINATION))
     packet.next_hop = hop
     if hop < 0:
         packet.error = NET_UNREACHABLE
@@ -189,9 +188,9 @@ def check_tcp(frame: Any, end: Any, at: int, flags: int) -> int:
     return 0 if total == 0xFFFF else BAD_TCP_CHECKSUM
 
 
-def route(frame: Any, end: Any, packet: Any, table: Any, groups: Any, default: Any, next_hops: Any) -> int:
+def route(frame: Any, end: Any, packet: Any, entries: Any, vectors: Any, root: Any, next_hops: Any) -> int:
     """Send a packet of the router's own: find its next hop, fill in its source if that is 0, and its checksum."""
-    hop = find(table, groups, default, load32(frame, ipv4.DESTINATION))
+    hop = find(entries, vectors, root, load32(frame, ipv4.DESTINATION))
     packet.next_hop = hop
     if hop < 0:
         return NO_ROUTE_BACK
@@ -309,10 +308,8 @@ class Ip(Router):
         # In shared memory: `start` writes it again when an interface gets another MTU while replicas run.
         self.mtus = Table(shared(len(graph.ports), np.int64), "constant")
         self.suspects = Table(suspect_table(self.addresses.values()), "constant")
-        tables: tuple[Any, ...] = self.fib.arrays
-        self._fib_tables = {
-            name: Table(array, "constant") for name, array in zip(("table", "groups", "default"), tables, strict=True)
-        }
+        entries, vectors = (Table(array, "constant") for array in self.fib.arrays)
+        self._lookups: dict[str, Any] = {"entries": entries, "vectors": vectors, "root": lambda: self.fib.version}
 
     def start(self, graph: RouterGraph) -> None:
         for index, name in enumerate(graph.ports):
@@ -331,18 +328,18 @@ class Ip(Router):
 
     def check_stage(self, outcomes: tuple[Outcome, ...]) -> Stage:
         """The stage of an interface below that checks packets before anything else sees them."""
-        tables = self._fib_tables | {"next_hops": self.next_hops, "suspects": self.suspects}
-        return Stage(check, outcomes, tables, keeps_flow=True)
+        bound = self._lookups | {"next_hops": self.next_hops, "suspects": self.suspects}
+        return Stage(check, outcomes, bound, keeps_flow=True)
 
     def stage(self, key: str, graph: RouterGraph, attributes: Attributes) -> Stage:
         hops = {"next_hops": self.next_hops}
         error = Outcome("unreachable", Via("errors"))
         if key == "lookup":
             outcomes = (Outcome("forward", To("forward")), Outcome("for us", To("local")), error)
-            return Stage(lookup, outcomes, self._fib_tables | hops, note=f"{len(self.fib)} routes")
+            return Stage(lookup, outcomes, self._lookups | hops, note=f"{len(self.fib)} routes")
         if key == "forward":
             good, bad = Outcome("next hop", Via("resolve")), Outcome("expired, too big", Via("errors"))
             return Stage(forward, (good, bad), hops | {"mtus": self.mtus}, keeps_flow=True)
         if key == "local":
             return Stage(local, (Outcome("icmp", Via("messages")), error), payload=True)
-        return Stage(route, (Outcome("next hop", Via("resolve")),), self._fib_tables | hops)
+        return Stage(route, (Outcome("next hop", Via("resolve")),), self._lookups | hops)

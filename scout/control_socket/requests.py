@@ -1,7 +1,7 @@
 """The requests of the control socket: their names, parameters and meanings, as data.
 
 The server's checks, the sub-commands of `scout ctl` and the table in docs/control.md are all made from `REQUESTS`, so a
-request is added by one entry here and one method in `scout.control_socket.figures`, `state` or `changes`.
+request is added by one entry here and one method in `scout.control_socket.figures`, `state`, `traces` or `changes`.
 """
 
 import difflib
@@ -154,6 +154,21 @@ REQUESTS: tuple[Request, ...] = (
     Request("show handlers", "the handlers of services, and which are bound"),
     Request("show account", "what became of every packet"),
     Request("show figures", "what `scout top` shows: ports, edges, drops and replicas in one answer"),
+    Request(
+        "trace",
+        "follow packets that a port receives, stage by stage, on a copy of the router's state; answered when there are "
+        "enough, or the time is over",
+        (
+            Parameter("path", NAME, "the port where the packets come in"),
+            Parameter("host", ADDRESS, "source or destination of the packets", None),
+            Parameter("port", _number(0, 65535), "L4 port, source or destination of the packets", None),
+            Parameter("proto", NAME, "icmp, tcp, udp or arp", None),
+            Parameter("reason", NAME, "only packets that are dropped for this reason", None),
+            Parameter("count", _number(1, 50), "packets at most", 1),
+            Parameter("seconds", _number(1, 20), "how long to wait for them", 5),
+        ),
+        "left --host 10.0.1.2",
+    ),
     Request("add-replica", "have one more replica take part"),
     Request(
         "remove-replica",

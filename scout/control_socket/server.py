@@ -1,9 +1,9 @@
 """The serving end of the control socket: a thread of the supervisor's process.
 
 The thread runs an asyncio loop, which checks clients and requests, and keeps to the bounds of
-`scout.control_socket.protocol`. Two more threads find the answers, one for requests that read and one for those that
-change something. So a change that takes seconds (a replica that leaves) delays no reader, changes happen one after the
-other, and neither the watcher nor any domain waits for a client.
+`scout.control_socket.protocol`. Three more threads find the answers: one for requests that read, one for traces, which
+wait for packets, and one for requests that change something. So a change that takes seconds (a replica that leaves)
+delays no reader, changes happen one after the other, and neither the watcher nor any domain waits for a client.
 """
 
 import asyncio
@@ -26,6 +26,7 @@ from scout.control_socket.place import listen
 from scout.control_socket.protocol import LINE_TIMEOUT, LONGEST_LINE, MOST_CLIENTS, decode, encode, refusal
 from scout.control_socket.requests import Request, checked
 from scout.control_socket.state import State
+from scout.control_socket.traces import Traces
 from scout.reports import Reporter
 from scout.ring.errors import ScoutError
 from scout.supervisor import Supervisor
@@ -80,8 +81,12 @@ class ControlSocket:
     ) -> None:
         self._supervisor = supervisor
         self._file, self._wanted = file, path
-        self._readings = (Figures(supervisor, file), State(supervisor))
-        self._changes = Changes(supervisor, stop)
+        self._answers = {
+            "read": (Figures(supervisor, file), State(supervisor)),
+            "trace": (Traces(supervisor),),
+            "change": (Changes(supervisor, stop),),
+        }
+        """By the thread that calls them: objects with a method for each request."""
         self._say = Reporter(None)
         self._descriptors: set[int] = set()  # of the sockets, for forked children to close
         self._clients = 0
@@ -92,7 +97,7 @@ class ControlSocket:
         self._descriptors.add(self._listener.fileno())
         _open.add(self)
         # An idle thread of an executor does not keep a program from ending, but one that waits for a replica may.
-        self._reader, self._changer = (ThreadPoolExecutor(1, f"scout-control-{each}") for each in ("read", "change"))
+        self._workers = {name: ThreadPoolExecutor(1, f"scout-control-{name}") for name in self._answers}
         self._loop = asyncio.new_event_loop()
         self._closing = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="scout-control", daemon=True)
@@ -103,7 +108,7 @@ class ControlSocket:
         with suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(self._closing.set)
         self._thread.join(_GRACE)
-        for worker in (self._reader, self._changer):
+        for worker in self._workers.values():
             worker.shutdown(wait=False, cancel_futures=True)
         self._listener.close()
         _open.discard(self)
@@ -184,10 +189,12 @@ class ControlSocket:
 
     def _found(self, request: Request) -> tuple[ThreadPoolExecutor, Callable[..., dict[str, Any]]]:
         """The method that answers a request, and the thread that calls it."""
-        for answers in self._readings:
-            if hasattr(answers, request.method):
-                return self._reader, getattr(answers, request.method)
-        return self._changer, getattr(self._changes, request.method)
+        return next(
+            (self._workers[name], getattr(each, request.method))
+            for name, answers in self._answers.items()
+            for each in answers
+            if hasattr(each, request.method)
+        )
 
 
 async def _write(writer: asyncio.StreamWriter, answer: dict[str, Any]) -> None:

@@ -24,6 +24,7 @@ from scout.control_socket.protocol import LONGEST_LINE, MOST_CLIENTS
 from scout.control_socket.requests import REQUESTS
 from scout.control_socket.server import ControlSocket
 from scout.control_socket.state import State
+from scout.control_socket.traces import Traces
 from scout.io.host.process import Child
 from scout.ring.errors import ScoutError
 from scout.supervisor import Supervisor
@@ -110,7 +111,7 @@ def refused(answer: dict[str, Any]) -> str:
 def test_each_request_has_one_method_with_its_parameters() -> None:
     for request in REQUESTS:
         (method,) = (
-            getattr(each, request.method) for each in (Figures, State, Changes) if hasattr(each, request.method)
+            getattr(each, request.method) for each in (Figures, State, Traces, Changes) if hasattr(each, request.method)
         )
         assert list(inspect.signature(method).parameters)[1:] == [each.name for each in request.parameters]
 

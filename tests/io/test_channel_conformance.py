@@ -21,6 +21,7 @@ from numba.core import types
 
 from scout.io.batch import BATCH_SIZE, new_batch
 from scout.io.channels.contract import ChannelOperations
+from scout.io.channels.kernel_ring_protocol import MOST_CONTROLS
 from scout.io.channels.software import PLAYER
 from scout.io.host.lab import Lab
 from scout.io.packet import CONTROL_TICK
@@ -51,10 +52,14 @@ def own_shard(frame: int, end: int, shards: int) -> int:
 
 
 def _compiled(operations: ChannelOperations) -> tuple[Any, ...]:
-    """Receive a batch; mark it as plain; await its turn; release it. As a domain's loop calls them."""
+    """Receive a batch; mark it as plain; await its turn; release it; see that a snapshot is due; raise the floor.
+
+    As a domain's loop calls them.
+    """
     rings, cursors = (types.Array(numba.from_dtype(kind), 1, "C") for kind in (operations.ring, operations.cursor))
     receive, receive_sharded, release = operations.receive, operations.receive_sharded, operations.release
     await_turn, mark_plain, number = operations.await_turn, operations.mark_plain, types.int64
+    snapshot_due, advance_floor = operations.snapshot_due, operations.advance_floor
 
     def take(rings: Any, cursors: Any, replica: int, batch: Any, found: Any, shards: int) -> int:
         if shards:
@@ -74,12 +79,20 @@ def _compiled(operations: ChannelOperations) -> tuple[Any, ...]:
     def let_go(rings: Any, cursors: Any, replica: int, ordered: bool) -> None:
         release(rings[0], cursors[0], replica, ordered)
 
+    def due(rings: Any, cursors: Any) -> bool:
+        return snapshot_due(rings[0], cursors[0])
+
+    def advance(rings: Any, cursors: Any, replica: int) -> None:
+        advance_floor(rings[0], cursors[0], replica)
+
     options = {"error_model": "numpy", "_nrt": False}
     return (
         numba.njit(number(rings, cursors, number, BATCH, types.int64[::1], number), **options)(take),
         numba.njit(types.void(rings, cursors), **options)(mark),
         numba.njit(types.boolean(rings, cursors, number), **options)(turn),
         numba.njit(types.void(rings, cursors, number, types.boolean), **options)(let_go),
+        numba.njit(types.boolean(rings, cursors), **options)(due),
+        numba.njit(types.void(rings, cursors, number), **options)(advance),
     )
 
 
@@ -103,7 +116,7 @@ class Bench:
         operations = self.channel.operations
         if id(operations) not in _KNOWN:
             _KNOWN[id(operations)] = _compiled(operations)
-        self._take, self._mark, self._turn, self._release = _KNOWN[id(operations)]
+        self._take, self._mark, self._turn, self._release, self._due, self._advance = _KNOWN[id(operations)]
         self._batch, self._slots = new_batch()
         self._found = np.zeros(BATCH_SIZE, np.int64)
         self.capacity = int(self.channel.ring["entries"][0])
@@ -141,8 +154,15 @@ class Bench:
             batches.append(got)
         return batches
 
-    def control(self, argument: int = 0, timeout: float = 0) -> bool:
-        return bool(self.channel.control(0, CONTROL_TICK, 0, argument, 0, timeout))
+    def control(self, argument: int = 0, timeout: float = 0) -> int:
+        return int(self.channel.control(0, CONTROL_TICK, 0, argument, 0, timeout))
+
+    def snapshot_due(self, replica: int) -> bool:
+        return bool(self._due(self.channel.ring, self._cursor(replica)))
+
+    def save(self, replica: int) -> None:
+        """Say that the replica has saved a snapshot."""
+        self._advance(self.channel.ring, self._cursor(replica), replica)
 
 
 def numbers(batches: list[Got]) -> list[int]:
@@ -267,6 +287,56 @@ def test_a_control_request_has_one_position_and_needs_no_packet(make: Any) -> No
     first, second = bench.all(1), bench.all(0)
     assert numbers(first) == numbers(second) and sorted(numbers(first)) == [CONTROL, 0, 1, 2]
     assert bench.channel.position(0) == bench.channel.position(1) == 5
+
+
+def test_a_control_request_is_a_batch_of_its_own(make: Any) -> None:
+    bench = make()
+    for _ in range(4):
+        bench.bring(3)
+        assert bench.control() and bench.control()
+    got = [bench.all(replica) for replica in range(2)]
+    assert got[0] == [Got(batch.numbers, not batch.primary) for batch in got[1]]
+    assert [batch.numbers for batch in got[0] if CONTROL in batch.numbers] == [[CONTROL]] * 8
+
+
+def test_a_control_request_has_passed_when_no_replica_can_receive_it_again(make: Any) -> None:
+    bench = make()
+    first = bench.control()
+    bench.bring(3)
+    second = bench.control()
+    assert 0 < first < second
+    bench.all(0)
+    assert not bench.channel.passed(first)
+    bench.channel.resume(0, bench.channel.position(0), bench.channel.controls_done(0))
+    bench.all(1)
+    assert bench.channel.passed(first) and bench.channel.passed(second)
+    third = bench.control()
+    bench.all(0)
+    bench.channel.retire(1, ordered=False)
+    assert bench.channel.passed(third)
+
+
+def test_a_control_request_that_may_be_replayed_has_not_passed(make: Any) -> None:
+    bench = make(keeps=True)
+    number = bench.control()
+    for replica in range(2):
+        assert numbers(bench.all(replica)) == [CONTROL]
+    assert not bench.channel.passed(number)
+    bench.save(0)
+    assert not bench.channel.passed(number)
+    bench.save(1)
+    assert bench.channel.passed(number)
+
+
+def test_control_requests_alone_do_not_fill_a_channel_that_keeps_requests_for_a_replay(make: Any) -> None:
+    bench = make(keeps=True)
+    for _ in range(3 * MOST_CONTROLS):
+        assert bench.control()
+        for replica in range(2):
+            assert numbers(bench.all(replica)) == [CONTROL]
+            if bench.snapshot_due(replica):
+                bench.save(replica)
+                assert not bench.snapshot_due(replica)
 
 
 @pytest.mark.parametrize("shards", [1, 2])

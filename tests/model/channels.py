@@ -252,7 +252,7 @@ class KernelModel(ChannelModel):
     """The kernel fills `requests` frames, and `controls` control requests come in between."""
 
     def __init__(self, *patches: Patch, controls: int = 0, room: int = 2, **sizes: Any) -> None:
-        super().__init__(*patches, ("kernel_ring_protocol", "MOST_CONTROLS = 64", f"MOST_CONTROLS = {room}"), **sizes)
+        super().__init__(*patches, ("kernel_ring_protocol", "MOST_CONTROLS = 1024", f"MOST_CONTROLS = {room}"), **sizes)
         self.controls = controls
         marks = 1 << (self.channel.entries + room - 1).bit_length()
         self.channel.mark_count, self.channel.lap_bits = marks, marks.bit_length() - 1
@@ -282,7 +282,7 @@ class KernelModel(ChannelModel):
         self._lock()
         told = self.code.add_control([self.channel], 0, 0, 0, number, 0)
         self.ghost("lock", 0)
-        return "tell", number + told
+        return "tell", number + (told > 0)
 
     def _lock(self) -> None:
         """A lock of the supervisor's process: it publishes control requests and lets replicas join."""

@@ -1,29 +1,35 @@
-"""`scout trace`: frames through a router file's path, stage by stage, as plain Python. No interface is opened."""
+"""`scout trace`: packets stage by stage. Frames go through a router file, or a running router is tapped."""
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any, NamedTuple
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
-from scout.drop_reasons import meaning
+from scout.control_socket.client import ask, find
 from scout.io.ports.pcap_file import read_pcap
 from scout.loader import load_router
-from scout.paths.compiler.trace import Step, trace
+from scout.paths.compiler.trace import trace
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.path import Path
 from scout.paths.protocols.arp import Arp
 from scout.paths.wire.decode import decode
 from scout.ring.errors import ScoutError
+from scout.tools.capture import LINKS, UNKNOWN, capture
+from scout.tools.files import write_file
 from scout.tools.lessons import router_file
 from scout.tools.report import Report
+from scout.trace_rows import trace_rows
 
-__all__ = ["Frames", "run"]
+__all__ = ["Frames", "Picked", "Way", "run"]
+
+_PATIENCE = 10.0  # seconds that a router may answer later than it was given to wait for packets
 
 
 class Frames(NamedTuple):
-    """Where the frames come from: just one of these is given."""
+    """Frames that are given: just one of these."""
 
     hex: str | None
     pcap: str | None
@@ -38,12 +44,32 @@ class Frames(NamedTuple):
             If it is not just one, or they cannot be read.
         """
         if sum(value is not None for value in self) != 1:
-            raise ScoutError("give the frames by one of --hex, --pcap and --scapy")
+            raise ScoutError("give the frames by one of --hex, --pcap and --scapy, or have them picked by --live")
         if self.hex is not None:
             return iter([(0, _from_hex(self.hex))])
         if self.pcap is not None:
             return read_pcap(self.pcap)
         return iter([(0, frame) for frame in _from_scapy(str(self.scapy))])
+
+
+class Picked(NamedTuple):
+    """Packets that a running router receives, if `live`: those with all of the rest, which its control socket takes."""
+
+    live: bool
+    host: str | None
+    port: int | None
+    proto: str | None
+    reason: str | None
+    seconds: int
+    socket: str | None
+
+
+class Way(NamedTuple):
+    """The port where packets come in, the neighbours that are known beforehand, and how many packets to follow."""
+
+    source: str | None
+    neighbours: Sequence[str]
+    most: int
 
 
 def _from_hex(text: str) -> bytes:
@@ -68,41 +94,61 @@ def _from_scapy(expression: str) -> list[bytes]:
         raise ScoutError(f"--scapy {expression}: {type(error).__name__}: {error}") from error
 
 
-def run(
-    file: str, source: str | None, frames: Frames, neighbours: Sequence[str], count: int, json_path: str | None
-) -> None:
-    """Trace frames that come in at port `source` of a router file.
+def run(file: str, way: Way, frames: Frames, picked: Picked, pcapng: str | None, json_path: str | None) -> None:
+    """Trace frames that are given through a router file; or packets of the router that runs it.
 
     Raises
     ------
     ScoutError
-        If there is no such path, or the frames or neighbours make no sense.
+        If there is no such path, the frames or neighbours make no sense, or no router runs.
     """
-    found = list(islice(frames.read(), count + 1))
-    graph, paths = load_router(router_file(file))
-    path = _path(file, paths, source)
-    for neighbour in neighbours:
-        _pin(graph, neighbour)
     report = Report("trace", json_path)
+    rows = _live(file, way, frames, picked) if picked.live else _given(file, way, frames, picked, report)
+    for _, of_frame in groupby(rows, key=lambda row: row["frame"]):
+        _show(report, list(of_frame))
+    if not rows:
+        report.say("no such packet came")
+    if pcapng:
+        write_file(pcapng, capture(map(_seen, rows)))
+    report.write({"file": file, "from": way.source, "neighbours": list(way.neighbours)}, rows)
+
+
+def _given(file: str, way: Way, frames: Frames, picked: Picked, report: Report) -> list[dict[str, Any]]:
+    if any(value is not None for value in (picked.host, picked.port, picked.proto, picked.reason, picked.socket)):
+        raise ScoutError("--host, --port, --proto, --reason and --socket pick packets of a running router; add --live")
+    found = list(islice(frames.read(), way.most + 1))
+    graph, paths = load_router(router_file(file))
+    path = _path(file, paths, way.source)
+    for neighbour in way.neighbours:
+        _pin(graph, neighbour)
+    if len(found) > way.most:
+        report.say(f"There are more than {way.most} frames; --count shows more.")
     rows: list[dict[str, Any]] = []
-    for number, (timestamp, frame) in enumerate(found[:count], 1):
-        steps = list(trace(path, frame, timestamp=timestamp))
-        _show(report, path, number, frame, steps)
-        rows += [_row(path, number, step) for step in steps]
-    if len(found) > count:
-        report.say(f"The capture has more than {count} frames; --count shows more.")
-    report.write({"file": file, "from": path.source, "neighbours": list(neighbours)}, rows)
+    for number, (timestamp, frame) in enumerate(found[: way.most], 1):
+        rows += trace_rows(path, number, timestamp, frame, list(trace(path, frame, timestamp=timestamp)))
+    return rows
+
+
+def _live(file: str, way: Way, frames: Frames, picked: Picked) -> list[dict[str, Any]]:
+    if any(value is not None for value in frames) or way.neighbours:
+        raise ScoutError("--live picks packets of a running router; leave --hex, --pcap, --scapy and --neighbour out")
+    if way.source is None:
+        raise ScoutError("name the port that the packets come from, as --from left")
+    given = {"path": way.source, "count": way.most, **picked._asdict()}
+    del given["live"]
+    socket = given.pop("socket") or find(router_file(file))
+    wanted = {name: value for name, value in given.items() if value is not None}
+    rows: list[dict[str, Any]] = ask(socket, "trace", wanted, picked.seconds + _PATIENCE)["rows"]
+    return rows
 
 
 def _path(file: str, paths: Sequence[Path], source: str | None) -> Path:
-    names = ", ".join(path.source for path in paths)
     for path in paths:
         if path.source == source or (source is None and len(paths) == 1):
             return path
+    names = ", ".join(path.source for path in paths)
     if source is None:
-        raise ScoutError(
-            f"{file}: name the port that the frames come from, as --from {paths[0].source}; there are {names}"
-        )
+        raise ScoutError(f"{file}: name the port that the frames come from, as --from {paths[0].source}; of {names}")
     raise ScoutError(f"--from {source}: {file} has no such path; there are paths from {names}")
 
 
@@ -119,35 +165,34 @@ def _pin(graph: RouterGraph, neighbour: str) -> None:
         resolver.pin(port, address, mac)
 
 
-def _show(report: Report, path: Path, number: int, frame: bytes, steps: Sequence[Step]) -> None:
+def _show(report: Report, rows: Sequence[dict[str, Any]]) -> None:
     """Print one frame's way for people."""
-    report.say(f"frame {number}: {len(frame)} bytes at port {path.source}", *_headers(frame))
+    received, *steps = rows
+    frame, last = bytes.fromhex(received["hex"]), rows[-1]
+    report.say(f"frame {received['frame']}: {len(frame)} bytes at {received['name']}", *_headers(frame))
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), expand=False)
     for title in ("stage", "reads", "changes", "goes on to"):
         table.add_column(title, overflow="fold")
-    for step in steps:
-        changes = [
-            *map(str, step.changes),
-            *(f"[{note}]" for note in step.notes),
-            *(f"({each})" for each in step.tables),
-        ]
-        table.add_row(
-            f"{step.stage}\n{step.function}",
-            "\n".join(step.reads),
-            "\n".join(text.replace("[", "\\[") for text in changes),
-            f"{step.target}\n{step.outcome}",
-        )
+    for row in steps:
+        changes = [*_lines(row["changes"]), *(f"[{note}]" for note in _lines(row["notes"]))]
+        changes += [f"({table})" for table in _lines(row["tables"])]
+        cells = (f"{row['name']}\n{row['function']}", "\n".join(_lines(row["reads"])), "\n".join(changes))
+        table.add_row(*map(Text, cells), Text(f"{row['target']}\n{row['outcome']}"))
     if not report.console.is_terminal:
         report.console.width = 160
     report.console.print(table)
-    last = steps[-1]
-    why = _meaning(path, last)
-    report.say(*([f"dropped at {last.stage}: {last.outcome}{': ' if why else ''}{why}"] if last.is_drop else []))
-    if last.target == f"{last.stage} holds":
-        report.say(f"held at {last.stage} until its next hop is known: --neighbour PORT/ADDRESS=MAC makes it known")
-    if last.target.startswith("to "):
-        report.say(f"leaves {last.target}: {len(last.frame)} bytes", *_headers(last.frame))
+    if last["dropped"]:
+        report.say(f"dropped at {last['name']}: {last['outcome']}{': ' if last['meaning'] else ''}{last['meaning']}")
+    if last["target"] == f"{last['name']} holds":
+        report.say(f"held at {last['name']} until its next hop is known: --neighbour PORT/ADDRESS=MAC makes it known")
+    if last["target"].startswith("to "):
+        data = bytes.fromhex(last["hex"])
+        report.say(f"leaves {last['target']}: {len(data)} bytes", *_headers(data))
     report.say("")
+
+
+def _lines(cell: str) -> list[str]:
+    return cell.split(", ") if cell else []
 
 
 def _headers(frame: bytes) -> list[str]:
@@ -160,25 +205,6 @@ def _headers(frame: bytes) -> list[str]:
     return lines
 
 
-def _meaning(path: Path, step: Step) -> str:
-    """What the reason means for which a stage drops the packet; empty if it does not, or nothing says it."""
-    router = path.router_graph.router(path.nodes[step.stage]["router"])
-    modules = [path.stages[step.stage].function.__module__, type(router).__module__]
-    return meaning(step.outcome, modules) if step.is_drop else ""
-
-
-def _row(path: Path, number: int, step: Step) -> dict[str, Any]:
-    return {
-        "name": step.stage,
-        "frame": number,
-        "function": step.function,
-        "reads": ", ".join(step.reads),
-        "changes": ", ".join(map(str, step.changes)),
-        "notes": ", ".join(map(str, step.notes)),
-        "tables": ", ".join(map(str, step.tables)),
-        "outcome": step.outcome,
-        "target": step.target,
-        "dropped": step.is_drop,
-        "meaning": _meaning(path, step),
-        "hex": step.frame.hex(),
-    }
+def _seen(row: dict[str, Any]) -> tuple[str, int, int, bytes]:
+    """A row as a packet of a capture, which was seen behind its stage."""
+    return row["name"], LINKS.get(row["header"], UNKNOWN), row["timestamp_ns"], bytes.fromhex(row["hex"])

@@ -29,7 +29,8 @@ def compile_c(source: str, *flags: str) -> Path | None:
         return None
     file = Path(__file__).parent / source
     version = subprocess.run([compiler, "--version"], capture_output=True, check=True).stdout
-    digest = hashlib.sha256(file.read_bytes() + " ".join(flags).encode() + version).hexdigest()[:16]
+    sources = b"".join(each.read_bytes() for each in (file, *sorted(file.parent.glob("*.h"))))
+    digest = hashlib.sha256(sources + " ".join(flags).encode() + version).hexdigest()[:16]
     target = cache_folder() / f"{file.stem}-{digest}"
     if not target.exists():
         aside = target.with_suffix(f".{os.getpid()}")

@@ -2,11 +2,13 @@
  * main_line: what Scout's path does with a packet on its main line, as a C programmer would write it.
  *
  * Ethernet destination and type, IPv4 header check (RFC 1812 section 5.2.2), longest prefix match by
- * DIR-24-8, TTL and checksum (RFC 1624), adjacency, MAC rewrite. It works on the same batches and tables
+ * Scout's FIB (scout.paths.protocols.fib.layout), TTL and checksum (RFC 1624), adjacency, MAC rewrite. It works on the same batches and tables
  * (scout.io.packet.PACKET, scout.paths.protocols.ipv4.NEXT_HOP, scout.paths.protocols.arp.ADJACENCY).
  */
 #include <stdint.h>
 #include <string.h>
+
+#include "fib.h"
 
 struct packet {
     uint8_t *frame, *end, *tail;
@@ -39,8 +41,8 @@ static inline int header_is_good(const uint8_t *ip)
     return sum % 0xffff == 0;           /* and is not 0, because the version is not */
 }
 
-static inline int one(struct packet *packet, uint64_t mac, uint64_t out_mac, const int32_t *table,
-                      const int32_t *groups, const int64_t *default_hop, const struct next_hop *next_hops,
+static inline int one(struct packet *packet, uint64_t mac, uint64_t out_mac, uint64_t root,
+                      const int32_t *entries, const uint64_t *vectors, const struct next_hop *next_hops,
                       const int64_t *mtus, const struct adjacency *adjacencies, const uint8_t *suspects,
                       int64_t refresh, int64_t *stale)
 {
@@ -73,11 +75,7 @@ static inline int one(struct packet *packet, uint64_t mac, uint64_t out_mac, con
     if (ip[9] == 6 && packet->end - ip >= 24 && load16(ip + 22) == 23)
         return TELNET;
 #endif
-    uint32_t destination = load32(ip + 16);
-    int64_t entry = table[destination >> 8];
-    if (entry < 0)
-        entry = groups[~entry << 8 | (destination & 255)];
-    int64_t index = entry ? entry - 1 : *default_hop;
+    int64_t index = lookup(entries, vectors, root, load32(ip + 16));
     packet->next_hop = index;
     if (index < 0)
         return NO_ROUTE;
@@ -109,13 +107,12 @@ static inline int one(struct packet *packet, uint64_t mac, uint64_t out_mac, con
 }
 
 void path(int64_t runs, struct packet *batch, int64_t count, int64_t *counters, uint64_t mac, uint64_t out_mac,
-          const int32_t *table, const int32_t *groups, const int64_t *default_hop,
-          const struct next_hop *next_hops, const int64_t *mtus, const struct adjacency *adjacencies,
-          const uint8_t *suspects, int64_t refresh)
+          uint64_t root, const int32_t *entries, const uint64_t *vectors, const struct next_hop *next_hops,
+          const int64_t *mtus, const struct adjacency *adjacencies, const uint8_t *suspects, int64_t refresh)
 {
     for (int64_t run = 0; run < runs; run++)
     for (int64_t i = 0; i < count; i++) {
-        int verdict = one(&batch[i], mac, out_mac, table, groups, default_hop, next_hops, mtus, adjacencies,
+        int verdict = one(&batch[i], mac, out_mac, root, entries, vectors, next_hops, mtus, adjacencies,
                           suspects, refresh, &counters[STALE]);
         if (verdict != FORWARDED)
             batch[i].egress = -1;

@@ -1,0 +1,264 @@
+"""Changes while packets flow: from what is wanted to one control request, at one position in every replica.
+
+A call is planned first: every router checks and prepares the changes that it takes, and nothing has changed if one of
+them refuses. Then the change gets a number, its *epoch*; its rows are written to the log that all replicas read; and a
+control request is inserted in every channel. A replica makes the change when it comes to this request
+(`scout.domain_changes`), so every packet before it is led by the old values and every packet behind it by the new ones,
+whichever replica is its primary, and in a replay too. Where ports have channels of their own, each channel has its own
+position for the change.
+
+The old values may be freed after a grace period: when no replica can receive the request again in any channel, and no
+packet is held that was led by them.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from scout.domain_arguments import Channels
+from scout.domain_changes import HEAD, LOG, SETTING
+from scout.io.hold import HOLD_TIME
+from scout.io.packet import CONTROL_CHANGE
+from scout.memory import Memory
+from scout.paths.model.change import Amendment, Change, Set
+from scout.paths.model.setting import Setting, checked
+from scout.plan import Plan
+from scout.ring.errors import ScoutError
+
+__all__ = ["Changes"]
+
+_ROOM_TIMEOUT = 1.0  # seconds that a change waits for room in a channel or in the log
+_LOCK_TIMEOUT = 10.0  # seconds that it waits for another thread's change, or a replica that joins
+_NAP = 0.001  # seconds between two looks
+_HELD = 2 * HOLD_TIME
+"""Nanoseconds after which no packet is held that was held before: one that waited too long goes at its next trial."""
+
+
+@dataclass
+class _Made:
+    """A change that was made."""
+
+    row: int
+    """Its first row in the log, counted from the beginning of the run."""
+    rows: int
+    release: list[Callable[[], None]]
+    numbers: dict[int, int] = field(default_factory=dict)
+    """By channel: the number of its control request, once that was inserted."""
+    held: dict[int, int] = field(default_factory=dict)
+    """By replica that held packets when the requests had passed: its time then."""
+
+
+class Changes:
+    """Makes the changes of a run.
+
+    Parameters
+    ----------
+    plan : Plan
+    channels : sequence of tuple
+        The channels, each with its paths.
+    memory : Memory
+    settings : sequence of Setting
+        Those of the running paths, in the order of their cells.
+
+    Attributes
+    ----------
+    epoch : int
+        The number of the newest change; 0 before the first.
+    """
+
+    def __init__(self, plan: Plan, channels: Channels, memory: Memory, settings: Sequence[Setting]) -> None:
+        self._plan, self._channels, self._memory = plan, channels, memory
+        self._cells = {id(setting): index for index, setting in enumerate(settings)}
+        self._routers = {router.name: index for index, router in enumerate(plan.graph.routers)}
+        self.epoch = 0
+        self._rows = 0  # written to the log so far
+        self._sent: deque[_Made] = deque()  # replicas may still have to come to them
+        self._passed: deque[_Made] = deque()  # packets may still be held that were led by what was before them
+        self._lock = threading.RLock()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Within it no change is made, and nothing old is freed."""
+        with self._lock:
+            yield
+
+    # Making.
+
+    def apply(self, changes: Sequence[Change]) -> int:
+        """Make changes that take effect together; see `Supervisor.change`."""
+        # A reporter's callback may call this, in the thread for which a replica that joins may be waiting.
+        if not self._lock.acquire(timeout=_LOCK_TIMEOUT):
+            raise ScoutError("a replica joins, or another change is made; try again")
+        try:
+            self.collect()
+            if not self._insert_rest(_ROOM_TIMEOUT):
+                raise ScoutError("a channel has no room yet for an earlier change; try again")
+            return self.make(self._prepare(changes))
+        finally:
+            self._lock.release()
+
+    def make(self, amendments: Sequence[Amendment]) -> int:
+        """Make what was prepared, as one change; its epoch.
+
+        Raises
+        ------
+        ScoutError
+            If there is no room for it; then it is undone.
+        """
+        with self._lock:
+            try:
+                made = self._write(amendments)
+                self._insert(made, 0)
+            except BaseException:
+                for amendment in amendments:
+                    amendment.undo()
+                raise
+            self.epoch += 1
+            self._rows += made.rows
+            self._sent.append(made)
+            for amendment in amendments:
+                for setting, value in amendment.settings.items():
+                    setting.value = value
+                amendment.commit()
+            self._insert_rest(_ROOM_TIMEOUT)
+            return self.epoch
+
+    def _prepare(self, changes: Sequence[Change]) -> list[Amendment]:
+        by_router: dict[str, list[Change]] = {}
+        values: dict[Setting, int] = {}
+        for change in changes:
+            if not isinstance(change, Change):
+                raise ScoutError(f"{change!r} is no change; give one, as in AddRoute('10.9.0.0/16', via='10.0.1.2')")
+            if isinstance(change, Set):
+                values[self._setting(change)] = checked(change.value)
+            else:
+                by_router.setdefault(self._taker(change), []).append(change)
+        prepared = [Amendment(values)] if values else []
+        try:
+            for name, each in by_router.items():
+                prepared.append(self._plan.graph.router(name).prepare(each, self._plan.graph))
+        except BaseException:
+            for amendment in prepared:
+                amendment.undo()
+            raise
+        return prepared
+
+    def _setting(self, change: Set) -> Setting:
+        if id(change.setting) not in self._cells:
+            raise ScoutError(f"{change}: no stage of the running paths has this setting; bind it before they start")
+        return change.setting
+
+    def _taker(self, change: Change) -> str:
+        """The router that is to make a change."""
+        takers = [router.name for router in self._plan.graph.routers if isinstance(change, router.takes)]
+        if change.router:
+            if change.router not in takers:
+                raise ScoutError(f"{change}: {change.router!r} takes no such change; {_listed(takers)}")
+            return change.router
+        if len(takers) != 1:
+            raise ScoutError(f"{change}: {_listed(takers)}; name one of them by router=...")
+        return takers[0]
+
+    def _write(self, amendments: Sequence[Amendment]) -> _Made:
+        """Write a change to the log, where no replica reads before it finds the control request."""
+        rows = [
+            (SETTING, 0, self._cells[id(key)], value) for each in amendments for key, value in each.settings.items()
+        ]
+        rows += [(self._routers[o.router], o.operation, o.one, o.two) for each in amendments for o in each.orders]
+        if len(rows) + 1 > LOG:
+            raise ScoutError(f"a change of {len(rows)} rows, more than {LOG - 1}; divide it")
+        deadline = time.monotonic() + _ROOM_TIMEOUT
+        while self._rows + len(rows) + 1 - (self._sent[0].row if self._sent else self._rows) > LOG:
+            if time.monotonic() > deadline:
+                raise ScoutError("the log of changes stays full, as a replica does not come to them; try again")
+            time.sleep(_NAP)
+            self.collect()
+        for index, row in enumerate([(HEAD, 0, self.epoch + 1, len(rows)), *rows]):
+            self._memory.log[(self._rows + index) % LOG] = row
+        return _Made(self._rows, len(rows) + 1, [amendment.release for amendment in amendments])
+
+    def _insert(self, made: _Made, index: int, timeout: float = _ROOM_TIMEOUT) -> None:
+        """Insert the control request of a change in one channel, by which replicas see the rows in the log."""
+        channel, paths = self._channels[index]
+        now = self._memory.now(channel)
+        number = channel.control(self._plan.index(paths[0]), CONTROL_CHANGE, 0, made.row, now, timeout)
+        if not number:
+            raise ScoutError(f"the channel of {paths[0].source} stays full; try again")
+        made.numbers[index] = number
+
+    def _insert_rest(self, timeout: float) -> bool:
+        """Insert the control requests that are missing in some channel, in order; False if there is no room yet."""
+        deadline = time.monotonic() + timeout
+        for made in self._sent:
+            for index in range(len(self._channels)):
+                if index not in made.numbers:
+                    try:
+                        self._insert(made, index, max(0.0, deadline - time.monotonic()))
+                    except ScoutError:
+                        return False
+        return True
+
+    # Freeing.
+
+    def collect(self) -> None:
+        """Free what no replica needs any more; does nothing while a change is made. Never waits."""
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
+            self._insert_rest(0)
+            while self._sent and self._has_passed(self._sent[0]):
+                made = self._sent.popleft()
+                made.held = {replica: self._now(replica) for replica in self._members() if self._holds(replica)}
+                self._passed.append(made)
+            while self._passed and not any(self._may_hold(*each) for each in self._passed[0].held.items()):
+                for release in self._passed.popleft().release:
+                    release()
+        finally:
+            self._lock.release()
+
+    def _has_passed(self, made: _Made) -> bool:
+        """True if no replica can receive the control request of a change again, in any channel."""
+        return len(made.numbers) == len(self._channels) and all(
+            self._channels[index][0].passed(number) for index, number in made.numbers.items()
+        )
+
+    def _may_hold(self, replica: int, since: int) -> bool:
+        """True if a replica may still hold a packet that it held at its time `since`."""
+        if replica not in self._members() or not self._holds(replica):
+            return False
+        return self._now(replica) - since <= _HELD
+
+    def _holds(self, replica: int) -> int:
+        return int(self._memory.holds["count"][replica])
+
+    def _now(self, replica: int) -> int:
+        return int(self._memory.holds["now"][replica])
+
+    def _members(self) -> list[int]:
+        return [each for each in self._memory.settings if any(channel.is_member(each) for channel, _ in self._channels)]
+
+    # Reading.
+
+    def reached(self, epoch: int) -> bool:
+        """True if every replica has come to the change of this epoch, in every channel."""
+        return all(
+            self._memory.epochs(replica)[index] >= epoch
+            for index, (channel, _) in enumerate(self._channels)
+            for replica in self._members()
+            if channel.is_member(replica)
+        )
+
+    def is_current(self) -> bool:
+        """True if in every channel the foremost replica has come to the newest change."""
+        self.collect()
+        return all(
+            any(self._memory.epochs(each)[index] == self.epoch for each in self._members() if channel.is_member(each))
+            for index, (channel, _) in enumerate(self._channels)
+        )
+
+
+def _listed(takers: Sequence[str]) -> str:
+    return f"the routers that take it are {', '.join(takers)}" if takers else "no router of the graph takes it"
