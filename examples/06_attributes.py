@@ -45,7 +45,9 @@ graph = RouterGraph("attributes")
 graph.add(Ethernet("left", AfPacketPort("r0")))
 graph.add(Ethernet("right", AfPacketPort("r1")))
 graph.add(Ip("ip", {"left": "10.0.0.1/24", "right": "10.0.1.1/24"}))
-graph.add(Arp("arp")).pin("right", "10.0.1.129", "02:00:00:00:00:0b")  # the telephone, which needs no ARP request
+arp = Arp("arp")
+arp.pin("right", "10.0.1.129", "02:00:00:00:00:0b")  # the telephone, which needs no ARP request
+graph.add(arp)
 graph.add(Icmp("icmp"))
 for port in ("left", "right"):
     graph.connect("icmp", "ip", port)

@@ -31,6 +31,7 @@ __all__ = [
     "BLOCK_UNITS",
     "DEFAULT",
     "HOP_BITS",
+    "HOP_MASK",
     "LAST_NEXT_HOP",
     "LEVELS",
     "NODE",
