@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from scout.paths.compiler.fingerprint import fingerprint
-from scout.paths.model.references import rebound
+from scout.paths.model.references import module_name, rebound
 from scout.ring.atomics import count_rare
 from scout.ring.jit import CHECKED, compiled, inline
 
-__all__ = ["native", "seldom"]
+__all__ = ["native", "native_helper", "seldom"]
 
 _OWN_MODULES = ("scout.", "scout_service_")
 """Beginnings of the names of Scout's own modules, with those that it generates
@@ -36,6 +36,12 @@ def native(function: Callable[..., Any]) -> Any:
     return _once(function, True)
 
 
+@cache
+def native_helper(function: Callable[..., Any]) -> Any:
+    """The same of a function that is no stage's, so that it may return more than a verdict."""
+    return _once(function, False)
+
+
 def _once(function: Any, is_stage: bool) -> Any:
     """`function`, which is a stage's or one that compiled code calls, compiled unless its like was."""
     code = function.__code__
@@ -50,7 +56,7 @@ def _once(function: Any, is_stage: bool) -> Any:
 
 def _is_checked(function: Any) -> bool:
     """True if indices and divisions are checked: in functions that users wrote, and in all of them for tests."""
-    return CHECKED or not function.__module__.startswith(_OWN_MODULES)
+    return CHECKED or not module_name(function).startswith(_OWN_MODULES)
 
 
 def _rebound(function: Any) -> Any:
