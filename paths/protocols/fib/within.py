@@ -31,6 +31,8 @@ def next_hops_within(entries: Any, vectors: Any, root: int, network: int, length
             read = np.concatenate([_of_nodes(vectors, children, width, first, last) for width in range(WORDS + 1)])
         found.update(np.unique(read[read >= 0]).tolist())
         children = read[read < 0].astype(np.int64)  # the bit `CHILD` is the sign of a word
+        if not len(children):
+            break
         units = unit_of(children)  # type: ignore[arg-type, assignment]
     default = int(entries[2 * root + DEFAULT])
     return frozenset((leaf or default) - 1 for leaf in found)
