@@ -6,8 +6,10 @@ from typing import Protocol
 
 from scout.changes import Changes
 from scout.control import Control
+from scout.live_paths import LivePaths
 from scout.paths.framework.service import Service
 from scout.paths.model.change import Change
+from scout.paths.model.path import Path
 
 __all__ = ["Steering"]
 
@@ -20,6 +22,9 @@ class _Running(Protocol):
 
     @property
     def changes(self) -> Changes: ...
+
+    @property
+    def live_paths(self) -> LivePaths: ...
 
 
 class Steering:
@@ -86,6 +91,53 @@ class Steering:
         collected: list[Change] = []
         yield collected
         self.change(*collected)
+
+    def create_path(self, path: Path) -> int:
+        """Let a path have its packets from now on, in all replicas from the same packet on.
+
+        It compiles nothing: a path of the same shape has to be there from the start, and there has to be room
+        (`most_paths`).
+
+        Parameters
+        ----------
+        path : Path
+            Such as `Path.narrowed` of a path that runs.
+
+        Returns
+        -------
+        int
+            The epoch of this change (`reached`).
+
+        Raises
+        ------
+        ScoutError
+            If it cannot be: its shape is new, another path takes the same packets, or there is no room. Nothing has
+            changed then.
+
+        Examples
+        --------
+        ::
+
+            tcp = graph.create_path("left", protocol="tcp")
+            with Supervisor(graph, [graph.create_path("left"), tcp], most_paths=10_000) as supervisor:
+                connection = tcp.narrowed(source="10.0.0.2", source_port=40_000)
+                supervisor.create_path(connection)
+                ...
+                supervisor.delete_path(connection)
+        """
+        return self._running.live_paths.create(path)
+
+    def delete_path(self, path: Path) -> int:
+        """Let a path have no more packets, in all replicas from the same packet on; the epoch of this change.
+
+        Packets that it has go on to their ends. The account keeps what they were counted as.
+
+        Raises
+        ------
+        ScoutError
+            If it is no path of this run, or takes all packets of its port.
+        """
+        return self._running.live_paths.delete(path)
 
     def reached(self, epoch: int) -> bool:
         """True if every replica has come to the change of this epoch, in every channel."""

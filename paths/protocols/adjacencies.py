@@ -146,7 +146,7 @@ class Kept:
         GraphError
             If a replica may have no row for it.
         """
-        if reasons and not self.reasons(key):
+        if reasons and not self.reasons(key) and len(self._reasons) >= PROBES:
             near = np.arange(1 - PROBES, PROBES) + mix(key) & len(self._starts) - 1
             if self._starts[np.unique(near)].sum() >= PROBES:
                 raise GraphError(

@@ -55,7 +55,7 @@ from scout.paths.protocols.next_hop import (
     LOCAL,
     MULTICAST,
 )
-from scout.paths.protocols.routing import Routing, parsed
+from scout.paths.protocols.routing import Routing, parsed, parsed_routes
 from scout.paths.wire import ipv4, tcp, udp
 from scout.paths.wire.checksum import pseudo_header_sum
 from scout.paths.wire.icmp import (
@@ -240,9 +240,12 @@ class Ip(Router):
     def __init__(self, name: str, addresses: Mapping[str, str], routes: Mapping[str, str] | None = None) -> None:
         super().__init__(name)
         self.addresses = {port: self._parse_interface(port, str(text)) for port, text in addresses.items()}
-        self.routes = {
-            parsed(name, IPv4Network, prefix): parsed(name, IPv4Address, via) for prefix, via in (routes or {}).items()
-        }
+        self._routes = parsed_routes(name, routes or {})
+
+    @property
+    def routes(self) -> dict[IPv4Network, IPv4Address]:
+        """The gateway of each prefix that has one, after the newest change."""
+        return {IPv4Network(prefix): IPv4Address(gateway) for prefix, gateway in self._routes.items()}
 
     def _parse_interface(self, port: str, text: str) -> IPv4Interface:
         """An interface's address, which must have a prefix and be a host's."""
@@ -267,7 +270,7 @@ class Ip(Router):
                     f"{self.name} has an address on {port!r}, which is no port of the graph: {graph.ports}"
                 )
         resolver: Any = graph.router(graph.reached(self.name, "resolve")[0][0])
-        self._routing = Routing(self.name, self.addresses, self.routes, graph.ports, resolver)
+        self._routing = Routing(self.name, self.addresses, self._routes, graph.ports, resolver)
         self.fib, self.next_hops, self.root = self._routing.fib, self._routing.next_hops, self._routing.root
         # In shared memory: `start` writes it again when an interface gets another MTU while replicas run.
         self.mtus = Table(shared(len(graph.ports), np.int64), "constant")

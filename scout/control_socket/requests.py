@@ -139,6 +139,7 @@ _HANDLERS = Parameter("handlers", NAMES, "names of its handlers, which are those
 GROUPS = {
     "show": "See what the router is, what it does, and what it knows.",
     "route": "Change routes, in all replicas from the same packet on.",
+    "path": "Create and delete paths, in all replicas from the same packet on.",
     "neighbour": "Set neighbours by hand.",
 }
 """The first words of requests that have two, and what these are for."""
@@ -146,11 +147,11 @@ GROUPS = {
 REQUESTS: tuple[Request, ...] = (
     Request("show router", "the router that runs: its file, its process, and since when"),
     Request("show graph", "the routers, and what each stands on"),
-    Request("show paths", "the paths, and how many packets entered each"),
+    Request("show paths", "the paths, and how many packets entered each", _PAGE),
     Request(
         "show edges",
-        "packets along every edge of the paths, from stage to stage",
-        (Parameter("path", NAME, "of the path from this port alone", None),),
+        "packets along every edge of the paths, from stage to stage; those of one shape together",
+        (Parameter("path", NAME, "of this path alone, or of the first one from this port", None),),
         "--path left",
     ),
     Request("show ports", "the ports: interface, addresses, MTU, state, packets received and sent"),
@@ -180,7 +181,7 @@ REQUESTS: tuple[Request, ...] = (
         "follow packets that a port receives, stage by stage, on a copy of the router's state; answered when there are "
         "enough, or the time is over",
         (
-            Parameter("path", NAME, "the port where the packets come in"),
+            Parameter("source", NAME, "the port where the packets come in"),
             Parameter("host", ADDRESS, "source or destination of the packets", None),
             Parameter("port", _number(0, 65535), "L4 port, source or destination of the packets", None),
             Parameter("proto", NAME, "icmp, tcp, udp or arp", None),
@@ -206,6 +207,23 @@ REQUESTS: tuple[Request, ...] = (
     ),
     Request("route replace", "route a prefix to another gateway", (_PREFIX, _VIA), "10.9.0.0/16 10.0.1.3"),
     Request("route delete", "delete the route of a prefix", (_PREFIX,), "10.9.0.0/16"),
+    Request(
+        "path create",
+        "create a path for a part of another one's traffic; the supervisor needs room for it (`most_paths`)",
+        (
+            Parameter("of", NAME, "the other path, one of `show paths`"),
+            Parameter("destination", PREFIX, "of the packets", None),
+            Parameter("source", PREFIX, "of the packets", None),
+            Parameter("protocol", NAME, "udp, tcp, icmp, or a number", None),
+            Parameter("destination_port", _number(0, 65535), "L4 port", None),
+            Parameter("source_port", _number(0, 65535), "L4 port", None),
+            Parameter("dscp", _number(0, 63), "differentiated services code point", None),
+        ),
+        "left --protocol udp --destination-port 53",
+    ),
+    Request(
+        "path delete", "delete a path", (Parameter("path", NAME, "its name, one of `show paths`"),), "'left, dscp 46'"
+    ),
     Request(
         "neighbour set",
         "set a neighbour's MAC address by hand; it never expires",

@@ -147,7 +147,7 @@ def test_random_changes_agree_with_a_slow_table_in_every_version_that_is_in_use(
 
 
 def test_room_for_gateways_is_limited_and_comes_back(router: SimpleNamespace, monkeypatch: Any) -> None:
-    free = router.ip._routing._free
+    free = router.ip._routing._free  # 4,096 gateways would not fit on the two networks
     while len(free) > 2:
         free.pop()
     changes = [AddRoute(f"10.{net}.0.0/16", f"10.0.1.{net}") for net in (20, 21, 22)]
