@@ -5,7 +5,8 @@
 
 A path is created from attributes: what is known of its packets, and what is wished for them. What is known need not be
 found out for each packet. All of 10.0.1.128/26 has one next hop here, so a path to it has no lookup; no address of the
-router's own is in it, so nothing that serves the router itself is in the path either.
+router's own is in it, so nothing that serves the router itself is in the path either. When the router runs, each packet
+finds the narrowest path that takes it.
 
 Rules do that: a guard says where a rule applies, and a transform changes the path there. Routers bring theirs along,
 and you can add your own. The rule below puts a rate limit into every path of expedited packets (DSCP 46), so that they
@@ -26,15 +27,13 @@ def limit(frame, end, packet, due, interval, burst):
 
 
 def is_unlimited(path, node):
-    return path.attributes.dscp == EXPEDITED and node == f"{path.source}.ipv4" and "limit.in" not in path
+    return path.attributes.dscp == EXPEDITED and node == "ip.lookup" and "limit.in" not in path
 
 
 def add_limit(path, node):
-    (following,) = [head for _, head, verdict in path.out_edges(node, keys=True) if verdict == 0]
-    due = Table(np.zeros(1, np.int64), "shared")
-    path.insert(
-        node, following, "limit", Stage(limit, bindings={"due": due, "interval": 1_000_000, "burst": 2_000_000})
-    )
+    numbers = {"interval": 1_000_000, "burst": 2_000_000}  # nanoseconds
+    bindings = {"due": Table(np.zeros(1, np.int64), "shared"), **numbers}
+    path.insert(f"{path.source}.ipv4", node, "limit", Stage(limit, bindings=bindings))
     return "1,000 packets a second, 3 at once"
 
 
@@ -52,11 +51,12 @@ graph.add(Icmp("icmp"))
 for port in ("left", "right"):
     graph.connect("icmp", "ip", port)
     graph.connect("ip", "arp", port)
-paths = [graph.create_path(port, order="channel", rules=[LIMITED]) for port in ("left", "right")]
+paths = [graph.create_path(port, rules=[LIMITED]) for port in ("left", "right")]
+voice = graph.create_path("left", destination="10.0.1.128/26", protocol="udp", dscp=EXPEDITED, rules=[LIMITED])
+paths.append(voice)  # packets that it does not take go through the path of all
 
 
 if __name__ == "__main__":
-    voice = graph.create_path("left", destination="10.0.1.128/26", protocol="udp", dscp=EXPEDITED, rules=[LIMITED])
     for path in (paths[0], voice):
         print(f"{path.attributes}: {', '.join(path.running_order)}")
     print(voice.explain())

@@ -162,8 +162,9 @@ class Changes:
 
     def _check_facts(self) -> None:
         """Refuse what was prepared if the code of a path relies on something that would not hold any more."""
-        for path in self._plan.paths:
-            for fact in path.broken_facts:
+        relied_on = {fact: path for path in self._plan.paths for fact in path.relies_on}  # many paths may share a fact
+        for fact, path in relied_on.items():
+            if not fact.holds(path):
                 raise ScoutError(
                     f"the path from {path.source} was made for this, which the change would end: {fact}; create that "
                     "path anew, with attributes that hold"
