@@ -7,6 +7,7 @@
 
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network
+from typing import Any
 
 from scout.paths.model.path import Path
 from scout.tools.bench.path_router import Bench
@@ -25,8 +26,8 @@ class OnePrefixBench(Bench):
 
     def create_path(self, networks: Sequence[int]) -> Path:
         (network,) = self.targets(networks)
-        fitting = {"destination": IPv4Network((network << 8, 24)), "source": SOURCE}
-        return self.graph.create_path("left", **{name: fitting[name] for name in self._known})  # type: ignore[misc]
+        fitting: dict[str, Any] = {"destination": IPv4Network((network << 8, 24)), "source": SOURCE}
+        return self.graph.create_path("left", **{name: fitting[name] for name in self._known})
 
     def targets(self, networks: Sequence[int]) -> Sequence[int]:
         return networks[:1]

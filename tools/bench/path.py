@@ -38,7 +38,7 @@ def run(rounds: int, brief: bool, json_path: str | None) -> None:
         benches["scout-first-half"] = Bench(six[:3])
         benches["scout-other-half"] = Bench(six[3:])
         benches["scout-12-stages"] = Bench(filters())
-    benches |= attribute_benches() | demux_benches()
+    benches |= {**attribute_benches(), **demux_benches()}
     contenders = {name: bench.scout() for name, bench in benches.items()}
     counters = {}
     for name, flags in (("c", ()), ("c-user-stage", ("-DUSER_STAGE",))):
