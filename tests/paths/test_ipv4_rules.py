@@ -74,10 +74,23 @@ def test_behind_a_stage_that_may_write_the_packet_a_prefix_says_nothing() -> Non
             store32(frame, 16, HOST)
         return 0
 
+    def redirect_by_position(frame, end):
+        store32(frame + 16, 0, HOST)
+        return 0
+
+    def redirect_by_record(frame, end, packet):
+        store32(packet.origin, 30, HOST)
+        return 0
+
     def look(frame, end):
         return 0 if load32(frame, 16) else 1
 
-    for function, applies in ((redirect, False), (look, True)):
+    for function, applies in (
+        (redirect, False),
+        (redirect_by_position, False),
+        (redirect_by_record, False),
+        (look, True),
+    ):
         between = Filter("between", function)
         path = two_ports((between, ("ip", "between", "left"))).graph.create_path("left", destination="10.9.0.0/16")
         assert ("ip.lookup" in path.intact) is applies
