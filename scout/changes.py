@@ -79,7 +79,19 @@ class Changes:
         self._sent: deque[_Made] = deque()  # replicas may still have to come to them
         self._unsent: deque[_Made] = deque()  # those of them whose request some channel has had no room for
         self._passed: deque[_Made] = deque()  # packets may still be held that were led by what was before them
+        self._closed = False
         self._lock = threading.RLock()
+
+    def close(self) -> None:
+        """Make no more changes, and free all that is old: no replica runs."""
+        with self._lock:
+            self._closed = True
+            for made in (*self._passed, *self._sent):
+                for release in made.release:
+                    release()
+            self._passed.clear()
+            self._sent.clear()
+            self._unsent.clear()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -105,6 +117,8 @@ class Changes:
         if not self._lock.acquire(timeout=_LOCK_TIMEOUT):
             raise ScoutError("a replica joins, or another change is made; try again")
         try:
+            if self._closed:
+                raise ScoutError("the router does not run any more; start it anew")
             self.collect()
             if not self._insert_rest(_ROOM_TIMEOUT):
                 raise ScoutError("a channel has no room yet for an earlier change; try again")
@@ -153,22 +167,21 @@ class Changes:
         try:
             for name, each in by_router.items():
                 prepared.append(self._plan.graph.router(name).prepare(each, self._plan.graph))
-            self._check_facts()
+            self._check_facts(changes)
         except BaseException:
             for amendment in prepared:
                 amendment.undo()
             raise
         return prepared
 
-    def _check_facts(self) -> None:
+    def _check_facts(self, changes: Sequence[Change]) -> None:
         """Refuse what was prepared if the code of a path relies on something that would not hold any more."""
-        relied_on = {fact: path for path in self._plan.paths for fact in path.relies_on}  # many paths may share a fact
-        for fact, path in relied_on.items():
-            if not fact.holds(path):
-                raise ScoutError(
-                    f"the path from {path.source} was made for this, which the change would end: {fact}; create that "
-                    "path anew, with attributes that hold"
-                )
+        for path, facts in self._memory.paths.relying.items():
+            for fact in facts:
+                if any(map(fact.concerns, changes)) and not fact.holds(path):
+                    raise ScoutError(
+                        f"path {path.name!r} relies on a fact that the change would end: {fact}; delete the path first"
+                    )
 
     def _setting(self, change: SetValue) -> Setting:
         if id(change.setting) not in self._cells:

@@ -69,8 +69,6 @@ class LivePaths:
             raise ScoutError(f"path {path.name!r} belongs to another graph, called {path.router_graph.name!r}")
         if not path.attributes.traffic:
             raise ScoutError(f"path {path.name!r} takes all packets; say which packets it is to take")
-        if path.broken_facts:
-            raise ScoutError(f"path {path.name!r}: routes have changed since it was created; create it anew")
         shape = self._paths.shapes.find(path)
         if shape is None or path.release_order != shape.path.release_order:
             raise ScoutError(
@@ -81,6 +79,8 @@ class LivePaths:
     def _creation(self, path: Path, epoch: int) -> list[Amendment]:
         if path in self._paths:
             raise ScoutError(f"path {path.name!r} is there already")
+        if path.broken_facts:  # looked at here, where no other change is made meanwhile
+            raise ScoutError(f"path {path.name!r}: routes have changed since it was created; create it anew")
         number = self._paths.add(path, born=epoch)
 
         def undo() -> None:

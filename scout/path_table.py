@@ -15,6 +15,7 @@ from scout.paths.demux.pattern import patterns, rank
 from scout.paths.demux.table import Clash, DemuxTable, NoRoom
 from scout.paths.demux.walk import fields_of, steps
 from scout.paths.model.path import Path
+from scout.paths.model.rule import Fact
 from scout.plan import Plan
 from scout.ring.errors import ScoutError
 from scout.ring.segment import shared
@@ -39,12 +40,15 @@ class PathTable:
         `PATH`[number], shared.
     demux : DemuxTable
         The paths by what packets they take.
+    relying : dict of Path to tuple of Fact
+        What the code of paths relies on, which a change may end; without the paths that rely on nothing.
     """
 
     def __init__(self, plan: Plan, shapes: Shapes) -> None:
         self._plan, self.shapes = plan, shapes
         self._paths: dict[int, tuple[Path, Shape]] = {}
         self._numbers: dict[Path, int] = {}
+        self.relying: dict[Path, tuple[Fact, ...]] = {}
         self._given = set(plan.numbers.values())
         self._fresh, self._back = max(len(plan.graph.ports) - 1, *self._given) + 1, list[int]()  # numbers that are free
         self.kinds = shared(NO_PATH + 1 if plan.demuxes else plan.room, PATH)
@@ -153,6 +157,8 @@ class PathTable:
         elif number not in self._given:
             self._back.pop()
         self._paths[number], self._numbers[path] = (path, shape), number
+        if path.relies_on:
+            self.relying[path] = path.relies_on
         return number
 
     def _free_number(self, path: Path) -> int:
@@ -175,6 +181,7 @@ class PathTable:
     def forget(self, path: Path) -> None:
         """Have a path be one of this run no longer, for people; packets may still be on it."""
         del self._numbers[path]
+        self.relying.pop(path, None)
 
     def unlink(self, number: int) -> None:
         """No packet is on a path any more, nor will be: keep the sum of its counters, and take its patterns away."""

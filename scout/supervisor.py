@@ -213,6 +213,7 @@ class Supervisor(Steering):
         if self._parts:
             self._parts.watcher.stop()
             self._parts.membership.stop()
+            self._parts.changes.close()
         self._forker.close()
         with self._accounts:
             for channel, _ in self.channels:

@@ -50,6 +50,7 @@ RouterGraph          routers and their connections
 Rule                 a guard and a transform, which rewrites a path
 ScoutError           the error of bad usage or bad input
 Service              a state with handlers, replicated or not
+SetMtu               a change: a port sends no longer packets than this
 SetNeighbour         a change: a neighbour's MAC address, by hand
 SetValue             a change: a setting gets another value
 Setting              a number that can be changed while packets flow

@@ -234,6 +234,16 @@ class Routing:
 
         return Amendment({self.root: version}, resolved.orders, commit, undo, release)
 
+    def differences(self, wanted: Mapping[Prefix, int]) -> list[Change]:
+        """The changes that make these routes of those that there are."""
+        changes: list[Change] = [DeleteRoute(_shown(prefix)) for prefix in self._routes if prefix not in wanted]
+        for prefix, gateway in wanted.items():
+            there = self._routes.get(prefix)
+            if there != gateway:
+                kind = AddRoute if there is None else ReplaceRoute
+                changes.append(kind(_shown(prefix), via=str(IPv4Address(gateway))))
+        return changes
+
     def _note(self, change: Change, wanted: dict[Prefix, int | None]) -> None:
         """Note what a change makes of a prefix, on top of those that were noted before; refuse it if it cannot be."""
         assert isinstance(change, AddRoute | DeleteRoute | ReplaceRoute)

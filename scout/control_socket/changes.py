@@ -7,6 +7,8 @@ from typing import Any
 
 from scout.control_socket.protocol import answer
 from scout.control_socket.state import settings
+from scout.difference import difference
+from scout.loader import load_router
 from scout.paths.changes.neighbours import DeleteNeighbour, SetNeighbour
 from scout.paths.changes.routes import AddRoute, DeleteRoute, ReplaceRoute
 from scout.paths.changes.values import SetValue
@@ -30,10 +32,12 @@ class Changes:
     supervisor : Supervisor
     stop : callable or None
         Stops the router.
+    file : str
+        The router file.
     """
 
-    def __init__(self, supervisor: Supervisor, stop: Callable[[], None] | None) -> None:
-        self._supervisor, self._stop = supervisor, stop
+    def __init__(self, supervisor: Supervisor, stop: Callable[[], None] | None, file: str) -> None:
+        self._supervisor, self._stop, self._file = supervisor, stop, file
 
     def add_replica(self) -> dict[str, Any]:
         return answer([{"replica": self._supervisor.add_replica(), "state": "takes part"}])
@@ -91,6 +95,14 @@ class Changes:
         if setting not in known:
             raise ScoutError(f"no setting {setting!r}; there are {', '.join(known) or 'none'}")
         return self._change(SetValue(known[setting], value))
+
+    def show_changes(self) -> dict[str, Any]:
+        _, paths = load_router(self._file)
+        return answer([{"change": each.text} for each in difference(self._supervisor.plan.paths, paths)])
+
+    def reload(self) -> dict[str, Any]:
+        _, paths = load_router(self._file)
+        return answer([{"change": each.text} for each in self._supervisor.reload(paths)])
 
     def stop(self) -> dict[str, Any]:
         if self._stop is None:

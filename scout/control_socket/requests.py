@@ -28,6 +28,8 @@ class Kind:
 
     Attributes
     ----------
+    word : str
+        What help shows in a value's place.
     about : str
         What a value is, for people.
     read : callable
@@ -38,6 +40,7 @@ class Kind:
         True for a list of such values.
     """
 
+    word: str
     about: str
     read: Callable[[Any], Any]
     python: type = str
@@ -110,14 +113,14 @@ def _number(least: int, most: int = _GREATEST) -> Kind:
         return value
 
     bound = f"{least:,} or more" if most == _GREATEST else f"from {least:,} to {most:,}"
-    return Kind(f"a number, {bound}", read, int)
+    return Kind("NUMBER", f"a number, {bound}", read, int)
 
 
-NAME = Kind("a name", _text)
-NAMES = Kind("one name or more", _texts, many=True)
-ADDRESS = Kind("an IPv4 address, as 10.0.1.2", _address)
-PREFIX = Kind("an IPv4 prefix, as 10.9.0.0/16", _prefix)
-MAC = Kind("a MAC address, as 02:00:00:00:00:0a", _mac)
+NAME = Kind("NAME", "a name", _text)
+NAMES = Kind("NAME", "one name or more", _texts, many=True)
+ADDRESS = Kind("ADDRESS", "an IPv4 address, as 10.0.1.2", _address)
+PREFIX = Kind("PREFIX", "an IPv4 prefix, as 10.9.0.0/16", _prefix)
+MAC = Kind("MAC", "a MAC address, as 02:00:00:00:00:0a", _mac)
 
 _PAGE = (
     Parameter("first", _number(0), "rows before this one are left out", 0),
@@ -245,6 +248,8 @@ REQUESTS: tuple[Request, ...] = (
         ),
         "hops.least 3",
     ),
+    Request("show changes", "what `reload` would change: the router file, as it is now, against the router that runs"),
+    Request("reload", "make the router that runs like its router file, as it is now; what did not change stays"),
     Request("stop", "stop the router, as Ctrl-C does"),
 )
 

@@ -84,7 +84,7 @@ class ControlSocket:
         self._answers = {
             "read": (Figures(supervisor, file), State(supervisor)),
             "trace": (Traces(supervisor),),
-            "change": (Changes(supervisor, stop),),
+            "change": (Changes(supervisor, stop, file),),
         }
         """By the thread that calls them: objects with a method for each request."""
         self._say = Reporter(None)

@@ -11,7 +11,7 @@ from scout.io.mac import mac_text
 from scout.paths.framework.service import Service
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.setting import Setting
-from scout.paths.protocols.adjacencies import RESERVED, STATIC
+from scout.paths.protocols.adjacencies import RESERVED, STATIC, UNKNOWN
 from scout.paths.protocols.arp import Arp
 from scout.paths.protocols.ipv4 import Ip
 from scout.paths.protocols.next_hop import KIND_NAMES, UNUSED
@@ -107,12 +107,12 @@ class State:
 
     def _neighbour(self, row: np.void, now: int) -> dict[str, Any]:
         key, left_ns = int(row["key"]), int(row["expires"]) - now
-        static = row["state"] == STATIC
-        state = "reachable" if left_ns > 0 else "expired" if row["mac"] else "incomplete"
+        static, known = row["state"] == STATIC, row["expires"] != UNKNOWN
+        state = "reachable" if left_ns > 0 else "expired" if known else "incomplete"
         return {
             "port": self._supervisor.graph.ports[(key >> 32) - 1],
             "address": str(IPv4Address(key & 0xFFFFFFFF)),
-            "mac": mac_text(int(row["mac"])) if row["mac"] else "",
+            "mac": mac_text(int(row["mac"])) if known else "",
             "state": "static" if static else state,
             "gateway": bool(row["state"] == RESERVED),
             "expires_in_s": round(left_ns / 1e9, 3) if left_ns > 0 and not static else None,
