@@ -20,6 +20,7 @@ __all__ = [
     "NEEDS_CHECKSUM",
     "NOTES",
     "NOT_HELD",
+    "NO_PATH",
     "OFFLOAD",
     "PACKET",
     "QUEUED",
@@ -49,6 +50,9 @@ NOT_HELD = -1
 CONTROL_TICK, CONTROL_BIND, CONTROL_CHANGE = 1, 2, 3
 """Values of `control` for a request that is no packet: time has passed; `argument` is the mask of bound handlers;
 `argument` is the number of a change in the log of changes, which the domain makes and no stage sees."""
+
+NO_PATH = (1 << 16) - 1
+"""The value of `path` for a packet that is for none; paths have the numbers below."""
 
 NEEDS_CHECKSUM, GSO_NONE = 1, 0
 """Values of `flags` and `gso_type` (linux/virtio_net.h)."""
@@ -82,7 +86,7 @@ _FIELDS = np.dtype(
         ("ethertype", "u2"),  # note for Ethernet: of the frame to send
         ("link_broadcast", "u1"),  # note of Ethernet: not 0 if it came to a group address of the link
         ("control", "u1"),  # 0: a packet; else a control request: CONTROL_TICK, CONTROL_BIND, CONTROL_CHANGE
-        ("spare", "u1", 2),
+        ("path", "u2"),  # number of its path; demux sets it, where a port has several
     ],
     align=True,
 )

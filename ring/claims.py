@@ -7,11 +7,12 @@ fixes the batches, their primaries, and the order of control requests among the 
 instruction for a batch, the other replicas none. A primary that finds that its requests concern no other replica notes
 so in the claim (`plain`): a replica that comes later passes over all of them by one look.
 
-There are fewer marks than positions: positions that are a multiple of the number of marks apart share a mark, and the
-lap is the number of times that the marks have been passed through. A claim counts only if its lap is that of the
-position. The lap has 42 bits and wraps: an old claim would be taken for a new one only after `2 ** 42` laps in which no
-other claim began at its mark. The ring is not filled past the lowest floor, so no new claim overwrites one that a
-replica may still have to follow.
+The mark of a position is the word of shared memory where a claim that begins there is written. There are fewer marks
+than positions: positions that are a multiple of the number of marks apart share a mark, and the lap is the number of
+times that the marks have been passed through. A claim counts only if its lap is that of the position. The lap has 42
+bits and wraps: an old claim would be taken for a new one only after `2 ** 42` laps in which no other claim began at its
+mark. The ring is not filled past the lowest floor, so no new claim overwrites one that a replica may still have to
+follow.
 """
 
 from scout.ring.atomics import compare_exchange, load64_acquire, pause, prefetch, store64_release

@@ -41,16 +41,17 @@ def account(graph: RouterGraph, channels: Channels, memory: Memory, over: bool, 
     ended: dict[str, int] = {}
     drops: dict[str, int] = {}
     received = claimed = 0
-    for channel, paths in channels:
+    for channel, _ in channels:
         claimed += int(channel.cursors["claimed"].sum())  # read first: replicas may still claim packets
         counted_before = channel.counters()
         received += sum(counted_before.values())
         claimed += sum(counted_before.values()) - counted_before.pop("received")
         _add(drops, counted_before)
-        for path in paths:
-            counted = path.account(memory.counters[path.source].sum(axis=0))
-            _add(drops, counted["drops"])
-            _add(ended, counted["ended"])
+    for shape in memory.shapes:
+        counted = shape.path.account(memory.total(shape))
+        _add(drops, counted["drops"])
+        _add(ended, counted["ended"])
+    _add(drops, {"no-path": int(memory.refused[:, 0].sum())})
     for name in graph.ports:
         transmitted = graph.router(name).port.transmitted()
         _add(out, {name: transmitted.pop("sent") - transmitted.pop("made")})

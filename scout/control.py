@@ -37,7 +37,7 @@ class Control:
         # The state of a service is one in each replica, so that one of the channels that lead to it is enough.
         channel, path, stage = found[0]
         now = self._memory.now(channel)
-        if not channel.control(self._plan.index(path), kind, stage, argument, now, timeout=_ROOM_TIMEOUT):
+        if not channel.control(self._plan.numbers[path], kind, stage, argument, now, timeout=_ROOM_TIMEOUT):
             raise ScoutError(f"{service.name}: the channel of {path.source} stays full; try again")
 
     def bind(self, service: Service, *handlers: str) -> None:
@@ -56,7 +56,7 @@ class Control:
         ticking = {id(channel) for channel, _ in self._channels if channel.ticks}
         for channel, path, stage in self._controlled():
             if id(channel) in ticking:
-                channel.control(self._plan.index(path), CONTROL_TICK, stage, 0, self._memory.now(channel), timeout=0)
+                channel.control(self._plan.numbers[path], CONTROL_TICK, stage, 0, self._memory.now(channel), timeout=0)
 
     def _controlled(self, service: Service | None = None) -> list[tuple[PacketChannel, Path, int]]:
         """The channels that lead to a service, by default to each service with timers.

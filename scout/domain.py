@@ -13,6 +13,7 @@ from numba.core import types
 
 from scout.domain_arguments import Argument, Channels, domain_arguments
 from scout.domain_changes import ChangeText, amenders
+from scout.domain_demux import demux_functions
 from scout.domain_loop import DomainPlan, is_sharded, loop_source
 from scout.io.channels.contract import ChannelOperations
 from scout.io.ports.contract import PortOperations
@@ -20,7 +21,7 @@ from scout.paths.compiler.diagnosis import reason
 from scout.paths.compiler.fingerprint import fingerprint
 from scout.paths.compiler.generated import load_generated
 from scout.paths.compiler.inlining import native
-from scout.paths.compiler.native import CompiledPath, table_names
+from scout.paths.compiler.native import table_names
 from scout.paths.compiler.plan import CompileError
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.path import Path
@@ -30,6 +31,7 @@ from scout.paths.model.table import Table
 from scout.paths.wire.flow import shard_of
 from scout.ring.errors import ScoutError
 from scout.ring.linked import caller
+from scout.shapes import Shape
 
 __all__ = [
     "CompiledDomain",
@@ -71,9 +73,10 @@ class CompiledDomain:
 def compile_domain(
     graph: RouterGraph,
     channels: Channels,
-    compiled: Sequence[CompiledPath],
+    shapes: Sequence[Shape],
     replicas: int,
     schedule: Callable[..., int] | None,
+    demuxes: bool = False,
 ) -> CompiledDomain:
     """Compile the loop that serves these paths of a graph, or load it from the cache.
 
@@ -82,27 +85,29 @@ def compile_domain(
     graph : RouterGraph
     channels : sequence of tuple
         The channels, each with its paths.
-    compiled : sequence of CompiledPath
-        All those paths.
+    shapes : sequence of Shape
+        The shapes of all those paths.
     replicas : int
         How many there are; matters only where flows are sharded among them.
     schedule : callable or None
         Chooses the channel to dequeue from (`scout.ring.schedule`); by default each has its turn.
+    demuxes : bool
+        True if packets of a port are told apart.
 
     Raises
     ------
     CompileError
         If the loop or the scheduler does not compile.
     """
-    named = _tables(graph, [each.path for each in compiled])
+    named = _tables(graph, [shape.path for shape in shapes])
     tables = {f"table_{name}": table for name, table in named.items()}
-    arguments = domain_arguments(graph, channels, compiled, tables)
+    arguments = domain_arguments(graph, channels, shapes, demuxes, tables)
     names = {id(table): name for name, table in tables.items()}
     emitters, stages = _emitters(graph), amenders(graph)
     plan = DomainPlan(
         graph,
         channels,
-        compiled,
+        shapes,
         arguments,
         tables=names,
         emitters=emitters,
@@ -111,6 +116,7 @@ def compile_domain(
         replicas=replicas,
         scheduler=_scheduler_arguments(schedule, list(named)) if schedule else "",
         keeps_state=any(table.kind == "replicated" for table in tables.values()),
+        demuxes=demuxes,
     )
     given: dict[str, Any] = {f"emit_{name}": native(stage.function) for name, stage in emitters.items()}
     given |= {f"amend_{index}": native(stage.function) for index, stage in stages.items()}
@@ -120,11 +126,13 @@ def compile_domain(
         given |= _functions(f"port_{name}", graph.router(name).port.operations)
     if schedule:
         given["schedule"] = native(schedule)
+    if demuxes:
+        given |= demux_functions(graph)
     # Back ends have functions of equal names, so the module counts.
     marks = [f"{function.__module__} {fingerprint(function)}" for function in given.values()]
-    if any(is_sharded(each.path) for each in compiled):
+    if any(is_sharded(shape.path) for shape in shapes):
         given["shard_of"] = native(shard_of)
-    given |= {f"path_{each.path.source}_call": caller(each.run.signature) for each in compiled}
+    given |= {f"path_{shape.name}_call": caller(shape.compiled.run.signature) for shape in shapes}
     signature = types.void(*(argument.type for argument in arguments))
     try:
         module = load_generated("domain", loop_source(plan), " ".join(marks), signature, given)

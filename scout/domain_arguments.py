@@ -14,7 +14,9 @@ from numba.core import types
 from scout.io.channels.contract import PacketChannel
 from scout.io.hold import HOLD
 from scout.io.system import WAITER
-from scout.paths.compiler.native import BATCH, CompiledPath
+from scout.paths.compiler.native import BATCH
+from scout.paths.demux.find import ENTRY, KIND, PATH, PORT
+from scout.paths.demux.table import DemuxTable
 from scout.paths.model.change import ORDER
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.path import Path
@@ -22,6 +24,7 @@ from scout.paths.model.table import Table
 from scout.ring.jit import Entry
 from scout.ring.schedule import HEAD
 from scout.ring.snapshot import NOTE, PART
+from scout.shapes import Shape
 
 __all__ = ["Argument", "Channels", "ReplicaMemory", "domain_arguments"]
 
@@ -62,10 +65,17 @@ class ReplicaMemory:
     buffer_bytes: int
     heads: np.ndarray
     """The record of each channel that the channel scheduler reads."""
-    counters: dict[str, np.ndarray]
-    """For each path, by its source, int64."""
-    configurations: dict[str, np.ndarray]
-    """For each path, by its source, one record."""
+    counters: list[np.ndarray]
+    """For each shape int64: rows of `scout.paths.compiler.plan.Plan.row` words, one for each path's number, or one."""
+    configurations: list[np.ndarray]
+    """For each shape one record."""
+    records: list[np.ndarray]
+    """For each shape a record for each path's number; shared by all replicas."""
+    demux: DemuxTable
+    kinds: np.ndarray
+    """`PATH`[number]: the shape of each path."""
+    refused: np.ndarray
+    """int64: the first word counts packets that no path takes."""
     tables: dict[int, np.ndarray]
     """The replica's copy of each table, by the table's `id`."""
 
@@ -79,7 +89,7 @@ class Argument(NamedTuple):
 
 
 def domain_arguments(
-    graph: RouterGraph, channels: Channels, compiled: Sequence[CompiledPath], tables: dict[str, Table]
+    graph: RouterGraph, channels: Channels, shapes: Sequence[Shape], demuxes: bool, tables: dict[str, Table]
 ) -> list[Argument]:
     """The arguments for these channels, ports, paths and tables; tables by their names in the text."""
     return [
@@ -99,7 +109,8 @@ def domain_arguments(
         Argument("heads", _array(HEAD), lambda own: own.heads),
         *(each for index, (channel, _) in enumerate(channels) for each in _of_channel(index, channel)),
         *(_of_port(name, graph.router(name).port) for name in graph.ports),
-        *(argument for each in compiled for argument in _of_path(each)),
+        *(argument for shape in shapes for argument in _of_shape(shape)),
+        *(_DEMUX if demuxes else []),
         Argument("settings", types.int64[:, ::1], lambda own: own.settings),
         Argument("log", _array(ORDER), lambda own: own.log),
         Argument("changed", types.int64[::1], lambda own: own.changed),
@@ -132,21 +143,39 @@ def _of_port(name: str, port: Any) -> Argument:
     )
 
 
-def _of_path(compiled: CompiledPath) -> list[Argument]:
-    source = compiled.path.source
+def _of_shape(shape: Shape) -> list[Argument]:
+    number, compiled = shape.number, shape.compiled
+    functions = (("run", compiled.run), ("replicate", compiled.replicate))
+    kinds = {"counters": types.int64[::1], "configuration": numba.typeof(compiled.configuration)}
     return [
         *(
-            Argument(f"path_{source}_{name}", types.int64, _address_of(function))
-            for name, function in (("run", compiled.run), ("replicate", compiled.replicate))
+            Argument(f"path_{shape.name}_{name}", types.int64, _address_of(function))
+            for name, function in functions
             if function
         ),
-        Argument(f"path_{source}_counters", types.int64[::1], lambda own: own.counters[source]),
-        Argument(
-            f"path_{source}_configuration",
-            numba.typeof(compiled.configuration),
-            lambda own: own.configurations[source],
+        Argument(f"path_{shape.name}_counters", kinds["counters"], lambda own: own.counters[number]),
+        Argument(f"path_{shape.name}_configuration", kinds["configuration"], lambda own: own.configurations[number]),
+        *(
+            [
+                Argument(
+                    f"path_{shape.name}_records", _array(compiled.plan.record.dtype), lambda own: own.records[number]
+                )
+            ]
+            if shape.has_records
+            else []
         ),
     ]
+
+
+_DEMUX = [
+    Argument("demux_ports", _array(PORT), lambda own: own.demux.ports),
+    Argument("demux_kinds", _array(KIND), lambda own: own.demux.kinds),
+    Argument("demux_heads", types.int64[::1], lambda own: own.demux.heads),
+    Argument("demux_entries", _array(ENTRY), lambda own: own.demux.entries),
+    Argument("demux_paths", _array(PATH), lambda own: own.kinds),
+    Argument("demux_refused", types.int64[::1], lambda own: own.refused),
+]
+"""What finds the path of a packet."""
 
 
 def _address_of(function: Entry) -> Callable[[ReplicaMemory], int]:

@@ -18,15 +18,18 @@ from scout.io.channels.contract import PacketChannel
 from scout.io.hold import HOLD, new_hold
 from scout.io.packet import PACKET
 from scout.io.system import WAITER
-from scout.paths.compiler.native import CompiledPath, configuration
+from scout.path_table import PathTable
+from scout.paths.compiler.native import configuration
 from scout.paths.model.change import ORDER
 from scout.paths.model.graph import RouterGraph
+from scout.paths.model.path import Path
 from scout.paths.model.table import Table
 from scout.ring.errors import ScoutError
 from scout.ring.membership import MOST_REPLICAS
 from scout.ring.schedule import HEAD
 from scout.ring.segment import LINE, address, private, shared
 from scout.ring.snapshot import Snapshots
+from scout.shapes import Shape
 
 __all__ = ["Memory"]
 
@@ -42,7 +45,7 @@ class Memory:
     graph : RouterGraph
     channels : sequence of tuple
         The channels, each with its paths.
-    compiled : sequence of CompiledPath
+    paths : PathTable
     domain : CompiledDomain
     strategy : int
         How replicas wait for packets (`scout.ring.wait`).
@@ -51,8 +54,8 @@ class Memory:
 
     Attributes
     ----------
-    counters : dict of str to numpy.ndarray
-        For each path, by its source, what each replica counted: int64[replica, counter].
+    refused : numpy.ndarray
+        int64[replica, 8]: the first word counts the packets that no path takes.
     holds : numpy.ndarray
         `HOLD`[replica]: the packets that each replica holds (`scout.io.hold`).
     orders : numpy.ndarray
@@ -76,18 +79,16 @@ class Memory:
         self,
         graph: RouterGraph,
         channels: Channels,
-        compiled: Sequence[CompiledPath],
+        paths: PathTable,
         domain: CompiledDomain,
         strategy: int,
         held: int,
     ) -> None:
-        self._graph, self._channels, self._compiled = graph, channels, compiled
+        self._graph, self._channels, self._paths = graph, channels, paths
         self._domain, self._strategy, self._held = domain, strategy, held
         lines = LINE // 8
-        self.counters = {
-            each.path.source: shared((MOST_REPLICAS, -(-len(each.path.counter_names) // lines) * lines), np.int64)
-            for each in compiled
-        }
+        self._counters: dict[int, list[np.ndarray]] = {}
+        self.refused = shared((MOST_REPLICAS, lines), np.int64)
         self.holds = shared(MOST_REPLICAS, HOLD)
         self.orders = shared((MOST_REPLICAS, lines), np.int64)
         self.snapshots = Snapshots()
@@ -96,9 +97,9 @@ class Memory:
         self.log = shared(LOG, ORDER)
         self.changed = shared((MOST_REPLICAS, lines), np.int64)
         self._heads = shared((MOST_REPLICAS, len(channels)), HEAD)
-        for index, (_, paths) in enumerate(channels):
-            self._heads["weight"][:, index] = max(path.weight for path in paths)
-            self._heads["deadline"][:, index] = min(path.deadline for path in paths)
+        for index, (_, served) in enumerate(channels):
+            self._heads["weight"][:, index] = max(path.weight for path in served)
+            self._heads["deadline"][:, index] = min(path.deadline for path in served)
         self._common = {
             id(table): table.initial if table.kind == "constant" else _copied(table.initial)
             for table in domain.tables
@@ -122,6 +123,27 @@ class Memory:
         if id(table) not in self._tables[replica]:
             raise ScoutError(f"no stage of these paths has this table of {table.initial.shape} {table.initial.dtype}")
         return self._tables[replica][id(table)]
+
+    @property
+    def shapes(self) -> Sequence[Shape]:
+        """The shapes of all paths."""
+        return self._paths.shapes
+
+    def counters(self, path: Path, replica: int | None = None) -> np.ndarray:
+        """What a replica, or by default all of them, counted on a path: int64[counter], a copy.
+
+        Raises
+        ------
+        ScoutError
+            If it is no path of this run.
+        """
+        shape, row = self._paths.row(path)
+        counted = self._counters.values() if replica is None else [self._counters[replica]]
+        return np.sum([rows[shape.number][row] for rows in list(counted)], axis=0)
+
+    def total(self, shape: Shape) -> np.ndarray:
+        """The sum of the counters of all paths of a shape, over all replicas."""
+        return np.sum([counted[shape.number].sum(axis=0) for counted in self._counters.values()], axis=0)
 
     def has(self, replica: int) -> bool:
         """True if the memory of a replica of this number was made."""
@@ -153,6 +175,8 @@ class Memory:
                 if table.kind == "number":
                     tables[id(table)][:] = replica + 1
         self._tables[replica] = tables
+        shapes = self._paths.shapes
+        self._counters[replica] = [self._paths.new_counters(shape) for shape in shapes]
         self.positions[replica] = positions = shared(3 * len(self._channels), np.int64)
         self.settings[replica] = settings = shared((len(self._channels), max(1, len(self._domain.settings))), np.int64)
         self.renew(replica, 0)
@@ -175,7 +199,7 @@ class Memory:
             resumed=private(BATCH_SIZE, PACKET),
             made=made,
             hold=hold,
-            whole=max((each.whole() for each in self._compiled), key=len),
+            whole=max((shape.compiled.whole() for shape in shapes), key=len),
             parts=self.snapshots.parts[replica],
             positions=positions,
             settings=settings,
@@ -185,8 +209,12 @@ class Memory:
             buffers=self.snapshots.buffers(replica),
             buffer_bytes=self.snapshots.size,
             heads=self._heads[replica],
-            counters={source: counted[replica] for source, counted in self.counters.items()},
-            configurations={each.path.source: configuration(each.path) for each in self._compiled},
+            counters=[rows.reshape(-1) for rows in self._counters[replica]],
+            configurations=[configuration(shape.path) for shape in shapes],
+            records=[self._paths.records(shape) for shape in shapes],
+            demux=self._paths.demux,
+            kinds=self._paths.kinds,
+            refused=self.refused[replica],
             tables=tables,
         )
         self._arguments[replica] = tuple(argument.value(own) for argument in self._domain.arguments)

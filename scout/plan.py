@@ -6,6 +6,8 @@ inspected anywhere. `scout.supervisor` applies it.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
+from typing import Any
 
 import networkx as nx
 
@@ -13,7 +15,10 @@ from scout.domain import keeps_state
 from scout.domain_loop import is_sharded
 from scout.io.hold import MOST_HELD, MOST_TO_HOLD
 from scout.io.host.process import usable_cores
+from scout.io.packet import NO_PATH
 from scout.io.ports.contract import Port
+from scout.paths.demux.pattern import patterns, rank
+from scout.paths.demux.walk import fields_of, steps
 from scout.paths.framework.service import Service
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.path import Path
@@ -33,7 +38,12 @@ class Plan:
     ----------
     graph : RouterGraph
     paths : list of Path
-        At most one from each port.
+    numbers : dict of Path to int
+        The number of each path: that of its port for a path that takes all packets, and others behind the ports'.
+    room : int
+        Numbers that there are in all, also for paths that are created later.
+    demuxes : bool
+        True if packets are told apart: a port has, or can get, a path for some of its packets.
     replicas : int
         Domains at the start.
     cores : list of int
@@ -52,6 +62,9 @@ class Plan:
 
     graph: RouterGraph
     paths: list[Path]
+    numbers: dict[Path, int]
+    room: int
+    demuxes: bool
     replicas: int
     cores: list[int]
     shares: list[list[Path]]
@@ -93,6 +106,7 @@ def make_plan(
     schedule: str | Callable[..., int] | None = None,
     wait: str = "block",
     held: int = MOST_HELD,
+    most_paths: int | None = None,
 ) -> Plan:
     """Check what is to be run and plan it; the parameters are those of `scout.Supervisor`.
 
@@ -118,7 +132,22 @@ def make_plan(
     _check_ports(graph)
     _check_paths(graph, paths)
     chosen = scheduler(schedule) if schedule else None
-    return Plan(graph, list(paths), number, pinned, _shares(graph, paths), chosen, STRATEGIES[wait], restarts, held)
+    shares = _shares(graph, paths)
+    numbers = _numbers(graph, paths)
+    demuxes = most_paths is not None or any(path.attributes.traffic for path in paths)
+    room = max([len(graph.ports), *(given + 1 for given in numbers.values())])
+    if most_paths is not None:
+        if not len(paths) <= most_paths <= NO_PATH - len(graph.ports):
+            raise ScoutError(f"most_paths of {most_paths}: give {len(paths)} to {NO_PATH - len(graph.ports)}")
+        room = len(graph.ports) + most_paths
+    waits = STRATEGIES[wait]
+    return Plan(graph, list(paths), numbers, room, demuxes, number, pinned, shares, chosen, waits, restarts, held)
+
+
+def _numbers(graph: RouterGraph, paths: Sequence[Path]) -> dict[Path, int]:
+    """Give each path its number."""
+    fresh = count(len(graph.ports))
+    return {path: next(fresh) if path.attributes.traffic else graph.ports.index(path.source) for path in paths}
 
 
 def _check_paths(graph: RouterGraph, paths: Sequence[Path]) -> None:
@@ -126,7 +155,6 @@ def _check_paths(graph: RouterGraph, paths: Sequence[Path]) -> None:
         raise ScoutError(f"the paths are one path, from {paths.source}; give a list, as in Supervisor(graph, [path])")
     if not paths:
         raise ScoutError(f"no path to run; give at least one, as in [graph.create_path(port)]; ports: {graph.ports}")
-    sources = [path.source for path in paths]
     for path in paths:
         if path.router_graph is not graph:
             raise ScoutError(
@@ -135,8 +163,32 @@ def _check_paths(graph: RouterGraph, paths: Sequence[Path]) -> None:
             )
         if is_sharded(path) and path.release_order == "channel":
             raise ScoutError(f"path from {path.source}: flows that are sharded leave as completed; leave order out")
-        if sources.count(path.source) > 1:
-            raise ScoutError(f"two paths begin at {path.source}; a port has one path")
+    for name in graph.ports:
+        _check_port(graph, name, [path for path in paths if path.source == name])
+
+
+def _check_port(graph: RouterGraph, name: str, paths: Sequence[Path]) -> None:
+    """Refuse paths that cannot begin at one port."""
+    fields = fields_of(steps(graph, name))
+    taking: dict[Any, Path] = {}
+    for path in paths:
+        for pattern in patterns(path.attributes, fields) if path.attributes.traffic else []:
+            other = taking.setdefault((rank(path.attributes, fields), pattern), path)
+            if other is not path:
+                raise ScoutError(
+                    f"{other.name!r} and {path.name!r} take the same packets; leave one out, or narrow one of them"
+                )
+    if sum(not path.attributes.traffic for path in paths) > 1:
+        raise ScoutError(
+            f"two paths take all packets from {name}; say which packets one of them takes, as in "
+            f'create_path({name!r}, protocol="tcp")'
+        )
+    sharded = {is_sharded(path): path.name for path in paths}
+    if len(sharded) > 1:
+        raise ScoutError(
+            f"paths from {name}: the flows of {sharded[True]!r} are sharded among the replicas, and those of "
+            f"{sharded[False]!r} are not; have services in mode 'sharded' on all paths of a port, or on none"
+        )
 
 
 def _check_ports(graph: RouterGraph) -> None:
@@ -160,6 +212,8 @@ def _shares(graph: RouterGraph, paths: Sequence[Path]) -> list[list[Path]]:
     """
     together = nx.Graph()
     together.add_nodes_from(range(len(paths)))
+    for name in graph.ports:
+        nx.add_path(together, [index for index, path in enumerate(paths) if path.source == name])
     for router in graph.routers:
         if isinstance(router, Service) and router.sequenced and router.mode == "replicated":
             through = [

@@ -24,7 +24,7 @@ from scout.io.host.process import Child, Forker
 from scout.io.ports.contract import Port
 from scout.membership import Membership
 from scout.memory import Memory
-from scout.paths.compiler.native import compile_path
+from scout.path_table import PathTable
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.path import Path
 from scout.paths.model.table import Table
@@ -32,6 +32,7 @@ from scout.plan import make_plan
 from scout.reports import Reporter
 from scout.ring.errors import ScoutError
 from scout.ring.jit import compile_entries
+from scout.shapes import Shapes
 from scout.steering import Steering
 from scout.tables import find_table, named_tables
 from scout.watcher import Watcher
@@ -62,7 +63,8 @@ class Supervisor(Steering):
     graph : RouterGraph
         The routers.
     paths : sequence of Path
-        At most one from each port.
+        Several of one port have different traffic; at most one of them takes all that the others do not take. Without
+        it those packets are dropped as no-path.
     replicas : int, optional
         How many domains to start; one per core by default.
     cores : sequence of int, optional
@@ -86,6 +88,9 @@ class Supervisor(Steering):
         Packets that a replica holds at most while their next hops are asked for, 64 of them for one next hop. When
         there is no room, a packet for a next hop that a later packet is held for too is dropped, so that the latest
         packet for each is kept (RFC 1122 section 2.3.2.2).
+    most_paths : int, optional
+        Paths that there may be at a time, those that are created while packets flow with the others. By default those
+        that are given; then, if each port has one path for all packets, nothing looks for the path of a packet.
 
     Attributes
     ----------
@@ -119,8 +124,9 @@ class Supervisor(Steering):
         schedule: str | Callable[..., int] | None = None,
         wait: str = "block",
         held: int = MOST_HELD,
+        most_paths: int | None = None,
     ) -> None:
-        self.plan = make_plan(graph, paths, replicas, cores, restarts, schedule, wait, held)
+        self.plan = make_plan(graph, paths, replicas, cores, restarts, schedule, wait, held, most_paths)
         self.graph, self.paths = self.plan.graph, self.plan.paths
         self.channels: list[tuple[PacketChannel, list[Path]]] = []
         """While it runs: what replicas receive from, each with the paths whose ports it serves, in the paths' order."""
@@ -149,22 +155,23 @@ class Supervisor(Steering):
 
     def _start(self) -> None:
         """Apply the plan."""
-        plan, compiled = self.plan, []
+        plan = self.plan
         # Ports first: a missing interface or permission is reported at once, not after the compilation.
         for index, name in enumerate(plan.graph.ports):
             plan.port(name).open(index)
             for warning in plan.port(name).warnings():
                 self._say(f"port {name}: {warning}")
+        shapes = Shapes(plan.demuxes, self._progress)
         for path in plan.paths:
-            self._progress(f"path from {path.source}")
-            compiled.append(compile_path(path))
+            shapes.add(path)
         for paths in plan.shares:
             self.channels.append((self._channel(paths), paths))
         self._progress("domain")
-        domain = compile_domain(plan.graph, self.channels, compiled, plan.replicas, plan.schedule)
+        domain = compile_domain(plan.graph, self.channels, shapes, plan.replicas, plan.schedule, plan.demuxes)
         for router in plan.graph.routers:
             router.start(plan.graph)
-        self.memory = Memory(plan.graph, self.channels, compiled, domain, plan.strategy, plan.held)
+        self.path_table = PathTable(plan, shapes)
+        self.memory = Memory(plan.graph, self.channels, self.path_table, domain, plan.strategy, plan.held)
         for replica in range(plan.replicas):
             self.memory.enlist(replica)
             self.memory.snapshots.save(replica, 0)
@@ -329,28 +336,21 @@ class Supervisor(Steering):
         Parameters
         ----------
         path : str or Path
-            The path, or the name of the router that it begins at.
+            The path, or its name: that of the router that it begins at, with the attributes of its traffic.
         replica : int, optional
             Whose; by default the sum of all.
 
         Raises
         ------
         ScoutError
-            If no path begins there.
+            If there is no such path.
         """
-        source = path if isinstance(path, str) else path.source
-        for each in self.paths:
-            if each.source == source:
-                cells = self.memory.counters[source]
-                values = cells.sum(axis=0) if replica is None else cells[replica]
-                return dict(zip(each.counter_names, values.tolist(), strict=False))  # rows are padded to cache lines
-        raise ScoutError(
-            f"no path begins at {source!r}; paths begin at {', '.join(each.source for each in self.paths)}"
-        )
+        found = self.path_table.named(path) if isinstance(path, str) else path
+        return dict(zip(found.counter_names, self.memory.counters(found, replica).tolist(), strict=False))
 
     def flows(self, path: Path) -> dict[tuple[str, str], int]:
         """Packets along every edge of a path so far."""
-        return path.flows(self.memory.counters[path.source].sum(axis=0))
+        return path.flows(self.memory.counters(path))
 
     def replica_figures(self) -> list[dict[str, int]]:
         """For each replica its core, the packets it has seen, been primary of, and replayed, and its lag.

@@ -1,5 +1,7 @@
 """The watcher: a thread that notices deaths at once and looks after everything else every 20 ms.
 
+It waits for the processes of replicas; what a death leads to is in `Membership.check_processes`.
+
 Nothing that it does waits for another process, and no error ends it: an error in one of its tasks is reported once,
 and the task is tried again at the next round.
 """
@@ -112,7 +114,7 @@ class Watcher:
                 self._reporter(line)
 
     def _check_for_end(self) -> None:
-        # Asking also frees what a dead process held, for which others wait.
+        # To ask a channel for `failed` also frees the lock of an input process that died, for which others wait.
         failed = [self._plan.graph.ports[index] for channel, _ in self._channels for index in channel.failed]
         if self.finished.is_set():
             return

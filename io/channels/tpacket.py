@@ -74,7 +74,7 @@ def take_frame(packet: Record, record: int, header: int, port: int, in_place: bo
     packet.held_since = NOT_HELD
     packet.control = 0
     if load32(header + STATUS) & STATUS_VLAN_VALID:
-        _untag(packet, header, mac, size)
+        _restore_tag(packet, header, mac, size)
         return
     place_frame(packet, mac, size, in_place)
     if not in_place and 0 < packet.tail_bytes <= TAIL:
@@ -84,7 +84,7 @@ def take_frame(packet: Record, record: int, header: int, port: int, in_place: bo
 
 
 @inline
-def _untag(packet: Record, header: int, mac: int, size: int) -> None:
+def _restore_tag(packet: Record, header: int, mac: int, size: int) -> None:
     """Put the VLAN tag, which the kernel took out, back into the frame."""
     origin = packet.slot
     linear = min(size, REACH)

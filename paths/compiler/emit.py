@@ -16,8 +16,12 @@ from scout.ring.jit import CHECKED
 __all__ = ["emit", "module_of"]
 
 
-def emit(plan: Plan) -> str:
-    """The text of the module that `compile_path` compiles."""
+def emit(plan: Plan, many: bool = False) -> str:
+    """The text of the module that `compile_path` compiles.
+
+    With `many` it serves any number of paths of this shape: `packet.path` says which of the rows of `counters`, and of
+    `records` if paths have parameters of their own, are those of the packet's path.
+    """
     blocks = list(plan.blocks.values())
     functions = [block.stage.function for block in blocks]
     lines = [
@@ -38,17 +42,17 @@ def emit(plan: Plan) -> str:
         *(_definition(block) for block in blocks),
     ]
     if plan.aside:
-        lines += _Function(plan, "aside", plan.aside, primary=True).write()
-    lines += _Function(plan, "run", plan.main, primary=True).write()
+        lines += _Function(plan, many, "aside", plan.aside, primary=True).write()
+    lines += _Function(plan, many, "run", plan.main, primary=True).write()
     if plan.replicated:
-        lines += _Function(plan, "replicate", plan.replicated, primary=False).write()
+        lines += _Function(plan, many, "replicate", plan.replicated, primary=False).write()
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
 def module_of(function: Callable[..., Any]) -> str | None:
     """The module to import a stage's function from; None if it is the user's own."""
-    is_plain = "." not in function.__qualname__ and function.__name__ != "<lambda>"
-    return function.__module__ if function.__module__.startswith("scout.") and is_plain else None
+    importable = "." not in function.__qualname__ and function.__name__ != "<lambda>"
+    return function.__module__ if function.__module__.startswith("scout.") and importable else None
 
 
 def _definition(block: Block) -> str:
@@ -73,20 +77,22 @@ _DOCUMENTATION = {
 class _Function:
     """One function of the module: the blocks `present`, for the primary or for the other replicas."""
 
-    def __init__(self, plan: Plan, name: str, present: frozenset[str], primary: bool) -> None:
-        self.plan, self.name, self.present, self.primary = plan, name, present, primary
+    def __init__(self, plan: Plan, many: bool, name: str, present: frozenset[str], primary: bool) -> None:
+        self.plan, self.many, self.name, self.present, self.primary = plan, many, name, present, primary
         self.blocks = plan.select(present)
-        self.parameters = ", ".join(["batch, first, last, counters, configuration, whole", *plan.tables])
+        self.own = plan.own if many else ()
+        records = ["records"] if self.own else []
+        self.parameters = ", ".join(["batch, first, last, counters, configuration", *records, "whole", *plan.tables])
         # One packet at a time: order is kept, and the main line keeps its registers.
         self.is_single = name == "aside"
         self.next_packet = "return" if self.is_single else "continue"
 
     def write(self) -> list[str]:
-        wanted = {argument for block in self.blocks for argument in block.arguments}
+        common = [name for name in self._wanted(self.plan.parameters) if name not in self.own]
         body = [
             f'"""{_DOCUMENTATION[self.name]}"""',
-            *(f"{key} = configuration[0].{key}" for key in self.plan.parameters if key in wanted),
-            *(f"{key} = {table}[0]" for key, table in self.plan.settings.items() if key in wanted),
+            *(f"{key} = configuration[0].{key}" for key in common),
+            *(f"{key} = {self.plan.settings[key]}[0]" for key in self._wanted(self.plan.settings)),
         ]
         packet = self._packet()
         if self.is_single:
@@ -97,6 +103,11 @@ class _Function:
             marks = ["@entry"]
         return ["", "", *marks, *_block(f"def {self.name}({self.parameters}):", body)]
 
+    def _wanted(self, parameters: Iterable[str]) -> list[str]:
+        """Those of these parameters that the function's stages take."""
+        wanted = {argument for block in self.blocks for argument in block.arguments}
+        return [name for name in parameters if name in wanted]
+
     def _packet(self) -> list[str]:
         """The lines that one packet goes through."""
         leads_away = self.name == "run" and self.plan.aside
@@ -106,6 +117,9 @@ class _Function:
             f"aside({self.parameters.replace('first, last', 'index, index + 1', 1)})",
         ]
         lines = ["packet = batch[np.uintp(index)]", "frame = packet.frame", "end = packet.end", "at = packet.at"]
+        if self.many:
+            row = [f"row = packet.path * {self.plan.row}"] if self.primary else []
+            lines[1:1] = [*row, *(f"{key} = records[packet.path].{key}" for key in self._wanted(self.own))]
         if leads_away:
             # Control requests begin at a stage of the main line, or are led away behind its last.
             controlled = any(block.stage.controlled for block in self.plan.blocks.values())
@@ -174,4 +188,5 @@ class _Function:
         ]
 
     def _count(self, counter: int, often: bool) -> str:
-        return f"counters[{counter}] += 1" if often else f"seldom(counters, {counter})"
+        index = f"row + {counter}" if self.many else str(counter)
+        return f"counters[{index}] += 1" if often else f"seldom(counters, {index})"

@@ -12,7 +12,7 @@ from scout.paths.model.references import rebound
 from scout.ring.atomics import count_rare
 from scout.ring.jit import CHECKED, compiled, inline
 
-__all__ = ["native", "seldom"]
+__all__ = ["native", "native_helper", "seldom"]
 
 _OWN_MODULES = ("scout.", "scout_service_")
 """Beginnings of the names of Scout's own modules, with those that it generates
@@ -34,6 +34,12 @@ instances, and helpers that several of them call, are compiled once."""
 def native(function: Callable[..., Any]) -> Any:
     """`function` compiled to be inlined, with every plain function that it calls compiled likewise."""
     return _once(function, True)
+
+
+@cache
+def native_helper(function: Callable[..., Any]) -> Any:
+    """The same of a function that is no stage's, so that it may return more than a verdict."""
+    return _once(function, False)
 
 
 def _once(function: Any, is_stage: bool) -> Any:

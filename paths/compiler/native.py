@@ -31,6 +31,7 @@ from scout.ring.segment import private
 __all__ = [
     "BATCH",
     "CompiledPath",
+    "code_of",
     "compile_path",
     "configuration",
     "table_names",
@@ -47,16 +48,19 @@ class CompiledPath:
     ----------
     path : Path
     plan : Plan
+    many : bool
+        True if the code serves many paths of this shape (`scout.paths.compiler.emit`).
     run : callable
         `run(batch, first, last, counters, configuration, whole, *tables)`: what the primary does with these packets.
+        `records` follow the configuration if paths have parameters of their own, and the code serves many.
     replicate : callable or None
         The same for the other replicas; None if the path has no replicated work.
     file : pathlib.Path
         The generated source.
     """
 
-    def __init__(self, path: Path, plan: Plan, module: ModuleType) -> None:
-        self.path, self.plan, self.module = path, plan, module
+    def __init__(self, path: Path, plan: Plan, many: bool, module: ModuleType) -> None:
+        self.path, self.plan, self.many, self.module = path, plan, many, module
         self.run: Any = module.run
         self.replicate: Any = getattr(module, "replicate", None)
         self.file = FilePath(str(module.__file__))
@@ -73,8 +77,8 @@ class CompiledPath:
         return private(WHOLE if wanted else 1, np.uint8)
 
 
-def compile_path(path: Path) -> CompiledPath:
-    """Compile `path`, or load it from the cache.
+def compile_path(path: Path, many: bool = False) -> CompiledPath:
+    """Compile `path`, or load it from the cache; with `many` for any number of paths of its shape.
 
     Raises
     ------
@@ -89,14 +93,19 @@ def compile_path(path: Path) -> CompiledPath:
         for block in plan.blocks.values()
         if module_of(block.stage.function) is None
     }
-    marks = "".join(fingerprint(stage.function) for stage in path.stages.values())
+    text, marks = code_of(path, many)
     try:
-        module = load_generated(f"path_{path.source}", emit(plan), marks, _signature(plan), given)
+        module = load_generated(f"path_{path.source}", text, marks, _signature(plan, many), given)
     except (ScoutError, OSError):  # of the cache folder
         raise
     except Exception as error:  # numba raises exceptions of many classes, also TypeError and KeyError
         raise blame(plan, error) from error
-    return CompiledPath(path, plan, module)
+    return CompiledPath(path, plan, many, module)
+
+
+def code_of(path: Path, many: bool = False) -> tuple[str, str]:
+    """The text of a path's code, and the marks of all that it depends on besides: equal for paths that share it."""
+    return emit(lower(path), many), "".join(fingerprint(stage.function) for stage in path.stages.values())
 
 
 def table_names(path: Path) -> dict[int, str]:
@@ -109,13 +118,14 @@ def configuration(path: Path) -> np.ndarray:
     return lower(path).configuration
 
 
-def _signature(plan: Plan) -> Any:
+def _signature(plan: Plan, many: bool) -> Any:
     return types.void(
         BATCH,
         types.int64,
         types.int64,
         types.int64[::1],
         numba.typeof(plan.configuration),
+        *([numba.typeof(plan.record)] if many and plan.own else []),
         types.uint8[::1],
         *(numba.typeof(table.initial) for table in plan.tables.values()),
     )

@@ -16,11 +16,15 @@ from scout.io.packet import CONSUMED, DROPPED
 from scout.paths.model.agreement import agree
 from scout.paths.model.path import Path
 from scout.paths.model.setting import Setting
-from scout.paths.model.stage import GATHER, Stage
+from scout.paths.model.stage import GATHER, Own, Stage
 from scout.paths.model.table import Table
 from scout.ring.errors import ScoutError
+from scout.ring.segment import LINE
 
 __all__ = ["Block", "CompileError", "Edge", "Names", "Plan", "at", "lower", "text_of"]
+
+
+_LINE = LINE // np.dtype(np.int64).itemsize
 
 
 class CompileError(ScoutError):
@@ -107,6 +111,10 @@ class Plan:
         The blocks of the main line; those that packets go through off it; those that every replica runs.
     parameters : dict of str to int or callable
         The fields of the path's configuration, and their values or how to ask for them.
+    own : tuple of str
+        The parameters in which paths that share this code may differ (`scout.paths.model.stage.Own`).
+    counters : int
+        How many counters a path has.
     settings : dict of str to str
         Names in generated code of the settings that stages read, each with the name of its table.
     tables : dict of str to Table
@@ -120,8 +128,20 @@ class Plan:
     aside: frozenset[str]
     replicated: frozenset[str]
     parameters: dict[str, Any]
+    own: tuple[str, ...]
+    counters: int
     settings: dict[str, str]
     tables: dict[str, Table]
+
+    @property
+    def row(self) -> int:
+        """Words of a path's counters in shared memory: whole cache lines, as one core writes them."""
+        return -(-self.counters // _LINE) * _LINE
+
+    @property
+    def record(self) -> np.ndarray:
+        """The path's record: an int64 for each parameter of its own, as of now."""
+        return self._values(self.own)
 
     @property
     def table_names(self) -> dict[int, str]:
@@ -131,10 +151,13 @@ class Plan:
     @property
     def configuration(self) -> np.ndarray:
         """The path's configuration: one record with an int64 for every int parameter, as of now."""
-        values = {name: value() if callable(value) else value for name, value in self.parameters.items()}
-        record = np.zeros(1, np.dtype([(name, np.int64) for name in values or {"none": 0}]))
-        for name, value in values.items():
-            record[name] = value
+        return self._values(self.parameters)
+
+    def _values(self, names: Iterable[str]) -> np.ndarray:
+        given = {name: self.parameters[name] for name in names}
+        record = np.zeros(1, np.dtype([(name, np.int64) for name in given or {"none": 0}]))
+        for name, value in given.items():
+            record[name] = value() if callable(value) else value
         return record
 
     def select(self, nodes: Iterable[str]) -> list[Block]:
@@ -244,6 +267,8 @@ def _lower(path: Path) -> Plan:
         frozenset(path.aside),
         frozenset(path.replicated),
         parameters,
+        tuple(name for name, value in parameters.items() if isinstance(value, Own)),
+        len(path.counter_names),
         settings,
         tables,
     )

@@ -237,7 +237,7 @@ class RouterGraph(UncachedViews, nx.DiGraph):
                 raise GraphError(f"path from {ingress!r} to {name!r}: {name} has no port")
         self.configure()
         path = Path(
-            name=ingress,
+            name=f"{ingress}, {checked}" if checked.traffic else ingress,
             attributes=checked,
             ports=self.ports,
             router_graph=self,

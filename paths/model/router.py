@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from scout.paths.model.change import Amendment, Change
+from scout.paths.model.classifier import Classifier
 from scout.paths.model.stage import Stage, Via
 from scout.paths.model.table import Table
 from scout.ring.errors import ScoutError
@@ -94,6 +95,10 @@ class Router:
         A router that has nothing to do with them returns the service by which they go on.
         """
         raise GraphError(f"{self.name}: takes no packets by service {service!r}")
+
+    def classifier(self) -> Classifier | None:
+        """The router's part of demux, for packets from below; None if no field of its header tells paths apart."""
+        return None
 
     def stage(self, key: str, graph: "RouterGraph", attributes: "Attributes") -> Stage:
         """Make stage `key` of a path with these attributes; key "" begins the path, at router `attributes.ingress`."""

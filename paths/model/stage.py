@@ -14,6 +14,7 @@ __all__ = [
     "GATHER",
     "Exit",
     "Outcome",
+    "Own",
     "Stage",
     "To",
     "Via",
@@ -63,6 +64,10 @@ class Outcome:
     common: bool = False
 
 
+class Own(int):
+    """An int that a stage is bound to for one path alone: paths that differ in nothing else share their code."""
+
+
 @dataclass(frozen=True)
 class Stage:
     """A function and what binds it into a path.
@@ -80,7 +85,7 @@ class Stage:
         Where the verdicts 0, 1, ... lead. Empty for a stage that is put into a path: the edit says it.
     bindings : mapping
         Parameters of the function: an int becomes a field of the path's configuration (a function that
-        gives one is asked when the path is started), a `Table` an array.
+        gives one is asked when the path is started), an `Own` int a field of the path's record, a `Table` an array.
     push : int
         Bytes of header that the stage puts before the packet.
     replicated : bool

@@ -31,6 +31,7 @@ from typing import Any
 
 from scout.io.access import load16, load64, require, store16, store32, store64
 from scout.paths.model.attributes import Attributes
+from scout.paths.model.classifier import DEFAULT_WAY, Classifier
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.path import Path
 from scout.paths.model.router import Router
@@ -41,7 +42,7 @@ from scout.paths.protocols.ipv4_check import check, check_header
 from scout.paths.protocols.route_facts import GOOD_SOURCES, KindsWithin, can_be_sources
 from scout.paths.wire.ethernet import ARP, DESTINATION, ETHERTYPE, GROUP, HEADER, IPV4, MAC, SOURCE
 
-__all__ = ["Ethernet", "receive", "send"]
+__all__ = ["Ethernet", "classify", "receive", "send"]
 
 TOO_SHORT, NOT_FOR_US, UNKNOWN = drop("too-short"), drop("not-for-us"), drop("unknown-ethertype")
 
@@ -72,6 +73,13 @@ def send(frame: Any, end: Any, packet: Any, mac: int) -> int:
     return 0
 
 
+def classify(frame: Any, end: Any) -> tuple[int, int, int]:
+    """Tell IPv4 (0) from what takes the port's default path."""
+    if require(frame, end, HEADER) and load16(frame, ETHERTYPE) == IPV4:
+        return 0, 0, 0
+    return DEFAULT_WAY, 0, 0
+
+
 class Ethernet(Router):
     """An Ethernet interface.
 
@@ -96,6 +104,9 @@ class Ethernet(Router):
 
     def arrive(self, service: str, below: bool) -> str:
         return "out"
+
+    def classifier(self) -> Classifier:
+        return Classifier(classify, (Outcome("ipv4", Via("ipv4"), HEADER),))
 
     def stage(self, key: str, graph: RouterGraph, attributes: Attributes) -> Stage:
         mac = {"mac": partial(getattr, self.port, "mac")}

@@ -37,6 +37,7 @@ import numpy as np
 from scout.io.access import add16, load8, load16, load32, require, store8, store16, store32, sum16
 from scout.io.packet import GSO_NONE, NEEDS_CHECKSUM
 from scout.paths.model.attributes import Attributes
+from scout.paths.model.classifier import Classifier
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.router import GraphError, Router
 from scout.paths.model.stage import Outcome, Stage, To, Via
@@ -45,6 +46,7 @@ from scout.paths.model.verdict import drop
 from scout.paths.protocols.fib import Fib
 from scout.paths.protocols.fib import lookup as find
 from scout.paths.protocols.ipv4_check import broadcasts, check, suspect_table
+from scout.paths.protocols.ipv4_demux import CLASSIFIER
 from scout.paths.protocols.ipv4_rules import constant_next_hop, known_protocol, possible_routes
 from scout.paths.protocols.next_hop import (
     BROADCAST,
@@ -325,6 +327,9 @@ class Ip(Router):
         if service == "net":
             return "lookup"
         return Via("errors") if service == "resolve" else "route"
+
+    def classifier(self) -> Classifier:
+        return CLASSIFIER
 
     def check_stage(self, outcomes: tuple[Outcome, ...]) -> Stage:
         """The stage of an interface below that checks packets before anything else sees them."""

@@ -8,7 +8,7 @@ from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Any
 
 from scout.paths.model.rule import Rule
-from scout.paths.model.stage import Stage
+from scout.paths.model.stage import Own, Stage
 from scout.paths.protocols.next_hop import CONNECTED, GATEWAY, LOCAL
 from scout.paths.protocols.route_facts import NO_KIND, KindsWithin, OneNextHop, kinds_within, next_hops_within
 from scout.paths.wire import ipv4
@@ -54,7 +54,7 @@ def constant_next_hop(lookup: Callable[..., int]) -> Rule:
         hop, outcome = found(path, node) or (-1, -1)
         ip, prefix = _destinations(path, node, lookup)
         assert prefix
-        path.replace(node, Stage(set_next_hop, bindings={"next_hop": hop}, note="constant"), [outcome])
+        path.replace(node, Stage(set_next_hop, bindings={"next_hop": Own(hop)}, note="constant"), [outcome])
         path.rely_on(OneNextHop(ip.name, prefix, hop))
         return f"next hop {hop} for all of {prefix}"
 

@@ -58,29 +58,31 @@ class Figures:
         )
 
     def show_paths(self) -> dict[str, Any]:
-        channels = [paths for _, paths in self._supervisor.channels]
+        channels = {
+            path.source: number for number, (_, paths) in enumerate(self._supervisor.channels) for path in paths
+        }
         return answer(
             [
                 {
-                    "path": path.source,
+                    "path": path.name,
                     "packets": self._entered(path),
                     "order": path.release_order,
                     "stages": len(path.stages),
                     "replicated_stages": len(path.replicated),
-                    "channel": next(number for number, paths in enumerate(channels) if path in paths),
+                    "channel": channels[path.source],
                 }
                 for path in self._supervisor.paths
             ]
         )
 
     def show_edges(self, path: str | None) -> dict[str, Any]:
-        paths = [each for each in self._supervisor.paths if path in (None, each.source)]
+        paths = [each for each in self._supervisor.paths if path in (None, each.source, each.name)]
         if not paths:
-            sources = ", ".join(each.source for each in self._supervisor.paths)
+            sources = ", ".join(dict.fromkeys(each.source for each in self._supervisor.paths))
             raise ScoutError(f"no path begins at {path!r}; paths begin at {sources}")
         return answer(
             [
-                {"path": each.source, "from": tail, "to": head, "packets": packets}
+                {"path": each.name, "from": tail, "to": head, "packets": packets}
                 for each in paths
                 for (tail, head), packets in self._supervisor.flows(each).items()
             ]
@@ -88,11 +90,13 @@ class Figures:
 
     def show_ports(self) -> dict[str, Any]:
         rows, supervisor = [], self._supervisor
-        entered = {path.source: self._entered(path) for path in supervisor.paths}
+        entered: dict[str, int] = defaultdict(int)
+        for path in supervisor.paths:
+            entered[path.source] += self._entered(path)
         for name in supervisor.graph.ports:
             port, left = supervisor.port(name), supervisor.port(name).transmitted()
             row = {"port": name, "interface": port.interface, "mac": mac_text(port.mac), "mtu_bytes": port.mtu}
-            row |= {"state": port.fault() or "is up", "received": entered.get(name, 0)}
+            row |= {"state": port.fault() or "is up", "received": entered[name]}
             row |= {"sent": left.pop("sent"), "made_here": left.pop("made"), "not_sent": sum(left.values())}
             rows.append(row)
         return answer(rows)
@@ -102,7 +106,7 @@ class Figures:
             [
                 {
                     "channel": number,
-                    "ports": ", ".join(path.source for path in paths),
+                    "ports": ", ".join(dict.fromkeys(path.source for path in paths)),
                     "replica": replica,
                     "position": channel.position(replica),
                     "lag": channel.lag(replica),
@@ -119,7 +123,7 @@ class Figures:
             for (tail, head), packets in self._supervisor.flows(path).items():
                 if packets and path.nodes[head]["kind"] == "drop":
                     reason = path.nodes[head]["label"]
-                    stages[reason].add(f"{path.source}: {tail}")
+                    stages[reason].add(f"{path.name}: {tail}")
                     modules[reason] |= self._modules(path, tail)
         ports = {type(self._supervisor.port(name)).__module__ for name in self._supervisor.graph.ports}
         return answer(

@@ -96,7 +96,7 @@ def test_options_that_cannot_be_are_refused(options, words):
 
 def test_two_paths_from_one_port_are_refused():
     graph, path = folding(source())
-    with pytest.raises(ScoutError, match="two paths begin at requests; a port has one path"):
+    with pytest.raises(ScoutError, match="two paths take all packets from requests; say which packets one"):
         make_plan(graph, [path, graph.create_path("requests")])
 
 

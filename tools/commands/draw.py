@@ -68,7 +68,7 @@ def _draw(graph: RouterGraph, paths: Sequence[Path], chosen: Path | None, output
     else:
         _add_to_path(chosen, rates)
         chosen.graph["routers"] = [str(name) for name in graph]
-        draw(chosen, FilePath(output), title=f"path from {chosen.source}")
+        draw(chosen, FilePath(output), title=f"path from {chosen.name}")
 
 
 @contextmanager
@@ -83,12 +83,12 @@ def _replaced(output: str) -> Iterator[str]:
         written.unlink(missing_ok=True)
 
 
-def _path(file: str, paths: Sequence[Path], source: str) -> Path:
+def _path(file: str, paths: Sequence[Path], wanted: str) -> Path:
     for path in paths:
-        if path.source == source:
+        if path.name == wanted:
             return path
-    names = ", ".join(path.source for path in paths)
-    raise ScoutError(f"--path {source}: {file} has no such path; there are paths from {names}")
+    names = "; ".join(path.name for path in paths)
+    raise ScoutError(f"--path {wanted}: {file} has no such path; there are paths from {names}")
 
 
 def _routers(graph: RouterGraph) -> RouterGraph:
@@ -111,7 +111,7 @@ def _rates(before: dict[str, Any], after: dict[str, Any]) -> Rates:
 
 
 def _add_to_path(path: Path, rates: Rates) -> None:
-    for edge, rate in rates.get(path.source, {}).items():
+    for edge, rate in rates.get(path.name, {}).items():
         for data in path.get_edge_data(*edge, default={}).values():
             data["rate"] = rate
 
@@ -121,7 +121,7 @@ def _add_to_routers(graph: RouterGraph, paths: Sequence[Path], rates: Rates) -> 
     for _, _, data in graph.edges(data=True):
         data.pop("rate", None)  # of the picture before
     for path in paths:
-        for (tail, head), rate in rates.get(path.source, {}).items():
+        for (tail, head), rate in rates.get(path.name, {}).items():
             pair = path.nodes[tail]["router"], path.nodes[head]["router"]
             for edge in (pair, pair[::-1]):
                 if graph.has_edge(*edge):

@@ -1,0 +1,91 @@
+"""How replicas find the path of a packet by its key: the records of the demux table, and the compiled search.
+
+It is a tuple space: the patterns of one port, mask and rank form a *kind*, in which a hash of the masked key finds the
+pattern. The kinds of a port are a list, the highest rank first, so the first pattern found is the right one. The
+patterns of one bucket of the hash table are a list too.
+
+Replicas search while the supervisor changes the lists (`scout.paths.demux.table`). They are at different positions of
+their channels. So a pattern holds from one epoch of a channel to another, and each replica sees the patterns that hold
+at its own position.
+"""
+
+import numpy as np
+
+from scout.paths.wire.flow import mix
+from scout.ring.atomics import load64_acquire
+from scout.ring.jit import inline
+
+__all__ = ["ALWAYS", "ENTRY", "KIND", "NEVER", "NO_SHAPE", "PATH", "PORT", "bucket_of", "find"]
+
+ALWAYS, NEVER = 0, (1 << 63) - 1
+"""The epochs from which, and until which, a pattern holds that is there all the time."""
+
+PORT = np.dtype([("first", "i8"), ("default", "i8")])
+"""For each port its first kind, 0 if there is none, and the number of its default path, or `NO_PATH`."""
+
+KIND = np.dtype([("next", "i8"), ("mask_0", "i8"), ("mask_1", "i8"), ("spare", "i8")])
+"""A kind of patterns; `next` is the number of the next kind of its port, 0 at the end."""
+
+ENTRY = np.dtype(
+    [
+        ("next", "i8"),  # the next entry of the same bucket, 0 at the end
+        ("word_0", "i8"),
+        ("word_1", "i8"),
+        ("kind", "i8"),
+        ("path", "i8"),
+        ("born", "i8"),  # the first epoch in which it holds
+        ("died", "i8"),  # the first epoch in which it does not hold any more
+        ("spare", "i8"),
+    ]
+)
+"""A pattern and its path, one cache line."""
+
+PATH = np.dtype([("shape", "i4"), ("port", "i4")])
+"""For each number of a path the number of its shape, or `NO_SHAPE`, and the index of the port at which it begins."""
+
+NO_SHAPE = -1
+
+_PORT, _KIND, _ENTRY = PORT.itemsize, KIND.itemsize, ENTRY.itemsize  # a record begins with its link
+
+
+def bucket_of(kind: int, word_0: int, word_1: int, buckets: int) -> int:
+    """The bucket of a pattern, 0 to `buckets` - 1; `buckets` is a power of two. Also for compiled code."""
+    return mix(mix(word_0) ^ word_1 ^ kind << 48) & buckets - 1
+
+
+_bucket_of = inline(bucket_of)
+
+
+@inline
+def find(
+    ports: np.ndarray,
+    kinds: np.ndarray,
+    heads: np.ndarray,
+    entries: np.ndarray,
+    port: int,
+    word_0: int,
+    word_1: int,
+    epoch: int,
+) -> int:
+    """The number of the path that has the packets of a key at a port in an epoch; for compiled code.
+
+    The loads of links acquire: they pair with the release by which the supervisor has a link lead to a record.
+    """
+    kind = load64_acquire(ports.ctypes.data + port * _PORT)
+    while kind:
+        mask = kinds[np.uintp(kind)]
+        masked_0, masked_1 = word_0 & mask.mask_0, word_1 & mask.mask_1
+        bucket = _bucket_of(kind, masked_0, masked_1, heads.shape[0])
+        number = load64_acquire(heads.ctypes.data + bucket * 8)
+        while number:
+            entry = entries[np.uintp(number)]
+            if (
+                entry.word_0 == masked_0
+                and entry.word_1 == masked_1
+                and entry.kind == kind
+                and entry.born <= epoch < entry.died
+            ):
+                return entry.path
+            number = load64_acquire(entries.ctypes.data + number * _ENTRY)
+        kind = load64_acquire(kinds.ctypes.data + kind * _KIND)
+    return ports[np.uintp(port)].default

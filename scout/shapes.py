@@ -1,0 +1,121 @@
+"""Shapes: code that serves one path, or any number of paths that differ in their records alone.
+
+Where a port has several paths (`Plan.demuxes`), code depends on the shape of a path. Its counters and its parameters of
+its own (`Own`) are a row of shared arrays, the row of the path's number.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from scout.paths.compiler.native import CompiledPath, code_of, compile_path
+from scout.paths.compiler.plan import Plan, lower
+from scout.paths.model.path import Path
+
+__all__ = ["Shape", "Shapes"]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A shape of a run.
+
+    Attributes
+    ----------
+    number : int
+        Shapes count from 0.
+    name : str
+        Its name in generated code.
+    compiled : CompiledPath
+        The code, compiled for the first path of this shape.
+    """
+
+    number: int
+    name: str
+    compiled: CompiledPath
+
+    @property
+    def path(self) -> Path:
+        """The first path of this shape: what the code depends on is the same in all of them."""
+        return self.compiled.path
+
+    @property
+    def many(self) -> bool:
+        """True if it may have several paths, so that arrays have rows for them."""
+        return self.compiled.many
+
+    @property
+    def has_records(self) -> bool:
+        """True if its paths have parameters of their own, in records."""
+        return self.many and bool(self.compiled.plan.own)
+
+
+class Shapes(Sequence[Shape]):
+    """The shapes of a run, compiled when the first path of each comes.
+
+    Parameters
+    ----------
+    many : bool
+        True if a shape may have many paths; otherwise each path is a shape of its own.
+    progress : callable
+        Called with the name of each part before it is compiled.
+    """
+
+    def __init__(self, many: bool, progress: Callable[[str], None]) -> None:
+        self._many, self._progress = many, progress
+        self._shapes: list[Shape] = []
+        self._known: dict[Any, Shape] = {}
+        self._keys: dict[int, tuple[Plan, Any]] = {}
+
+    def __len__(self) -> int:
+        return len(self._shapes)
+
+    def __getitem__(self, number: Any) -> Any:
+        return self._shapes[number]
+
+    def add(self, path: Path) -> Shape:
+        """The shape of a path; it is compiled if it is new.
+
+        Raises
+        ------
+        CompileError
+            If a stage does not compile.
+        """
+        if found := self.find(path):
+            return found
+        self._progress(f"path from {path.name}")
+        compiled = compile_path(path, self._many)
+        source = path.source
+        before = sum(shape.path.source == source for shape in self._shapes)
+        name = f"{source}_{before + 1}" if before else source
+        while any(shape.name == name for shape in self._shapes):
+            name += "_"  # of router a_2, and of the second shape of router a
+        made = Shape(len(self._shapes), name, compiled)
+        self._shapes.append(made)
+        self._known[self._key(path)] = made
+        return made
+
+    def find(self, path: Path) -> Shape | None:
+        """The shape of a path if it was compiled, else None."""
+        return self._known.get(self._key(path))
+
+    def _key(self, path: Path) -> Any:
+        """A key that is equal for paths of one shape."""
+        if not self._many:
+            return id(path)
+        plan = lower(path)
+        if id(plan) not in self._keys:
+            self._keys[id(plan)] = plan, _likeness(path)  # with the plan, or another one could get its id
+        return self._keys[id(plan)][1]
+
+
+def _likeness(path: Path) -> Any:
+    """A path's code and the parameters that are not the path's own."""
+    plan = lower(path)
+    common = {name: _comparable(value) for name, value in plan.parameters.items() if name not in plan.own}
+    return code_of(path, many=True), tuple(common.items())
+
+
+def _comparable(value: Any) -> Any:
+    """A parameter, which is an int or how to ask for one: two that ask the same are equal."""
+    return (value.func, *map(id, value.args)) if isinstance(value, partial) else value

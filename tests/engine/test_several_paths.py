@@ -1,0 +1,207 @@
+"""Several paths from one port, run by replicas: each packet goes through its own path, and is counted there."""
+
+import os
+import random
+import signal
+import struct
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+from demux_frames import PORTS, frame, takes
+from port_router import ADDRESSES, HOST, LEFT, RIGHT, awaited, finished, reply
+
+from scout.io.ports.memory import MemoryPort
+from scout.paths.framework.events import Handler
+from scout.paths.framework.service import Service
+from scout.paths.model.graph import RouterGraph
+from scout.paths.model.path import Path
+from scout.paths.protocols.arp import Arp
+from scout.paths.protocols.ethernet import Ethernet
+from scout.paths.protocols.icmp import Icmp
+from scout.paths.protocols.ipv4 import Ip
+from scout.paths.wire.ipv4 import ICMP, TCP, UDP
+from scout.ring.errors import ScoutError
+from scout.supervisor import Supervisor
+
+NUMBER = 14 + 24
+"""Offset of a frame's number in `numbered`."""
+
+
+def router(left: MemoryPort, right: MemoryPort, service: Service | None = None) -> RouterGraph:
+    """A router between two ports, with a service on the left one; 10.0.1.2, on the right, is known."""
+    graph = RouterGraph("several")
+    graph.add(Ethernet("left", left))
+    graph.add(Ethernet("right", right))
+    graph.add(Ip("ip", ADDRESSES))
+    arp = Arp("arp")
+    arp.pin(1, "10.0.1.2", HOST)
+    graph.add(arp)
+    graph.add(Icmp("icmp"))
+    for port in ("left", "right"):
+        graph.connect("icmp", "ip", port)
+        graph.connect("ip", "arp", port)
+    if service:
+        graph.add(service)
+        graph.connect("ip", service.name, "left")
+    return graph
+
+
+def numbered(number: int, **fields: Any) -> bytes:
+    """A frame to 10.0.1.2 that carries its number."""
+    return frame(source="10.0.0.2", destination="10.0.1.2", payload=struct.pack("!I", number), **fields)
+
+
+def numbers(sent: list[bytes]) -> list[int]:
+    return [struct.unpack_from("!I", each, NUMBER)[0] for each in sent]
+
+
+def mixed(count: int, seed: int = 1) -> list[bytes]:
+    """Frames of many kinds in no order; some are too short."""
+    chance = random.Random(seed)
+    found = []
+    for number in range(count):
+        ports = chance.choice(PORTS), chance.choice(PORTS)
+        fragment = chance.choice([0, 0, 0, 0x2000, 7])
+        whole = numbered(number, protocol=chance.choice([ICMP, TCP, UDP]), ports=ports, fragment=fragment)
+        found.append(whole if chance.random() < 0.95 else whole[: chance.randrange(1, 40)])
+    return found
+
+
+def entered(supervisor: Supervisor, path: Path) -> int:
+    """The packets that have entered a path."""
+    begin = f"port {path.source}"
+    return sum(count for (tail, _), count in supervisor.flows(path).items() if tail == begin)
+
+
+def best(paths: list[Path], data: bytes) -> Path | None:
+    """The first of these paths that takes a frame, or the one that takes all."""
+    return next((path for path in paths if not path.attributes.traffic or takes(path.attributes, data)), None)
+
+
+WISHES: list[dict[str, Any]] = [  # the narrowest first
+    {"protocol": "udp", "source_port": 53, "destination_port": 53},
+    {"protocol": "udp", "destination_port": range(5060, 5064)},
+    {"protocol": "tcp", "destination": "10.0.1.2"},
+    {"protocol": "icmp"},
+]
+
+
+@pytest.mark.parametrize("order", ["completed", "channel"])
+def test_each_packet_goes_through_its_own_path(order: str) -> None:
+    given = mixed(4_000)
+    left, right = MemoryPort(LEFT, frames=given), MemoryPort(RIGHT, frames=[])
+    graph = router(left, right)
+    special = [graph.create_path("left", order=order, **wish) for wish in WISHES]
+    paths = [*special, graph.create_path("left", order=order), graph.create_path("right", order=order)]
+    with Supervisor(graph, paths, 2) as supervisor:
+        account = finished(supervisor)
+    wanted = Counter(best(paths[:-1], data) for data in given)
+    assert {path.name: entered(supervisor, path) for path in paths} == {path.name: wanted[path] for path in paths}
+    assert all(wanted[path] for path in paths[:-1])
+    assert account["received"] == len(given)
+    sent = numbers(right.sent())
+    if order == "channel":
+        assert sent == sorted(sent)
+    assert supervisor.counters(special[0].name) == supervisor.counters(special[0])
+    assert sum(supervisor.counters(special[0], 0).values()) + sum(supervisor.counters(special[0], 1).values()) == sum(
+        supervisor.counters(special[0]).values()
+    )
+
+
+def test_packets_that_no_path_takes_are_dropped_and_counted() -> None:
+    given = mixed(1_000)
+    left, right = MemoryPort(LEFT, frames=given), MemoryPort(RIGHT, frames=[])
+    graph = router(left, right)
+    paths = [graph.create_path("left", **WISHES[2]), graph.create_path("right")]
+    with Supervisor(graph, paths, 2) as supervisor:
+        account = finished(supervisor)
+    assert account["drops"]["no-path"] == sum(not takes(paths[0].attributes, data) for data in given)
+    assert entered(supervisor, paths[0]) == sum(takes(paths[0].attributes, data) for data in given)
+
+
+def test_held_packets_come_back_to_their_own_paths() -> None:
+    left, right = MemoryPort(LEFT), MemoryPort(RIGHT)
+    graph = router(left, right)
+    paths = [graph.create_path(name) for name in ("left", "right")]
+    paths += [graph.create_path("left", protocol="udp", destination_port=port) for port in (53, 54, 55)]
+    given = [frame("10.0.0.2", "10.0.1.77", ports=(1, port)) for port in (53, 54, 55, 56) for _ in range(port - 50)]
+    with Supervisor(graph, paths, 1) as supervisor:
+        for each in given:
+            assert left.send(each)
+        awaited(lambda: supervisor.memory.holds["count"].sum() == len(given))
+        right.send(reply("10.0.1.77"))
+        awaited(lambda: len(right.sent()) > len(given))  # with the question for the address
+        left.end()
+        right.end()
+        account = finished(supervisor)
+    assert account["out"] == {"right": len(given)}
+    for path, count in zip(paths[2:], (3, 4, 5), strict=True):
+        assert entered(supervisor, path) == path.account(supervisor.memory.counters(path))["out"]["right"] == count
+        assert supervisor.counters(path)["arp.resolve held"] == 0
+
+
+def count(frame: Any, end: Any, seen: Any) -> int:
+    seen[0] += 1
+    return 0
+
+
+def without(path: Path, node: str) -> Path:
+    """A path in which packets pass by a stage, whose first outcome they take."""
+    changed = path.copy()
+    (behind,) = [head for _, head, data in path.out_edges(node, data=True) if data["verdict"] == 0]
+    for tail, _, key, data in list(path.in_edges(node, keys=True, data=True)):
+        changed.add_edge(tail, behind, key, **data)
+    changed.remove_node(node)
+    entry = f"port {path.source}"
+    while gone := [each for each in list(changed) if each != entry and not changed.in_degree(each)]:
+        changed.remove_nodes_from(gone)
+    changed.establish()
+    return changed
+
+
+@pytest.mark.parametrize("killed", [0, 6])
+def test_a_service_on_one_path_sees_its_packets_alone_and_replicas_agree(killed: int) -> None:
+    """Also if replicas die: their successors find the same paths again."""
+    given = mixed(12_000)
+    left, right = MemoryPort(LEFT), MemoryPort(RIGHT)
+    service = Service("counting", {"seen": np.zeros(1, np.int64)}, [Handler(count)], "ipv4")
+    graph = router(left, right, service)
+    voice = graph.create_path("left", protocol="udp")
+    rest = without(graph.create_path("left"), "counting.receive")
+    assert "counting.receive" in voice and "counting.receive" not in rest
+    paths = [voice, rest, graph.create_path("right")]
+    with Supervisor(graph, paths, 2, report=[].append) as supervisor:
+        for turn in range(max(killed, 1)):
+            part = len(given) // max(killed, 1)
+            if killed:
+                os.kill(supervisor.processes[turn % 2].pid, signal.SIGKILL)
+            for each in given[turn * part : (turn + 1) * part]:
+                assert left.send(each, timeout=60)
+        left.end()
+        right.end()
+        assert supervisor.wait(60)
+        seen = [int(supervisor.table("counting.seen", replica)[0]) for replica in (0, 1)]
+        assert supervisor.failures == []
+    passed = supervisor.flows(voice)["left.ipv4", "counting.receive"]
+    if not killed:
+        assert seen == [passed, passed]
+        assert entered(supervisor, rest) == sum(not takes(voice.attributes, data) for data in given)
+    wanted = sum(takes(voice.attributes, data) for data in given)
+    assert seen[0] == seen[1] <= wanted
+
+
+def test_two_paths_for_the_same_packets_are_refused() -> None:
+    graph = router(MemoryPort(LEFT), MemoryPort(RIGHT))
+    paths = [graph.create_path("left", destination_port=53), graph.create_path("left", destination_port=range(53, 54))]
+    with pytest.raises(
+        ScoutError, match=r"destination port 53' and .* take the same packets; leave one out, or narrow"
+    ):
+        Supervisor(graph, paths, 1)
+
+
+def test_packets_that_no_router_tells_apart_are_refused() -> None:
+    graph = router(MemoryPort(LEFT), MemoryPort(RIGHT))
+    with pytest.raises(ScoutError, match="no router above it tells packets apart by source 2001:db8::/32"):
+        Supervisor(graph, [graph.create_path("left", source="2001:db8::/32")], 1)
