@@ -19,7 +19,6 @@ from scout.io.batch import LONGEST, copy_whole
 from scout.io.packet import HEADROOM, PACKET, QUEUED, RECORD
 from scout.ring.atomics import copy, load64, store64
 from scout.ring.jit import Record, inline
-from scout.ring.schedule import HEAD
 from scout.ring.segment import address, private
 
 __all__ = ["MOST_PLACES", "QUEUE", "finish", "new_queues", "put", "take"]
@@ -48,15 +47,13 @@ QUEUE = np.dtype(
 """The state of a queue, two cache lines; written by its replica alone. `HEAD` has its length and what was served."""
 
 
-def new_queues(queues: np.ndarray, heads: np.ndarray, places: Sequence[int]) -> list[np.ndarray]:
+def new_queues(queues: np.ndarray, places: Sequence[int]) -> list[np.ndarray]:
     """Set up a replica's queues, of so many places each.
 
     Parameters
     ----------
     queues : numpy.ndarray
         `QUEUE`[queue].
-    heads : numpy.ndarray
-        `HEAD`[queue].
     places : sequence of int
         Powers of two.
 
@@ -76,7 +73,6 @@ def new_queues(queues: np.ndarray, heads: np.ndarray, places: Sequence[int]) -> 
         for name, array in memory.items():
             queue[name] = address(array)
         kept += memory.values()
-    heads["ready"] = 0
     return kept
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from scout.io.packet import NO_PATH
 from scout.paths.compiler.plan import lower
-from scout.paths.demux.find import NO_SHAPE, PATH
+from scout.paths.demux.find import NO_SHAPE, PATH, QUEUE_UP
 from scout.paths.demux.pattern import patterns, rank
 from scout.paths.demux.table import Clash, DemuxTable
 from scout.paths.demux.walk import fields_of, steps
@@ -42,7 +42,7 @@ class PathTable:
         self._paths: dict[int, tuple[Path, Shape]] = {}
         self._numbers: dict[Path, int] = {}
         self.kinds = shared(NO_PATH + 1, PATH)
-        self.kinds["shape"] = NO_SHAPE
+        self.kinds["shape"] = self.kinds["first"] = NO_SHAPE
         self.demux = DemuxTable(len(plan.graph.ports), plan.room)
         self._fields = {name: fields_of(steps(plan.graph, name)) for name in plan.graph.ports}
         self._records = [self._new_records(shape) for shape in shapes]
@@ -77,6 +77,11 @@ class PathTable:
             raise ScoutError(f"no path begins at {name!r}; paths begin at {', '.join(list(names)[:10])}")
         return names[name]
 
+    @property
+    def queued(self) -> list[Path]:
+        """The paths with queues; a queue's index is that of its path here."""
+        return self._plan.queues
+
     # Rows of shared arrays: a shape of many paths has one for each number that a path can have, another has one.
 
     def row(self, path: Path) -> tuple[Shape, int]:
@@ -105,7 +110,8 @@ class PathTable:
         port, shape = self._plan.index(path), self.shapes.add(path)
         if shape.has_records:
             self._records[shape.number][number] = lower(path).record[0]
-        self.kinds[number] = (shape.number, port)
+        queue = self._plan.queues.index(path) if path.queue else 0
+        self.kinds[number] = (shape.number, QUEUE_UP if path.queue else shape.number, queue, port)
         if path.attributes.traffic:
             self._take_packets(path, number, port)
         else:

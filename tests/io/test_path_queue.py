@@ -40,7 +40,7 @@ class Queue:
 
     def __init__(self, places=4, batch=2, deadline=0):
         self.record, self.head = np.zeros(1, QUEUE), np.zeros(1, HEAD)
-        self._memory = new_queues(self.record, self.head, [places])
+        self._memory = new_queues(self.record, [places])
         self.record["batch"], self.head["deadline"] = batch, deadline
         self._batch, self._slots = new_batch(1)
         self._tail = private(2 * LONGEST, np.uint8)
@@ -128,18 +128,6 @@ def test_work_and_lateness_are_counted():
     queue.take()
     queue.finish(3, began=30, now=65)  # 65, 55 and 45 after they were put there
     assert (queue.record["late"][0], queue.record["busy"][0]) == (2, 35)
-
-
-def test_a_successor_begins_with_an_empty_queue():
-    queue = Queue()
-    for number in range(3):
-        queue.put(bytes([number]))
-    queue.serve()
-    memory = new_queues(queue.record, queue.head, [4])
-    assert queue.take() == []
-    queue.put(b"again")
-    assert queue.serve() == [b"again"]
-    del memory
 
 
 @given(st.lists(st.one_of(st.binary(max_size=3), st.integers(0, 3)), max_size=60))

@@ -1,0 +1,102 @@
+"""The part of a domain's loop that queues packets by path and serves the queues.
+
+Demux finds a packet's path. Where that has a queue, the packet is copied to it in place of going through the path. The
+loop goes on receiving while requests wait, so that packets are told apart, and those of closed paths discarded, as fast
+as they come. When none wait, or after `MOST_ROUNDS` rounds, the path scheduler chooses a queue: a batch from it goes
+through its path and is sent.
+"""
+
+import numpy as np
+
+from scout.io.packet import RECORD
+from scout.io.path_queue import put
+from scout.io.system import now
+from scout.ring.jit import inline
+from scout.ring.turn import STOP
+
+__all__ = ["MOST_ROUNDS", "empty", "queue_call", "queue_up", "serve_lines", "waiting"]
+
+MOST_ROUNDS = 16
+"""Rounds in which a domain receives before it serves a queue, though more requests wait: else a flood of requests, of
+which none has to be served, would keep it from the queues for ever."""
+
+
+@inline
+def queue_up(
+    batch: np.ndarray,
+    first: int,
+    last: int,
+    queues: np.ndarray,
+    queue_heads: np.ndarray,
+    demux_paths: np.ndarray,
+    waiter: np.ndarray,
+) -> None:
+    """Put packets of a batch into the queues of their paths."""
+    arrival = now(waiter)
+    for index in range(first, last):
+        packet = batch[np.uintp(index)]
+        queue = np.uintp(demux_paths[np.uintp(packet.path)].queue)
+        put(queues[queue], queue_heads[queue], packet, batch.ctypes.data + index * RECORD, arrival)
+
+
+@inline
+def waiting(queue_heads: np.ndarray) -> int:
+    """How many packets wait in all queues."""
+    total = 0
+    for index in range(len(queue_heads)):
+        total += queue_heads[index].ready
+    return total
+
+
+@inline
+def empty(queue_heads: np.ndarray) -> None:
+    """Let all queues be empty: what a predecessor had in them is gone with its memory."""
+    for index in range(len(queue_heads)):
+        queue_heads[index].ready = 0
+
+
+def queue_call() -> str:
+    """The call that queues packets `first` to `last` of the batch at hand."""
+    return "queue_up(batch, first, last, queues, queue_heads, demux_paths, waiter)"
+
+
+def serve_lines(calls: dict[int, str], scheduler: str, send: str, leave: int) -> list[str]:
+    """The lines that serve a queue.
+
+    Parameters
+    ----------
+    calls : dict of int to str
+        By shape the call of its code for `count` packets in `resumed`.
+    scheduler : str
+        The arguments of the path scheduler.
+    send : str
+        The call that sends these packets.
+    leave : int
+        The order by which a domain leaves: first it serves all that is queued.
+    """
+    chosen = "queues[np.uintp(queue)], queue_heads[np.uintp(queue)]"
+    lines = [
+        "# queues",
+        "behind += 1",
+        f"if work == 0 or behind >= {MOST_ROUNDS} or order == {leave}:",
+        "    behind = 0",
+        "    while True:",
+        f"        queue = path_schedule({scheduler})",
+        "        if queue < 0 or queue >= len(queues) or queue_heads[np.uintp(queue)].ready == 0:",
+        "            break",
+        "        work += 1",
+        f"        count = take({chosen}, resumed)",
+        "        began = now(waiter)",
+        "        shape = demux_paths[np.uintp(queues[np.uintp(queue)].path)].shape",
+    ]
+    word = "if"
+    for shape, call in calls.items():
+        lines += [f"        {word} shape == {shape}:", f"            {call}"]
+        word = "elif"
+    return [
+        *lines,
+        f"        {send}",
+        f"        finish({chosen}, count, began, now(waiter))",
+        f"        if order != {leave} or load64_acquire(orders) == {STOP}:",
+        "            break",
+    ]
