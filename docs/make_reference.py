@@ -1,4 +1,5 @@
-"""Write docs/reference.md, the list of shipped modules, from their docstrings: python docs/make_reference.py
+"""Write docs/reference.md, the list of shipped modules, from their docstrings, and the table of requests in
+docs/control.md: python docs/make_reference.py
 
 The docstring of a module begins with a line that says what it does. Fields such as `Requires: arp.` follow, and
 sections: a title on a line of its own with indented lines below it::
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import scout
+from scout.control_socket.requests import REQUESTS, Request
 from scout.drop_reasons import OF_EVERY_PATH, OF_THE_ACCOUNTS, documented, sections
 
 FOLDER = Path(__file__).resolve().parent
@@ -31,6 +33,7 @@ KINDS = {
         "Stages with a state on every replica. They are connected like a `Filter`: "
         '`graph.add(...)`, then `graph.connect("ip", NAME, PORT)`.',
     ),
+    "scout.paths.changes": ("Changes", "What `Supervisor.change` makes [while packets flow](while-running.md)."),
     "scout.io.ports": ("Ports", "Packets are received from ports and sent to ports."),
 }
 
@@ -41,6 +44,8 @@ This page is generated from the docstrings by `python docs/make_reference.py`. `
 of each, with their units.
 
 """
+
+BEGIN, END = "<!-- requests: written by docs/make_reference.py -->", "<!-- end -->"
 
 
 @dataclass(frozen=True)
@@ -120,5 +125,21 @@ def page() -> str:
     return text + _table("reason", OF_THE_ACCOUNTS)
 
 
+def _request(request: Request) -> str:
+    parameters = [
+        f"`{each.name}`: {each.about} ({each.kind.about})" + ("" if each.required else "; optional")
+        for each in request.parameters
+    ]
+    return f"| `{request.name}` | {request.about} | {'<br>'.join(parameters)} |"
+
+
+def control_page() -> str:
+    """The text of docs/control.md: as it is, with the table of requests written anew."""
+    before, mark, rest = (FOLDER / "control.md").read_text().partition(f"{BEGIN}\n")
+    rows = "\n".join(["| request | what it does | parameters |", "|---|---|---|", *map(_request, REQUESTS)])
+    return f"{before}{mark}{rows}\n{END}{rest.partition(END)[2]}"
+
+
 if __name__ == "__main__":
     (FOLDER / "reference.md").write_text(page())
+    (FOLDER / "control.md").write_text(control_page())

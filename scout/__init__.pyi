@@ -1,5 +1,6 @@
 # The public names, each with the module that it is imported from when it is first used (`scout.__getattr__`).
 
+from scout.control_socket.server import ControlSocket as ControlSocket
 from scout.io.access import (
     add16 as add16,
     length as length,
@@ -55,9 +56,12 @@ from scout.paths.framework.timers import (
 )
 from scout.paths.limit import within as within
 from scout.paths.model.attributes import Attributes as Attributes
+from scout.paths.changes.values import SetValue as SetValue
+from scout.paths.model.change import Change as Change
 from scout.paths.model.graph import RouterGraph as RouterGraph
 from scout.paths.model.path import Path as Path
 from scout.paths.model.router import Router as Router
+from scout.paths.model.setting import Setting as Setting
 from scout.paths.model.stage import (
     Exit as Exit,
     Outcome as Outcome,
@@ -71,6 +75,15 @@ from scout.paths.model.verdict import (
     drop as drop,
 )
 from scout.paths.protocols.arp import Arp as Arp
+from scout.paths.changes.neighbours import (
+    DeleteNeighbour as DeleteNeighbour,
+    SetNeighbour as SetNeighbour,
+)
+from scout.paths.changes.routes import (
+    AddRoute as AddRoute,
+    DeleteRoute as DeleteRoute,
+    ReplaceRoute as ReplaceRoute,
+)
 from scout.paths.protocols.ethernet import Ethernet as Ethernet
 from scout.paths.protocols.icmp import Icmp as Icmp
 from scout.paths.protocols.ipv4 import Ip as Ip

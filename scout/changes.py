@@ -23,7 +23,8 @@ from scout.domain_changes import HEAD, LOG, SETTING
 from scout.io.hold import HOLD_TIME
 from scout.io.packet import CONTROL_CHANGE
 from scout.memory import Memory
-from scout.paths.model.change import Amendment, Change, Set
+from scout.paths.changes.values import SetValue
+from scout.paths.model.change import Amendment, Change
 from scout.paths.model.setting import Setting, checked
 from scout.plan import Plan
 from scout.ring.errors import ScoutError
@@ -132,7 +133,7 @@ class Changes:
         for change in changes:
             if not isinstance(change, Change):
                 raise ScoutError(f"{change!r} is no change; give one, as in AddRoute('10.9.0.0/16', via='10.0.1.2')")
-            if isinstance(change, Set):
+            if isinstance(change, SetValue):
                 values[self._setting(change)] = checked(change.value)
             else:
                 by_router.setdefault(self._taker(change), []).append(change)
@@ -140,13 +141,23 @@ class Changes:
         try:
             for name, each in by_router.items():
                 prepared.append(self._plan.graph.router(name).prepare(each, self._plan.graph))
+            self._check_facts()
         except BaseException:
             for amendment in prepared:
                 amendment.undo()
             raise
         return prepared
 
-    def _setting(self, change: Set) -> Setting:
+    def _check_facts(self) -> None:
+        """Refuse what was prepared if the code of a path relies on something that would not hold any more."""
+        for path in self._plan.paths:
+            for fact in path.broken_facts:
+                raise ScoutError(
+                    f"the path from {path.source} was made for this, which the change would end: {fact}; create that "
+                    "path anew, with attributes that hold"
+                )
+
+    def _setting(self, change: SetValue) -> Setting:
         if id(change.setting) not in self._cells:
             raise ScoutError(f"{change}: no stage of the running paths has this setting; bind it before they start")
         return change.setting

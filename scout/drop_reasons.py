@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterable
 from textwrap import dedent
 
+from scout.paths.model.graph import RouterGraph
+
 __all__ = ["OF_EVERY_PATH", "OF_THE_ACCOUNTS", "documented", "meaning", "sections"]
 
 OF_EVERY_PATH = {
@@ -45,8 +47,8 @@ def documented(docstring: str) -> dict[str, str]:
     return {reason: " ".join(text.split()).removesuffix(".") for reason, text in found}
 
 
-def meaning(reason: str, modules: Iterable[str] = ()) -> str:
-    """What a drop reason means where these modules, given by name, drop packets for it.
+def meaning(reason: str, graph: RouterGraph, modules: Iterable[str] = ()) -> str:
+    """What a drop reason means in a router graph where these modules, given by name, drop packets for it.
 
     Returns
     -------
@@ -59,5 +61,5 @@ def meaning(reason: str, modules: Iterable[str] = ()) -> str:
         if text and text not in found:
             found.append(text)
     general = OF_EVERY_PATH | OF_THE_ACCOUNTS
-    fallback = OF_EVERY_PATH["no-TYPE"] if reason.startswith("no-") else ""
+    fallback = OF_EVERY_PATH["no-TYPE"] if reason in {f"no-{kind}" for kind in graph.service_types} else ""
     return "; ".join(found) or general.get(reason, fallback)

@@ -20,7 +20,7 @@ from scout.io.channels.contract import PacketChannel
 from scout.io.hold import HOLD_TIME
 from scout.io.host.process import Child, Forker, wait_for_any
 from scout.memory import Memory
-from scout.paths.model.references import written
+from scout.paths.model.references import module_name, written
 from scout.plan import Plan
 from scout.reports import Reporter
 from scout.ring.errors import ScoutError
@@ -372,7 +372,7 @@ class Membership:
             f"{node} of the path from {path.source}"
             for path in self._plan.paths
             for node, stage in path.stages.items()
-            if not all(function.__module__.startswith("scout.") for function in written(stage.function))
+            if not all(module_name(function).startswith("scout.") for function in written(stage.function))
         ]
         return f" in stage {' or '.join(found)}: send the frame through path.run to see the line" if found else ""
 

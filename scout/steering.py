@@ -50,7 +50,7 @@ class Steering:
         Parameters
         ----------
         *changes : Change
-            For example `AddRoute`, `SetNeighbour` and `Set`.
+            For example `AddRoute`, `SetNeighbour` and `SetValue`.
 
         Returns
         -------

@@ -2,6 +2,7 @@
 
 import gc
 import signal
+from collections.abc import Iterator
 
 import pytest
 
@@ -25,7 +26,22 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish() -> None:
-    # Imported modules stay until the end, and each full collection would go through all of their objects.
+    _collect()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    yield
+    if nextitem is None or nextitem.path != item.path:  # the fixtures of the module have been torn down too
+        _collect()
+
+
+def _collect() -> None:
+    """Free the garbage, which keeps tables of many MiB: each fork would copy the page tables of all of it.
+
+    What is left stays until the end: what modules have imported, and what numba knows of compiled functions. Frozen, it
+    is not gone through again by later collections.
+    """
     gc.collect()
     gc.freeze()
 

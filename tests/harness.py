@@ -102,8 +102,9 @@ class Replicas:
         self.path, self.compiled = path, compile_path(path)
         self.batch, self.slots = new_batch(1)
         self.counters = [np.zeros(len(path.counter_names), np.int64) for _ in range(replicas)]
+        common = ("constant", "shared")  # a copy of the FIB alone would be 64 MiB
         self._tables = {
-            id(table): [table.initial if table.kind == "shared" else table.initial.copy() for _ in range(replicas)]
+            id(table): [table.initial if table.kind in common else table.initial.copy() for _ in range(replicas)]
             for table in path.tables
         }
 

@@ -8,13 +8,18 @@ import scout
 
 NAMES = """
 ARRIVAL              the event of a packet's arrival at a service
+AddRoute             a change: a prefix gets a route
 AfPacketPort         a Linux interface as a port
 Arp                  neighbours by ARP
 Attributes           what is known of a path's packets, and what is wished for it
+Change               a change of a running router, to be subclassed
 Channel              the replicated channel by itself
 ConnectionTracking   a firewall that follows TCP connections
+ControlSocket        a running router seen and steered by other processes
 Counter              packets and bytes, counted in one place
 DdosMitigator        sources above a rate are dropped
+DeleteNeighbour      a change: ARP asks for a neighbour again
+DeleteRoute          a change: a prefix loses its route
 Discard              a router that drops all that reaches it
 EVICT                a full table: the oldest row makes room
 End                  the end of requests that were served
@@ -38,11 +43,15 @@ Path                 the stages that one kind of traffic passes through
 PcapPort             a port that reads and writes captures
 PortKnocking         a port that opens to those who knock
 REFUSE               a full table: a new key is refused
+ReplaceRoute         a change: a prefix gets another gateway
 Requests             a source of requests without a network
 Router               a protocol module, to be subclassed
 RouterGraph          routers and their connections
 ScoutError           the error of bad usage or bad input
 Service              a state with handlers, replicated or not
+SetNeighbour         a change: a neighbour's MAC address, by hand
+SetValue             a change: a setting gets another value
+Setting              a number that can be changed while packets flow
 Stage                a function and what binds it into a path
 Supervisor           runs the replicas and watches them
 Table                state of a stage

@@ -15,7 +15,7 @@ from numba.core import types
 from scout.io.packet import PACKET
 from scout.paths.compiler.inlining import native
 from scout.paths.compiler.plan import CompileError, Plan
-from scout.paths.model.references import everything, references, written
+from scout.paths.model.references import everything, module_name, references, written
 from scout.paths.model.setting import Setting
 from scout.paths.model.stage import GATHER, Stage
 from scout.paths.model.table import Table
@@ -46,7 +46,7 @@ def blame(plan: Plan, error: Exception) -> CompileError:
 def _drops_made_inside(stage: Stage) -> Iterator[tuple[str, str]]:
     """File and line, and the text, of each call of `drop` in the functions of a stage: numba cannot compile it."""
     for function in [each for own in written(stage.function) for each in (own, *everything(own))]:
-        if not isinstance(function, FunctionType) or function.__module__.startswith("scout."):
+        if not isinstance(function, FunctionType) or module_name(function).startswith("scout."):
             continue
         names = {name for name, value in references(function).items() if value is drop}
         code = function.__code__

@@ -9,6 +9,7 @@ from typing import Any
 
 from scout.io.packet import DROPPED, HELD
 from scout.paths.compiler.plan import Block, Edge, Plan, at, text_of
+from scout.paths.model.references import module_name
 from scout.paths.model.stage import GATHER
 from scout.paths.model.verdict import HOLD, TOO_LONG
 from scout.ring.jit import CHECKED
@@ -52,7 +53,8 @@ def emit(plan: Plan, many: bool = False) -> str:
 def module_of(function: Callable[..., Any]) -> str | None:
     """The module to import a stage's function from; None if it is the user's own."""
     importable = "." not in function.__qualname__ and function.__name__ != "<lambda>"
-    return function.__module__ if function.__module__.startswith("scout.") and importable else None
+    module = module_name(function)
+    return module if module.startswith("scout.") and importable else None
 
 
 def _definition(block: Block) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from scout.paths.model.references import references
+from scout.paths.model.references import module_name, references
 
 __all__ = ["fingerprint"]
 
@@ -23,11 +23,11 @@ def fingerprint(function: Any) -> str:
 
 def _function(function: Any, seen: set[int]) -> str:
     function = getattr(function, "py_func", function)
-    name = f"{function.__module__}.{function.__qualname__}"  # numba imports the module when it loads compiled code
+    name = f"{module_name(function)}.{function.__qualname__}"
     if id(function) in seen:
         return name
     seen.add(id(function))
-    if function.__module__.startswith("scout.") and not function.__closure__ and not function.__defaults__:
+    if name.startswith("scout.") and not function.__closure__ and not function.__defaults__:
         return name  # the cache folder's name carries a hash of these sources
     found = [f"{key}: {_value(value, seen)}" for key, value in references(function).items()]
     return "\n".join([name, _code(function.__code__), *found])

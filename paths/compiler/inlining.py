@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from scout.paths.compiler.fingerprint import fingerprint
-from scout.paths.model.references import rebound
+from scout.paths.model.references import module_name, rebound
 from scout.ring.atomics import count_rare
 from scout.ring.jit import CHECKED, compiled, inline
 
@@ -56,7 +56,7 @@ def _once(function: Any, is_stage: bool) -> Any:
 
 def _is_checked(function: Any) -> bool:
     """True if indices and divisions are checked: in functions that users wrote, and in all of them for tests."""
-    return CHECKED or not function.__module__.startswith(_OWN_MODULES)
+    return CHECKED or not module_name(function).startswith(_OWN_MODULES)
 
 
 def _rebound(function: Any) -> Any:

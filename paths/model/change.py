@@ -13,7 +13,7 @@ import numpy as np
 
 from scout.paths.model.setting import Setting
 
-__all__ = ["ORDER", "Amendment", "Change", "Order", "Set"]
+__all__ = ["ORDER", "Amendment", "Change", "Order"]
 
 ORDER = np.dtype([("router", "i8"), ("operation", "i8"), ("one", "i8"), ("two", "i8")])
 """An order as replicas read it: the router by its index in the graph, and what `Router.amender` makes of the rest."""
@@ -30,21 +30,6 @@ class Change:
     """
 
     router: str = field(default="", kw_only=True)
-
-
-@dataclass(frozen=True)
-class Set(Change):
-    """Give a setting another value.
-
-    Parameters
-    ----------
-    setting : Setting
-        One that a stage of the running paths is bound to.
-    value : int
-    """
-
-    setting: Setting
-    value: int
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,11 @@ class RouterGraph(UncachedViews, nx.DiGraph):
         """Names of the routers that drive a port; a port's index is its place in this list."""
         return [router.name for router in self.routers if router.port is not None]
 
+    @property
+    def service_types(self) -> set[str]:
+        """The types of all services that routers provide or require."""
+        return {kind for each in self.routers for kind in (*each.provides.values(), *each.requires.values())}
+
     def router(self, name: str) -> Router:
         """The router called `name`."""
         if name not in self:

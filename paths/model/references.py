@@ -1,11 +1,12 @@
 """The values that a function refers to: by global names, modules' attributes, its closure and its defaults."""
 
 import dis
+import sys
 from collections.abc import Callable, Iterator
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
 
-__all__ = ["everything", "rebound", "references", "written"]
+__all__ = ["everything", "module_name", "rebound", "references", "written"]
 
 _GLOBAL = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF")
 _ATTRIBUTE = ("LOAD_ATTR", "LOAD_METHOD")
@@ -27,6 +28,15 @@ def references(function: Any) -> dict[str, Any]:
                 found |= _followed(name, closure.get(name, scope.get(name)), attributes)
     defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
     return dict(sorted(found.items())) | {f"default {index}": value for index, value in enumerate(defaults)}
+
+
+def module_name(function: Any) -> str:
+    """The name of a function's module; "builtins" if Python could not import the module by its name.
+
+    Such a function was made by `exec`, or its file was run by `runpy`. Cached code names the module of each function
+    that it contains, and numba imports these modules when it loads the code.
+    """
+    return function.__module__ if function.__module__ in sys.modules else "builtins"
 
 
 def everything(function: Any) -> Iterator[Any]:
@@ -91,7 +101,7 @@ def rebound(function: FunctionType, translated: Callable[[Any], Any]) -> Functio
     cells = tuple(CellType(translated(cell.cell_contents)) for cell in function.__closure__ or ())
     copy = FunctionType(function.__code__, scope, function.__name__, function.__defaults__, cells)
     copy.__dict__.update(function.__dict__)
-    copy.__module__, copy.__qualname__ = function.__module__, function.__qualname__
+    copy.__module__, copy.__qualname__ = module_name(function), function.__qualname__
     return copy
 
 

@@ -30,7 +30,7 @@ class Setting(Table):
     >>> most.value
     1500
 
-    Then `Filter("short", too_long, most=most)`, and while it runs `supervisor.change(Set(most, 576))`.
+    Then `Filter("short", too_long, most=most)`, and while it runs `supervisor.change(SetValue(most, 576))`.
     """
 
     def __init__(self, value: int) -> None:

@@ -20,6 +20,7 @@ Example
     Arp("arp", timeout=60.0)
 """
 
+from collections.abc import Iterable, Sequence
 from functools import partial
 from ipaddress import AddressValueError, IPv4Address
 from typing import Any
@@ -30,65 +31,48 @@ from scout.io.access import load16, load32, load48, require, store16, store48
 from scout.io.batch import BATCH_SIZE
 from scout.io.mac import mac_number
 from scout.io.packet import SECOND
+from scout.paths.changes.neighbours import DeleteNeighbour, SetNeighbour
 from scout.paths.limit import once
 from scout.paths.model.attributes import Attributes
+from scout.paths.model.change import Amendment, Change, Order
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.router import GraphError, Router
 from scout.paths.model.stage import Exit, Outcome, Stage, Via
 from scout.paths.model.table import Table
 from scout.paths.model.verdict import HOLD, drop
+from scout.paths.protocols.adjacencies import (
+    ADJACENCY,
+    BY_HAND,
+    FOREVER,
+    FORGET,
+    FREE,
+    GATEWAY,
+    PROBES,
+    RESERVE,
+    RESERVED,
+    SET,
+    STATIC,
+    Kept,
+    amend,
+    find,
+    place,
+)
 from scout.paths.wire import arp, ethernet, ipv4
 from scout.paths.wire.arp import is_ethernet_ipv4, write_arp
-from scout.paths.wire.flow import mix
 from scout.paths.wire.icmp import HOST_UNREACHABLE
 from scout.ring.errors import ScoutError
 from scout.ring.jit import outline
 
-__all__ = ["ADJACENCY", "Arp", "receive", "request", "resolve"]
+__all__ = ["Arp", "receive", "request", "resolve"]
 
-PROBES = 16  # rows in which a key may stand
 WISHES = BATCH_SIZE + 1  # word 0 counts the ARP requests to be sent; their keys follow, at most one for each packet
-FOREVER = 1 << 62
 
 INTERFACE = np.dtype([("mac", "i8"), ("address", "i8")])
-
-ADJACENCY = np.dtype([("key", "i8"), ("mac", "i8"), ("expires", "i8"), ("state", "i8")])
-"""A next hop on a port: `key` is (port + 1) << 32 | address, or 0; the MAC address is known until `expires`, in
-nanoseconds; `state` is one of LEARNT, RESERVED, STATIC."""
-
-LEARNT, RESERVED, STATIC = 0, 1, 2
-"""A row that another key may take once it has expired; one that keeps its key, a gateway's; one that never changes."""
 
 TOO_SHORT, BAD_ARP, TABLE_FULL = drop("too-short"), drop("bad-arp"), drop("adjacency-table-full")
 CONFLICT = drop("arp-address-conflict")
 ANSWER, LEARNT_ONLY = 0, 1
 """Outcomes of `receive`."""
-
-
-def find(adjacencies: Any, key: int) -> int:
-    """Index of the row of `key`, -1 if there is none."""
-    start = mix(key) & len(adjacencies) - 1
-    for probe in range(PROBES):
-        index = start + probe & len(adjacencies) - 1
-        if adjacencies[index].key == key:
-            return index
-    return -1
-
-
-def place(adjacencies: Any, key: int, now: int) -> int:
-    """Index of the row of `key`, which takes an empty or expired row if it is new; -1 if there is no room."""
-    index = find(adjacencies, key)
-    if index >= 0:
-        return index
-    start = mix(key) & len(adjacencies) - 1
-    for probe in range(PROBES):
-        index = start + probe & len(adjacencies) - 1
-        adjacency = adjacencies[index]
-        if adjacency.state == LEARNT and adjacency.expires <= now:
-            adjacency.key = key
-            adjacency.expires = now  # its MAC address is not known yet
-            return index
-    return -1
 
 
 @outline
@@ -134,7 +118,7 @@ def resolve(
 
 def awaited(frame: Any, hop: Any) -> int:
     """The key of the adjacency to which a next hop leads."""
-    address = hop.address if hop.slot >= 0 else load32(frame, ipv4.DESTINATION)
+    address = hop.address if hop.address != 0 else load32(frame, ipv4.DESTINATION)
     return (hop.port + 1) << 32 | address
 
 
@@ -223,6 +207,7 @@ class Arp(Router):
 
     requires = {"net": "arp"}
     provides = {"resolve": "adjacency"}
+    takes = (DeleteNeighbour, SetNeighbour)
 
     def __init__(self, name: str, timeout: float = 60.0, capacity: int = 1024) -> None:
         super().__init__(name)
@@ -235,6 +220,7 @@ class Arp(Router):
         self.changes: Table = Table(np.zeros(1, np.int64), "private")
         self.wishes = Table(np.zeros(WISHES, np.int64), "private")
         self.asked = Table(np.zeros(2 * capacity, np.int64), "shared")
+        self._kept = Kept(name, capacity)
         self._ports: list[str] = []
         self._pins: list[tuple[str, str, str]] = []  # of ports by name, until the graph is complete
 
@@ -256,18 +242,27 @@ class Arp(Router):
     def _ip(self, graph: RouterGraph) -> Any:
         return graph.router(graph.reached(self.name, "resolve")[0][0])
 
+    def amender(self) -> Stage:
+        return Stage(amend, (), {"adjacencies": self.adjacencies, "changes": self.changes})
+
     def reserve(self, port: int, address: int) -> int:
         """Give a gateway, at the port of an index, a row of the table for ever; the row's index."""
+        return self._reserve(_key(port, address), GATEWAY)
+
+    def _reserve(self, key: int, reason: int) -> int:
         adjacencies = self.adjacencies.initial
         # Compiled functions work on records; a view as records gives those, where a plain array gives copies.
-        index = place(adjacencies.view(np.recarray), (port + 1) << 32 | address, 0)
+        index = place(adjacencies.view(np.recarray), key, 0)
         if index < 0:
             raise GraphError(f"{self.name}: no room for gateways among {len(adjacencies)} adjacencies; give capacity=")
         adjacencies[index]["state"] = max(adjacencies[index]["state"], RESERVED)
+        self._kept.put(key, self._kept.reasons(key) | reason)
         return index
 
     def pin(self, port: str | int, address: str, mac: str) -> None:
         """Set an adjacency by hand, before the paths run; it never expires, and no ARP message changes it.
+
+        While they run, `supervisor.change(SetNeighbour(...))` does it.
 
         Parameters
         ----------
@@ -281,20 +276,69 @@ class Arp(Router):
         GraphError
             If an address is malformed, or the graph has no such port; the latter when the graph is complete.
         """
-        try:
-            number, mac_address = int(IPv4Address(address)), mac_number(mac)
-        except (AddressValueError, ScoutError) as error:
-            raise GraphError(f"{self.name}: pin of {address} at {mac}: {error}") from error
         if isinstance(port, str):
             if not self._ports:
+                self._parsed(address, mac)
                 self._pins.append((port, address, mac))
                 return
-            if port not in self._ports:
-                raise GraphError(f"{self.name}: pin of {address} on {port!r}, which is no port: {self._ports}")
-            port = self._ports.index(port)
-        index = self.reserve(port, number)
+            port = self._index(port, address)
+        number, mac_address = self._parsed(address, mac)
+        index = self._reserve(_key(port, number), BY_HAND)
         row = self.adjacencies.initial[index : index + 1]
         row["mac"], row["expires"], row["state"] = mac_address, FOREVER, STATIC
+
+    def _index(self, port: str, address: object) -> int:
+        if port not in self._ports:
+            raise GraphError(f"{self.name}: neighbour {address} on {port!r}, which is no port: {self._ports}")
+        return self._ports.index(port)
+
+    def _parsed(self, address: object, mac: str = "02:00:00:00:00:00") -> tuple[int, int]:
+        try:
+            return int(IPv4Address(str(address))), mac_number(mac)
+        except (AddressValueError, ScoutError) as error:
+            raise GraphError(f"{self.name}: neighbour {address} at {mac}: {error}") from error
+
+    # Changing.
+
+    def prepare(self, changes: Sequence[Change], graph: RouterGraph) -> Amendment:
+        return self._prepared(map(self._step, changes))
+
+    def _step(self, change: Change) -> tuple[int, int, int]:
+        assert isinstance(change, DeleteNeighbour | SetNeighbour)
+        port = self._index(change.port, change.address)
+        if isinstance(change, SetNeighbour):
+            address, mac = self._parsed(change.address, change.mac)
+            return SET, _key(port, address), mac
+        key = _key(port, self._parsed(change.address)[0])
+        if not self._kept.reasons(key) & BY_HAND:
+            raise GraphError(f"{self.name}: {change.address} on {change.port!r} was not set by hand; leave it out")
+        return FORGET, key, int(self._kept.reasons(key) & GATEWAY > 0)
+
+    def gateways(self, new: Iterable[tuple[int, int]], gone: Iterable[tuple[int, int]]) -> Amendment:
+        """Prepare to keep the rows of new gateways, and not to keep those of others; by port and address."""
+        steps = [(FREE, _key(*gateway), 0) for gateway in gone] + [(RESERVE, _key(*gateway), 0) for gateway in new]
+        return self._prepared(steps)
+
+    def _prepared(self, steps: Iterable[tuple[int, int, int]]) -> Amendment:
+        """Note the steps in `Kept`, each before the next is looked at."""
+        orders: list[Order] = []
+        before: list[tuple[int, int]] = []
+
+        def undo() -> None:
+            for key, reasons in reversed(before):
+                self._kept.put(key, reasons)
+
+        try:
+            for operation, key, two in steps:
+                known = self._kept.reasons(key)
+                before.append((key, known))
+                reason = BY_HAND if operation in (SET, FORGET) else GATEWAY
+                self._kept.require(key, known | reason if operation in (SET, RESERVE) else known & ~reason)
+                orders.append(Order(self.name, operation, key, two))
+        except BaseException:
+            undo()
+            raise
+        return Amendment(orders=orders, undo=undo)
 
     def arrive(self, service: str, below: bool) -> str:
         return "in" if service == "net" else "resolve"
@@ -324,3 +368,8 @@ class Arp(Router):
         }
         outcomes = (Outcome("answer", Via("net", attributes.ingress)), Outcome("learnt", Exit()))
         return Stage(receive, outcomes, bindings)
+
+
+def _key(port: int, address: int) -> int:
+    """The key of an address at the port of an index."""
+    return (port + 1) << 32 | address

@@ -27,7 +27,7 @@ Example
     Ip("ip", {"left": "10.0.0.1/24", "right": "10.0.1.1/24"}, {"0.0.0.0/0": "10.0.1.2"})
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from itertools import combinations
 from typing import Any
@@ -36,27 +36,26 @@ import numpy as np
 
 from scout.io.access import add16, load8, load16, load32, require, store8, store16, store32, sum16
 from scout.io.packet import GSO_NONE, NEEDS_CHECKSUM
+from scout.paths.changes.routes import AddRoute, DeleteRoute, ReplaceRoute
 from scout.paths.model.attributes import Attributes
+from scout.paths.model.change import Amendment, Change
 from scout.paths.model.classifier import Classifier
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.router import GraphError, Router
 from scout.paths.model.stage import Outcome, Stage, To, Via
 from scout.paths.model.table import Table
 from scout.paths.model.verdict import drop
-from scout.paths.protocols.fib import Fib
 from scout.paths.protocols.fib import lookup as find
-from scout.paths.protocols.ipv4_check import broadcasts, check, suspect_table
+from scout.paths.protocols.ipv4_check import check, suspect_table
 from scout.paths.protocols.ipv4_demux import CLASSIFIER
 from scout.paths.protocols.ipv4_rules import constant_next_hop, known_protocol, possible_routes
 from scout.paths.protocols.next_hop import (
     BROADCAST,
     CONNECTED,
-    GATEWAY,
     LOCAL,
-    MARTIAN,
     MULTICAST,
-    NEXT_HOP,
 )
+from scout.paths.protocols.routing import Routing, parsed
 from scout.paths.wire import ipv4, tcp, udp
 from scout.paths.wire.checksum import pseudo_header_sum
 from scout.paths.wire.icmp import (
@@ -71,15 +70,6 @@ from scout.paths.wire.tcp import tcp_header_length
 from scout.ring.segment import shared
 
 __all__ = ["Ip", "forward", "local", "lookup", "route"]
-
-_SPECIAL = {
-    "0.0.0.0/8": MARTIAN,
-    "127.0.0.0/8": MARTIAN,
-    "169.254.0.0/16": MARTIAN,
-    "224.0.0.0/4": MULTICAST,
-    "240.0.0.0/4": MARTIAN,
-    "255.255.255.255/32": BROADCAST,
-}
 
 MARTIAN_DESTINATION, NO_MULTICAST, NO_BROADCAST = drop("martian-destination"), drop("multicast"), drop("broadcast")
 LINK_BROADCAST, NO_FRAGMENTATION = drop("link-broadcast"), drop("fragmentation-needed")
@@ -225,6 +215,8 @@ class Ip(Router):
         The routes, once the graph is complete.
     next_hops : Table
         The next hops of the routes: `NEXT_HOP` rows, constant.
+    root : Setting
+        The version of `fib` that packets are led by.
     mtus : Table
         The MTU of each port by its index, bytes: int64[ports]. `start` writes it again when an MTU has changed.
 
@@ -241,6 +233,7 @@ class Ip(Router):
     requires = {"net": "ipv4", "resolve": "adjacency"}
     provides = {"messages": "icmp", "errors": "icmp-error"}
     one_way = {"net": "receive", "resolve": "send"}
+    takes = (AddRoute, DeleteRoute, ReplaceRoute)
 
     rules = (constant_next_hop(lookup), possible_routes(lookup), known_protocol(local))
 
@@ -248,20 +241,12 @@ class Ip(Router):
         super().__init__(name)
         self.addresses = {port: self._parse_interface(port, str(text)) for port, text in addresses.items()}
         self.routes = {
-            self._parse(IPv4Network, prefix): self._parse(IPv4Address, via) for prefix, via in (routes or {}).items()
+            parsed(name, IPv4Network, prefix): parsed(name, IPv4Address, via) for prefix, via in (routes or {}).items()
         }
-
-    def _parse(self, kind: Any, text: str) -> Any:
-        try:
-            return kind(text)
-        except ValueError as error:
-            raise GraphError(
-                f"{self.name}: {text!r}: {error}; write addresses as 10.0.0.1/24, prefixes as 10.0.0.0/24"
-            ) from error
 
     def _parse_interface(self, port: str, text: str) -> IPv4Interface:
         """An interface's address, which must have a prefix and be a host's."""
-        interface: IPv4Interface = self._parse(IPv4Interface, text)
+        interface: IPv4Interface = parsed(self.name, IPv4Interface, text)
         if "/" not in text:
             raise GraphError(f"{self.name}: address {text} of {port!r} has no prefix length; write it as {text}/24")
         network = interface.network
@@ -282,46 +267,20 @@ class Ip(Router):
                     f"{self.name} has an address on {port!r}, which is no port of the graph: {graph.ports}"
                 )
         resolver: Any = graph.router(graph.reached(self.name, "resolve")[0][0])
-        hops: list[tuple[int, ...]] = [(kind, -1, 0, -1, 0) for kind in range(BROADCAST + 1)]
-        routes: dict[str | IPv4Network, int] = {IPv4Network(prefix): kind for prefix, kind in _SPECIAL.items()}
-        for port, interface in self.addresses.items():
-            index, own = graph.ports.index(port), int(interface)
-            routes[interface.network] = len(hops)
-            hops.append((CONNECTED, index, 0, -1, own))
-            for broadcast in broadcasts(interface.network):
-                routes[IPv4Network(broadcast)] = BROADCAST
-        known: dict[IPv4Address, int] = {}
-        for prefix, gateway in self.routes.items():
-            if gateway not in known:
-                known[gateway] = len(hops)
-                port = self._port_of(gateway)
-                slot = resolver.reserve(graph.ports.index(port), int(gateway))
-                hops.append((GATEWAY, graph.ports.index(port), int(gateway), slot, int(self.addresses[port])))
-            if prefix in routes:
-                raise GraphError(f"{self.name}: {prefix} is routed to {gateway} and is connected or special already")
-            routes[prefix] = known[gateway]
-        for interface in self.addresses.values():
-            routes[IPv4Network(interface.ip)] = LOCAL
-        self.fib = Fib(routes.items())
-        table = np.zeros(len(hops), NEXT_HOP)
-        for index, hop in enumerate(hops):
-            table[index] = (*hop, (0, 0, 0))
-        self.next_hops = Table(table, "constant")
+        self._routing = Routing(self.name, self.addresses, self.routes, graph.ports, resolver)
+        self.fib, self.next_hops, self.root = self._routing.fib, self._routing.next_hops, self._routing.root
         # In shared memory: `start` writes it again when an interface gets another MTU while replicas run.
         self.mtus = Table(shared(len(graph.ports), np.int64), "constant")
         self.suspects = Table(suspect_table(self.addresses.values()), "constant")
         entries, vectors = (Table(array, "constant") for array in self.fib.arrays)
-        self._lookups: dict[str, Any] = {"entries": entries, "vectors": vectors, "root": lambda: self.fib.version}
+        self._lookups: dict[str, Any] = {"entries": entries, "vectors": vectors, "root": self.root}
 
     def start(self, graph: RouterGraph) -> None:
         for index, name in enumerate(graph.ports):
             self.mtus.initial[index] = graph.router(name).port.mtu
 
-    def _port_of(self, gateway: IPv4Address) -> str:
-        for port, interface in self.addresses.items():
-            if gateway in interface.network and gateway != interface.ip:
-                return port
-        raise GraphError(f"{self.name}: gateway {gateway} is on no connected network; give an address next to it")
+    def prepare(self, changes: Sequence[Change], graph: RouterGraph) -> Amendment:
+        return self._routing.prepare(changes)
 
     def arrive(self, service: str, below: bool) -> str | Via:
         if service == "net":

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-__all__ = ["BROADCAST", "CONNECTED", "GATEWAY", "KIND_NAMES", "LOCAL", "MARTIAN", "MULTICAST", "NEXT_HOP"]
+__all__ = ["BROADCAST", "CONNECTED", "GATEWAY", "KIND_NAMES", "LOCAL", "MARTIAN", "MULTICAST", "NEXT_HOP", "UNUSED"]
 
-GATEWAY, CONNECTED, LOCAL, MARTIAN, MULTICAST, BROADCAST = range(6)
-KIND_NAMES = ("gateway", "connected", "local", "martian", "multicast", "broadcast")
+GATEWAY, CONNECTED, LOCAL, MARTIAN, MULTICAST, BROADCAST, UNUSED = range(7)
+KIND_NAMES = ("gateway", "connected", "local", "martian", "multicast", "broadcast", "unused")
 """What people call each kind."""
 
 NEXT_HOP = np.dtype(
@@ -13,7 +13,7 @@ NEXT_HOP = np.dtype(
         ("kind", "i8"),  # packets are forwarded to GATEWAY and CONNECTED
         ("port", "i8"),  # index of the port
         ("address", "i8"),  # of the gateway; 0 if connected: the packet's own destination
-        ("slot", "i8"),  # of the gateway in the table of adjacencies, -1 if connected
+        ("slot", "i8"),  # of the gateway in the table of adjacencies; -1 if it has no fixed one, or is connected
         ("source", "i8"),  # the router's address on that port
         ("spare", "i8", 3),
     ]

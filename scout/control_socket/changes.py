@@ -2,10 +2,16 @@
 
 import time
 from collections.abc import Callable
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 from scout.control_socket.protocol import answer
+from scout.control_socket.state import settings
+from scout.paths.changes.neighbours import DeleteNeighbour, SetNeighbour
+from scout.paths.changes.routes import AddRoute, DeleteRoute, ReplaceRoute
+from scout.paths.changes.values import SetValue
 from scout.paths.framework.service import Service
+from scout.paths.model.change import Change
 from scout.ring.errors import ScoutError
 from scout.supervisor import Supervisor
 
@@ -43,6 +49,27 @@ class Changes:
         found = self._service(service)
         return self._have_bound(found, self._mask(found) & ~found.mask(handlers))
 
+    def route_add(self, prefix: IPv4Network, via: IPv4Address) -> dict[str, Any]:
+        return self._change(AddRoute(str(prefix), str(via)))
+
+    def route_replace(self, prefix: IPv4Network, via: IPv4Address) -> dict[str, Any]:
+        return self._change(ReplaceRoute(str(prefix), str(via)))
+
+    def route_delete(self, prefix: IPv4Network) -> dict[str, Any]:
+        return self._change(DeleteRoute(str(prefix)))
+
+    def neighbour_set(self, port: str, address: IPv4Address, mac: str) -> dict[str, Any]:
+        return self._change(SetNeighbour(port, str(address), mac))
+
+    def neighbour_delete(self, port: str, address: IPv4Address) -> dict[str, Any]:
+        return self._change(DeleteNeighbour(port, str(address)))
+
+    def set(self, setting: str, value: int) -> dict[str, Any]:
+        known = settings(self._supervisor.graph)
+        if setting not in known:
+            raise ScoutError(f"no setting {setting!r}; there are {', '.join(known) or 'none'}")
+        return self._change(SetValue(known[setting], value))
+
     def stop(self) -> dict[str, Any]:
         if self._stop is None:
             raise ScoutError("this router stops when the script that runs it does; end the script")
@@ -60,14 +87,22 @@ class Changes:
         return int(self._supervisor.table(service.tables["bound"])[0])
 
     def _have_bound(self, service: Service, mask: int) -> dict[str, Any]:
-        """Bind handlers, and wait until they are, since the next request goes by what is bound then."""
         names = service.names_in(mask)
         self._supervisor.bind(service, *names)
-        deadline = time.monotonic() + _PATIENCE
-        while self._mask(service) != mask:
-            if time.monotonic() > deadline:
-                raise ScoutError(
-                    f"{service.name}: the change waits behind other requests; `show handlers` tells when it holds"
-                )
-            time.sleep(_INTERVAL)
+        # The next request goes by what is bound then.
+        _await(lambda: self._mask(service) == mask, "`show handlers` tells when it holds")
         return answer([{"service": service.name, "bound": ", ".join(names)}])
+
+    def _change(self, change: Change) -> dict[str, Any]:
+        epoch = self._supervisor.change(change)
+        _await(lambda: self._supervisor.reached(epoch), "it will hold when they are done")
+        return answer([{"epoch": epoch, "change": type(change).__name__}])
+
+
+def _await(condition: Callable[[], bool], otherwise: str) -> None:
+    """Wait until replicas have come to a change, so that it has taken effect when the client gets its answer."""
+    deadline = time.monotonic() + _PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            raise ScoutError(f"the change waits behind other requests in its channel; {otherwise}")
+        time.sleep(_INTERVAL)

@@ -132,7 +132,7 @@ class Figures:
                     "reason": reason,
                     "packets": packets,
                     "stages": ", ".join(sorted(stages[reason])),
-                    "meaning": meaning(reason, sorted(modules[reason] or ports)),
+                    "meaning": meaning(reason, self._supervisor.graph, sorted(modules[reason] or ports)),
                 }
                 for reason, packets in sorted(self._supervisor.account()["drops"].items())
             ]

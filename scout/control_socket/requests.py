@@ -13,7 +13,7 @@ from typing import Any
 from scout.io.mac import mac_number
 from scout.ring.errors import ScoutError
 
-__all__ = ["MOST_ROWS", "REQUESTS", "Kind", "Parameter", "Request", "checked", "find_request"]
+__all__ = ["GROUPS", "MOST_ROWS", "REQUESTS", "Kind", "Parameter", "Request", "checked", "find_request"]
 
 MOST_ROWS = 1000
 """Rows of one answer at most: a longer answer would keep the router's other threads waiting while it is encoded."""
@@ -100,13 +100,17 @@ def _mac(value: Any) -> str:
     return str(value)
 
 
-def _number(least: int, most: int) -> Kind:
+_GREATEST = 2**31  # of the numbers that have no other bound
+
+
+def _number(least: int, most: int = _GREATEST) -> Kind:
     def read(value: Any) -> int:
         if type(value) is not int or not least <= value <= most:  # a bool is an int, and no number of anything
             raise ValueError
         return value
 
-    return Kind(f"a number from {least:,} to {most:,}", read, int)
+    bound = f"{least:,} or more" if most == _GREATEST else f"from {least:,} to {most:,}"
+    return Kind(f"a number, {bound}", read, int)
 
 
 NAME = Kind("a name", _text)
@@ -116,12 +120,28 @@ PREFIX = Kind("an IPv4 prefix, as 10.9.0.0/16", _prefix)
 MAC = Kind("a MAC address, as 02:00:00:00:00:0a", _mac)
 
 _PAGE = (
-    Parameter("first", _number(0, 2**31), "the rows before this one are left out", 0),
-    Parameter("limit", _number(1, MOST_ROWS), "rows at most; `total` in the answer is how many there are", MOST_ROWS),
+    Parameter("first", _number(0), "rows before this one are left out", 0),
+    Parameter(
+        "limit",
+        _number(1, MOST_ROWS),
+        "rows at most; `total` in the answer is how many there are",
+        MOST_ROWS,
+    ),
 )
-_REPLICA = _number(0, 2**31)
+_REPLICA = _number(0)
+_PREFIX = Parameter("prefix", PREFIX, "of the destinations")
+_VIA = Parameter("via", ADDRESS, "the gateway, on a connected network")
+_PORT = Parameter("port", NAME, "the port where the neighbour is")
+_NEIGHBOUR = Parameter("address", ADDRESS, "the neighbour's")
 _SERVICE = Parameter("service", NAME, "the service's name in the router graph")
 _HANDLERS = Parameter("handlers", NAMES, "names of its handlers, which are those of their functions")
+
+GROUPS = {
+    "show": "See what the router is, what it does, and what it knows.",
+    "route": "Change routes, in all replicas from the same packet on.",
+    "neighbour": "Set neighbours by hand.",
+}
+"""The first words of requests that have two, and what these are for."""
 
 REQUESTS: tuple[Request, ...] = (
     Request("show router", "the router that runs: its file, its process, and since when"),
@@ -152,6 +172,7 @@ REQUESTS: tuple[Request, ...] = (
         "arp.adjacencies",
     ),
     Request("show handlers", "the handlers of services, and which are bound"),
+    Request("show settings", "the settings of filters and services, and their values"),
     Request("show account", "what became of every packet"),
     Request("show figures", "what `scout top` shows: ports, edges, drops and replicas in one answer"),
     Request(
@@ -180,6 +201,32 @@ REQUESTS: tuple[Request, ...] = (
         "bind", "bind handlers of a service, besides those that are bound", (_SERVICE, _HANDLERS), "hundreds report"
     ),
     Request("unbind", "have handlers of a service bound no more", (_SERVICE, _HANDLERS), "hundreds report"),
+    Request(
+        "route add", "route a prefix that has no route of its own to a gateway", (_PREFIX, _VIA), "10.9.0.0/16 10.0.1.2"
+    ),
+    Request("route replace", "route a prefix to another gateway", (_PREFIX, _VIA), "10.9.0.0/16 10.0.1.3"),
+    Request("route delete", "delete the route of a prefix", (_PREFIX,), "10.9.0.0/16"),
+    Request(
+        "neighbour set",
+        "set a neighbour's MAC address by hand; it never expires",
+        (_PORT, _NEIGHBOUR, Parameter("mac", MAC, "the neighbour's")),
+        "right 10.0.1.2 02:00:00:00:00:0b",
+    ),
+    Request(
+        "neighbour delete",
+        "forget a neighbour that was set by hand; ARP asks for it then",
+        (_PORT, _NEIGHBOUR),
+        "right 10.0.1.2",
+    ),
+    Request(
+        "set",
+        "give a setting of a filter or service another value",
+        (
+            Parameter("setting", NAME, "one of `show settings`, as hops.least"),
+            Parameter("value", _number(-(2**63), 2**63 - 1), "its new value"),
+        ),
+        "hops.least 3",
+    ),
     Request("stop", "stop the router, as Ctrl-C does"),
 )
 

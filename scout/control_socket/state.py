@@ -9,13 +9,17 @@ import numpy as np
 from scout.control_socket.protocol import Rows, answer
 from scout.io.mac import mac_text
 from scout.paths.framework.service import Service
-from scout.paths.protocols.arp import RESERVED, STATIC, Arp
+from scout.paths.model.graph import RouterGraph
+from scout.paths.model.setting import Setting
+from scout.paths.protocols.adjacencies import RESERVED, STATIC
+from scout.paths.protocols.arp import Arp
 from scout.paths.protocols.ipv4 import Ip
-from scout.paths.protocols.next_hop import KIND_NAMES
+from scout.paths.protocols.next_hop import KIND_NAMES, UNUSED
+from scout.paths.stages.filter import Filter
 from scout.supervisor import Supervisor
 from scout.tables import find_table
 
-__all__ = ["State"]
+__all__ = ["State", "settings"]
 
 _Item = TypeVar("_Item")
 
@@ -33,7 +37,11 @@ class State:
         )
 
     def show_next_hops(self, first: int, limit: int) -> dict[str, Any]:
-        hops = [(ip, index) for ip in self._routers(Ip) for index in range(len(ip.next_hops.initial))]
+        hops = [
+            (ip, index)
+            for ip in self._routers(Ip)
+            for index in np.flatnonzero(ip.next_hops.initial["kind"] != UNUSED).tolist()
+        ]
         return _page(hops, first, limit, lambda hop: {"next_hop": hop[1], **self._next_hop(*hop)})
 
     def show_neighbours(self, first: int, limit: int) -> dict[str, Any]:
@@ -73,6 +81,10 @@ class State:
                 rows.append(row | {"bound": name in bound})
         return answer(rows)
 
+    def show_settings(self) -> dict[str, Any]:
+        found = settings(self._supervisor.graph)
+        return answer([{"setting": name, "value": setting.value} for name, setting in found.items()])
+
     def _routers(self, kind: type[_Item]) -> list[_Item]:
         """The routers of a class that a path leads through: only those have memory."""
         graph = self._supervisor.graph
@@ -101,6 +113,20 @@ class State:
             "gateway": bool(row["state"] == RESERVED),
             "expires_in_s": round(left_ns / 1e9, 3) if left_ns > 0 and not static else None,
         }
+
+
+def settings(graph: RouterGraph) -> dict[str, Setting]:
+    """The settings of filters and services by name, `router.parameter`.
+
+    Settings that routers keep for themselves are not among them: as the version of a FIB no number is right but theirs.
+    """
+    return {
+        f"{router.name}.{parameter}": value
+        for router in graph.routers
+        if isinstance(router, Filter)
+        for parameter, value in router.bindings.items()
+        if isinstance(value, Setting)
+    }
 
 
 def _page(items: Sequence[_Item], first: int, limit: int, row: Callable[[_Item], dict[str, Any]]) -> dict[str, Any]:

@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from scout import End, Event, Handler, MemoryPort, Requests, RouterGraph, Service, Table, raise_event
+from scout import End, Event, Handler, MemoryPort, Requests, RouterGraph, Service, Setting, Table, raise_event
 
 HUNDRED = Event("hundred")
 
 
-def count(frame: Any, end: Any, total: Any, events: Any) -> int:
+def count(frame: Any, end: Any, total: Any, events: Any, every: int) -> int:
     total[0].requests += 1
-    if total[0].requests % 100 == 0:
+    if total[0].requests % every == 0:
         raise_event(events, HUNDRED, total[0].requests)
     return 0
 
@@ -23,10 +23,14 @@ def report(frame: Any, end: Any, argument: int, reports: Any) -> int:
 
 
 def counting_router() -> SimpleNamespace:
-    """`graph`, `paths`, `port`, and the service `hundreds`, which counts requests and reports each hundredth."""
+    """`graph`, `paths`, `port`, and the service `hundreds`, which counts requests and reports every hundredth.
+
+    Its setting `every` is 100 at first.
+    """
     reports = Table(np.zeros(1, np.int64), "private")
     handlers = [Handler(count), Handler(report, HUNDRED, run="primary")]
-    service = Service("hundreds", {"total": np.zeros(1, [("requests", "i8")])}, handlers, "request", reports=reports)
+    bindings: dict[str, Any] = {"reports": reports, "every": Setting(100)}
+    service = Service("hundreds", {"total": np.zeros(1, [("requests", "i8")])}, handlers, "request", **bindings)
     port = MemoryPort("02:00:00:00:00:01")
     graph = RouterGraph("counting")
     graph.add(Requests("requests", port))

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from folding import send, source
 
+from scout.paths.changes.values import SetValue
 from scout.paths.framework.events import Handler
 from scout.paths.framework.service import Service
 from scout.paths.framework.state import store_to
-from scout.paths.model.change import Amendment, Change, Order, Set
+from scout.paths.model.change import Amendment, Change, Order
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.router import Router
 from scout.paths.model.setting import Setting
@@ -73,7 +74,7 @@ class Noting:
 
         def changed():
             with suppress(ScoutError):
-                return supervisor.change(Set(self.step, value))
+                return supervisor.change(SetValue(self.step, value))
 
         return await_until(changed)
 
@@ -91,11 +92,11 @@ def test_a_setting_changes_at_one_request_in_every_replica():
     noting = Noting()
     with Supervisor(noting.graph, noting.paths, 2, report=[].append) as supervisor:
         noting.send(100)
-        assert supervisor.change(Set(noting.step, 7)) == 1
+        assert supervisor.change(SetValue(noting.step, 7)) == 1
         noting.send(100)
         with supervisor.changes() as changes:
-            changes.append(Set(noting.step, 8))
-            changes.append(Set(noting.step, -(1 << 63)))
+            changes.append(SetValue(noting.step, 8))
+            changes.append(SetValue(noting.step, -(1 << 63)))
         noting.send(100)
         await_until(lambda: supervisor.reached(2))
         noting.port.end()
@@ -192,11 +193,11 @@ def test_of_a_change_that_a_router_refuses_nothing_is_made():
     bad.refuses = True
     noting = Noting(more=(good, bad))
     with Supervisor(noting.graph, noting.paths, 1, report=[].append) as supervisor:
-        changes = (Set(noting.step, 3), Counted(router="good"), Counted(router="bad"))
+        changes = (SetValue(noting.step, 3), Counted(router="good"), Counted(router="bad"))
         with pytest.raises(ScoutError, match="bad refuses"):
             supervisor.change(*changes)
         with pytest.raises(KeyError), supervisor.changes() as collected:
-            collected.append(Set(noting.step, 3))
+            collected.append(SetValue(noting.step, 3))
             raise KeyError
         assert good.log == ["prepare", "undo"] and noting.step.value == 0
         assert supervisor.memory.epochs(0).tolist() == [0]
@@ -207,7 +208,7 @@ def test_of_a_change_that_a_router_refuses_nothing_is_made():
     [
         (Counted(), "no router of the graph takes it"),
         (Counted(router="noting"), "'noting' takes no such change; no router"),
-        (Set(Setting(1), 2), "no stage of the running paths has this setting"),
+        (SetValue(Setting(1), 2), "no stage of the running paths has this setting"),
         ("10.0.0.0/8", "is no change; give one"),
     ],
 )
@@ -217,7 +218,7 @@ def test_a_change_that_makes_no_sense_is_refused(change, message):
         with pytest.raises(ScoutError, match=message):
             supervisor.change(change)
         with pytest.raises(ScoutError, match="give an int of 64 bits"):
-            supervisor.change(Set(noting.step, 1 << 63))
+            supervisor.change(SetValue(noting.step, 1 << 63))
 
 
 def test_a_change_finds_no_room_in_a_full_channel_and_nothing_has_changed():
@@ -226,10 +227,10 @@ def test_a_change_finds_no_room_in_a_full_channel_and_nothing_has_changed():
         os.kill(supervisor.processes[0].pid, signal.SIGSTOP)
         noting.send(16)
         with pytest.raises(ScoutError, match="the channel of requests stays full; try again"):
-            supervisor.change(Set(noting.step, 1))
+            supervisor.change(SetValue(noting.step, 1))
         os.kill(supervisor.processes[0].pid, signal.SIGCONT)
         noting.send(16)
-        supervisor.change(Set(noting.step, 2))
+        supervisor.change(SetValue(noting.step, 2))
         noting.send(16)
         noting.port.end()
         assert supervisor.wait(60)

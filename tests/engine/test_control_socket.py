@@ -157,6 +157,18 @@ def test_handlers_are_bound_and_unbound(control: ControlSocket) -> None:
             ask(control.path, "bind", {"service": service, "handlers": [handler]})
 
 
+def test_settings_are_shown_and_set(router: SimpleNamespace, control: ControlSocket) -> None:
+    assert ask(control.path, "show settings")["rows"] == [{"setting": "hundreds.every", "value": 100}]
+    reports = router.supervisor.table("hundreds.reports")
+    before, sent = int(reports[0]), int(router.supervisor.table("hundreds.total")[0]["requests"])
+    ask(control.path, "set", {"setting": "hundreds.every", "value": 1})
+    for _ in range(5):
+        router.port.send(b"request", timeout=PATIENCE)
+    await_until(lambda: int(reports[0]) == before + 5)
+    ask(control.path, "set", {"setting": "hundreds.every", "value": 100})
+    assert int(router.supervisor.table("hundreds.total")[0]["requests"]) == sent + 5
+
+
 def test_replicas_join_and_leave(router: SimpleNamespace, control: ControlSocket) -> None:
     (joined,) = ask(control.path, "add-replica")["rows"]
     states = {row["replica"]: row["state"] for row in ask(control.path, "show replicas")["rows"]}
@@ -209,7 +221,7 @@ def test_stop_calls_what_the_script_says(router: SimpleNamespace, control: Contr
         (line(do="x" * 60_000), "there is no request"),
         (line(do="__init__"), "there is no request"),
         (line(do="show routes", of="left"), "no parameter 'of'; it takes first, limit"),
-        (line(do="show routes", limit=0), "limit is 0; give a number from 1 to 1,000"),
+        (line(do="show routes", limit=0), "limit is 0; give a number, from 1 to 1,000"),
         (line(do="show routes", limit=True), "limit is True"),
         (line(do="show routes", limit=1e300), "limit is 1e+300"),
         (line(do="show routes", first="1"), "first is '1'"),
@@ -221,6 +233,11 @@ def test_stop_calls_what_the_script_says(router: SimpleNamespace, control: Contr
         (line(do="bind", service="hundreds", handlers="report"), "give one name or more"),
         (line(do="bind", service="hundreds", handlers=[]), "give one name or more"),
         (line(do="bind", service="hundreds", handlers=["x"] * 2000), "give one name or more"),
+        (line(do="set", setting="nosuch", value=1), "no setting 'nosuch'; there are hundreds.every"),
+        (line(do="set", setting="hundreds.every", value=1 << 63), "value is 9223372036854775808; give a number"),
+        (line(do="route add", prefix="10.9.0.1/16", via="10.0.1.2"), "prefix is '10.9.0.1/16'; give an IPv4 prefix"),
+        (line(do="route add", prefix="10.9.0.0/16", via="10.0.1.2"), "takes"),
+        (line(do="neighbour set", port="left", address="10.0.0", mac="x"), "address is '10.0.0'; give an IPv4 address"),
         (line(do="remove-replica", replica=-1), "replica is -1"),
         (line(do="remove-replica", replica=30), "replica 30 does not take part"),
     ],

@@ -1,6 +1,7 @@
 """A process keeps nothing of the runs that are over."""
 
 import gc
+import threading
 import weakref
 
 import psutil
@@ -26,12 +27,15 @@ def run_once():
 
 def test_the_memory_of_a_process_does_not_grow_by_runs():
     kept = [run_once()[0] for _ in range(2)]  # the first ones load code
+    for thread in threading.enumerate():
+        if thread.name == "scout-compile":  # loads more of it meanwhile
+            thread.join()
     before = psutil.Process().memory_full_info().uss
-    kept += [run_once()[0] for _ in range(20)]
+    kept += [run_once()[0] for _ in range(6)]
     gc.collect()
     # A channel alone is 7 MiB. The kept graphs themselves need less than 0.1 MiB.
     assert psutil.Process().memory_full_info().uss - before < 5 * MIB
-    assert len(kept) == 22
+    assert len(kept) == 8
 
 
 def test_a_graph_that_is_kept_does_not_keep_the_channels_of_its_runs():

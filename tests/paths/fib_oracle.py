@@ -3,18 +3,22 @@
 from ipaddress import IPv4Network
 
 import numpy as np
-from numba import njit
+from numba import types
 
+from scout.paths.compiler.inlining import native
 from scout.paths.protocols.fib import NO_ROUTE, Fib, lookup
+from scout.ring.jit import Entry, entry
 
-OPTIONS = {"error_model": "numpy", "_nrt": False}  # as `scout.ring.jit` compiles
-jitted = njit(**OPTIONS)(lookup)
+_FIB = (types.int32[::1], types.int64[::1], types.int64)
+_lookup = native(lookup)
+compiled = Entry(_lookup.py_func, types.int64(*_FIB, types.int64))
+"""`lookup` as native code that Python can call."""
 
 
-@njit(**OPTIONS)
+@entry(types.void(*_FIB, types.int64[::1], types.int64[::1]))
 def lookup_all(entries, vectors, root, addresses, next_hops):
     for i in range(addresses.size):
-        next_hops[i] = jitted(entries, vectors, root, addresses[i])
+        next_hops[i] = _lookup(entries, vectors, root, addresses[i])
 
 
 def looked_up(fib: Fib, addresses: np.ndarray, version: int | None = None) -> np.ndarray:

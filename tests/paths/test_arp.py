@@ -96,9 +96,12 @@ def test_a_neighbour_is_pinned_by_the_name_of_its_port() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("middle", "10.0.0.7", HOST), r"arp: pin of 10\.0\.0\.7 on 'middle', which is no port: \['left', 'right'\]"),
-        (("left", "10.0.0.700", HOST), r"arp: pin of 10\.0\.0\.700"),
-        (("left", "10.0.0.7", "02:00"), r"arp: pin of 10\.0\.0\.7 at 02:00: .*MAC address"),
+        (
+            ("middle", "10.0.0.7", HOST),
+            r"arp: neighbour 10\.0\.0\.7 on 'middle', which is no port: \['left', 'right'\]",
+        ),
+        (("left", "10.0.0.700", HOST), r"arp: neighbour 10\.0\.0\.700"),
+        (("left", "10.0.0.7", "02:00"), r"arp: neighbour 10\.0\.0\.7 at 02:00: .*MAC address"),
     ],
 )
 def test_a_bad_pin_is_refused(arguments: tuple[str, str, str], words: str) -> None:

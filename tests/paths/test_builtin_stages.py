@@ -21,7 +21,8 @@ from scout.io.access import allow
 from scout.io.packet import GSO_NONE, PACKET, REACH
 from scout.paths.compiler.inlining import native
 from scout.paths.compiler.interpreter import try_stage
-from scout.paths.protocols.arp import FOREVER, WISHES, request
+from scout.paths.protocols.adjacencies import FOREVER
+from scout.paths.protocols.arp import WISHES, request
 from scout.paths.protocols.icmp import LONGEST_ERROR
 
 BROADCAST = "ff:ff:ff:ff:ff:ff"

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 import numpy as np
 import pytest
-from fib_oracle import edges, expected, jitted, looked_up, lookup_all
+from fib_oracle import compiled, edges, expected, looked_up, lookup_all
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -155,7 +155,7 @@ CLUSTERED = prefixes(st.sampled_from([0, 1, 7, 8, 9, 17, 18, 19, 22, 23, 24, 25,
     st.dictionaries(SCATTERED | CLUSTERED, st.integers(0, LAST_NEXT_HOP), max_size=20),
     st.lists(NEARBY | ANYWHERE, max_size=20),
 )
-@pytest.mark.parametrize("look", [lookup, jitted], ids=["python", "numba"])
+@pytest.mark.parametrize("look", [lookup, compiled], ids=["python", "numba"])
 def test_as_the_naive_longest_match(
     look: Callable[..., int], routes: dict[IPv4Network, int], addresses: list[int]
 ) -> None:
@@ -184,11 +184,11 @@ def test_thousand_routes(has_default: bool) -> None:
     np.testing.assert_array_equal(looked_up(fib, addresses), expected(routes, addresses))
 
 
-@pytest.mark.skipif(not hasattr(jitted, "inspect_asm"), reason="nothing is compiled")
+@pytest.mark.skipif(not hasattr(lookup_all.native, "inspect_asm"), reason="nothing is compiled")
 def test_compiled_lookup_neither_counts_references_nor_counts_from_the_end() -> None:
     fib = Fib()
     looked_up(fib, np.zeros(1, np.int64))
-    (assembly,) = lookup_all.inspect_asm().values()
+    (assembly,) = lookup_all.native.inspect_asm().values()
     native = assembly[: assembly.index(".cfi_endproc")]  # what follows is the wrapper for Python
     assert "NRT_" not in native
     assert "$63" not in native  # the shift that spreads an index's sign

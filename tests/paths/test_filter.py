@@ -21,7 +21,7 @@ from scout.paths.model.references import everything
 from scout.paths.model.router import GraphError
 from scout.paths.model.table import Table
 from scout.paths.model.verdict import drop
-from scout.paths.protocols.arp import STATIC
+from scout.paths.protocols.adjacencies import STATIC
 from scout.paths.protocols.ethernet import Ethernet
 from scout.paths.services.counter import Counter
 from scout.paths.stages.filter import Filter

@@ -17,7 +17,7 @@ from scout.paths.compiler.inlining import native
 from scout.paths.compiler.interpreter import try_stage
 from scout.paths.compiler.plain import Record
 from scout.paths.model.verdict import HOLD, drop
-from scout.paths.protocols.arp import ADJACENCY
+from scout.paths.protocols.adjacencies import ADJACENCY
 from scout.paths.stages.filter import Filter
 from scout.ring.errors import ScoutError
 

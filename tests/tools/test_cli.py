@@ -53,7 +53,7 @@ def test_help_shows_an_example(command: str, capsys: pytest.CaptureFixture[str])
         (["top", "--socket", "nowhere/x.sock"], ["nowhere/x.sock", "no router answers there"]),
         (["ctl", "--socket", "nowhere/x.sock", "show", "router"], ["nowhere/x.sock", "no router answers there"]),
         (["ctl", "--socket", "nowhere/x.sock", "show", "rooter"], ["rooter"]),
-        (["ctl", "remove-replica", "one"], ["one"]),
+        (["ctl", "remove-replica", "one"], ["REPLICA"]),
         (["rates", "nosuch0"], ["nosuch0"]),
         (["rates", "--interval", "0"], ["--interval"]),
         (["bench", "channel", "--plot", "figure.gif"], ["--plot", ".svg"]),

@@ -63,3 +63,13 @@ def test_in_the_fourth_lesson_both_receive_all_and_share_the_work():
         own = sorted(line for line in lines if f": {kind}, primary of " in line)
         assert [line.split(":")[0] for line in own] == ["replica 0", "replica 1"]
         assert sum(int(line.split()[-1]) for line in own) == requests
+
+
+def test_in_the_fifth_lesson_every_packet_goes_where_its_number_says():
+    lines = run(LESSONS[4]).splitlines()
+    far = [number for number in range(20_000, 30_000) if 2 + number % 64 >= 34]
+    assert lines == [
+        "to the first gateway: packets 0 to 9999, 10000 of them",
+        f"to the second gateway: packets 10000 to {max(far)}, {10_000 + len(far)} of them",
+        f"too few hops: {10_000 - len(far)}",
+    ]

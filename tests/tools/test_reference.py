@@ -1,4 +1,7 @@
-"""docs/reference.md is what the docstrings say, and their lists of drop reasons are what the code can give."""
+"""docs/reference.md is what the docstrings say, and their lists of drop reasons are what the code can give.
+
+docs/control.md has the requests of the control socket.
+"""
 
 import importlib.util
 from pathlib import Path
@@ -22,7 +25,7 @@ def make_reference():
 
 MAKE = make_reference()
 TELNET = drop("telnet")
-ROUTERS = [each for each in MAKE.shipped() if each.kind != "scout.io.ports"]
+ROUTERS = [each for each in MAKE.shipped() if each.kind not in ("scout.io.ports", "scout.paths.changes")]
 
 
 def standard_graph():
@@ -81,6 +84,10 @@ def test_the_drop_reasons_of_a_docstring_are_those_of_the_code(module):
 
 def test_the_page_is_what_the_docstrings_say():
     assert (DOCS / "reference.md").read_text() == MAKE.page(), "run: python docs/make_reference.py"
+
+
+def test_the_table_of_requests_is_that_of_the_control_socket():
+    assert (DOCS / "control.md").read_text() == MAKE.control_page(), "run: python docs/make_reference.py"
 
 
 def test_every_shipped_router_and_port_is_on_the_page():

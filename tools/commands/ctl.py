@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scout.control_socket.client import ask, find
-from scout.control_socket.requests import REQUESTS, Parameter, Request
+from scout.control_socket.requests import GROUPS, REQUESTS, Parameter, Request
 from scout.tools.options import Json, Socket
 from scout.tools.report import Report
 
@@ -100,7 +100,7 @@ def _made() -> typer.Typer:
     for request in REQUESTS:
         group, _, word = request.name.rpartition(" ")
         if group and group not in groups:
-            groups[group] = typer.Typer(no_args_is_help=True, help=f"Requests that begin with {group!r}.")
+            groups[group] = typer.Typer(no_args_is_help=True, help=GROUPS[group])
             made.add_typer(groups[group], name=group, epilog=f"Example: scout ctl {request.name} --json -")
         example = f"Example: scout ctl {request.name} {request.example}".rstrip()
         groups.get(group, made).command(word, epilog=example)(_command(request))

@@ -10,11 +10,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from scout.paths.protocols.fib.layout import BLOCK, BLOCK_UNITS, LEVELS, ROOT_UNITS, SLOTS, runs, size
+from scout.paths.protocols.fib.layout import (
+    BLOCK_UNITS,
+    CHILD,
+    LEVELS,
+    NODE,
+    ROOT,
+    ROOT_UNITS,
+    SLOTS,
+    WORDS,
+    node_units,
+    runs,
+    unit_of,
+    width_of,
+)
 from scout.paths.protocols.fib.tier import Tier
 from scout.ring.segment import private, shared
 
-__all__ = ["FRAME", "Arena", "Memory", "put_back", "retire", "take"]
+__all__ = ["FRAME", "LENGTHS", "Arena", "Memory", "put_back", "retire", "take", "units_of"]
 
 FIRST_UNIT = BLOCK_UNITS
 """The first unit that is given out. Those before it are the writer's own: its working room (`update`), and the piece
@@ -22,6 +35,9 @@ that `take` gives when there is no room."""
 
 _SMALLEST_REGION = 2 * BLOCK_UNITS
 """A smaller gap between pieces in use becomes a free piece, others become regions."""
+
+LENGTHS = 32
+"""Lengths of prefixes to a unit: the smallest node has 64 slots in 2 units."""
 
 _SIZE_BITS = 10  # BLOCK_UNITS, the largest size of a piece, fits
 
@@ -39,7 +55,7 @@ STATE = np.dtype(
 
 FRAME = np.dtype(
     [
-        ("unit", np.int64),  # the piece at this level, 0 if there is none
+        ("child", np.int64),  # the entry that names the piece at this level, 0 if there is none
         ("base", np.int64),  # the word of its first entry, or of a node's 64 slots in the writer's working room
         ("slot", np.int64),  # the next entry to look at
         ("last", np.int64),  # the last one
@@ -64,6 +80,9 @@ class Memory(NamedTuple):
         The first unit of each region and the unit behind it; 0 and 0 at the end.
     frames : FRAME[LEVELS]
         Working room.
+    lengths : uint8[LENGTHS * units]
+        For the slots of a piece the lengths of the prefixes that their leaves come from, from LENGTHS * the first unit
+        on: by them a change finds the leaves that belong to longer prefixes. 0 where the entry is a child or no route.
     stamps : int32[units]
         At the first unit of a piece the transaction that took it.
     retired : int64[units]
@@ -76,6 +95,7 @@ class Memory(NamedTuple):
     free: Any
     regions: Any
     frames: Any
+    lengths: Any
     stamps: Any
     retired: Any
 
@@ -125,31 +145,33 @@ def reclaim(memory: Memory, retired: Any) -> int:
     return len(retired)
 
 
+def units_of(memory: Memory, child: int, level: int) -> int:
+    """The units of a block or a node."""
+    return BLOCK_UNITS if level < NODE else node_units(runs(memory.vectors, unit_of(child)), width_of(child))
+
+
 def mark(memory: Memory, marks: Any, root: int) -> int:
     """Mark the units of all pieces of a version, but not again those that are marked already; 0."""
-    level = 0
-    visit(memory, marks, 0, root, ROOT_UNITS)
-    while level >= 0:
+    level = ROOT
+    frame = memory.frames[ROOT]
+    frame.base, frame.slot, frame.last = 2 * root, 0, SLOTS[ROOT] - 1
+    marks[root : root + ROOT_UNITS] = 1
+    while level >= ROOT:
         frame = memory.frames[level]
         if frame.slot > frame.last:
             level -= 1
             continue
         entry = memory.entries[frame.base + frame.slot]
         frame.slot += 1
-        if entry < 0 and marks[~entry] == 0:
+        if entry & CHILD and marks[unit_of(entry)] == 0:
+            unit = unit_of(entry)
             level += 1
-            visit(memory, marks, level, ~entry, size(memory.vectors, ~entry, level))
-    return 0
-
-
-def visit(memory: Memory, marks: Any, level: int, unit: int, units: int) -> int:
-    """Mark a piece, and begin with its entries; 0."""
-    for each in range(unit, unit + units):
-        marks[each] = 1
-    frame = memory.frames[level]
-    frame.base, frame.slot, frame.last = 2 * unit, 0, SLOTS[level] - 1
-    if level > BLOCK:
-        frame.base, frame.last = 2 * unit + 2, runs(memory.vectors, unit) - 1
+            marks[unit : unit + units_of(memory, entry, level)] = 1
+            frame = memory.frames[level]
+            frame.base, frame.slot, frame.last = 2 * unit, 0, SLOTS[level] - 1
+            if level >= NODE:
+                frame.base = 2 * unit + 2
+                frame.last = runs(memory.vectors, unit) - 1 if width_of(entry) == WORDS else -1
     return 0
 
 
@@ -185,6 +207,7 @@ class Arena:
             free=np.zeros(BLOCK_UNITS + 1, np.int64),
             regions=private(2 * (units // _SMALLEST_REGION + 2), np.int64),
             frames=np.zeros(LEVELS, FRAME),
+            lengths=private(LENGTHS * units, np.uint8),
             stamps=private(units, np.int32),
             retired=private(units, np.int64),
         )

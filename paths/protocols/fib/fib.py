@@ -19,7 +19,7 @@ from scout.ring.errors import ScoutError
 
 __all__ = ["ROOM", "Fib"]
 
-ROOM = 256 << 20
+ROOM = 64 << 20
 """Bytes that a FIB reserves by default. What it does not use costs no memory."""
 
 
@@ -46,7 +46,7 @@ class Fib:
     ----------
     routes : iterable of (prefix, next hop), or ndarray
         A prefix is text as in `"10.0.0.0/8"`, where no length means /32, or an `IPv4Network`; a next hop is an index, 0
-        to 2**23 - 2. An array has the fields `network` (host order), `length` and `next_hop` (`ROUTE`).
+        to 2**31 - 2. An array has the fields `network` (host order), `length` and `next_hop` (`ROUTE`).
     room : int
         Bytes that are reserved for all versions that are alive at one time.
 

@@ -1,23 +1,26 @@
 """The format of a FIB in memory, and the lookup.
 
-A FIB is a trie in one segment of 64-bit units, seen both as such (`vectors`) and as 32-bit words (`entries`). A node is
-named by the number of its first unit. On the way from the root each level takes some bits of the address, its *slot*:
+A FIB is a trie in one segment of 64-bit units, seen both as such (`vectors`) and as 32-bit words (`entries`). A piece
+of the trie is named by the number of its first unit. On the way from the root each level takes some bits of the
+address, its *slot*:
 
-- level 0, the *root*: 256 entries, one for each slot; then the next hop of the default route plus 1, or 0;
-- level 1, a *block*: 1,024 entries, one for each slot; with the root it takes the first 18 bits;
-- the other levels, *nodes* of 64 slots: one unit of bits, then the entries. Neighbouring slots with equal entries
-  share one: bit k is set where slot k has another entry than slot k - 1, and always for k = 0. So the entry of a slot
-  is found by counting bits, and a node takes 2 to 33 units.
+- level 0, the *root*: 256 words, one for each slot; then the next hop of the default route plus 1, or 0;
+- level 1, a *block*: 1,024 words, one for each slot; with the root it takes the first 18 bits;
+- the other levels, *nodes* of 64 slots: one unit of bits, and then the entries, each of 1, 2 or 4 bytes (the node's
+  *width* is the logarithm: 0, 1 or 2). Neighbouring slots with equal entries share one: bit k is set where slot k has
+  another entry than slot k - 1, and always for k = 0. So the entry of a slot is found by counting bits.
 
 The bits are those of Poptrie (Asai and Ohara, "Poptrie: A Compressed Trie with Population Count for Fast and Scalable
 Software IP Routing Table Lookup", SIGCOMM '15) for its leaves. Poptrie has a second vector and keeps the children of a
-node side by side. Here an entry of its own names each child, so a child can be replaced by itself.
+node side by side. Here an entry of its own names each child, so a child can be replaced by itself. Most nodes have no
+children, and their entries are as narrow as their next hops allow: a node with its entries then is mostly in one cache
+line, and the nodes of a million routes in a processor's cache.
 
-An entry is an int32. One below 0 is the child ~entry. Others are leaves: the next hop plus 1 in the low `HOP_BITS`
-bits, and the length of its prefix above; 0 is no route. The length is not needed for lookups. By it a change of a route
-finds the leaves that belong to longer prefixes. The default route is not in the leaves: it would fill all of them.
+An entry is a leaf, the next hop plus 1 or 0 for no route, or a child: `CHILD`, the first unit, and the width in the low
+2 bits. Only entries of 4 bytes are children. The default route is not in the leaves: it would fill all of them.
 
-Nothing in an entry or a node depends on how long an address is.
+Nothing in an entry or a piece depends on how long an address is. Words are in the order of the machine, which has to be
+little-endian: entry k of a node is in the bits of its units from k times its width on.
 """
 
 from typing import Any
@@ -29,8 +32,8 @@ from scout.ring.arithmetic import ones_up_to
 __all__ = [
     "BLOCK",
     "BLOCK_UNITS",
+    "CHILD",
     "DEFAULT",
-    "HOP_BITS",
     "LAST_NEXT_HOP",
     "LEVELS",
     "NODE",
@@ -39,15 +42,23 @@ __all__ = [
     "ROOT_UNITS",
     "SLOTS",
     "STARTS",
+    "WIDTH_BITS",
+    "WORDS",
     "lookup",
+    "node_units",
     "runs",
-    "size",
+    "unit_of",
+    "width_of",
 ]
 
 NO_ROUTE = -1
-HOP_BITS = 23
-HOP_MASK = (1 << HOP_BITS) - 1
-LAST_NEXT_HOP = HOP_MASK - 1
+LAST_NEXT_HOP = 2**31 - 2
+
+CHILD = -(2**31)
+"""The bit of an entry that is a child, as an int32."""
+WIDTH_BITS = 2
+WORDS = 2
+"""The width of entries that may be children."""
 
 ROOT, BLOCK, NODE = 0, 1, 2
 """Levels; `NODE` is the first one of nodes."""
@@ -86,24 +97,35 @@ def lookup(entries: Any, vectors: Any, root: int, address: int) -> int:
     """
     # An unsigned index has no code that counts from the array's end.
     entry = int(entries[np.uintp(2 * root + (address >> 24))])
-    if entry < 0:
-        entry = int(entries[np.uintp(2 * ~entry + (address >> 14 & 1023))])
+    if entry & CHILD:
+        entry = int(entries[np.uintp(2 * unit_of(entry) + (address >> 14 & 1023))])
         rest = address << 50  # the bits that are left, from bit 63 on
-        while entry < 0:
-            ones = ones_up_to(vectors[np.uintp(~entry)], rest >> 58 & 63)
-            entry = int(entries[np.uintp(2 * ~entry + 1 + ones)])
+        while entry & CHILD:
+            unit, width = unit_of(entry), width_of(entry)
+            ones = ones_up_to(vectors[np.uintp(unit)], rest >> 58 & 63)
+            bit = ones - 1 << width + 3
+            entry = int(vectors[np.uintp(unit + 1 + (bit >> 6))]) >> (bit & 63) & (1 << (8 << width)) - 1
             rest <<= 6
-    hop = entry & HOP_MASK
-    if hop == 0:
-        hop = int(entries[np.uintp(2 * root + DEFAULT)])
-    return hop - 1
+    if entry == 0:
+        entry = int(entries[np.uintp(2 * root + DEFAULT)])
+    return entry - 1
 
 
-def runs(vectors: Any, node: int) -> int:
+def unit_of(entry: int) -> int:
+    """The first unit of a child."""
+    return (entry & ~CHILD) >> WIDTH_BITS
+
+
+def width_of(entry: int) -> int:
+    """The width of a child that is a node."""
+    return entry & (1 << WIDTH_BITS) - 1
+
+
+def runs(vectors: Any, unit: int) -> int:
     """The number of entries of a node."""
-    return ones_up_to(vectors[node], 63)
+    return ones_up_to(vectors[unit], 63)
 
 
-def size(vectors: Any, unit: int, level: int) -> int:
-    """The units of a block or a node."""
-    return BLOCK_UNITS if level == BLOCK else 1 + (runs(vectors, unit) + 1) // 2
+def node_units(count: int, width: int) -> int:
+    """The units of a node with `count` entries."""
+    return 1 + ((count << width) + 7 >> 3)

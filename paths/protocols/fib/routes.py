@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from scout.paths.protocols.fib.layout import HOP_BITS
 from scout.ring.arithmetic import multiply
 from scout.ring.segment import private
 
@@ -113,11 +112,11 @@ def first_missing(routes: Routes, changes: Any) -> int:
     return -1
 
 
-def covering(routes: Routes, network: int, length: int) -> int:
-    """The leaf of the longest shorter prefix of a prefix; 0 if there is none but the default route."""
+def covering(routes: Routes, network: int, length: int) -> tuple[int, int]:
+    """The leaf, and its length, of the longest shorter prefix of a prefix; 0 and 0 if only the default route is."""
     for shorter in range(length - 1, 0, -1):
         key = (network >> 32 - shorter << 32 - shorter + _LENGTH_BITS | shorter) + 1
         place = place_of(routes, key)
         if routes.keys[place] == key:
-            return routes.next_hops[place] + 1 | shorter << HOP_BITS
-    return 0
+            return routes.next_hops[place] + 1, shorter
+    return 0, 0

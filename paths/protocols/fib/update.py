@@ -6,22 +6,28 @@ piece that this change has taken itself is not copied again.
 
 from typing import Any
 
-from scout.paths.protocols.fib.arena import Memory, retire, take
+from scout.paths.protocols.fib.arena import LENGTHS, Memory, retire, take, units_of
 from scout.paths.protocols.fib.layout import (
     BLOCK_UNITS,
+    CHILD,
     DEFAULT,
-    HOP_BITS,
     LEVELS,
     NODE,
     PADDING,
+    ROOT,
     ROOT_UNITS,
     SLOTS,
     STARTS,
-    size,
+    WIDTH_BITS,
+    node_units,
+    unit_of,
+    width_of,
 )
 from scout.paths.protocols.fib.routes import Routes, covering, put
 
 __all__ = ["change"]
+
+_LENGTHS = LENGTHS // 2  # to a word
 
 
 def change(memory: Memory, routes: Routes, changes: Any, before: Any, last: int) -> int:
@@ -49,19 +55,18 @@ def change(memory: Memory, routes: Routes, changes: Any, before: Any, last: int)
         each = changes[index]
         before[index] = put(routes, each.network, each.length, each.next_hop)
     root = take(memory, ROOT_UNITS)
-    for unit in range(ROOT_UNITS):
-        memory.vectors[root + unit] = memory.vectors[last + unit] if last > 0 else 0
+    copied(memory, root, last, ROOT_UNITS)
     if last > 0:
         retire(memory, last, ROOT_UNITS)
     for index in range(len(changes)):
         each = changes[index]
+        leaf, length = each.next_hop + 1, each.length
         if each.length == 0:
-            memory.entries[2 * root + DEFAULT] = each.next_hop + 1
+            memory.entries[2 * root + DEFAULT] = leaf
         elif memory.state[0].full == 0:
-            leaf = each.next_hop + 1 | each.length << HOP_BITS
-            if each.next_hop < 0:
-                leaf = covering(routes, each.network, each.length)
-            paint(memory, root, each.network, each.length, leaf)
+            if leaf == 0:
+                leaf, length = covering(routes, each.network, each.length)
+            paint(memory, root, each.network, each.length, leaf, length)
     if memory.state[0].full == 0:
         return root
     for index in range(len(changes)):
@@ -69,36 +74,46 @@ def change(memory: Memory, routes: Routes, changes: Any, before: Any, last: int)
     return -1
 
 
-def paint(memory: Memory, root: int, network: int, length: int, leaf: int) -> int:
+def copied(memory: Memory, unit: int, original: int, units: int) -> int:
+    """Copy a root or a block, or nothing but zeros if the original is 0; 0."""
+    for each in range(units):
+        memory.vectors[unit + each] = memory.vectors[original + each] if original > 0 else 0
+    for slot in range(2 * units):
+        length = memory.lengths[LENGTHS * original + slot] if original > 0 else 0
+        memory.lengths[LENGTHS * unit + slot] = length
+    return 0
+
+
+def paint(memory: Memory, root: int, network: int, length: int, leaf: int, leaf_length: int) -> int:
     """Replace the leaves of a prefix, but not those of longer prefixes within it, until there is no room; 0.
 
     The walk goes down from the root to all of them, and replaces pieces on its way up.
     """
-    level, frames = 0, memory.frames
-    enter(frames[0], root, 2 * root, 0, network, length)
+    level, frames = ROOT, memory.frames
+    enter(frames[ROOT], root << WIDTH_BITS, 2 * root, ROOT, network, length)
     while memory.state[0].full == 0:
         frame = frames[level]
         if frame.slot > frame.last:
-            if level == 0:
+            if level == ROOT:
                 break
-            made = closed(memory, frame, level)
+            entry, own_length = closed(memory, frame, level)
             level -= 1
-            replace(memory, frames[level], made)
+            replace(memory, frames[level], entry, own_length)
             continue
-        entry = memory.entries[frame.base + frame.slot]
-        if entry < 0 or length > STARTS[level + 1]:
+        word = frame.base + frame.slot
+        if memory.entries[word] & CHILD or length > STARTS[level + 1]:
             level += 1
-            opened(memory, frames[level], level, entry, network, length)
-        elif entry >> HOP_BITS <= length:
-            replace(memory, frame, leaf)
+            opened(memory, level, network, length)
+        elif memory.lengths[_LENGTHS * frame.base + frame.slot] <= length:
+            replace(memory, frame, leaf, leaf_length)
         else:
             frame.slot += 1
     return 0
 
 
-def enter(frame: Any, unit: int, base: int, level: int, network: int, length: int) -> int:
+def enter(frame: Any, child: int, base: int, level: int, network: int, length: int) -> int:
     """Begin with a level: its slots that the prefix, or its way there, takes; 0."""
-    frame.unit, frame.base, frame.changed = unit, base, 0
+    frame.child, frame.base, frame.changed = child, base, 0
     frame.slot, frame.last = 0, SLOTS[level] - 1
     if length > STARTS[level]:
         below = STARTS[LEVELS] - STARTS[level + 1]
@@ -107,66 +122,91 @@ def enter(frame: Any, unit: int, base: int, level: int, network: int, length: in
     return 0
 
 
-def replace(memory: Memory, frame: Any, entry: int) -> int:
+def replace(memory: Memory, frame: Any, entry: int, length: int) -> int:
     """Give the current slot an entry, and go on to the next; 0."""
-    if memory.entries[frame.base + frame.slot] != entry:
-        memory.entries[frame.base + frame.slot] = entry
+    word, at = frame.base + frame.slot, _LENGTHS * frame.base + frame.slot
+    if memory.entries[word] != entry or memory.lengths[at] != length:
+        memory.entries[word], memory.lengths[at] = entry, length
         frame.changed = 1
     frame.slot += 1
     return 0
 
 
-def opened(memory: Memory, frame: Any, level: int, entry: int, network: int, length: int) -> int:
-    """Go down to the level below an entry, a child or a leaf: make its slots ready to be changed; 0."""
-    entries, vectors = memory.entries, memory.vectors
-    unit = ~entry if entry < 0 else 0
-    if level >= NODE:
-        base = (level - NODE) * SLOTS[level]
-        word = 2 * unit + 1
-        vector = vectors[unit] if unit > 0 else 1
+def opened(memory: Memory, level: int, network: int, length: int) -> int:
+    """Go down to the level below the current slot, a child or a leaf: make its slots ready to be changed; 0."""
+    above, frame = memory.frames[level - 1], memory.frames[level]
+    entry = memory.entries[above.base + above.slot]
+    child = entry if entry & CHILD else 0
+    unit = unit_of(child)
+    base = (level - NODE) * SLOTS[NODE]
+    if level < NODE:
+        if unit == 0 or memory.stamps[unit] != memory.state[0].transaction:
+            block = take(memory, BLOCK_UNITS)
+            copied(memory, block, unit, BLOCK_UNITS)
+            if unit > 0:
+                retire(memory, unit, BLOCK_UNITS)
+            unit, child = block, CHILD | block << WIDTH_BITS
+        base = 2 * unit
+    elif unit > 0:
+        unpack(memory, child, base)
+    if entry & CHILD == 0:
         for slot in range(SLOTS[level]):
-            word += vector >> slot & 1
-            entries[base + slot] = entries[word] if unit > 0 else entry
-        return enter(frame, unit, base, level, network, length)
-    block = unit
-    if unit == 0:
-        block = take(memory, BLOCK_UNITS)
-        for slot in range(SLOTS[level]):
-            entries[2 * block + slot] = entry
-    elif memory.stamps[unit] != memory.state[0].transaction:
-        block = take(memory, BLOCK_UNITS)
-        for each in range(BLOCK_UNITS):
-            vectors[block + each] = vectors[unit + each]
-        retire(memory, unit, BLOCK_UNITS)
-    return enter(frame, block, 2 * block, level, network, length)
+            memory.entries[base + slot] = entry
+            memory.lengths[_LENGTHS * base + slot] = memory.lengths[_LENGTHS * above.base + above.slot]
+    return enter(frame, child, base, level, network, length)
 
 
-def closed(memory: Memory, frame: Any, level: int) -> int:
-    """The entry for a level that is done: a leaf if all its slots are alike, else a child."""
-    first, alike = memory.entries[frame.base], 1
-    if first >= 0:
-        while alike < SLOTS[level] and memory.entries[frame.base + alike] == first:
+def closed(memory: Memory, frame: Any, level: int) -> tuple[int, int]:
+    """The entry for a level that is done, and its length: a leaf if all its slots are alike, else a child and 0."""
+    entries, lengths, base = memory.entries, memory.lengths, frame.base
+    first, first_length, alike = entries[base], lengths[_LENGTHS * base], 0
+    if first & CHILD == 0:
+        while (
+            alike < SLOTS[level] and entries[base + alike] == first and lengths[_LENGTHS * base + alike] == first_length
+        ):
             alike += 1
-    if alike < SLOTS[level] and (level < NODE or (frame.changed == 0 and frame.unit > 0)):
-        return ~frame.unit
-    if frame.unit > 0:
-        retire(memory, frame.unit, size(memory.vectors, frame.unit, level))
-    return first if alike == SLOTS[level] else ~packed(memory, frame.base)
+    if alike < SLOTS[level] and (level < NODE or (frame.changed == 0 and frame.child != 0)):
+        return frame.child, 0
+    if frame.child != 0:
+        retire(memory, unit_of(frame.child), units_of(memory, frame.child, level))
+    if alike == SLOTS[level]:
+        return first, first_length
+    return packed(memory, base), 0
 
 
 def packed(memory: Memory, base: int) -> int:
-    """Make a node of the entries of its slots."""
-    entries, slots = memory.entries, SLOTS[NODE]
-    vector, runs = 1, 1
+    """Make a node of the entries of its slots; the child that names it."""
+    entries, lengths, slots = memory.entries, memory.lengths, SLOTS[NODE]
+    vector, count, every = 1, 1, entries[base]
     for slot in range(1, slots):
         if entries[base + slot] != entries[base + slot - 1]:
             vector |= 1 << slot
-            runs += 1
-    unit = take(memory, 1 + (runs + 1) // 2)
-    word = 2 * unit + 1
-    for slot in range(slots):
-        if vector >> slot & 1:
-            word += 1
-            entries[word] = entries[base + slot]
+            count += 1
+            every |= entries[base + slot]
+    width = (0 <= every < 256) ^ 1
+    width += (0 <= every < 65536) ^ 1
+    units = node_units(count, width)
+    unit = take(memory, units)
     memory.vectors[unit] = vector
-    return unit
+    for each in range(unit + 1, unit + units):
+        memory.vectors[each] = 0
+    bit = unit + 1 << 6
+    for slot in range(slots):
+        lengths[LENGTHS * unit + slot] = lengths[_LENGTHS * base + slot]
+        if vector >> slot & 1:
+            memory.vectors[bit >> 6] |= (entries[base + slot] & (1 << (8 << width)) - 1) << (bit & 63)
+            bit += 8 << width
+    return CHILD | unit << WIDTH_BITS | width
+
+
+def unpack(memory: Memory, child: int, base: int) -> int:
+    """Write the entries of a node's slots to the words from `base` on; 0."""
+    unit, width = unit_of(child), width_of(child)
+    vector, bit, entry = memory.vectors[unit], unit + 1 << 6, 0
+    for slot in range(SLOTS[NODE]):
+        if vector >> slot & 1:
+            entry = memory.vectors[bit >> 6] >> (bit & 63) & (1 << (8 << width)) - 1
+            bit += 8 << width
+        memory.entries[base + slot] = entry
+        memory.lengths[_LENGTHS * base + slot] = memory.lengths[LENGTHS * unit + slot]
+    return 0

@@ -3,16 +3,19 @@
  */
 #include <stdint.h>
 
-static inline int64_t lookup(const int32_t *entries, const uint64_t *vectors, uint64_t root, uint32_t address)
+enum { CHILD = 1u << 31 };
+
+static inline int64_t lookup(const uint32_t *entries, const uint64_t *vectors, uint64_t root, uint32_t address)
 {
-    int32_t entry = entries[2 * root + (address >> 24)];
-    if (entry < 0) {
-        entry = entries[2 * (uint64_t)(uint32_t)~entry + (address >> 14 & 1023)];
-        for (uint64_t rest = (uint64_t)address << 50; entry < 0; rest <<= 6) {
-            uint64_t node = (uint32_t)~entry;
-            entry = entries[2 * node + 1 + __builtin_popcountll(vectors[node] << (63 - (rest >> 58)))];
+    uint32_t entry = entries[2 * root + (address >> 24)];
+    if (entry & CHILD) {
+        entry = entries[2 * (uint64_t)((entry & ~CHILD) >> 2) + (address >> 14 & 1023)];
+        for (uint64_t rest = (uint64_t)address << 50; entry & CHILD; rest <<= 6) {
+            const uint64_t *node = vectors + ((entry & ~CHILD) >> 2);
+            unsigned width = entry & 3;
+            unsigned bit = (__builtin_popcountll(node[0] << (63 - (rest >> 58))) - 1) << (width + 3);
+            entry = node[1 + (bit >> 6)] >> (bit & 63) & ((1ull << (8 << width)) - 1);
         }
     }
-    int32_t hop = entry & 0x7fffff;
-    return (hop ? hop : entries[2 * root + 256]) - 1;
+    return (int64_t)(entry ? entry : entries[2 * root + 256]) - 1;
 }

@@ -42,7 +42,7 @@ static inline int header_is_good(const uint8_t *ip)
 }
 
 static inline int one(struct packet *packet, uint64_t mac, uint64_t out_mac, uint64_t root,
-                      const int32_t *entries, const uint64_t *vectors, const struct next_hop *next_hops,
+                      const uint32_t *entries, const uint64_t *vectors, const struct next_hop *next_hops,
                       const int64_t *mtus, const struct adjacency *adjacencies, const uint8_t *suspects,
                       int64_t refresh, int64_t *stale)
 {
@@ -107,7 +107,7 @@ static inline int one(struct packet *packet, uint64_t mac, uint64_t out_mac, uin
 }
 
 void path(int64_t runs, struct packet *batch, int64_t count, int64_t *counters, uint64_t mac, uint64_t out_mac,
-          uint64_t root, const int32_t *entries, const uint64_t *vectors, const struct next_hop *next_hops,
+          uint64_t root, const uint32_t *entries, const uint64_t *vectors, const struct next_hop *next_hops,
           const int64_t *mtus, const struct adjacency *adjacencies, const uint8_t *suspects, int64_t refresh)
 {
     for (int64_t run = 0; run < runs; run++)

@@ -1,0 +1,204 @@
+"""Routes that change while packets flow: every packet goes where its route led at its sequence number."""
+
+import os
+import random
+import signal
+import socket
+import struct
+import threading
+from contextlib import suppress
+from ipaddress import IPv4Network
+
+import numpy as np
+import pytest
+from lab_router import running
+from port_router import ADDRESSES, HOST, LEFT, RIGHT, UDP_PAYLOAD, numbers
+from scapy.all import IP, UDP, Ether, Raw, raw
+
+from scout.io.ports.memory import MemoryPort
+from scout.paths.changes.neighbours import SetNeighbour
+from scout.paths.changes.routes import AddRoute, DeleteRoute, ReplaceRoute
+from scout.paths.framework.events import Handler
+from scout.paths.framework.service import Service
+from scout.paths.model.graph import RouterGraph
+from scout.paths.protocols.arp import Arp
+from scout.paths.protocols.ethernet import Ethernet
+from scout.paths.protocols.icmp import Icmp
+from scout.paths.protocols.ipv4 import Ip
+from scout.ring.errors import ScoutError
+from scout.supervisor import Supervisor
+from scout.testing import await_until
+from scout.tools.traffic.two_hosts import MACS
+
+MOST = 1 << 14
+CELL = np.dtype([("value", "i8")])
+PREFIXES = [IPv4Network(text) for text in ("11.0.0.0/8", "11.1.0.0/16", "11.1.2.0/24", "11.1.2.64/26", "12.0.0.0/8")]
+GATEWAYS = [f"10.0.1.{last}" for last in range(10, 22)]
+DEFAULT = "10.0.1.2"
+
+
+def note(frame, end, packet, notes, total):
+    """Replicated work behind the lookup: note the next hop of each packet."""
+    notes[np.uintp(total[0].value)].value = packet.next_hop
+    total[0].value += 1
+    return 0
+
+
+def mac_of(gateway):
+    return bytes.fromhex("0200000001") + bytes([int(gateway.rpartition(".")[2])])
+
+
+def frame_to(destination):
+    headers = IP(src="10.0.0.2", dst=destination) / UDP(sport=1, dport=2, chksum=0)
+    return raw(Ether(dst=LEFT, src=HOST) / headers / Raw(bytes(18)))
+
+
+class Led:
+    """A router between two ports in memory, and the same routes in a slow table."""
+
+    def __init__(self):
+        self.left, self.right = MemoryPort(LEFT, entries=256), MemoryPort(RIGHT, frames=[])
+        self.ip, self.arp = Ip("ip", ADDRESSES, {"0.0.0.0/0": DEFAULT}), Arp("arp")
+        self.arp.pin("right", DEFAULT, mac_of(DEFAULT).hex(":"))
+        state = {"notes": np.zeros(MOST, CELL), "total": np.zeros(1, CELL)}
+        graph = RouterGraph("led")
+        for name, port in (("left", self.left), ("right", self.right)):
+            graph.add(Ethernet(name, port))
+        for router in (self.ip, self.arp, Icmp("icmp"), Service("noting", state, [Handler(note)], "adjacency")):
+            graph.add(router)
+        for name in ("left", "right"):
+            graph.connect("icmp", "ip", name)
+            graph.connect("ip", "arp", name)
+        graph.connect("ip", "noting", "arp")
+        self.graph, self.paths = graph, [graph.create_path("left")]
+        self.routes = {IPv4Network("0.0.0.0/0"): DEFAULT}
+        self.known = {DEFAULT}
+        self.gateways, self.hops = [], []  # of each packet sent
+
+    def send(self, chance, count):
+        """Send numbered packets, and note where each is to be led."""
+        for _ in range(count):
+            prefix = chance.choice(PREFIXES)
+            address = prefix[chance.randrange(prefix.num_addresses)]
+            frame = bytearray(FRAMES.setdefault(address, frame_to(str(address))))
+            frame[UDP_PAYLOAD : UDP_PAYLOAD + 4] = struct.pack("!I", len(self.gateways))
+            best = max((each for each in self.routes if address in each), key=lambda each: each.prefixlen)
+            self.gateways.append(self.routes[best])
+            self.hops.append(self.ip.fib.lookup(str(address)))
+            assert self.left.send(bytes(frame), timeout=60)
+
+    def change(self, chance, supervisor):
+        """Change some routes; a new gateway's MAC address is set by the same change."""
+        wanted, changes = dict(self.routes), []
+        for prefix in chance.sample(PREFIXES, chance.randint(1, 3)):
+            gateway = chance.choice(GATEWAYS)
+            if prefix not in wanted:
+                changes.append(AddRoute(prefix, gateway))
+            elif chance.random() < 0.3:
+                changes.append(DeleteRoute(prefix))
+                gateway = wanted.pop(prefix)
+            else:
+                changes.append(ReplaceRoute(prefix, gateway))
+            if not isinstance(changes[-1], DeleteRoute):
+                wanted[prefix] = gateway
+            if gateway not in self.known:
+                changes.append(SetNeighbour("right", gateway, mac_of(gateway).hex(":")))
+                self.known.add(gateway)
+
+        def made():
+            with suppress(ScoutError):  # a dead replica has no successor yet
+                return supervisor.change(*changes)
+
+        await_until(made)
+        self.routes = wanted
+
+
+FRAMES = {}
+
+
+def test_random_changes_deaths_and_joins_lead_every_packet_by_its_sequence_number():
+    chance = random.Random(4)
+    led = Led()
+    with Supervisor(led.graph, led.paths, 2, report=[].append, restarts=1000) as supervisor:
+        for turn in range(100):
+            led.send(chance, chance.randrange(60))
+            led.change(chance, supervisor)
+            if turn % 8 == 3:
+                dies = chance.choice(supervisor.taking_part)
+                await_until(lambda dies=dies: supervisor.processes[dies].is_alive())
+                os.kill(supervisor.processes[dies].pid, signal.SIGKILL)
+            if turn % 30 == 10:
+                supervisor.add_replica()
+            if turn % 30 == 25:
+                supervisor.remove_replica(supervisor.taking_part[-1])
+        led.left.end()
+        assert supervisor.wait(60)
+        for replica in supervisor.taking_part:
+            assert supervisor.table("noting.total", replica)["value"].tolist() == [len(led.hops)]
+            assert supervisor.table("noting.notes", replica)["value"][: len(led.hops)].tolist() == led.hops
+        assert supervisor.diverged() == []
+    sent = led.right.sent()
+    assert sorted(set(numbers(sent))) == list(range(len(led.gateways)))  # none is lost
+    for frame, number in zip(sent, numbers(sent), strict=True):
+        assert frame[:6] == mac_of(led.gateways[number])
+
+
+def numbered_frame(number):
+    """A packet to 10.9.0.1, in a flow of its own, so that it is joined with no other."""
+    headers = IP(src="10.0.0.2", dst="10.9.0.1") / UDP(sport=1024 + number, dport=2, chksum=0)
+    return raw(Ether(dst=MACS[1], src=MACS[0]) / headers / Raw(struct.pack("!I", number) + bytes(14)))
+
+
+class Receiver(threading.Thread):
+    """Receives the numbered frames on the right, each with the MAC address that it was sent to."""
+
+    def __init__(self, space, count):
+        super().__init__(daemon=True)
+        self.count, self.got = count, {}
+        with space.entered():
+            self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
+            self.socket.bind(("eth0", 0x0800))
+        self.socket.settimeout(60)
+
+    def run(self):
+        with self.socket, suppress(TimeoutError):
+            while len(self.got) < self.count:
+                frame = self.socket.recv(2048)
+                if frame[30:34] == bytes([10, 9, 0, 1]):
+                    (number,) = struct.unpack_from("!I", frame, UDP_PAYLOAD)
+                    self.got.setdefault(number, set()).add(frame[:6])
+
+
+@pytest.mark.needs_namespaces
+@pytest.mark.parametrize("order", ["completed", "channel"])
+def test_between_kernels_every_change_is_one_switch_and_no_packet_is_lost(order):
+    """Each change leads to a new gateway, so that the gateways of the packets tell the changes before them."""
+    count, gateways = 3000, [f"10.0.1.{last}" for last in range(10, 160)]
+    frames = [numbered_frame(number) for number in range(count)]
+    with running(2, order) as run:
+        supervisor, receiver = run.supervisor, Receiver(run.right, count)
+        with supervisor.changes() as changes:
+            changes += [SetNeighbour("right", gateway, mac_of(gateway).hex(":")) for gateway in gateways]
+            changes.append(ReplaceRoute("10.9.0.0/16", via=gateways[0]))
+        await_until(lambda: supervisor.reached(1))
+        receiver.start()
+        with run.left.entered():
+            sender = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+            sender.bind(("eth0", 0))
+        with sender:
+            for number, frame in enumerate(frames):
+                sender.send(frame)
+                if number % 20 == 10:
+                    await_until(lambda sent=number: len(receiver.got) > sent - 500)  # no queue overflows
+                    supervisor.change(ReplaceRoute("10.9.0.0/16", via=gateways[number // 20]))
+                if number == count // 3:
+                    os.kill(supervisor.processes[0].pid, signal.SIGKILL)
+                if number == 2 * count // 3:
+                    supervisor.add_replica()
+        receiver.join(60)
+        assert sorted(receiver.got) == list(range(count))
+    places = {mac_of(gateway): place for place, gateway in enumerate(gateways)}
+    led = [places[mac] for number in range(count) for mac in receiver.got[number]]
+    assert len(led) == count  # a packet that a successor sent again went the same way
+    assert led == sorted(led)
+    assert led[-1] == len(gateways) - 1
