@@ -112,7 +112,7 @@ def loop_source(plan: DomainPlan) -> str:
             f"def serve({', '.join(argument.name for argument in plan.arguments)}):",
             '    """Serve until the word at address `orders` says STOP (acquire: the supervisor\'s store)."""',
             "    hold[0].count = 0  # what a predecessor held is gone with its memory",
-            *(["    empty(queue_heads)", "    behind = 0"] if plan.path_scheduler else []),
+            *(["    empty(queue_heads)", "    received = 0"] if plan.path_scheduler else []),
             "    idle = 0",
             *(
                 ["    stale = 2  # the snapshots that may have another state than the tables"]
@@ -222,6 +222,7 @@ def _channel(plan: DomainPlan, index: int) -> list[str]:
     lines = [
         f"count = {receive}",
         *([f"heads[{index}].served += count"] if plan.scheduler else []),
+        *(["received += count"] if plan.path_scheduler else []),
         "if count:",
         f"    see_request(hold[0], batch[count - 1], orders + {CLOCK})",
         f"if {channel}_cursor[0].open:",

@@ -51,6 +51,14 @@ def path(
     work.run(rounds, brief, json)
 
 
+@app.command(epilog="Example: scout bench paths --plot paths.svg --json -")
+def paths(rounds: Rounds = 3, plot: Plot = None, json: Json = None) -> None:
+    """Paths with queues: missed deadlines under a flood, by path scheduler, and early discard. Scout's experiments."""
+    from scout.tools.bench import paths as work
+
+    work.run(rounds, plot, json)
+
+
 @app.command(epilog="Example: scout bench services --service heavy_hitter --work aes-gcm --json -")
 def services(
     rounds: Rounds = 3,
