@@ -163,9 +163,9 @@ def running(
         yield Running(supervisor, port, meters)
 
 
-def capacity(kind: Kind, entries: int, wishes: Mapping[str, Any]) -> float:
-    """Packets of a kind that a router forwards in a second, when a full channel is drained."""
-    with running([datagram(kind.ports.start)] * entries, [kind], [wishes]) as router:
+def capacity(kind: Kind, entries: int) -> float:
+    """Packets of a kind that a router without queues forwards in a second, when a full channel is drained."""
+    with running([datagram(kind.ports.start)] * entries, [kind], [kind.only]) as router:
         drain([router.port])
         return entries / min(drain([router.port]) for _ in range(5)) * 1e9
 

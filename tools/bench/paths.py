@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from scout.ring.errors import ScoutError
 from scout.tools.bench.path_trials import (
     CLOSED,
     Kind,
@@ -34,8 +35,9 @@ from scout.tools.bench.rounds import interleaved, rounded
 from scout.tools.drawing.plot import Line, Panel, plot
 from scout.tools.report import Report
 
-__all__ = ["run"]
+__all__ = ["MEASURES", "run"]
 
+MEASURES = ("flood", "streams", "discard")
 PRIORITY = -20
 ENTRIES = 1 << 14  # of the channel
 SECONDS = 1.0  # of an offer; in `discard` a tenth of that, for each step of the search
@@ -161,13 +163,15 @@ def _row(trial: Any, figures: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     return row
 
 
-def run(rounds: int, picture: str | None, json_path: str | None) -> None:
+def run(rounds: int, measures: Sequence[str], picture: str | None, json_path: str | None) -> None:
     """Measure, print tables, plot, write the figures.
 
     Parameters
     ----------
     rounds : int
         How often each is measured.
+    measures : sequence of str
+        Out of `MEASURES`; empty for all.
     picture : str or None
         Where to plot the misses of `streams`, as SVG and PNG.
     json_path : str or None
@@ -176,20 +180,35 @@ def run(rounds: int, picture: str | None, json_path: str | None) -> None:
     report = Report("bench paths", json_path)
     with contextlib.suppress(OSError):  # only root may: other programs then take little of the cores
         os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
-    alone = capacity(FLOOD, ENTRIES, {**FLOOD.only, "queue": 1024})
-    trials: list[Any] = [_Flood(one, pps) for one in (False, True) for pps in (0, TIMES * alone)]
-    trials += [_Streams(schedule, length) for schedule in SCHEDULES for length in LENGTHS]
-    trials += [_Discard(variant) for variant in (AT_PORT, BEHIND, SHARED)]
+    chosen = _chosen(measures)
+    alone = capacity(FLOOD, ENTRIES) if "flood" in chosen else 0.0
+    trials = [trial for name in chosen for trial in _trials(name, alone)]
     measured = interleaved([trial.measure for trial in trials], rounds, "paths")
     rows = [_row(trial, figures) for trial, figures in zip(trials, measured, strict=True)]
     for name in dict.fromkeys(row["name"] for row in rows):
         report.show([row for row in rows if row["name"] == name])
     report.say(*_sentences(rows))
-    if picture:
+    if picture and "streams" in chosen:
         files = plot(picture, "Missed deadlines of nine streams", [_panel(rows)])
         report.say(f"plotted: {files[0]}, {files[1]}")
     parameters = {"rounds": rounds, "seconds": SECONDS, "stream_pps": STREAM_PPS, "stream_share": SHARE, "load": LOAD}
     report.write({**parameters, "flood_capacity_pps": round(alone), "entries": ENTRIES}, rows)
+
+
+def _chosen(measures: Sequence[str]) -> Sequence[str]:
+    for name in measures:
+        if name not in MEASURES:
+            raise ScoutError(f"--measure {name}: give one of {', '.join(MEASURES)}")
+    return measures or MEASURES
+
+
+def _trials(name: str, alone: float) -> list[Any]:
+    """The trials of a measure; `alone` is how many packets of the flood the core could serve in a second."""
+    if name == "flood":
+        return [_Flood(one_queue, pps) for one_queue in (False, True) for pps in (0, TIMES * alone)]
+    if name == "streams":
+        return [_Streams(schedule, length) for schedule in SCHEDULES for length in LENGTHS]
+    return [_Discard(variant) for variant in (AT_PORT, BEHIND, SHARED)]
 
 
 def _sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -206,6 +225,7 @@ def _sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         *(
             f"{AT_PORT}: the router survives {rates[AT_PORT] / rates[other]:.1f} times the flood of {other}"
             for other in (BEHIND, SHARED)
+            if rates
         ),
     ]
 
