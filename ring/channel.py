@@ -187,6 +187,10 @@ class Channel:
         mask = int(self._words[GATING, 0])
         return [replica for replica in range(MOST_REPLICAS) if mask >> replica & 1]
 
+    def is_member(self, replica: int) -> bool:
+        """True if a replica takes part, or is dead and not retired."""
+        return bool(int(self._words[GATING, 0]) >> replica & 1)
+
     def heads(self) -> dict[int, int]:
         """Requests that each replica has released. Its lag is `sent` less that."""
         return {replica: int(self.members["head"][replica]) for replica in self.taking_part}

@@ -6,7 +6,7 @@ GATING has a bit for each replica whose floor counts (`scout.ring.floors`), MEMB
 import numba
 import numpy as np
 
-from scout.ring.atomics import exchange, fetch_and, fetch_or, load64_seq, store64_release
+from scout.ring.atomics import exchange, fetch_and, fetch_or, load64_acquire, load64_seq, store64_release
 from scout.ring.floors import IDLE
 from scout.ring.jit import Record, entry, inline
 from scout.ring.layout import (
@@ -23,7 +23,7 @@ from scout.ring.layout import (
     word,
 )
 
-__all__ = ["CHANNELS", "MEMBER_RECORDS", "MOST_REPLICAS", "join", "leave", "resign", "resume"]
+__all__ = ["CHANNELS", "MEMBER_RECORDS", "MOST_REPLICAS", "join", "leave", "passed", "resign", "resume"]
 
 MOST_REPLICAS = 31
 
@@ -83,6 +83,21 @@ def resume(channels: np.ndarray, members: np.ndarray, replica: int, place: int, 
     # `advance_floor` of `scout.io.channels.kernel_ring_protocol`.
     store64_release(controls_floor_of(channel, replica), controls)
     exchange(floor_of(channel, replica), member.head)
+
+
+@entry(numba.boolean(CHANNELS, _NUMBER, numba.boolean))
+def passed(channels: np.ndarray, number: int, controls: bool) -> bool:
+    """True if no replica will read the first `number` entries again; with `controls`, of those beside the entries."""
+    channel, replica = channels[0], 0
+    gating = load64_seq(word(channel, GATING))  # pairs with `join`
+    while gating >> replica:
+        if gating >> replica & 1:
+            floor = controls_floor_of(channel, replica) if controls else floor_of(channel, replica)
+            # Acquire, pairs with the store of the floor: what the replica did before is seen.
+            if load64_acquire(floor) < number:
+                return False
+        replica += 1
+    return True
 
 
 @entry(numba.void(CHANNELS, MEMBER_RECORDS, _NUMBER))

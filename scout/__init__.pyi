@@ -75,6 +75,7 @@ from scout.paths.model.verdict import (
     drop as drop,
 )
 from scout.paths.protocols.arp import Arp as Arp
+from scout.paths.changes.mtus import SetMtu as SetMtu
 from scout.paths.changes.neighbours import (
     DeleteNeighbour as DeleteNeighbour,
     SetNeighbour as SetNeighbour,

@@ -60,8 +60,8 @@ def account(graph: RouterGraph, channels: Channels, memory: Memory, over: bool, 
         received += sum(counted_before.values())
         claimed += sum(counted_before.values()) - counted_before.pop("received")
         _add(drops, counted_before)
-    for shape in memory.shapes:
-        counted = shape.path.account(memory.total(shape))
+    for shape in memory.paths.shapes:
+        counted = shape.path.account(memory.paths.total(shape))
         _add(drops, counted["drops"])
         _add(ended, counted["ended"])
     _add(drops, {"no-path": int(memory.refused[:, 0].sum())})

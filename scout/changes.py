@@ -77,8 +77,21 @@ class Changes:
         self.epoch = 0
         self._rows = 0  # written to the log so far
         self._sent: deque[_Made] = deque()  # replicas may still have to come to them
+        self._unsent: deque[_Made] = deque()  # those of them whose request some channel has had no room for
         self._passed: deque[_Made] = deque()  # packets may still be held that were led by what was before them
+        self._closed = False
         self._lock = threading.RLock()
+
+    def close(self) -> None:
+        """Make no more changes, and free all that is old: no replica runs."""
+        with self._lock:
+            self._closed = True
+            for made in (*self._passed, *self._sent):
+                for release in made.release:
+                    release()
+            self._passed.clear()
+            self._sent.clear()
+            self._unsent.clear()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -90,14 +103,26 @@ class Changes:
 
     def apply(self, changes: Sequence[Change]) -> int:
         """Make changes that take effect together; see `Supervisor.change`."""
+        return self.amend(lambda epoch: self._prepare(changes))
+
+    def amend(self, prepare: Callable[[int], Sequence[Amendment]]) -> int:
+        """Make what `prepare` returns, as one change; it is given the epoch of the change, which is returned.
+
+        Raises
+        ------
+        ScoutError
+            If `prepare` raises it, or there is no room for the change; then it is undone.
+        """
         # A reporter's callback may call this, in the thread for which a replica that joins may be waiting.
         if not self._lock.acquire(timeout=_LOCK_TIMEOUT):
             raise ScoutError("a replica joins, or another change is made; try again")
         try:
+            if self._closed:
+                raise ScoutError("the router does not run any more; start it anew")
             self.collect()
             if not self._insert_rest(_ROOM_TIMEOUT):
                 raise ScoutError("a channel has no room yet for an earlier change; try again")
-            return self.make(self._prepare(changes))
+            return self.make(prepare(self.epoch + 1))
         finally:
             self._lock.release()
 
@@ -120,6 +145,7 @@ class Changes:
             self.epoch += 1
             self._rows += made.rows
             self._sent.append(made)
+            self._unsent.append(made)
             for amendment in amendments:
                 for setting, value in amendment.settings.items():
                     setting.value = value
@@ -141,21 +167,21 @@ class Changes:
         try:
             for name, each in by_router.items():
                 prepared.append(self._plan.graph.router(name).prepare(each, self._plan.graph))
-            self._check_facts()
+            self._check_facts(changes)
         except BaseException:
             for amendment in prepared:
                 amendment.undo()
             raise
         return prepared
 
-    def _check_facts(self) -> None:
+    def _check_facts(self, changes: Sequence[Change]) -> None:
         """Refuse what was prepared if the code of a path relies on something that would not hold any more."""
-        for path in self._plan.paths:
-            for fact in path.broken_facts:
-                raise ScoutError(
-                    f"the path from {path.source} was made for this, which the change would end: {fact}; create that "
-                    "path anew, with attributes that hold"
-                )
+        for path, facts in self._memory.paths.relying.items():
+            for fact in facts:
+                if any(map(fact.concerns, changes)) and not fact.holds(path):
+                    raise ScoutError(
+                        f"path {path.name!r} relies on a fact that the change would end: {fact}; delete the path first"
+                    )
 
     def _setting(self, change: SetValue) -> Setting:
         if id(change.setting) not in self._cells:
@@ -203,13 +229,15 @@ class Changes:
     def _insert_rest(self, timeout: float) -> bool:
         """Insert the control requests that are missing in some channel, in order; False if there is no room yet."""
         deadline = time.monotonic() + timeout
-        for made in self._sent:
+        while self._unsent:
+            made = self._unsent[0]
             for index in range(len(self._channels)):
                 if index not in made.numbers:
                     try:
                         self._insert(made, index, max(0.0, deadline - time.monotonic()))
                     except ScoutError:
                         return False
+            self._unsent.popleft()
         return True
 
     # Freeing.

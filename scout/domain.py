@@ -14,7 +14,8 @@ from numba.core import types
 from scout.domain_arguments import Argument, Channels, domain_arguments
 from scout.domain_changes import ChangeText, amenders
 from scout.domain_demux import demux_functions
-from scout.domain_loop import DomainPlan, is_sharded, loop_source
+from scout.domain_loop import loop_source
+from scout.domain_plan import DomainPlan, is_sharded
 from scout.io.channels.contract import ChannelOperations
 from scout.io.ports.contract import PortOperations
 from scout.paths.compiler.diagnosis import reason

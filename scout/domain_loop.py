@@ -9,23 +9,20 @@ Names in the text begin with the kind of what they stand for (`channel_0_…`, `
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from scout.domain_arguments import Argument, Channels
-from scout.domain_changes import ChangeText
 from scout.domain_demux import classify, classify_source, grouped
-from scout.domain_queues import queue_call, serve_lines
-from scout.io.packet import CONTROL_CHANGE, DROPPED, HELD
-from scout.paths.compiler.native import table_names
+from scout.domain_held import divert, held, holds
+from scout.domain_plan import DomainPlan, call, ends_of, is_ordered, is_sharded, transmits
+from scout.domain_queues import queue_call, serve_queues
+from scout.io.packet import CONTROL_CHANGE, HELD
 from scout.paths.demux.find import QUEUE_UP
-from scout.paths.model.graph import RouterGraph
 from scout.paths.model.path import Path
 from scout.paths.model.stage import Stage
 from scout.ring.turn import STOP
 from scout.ring.wait import SPINS
 from scout.shapes import Shape
 
-__all__ = ["CLOCK", "LEAVE", "RUN", "DomainPlan", "is_ordered", "is_sharded", "loop_source"]
+__all__ = ["CLOCK", "LEAVE", "RUN", "loop_source"]
 
 RUN, LEAVE = 0, 3
 """A domain's orders, besides STOP, which also ends a wait for its turn: serve; stop between two
@@ -43,42 +40,6 @@ _SMALL = 1 << 16
 
 _MADE_BYTES = 42
 """Bytes of a frame that a router makes by itself: an ARP message on Ethernet."""
-
-
-@dataclass(frozen=True)
-class DomainPlan:
-    """The facts from which a loop is generated."""
-
-    graph: RouterGraph
-    channels: Channels
-    shapes: Sequence[Shape]
-    arguments: Sequence[Argument]
-    tables: dict[int, str]
-    """The name of each table in the text, by the table's `id`."""
-    emitters: dict[str, Stage]
-    """The stages that make frames, by router."""
-    change: ChangeText
-    settings: frozenset[int]
-    """The tables, by `id`, that are settings: in the text each channel has its own."""
-    replicas: int
-    scheduler: str
-    """The arguments of the channel scheduler; empty if each channel has its turn."""
-    keeps_state: bool
-    """True if replicas save snapshots."""
-    path_scheduler: str
-    """The arguments of the path scheduler; empty if no path has a queue."""
-    demuxes: bool
-    """True if packets of a port are told apart, so that a packet's path is not that of its port."""
-
-
-def is_sharded(path: Path) -> bool:
-    """True if each replica gets only its own flows of the path."""
-    return any(stage.sharded for stage in path.stages.values())
-
-
-def is_ordered(paths: Sequence[Path]) -> bool:
-    """True if packets leave the paths of a channel in channel order: they share one turn, or have none."""
-    return any(path.release_order == "channel" for path in paths)
 
 
 def loop_source(plan: DomainPlan) -> str:
@@ -102,7 +63,7 @@ def loop_source(plan: DomainPlan) -> str:
             *(["import numpy as np", "", "from scout.io.access import allow", "", ""] if plan.demuxes else []),
             *_send(plan),
             *(line for index in range(len(plan.channels)) for line in _classify_source(plan, index)),
-            *(["", "", *_divert(plan)] if _holds(plan) else []),
+            *(["", "", *divert(plan)] if holds(plan) else []),
             "",
             "",
             *plan.change.function(),
@@ -144,13 +105,12 @@ def _round(plan: DomainPlan) -> list[str]:
     lines.append(f"see_clock(hold[0], orders + {CLOCK})")
     if plan.keeps_state:
         lines += _save(plan)
-    if _holds(plan):
-        lines += _held(plan)
+    if holds(plan):
+        lines += held(plan)
     for name, stage in plan.emitters.items():
         lines += _emit(plan, name, stage)
     if plan.path_scheduler:
-        calls = {shape.number: _call(plan, shape, "run", "resumed, 0, count") for shape in _queued(plan)}
-        lines += serve_lines(calls, plan.path_scheduler, f"send(resumed, count, hold, -1, {_transmits(plan)})", LEAVE)
+        lines += serve_queues(plan, LEAVE)
     return lines
 
 
@@ -161,14 +121,6 @@ def _at_rest(plan: DomainPlan) -> str:
     return " and ".join([*idle, "hold[0].count == 0", *queued])
 
 
-def _ends(index: int) -> str:
-    return f"channel_{index}_ring[0], channel_{index}_cursor[0]"
-
-
-def _transmits(plan: DomainPlan) -> str:
-    return ", ".join(f"port_{name}_transmit" for name in plan.graph.ports)
-
-
 # Packets.
 
 
@@ -176,7 +128,7 @@ def _send(plan: DomainPlan) -> list[str]:
     ports = plan.graph.ports
     lines = [
         "@callee",  # the loop calls it at several places
-        f"def send(batch, count, hold, number, {_transmits(plan)}):",
+        f"def send(batch, count, hold, number, {transmits(plan)}):",
         '    """Send the packets that leave by a port, keep those that are held; `number` is that of their batch."""',
         *(f"    port_{name}_transmit[0].number = number" for name in ports),
         "    for index in range(count):",
@@ -192,22 +144,11 @@ def _send(plan: DomainPlan) -> list[str]:
     return [*lines, *(f"    port_{name}_flush(port_{name}_transmit[0])" for name in ports)]
 
 
-def _call(plan: DomainPlan, shape: Shape, function: str, packets: str) -> str:
-    name = f"path_{shape.name}"
-    channel = next(index for index, (_, paths) in enumerate(plan.channels) if shape.path in paths)
-    records = f", {name}_records" if shape.has_records else ""
-    tables = "".join(
-        f", {plan.tables[table]}{f'_{channel}' if table in plan.settings else ''}" for table in table_names(shape.path)
-    )
-    given = f"{packets}, {name}_counters, {name}_configuration{records}, whole{tables}"
-    return f"{name}_call({name}_{function}, ({given}))"
-
-
 def _channel(plan: DomainPlan, index: int) -> list[str]:
     """Receive a batch of a channel, run the paths of its ports, send."""
     _, paths = plan.channels[index]
     shapes = [shape for shape in plan.shapes if shape.path in paths]
-    channel, ends = f"channel_{index}", _ends(index)
+    channel, ends = f"channel_{index}", ends_of(index)
     ordered = is_ordered(paths)
     if any(is_sharded(path) for path in paths):
         receive = f"{channel}_receive_sharded({ends}, replica, batch, {plan.replicas}, shard_of)"
@@ -215,7 +156,7 @@ def _channel(plan: DomainPlan, index: int) -> list[str]:
         copies = any(path.nodes[node]["stage"].writes for path in paths for node in path.replicated)
         receive = f"{channel}_receive({ends}, replica, batch, {copies})"
     number = f"{index} << {_NUMBER} | {channel}_batch_number({ends})"
-    leave = f"send(batch, count, hold, {number}, {_transmits(plan)})"
+    leave = f"send(batch, count, hold, {number}, {transmits(plan)})"
     others = _by_path(plan, shapes, "replicate")
     epoch = f"positions[{2 * len(plan.channels) + index}]"
     find_paths = [classify(f"{channel}_classify", epoch)] if plan.demuxes else []
@@ -270,10 +211,10 @@ def _by_path(plan: DomainPlan, shapes: Sequence[Shape], function: str) -> list[s
     if not any(getattr(shape.compiled, function) for shape in shapes):
         return []
     if len(shapes) == 1 and not plan.demuxes:
-        return [_call(plan, shapes[0], function, "batch, 0, count")]
+        return [call(plan, shapes[0], function, "batch, 0, count")]
     having = [shape for shape in shapes if getattr(shape.compiled, function)]
     if plan.demuxes:
-        calls = {shape.number: _call(plan, shape, function, "batch, first, last") for shape in having}
+        calls = {shape.number: call(plan, shape, function, "batch, first, last") for shape in having}
         if plan.path_scheduler and function == "run":
             calls[QUEUE_UP] = queue_call()
         return grouped(calls, function == "run")
@@ -287,21 +228,9 @@ def _by_path(plan: DomainPlan, shapes: Sequence[Shape], function: str) -> list[s
     for number, shape in enumerate(having):
         lines += [
             f"    {'elif' if number else 'if'} port == {shape.path.ports.index(shape.path.source)}:",
-            f"        {_call(plan, shape, function, 'batch, first, last')}",
+            f"        {call(plan, shape, function, 'batch, first, last')}",
         ]
     return [*lines, "    first = last"]
-
-
-def _queued(plan: DomainPlan) -> list[Shape]:
-    """The shapes whose packets may come from queues."""
-    return [shape for shape in plan.shapes if not shape.compiled.replicate]
-
-
-def _is_of(plan: DomainPlan, shape: Shape) -> str:
-    """The test whether `packet` goes through a shape's code."""
-    if plan.demuxes:
-        return f"demux_paths[packet.path].shape == {shape.number}"
-    return f"packet.port == {shape.path.ports.index(shape.path.source)}"
 
 
 def _schedule(plan: DomainPlan) -> list[str]:
@@ -309,9 +238,9 @@ def _schedule(plan: DomainPlan) -> list[str]:
     lines = []
     for index in range(len(plan.channels)):
         lines += [
-            f"heads[{index}].ready = channel_{index}_waiting({_ends(index)})",
+            f"heads[{index}].ready = channel_{index}_waiting({ends_of(index)})",
             f"if heads[{index}].ready:",
-            f"    heads[{index}].since = channel_{index}_waiting_since({_ends(index)})",
+            f"    heads[{index}].since = channel_{index}_waiting_since({ends_of(index)})",
         ]
     return [*lines, f"chosen = schedule({plan.scheduler})"]
 
@@ -326,7 +255,7 @@ def _save(plan: DomainPlan) -> list[str]:
     long as its last frame has not been returned.
     """
     channels = range(len(plan.channels))
-    due = " or ".join(f"channel_{index}_snapshot_due({_ends(index)})" for index in channels)
+    due = " or ".join(f"channel_{index}_snapshot_due({ends_of(index)})" for index in channels)
     kept = [
         f"channel_{index}_cursor[0].{floor} != channel_{index}_cursor[0].{done}"
         for index in channels
@@ -342,8 +271,8 @@ def _save(plan: DomainPlan) -> list[str]:
     lines.append("if due or sleepy:")
     for index in channels:
         lines += [
-            f"    positions[{index}] = channel_{index}_position({_ends(index)})",
-            f"    positions[{len(channels) + index}] = channel_{index}_controls_done({_ends(index)})",
+            f"    positions[{index}] = channel_{index}_position({ends_of(index)})",
+            f"    positions[{len(channels) + index}] = channel_{index}_controls_done({ends_of(index)})",
         ]
     return [
         *lines,
@@ -352,76 +281,7 @@ def _save(plan: DomainPlan) -> list[str]:
         "    stale = max(0, stale - 1)",
         "    if due:  # other replicas save there too",
         "        note(notes, total, channel_0_ring[0].interval, found)",
-        *(f"    channel_{index}_advance_floor({_ends(index)}, replica)" for index in channels),
-    ]
-
-
-# Held packets.
-
-
-def _holds(plan: DomainPlan) -> bool:
-    return any(stage.holds for shape in plan.shapes for stage in shape.path.stages.values())
-
-
-def _held(plan: DomainPlan) -> list[str]:
-    """Try packets that are held again; those held for too long go where their stage says, or are dropped."""
-    routers = [router for router in plan.graph.routers if router.changes is not None]
-    changes = " + ".join(f"{plan.tables[id(router.changes)]}[0]" for router in routers) or "0"
-    again: list[str] = []
-    for shape in plan.shapes:
-        if shape.path.aside:
-            first = shape.path.held_counter(next(iter(shape.path.stages)))
-            row = f"packet.path * {shape.compiled.plan.row} + " if shape.many else ""
-            again += [
-                f"            {'elif' if again else 'if'} {_is_of(plan, shape)}:",
-                f"                path_{shape.name}_counters[{row}{first} + packet.at] -= 1",
-                f"                {_call(plan, shape, 'run', 'resumed, index, index + 1')}",
-            ]
-    return [
-        "# held",
-        f"if hold[0].count and is_due(hold[0], {changes}):",
-        f"    open_bank(hold[0], {changes})",
-        "    while True:",
-        "        count = take_back(hold[0], resumed)",
-        "        if count == 0:",
-        "            break",
-        "        for index in range(count):",
-        "            packet = resumed[index]",
-        "            packet.timestamp = hold[0].now",
-        f"            if has_expired(packet, hold[0].now) and not divert(packet{_demux_paths(plan)}):",
-        f"                packet.egress = {DROPPED}",
-        "                hold[0].expired += 1",
-        "                continue",
-        *again,
-        f"        send(resumed, count, hold, -1, {_transmits(plan)})",
-    ]
-
-
-def _demux_paths(plan: DomainPlan) -> str:
-    return ", demux_paths" if plan.demuxes else ""
-
-
-def _divert(plan: DomainPlan) -> list[str]:
-    """Where packets enter that were held for too long. A path leaves it out where that leads to replicated work."""
-    lines = []
-    for shape in plan.shapes:
-        path = shape.path
-        for node, data in path.nodes(data=True):
-            target = data.get("timeout")
-            if target is None:
-                continue
-            lines += [
-                f"    if {_is_of(plan, shape)} and packet.at == {data['index']}:  # {node}",
-                f"        packet.at = {path.nodes[target]['index']}  # {target}",
-                "        packet.held_since = packet.timestamp",
-                "        return True",
-            ]
-    return [
-        "@inline",
-        f"def divert(packet{_demux_paths(plan)}):",
-        '    """Let a packet that was held for too long go on where its stage wants it; False if that is nowhere."""',
-        *lines,
-        "    return False",
+        *(f"    channel_{index}_advance_floor({ends_of(index)}, replica)" for index in channels),
     ]
 
 
@@ -445,5 +305,5 @@ def _emit(plan: DomainPlan, name: str, stage: Stage) -> list[str]:
         f"packet.end = packet.slot + {_MADE_BYTES}",
         f"while emit_{name}(packet.frame, packet.end, {arguments}):",
         *(f"    port_{port}_transmit[0].made += packet.egress == {i}" for i, port in enumerate(plan.graph.ports)),
-        f"    send(made, 1, hold, -1, {_transmits(plan)})",
+        f"    send(made, 1, hold, -1, {transmits(plan)})",
     ]

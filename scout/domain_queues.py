@@ -8,13 +8,14 @@ through its path and is sent.
 
 import numpy as np
 
+from scout.domain_plan import DomainPlan, call, transmits
 from scout.io.packet import RECORD
 from scout.io.path_queue import put
 from scout.io.system import now
 from scout.ring.jit import inline
 from scout.ring.turn import STOP
 
-__all__ = ["MOST_RECEIVED", "empty", "queue_call", "queue_up", "serve_lines", "waiting"]
+__all__ = ["MOST_RECEIVED", "empty", "queue_call", "queue_up", "serve_queues", "waiting"]
 
 MOST_RECEIVED = 4096
 """Packets that a domain receives before it serves a queue, though more wait: else a flood of packets, of which none has
@@ -60,27 +61,15 @@ def queue_call() -> str:
     return "queue_up(batch, first, last, queues, queue_heads, demux_paths, waiter)"
 
 
-def serve_lines(calls: dict[int, str], scheduler: str, send: str, leave: int) -> list[str]:
-    """The lines that serve a queue.
-
-    Parameters
-    ----------
-    calls : dict of int to str
-        By shape the call of its code for `count` packets in `resumed`.
-    scheduler : str
-        The arguments of the path scheduler.
-    send : str
-        The call that sends these packets.
-    leave : int
-        The order by which a domain leaves: first it serves all that is queued.
-    """
+def serve_queues(plan: DomainPlan, leave: int) -> list[str]:
+    """The lines that serve a queue; all that is queued, if the order is `leave`."""
     chosen = "queues[np.uintp(queue)], queue_heads[np.uintp(queue)]"
     lines = [
         "# queues",
         f"if work == 0 or received >= {MOST_RECEIVED} or order == {leave}:",
         "    received = 0",
         "    while True:",
-        f"        queue = path_schedule({scheduler})",
+        f"        queue = path_schedule({plan.path_scheduler})",
         "        if queue < 0 or queue >= len(queues) or queue_heads[np.uintp(queue)].ready == 0:",
         "            break",
         "        work += 1",
@@ -89,12 +78,16 @@ def serve_lines(calls: dict[int, str], scheduler: str, send: str, leave: int) ->
         "        shape = demux_paths[np.uintp(queues[np.uintp(queue)].path)].shape",
     ]
     word = "if"
-    for shape, call in calls.items():
-        lines += [f"        {word} shape == {shape}:", f"            {call}"]
-        word = "elif"
+    for shape in plan.shapes:
+        if not shape.compiled.replicate:  # else its paths have no queues
+            lines += [
+                f"        {word} shape == {shape.number}:",
+                f"            {call(plan, shape, 'run', 'resumed, 0, count')}",
+            ]
+            word = "elif"
     return [
         *lines,
-        f"        {send}",
+        f"        send(resumed, count, hold, -1, {transmits(plan)})",
         f"        finish({chosen}, count, began, now(waiter))",
         f"        if order != {leave} or load64_acquire(orders) == {STOP}:",
         "            break",

@@ -22,6 +22,7 @@ OF_EVERY_PATH = {
 }
 
 OF_THE_ACCOUNTS = {
+    "no-path": "the port has paths for some packets only, and the packet is none of them",
     "hold-full": "there was no room to hold the packet, or a later packet for the same next hop took its place",
     "hold-expired": "the packet was held too long, since its next hop did not answer",
     "queue-full": "the queue of the packet's path was full",

@@ -15,6 +15,7 @@ from scout.io.host.socket_filter import FrameFilter
 from scout.io.ports.afpacket import AfPacketPort
 from scout.io.ports.tap import Tap
 from scout.paths.compiler.trace import Step, trace
+from scout.paths.demux.plain import find_path
 from scout.paths.model.path import Path
 from scout.ring.errors import ScoutError
 from scout.supervisor import Supervisor
@@ -23,8 +24,9 @@ __all__ = ["LiveTrace", "live_trace"]
 
 
 class LiveTrace(NamedTuple):
-    """A packet that was picked: when it was received (nanoseconds since 1970), as received, and its way."""
+    """A packet that was picked: its path, when it was received (nanoseconds since 1970), as received, and its way."""
 
+    path: Path
     timestamp: int
     frame: bytes
     steps: tuple[Step, ...]
@@ -32,21 +34,22 @@ class LiveTrace(NamedTuple):
 
 def live_trace(
     supervisor: Supervisor,
-    path: Path,
+    source: str,
     wanted: FrameFilter,
     reason: str | None = None,
     seconds: float = 10.0,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Iterator[LiveTrace]:
-    """Follow packets that a running router receives at the port of a path.
+    """Follow packets that a running router receives at a port.
 
     Parameters
     ----------
     supervisor : Supervisor
-        Runs the path.
-    path : Path
+        Runs the router.
+    source : str
+        The router that drives the port.
     wanted : FrameFilter
-        The packets to pick; the kernel picks them.
+        The packets to pick; the kernel picks them. Those that no path takes are left out.
     reason : str, optional
         Pick of these only packets that are dropped for this reason.
     seconds : float
@@ -59,22 +62,25 @@ def live_trace(
     ScoutError
         If the port is on no interface, or cannot be tapped.
     """
-    port = supervisor.port(path.source)
+    port = supervisor.port(source)
     if not isinstance(port, AfPacketPort):
-        raise ScoutError(
-            f"port {path.source} is on no interface, so there is nothing to tap; use scout trace FILE --pcap"
-        )
+        raise ScoutError(f"port {source} is on no interface, so there is nothing to tap; use scout trace FILE --pcap")
     with Tap(port.interface, port.number, wanted) as tap:
         for tapped in tap.frames(seconds):
             if stopped():
                 return
-            if tapped is None:
+            path = (
+                find_path([each for each in supervisor.paths if each.source == source], tapped.frame)
+                if tapped
+                else None
+            )
+            if tapped is None or path is None:
                 continue
             steps = tuple(
                 trace(path, tapped.frame, _state(supervisor, path), timestamp=tapped.timestamp, **tapped.offload)
             )
             if reason is None or (steps[-1].is_drop and steps[-1].outcome == reason):
-                yield LiveTrace(tapped.timestamp, tapped.frame, steps)
+                yield LiveTrace(path, tapped.timestamp, tapped.frame, steps)
 
 
 def _state(supervisor: Supervisor, path: Path) -> dict[int, np.ndarray]:

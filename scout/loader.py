@@ -16,6 +16,9 @@ __all__ = ["load_router"]
 def load_router(file: str) -> tuple[RouterGraph, list[Path]]:
     """Import a router file and check what it defines; no interface is opened.
 
+    The file's folder becomes the first place where Python looks for modules, and stays it, as if the file were run by
+    `python FILE`: the file imports modules that lie beside it.
+
     Parameters
     ----------
     file : str
@@ -44,6 +47,9 @@ def load_router(file: str) -> tuple[RouterGraph, list[Path]]:
         raise ScoutError(f"{file}: not a Python file; name one that ends in .py and defines a RouterGraph")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    folder = os.path.dirname(os.path.abspath(file))
+    if sys.path[0] != folder:
+        sys.path.insert(0, folder)
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:

@@ -15,7 +15,8 @@ from typing import Any
 
 from scout.changes import Changes
 from scout.domain_arguments import Channels
-from scout.domain_loop import LEAVE, RUN, is_ordered
+from scout.domain_loop import LEAVE, RUN
+from scout.domain_plan import is_ordered
 from scout.io.channels.contract import PacketChannel
 from scout.io.hold import HOLD_TIME
 from scout.io.host.process import Child, Forker, wait_for_any

@@ -4,7 +4,6 @@ It outlives a replica: the successor of a dead replica goes on with the memory o
 """
 
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,14 +22,12 @@ from scout.path_table import PathTable
 from scout.paths.compiler.native import configuration
 from scout.paths.model.change import ORDER
 from scout.paths.model.graph import RouterGraph
-from scout.paths.model.path import Path
 from scout.paths.model.table import Table
 from scout.ring.errors import ScoutError
 from scout.ring.membership import MOST_REPLICAS
 from scout.ring.schedule import HEAD
 from scout.ring.segment import LINE, address, private, shared
 from scout.ring.snapshot import Snapshots
-from scout.shapes import Shape
 
 __all__ = ["Memory"]
 
@@ -55,6 +52,8 @@ class Memory:
 
     Attributes
     ----------
+    paths : PathTable
+        The paths, with what replicas count on them.
     refused : numpy.ndarray
         int64[replica, 8]: the first word counts the packets that no path takes.
     holds : numpy.ndarray
@@ -88,10 +87,9 @@ class Memory:
         strategy: int,
         held: int,
     ) -> None:
-        self._graph, self._channels, self._paths = graph, channels, paths
+        self._graph, self._channels, self.paths = graph, channels, paths
         self._domain, self._strategy, self._held = domain, strategy, held
         lines = LINE // 8
-        self._counters: dict[int, list[np.ndarray]] = {}
         self.refused = shared((MOST_REPLICAS, lines), np.int64)
         self.holds = shared(MOST_REPLICAS, HOLD)
         self.orders = shared((MOST_REPLICAS, lines), np.int64)
@@ -135,27 +133,6 @@ class Memory:
             raise ScoutError(f"no stage of these paths has this table of {table.initial.shape} {table.initial.dtype}")
         return self._tables[replica][id(table)]
 
-    @property
-    def shapes(self) -> Sequence[Shape]:
-        """The shapes of all paths."""
-        return self._paths.shapes
-
-    def counters(self, path: Path, replica: int | None = None) -> np.ndarray:
-        """What a replica, or by default all of them, counted on a path: int64[counter], a copy.
-
-        Raises
-        ------
-        ScoutError
-            If it is no path of this run.
-        """
-        shape, row = self._paths.row(path)
-        counted = self._counters.values() if replica is None else [self._counters[replica]]
-        return np.sum([rows[shape.number][row] for rows in list(counted)], axis=0)
-
-    def total(self, shape: Shape) -> np.ndarray:
-        """The sum of the counters of all paths of a shape, over all replicas."""
-        return np.sum([counted[shape.number].sum(axis=0) for counted in self._counters.values()], axis=0)
-
     def has(self, replica: int) -> bool:
         """True if the memory of a replica of this number was made."""
         return replica in self._arguments
@@ -186,8 +163,7 @@ class Memory:
                 if table.kind == "number":
                     tables[id(table)][:] = replica + 1
         self._tables[replica] = tables
-        shapes = self._paths.shapes
-        self._counters[replica] = [self._paths.new_counters(shape) for shape in shapes]
+        shapes = self.paths.shapes
         self.positions[replica] = positions = shared(3 * len(self._channels), np.int64)
         self.settings[replica] = settings = shared((len(self._channels), max(1, len(self._domain.settings))), np.int64)
         self.renew(replica, 0)
@@ -221,11 +197,11 @@ class Memory:
             buffers=self.snapshots.buffers(replica),
             buffer_bytes=self.snapshots.size,
             heads=self._heads[replica],
-            counters=[rows.reshape(-1) for rows in self._counters[replica]],
+            counters=self.paths.enlist(replica),
             configurations=[configuration(shape.path) for shape in shapes],
-            records=[self._paths.records(shape) for shape in shapes],
-            demux=self._paths.demux,
-            kinds=self._paths.kinds,
+            records=[self.paths.records(shape) for shape in shapes],
+            demux=self.paths.demux,
+            kinds=self.paths.kinds,
             queues=self.queues[replica],
             queue_heads=self.queue_heads[replica],
             refused=self.refused[replica],

@@ -1,16 +1,21 @@
-"""The paths of a run by their numbers, and the shared tables by which replicas find the path of a packet."""
+"""The paths of a run by their numbers, and the shared tables by which replicas find the path of a packet.
 
+The supervisor alone changes them. What replicas may still read is given back by steps, as `scout.live_paths` says.
+"""
+
+import threading
 from collections.abc import Iterator
 
 import numpy as np
 
 from scout.io.packet import NO_PATH
 from scout.paths.compiler.plan import lower
-from scout.paths.demux.find import NO_SHAPE, PATH, QUEUE_UP
+from scout.paths.demux.find import ALWAYS, NO_SHAPE, PATH, QUEUE_UP
 from scout.paths.demux.pattern import patterns, rank
-from scout.paths.demux.table import Clash, DemuxTable
+from scout.paths.demux.table import Clash, DemuxTable, NoRoom
 from scout.paths.demux.walk import fields_of, steps
 from scout.paths.model.path import Path
+from scout.paths.model.rule import Fact
 from scout.plan import Plan
 from scout.ring.errors import ScoutError
 from scout.ring.segment import shared
@@ -35,22 +40,33 @@ class PathTable:
         `PATH`[number], shared.
     demux : DemuxTable
         The paths by what packets they take.
+    relying : dict of Path to tuple of Fact
+        What the code of paths relies on, which a change may end; without the paths that rely on nothing.
     """
 
     def __init__(self, plan: Plan, shapes: Shapes) -> None:
         self._plan, self.shapes = plan, shapes
         self._paths: dict[int, tuple[Path, Shape]] = {}
         self._numbers: dict[Path, int] = {}
-        self.kinds = shared(NO_PATH + 1, PATH)
+        self.relying: dict[Path, tuple[Fact, ...]] = {}
+        self._given = set(plan.numbers.values())
+        self._fresh, self._back = max(len(plan.graph.ports) - 1, *self._given) + 1, list[int]()  # numbers that are free
+        self.kinds = shared(NO_PATH + 1 if plan.demuxes else plan.room, PATH)
         self.kinds["shape"] = self.kinds["first"] = NO_SHAPE
         self.demux = DemuxTable(len(plan.graph.ports), plan.room)
         self._fields = {name: fields_of(steps(plan.graph, name)) for name in plan.graph.ports}
-        self._records = [self._new_records(shape) for shape in shapes]
-        for path, number in plan.numbers.items():
-            self._add(path, number)
+        self._records = [shared(self._rows(shape), shape.compiled.plan.record.dtype) for shape in shapes]
+        self._counters: dict[int, list[np.ndarray]] = {}  # by replica, of each shape
+        self._gone = [np.zeros(shape.compiled.plan.row, np.int64) for shape in shapes]
+        self._counting = threading.Lock()
+        for path in plan.numbers:
+            self.add(path)
 
     def __iter__(self) -> Iterator[Path]:
         return iter(list(self._numbers))
+
+    def __contains__(self, path: object) -> bool:
+        return path in self._numbers
 
     def number(self, path: Path) -> int:
         """The number of a path.
@@ -72,7 +88,7 @@ class PathTable:
         ScoutError
             If there is none.
         """
-        names = {path.name: path for path in self._numbers}
+        names = {path.name: path for path in self}
         if name not in names:
             raise ScoutError(f"no path begins at {name!r}; paths begin at {', '.join(list(names)[:10])}")
         return names[name]
@@ -82,46 +98,110 @@ class PathTable:
         """The paths with queues; a queue's index is that of its path here."""
         return self._plan.queues
 
-    # Rows of shared arrays: a shape of many paths has one for each number that a path can have, another has one.
+    # What paths count, in rows of shared arrays: a shape of many paths has a row for each number that a path can have.
 
-    def row(self, path: Path) -> tuple[Shape, int]:
-        """The shape of a path, and the path's row in the arrays of that shape."""
+    def enlist(self, replica: int) -> list[np.ndarray]:
+        """Make room for what a replica counts: for each shape int64[rows * counters]. Unused rows cost nothing."""
+        made = [shared((self._rows(shape), shape.compiled.plan.row), np.int64) for shape in self.shapes]
+        with self._counting:
+            self._counters[replica] = made
+        return [rows.reshape(-1) for rows in made]
+
+    def counters(self, path: Path, replica: int | None = None) -> np.ndarray:
+        """What a replica, or by default all of them, counted on a path: int64[counter], a copy.
+
+        Raises
+        ------
+        ScoutError
+            If it is no path of this run.
+        """
         number = self.number(path)
         shape = self._paths[number][1]
-        return shape, number if shape.many else 0
+        return self._counted(shape, number if shape.many else 0, replica)
 
-    def new_counters(self, shape: Shape) -> np.ndarray:
-        """Room for what one replica counts on the paths of a shape: int64[row, counter]; unused rows cost nothing."""
-        return shared((self._rows(shape), shape.compiled.plan.row), np.int64)
+    def total(self, shape: Shape) -> np.ndarray:
+        """The sum of the counters of all paths of a shape, also of those that were deleted, over all replicas."""
+        with self._counting:
+            used = self._fresh if shape.many else 1
+            found = [rows[shape.number][:used].sum(axis=0) for rows in self._counters.values()]
+            return np.sum([self._gone[shape.number], *found], axis=0)
 
-    def records(self, shape: Shape) -> np.ndarray:
-        """The records of the paths of a shape, which all replicas share."""
-        return self._records[shape.number]
-
-    def _new_records(self, shape: Shape) -> np.ndarray:
-        return shared(self._rows(shape), shape.compiled.plan.record.dtype)
+    def _counted(self, shape: Shape, row: int, replica: int | None = None) -> np.ndarray:
+        with self._counting:
+            replicas = list(self._counters) if replica is None else [replica]
+            return np.sum([self._counters[each][shape.number][row] for each in replicas], axis=0)
 
     def _rows(self, shape: Shape) -> int:
         return self._plan.room if shape.many else 1
 
+    def records(self, shape: Shape) -> np.ndarray:
+        """The parameters that are a path's own, by the path's number; all replicas share them."""
+        return self._records[shape.number]
+
     # Paths.
 
-    def _add(self, path: Path, number: int) -> None:
+    def add(self, path: Path, born: int = ALWAYS) -> int:
+        """Let a path of a known shape have its packets from an epoch on; its number.
+
+        Raises
+        ------
+        ScoutError
+            If another path takes the same packets, or there is no room; then nothing is changed.
+        """
         port, shape = self._plan.index(path), self.shapes.add(path)
+        number = self._free_number(path)
         if shape.has_records:
             self._records[shape.number][number] = lower(path).record[0]
         queue = self._plan.queues.index(path) if path.queue else 0
         self.kinds[number] = (shape.number, QUEUE_UP if path.queue else shape.number, queue, port)
         if path.attributes.traffic:
-            self._take_packets(path, number, port)
+            self._take_packets(path, number, port, born)
         else:
             self.demux.set_default(port, number)
+        if number == self._fresh:
+            self._fresh += 1
+        elif number not in self._given:
+            self._back.pop()
         self._paths[number], self._numbers[path] = (path, shape), number
+        if path.relies_on:
+            self.relying[path] = path.relies_on
+        return number
 
-    def _take_packets(self, path: Path, number: int, port: int) -> None:
+    def _free_number(self, path: Path) -> int:
+        """The number that the plan has for a path, or one that is free."""
+        given = self._plan.numbers.get(path)
+        if given is not None and given not in self._paths:
+            return given
+        if len(self._paths) >= self._plan.most_paths:
+            raise NoRoom(f"there is room for {self._plan.most_paths} paths; delete one, or give more most_paths")
+        return self._back[-1] if self._back else self._fresh
+
+    def _take_packets(self, path: Path, number: int, port: int, born: int) -> None:
         fields = self._fields[path.source]
         try:
-            self.demux.add(port, number, rank(path.attributes, fields), patterns(path.attributes, fields))
+            self.demux.add(port, number, rank(path.attributes, fields), patterns(path.attributes, fields), born)
         except Clash as clash:
             other, _ = self._paths[clash.path]
             raise ScoutError(f"{path.name!r} and {other.name!r} take the same packets; narrow one of them") from clash
+
+    def forget(self, path: Path) -> None:
+        """Have a path be one of this run no longer, for people; packets may still be on it."""
+        del self._numbers[path]
+        self.relying.pop(path, None)
+
+    def unlink(self, number: int) -> None:
+        """No packet is on a path any more, nor will be: keep the sum of its counters, and take its patterns away."""
+        shape = self._paths[number][1]
+        with self._counting:
+            for rows in self._counters.values():
+                self._gone[shape.number] += rows[shape.number][number]
+                rows[shape.number][number] = 0
+        self.demux.unlink(number)
+
+    def free(self, number: int) -> None:
+        """Give back what a path had; no replica is in the batch any more in which it was at `unlink`."""
+        self.demux.free(number)
+        del self._paths[number]
+        if number not in self._given:  # a control request may name the number of a path that was there at the start
+            self.kinds[number]["shape"] = self.kinds[number]["first"] = NO_SHAPE
+            self._back.append(number)

@@ -12,7 +12,7 @@ from typing import Any
 import networkx as nx
 
 from scout.domain import keeps_state
-from scout.domain_loop import is_sharded
+from scout.domain_plan import is_sharded
 from scout.io.hold import MOST_HELD, MOST_TO_HOLD
 from scout.io.host.process import usable_cores
 from scout.io.packet import NO_PATH
@@ -40,8 +40,8 @@ class Plan:
     paths : list of Path
     numbers : dict of Path to int
         The number of each path: that of its port for a path that takes all packets, and others behind the ports'.
-    room : int
-        Numbers that there are in all, also for paths that are created later.
+    most_paths : int
+        How many paths there may be at a time.
     demuxes : bool
         True if packets are told apart: a port has, or can get, a path for some of its packets.
     replicas : int
@@ -65,7 +65,7 @@ class Plan:
     graph: RouterGraph
     paths: list[Path]
     numbers: dict[Path, int]
-    room: int
+    most_paths: int
     demuxes: bool
     replicas: int
     cores: list[int]
@@ -75,6 +75,11 @@ class Plan:
     strategy: int
     restarts: int
     held: int
+
+    @property
+    def room(self) -> int:
+        """How many numbers there are for paths: those of the ports, and as many as there may be paths."""
+        return len(self.graph.ports) + self.most_paths
 
     @property
     def is_sharded(self) -> bool:
@@ -150,14 +155,12 @@ def make_plan(
         )
     of_queues = scheduler(path_schedule or "round-robin") if queued else None
     demuxes = most_paths is not None or queued or any(path.attributes.traffic for path in paths)
-    room = max([len(graph.ports), *(given + 1 for given in numbers.values())])
-    if most_paths is not None:
-        if not len(paths) <= most_paths <= NO_PATH - len(graph.ports):
-            raise ScoutError(f"most_paths of {most_paths}: give {len(paths)} to {NO_PATH - len(graph.ports)}")
-        room = len(graph.ports) + most_paths
+    most = len(paths) if most_paths is None else most_paths
+    if not len(paths) <= most <= NO_PATH - len(graph.ports):
+        raise ScoutError(f"most_paths of {most}: give {len(paths)} to {NO_PATH - len(graph.ports)}")
     waits = STRATEGIES[wait]
     return Plan(
-        graph, list(paths), numbers, room, demuxes, number, pinned, shares, chosen, of_queues, waits, restarts, held
+        graph, list(paths), numbers, most, demuxes, number, pinned, shares, chosen, of_queues, waits, restarts, held
     )
 
 

@@ -1,13 +1,17 @@
 """What a supervisor can be told while it runs: control requests for services, and changes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
 from scout.changes import Changes
 from scout.control import Control
+from scout.difference import difference
+from scout.live_paths import LivePaths
 from scout.paths.framework.service import Service
 from scout.paths.model.change import Change
+from scout.paths.model.path import Path
+from scout.plan import Plan
 
 __all__ = ["Steering"]
 
@@ -21,11 +25,15 @@ class _Running(Protocol):
     @property
     def changes(self) -> Changes: ...
 
+    @property
+    def live_paths(self) -> LivePaths: ...
+
 
 class Steering:
     """The part of `Supervisor` by which it is told something while packets flow."""
 
     _running: _Running
+    plan: Plan
 
     def control(self, service: Service, kind: int, argument: int = 0) -> None:
         """Tell a service something, at the same position among the packets of a channel in every replica.
@@ -86,6 +94,77 @@ class Steering:
         collected: list[Change] = []
         yield collected
         self.change(*collected)
+
+    def create_path(self, path: Path) -> int:
+        """Let a path have its packets from now on, in all replicas from the same packet on.
+
+        It compiles nothing: a path of the same shape has to be there from the start, and there has to be room
+        (`most_paths`).
+
+        Parameters
+        ----------
+        path : Path
+            Such as `Path.narrowed` of a path that runs.
+
+        Returns
+        -------
+        int
+            The epoch of this change (`reached`).
+
+        Raises
+        ------
+        ScoutError
+            If it cannot be: its shape is new, another path takes the same packets, or there is no room. Nothing has
+            changed then.
+
+        Examples
+        --------
+        ::
+
+            tcp = graph.create_path("left", protocol="tcp")
+            with Supervisor(graph, [graph.create_path("left"), tcp], most_paths=10_000) as supervisor:
+                connection = tcp.narrowed(source="10.0.0.2", source_port=40_000)
+                supervisor.create_path(connection)
+                ...
+                supervisor.delete_path(connection)
+        """
+        return self._running.live_paths.create(path)
+
+    def delete_path(self, path: Path) -> int:
+        """Let a path have no more packets, in all replicas from the same packet on; the epoch of this change.
+
+        Packets that it has go on to their ends. The account keeps what they were counted as.
+
+        Raises
+        ------
+        ScoutError
+            If it is no path of this run, or takes all packets of its port.
+        """
+        return self._running.live_paths.delete(path)
+
+    def reload(self, paths: Sequence[Path]) -> list[Change]:
+        """Make the router that runs like another one, by changes; what did not change keeps its state.
+
+        Parameters
+        ----------
+        paths : sequence of Path
+            Paths of the other router graph, those that a supervisor would be given. They are compared with those that
+            this one was given; paths that were created while it runs stay.
+
+        Returns
+        -------
+        list of Change
+            What was changed: `scout.difference.difference` tells it beforehand.
+
+        Raises
+        ------
+        ScoutError
+            If something differs that cannot be changed while the router runs. Nothing has changed then.
+        """
+        changes = difference(self.plan.paths, paths)
+        if changes:
+            self.change(*changes)
+        return changes
 
     def reached(self, epoch: int) -> bool:
         """True if every replica has come to the change of this epoch, in every channel."""

@@ -17,11 +17,12 @@ from scout.changes import Changes
 from scout.control import Control
 from scout.domain import compile_domain
 from scout.domain_arguments import Channels
-from scout.domain_loop import is_sharded
+from scout.domain_plan import is_sharded
 from scout.io.channels.contract import PacketChannel
 from scout.io.hold import MOST_HELD
 from scout.io.host.process import Child, Forker
 from scout.io.ports.contract import Port
+from scout.live_paths import LivePaths
 from scout.membership import Membership
 from scout.memory import Memory
 from scout.path_table import PathTable
@@ -49,6 +50,7 @@ class _Parts(NamedTuple):
     watcher: Watcher
     control: Control
     changes: Changes
+    live_paths: LivePaths
 
 
 class Supervisor(Steering):
@@ -132,7 +134,7 @@ class Supervisor(Steering):
         path_schedule: str | Callable[..., int] | None = None,
     ) -> None:
         self.plan = make_plan(graph, paths, replicas, cores, restarts, schedule, wait, held, most_paths, path_schedule)
-        self.graph, self.paths = self.plan.graph, self.plan.paths
+        self.graph = self.plan.graph
         self.channels: list[tuple[PacketChannel, list[Path]]] = []
         """While it runs: what replicas receive from, each with the paths whose ports it serves, in the paths' order."""
         self._say = Reporter(report)
@@ -176,8 +178,8 @@ class Supervisor(Steering):
         domain = compile_domain(plan.graph, self.channels, shapes, plan.replicas, *schedulers, plan.demuxes)
         for router in plan.graph.routers:
             router.start(plan.graph)
-        self.path_table = PathTable(plan, shapes)
-        self.memory = Memory(plan.graph, self.channels, self.path_table, domain, plan.strategy, plan.held)
+        paths_by_number = PathTable(plan, shapes)
+        self.memory = Memory(plan.graph, self.channels, paths_by_number, domain, plan.strategy, plan.held)
         for replica in range(plan.replicas):
             self.memory.enlist(replica)
             self.memory.snapshots.save(replica, 0)
@@ -187,7 +189,8 @@ class Supervisor(Steering):
         # Not a method of this object: a cycle of references would keep the memory of a run that is over.
         poll = partial(_read_counters, self._accounts, self.channels)
         watcher = Watcher(plan, self.channels, membership, control, changes, self._say, poll)
-        self._parts = _Parts(membership, watcher, control, changes)
+        live_paths = LivePaths(plan, paths_by_number, changes)
+        self._parts = _Parts(membership, watcher, control, changes, live_paths)
         membership.start()
         for channel, _ in self.channels:
             self._forker.call(channel.feed)  # it may fork processes that bring packets
@@ -216,6 +219,7 @@ class Supervisor(Steering):
         if self._parts:
             self._parts.watcher.stop()
             self._parts.membership.stop()
+            self._parts.changes.close()
         self._forker.close()
         with self._accounts:
             for channel, _ in self.channels:
@@ -228,6 +232,11 @@ class Supervisor(Steering):
         if self._parts is None:
             raise ScoutError("the supervisor was not started; use it in a `with` block")
         return self._parts
+
+    @property
+    def paths(self) -> list[Path]:
+        """The paths, at present."""
+        return list(self.memory.paths) if self._parts else self.plan.paths
 
     @property
     def failures(self) -> list[str]:
@@ -301,7 +310,7 @@ class Supervisor(Steering):
     @property
     def tables(self) -> dict[str, Table]:
         """The tables that `table` reads, by name: `router.parameter`, as in "napt.sessions"."""
-        return named_tables(self.graph, self.paths)
+        return named_tables(self.graph, self.plan.paths)
 
     def table(self, table: str | Table, replica: int | None = None) -> np.ndarray:
         """The rows of a table, as one replica has them: a view of shared memory that changes while packets flow.
@@ -351,12 +360,20 @@ class Supervisor(Steering):
         ScoutError
             If there is no such path.
         """
-        found = self.path_table.named(path) if isinstance(path, str) else path
-        return dict(zip(found.counter_names, self.memory.counters(found, replica).tolist(), strict=False))
+        found = self.memory.paths.named(path) if isinstance(path, str) else path
+        return dict(zip(found.counter_names, self.memory.paths.counters(found, replica).tolist(), strict=False))
 
     def flows(self, path: Path) -> dict[tuple[str, str], int]:
         """Packets along every edge of a path so far."""
-        return path.flows(self.memory.counters(path))
+        return path.flows(self.memory.paths.counters(path))
+
+    def flows_by_shape(self) -> list[tuple[Path, dict[tuple[str, str], int]]]:
+        """Packets along every edge so far, for all paths of a shape together, also those that were deleted.
+
+        Each with the first path of the shape, whose stages all of them have. A port's only path is the only one of its
+        shape.
+        """
+        return [(shape.path, shape.path.flows(self.memory.paths.total(shape))) for shape in self.memory.paths.shapes]
 
     def replica_figures(self) -> list[dict[str, int]]:
         """For each replica its core, the packets it has seen, been primary of, and replayed, and its lag.
@@ -394,7 +411,7 @@ class Supervisor(Steering):
             `received` (packets, and control requests), `out` (by port), `ended` and `drops` (by reason). Once the
             supervisor is stopped it is exact: `received` is the sum of the others.
         """
-        membership, watcher, _, _ = self._running
+        membership, watcher = self._running.membership, self._running.watcher
         with self._accounts:
             return account(self.graph, self.channels, self.memory, watcher.finished.is_set(), membership.deaths)
 

@@ -1,7 +1,7 @@
 """A router in a lab, for tests: two hosts with the kernel's own stack, and Scout between them."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -61,13 +61,21 @@ def caught_up(supervisor: Supervisor) -> None:
 
 
 @contextmanager
-def running(replicas: int = 1, order: str = "completed", restarts: int = 3) -> Iterator[Running]:
+def running(
+    replicas: int = 1,
+    order: str = "completed",
+    restarts: int = 3,
+    wishes: Iterable[Mapping[str, Any]] = (),
+    most_paths: int | None = None,
+) -> Iterator[Running]:
+    """A router that runs in a lab; `wishes` are attributes of further paths from the left."""
     graph = router_graph()
     paths = [graph.create_path(port, order=order) for port in ("left", "right")]
+    paths += [graph.create_path("left", order=order, **wish) for wish in wishes]
     reports: list[str] = []
     with Lab("test") as lab:
         left, router, right = two_hosts(lab)
-        supervisor = Supervisor(graph, paths, replicas, report=reports.append, restarts=restarts)
+        supervisor = Supervisor(graph, paths, replicas, report=reports.append, restarts=restarts, most_paths=most_paths)
         with router.entered():
             supervisor.__enter__()
         try:

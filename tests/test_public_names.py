@@ -49,6 +49,7 @@ Router               a protocol module, to be subclassed
 RouterGraph          routers and their connections
 ScoutError           the error of bad usage or bad input
 Service              a state with handlers, replicated or not
+SetMtu               a change: a port sends no longer packets than this
 SetNeighbour         a change: a neighbour's MAC address, by hand
 SetValue             a change: a setting gets another value
 Setting              a number that can be changed while packets flow

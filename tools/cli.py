@@ -69,11 +69,14 @@ def run(
         typer.Option(metavar="PATH", help="Where the control socket is; by default in your runtime directory."),
     ] = None,
     no_control: Annotated[bool, typer.Option("--no-control", help="Without a control socket.")] = False,
+    most_paths: Annotated[
+        int | None, typer.Option(help="Have room for so many paths, for `scout ctl path create`.", min=1)
+    ] = None,
 ) -> int:
     """Run a router file until it is interrupted, or its inputs are at their end."""
     from scout.tools.commands import run as work
 
-    return work.run(file, replicas, json, not no_control, control)
+    return work.run(file, replicas, json, not no_control, control, most_paths)
 
 
 @app.command(epilog="Example: scout draw examples/01_router.py -o router.svg --path left")

@@ -24,7 +24,7 @@ from scout.io.channels.kernel_ring_protocol import CONTROL, MOST_CONTROLS, RING,
 from scout.io.host.socket_filter import attach, of_interfaces
 from scout.io.ports.contract import PortError
 from scout.ring.layout import CHANNEL, CLAIM, CONTROLS, GATING, MEMBER, WORDS
-from scout.ring.membership import MOST_REPLICAS, join, resume
+from scout.ring.membership import MOST_REPLICAS, join, passed, resume
 from scout.ring.retirement import retire, unfinished
 from scout.ring.segment import LINE, address, shared
 
@@ -267,7 +267,7 @@ class KernelRing:
 
     def passed(self, number: int) -> bool:
         """True if every replica's floor is behind the control request of this number."""
-        return all(int(self.cursors["controls_floor"][replica]) >= number for replica in self._members())
+        return bool(passed(self._channel, number, True))
 
     # Members.
 
@@ -277,7 +277,7 @@ class KernelRing:
 
     def is_member(self, replica: int) -> bool:
         """True if frames are kept for the replica, also if it has died and is not retired yet."""
-        return replica in self._members()
+        return bool(int(self._words[GATING, 0]) >> replica & 1)
 
     def position(self, replica: int) -> int:
         """How many requests (frames, and control requests) a replica has released."""

@@ -15,7 +15,7 @@ from scout.io.channels.software_operations import FEED, FRAME, KIND, OPERATIONS,
 from scout.io.host.process import Child
 from scout.ring.channel import Channel
 from scout.ring.layout import CHANNEL, HEADER
-from scout.ring.membership import join, resume
+from scout.ring.membership import join, passed, resume
 from scout.ring.segment import shared
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Feed:
 
     def passed(self, number: int) -> bool:
         """True if every replica's floor is behind the control request of this number."""
-        return all(int(self.cursors["floor"][replica]) >= number for replica in self._channel.taking_part)
+        return bool(passed(self._channel.record, number, False))
 
     @property
     def is_live(self) -> bool:
@@ -166,7 +166,7 @@ class Feed:
 
     def is_member(self, replica: int) -> bool:
         """True if requests are kept for the replica, also if it has died and is not retired yet."""
-        return replica in self._channel.taking_part
+        return self._channel.is_member(replica)
 
     def position(self, replica: int) -> int:
         """How many requests a replica has released."""

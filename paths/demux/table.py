@@ -17,7 +17,7 @@ from scout.ring.errors import ScoutError
 from scout.ring.jit import entry
 from scout.ring.segment import address, shared
 
-__all__ = ["MOST_KINDS", "Clash", "DemuxTable"]
+__all__ = ["MOST_KINDS", "Clash", "DemuxTable", "NoRoom"]
 
 MOST_KINDS = 255
 """Kinds of patterns that there may be at a time: each costs a packet of its port some nanoseconds."""
@@ -34,6 +34,10 @@ class Clash(ScoutError):
     def __init__(self, path: int) -> None:
         super().__init__(f"path {path} takes the same packets; leave one of the two out")
         self.path = path
+
+
+class NoRoom(ScoutError):
+    """All room for paths, or for what they consist of, is in use."""
 
 
 @entry(types.void(types.int64, types.int64))
@@ -63,11 +67,14 @@ class _Room:
         self._most, self._what = len(records) - 1, what
         self._used, self._back = 0, list[int]()
 
+    def check(self, count: int) -> None:
+        """Raise an error if there are not so many."""
+        if count > self._most - self._used + len(self._back):
+            raise NoRoom(f"there is room for {self._most} {self._what}; delete some paths first")
+
     def take(self) -> int:
         if self._back:
             return self._back.pop()
-        if self._used == self._most:
-            raise ScoutError(f"there is room for {self._most} {self._what}; delete some paths first")
         self._used += 1
         return self._used
 
@@ -118,20 +125,20 @@ class DemuxTable:
         ------
         Clash
             If another path has one of these patterns; then nothing is changed.
-        ScoutError
-            If there is no room. Then `unlink` and `free` have to follow.
+        NoRoom
+            If there is no room; then nothing is changed either.
         """
         for pattern in patterns:
             kind = self._kinds.get((port, rank, pattern.mask), 0)
             if (holder := self._holding.get((kind, *pattern.value))) is not None:
                 raise Clash(int(self.entries[holder]["path"]))
+        self._entry_room.check(len(patterns))
+        self._kind_room.check(
+            len({pattern.mask for pattern in patterns if (port, rank, pattern.mask) not in self._kinds})
+        )
         self._entries[path] = []
-        try:
-            for pattern in patterns:
-                self._insert(self._kind((port, rank, pattern.mask)), path, pattern.value, born)
-        except ScoutError:
-            self.end(path, ALWAYS)
-            raise
+        for pattern in patterns:
+            self._insert(self._kind((port, rank, pattern.mask)), path, pattern.value, born)
 
     def end(self, path: int, died: int) -> None:
         """Let the patterns of a path hold no more from an epoch on; other paths may have them from then on."""
@@ -139,6 +146,13 @@ class DemuxTable:
             record = self.entries[number]
             record["died"] = died
             del self._holding[int(record["kind"]), int(record["word_0"]), int(record["word_1"])]
+
+    def revive(self, path: int) -> None:
+        """Take `end` back: no replica has come to its epoch."""
+        for number in self._entries[path]:
+            record = self.entries[number]
+            record["died"] = NEVER
+            self._holding[int(record["kind"]), int(record["word_0"]), int(record["word_1"])] = number
 
     def unlink(self, path: int) -> None:
         """Take the patterns of a path out of all lists; for when each replica is in an epoch after their end."""

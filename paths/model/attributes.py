@@ -5,7 +5,7 @@ into the path, so its code need not test for them.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, TypedDict, Unpack
 
@@ -109,6 +109,35 @@ class Attributes:
         """
         values = {name: _checked(f"path from {ingress!r}", name, value) for name, value in given.items()}
         made = cls(ingress, **values)
+        made._check_together()
+        return made
+
+    def narrowed(self, **traffic: Unpack[GivenAttributes]) -> "Attributes":
+        """The attributes of a part of this traffic: with more that is known of the packets.
+
+        Raises
+        ------
+        GraphError
+            If that is no part of it, or an attribute does not describe packets.
+
+        Examples
+        --------
+        >>> Attributes.checked("left", protocol="tcp", source="10.0.0.0/8").narrowed(source="10.0.0.2", source_port=9)
+        ... # doctest: +ELLIPSIS
+        Attributes(ingress='left', ..., source=IPv4Network('10.0.0.2/32'), protocol=6, ...)
+        """
+        place = f"path from {self.ingress!r}"
+        for name in traffic:
+            if name not in TRAFFIC:
+                raise GraphError(f"{place}: {name}=... narrows no traffic; give {', '.join(TRAFFIC)}")
+        given: dict[str, Any] = {name: _checked(place, name, value) for name, value in traffic.items()}
+        for name, value in given.items():
+            known = getattr(self, name)
+            if known is not None and not _is_part(value, known):
+                raise GraphError(
+                    f"{place}: {name} {_text(name, value)} is no part of {_text(name, known)}, which the path takes"
+                )
+        made = replace(self, **given)
         made._check_together()
         return made
 
@@ -247,6 +276,15 @@ _CHECKS: dict[str, tuple[Any, str]] = {
     "batch": (lambda value: _int(value, 1, BATCH_SIZE), f"1 to {BATCH_SIZE}"),
 }
 """For each attribute that can be given its check, and what is right."""
+
+
+def _is_part(value: Any, known: Any) -> bool:
+    """True if all that one value of an attribute allows, the other one allows too."""
+    if isinstance(known, range):
+        return value is not None and known.start <= value.start and value.stop <= known.stop
+    if isinstance(known, IPv4Network | IPv6Network):
+        return value is not None and value.version == known.version and value.subnet_of(known)
+    return bool(value == known)
 
 
 def _text(name: str, value: Any) -> str:

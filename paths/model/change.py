@@ -6,14 +6,14 @@ process. Nothing that packets see has changed until then. The amendments of one 
 request.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
 from scout.paths.model.setting import Setting
 
-__all__ = ["ORDER", "Amendment", "Change", "Order"]
+__all__ = ["ORDER", "Amendment", "Change", "Order", "together"]
 
 ORDER = np.dtype([("router", "i8"), ("operation", "i8"), ("one", "i8"), ("two", "i8")])
 """An order as replicas read it: the router by its index in the graph, and what `Router.amender` makes of the rest."""
@@ -30,6 +30,12 @@ class Change:
     """
 
     router: str = field(default="", kw_only=True)
+
+    @property
+    def text(self) -> str:
+        """The change in a few words, without what was left out."""
+        given = [str(getattr(self, each.name)) for each in fields(self) if getattr(self, each.name) != each.default]
+        return " ".join([type(self).__name__, *given])
 
 
 @dataclass(frozen=True)
@@ -77,3 +83,29 @@ class Amendment:
     commit: Callable[[], None] = _nothing
     undo: Callable[[], None] = _nothing
     release: Callable[[], None] = _nothing
+
+
+def together(amendments: Iterable[Callable[[], Amendment]]) -> Amendment:
+    """Prepare several amendments, in turn, and make one of them; if one cannot be prepared, the others are undone."""
+    prepared: list[Amendment] = []
+
+    def undo() -> None:
+        for each in reversed(prepared):
+            each.undo()
+
+    def commit() -> None:
+        for each in prepared:
+            each.commit()
+
+    def release() -> None:
+        for each in prepared:
+            each.release()
+
+    try:
+        for prepare in amendments:
+            prepared.append(prepare())
+    except BaseException:
+        undo()
+        raise
+    settings = {setting: value for each in prepared for setting, value in each.settings.items()}
+    return Amendment(settings, [order for each in prepared for order in each.orders], commit, undo, release)

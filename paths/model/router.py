@@ -68,6 +68,21 @@ class Router:
         """
         raise NotImplementedError
 
+    covered: tuple[Table, ...] = ()
+    """The tables whose contents `differences` tells, or that come from the ports."""
+
+    def differences(self, wanted: Any) -> list[Change]:
+        """The changes that make this router, which runs, like another one of its class; changes nothing.
+
+        Only what `covered` has, and what no stage is bound to: the rest is compared by `scout.difference`.
+
+        Raises
+        ------
+        ScoutError
+            If something of it cannot be changed while the router runs; names it.
+        """
+        return []
+
     def amender(self) -> Stage | None:
         """A stage without outcomes whose function makes the orders of a change in the tables of a replica.
 

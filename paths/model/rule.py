@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from scout.paths.model.change import Change
+
 if TYPE_CHECKING:
     from scout.paths.model.path import Path
 
@@ -61,3 +63,7 @@ class Fact:
     def holds(self, path: "Path") -> bool:
         """True if it holds now; changes nothing."""
         raise NotImplementedError
+
+    def concerns(self, change: Change) -> bool:
+        """True if a change may have made it false; cheaper to ask than `holds`."""
+        return True

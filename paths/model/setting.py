@@ -37,6 +37,9 @@ class Setting(Table):
         super().__init__(np.array([checked(value)], np.int64), "constant")
         self.kind = "setting"
 
+    def __repr__(self) -> str:
+        return f"Setting({self.value})"
+
     @property
     def value(self) -> int:
         """The value after the newest change."""

@@ -4,23 +4,20 @@ from typing import Any
 
 import numpy as np
 
-from scout.paths.model.router import GraphError
 from scout.paths.wire.flow import mix
 
 __all__ = [
     "ADJACENCY",
-    "BY_HAND",
     "FOREVER",
     "FORGET",
     "FREE",
-    "GATEWAY",
     "LEARNT",
     "PROBES",
     "RESERVE",
     "RESERVED",
     "SET",
     "STATIC",
-    "Kept",
+    "UNKNOWN",
     "amend",
     "find",
     "place",
@@ -28,6 +25,9 @@ __all__ = [
 
 PROBES = 16  # rows in which a key may stand
 FOREVER = 1 << 62
+UNKNOWN = 0
+"""When a MAC address expires that is not known. No time of the supervisor's may stand there: its clock may be ahead of
+the timestamps of packets that come behind a change, and they would be sent to whatever address the row had before."""
 
 ADJACENCY = np.dtype([("key", "i8"), ("mac", "i8"), ("expires", "i8"), ("state", "i8")])
 """A next hop on a port: `key` is (port + 1) << 32 | address, or 0; the MAC address is known until `expires`, in
@@ -62,7 +62,7 @@ def place(adjacencies: Any, key: int, now: int) -> int:
         adjacency = adjacencies[index]
         if adjacency.state == LEARNT and adjacency.expires <= now:
             adjacency.key = key
-            adjacency.expires = now  # its MAC address is not known yet
+            adjacency.expires = UNKNOWN
             return index
     return -1
 
@@ -83,7 +83,7 @@ def make_room(adjacencies: Any, key: int, now: int) -> int:
             first = other
     if first >= 0:
         adjacencies[first].key = key
-        adjacencies[first].expires = now  # its MAC address is not known yet
+        adjacencies[first].expires = UNKNOWN
     return first
 
 
@@ -101,7 +101,7 @@ def amend(order: Any, now: int, adjacencies: Any, changes: Any) -> int:
         adjacency.expires = FOREVER
         adjacency.state = STATIC
     elif order.operation == FORGET:
-        adjacency.expires = now
+        adjacency.expires = UNKNOWN
         adjacency.state = RESERVED if order.two else LEARNT
     elif order.operation == RESERVE and adjacency.state == LEARNT:
         adjacency.state = RESERVED
@@ -109,55 +109,3 @@ def amend(order: Any, now: int, adjacencies: Any, changes: Any) -> int:
         adjacency.state = LEARNT
     changes[0] += 1
     return 0
-
-
-GATEWAY, BY_HAND = 1, 2
-"""Reasons why a row keeps its key: it is a gateway's; its neighbour was set by hand."""
-
-
-class Kept:
-    """The keys that keep their rows, as the supervisor knows them. Each of them has a row in every replica.
-
-    A replica finds a row for a new one whatever it has learnt, as long as fewer others than `PROBES` keep rows that are
-    among those where it may stand.
-
-    Parameters
-    ----------
-    name : str
-        The router's, for errors.
-    capacity : int
-        Rows of the table.
-    """
-
-    def __init__(self, name: str, capacity: int) -> None:
-        self._name = name
-        self._reasons: dict[int, int] = {}
-        self._starts = np.zeros(capacity, np.int64)  # how many of them may stand in each row and the next ones
-
-    def reasons(self, key: int) -> int:
-        """Why a key keeps its row; 0 if it does not."""
-        return self._reasons.get(key, 0)
-
-    def require(self, key: int, reasons: int) -> None:
-        """Let a key keep its row for these reasons, as `put`.
-
-        Raises
-        ------
-        GraphError
-            If a replica may have no row for it.
-        """
-        if reasons and not self.reasons(key):
-            near = np.arange(1 - PROBES, PROBES) + mix(key) & len(self._starts) - 1
-            if self._starts[np.unique(near)].sum() >= PROBES:
-                raise GraphError(
-                    f"{self._name}: {len(self._reasons)} gateways and static neighbours leave no row for another one; "
-                    f"give more capacity than {len(self._starts)}"
-                )
-        self.put(key, reasons)
-
-    def put(self, key: int, reasons: int) -> None:
-        """Let a key keep its row for these reasons; for none if they are 0."""
-        self._starts[mix(key) & len(self._starts) - 1] += bool(reasons) - bool(self.reasons(key))
-        self._reasons[key] = reasons
-        if not reasons:
-            del self._reasons[key]

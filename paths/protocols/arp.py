@@ -22,45 +22,27 @@ Example
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from ipaddress import AddressValueError, IPv4Address
 from typing import Any
 
 import numpy as np
 
 from scout.io.access import load16, load32, load48, require, store16, store48
 from scout.io.batch import BATCH_SIZE
-from scout.io.mac import mac_number
 from scout.io.packet import SECOND
 from scout.paths.changes.neighbours import DeleteNeighbour, SetNeighbour
 from scout.paths.limit import once
 from scout.paths.model.attributes import Attributes
-from scout.paths.model.change import Amendment, Change, Order
+from scout.paths.model.change import Amendment, Change
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.router import GraphError, Router
 from scout.paths.model.stage import Exit, Outcome, Stage, Via
 from scout.paths.model.table import Table
 from scout.paths.model.verdict import HOLD, drop
-from scout.paths.protocols.adjacencies import (
-    ADJACENCY,
-    BY_HAND,
-    FOREVER,
-    FORGET,
-    FREE,
-    GATEWAY,
-    PROBES,
-    RESERVE,
-    RESERVED,
-    SET,
-    STATIC,
-    Kept,
-    amend,
-    find,
-    place,
-)
+from scout.paths.protocols.adjacencies import ADJACENCY, PROBES, STATIC, amend, find, place
+from scout.paths.protocols.neighbours import Neighbours, key_of
 from scout.paths.wire import arp, ethernet, ipv4
 from scout.paths.wire.arp import is_ethernet_ipv4, write_arp
 from scout.paths.wire.icmp import HOST_UNREACHABLE
-from scout.ring.errors import ScoutError
 from scout.ring.jit import outline
 
 __all__ = ["Arp", "receive", "request", "resolve"]
@@ -220,17 +202,17 @@ class Arp(Router):
         self.changes: Table = Table(np.zeros(1, np.int64), "private")
         self.wishes = Table(np.zeros(WISHES, np.int64), "private")
         self.asked = Table(np.zeros(2 * capacity, np.int64), "shared")
-        self._kept = Kept(name, capacity)
-        self._ports: list[str] = []
+        self._neighbours = Neighbours(name, self.adjacencies)
         self._pins: list[tuple[str, str, str]] = []  # of ports by name, until the graph is complete
 
     def configure(self, graph: RouterGraph) -> None:
         self.interfaces = Table(np.zeros(len(graph.ports), INTERFACE), "constant")
-        self._ports = graph.ports
+        self._neighbours.ports = graph.ports
         for pin in self._pins:
             self.pin(*pin)
 
     def start(self, graph: RouterGraph) -> None:
+        self._neighbours.reserve_gateways()
         addresses = self._ip(graph).addresses
         for index, name in enumerate(graph.ports):
             address = int(addresses[name]) if name in addresses else 0
@@ -242,22 +224,9 @@ class Arp(Router):
     def _ip(self, graph: RouterGraph) -> Any:
         return graph.router(graph.reached(self.name, "resolve")[0][0])
 
-    def amender(self) -> Stage:
-        return Stage(amend, (), {"adjacencies": self.adjacencies, "changes": self.changes})
-
     def reserve(self, port: int, address: int) -> int:
         """Give a gateway, at the port of an index, a row of the table for ever; the row's index."""
-        return self._reserve(_key(port, address), GATEWAY)
-
-    def _reserve(self, key: int, reason: int) -> int:
-        adjacencies = self.adjacencies.initial
-        # Compiled functions work on records; a view as records gives those, where a plain array gives copies.
-        index = place(adjacencies.view(np.recarray), key, 0)
-        if index < 0:
-            raise GraphError(f"{self.name}: no room for gateways among {len(adjacencies)} adjacencies; give capacity=")
-        adjacencies[index]["state"] = max(adjacencies[index]["state"], RESERVED)
-        self._kept.put(key, self._kept.reasons(key) | reason)
-        return index
+        return self._neighbours.reserve(key_of(port, address))
 
     def pin(self, port: str | int, address: str, mac: str) -> None:
         """Set an adjacency by hand, before the paths run; it never expires, and no ARP message changes it.
@@ -277,68 +246,31 @@ class Arp(Router):
             If an address is malformed, or the graph has no such port; the latter when the graph is complete.
         """
         if isinstance(port, str):
-            if not self._ports:
-                self._parsed(address, mac)
+            if not self._neighbours.ports:
+                self._neighbours.parsed(address, mac)
                 self._pins.append((port, address, mac))
                 return
-            port = self._index(port, address)
-        number, mac_address = self._parsed(address, mac)
-        index = self._reserve(_key(port, number), BY_HAND)
-        row = self.adjacencies.initial[index : index + 1]
-        row["mac"], row["expires"], row["state"] = mac_address, FOREVER, STATIC
-
-    def _index(self, port: str, address: object) -> int:
-        if port not in self._ports:
-            raise GraphError(f"{self.name}: neighbour {address} on {port!r}, which is no port: {self._ports}")
-        return self._ports.index(port)
-
-    def _parsed(self, address: object, mac: str = "02:00:00:00:00:00") -> tuple[int, int]:
-        try:
-            return int(IPv4Address(str(address))), mac_number(mac)
-        except (AddressValueError, ScoutError) as error:
-            raise GraphError(f"{self.name}: neighbour {address} at {mac}: {error}") from error
+            port = self._neighbours.index(port, address)
+        self._neighbours.pin(port, address, mac)
 
     # Changing.
 
-    def prepare(self, changes: Sequence[Change], graph: RouterGraph) -> Amendment:
-        return self._prepared(map(self._step, changes))
+    @property
+    def covered(self) -> tuple[Table, ...]:  # type: ignore[override]
+        return (self.adjacencies,)
 
-    def _step(self, change: Change) -> tuple[int, int, int]:
-        assert isinstance(change, DeleteNeighbour | SetNeighbour)
-        port = self._index(change.port, change.address)
-        if isinstance(change, SetNeighbour):
-            address, mac = self._parsed(change.address, change.mac)
-            return SET, _key(port, address), mac
-        key = _key(port, self._parsed(change.address)[0])
-        if not self._kept.reasons(key) & BY_HAND:
-            raise GraphError(f"{self.name}: {change.address} on {change.port!r} was not set by hand; leave it out")
-        return FORGET, key, int(self._kept.reasons(key) & GATEWAY > 0)
+    def differences(self, wanted: Any) -> list[Change]:
+        return self._neighbours.differences(wanted._neighbours)
+
+    def prepare(self, changes: Sequence[Change], graph: RouterGraph) -> Amendment:
+        return self._neighbours.prepare(changes)
 
     def gateways(self, new: Iterable[tuple[int, int]], gone: Iterable[tuple[int, int]]) -> Amendment:
         """Prepare to keep the rows of new gateways, and not to keep those of others; by port and address."""
-        steps = [(FREE, _key(*gateway), 0) for gateway in gone] + [(RESERVE, _key(*gateway), 0) for gateway in new]
-        return self._prepared(steps)
+        return self._neighbours.gateways(new, gone)
 
-    def _prepared(self, steps: Iterable[tuple[int, int, int]]) -> Amendment:
-        """Note the steps in `Kept`, each before the next is looked at."""
-        orders: list[Order] = []
-        before: list[tuple[int, int]] = []
-
-        def undo() -> None:
-            for key, reasons in reversed(before):
-                self._kept.put(key, reasons)
-
-        try:
-            for operation, key, two in steps:
-                known = self._kept.reasons(key)
-                before.append((key, known))
-                reason = BY_HAND if operation in (SET, FORGET) else GATEWAY
-                self._kept.require(key, known | reason if operation in (SET, RESERVE) else known & ~reason)
-                orders.append(Order(self.name, operation, key, two))
-        except BaseException:
-            undo()
-            raise
-        return Amendment(orders=orders, undo=undo)
+    def amender(self) -> Stage:
+        return Stage(amend, (), {"adjacencies": self.adjacencies, "changes": self.changes})
 
     def arrive(self, service: str, below: bool) -> str:
         return "in" if service == "net" else "resolve"
@@ -368,8 +300,3 @@ class Arp(Router):
         }
         outcomes = (Outcome("answer", Via("net", attributes.ingress)), Outcome("learnt", Exit()))
         return Stage(receive, outcomes, bindings)
-
-
-def _key(port: int, address: int) -> int:
-    """The key of an address at the port of an index."""
-    return (port + 1) << 32 | address

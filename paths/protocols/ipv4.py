@@ -36,9 +36,10 @@ import numpy as np
 
 from scout.io.access import add16, load8, load16, load32, require, store8, store16, store32, sum16
 from scout.io.packet import GSO_NONE, NEEDS_CHECKSUM
+from scout.paths.changes.mtus import SetMtu
 from scout.paths.changes.routes import AddRoute, DeleteRoute, ReplaceRoute
 from scout.paths.model.attributes import Attributes
-from scout.paths.model.change import Amendment, Change
+from scout.paths.model.change import Amendment, Change, together
 from scout.paths.model.classifier import Classifier
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.router import GraphError, Router
@@ -49,13 +50,14 @@ from scout.paths.protocols.fib import lookup as find
 from scout.paths.protocols.ipv4_check import check, suspect_table
 from scout.paths.protocols.ipv4_demux import CLASSIFIER
 from scout.paths.protocols.ipv4_rules import constant_next_hop, known_protocol, possible_routes
+from scout.paths.protocols.mtus import Mtus
 from scout.paths.protocols.next_hop import (
     BROADCAST,
     CONNECTED,
     LOCAL,
     MULTICAST,
 )
-from scout.paths.protocols.routing import Routing, parsed
+from scout.paths.protocols.routing import Routing, parsed, parsed_routes
 from scout.paths.wire import ipv4, tcp, udp
 from scout.paths.wire.checksum import pseudo_header_sum
 from scout.paths.wire.icmp import (
@@ -67,7 +69,6 @@ from scout.paths.wire.icmp import (
 )
 from scout.paths.wire.ipv4 import header_length, is_source_routed
 from scout.paths.wire.tcp import tcp_header_length
-from scout.ring.segment import shared
 
 __all__ = ["Ip", "forward", "local", "lookup", "route"]
 
@@ -97,7 +98,7 @@ def lookup(frame: Any, end: Any, packet: Any, entries: Any, vectors: Any, root: 
     return MARTIAN_DESTINATION
 
 
-def forward(frame: Any, end: Any, packet: Any, next_hops: Any, mtus: Any) -> int:
+def forward(frame: Any, end: Any, packet: Any, next_hops: Any, mtus: Any, first: int) -> int:
     """Decrement the TTL and update the checksum (RFC 1812 section 5.3.1, RFC 1624); keep to the MTU."""
     if packet.link_broadcast:
         return LINK_BROADCAST  # RFC 1812 section 5.3.4
@@ -105,7 +106,7 @@ def forward(frame: Any, end: Any, packet: Any, next_hops: Any, mtus: Any) -> int
     if ttl <= 1:
         packet.error = TTL_EXPIRED
         return 1
-    mtu = mtus[np.uintp(next_hops[np.uintp(packet.next_hop)].port)]
+    mtu = mtus[np.uintp(first + next_hops[np.uintp(packet.next_hop)].port)]
     if load16(frame, ipv4.TOTAL_LENGTH) > mtu and longest_segment(frame, end, packet) > mtu:
         if load16(frame, ipv4.FRAGMENT) & ipv4.DONT_FRAGMENT == 0:
             return NO_FRAGMENTATION
@@ -218,7 +219,7 @@ class Ip(Router):
     root : Setting
         The version of `fib` that packets are led by.
     mtus : Table
-        The MTU of each port by its index, bytes: int64[ports]. `start` writes it again when an MTU has changed.
+        The MTU of each port by its index, in versions (`scout.paths.protocols.mtus`), bytes.
 
     Raises
     ------
@@ -233,16 +234,19 @@ class Ip(Router):
     requires = {"net": "ipv4", "resolve": "adjacency"}
     provides = {"messages": "icmp", "errors": "icmp-error"}
     one_way = {"net": "receive", "resolve": "send"}
-    takes = (AddRoute, DeleteRoute, ReplaceRoute)
+    takes = (AddRoute, DeleteRoute, ReplaceRoute, SetMtu)
 
     rules = (constant_next_hop(lookup), possible_routes(lookup), known_protocol(local))
 
     def __init__(self, name: str, addresses: Mapping[str, str], routes: Mapping[str, str] | None = None) -> None:
         super().__init__(name)
         self.addresses = {port: self._parse_interface(port, str(text)) for port, text in addresses.items()}
-        self.routes = {
-            parsed(name, IPv4Network, prefix): parsed(name, IPv4Address, via) for prefix, via in (routes or {}).items()
-        }
+        self._routes = parsed_routes(name, routes or {})
+
+    @property
+    def routes(self) -> dict[IPv4Network, IPv4Address]:
+        """The gateway of each prefix that has one, after the newest change."""
+        return {IPv4Network(prefix): IPv4Address(gateway) for prefix, gateway in self._routes.items()}
 
     def _parse_interface(self, port: str, text: str) -> IPv4Interface:
         """An interface's address, which must have a prefix and be a host's."""
@@ -267,20 +271,33 @@ class Ip(Router):
                     f"{self.name} has an address on {port!r}, which is no port of the graph: {graph.ports}"
                 )
         resolver: Any = graph.router(graph.reached(self.name, "resolve")[0][0])
-        self._routing = Routing(self.name, self.addresses, self.routes, graph.ports, resolver)
+        self._routing = Routing(self.name, self.addresses, self._routes, graph.ports, resolver)
         self.fib, self.next_hops, self.root = self._routing.fib, self._routing.next_hops, self._routing.root
-        # In shared memory: `start` writes it again when an interface gets another MTU while replicas run.
-        self.mtus = Table(shared(len(graph.ports), np.int64), "constant")
+        self._mtus = Mtus(self.name, graph.ports)
+        self.mtus = self._mtus.table
         self.suspects = Table(suspect_table(self.addresses.values()), "constant")
         entries, vectors = (Table(array, "constant") for array in self.fib.arrays)
         self._lookups: dict[str, Any] = {"entries": entries, "vectors": vectors, "root": self.root}
 
     def start(self, graph: RouterGraph) -> None:
         for index, name in enumerate(graph.ports):
-            self.mtus.initial[index] = graph.router(name).port.mtu
+            self._mtus.refresh(index, graph.router(name).port.mtu)
 
     def prepare(self, changes: Sequence[Change], graph: RouterGraph) -> Amendment:
-        return self._routing.prepare(changes)
+        mtus = [each for each in changes if isinstance(each, SetMtu)]
+        if not mtus:
+            return self._routing.prepare(changes)
+        routes = [each for each in changes if not isinstance(each, SetMtu)]
+        return together([lambda: self._routing.prepare(routes), lambda: self._mtus.prepare(mtus)])
+
+    @property
+    def covered(self) -> tuple[Table, ...]:  # type: ignore[override]
+        return (*(table for table in self._lookups.values()), self.next_hops, self.mtus, self._mtus.first)
+
+    def differences(self, wanted: Any) -> list[Change]:
+        if self.addresses != wanted.addresses:
+            raise GraphError(f"{self.name}: the addresses differ; that needs a new start")
+        return self._routing.differences(wanted._routes) + self._mtus.differences()
 
     def arrive(self, service: str, below: bool) -> str | Via:
         if service == "net":
@@ -303,7 +320,7 @@ class Ip(Router):
             return Stage(lookup, outcomes, self._lookups | hops, note=f"{len(self.fib)} routes")
         if key == "forward":
             good, bad = Outcome("next hop", Via("resolve")), Outcome("expired, too big", Via("errors"))
-            return Stage(forward, (good, bad), hops | {"mtus": self.mtus}, keeps_flow=True)
+            return Stage(forward, (good, bad), hops | {"mtus": self.mtus, "first": self._mtus.first}, keeps_flow=True)
         if key == "local":
             return Stage(local, (Outcome("icmp", Via("messages")), error), payload=True)
         return Stage(route, (Outcome("next hop", Via("resolve")),), self._lookups | hops)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Any
 
+from scout.paths.changes.routes import AddRoute, DeleteRoute, ReplaceRoute
+from scout.paths.model.change import Change
 from scout.paths.model.rule import Fact
 from scout.paths.protocols.next_hop import BROADCAST, CONNECTED, GATEWAY, LOCAL, MARTIAN, MULTICAST
 
@@ -74,6 +76,9 @@ class OneNextHop(Fact):
     prefix: IPv4Network
     next_hop: int
 
+    def concerns(self, change: Change) -> bool:
+        return _overlaps(change, self.prefix)
+
     def holds(self, path: "Path") -> bool:
         ip: Any = path.router_graph.router(self.router)
         return next_hops_within(ip.fib.routes, self.prefix) == {self.next_hop}
@@ -90,9 +95,19 @@ class KindsWithin(Fact):
     prefix: IPv4Network
     kinds: frozenset[int]
 
+    def concerns(self, change: Change) -> bool:
+        return _overlaps(change, self.prefix)
+
     def holds(self, path: "Path") -> bool:
         return kinds_within(path.router_graph.router(self.router), self.prefix) <= self.kinds
 
     def __str__(self) -> str:
         words = " or ".join(_WORDS[kind] for kind in sorted(self.kinds))
         return f"{self.router}: every address of {self.prefix} is {words}"
+
+
+def _overlaps(change: Change, prefix: IPv4Network) -> bool:
+    """True if a change is of a route to addresses of a prefix."""
+    if not isinstance(change, AddRoute | DeleteRoute | ReplaceRoute):
+        return False
+    return IPv4Network(str(change.prefix)).overlaps(prefix)

@@ -3,24 +3,29 @@
 A version of the FIB (`scout.paths.protocols.fib`) leads to rows of next hops. A change makes the next version beside
 the one in use, and new rows where it needs them; stages look up in the version that the setting `root` names. When no
 packet is led by the old version any more, it is released, and so are the rows that only it led to.
+
+Prefixes and gateways are kept as ints: there may be a million of them.
 """
 
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from socket import AF_INET, inet_pton
 from typing import Any
+
+import numpy as np
 
 from scout.paths.changes.routes import AddRoute, DeleteRoute, ReplaceRoute
 from scout.paths.model.change import Amendment, Change
 from scout.paths.model.router import GraphError
 from scout.paths.model.setting import Setting
 from scout.paths.model.table import Table
-from scout.paths.protocols.fib import Fib
+from scout.paths.protocols.fib import ROUTE, Fib
 from scout.paths.protocols.ipv4_check import broadcasts
 from scout.paths.protocols.next_hop import BROADCAST, CONNECTED, GATEWAY, LOCAL, MARTIAN, MULTICAST, NEXT_HOP, UNUSED
 from scout.ring.segment import shared
 
-__all__ = ["ROOM", "Routing", "parsed"]
+__all__ = ["ROOM", "Prefix", "Routing", "parsed", "parsed_routes"]
 
 ROOM = 4096
 """Gateways for which there is room besides those at the beginning; those of old versions count too."""
@@ -34,9 +39,13 @@ _SPECIAL = {
     "255.255.255.255/32": BROADCAST,
 }
 
+Prefix = tuple[int, int]
+"""The network's address, and the length."""
 
-_Gateways = dict[IPv4Network, IPv4Address | None]
+_Gateways = Mapping[Prefix, int | None]
 """The gateways of prefixes; None for one that has no route of its own."""
+
+_LENGTHS = {"": 32} | {f"/{length}": length for length in range(33)}
 
 
 def parsed(name: str, kind: Any, text: object) -> Any:
@@ -55,6 +64,40 @@ def parsed(name: str, kind: Any, text: object) -> Any:
         ) from error
 
 
+def parsed_routes(name: str, routes: Mapping[str, str]) -> dict[Prefix, int]:
+    """Routes from text: the gateway of each prefix; errors as of `parsed`."""
+    gateways = {text: _address(name, text) for text in set(routes.values())}
+    return {_prefix(name, text): gateways[via] for text, via in routes.items()}
+
+
+def _address(name: str, text: object) -> int:
+    try:
+        return int.from_bytes(inet_pton(AF_INET, str(text)))
+    except OSError:
+        return int(parsed(name, IPv4Address, text))  # knows what is wrong
+
+
+def _prefix(name: str, text: object) -> Prefix:
+    # `ipaddress` would take ten times as long.
+    address, slash, length = str(text).partition("/")
+    try:
+        network, bits = int.from_bytes(inet_pton(AF_INET, address)), _LENGTHS[slash + length]
+        if network & (1 << 32 - bits) - 1 == 0:
+            return network, bits
+    except (OSError, KeyError):
+        pass
+    found: IPv4Network = parsed(name, IPv4Network, text)  # knows what is wrong, or reads it
+    return int(found.network_address), found.prefixlen
+
+
+def _shown(prefix: Prefix) -> str:
+    return f"{IPv4Address(prefix[0])}/{prefix[1]}"
+
+
+def _number(network: IPv4Network) -> Prefix:
+    return int(network.network_address), network.prefixlen
+
+
 class Routing:
     """The routes of a router.
 
@@ -64,7 +107,7 @@ class Routing:
         The router's, for errors.
     addresses : mapping of str to IPv4Interface
         By port.
-    routes : dict of IPv4Network to IPv4Address
+    routes : dict of Prefix to int
         The gateway of each prefix. Changes are noted in it.
     ports : sequence of str
         The names of all ports, in the order of their indices.
@@ -89,34 +132,35 @@ class Routing:
         self,
         name: str,
         addresses: Mapping[str, IPv4Interface],
-        routes: dict[IPv4Network, IPv4Address],
+        routes: dict[Prefix, int],
         ports: Sequence[str],
         resolver: Any,
     ) -> None:
-        self._name, self._addresses, self._ports, self._resolver = name, addresses, list(ports), resolver
-        self.routes = routes
+        self._name, self._resolver, self._routes = name, resolver, routes
+        self._networks = [
+            (int(each.network.network_address), int(each.network.netmask), int(each), ports.index(port))
+            for port, each in addresses.items()
+        ]
         hops: list[tuple[int, ...]] = [(kind, -1, 0, -1, 0) for kind in range(BROADCAST + 1)]
-        leads: dict[IPv4Network, int] = {IPv4Network(prefix): kind for prefix, kind in _SPECIAL.items()}
-        for name_of_port, interface in addresses.items():
-            leads[interface.network] = len(hops)
-            hops.append((CONNECTED, self._ports.index(name_of_port), 0, -1, int(interface)))
-            leads |= {IPv4Network(broadcast): BROADCAST for broadcast in broadcasts(interface.network)}
-        self._fixed = {*leads}
-        self._rows: dict[IPv4Address, int] = {}
-        self._slots: dict[IPv4Address, int] = {}  # of the gateways that have a place in the resolver for ever
-        for prefix, gateway in routes.items():
-            if prefix in self._fixed:
-                raise GraphError(f"{name}: {prefix} is routed to {gateway} and is connected or special already")
-            if gateway not in self._rows:
-                port = self._ports.index(self._port_of(gateway))
-                self._slots[gateway] = resolver.reserve(port, int(gateway))
-                self._rows[gateway] = len(hops)
-                hops.append(self._hop(gateway))
-            leads[prefix] = self._rows[gateway]
-        local = {IPv4Network(interface.ip): LOCAL for interface in addresses.values()}
-        self._fixed |= {*local}
+        leads = {_number(IPv4Network(prefix)): kind for prefix, kind in _SPECIAL.items()}
+        for interface, (_, _, own, port) in zip(addresses.values(), self._networks, strict=True):
+            leads[_number(interface.network)] = len(hops)
+            hops.append((CONNECTED, port, 0, -1, own))
+            leads |= {(int(broadcast), 32): BROADCAST for broadcast in broadcasts(interface.network)}
+        self._rows: dict[int, int] = {}  # of gateways
+        self._slots: dict[int, int] = {}  # of those that have a place in the resolver for ever
+        for prefix in leads.keys() & routes.keys():
+            via = IPv4Address(routes[prefix])
+            raise GraphError(f"{name}: {_shown(prefix)} is routed to {via} and is connected or special already")
         self._uses = Counter(routes.values())  # routes that lead to each gateway
-        self.fib = Fib((leads | local).items())
+        for gateway in self._uses:
+            self._slots[gateway] = resolver.reserve(self._link(gateway)[1], gateway)
+            self._rows[gateway] = len(hops)
+            hops.append(self._hop(gateway))
+        leads |= {(own, 32): LOCAL for _, _, own, _ in self._networks}
+        self._fixed = leads.keys()
+        to_gateways = ((*prefix, self._rows[gateway]) for prefix, gateway in routes.items() if prefix not in leads)
+        self.fib = Fib(np.array([*((*prefix, row) for prefix, row in leads.items()), *to_gateways], ROUTE))
         self.root = Setting(self.fib.version)
         table = shared(len(hops) + ROOM, NEXT_HOP)
         table["kind"] = UNUSED
@@ -126,28 +170,30 @@ class Routing:
         self._free = deque(range(len(hops), len(table)))
         self._undone: list[int] = []  # versions that were made in vain
 
-    def _hop(self, gateway: IPv4Address) -> tuple[int, ...]:
-        port = self._port_of(gateway)
-        slot = self._slots.get(gateway, -1)
-        return GATEWAY, self._ports.index(port), int(gateway), slot, int(self._addresses[port])
+    def _hop(self, gateway: int) -> tuple[int, ...]:
+        own, port = self._link(gateway)
+        return GATEWAY, port, gateway, self._slots.get(gateway, -1), own
 
-    def _port_of(self, gateway: IPv4Address) -> str:
-        for port, interface in self._addresses.items():
-            if gateway in interface.network and gateway != interface.ip:
-                return port
-        raise GraphError(f"{self._name}: gateway {gateway} is on no connected network; give an address next to it")
+    def _link(self, gateway: int) -> tuple[int, int]:
+        """The router's own address and the port on the network of a gateway."""
+        for network, mask, own, port in self._networks:
+            if gateway & mask == network and gateway != own:
+                return own, port
+        raise GraphError(
+            f"{self._name}: gateway {IPv4Address(gateway)} is on no connected network; give an address next to it"
+        )
 
     # Changing.
 
     def prepare(self, changes: Sequence[Change]) -> Amendment:
         """Prepare changes of routes; see `Router.prepare`."""
-        wanted: _Gateways = {}
+        wanted: dict[Prefix, int | None] = {}
         for change in changes:
             self._note(change, wanted)
-        before: _Gateways = {prefix: self.routes.get(prefix) for prefix in wanted}
-        uses: Counter[IPv4Address] = Counter()
-        uses.update(gateway for gateway in wanted.values() if gateway)
-        uses.subtract(gateway for gateway in before.values() if gateway)
+        before = {prefix: self._routes.get(prefix) for prefix in wanted}
+        uses: Counter[int] = Counter()
+        uses.update(gateway for gateway in wanted.values() if gateway is not None)
+        uses.subtract(gateway for gateway in before.values() if gateway is not None)
         new = [gateway for gateway, more in uses.items() if more > 0 and gateway not in self._rows]
         gone = [gateway for gateway, more in uses.items() if more < 0 and self._uses[gateway] + more == 0]
         rows, resolved = self._new_rows(new), Amendment()
@@ -163,10 +209,10 @@ class Routing:
         def commit() -> None:
             resolved.commit()
             for prefix, gateway in wanted.items():
-                if gateway:
-                    self.routes[prefix] = gateway
+                if gateway is not None:
+                    self._routes[prefix] = gateway
                 else:
-                    self.routes.pop(prefix, None)
+                    self._routes.pop(prefix, None)
             self._uses.update(uses)
             self._rows |= rows
             for gateway in gone:
@@ -188,33 +234,42 @@ class Routing:
 
         return Amendment({self.root: version}, resolved.orders, commit, undo, release)
 
-    def _note(self, change: Change, wanted: _Gateways) -> None:
+    def differences(self, wanted: Mapping[Prefix, int]) -> list[Change]:
+        """The changes that make these routes of those that there are."""
+        changes: list[Change] = [DeleteRoute(_shown(prefix)) for prefix in self._routes if prefix not in wanted]
+        for prefix, gateway in wanted.items():
+            there = self._routes.get(prefix)
+            if there != gateway:
+                kind = AddRoute if there is None else ReplaceRoute
+                changes.append(kind(_shown(prefix), via=str(IPv4Address(gateway))))
+        return changes
+
+    def _note(self, change: Change, wanted: dict[Prefix, int | None]) -> None:
         """Note what a change makes of a prefix, on top of those that were noted before; refuse it if it cannot be."""
         assert isinstance(change, AddRoute | DeleteRoute | ReplaceRoute)
-        prefix = parsed(self._name, IPv4Network, change.prefix)
+        prefix = _prefix(self._name, change.prefix)
         if prefix in self._fixed:
-            raise GraphError(f"{self._name}: {prefix} is connected or special, and keeps its route; leave it out")
-        there = wanted[prefix] if prefix in wanted else self.routes.get(prefix)
-        if isinstance(change, AddRoute) and there:
-            raise GraphError(f"{self._name}: {prefix} is routed to {there} already; replace that by ReplaceRoute")
-        if not isinstance(change, AddRoute) and not there:
+            raise GraphError(
+                f"{self._name}: {_shown(prefix)} is connected or special, and keeps its route; leave it out"
+            )
+        there = wanted[prefix] if prefix in wanted else self._routes.get(prefix)
+        if isinstance(change, AddRoute) and there is not None:
+            via = IPv4Address(there)
+            raise GraphError(f"{self._name}: {_shown(prefix)} is routed to {via} already; replace that by ReplaceRoute")
+        if not isinstance(change, AddRoute) and there is None:
             fix = "leave it out" if isinstance(change, DeleteRoute) else "add it by AddRoute"
-            raise GraphError(f"{self._name}: {prefix} has no route of its own; {fix}")
+            raise GraphError(f"{self._name}: {_shown(prefix)} has no route of its own; {fix}")
         if isinstance(change, DeleteRoute):
             wanted[prefix] = None
         else:
-            wanted[prefix] = gateway = parsed(self._name, IPv4Address, change.via)
-            self._port_of(gateway)
+            wanted[prefix] = gateway = _address(self._name, change.via)
+            self._link(gateway)
 
-    def _to_resolve(self, gateways: Iterable[IPv4Address]) -> list[tuple[int, int]]:
+    def _to_resolve(self, gateways: Iterable[int]) -> list[tuple[int, int]]:
         """The port and the address of each gateway, without those that have a place in the resolver for ever."""
-        return [
-            (self._ports.index(self._port_of(gateway)), int(gateway))
-            for gateway in gateways
-            if gateway not in self._slots
-        ]
+        return [(self._link(gateway)[1], gateway) for gateway in gateways if gateway not in self._slots]
 
-    def _new_rows(self, gateways: Sequence[IPv4Address]) -> dict[IPv4Address, int]:
+    def _new_rows(self, gateways: Sequence[int]) -> dict[int, int]:
         """Write rows for new gateways, which no version leads to yet."""
         if len(gateways) > len(self._free):
             raise GraphError(
@@ -232,12 +287,14 @@ class Routing:
             self.next_hops.initial["kind"][row] = UNUSED
             self._free.append(row)
 
-    def _next_version(self, routes: _Gateways, there: _Gateways, rows: Mapping[IPv4Address, int]) -> int:
+    def _next_version(self, routes: _Gateways, there: _Gateways, rows: Mapping[int, int]) -> int:
         """Make a version of the FIB with these routes, in place of those that are there now."""
         add = [
-            (prefix, rows[gateway] if gateway in rows else self._rows[gateway])
+            (*prefix, rows[gateway] if gateway in rows else self._rows[gateway])
             for prefix, gateway in routes.items()
-            if gateway
+            if gateway is not None
         ]
-        remove = [prefix for prefix, gateway in routes.items() if not gateway and there[prefix]]
-        return self.fib.change(add, remove)
+        remove = [
+            IPv4Network(prefix) for prefix, gateway in routes.items() if gateway is None and there[prefix] is not None
+        ]
+        return self.fib.change(np.array(add, ROUTE), remove)

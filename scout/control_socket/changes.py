@@ -7,11 +7,14 @@ from typing import Any
 
 from scout.control_socket.protocol import answer
 from scout.control_socket.state import settings
+from scout.difference import difference
+from scout.loader import load_router
 from scout.paths.changes.neighbours import DeleteNeighbour, SetNeighbour
 from scout.paths.changes.routes import AddRoute, DeleteRoute, ReplaceRoute
 from scout.paths.changes.values import SetValue
 from scout.paths.framework.service import Service
 from scout.paths.model.change import Change
+from scout.paths.model.path import Path
 from scout.ring.errors import ScoutError
 from scout.supervisor import Supervisor
 
@@ -29,10 +32,12 @@ class Changes:
     supervisor : Supervisor
     stop : callable or None
         Stops the router.
+    file : str
+        The router file.
     """
 
-    def __init__(self, supervisor: Supervisor, stop: Callable[[], None] | None) -> None:
-        self._supervisor, self._stop = supervisor, stop
+    def __init__(self, supervisor: Supervisor, stop: Callable[[], None] | None, file: str) -> None:
+        self._supervisor, self._stop, self._file = supervisor, stop, file
 
     def add_replica(self) -> dict[str, Any]:
         return answer([{"replica": self._supervisor.add_replica(), "state": "takes part"}])
@@ -58,6 +63,27 @@ class Changes:
     def route_delete(self, prefix: IPv4Network) -> dict[str, Any]:
         return self._change(DeleteRoute(str(prefix)))
 
+    def path_create(
+        self,
+        of: str,
+        destination: IPv4Network | None,
+        source: IPv4Network | None,
+        protocol: str | None,
+        destination_port: int | None,
+        source_port: int | None,
+        dscp: int | None,
+    ) -> dict[str, Any]:
+        given: dict[str, Any] = {"destination": destination, "source": source, "dscp": dscp}
+        given |= {"destination_port": destination_port, "source_port": source_port}
+        given["protocol"] = int(protocol) if protocol and protocol.isdecimal() else protocol
+        traffic = {name: value for name, value in given.items() if value is not None}
+        path = self._supervisor.memory.paths.named(of).narrowed(**traffic)
+        return self._path(path, self._supervisor.create_path(path), "has its packets")
+
+    def path_delete(self, path: str) -> dict[str, Any]:
+        found = self._supervisor.memory.paths.named(path)
+        return self._path(found, self._supervisor.delete_path(found), "is deleted")
+
     def neighbour_set(self, port: str, address: IPv4Address, mac: str) -> dict[str, Any]:
         return self._change(SetNeighbour(port, str(address), mac))
 
@@ -69,6 +95,14 @@ class Changes:
         if setting not in known:
             raise ScoutError(f"no setting {setting!r}; there are {', '.join(known) or 'none'}")
         return self._change(SetValue(known[setting], value))
+
+    def show_changes(self) -> dict[str, Any]:
+        _, paths = load_router(self._file)
+        return answer([{"change": each.text} for each in difference(self._supervisor.plan.paths, paths)])
+
+    def reload(self) -> dict[str, Any]:
+        _, paths = load_router(self._file)
+        return answer([{"change": each.text} for each in self._supervisor.reload(paths)])
 
     def stop(self) -> dict[str, Any]:
         if self._stop is None:
@@ -92,6 +126,10 @@ class Changes:
         # The next request goes by what is bound then.
         _await(lambda: self._mask(service) == mask, "`show handlers` tells when it holds")
         return answer([{"service": service.name, "bound": ", ".join(names)}])
+
+    def _path(self, path: Path, epoch: int, state: str) -> dict[str, Any]:
+        _await(lambda: self._supervisor.reached(epoch), "it will hold when they are done")
+        return answer([{"epoch": epoch, "path": path.name, "state": state}])
 
     def _change(self, change: Change) -> dict[str, Any]:
         epoch = self._supervisor.change(change)

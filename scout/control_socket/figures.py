@@ -13,7 +13,8 @@ from typing import Any
 import psutil
 
 from scout.accounts import account_rows
-from scout.control_socket.protocol import answer
+from scout.control_socket.protocol import answer, page
+from scout.control_socket.requests import MOST_ROWS
 from scout.drop_reasons import meaning
 from scout.io.mac import mac_text
 from scout.paths.model.path import Path
@@ -57,42 +58,45 @@ class Figures:
             ]
         )
 
-    def show_paths(self) -> dict[str, Any]:
+    def show_paths(self, first: int, limit: int) -> dict[str, Any]:
         channels = {
             path.source: number for number, (_, paths) in enumerate(self._supervisor.channels) for path in paths
         }
-        return answer(
-            [
-                {
-                    "path": path.name,
-                    "packets": self._entered(path),
-                    "order": path.release_order,
-                    "stages": len(path.stages),
-                    "replicated_stages": len(path.replicated),
-                    "channel": channels[path.source],
-                }
-                for path in self._supervisor.paths
-            ]
+        return page(
+            self._supervisor.paths,
+            first,
+            limit,
+            lambda path: {
+                "path": path.name,
+                "packets": _entered(path, self._supervisor.flows(path)),
+                "order": path.release_order,
+                "stages": len(path.stages),
+                "replicated_stages": len(path.replicated),
+                "channel": channels[path.source],
+            },
         )
 
     def show_edges(self, path: str | None) -> dict[str, Any]:
-        paths = [each for each in self._supervisor.paths if path in (None, each.source, each.name)]
-        if not paths:
-            sources = ", ".join(dict.fromkeys(each.source for each in self._supervisor.paths))
-            raise ScoutError(f"no path begins at {path!r}; paths begin at {sources}")
+        found = self._supervisor.flows_by_shape()
+        if path is not None:
+            named = [each for each in self._supervisor.paths if path in (each.source, each.name)]
+            if not named:
+                sources = ", ".join(dict.fromkeys(each.source for each in self._supervisor.paths))
+                raise ScoutError(f"no path begins at {path!r}; paths begin at {sources}")
+            found = [(named[0], self._supervisor.flows(named[0]))]
         return answer(
             [
                 {"path": each.name, "from": tail, "to": head, "packets": packets}
-                for each in paths
-                for (tail, head), packets in self._supervisor.flows(each).items()
+                for each, flows in found
+                for (tail, head), packets in flows.items()
             ]
         )
 
     def show_ports(self) -> dict[str, Any]:
         rows, supervisor = [], self._supervisor
         entered: dict[str, int] = defaultdict(int)
-        for path in supervisor.paths:
-            entered[path.source] += self._entered(path)
+        for path, flows in supervisor.flows_by_shape():
+            entered[path.source] += _entered(path, flows)
         for name in supervisor.graph.ports:
             port, left = supervisor.port(name), supervisor.port(name).transmitted()
             row = {"port": name, "interface": port.interface, "mac": mac_text(port.mac), "mtu_bytes": port.mtu}
@@ -122,8 +126,8 @@ class Figures:
     def show_drops(self) -> dict[str, Any]:
         stages: dict[str, set[str]] = defaultdict(set)
         modules: dict[str, set[str]] = defaultdict(set)
-        for path in self._supervisor.paths:
-            for (tail, head), packets in self._supervisor.flows(path).items():
+        for path, flows in self._supervisor.flows_by_shape():
+            for (tail, head), packets in flows.items():
                 if packets and path.nodes[head]["kind"] == "drop":
                     reason = path.nodes[head]["label"]
                     stages[reason].add(f"{path.name}: {tail}")
@@ -158,7 +162,7 @@ class Figures:
     def show_figures(self) -> dict[str, Any]:
         parts = {
             "port": self.show_ports(),
-            "path": self.show_paths(),
+            "path": self.show_paths(0, MOST_ROWS),
             "edge": self.show_edges(None),
             "queue": self.show_queues(),
             "drop": self.show_drops(),
@@ -167,15 +171,16 @@ class Figures:
         }
         return answer([{"name": name} | row for name, part in parts.items() for row in part["rows"]])
 
-    def _entered(self, path: Path) -> int:
-        """The packets that have entered a path."""
-        begin = f"port {path.source}"
-        return sum(packets for (tail, _), packets in self._supervisor.flows(path).items() if tail == begin)
-
     def _modules(self, path: Path, stage: str) -> set[str]:
         """The modules whose docstrings may say why a stage drops packets."""
         router = self._supervisor.graph.router(path.nodes[stage]["router"])
         return {type(router).__module__, path.nodes[stage]["stage"].function.__module__}
+
+
+def _entered(path: Path, flows: dict[tuple[str, str], int]) -> int:
+    """The packets that have entered a path."""
+    begin = f"port {path.source}"
+    return sum(packets for (tail, _), packets in flows.items() if tail == begin)
 
 
 def _cpu_time(pid: int) -> float:

@@ -8,11 +8,14 @@ one after the other.
 
 import json
 import time
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from scout.ring.errors import ScoutError
 
-__all__ = ["LINE_TIMEOUT", "LONGEST_LINE", "MOST_CLIENTS", "Rows", "answer", "decode", "encode", "refusal"]
+__all__ = ["LINE_TIMEOUT", "LONGEST_LINE", "MOST_CLIENTS", "Rows", "answer", "decode", "encode", "page", "refusal"]
+
+_Item = TypeVar("_Item")
 
 Rows = list[dict[str, Any]]
 """Flat objects that JSON can write, with units in their keys."""
@@ -50,6 +53,11 @@ def decode(line: bytes) -> Any:
 def answer(rows: Rows, total: int | None = None) -> dict[str, Any]:
     """The answer to a request that succeeded; `total` if there are more rows than these."""
     return {"ok": True, "time_s": time.monotonic(), "total": len(rows) if total is None else total, "rows": rows}
+
+
+def page(items: Sequence[_Item], first: int, limit: int, row: Callable[[_Item], dict[str, Any]]) -> dict[str, Any]:
+    """The answer with the rows of `limit` of these items, from the `first` one on."""
+    return answer([row(item) for item in items[first : first + limit]], len(items))
 
 
 def refusal(error: object) -> dict[str, Any]:

@@ -28,6 +28,8 @@ class Kind:
 
     Attributes
     ----------
+    word : str
+        What help shows in a value's place.
     about : str
         What a value is, for people.
     read : callable
@@ -38,6 +40,7 @@ class Kind:
         True for a list of such values.
     """
 
+    word: str
     about: str
     read: Callable[[Any], Any]
     python: type = str
@@ -110,14 +113,14 @@ def _number(least: int, most: int = _GREATEST) -> Kind:
         return value
 
     bound = f"{least:,} or more" if most == _GREATEST else f"from {least:,} to {most:,}"
-    return Kind(f"a number, {bound}", read, int)
+    return Kind("NUMBER", f"a number, {bound}", read, int)
 
 
-NAME = Kind("a name", _text)
-NAMES = Kind("one name or more", _texts, many=True)
-ADDRESS = Kind("an IPv4 address, as 10.0.1.2", _address)
-PREFIX = Kind("an IPv4 prefix, as 10.9.0.0/16", _prefix)
-MAC = Kind("a MAC address, as 02:00:00:00:00:0a", _mac)
+NAME = Kind("NAME", "a name", _text)
+NAMES = Kind("NAME", "one name or more", _texts, many=True)
+ADDRESS = Kind("ADDRESS", "an IPv4 address, as 10.0.1.2", _address)
+PREFIX = Kind("PREFIX", "an IPv4 prefix, as 10.9.0.0/16", _prefix)
+MAC = Kind("MAC", "a MAC address, as 02:00:00:00:00:0a", _mac)
 
 _PAGE = (
     Parameter("first", _number(0), "rows before this one are left out", 0),
@@ -139,6 +142,7 @@ _HANDLERS = Parameter("handlers", NAMES, "names of its handlers, which are those
 GROUPS = {
     "show": "See what the router is, what it does, and what it knows.",
     "route": "Change routes, in all replicas from the same packet on.",
+    "path": "Create and delete paths, in all replicas from the same packet on.",
     "neighbour": "Set neighbours by hand.",
 }
 """The first words of requests that have two, and what these are for."""
@@ -146,11 +150,11 @@ GROUPS = {
 REQUESTS: tuple[Request, ...] = (
     Request("show router", "the router that runs: its file, its process, and since when"),
     Request("show graph", "the routers, and what each stands on"),
-    Request("show paths", "the paths, and how many packets entered each"),
+    Request("show paths", "the paths, and how many packets entered each", _PAGE),
     Request(
         "show edges",
-        "packets along every edge of the paths, from stage to stage",
-        (Parameter("path", NAME, "of the path from this port alone", None),),
+        "packets along every edge of the paths, from stage to stage; those of one shape together",
+        (Parameter("path", NAME, "of this path alone, or of the first one from this port", None),),
         "--path left",
     ),
     Request("show ports", "the ports: interface, addresses, MTU, state, packets received and sent"),
@@ -181,7 +185,7 @@ REQUESTS: tuple[Request, ...] = (
         "follow packets that a port receives, stage by stage, on a copy of the router's state; answered when there are "
         "enough, or the time is over",
         (
-            Parameter("path", NAME, "the port where the packets come in"),
+            Parameter("source", NAME, "the port where the packets come in"),
             Parameter("host", ADDRESS, "source or destination of the packets", None),
             Parameter("port", _number(0, 65535), "L4 port, source or destination of the packets", None),
             Parameter("proto", NAME, "icmp, tcp, udp or arp", None),
@@ -208,6 +212,23 @@ REQUESTS: tuple[Request, ...] = (
     Request("route replace", "route a prefix to another gateway", (_PREFIX, _VIA), "10.9.0.0/16 10.0.1.3"),
     Request("route delete", "delete the route of a prefix", (_PREFIX,), "10.9.0.0/16"),
     Request(
+        "path create",
+        "create a path for a part of another one's traffic; the supervisor needs room for it (`most_paths`)",
+        (
+            Parameter("of", NAME, "the other path, one of `show paths`"),
+            Parameter("destination", PREFIX, "of the packets", None),
+            Parameter("source", PREFIX, "of the packets", None),
+            Parameter("protocol", NAME, "udp, tcp, icmp, or a number", None),
+            Parameter("destination_port", _number(0, 65535), "L4 port", None),
+            Parameter("source_port", _number(0, 65535), "L4 port", None),
+            Parameter("dscp", _number(0, 63), "differentiated services code point", None),
+        ),
+        "left --protocol udp --destination-port 53",
+    ),
+    Request(
+        "path delete", "delete a path", (Parameter("path", NAME, "its name, one of `show paths`"),), "'left, dscp 46'"
+    ),
+    Request(
         "neighbour set",
         "set a neighbour's MAC address by hand; it never expires",
         (_PORT, _NEIGHBOUR, Parameter("mac", MAC, "the neighbour's")),
@@ -228,6 +249,8 @@ REQUESTS: tuple[Request, ...] = (
         ),
         "hops.least 3",
     ),
+    Request("show changes", "what `reload` would change: the router file, as it is now, against the router that runs"),
+    Request("reload", "make the router that runs like its router file, as it is now; what did not change stays"),
     Request("stop", "stop the router, as Ctrl-C does"),
 )
 

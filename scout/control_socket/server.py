@@ -12,7 +12,6 @@ import socket
 import struct
 import threading
 import traceback
-import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -37,7 +36,8 @@ _CREDENTIALS = struct.Struct("iII")  # pid, uid and gid of a peer (unix(7), SO_P
 _ALWAYS = "show router"  # the request that is answered also while the router compiles
 _GRACE = 3.0  # seconds that the end of the socket waits for its thread
 
-_open: "weakref.WeakSet[ControlSocket]" = weakref.WeakSet()
+_sockets: set[int] = set()
+"""The descriptors of control sockets and of their clients, as long as they are open."""
 
 
 class ControlSocket:
@@ -84,18 +84,16 @@ class ControlSocket:
         self._answers = {
             "read": (Figures(supervisor, file), State(supervisor)),
             "trace": (Traces(supervisor),),
-            "change": (Changes(supervisor, stop),),
+            "change": (Changes(supervisor, stop, file),),
         }
         """By the thread that calls them: objects with a method for each request."""
         self._say = Reporter(None)
-        self._descriptors: set[int] = set()  # of the sockets, for forked children to close
         self._clients = 0
 
     def __enter__(self) -> Self:
         self._listener, self.path = listen(Path(self._file).stem, self._wanted)
         self._inode = self.path.stat().st_ino
-        self._descriptors.add(self._listener.fileno())
-        _open.add(self)
+        _sockets.add(self._listener.fileno())
         # An idle thread of an executor does not keep a program from ending, but one that waits for a replica may.
         self._workers = {name: ThreadPoolExecutor(1, f"scout-control-{name}") for name in self._answers}
         self._loop = asyncio.new_event_loop()
@@ -110,8 +108,8 @@ class ControlSocket:
         self._thread.join(_GRACE)
         for worker in self._workers.values():
             worker.shutdown(wait=False, cancel_futures=True)
+        _sockets.discard(self._listener.fileno())  # it is -1 where the loop has closed it
         self._listener.close()
-        _open.discard(self)
         with suppress(OSError):
             if self.path.stat().st_ino == self._inode:  # else it is somebody else's by now
                 self.path.unlink()
@@ -123,6 +121,7 @@ class ControlSocket:
     async def _serve(self) -> None:
         server = await asyncio.start_unix_server(self._attend, sock=self._listener, limit=LONGEST_LINE)
         await self._closing.wait()
+        _sockets.discard(self._listener.fileno())
         server.close()  # the runner then cancels the tasks of clients
 
     # Clients.
@@ -131,7 +130,7 @@ class ControlSocket:
         """Serve one client until it goes, or breaks a rule."""
         peer: socket.socket = writer.get_extra_info("socket")
         descriptor = peer.fileno()
-        self._descriptors.add(descriptor)
+        _sockets.add(descriptor)
         self._clients += 1
         try:
             if refused := self._unwelcome(peer):
@@ -143,7 +142,7 @@ class ControlSocket:
             pass
         finally:
             self._clients -= 1
-            self._descriptors.discard(descriptor)
+            _sockets.discard(descriptor)
             with suppress(OSError):
                 peer.shutdown(socket.SHUT_WR)  # also if a process that was forked meanwhile has a copy
             writer.close()
@@ -202,12 +201,16 @@ async def _write(writer: asyncio.StreamWriter, answer: dict[str, Any]) -> None:
     await asyncio.wait_for(writer.drain(), LINE_TIMEOUT)
 
 
-def _close_in_child() -> None:
-    """A replica's process must not keep sockets open that its parent closes, and it needs none of them."""
-    for opened in list(_open):
-        for descriptor in opened._descriptors:
-            with suppress(OSError):
-                os.close(descriptor)
+def _release_in_child() -> None:
+    """Give the sockets up in a forked process: a replica must not keep open what its parent closes.
+
+    Their numbers stay taken, since objects that the process has inherited may close them at any time.
+    """
+    if _sockets:
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for descriptor in _sockets:
+            os.dup2(nothing, descriptor)
+        os.close(nothing)
 
 
-os.register_at_fork(after_in_child=_close_in_child)
+os.register_at_fork(after_in_child=_release_in_child)

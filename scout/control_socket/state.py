@@ -1,17 +1,17 @@
 """Answers about what a router knows: routes, next hops, neighbours, the tables of services, and their handlers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from ipaddress import IPv4Address
 from typing import Any, TypeVar
 
 import numpy as np
 
-from scout.control_socket.protocol import Rows, answer
+from scout.control_socket.protocol import Rows, answer, page
 from scout.io.mac import mac_text
 from scout.paths.framework.service import Service
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.setting import Setting
-from scout.paths.protocols.adjacencies import RESERVED, STATIC
+from scout.paths.protocols.adjacencies import RESERVED, STATIC, UNKNOWN
 from scout.paths.protocols.arp import Arp
 from scout.paths.protocols.ipv4 import Ip
 from scout.paths.protocols.next_hop import KIND_NAMES, UNUSED
@@ -31,10 +31,14 @@ class State:
         self._supervisor = supervisor
 
     def show_routes(self, first: int, limit: int) -> dict[str, Any]:
-        routes = [(ip, *route) for ip in self._routers(Ip) for route in ip.fib.routes]
-        return _page(
-            routes, first, limit, lambda route: {"prefix": str(route[1]), **self._next_hop(route[0], route[2])}
-        )
+        rows: Rows = []
+        total = 0
+        for ip in self._routers(Ip):
+            start = max(0, first - total)
+            for prefix, hop in ip.fib.listed(start, start + limit - len(rows)):
+                rows.append({"prefix": str(prefix), **self._next_hop(ip, hop)})
+            total += len(ip.fib)
+        return answer(rows, total)
 
     def show_next_hops(self, first: int, limit: int) -> dict[str, Any]:
         hops = [
@@ -42,7 +46,7 @@ class State:
             for ip in self._routers(Ip)
             for index in np.flatnonzero(ip.next_hops.initial["kind"] != UNUSED).tolist()
         ]
-        return _page(hops, first, limit, lambda hop: {"next_hop": hop[1], **self._next_hop(*hop)})
+        return page(hops, first, limit, lambda hop: {"next_hop": hop[1], **self._next_hop(*hop)})
 
     def show_neighbours(self, first: int, limit: int) -> dict[str, Any]:
         now = max(self._supervisor.memory.now(channel) for channel, _ in self._supervisor.channels)
@@ -50,7 +54,7 @@ class State:
         for arp in self._routers(Arp):
             table = self._supervisor.table(arp.adjacencies).copy()
             rows += list(table[table["key"] != 0])
-        return _page(rows, first, limit, lambda row: self._neighbour(row, now))
+        return page(rows, first, limit, lambda row: self._neighbour(row, now))
 
     def show_tables(self) -> dict[str, Any]:
         return answer(
@@ -69,7 +73,7 @@ class State:
         found = self._supervisor.table(find_table(self._supervisor.tables, table), replica)
         has_keys = found.dtype.names and "key" in found.dtype.names
         used: Sequence[int] = np.flatnonzero(found["key"]).tolist() if has_keys else range(len(found))
-        return _page(used, first, limit, lambda index: {"row": index, **_fields(found, index)})
+        return page(used, first, limit, lambda index: {"row": index, **_fields(found, index)})
 
     def show_handlers(self) -> dict[str, Any]:
         rows: Rows = []
@@ -103,12 +107,12 @@ class State:
 
     def _neighbour(self, row: np.void, now: int) -> dict[str, Any]:
         key, left_ns = int(row["key"]), int(row["expires"]) - now
-        static = row["state"] == STATIC
-        state = "reachable" if left_ns > 0 else "expired" if row["mac"] else "incomplete"
+        static, known = row["state"] == STATIC, row["expires"] != UNKNOWN
+        state = "reachable" if left_ns > 0 else "expired" if known else "incomplete"
         return {
             "port": self._supervisor.graph.ports[(key >> 32) - 1],
             "address": str(IPv4Address(key & 0xFFFFFFFF)),
-            "mac": mac_text(int(row["mac"])) if row["mac"] else "",
+            "mac": mac_text(int(row["mac"])) if known else "",
             "state": "static" if static else state,
             "gateway": bool(row["state"] == RESERVED),
             "expires_in_s": round(left_ns / 1e9, 3) if left_ns > 0 and not static else None,
@@ -127,10 +131,6 @@ def settings(graph: RouterGraph) -> dict[str, Setting]:
         for parameter, value in router.bindings.items()
         if isinstance(value, Setting)
     }
-
-
-def _page(items: Sequence[_Item], first: int, limit: int, row: Callable[[_Item], dict[str, Any]]) -> dict[str, Any]:
-    return answer([row(item) for item in items[first : first + limit]], len(items))
 
 
 def _fields(table: np.ndarray, index: int) -> dict[str, Any]:

@@ -21,7 +21,7 @@ class Traces:
 
     def trace(
         self,
-        path: str,
+        source: str,
         host: str | None,
         port: int | None,
         proto: str | None,
@@ -29,13 +29,12 @@ class Traces:
         count: int,
         seconds: int,
     ) -> dict[str, Any]:
-        sources = {each.source: each for each in self._supervisor.paths}
-        if path not in sources:
-            raise ScoutError(f"no path begins at {path!r}; paths begin at {', '.join(sources)}")
-        chosen = sources[path]
+        sources = {each.source for each in self._supervisor.paths}
+        if source not in sources:
+            raise ScoutError(f"no path begins at {source!r}; paths begin at {', '.join(sorted(sources))}")
         picked = live_trace(
             self._supervisor,
-            chosen,
+            source,
             FrameFilter(None if host is None else str(host), port, proto),
             reason,
             seconds,
@@ -43,5 +42,5 @@ class Traces:
         )
         rows: list[dict[str, Any]] = []
         for number, each in enumerate(islice(picked, count), 1):
-            rows += trace_rows(chosen, number, each.timestamp, each.frame, each.steps)
+            rows += trace_rows(each.path, number, each.timestamp, each.frame, each.steps)
         return answer(rows)

@@ -238,6 +238,16 @@ def test_a_change_finds_no_room_in_a_full_channel_and_nothing_has_changed():
         assert noting.wanted == [0] * 32 + [2] * 16
 
 
+def test_a_router_that_is_over_takes_no_change_and_has_freed_what_was_old():
+    counting = Counting()
+    noting = Noting(more=(counting,))
+    with Supervisor(noting.graph, noting.paths, 1, report=[].append) as supervisor:
+        supervisor.change(Counted())
+    assert counting.log == ["prepare", "commit", "release"]
+    with pytest.raises(ScoutError, match="the router does not run any more"):
+        supervisor.change(SetValue(noting.step, 1))
+
+
 def test_a_plain_run_reads_the_value_of_now():
     noting = Noting()
     noting.step.value = 9

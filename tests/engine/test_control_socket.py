@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from counting import counting_router
 
-from scout.control_socket import place, server
+from scout.control_socket import server
 from scout.control_socket.changes import Changes
-from scout.control_socket.client import ask, find, running
+from scout.control_socket.client import ask
 from scout.control_socket.figures import Figures
 from scout.control_socket.protocol import LONGEST_LINE, MOST_CLIENTS
 from scout.control_socket.requests import REQUESTS
@@ -353,73 +353,8 @@ def test_an_error_of_the_routers_own_is_one_line_and_the_next_request_is_answere
 def test_replicas_hold_no_sockets_of_clients(router: SimpleNamespace, control: ControlSocket, client: Client) -> None:
     client.send(line(do="add-replica"))
     (joined,) = client.answer()["rows"]
-    ours = {os.readlink(f"/proc/self/fd/{each}") for each in control._descriptors}
+    ours = {os.readlink(f"/proc/self/fd/{each}") for each in server._sockets}
     assert len(ours) >= 2  # the listening socket, and the client's
     folder = Path(f"/proc/{router.supervisor.processes[joined['replica']].pid}/fd")
     assert ours.isdisjoint(os.readlink(each) for each in folder.iterdir())
     ask(control.path, "remove-replica", {"replica": joined["replica"]})
-
-
-# Where sockets are.
-
-
-def test_sockets_are_private_and_have_names_of_their_own(router: SimpleNamespace, tmp_path: Path) -> None:
-    with (
-        ControlSocket(router.supervisor, "/a/b/counting.py") as one,
-        ControlSocket(router.supervisor, "counting.py") as two,
-    ):
-        assert [one.path, two.path] == [tmp_path / "scout" / name for name in ("counting.sock", "counting-2.sock")]
-        assert stat.S_IMODE(one.path.stat().st_mode) == 0o600
-        assert stat.S_IMODE(one.path.parent.stat().st_mode) == 0o700
-        assert set(running()) == {one.path, two.path}
-        assert find("/a/b/counting.py") == one.path
-        with pytest.raises(ScoutError, match=r"several routers run: .*counting-2\.sock"):
-            find()
-    assert place.sockets() == []
-    with pytest.raises(ScoutError, match="no router runs"):
-        find()
-
-
-def test_a_socket_that_a_dead_process_left_is_removed_at_the_next_start(
-    router: SimpleNamespace, tmp_path: Path
-) -> None:
-    (tmp_path / "scout").mkdir(0o700)
-    for name in ("dead.sock", "counting.sock"):
-        with socket.socket(socket.AF_UNIX) as left:
-            left.bind(str(tmp_path / "scout" / name))
-    with pytest.raises(ScoutError, match="no router runs"):
-        find()
-    with ControlSocket(router.supervisor, "counting.py") as control:
-        assert [path.name for path in place.sockets()] == [control.path.name] == ["counting.sock"]
-
-
-def test_a_path_that_cannot_be_a_socket_is_refused(
-    router: SimpleNamespace, control: ControlSocket, tmp_path: Path
-) -> None:
-    (tmp_path / "file").write_text("mine")
-    for path, words in (
-        (control.path, "a running process listens there"),
-        (tmp_path / "file", "this is no socket"),
-        (tmp_path / "nowhere" / "x", "No such file"),
-        (tmp_path / ("x" * 120), "longer than 107 bytes"),
-    ):
-        with pytest.raises(ScoutError, match=words), ControlSocket(router.supervisor, path=str(path)):
-            pass
-    assert (tmp_path / "file").read_text() == "mine"
-    assert ask(control.path, "show router")["ok"]
-
-
-def test_a_folder_that_others_may_use_is_refused(router: SimpleNamespace, tmp_path: Path) -> None:
-    (tmp_path / "scout").mkdir()
-    (tmp_path / "scout").chmod(0o777)
-    with pytest.raises(ScoutError, match="others may use it"), ControlSocket(router.supervisor):
-        pass
-
-
-def test_without_a_runtime_directory_there_is_a_folder_for_the_user(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "gone"))
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    found = place.folder()
-    assert found.parent in (tmp_path, Path(f"/run/user/{os.getuid()}")) and "scout" in found.name

@@ -1,5 +1,7 @@
 """Router files: what they may define, and errors that name the file as it was given and the line."""
 
+import sys
+
 import pytest
 from harness import Replicas
 
@@ -62,6 +64,17 @@ def test_a_file_that_is_no_python_file_or_not_there_is_refused(write, tmp_path):
     (tmp_path / "router.txt").write_text(GRAPH)
     with pytest.raises(ScoutError, match=r"router\.txt: not a Python file; name one that ends in \.py"):
         load_router("router.txt")
+
+
+@pytest.mark.parametrize("given", ["router.py", "{folder}/router.py", "../{name}/router.py"])
+def test_a_file_may_import_what_lies_beside_it(write, tmp_path, monkeypatch, given):
+    monkeypatch.setattr(sys, "path", ["elsewhere", *sys.path])
+    (tmp_path / "beside.py").write_text(GRAPH)
+    (tmp_path / "later.py").write_text("x = 1")
+    write("from beside import graph\ndef late():\n    import later\n    return later.x\n")
+    load_router(given.format(folder=tmp_path, name=tmp_path.name))
+    assert sys.modules["scout_router_router"].late() == 1
+    del sys.modules["beside"], sys.modules["later"]
 
 
 CARELESS = (

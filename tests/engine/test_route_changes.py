@@ -202,3 +202,20 @@ def test_between_kernels_every_change_is_one_switch_and_no_packet_is_lost(order)
     assert len(led) == count  # a packet that a successor sent again went the same way
     assert led == sorted(led)
     assert led[-1] == len(gateways) - 1
+
+
+def test_a_change_that_would_end_what_the_code_of_a_path_relies_on_is_refused():
+    """The path looks nothing up, as all its destinations have one next hop."""
+    led = Led()
+    narrow = led.graph.create_path("left", destination="11.0.0.0/9")
+    assert "ip.lookup" in narrow and narrow.relies_on
+    with Supervisor(led.graph, [*led.paths, narrow], 1, report=[].append) as supervisor:
+        supervisor.change(AddRoute("12.0.0.0/8", via=GATEWAYS[0]))
+        for change in (AddRoute("11.1.0.0/16", via=GATEWAYS[0]), ReplaceRoute("0.0.0.0/0", via=GATEWAYS[0])):
+            with pytest.raises(
+                ScoutError, match=r"relies on a fact that the change would end: ip: all of 11\.0\.0\.0/9"
+            ):
+                supervisor.change(change, AddRoute("13.0.0.0/8", via=GATEWAYS[0]))
+        assert IPv4Network("13.0.0.0/8") not in led.ip.routes
+        supervisor.delete_path(narrow)
+        supervisor.change(AddRoute("11.1.0.0/16", via=GATEWAYS[0]))

@@ -138,7 +138,9 @@ def test_held_packets_come_back_to_their_own_paths() -> None:
         account = finished(supervisor)
     assert account["out"] == {"right": len(given)}
     for path, count in zip(paths[2:], (3, 4, 5), strict=True):
-        assert entered(supervisor, path) == path.account(supervisor.memory.counters(path))["out"]["right"] == count
+        assert (
+            entered(supervisor, path) == path.account(supervisor.memory.paths.counters(path))["out"]["right"] == count
+        )
         assert supervisor.counters(path)["arp.resolve held"] == 0
 
 

@@ -147,8 +147,7 @@ def test_a_packet_takes_the_path_of_the_fewest_packets_among_those_that_take_it(
             assert found == DEFAULT
         else:
             assert taking[found] == min(taking.values())
-        words = fields_in(data)
-        assert (key_of(STEPS, data) is None) == (words is None)
+        assert (key_of(STEPS, data) is None) == (fields_in(data) is None)
 
 
 def test_each_field_tells_packets_apart() -> None:

@@ -71,7 +71,7 @@ def test_a_link_local_source_reaches_the_router_alone() -> None:
 def test_the_mtu_is_that_of_the_moment() -> None:
     made = two_ports()
     path = made.graph.create_path("left")
-    assert made.ip.mtus.initial.tolist() == [MTU["left"], MTU["right"]]
+    assert made.ip.mtus.initial[:2].tolist() == [MTU["left"], MTU["right"]]
     data = frame(UDP(), body=bytes(1000), flags="DF")
     assert path.run(data, timestamp=NOW)[0] == "to right"
     made.ip.mtus.initial[1] = 1000

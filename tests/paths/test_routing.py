@@ -1,6 +1,7 @@
 """Changes of routes and neighbours, as routers prepare them: checked, made, undone, and freed once unused."""
 
 import random
+import struct
 from ipaddress import IPv4Address, IPv4Network
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from harness import GATEWAY, HOST, NOW, two_ports
 
+from scout.paths.changes.mtus import SetMtu
 from scout.paths.changes.neighbours import DeleteNeighbour, SetNeighbour
 from scout.paths.changes.routes import AddRoute, DeleteRoute, ReplaceRoute
 from scout.paths.model.change import Amendment, Change
@@ -147,7 +149,7 @@ def test_random_changes_agree_with_a_slow_table_in_every_version_that_is_in_use(
 
 
 def test_room_for_gateways_is_limited_and_comes_back(router: SimpleNamespace, monkeypatch: Any) -> None:
-    free = router.ip._routing._free
+    free = router.ip._routing._free  # 4,096 gateways would not fit on the two networks
     while len(free) > 2:
         free.pop()
     changes = [AddRoute(f"10.{net}.0.0/16", f"10.0.1.{net}") for net in (20, 21, 22)]
@@ -161,6 +163,55 @@ def test_room_for_gateways_is_limited_and_comes_back(router: SimpleNamespace, mo
         with pytest.raises(GraphError, match="there is room for 0"):  # packets may still be led to them
             router.ip.prepare(changes[2:], router.graph)
         gone.release()
+
+
+# MTUs.
+
+
+def test_an_mtu_is_set_below_that_of_the_interface_and_taken_back(router: SimpleNamespace) -> None:
+    path = router.graph.create_path("left")
+    long = frame_to("10.9.1.1") + bytes(1300)
+    long = long[:16] + (len(long) - 14).to_bytes(2) + long[18:]
+    long = long[:24] + bytes(2) + long[26:]
+    total = sum(struct.unpack("!10H", long[14:34]))
+    long = long[:24] + (0xFFFF - total % 0xFFFF).to_bytes(2) + long[26:]
+    assert path.run(long, timestamp=NOW)[0] == "to right"
+    first = make(router, SetMtu("right", 1000), AddRoute("10.8.0.0/16", "10.0.0.9"))
+    assert path.run(long, timestamp=NOW)[0] == "ip.forward drops fragmentation-needed"
+    router.ip._mtus.refresh(1, 900)  # the interface gets another one
+    assert router.ip.mtus.initial[router.ip._mtus.first.value + 1] == 900
+    router.ip._mtus.refresh(1, 1400)
+    first.release()
+    make(router, SetMtu("right", None)).release()
+    assert path.run(long, timestamp=NOW)[0] == "to right"
+    assert router.ip._mtus.differences() == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (SetMtu("up", 1000), "ip: the MTU of 'up', which is no port"),
+        (SetMtu("right", 67), "ip: an MTU of 67 for 'right'; give 68 to 1400"),
+        (SetMtu("right", 1401), "ip: an MTU of 1401 for 'right'; give 68 to 1400"),
+    ],
+)
+def test_an_mtu_that_cannot_be_is_refused_with_the_routes_beside_it(
+    router: SimpleNamespace, change: Change, message: str
+) -> None:
+    with pytest.raises(GraphError, match=message):
+        router.ip.prepare([AddRoute("10.8.0.0/16", "10.0.0.9"), change], router.graph)
+    assert led_to(router, "10.8.1.1") is None
+    make(router, AddRoute("10.8.0.0/16", "10.0.0.9"))
+
+
+def test_versions_of_mtus_come_back(router: SimpleNamespace) -> None:
+    in_use = [make(router, SetMtu("right", 100 + number)) for number in range(63)]
+    with pytest.raises(GraphError, match="64 versions of MTUs are in use"):
+        make(router, SetMtu("right", 500))
+    for amendment in in_use:
+        amendment.release()
+    for number in range(200):
+        make(router, SetMtu("right", 100 + number)).release()
 
 
 # Neighbours.
@@ -203,6 +254,17 @@ def test_a_neighbour_is_set_and_deleted(router: SimpleNamespace) -> None:
     assert path.run(frame_to("10.9.1.1"), timestamp=NOW + 1)[0] == "arp.resolve holds"
 
 
+def test_plain_runs_and_the_next_start_have_the_neighbours_of_changes(router: SimpleNamespace) -> None:
+    make(router, AddRoute("10.8.0.0/16", "10.0.1.9"))
+    router.arp.prepare([SetNeighbour("right", "10.0.1.9", OTHER)], router.graph).commit()
+    make(router, AddRoute("10.7.0.0/16", "10.0.1.8"))
+    path = router.graph.create_path("left")
+    leaf, sent = path.run(frame_to("10.8.1.1"), timestamp=NOW)
+    assert leaf == "to right" and sent[:6] == bytes.fromhex(OTHER.replace(":", ""))
+    router.arp.start(router.graph)
+    assert (state(router, 1, "10.0.1.9"), state(router, 1, "10.0.1.8")) == ((number(OTHER), STATIC), (0, RESERVED))
+
+
 def frame_to(destination: str) -> bytes:
     from scapy.layers.inet import IP, UDP
     from scapy.layers.l2 import Ether
@@ -232,7 +294,7 @@ def test_a_neighbour_finds_a_row_in_every_replica_whatever_it_has_learnt() -> No
     """Kept rows are refused before all rows where another may stand are taken."""
     chance = random.Random(1)
     arp = Arp("arp", capacity=64)
-    arp._ports = ["left"]
+    arp._neighbours.ports = ["left"]
     table = arp.adjacencies.initial.view(np.recarray)
     for number in range(4 * 64):  # learnt from a flood of messages
         row = make_room(table, key(0, f"10.1.{number >> 8}.{number & 255}"), NOW)
@@ -274,3 +336,15 @@ def test_a_packet_goes_to_a_new_gateway_and_waits_for_its_mac_address(router: Si
     assert leaf == "to right" and sent[:6] == bytes.fromhex(OTHER.replace(":", ""))
     leaf, sent = path.run(frame_to("10.9.1.1"), timestamp=NOW)
     assert leaf == "to right" and sent[:6] == bytes.fromhex(GATEWAY.replace(":", ""))
+
+
+def test_a_packet_waits_whose_timestamp_is_before_that_of_the_change_that_it_follows(router: SimpleNamespace) -> None:
+    """The supervisor stamps a change by a clock that may be ahead of the kernel's, which stamps packets."""
+    path = router.graph.create_path("left")
+    ordered(router, make(router, AddRoute("10.8.0.0/16", "10.0.1.9")))
+    assert path.run(frame_to("10.8.1.1"), timestamp=NOW - 1)[0] == "arp.resolve holds"
+    for change in (SetNeighbour("right", "10.0.1.9", OTHER), DeleteNeighbour("right", "10.0.1.9")):
+        amendment = router.arp.prepare([change], router.graph)
+        amendment.commit()
+        ordered(router, amendment)
+    assert path.run(frame_to("10.8.1.1"), timestamp=NOW - 1)[0] == "arp.resolve holds"

@@ -52,13 +52,13 @@ def router(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace
 
 def test_packets_are_picked_and_followed(router: SimpleNamespace) -> None:
     supervisor = router.supervisor
-    path = supervisor.paths[0]
     with router.running.router.entered():
-        picked = live_trace(supervisor, path, FrameFilter(host=RIGHT, port=4000), seconds=60)
+        picked = live_trace(supervisor, "left", FrameFilter(host=RIGHT, port=4000), seconds=60)
         forwarded = next(each for each in picked if each.steps[-1].target == "to right")
-        dropped = next(live_trace(supervisor, path, FrameFilter(), reason="multicast", seconds=60))
-        assert not list(live_trace(supervisor, path, FrameFilter(port=5), seconds=0.3))
-        assert not list(live_trace(supervisor, path, FrameFilter(), stopped=lambda: True))
+        dropped = next(live_trace(supervisor, "left", FrameFilter(), reason="multicast", seconds=60))
+        assert not list(live_trace(supervisor, "left", FrameFilter(port=5), seconds=0.3))
+        assert not list(live_trace(supervisor, "left", FrameFilter(), stopped=lambda: True))
+    assert forwarded.path is supervisor.paths[0]
     assert b"picked" in forwarded.frame and forwarded.steps[-1].stage == "right.out"
     assert {change.name for change in forwarded.steps[3].changes} == {"ipv4.ttl", "ipv4.checksum"}
     assert b"dropped" in dropped.frame and dropped.steps[-1].outcome == "multicast"
@@ -103,4 +103,4 @@ def test_bad_requests_are_refused(
 
 def test_a_port_in_memory_cannot_be_tapped() -> None:
     with MemoryRouter(ipv4_router()) as memory, pytest.raises(ScoutError, match="port left is on no interface"):
-        next(live_trace(memory.supervisor, memory.supervisor.paths[0], FrameFilter()))
+        next(live_trace(memory.supervisor, "left", FrameFilter()))

@@ -56,8 +56,7 @@ def _read_by_typer(parameter: Parameter) -> inspect.Parameter:
     text = f"{parameter.about[0].upper()}{parameter.about[1:]}: {parameter.kind.about}."
     read: dict[str, Any] = {"annotation": Annotated[kind, typer.Argument(metavar=parameter.name.upper(), help=text)]}
     if not parameter.required:
-        metavar = "NUMBER" if python is int else "NAME"
-        option = typer.Option(f"--{parameter.name}", metavar=metavar, help=text)
+        option = typer.Option(f"--{parameter.name.replace('_', '-')}", metavar=parameter.kind.word, help=text)
         read = {"annotation": Annotated[kind | None, option], "default": None}  # the router knows the default
     return inspect.Parameter(parameter.name, inspect.Parameter.KEYWORD_ONLY, **read)
 

@@ -27,7 +27,12 @@ _INTERVAL = 0.2  # seconds between two looks whether the control socket was aske
 
 
 def run(
-    file: str, replicas: int | None, json_path: str | None, control: bool = True, control_path: str | None = None
+    file: str,
+    replicas: int | None,
+    json_path: str | None,
+    control: bool = True,
+    control_path: str | None = None,
+    most_paths: int | None = None,
 ) -> int:
     """Run a router file.
 
@@ -42,6 +47,8 @@ def run(
         True if the router has a control socket.
     control_path : str, optional
         Where; by default in the user's runtime directory.
+    most_paths : int, optional
+        Paths that there may be at a time.
 
     Returns
     -------
@@ -51,7 +58,9 @@ def run(
     report = Report("run", json_path)
     file = router_file(file)
     graph, paths = load_router(file)
-    supervisor = Supervisor(graph, paths, replicas, progress=lambda what: report.note(f"compiling {what}"))
+    supervisor = Supervisor(
+        graph, paths, replicas, progress=lambda what: report.note(f"compiling {what}"), most_paths=most_paths
+    )
     stopped = threading.Event()
     socket: AbstractContextManager[Any] = nullcontext()
     if control:

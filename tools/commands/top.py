@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scout.control_socket.client import ask, find
+from scout.ring.errors import ScoutError
 from scout.tools.figures import short, ticks
 from scout.tools.report import Report
 
@@ -81,7 +82,11 @@ def run(interval: float, once: bool, json_path: str | None, socket: str | None) 
         live = Live(Text("measuring …"), console=console, screen=not once) if console.is_terminal else None
         with live or nullcontext():
             for _ in ticks(interval, 1 if once else None):
-                now = ask(path, "show figures")
+                try:
+                    now = ask(path, "show figures")
+                except ScoutError as error:
+                    report.note(f"the measurement ends: {error}")
+                    break
                 rows, last = rates(last, now), now
                 if json_path:
                     kept += [{"time_s": now["time_s"], **row} for row in rows]

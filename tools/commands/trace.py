@@ -12,6 +12,7 @@ from scout.control_socket.client import ask, find
 from scout.io.ports.pcap_file import read_pcap
 from scout.loader import load_router
 from scout.paths.compiler.trace import trace
+from scout.paths.demux.plain import find_path
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.path import Path
 from scout.paths.protocols.arp import Arp
@@ -118,13 +119,16 @@ def _given(file: str, way: Way, frames: Frames, picked: Picked, report: Report) 
         raise ScoutError("--host, --port, --proto, --reason and --socket pick packets of a running router; add --live")
     found = list(islice(frames.read(), way.most + 1))
     graph, paths = load_router(router_file(file))
-    path = _path(file, paths, way.source)
+    beginning = _paths(file, paths, way.source)
     for neighbour in way.neighbours:
         _pin(graph, neighbour)
     if len(found) > way.most:
         report.say(f"There are more than {way.most} frames; --count shows more.")
     rows: list[dict[str, Any]] = []
     for number, (timestamp, frame) in enumerate(found[: way.most], 1):
+        path = find_path(beginning, frame)
+        if path is None:
+            raise ScoutError(f"frame {number}: no path from {beginning[0].source} takes it (no-path)")
         rows += trace_rows(path, number, timestamp, frame, list(trace(path, frame, timestamp=timestamp)))
     return rows
 
@@ -134,7 +138,7 @@ def _live(file: str, way: Way, frames: Frames, picked: Picked) -> list[dict[str,
         raise ScoutError("--live picks packets of a running router; leave --hex, --pcap, --scapy and --neighbour out")
     if way.source is None:
         raise ScoutError("name the port that the packets come from, as --from left")
-    given = {"path": way.source, "count": way.most, **picked._asdict()}
+    given = {"source": way.source, "count": way.most, **picked._asdict()}
     del given["live"]
     socket = given.pop("socket") or find(router_file(file))
     wanted = {name: value for name, value in given.items() if value is not None}
@@ -142,13 +146,14 @@ def _live(file: str, way: Way, frames: Frames, picked: Picked) -> list[dict[str,
     return rows
 
 
-def _path(file: str, paths: Sequence[Path], source: str | None) -> Path:
-    for path in paths:
-        if path.source == source or (source is None and len(paths) == 1):
-            return path
-    names = ", ".join(path.source for path in paths)
+def _paths(file: str, paths: Sequence[Path], source: str | None) -> list[Path]:
+    """The paths from a port, by default from the only one at which paths begin."""
+    sources = list(dict.fromkeys(path.source for path in paths))
+    if source in sources or (source is None and len(sources) == 1):
+        return [path for path in paths if path.source == (source or sources[0])]
+    names = ", ".join(sources)
     if source is None:
-        raise ScoutError(f"{file}: name the port that the frames come from, as --from {paths[0].source}; of {names}")
+        raise ScoutError(f"{file}: name the port that the frames come from, as --from {sources[0]}; of {names}")
     raise ScoutError(f"--from {source}: {file} has no such path; there are paths from {names}")
 
 

@@ -93,7 +93,11 @@ class Fib:
     @property
     def routes(self) -> list[tuple[IPv4Network, int]]:
         """The prefixes and their next hops in the newest version, by length and then by network."""
-        return [(network(row), int(row["next_hop"])) for row in table.listed(self._routes)]
+        return self.listed(0, len(self))
+
+    def listed(self, start: int, stop: int) -> list[tuple[IPv4Network, int]]:
+        """A part of `routes`, without making the rest."""
+        return [(network(row), int(row["next_hop"])) for row in table.listed(self._routes)[start:stop]]
 
     @property
     def used(self) -> int:

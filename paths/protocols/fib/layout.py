@@ -97,6 +97,7 @@ def lookup(entries: Any, vectors: Any, root: int, address: int) -> int:
     """
     # An unsigned index has no code that counts from the array's end.
     entry = int(entries[np.uintp(2 * root + (address >> 24))])
+    default = int(entries[np.uintp(2 * root + DEFAULT)])
     if entry & CHILD:
         entry = int(entries[np.uintp(2 * unit_of(entry) + (address >> 14 & 1023))])
         rest = address << 50  # the bits that are left, from bit 63 on
@@ -106,9 +107,8 @@ def lookup(entries: Any, vectors: Any, root: int, address: int) -> int:
             bit = ones - 1 << width + 3
             entry = int(vectors[np.uintp(unit + 1 + (bit >> 6))]) >> (bit & 63) & (1 << (8 << width)) - 1
             rest <<= 6
-    if entry == 0:
-        entry = int(entries[np.uintp(2 * root + DEFAULT)])
-    return entry - 1
+    # Without a branch: whether an address has a route is hard to predict. entry - 1 is below 0 where it has none.
+    return (entry | default & entry - 1 >> 63) - 1
 
 
 def unit_of(entry: int) -> int:

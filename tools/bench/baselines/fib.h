@@ -7,7 +7,7 @@ enum { CHILD = 1u << 31 };
 
 static inline int64_t lookup(const uint32_t *entries, const uint64_t *vectors, uint64_t root, uint32_t address)
 {
-    uint32_t entry = entries[2 * root + (address >> 24)];
+    uint32_t entry = entries[2 * root + (address >> 24)], none = entries[2 * root + 256];
     if (entry & CHILD) {
         entry = entries[2 * (uint64_t)((entry & ~CHILD) >> 2) + (address >> 14 & 1023)];
         for (uint64_t rest = (uint64_t)address << 50; entry & CHILD; rest <<= 6) {
@@ -17,5 +17,5 @@ static inline int64_t lookup(const uint32_t *entries, const uint64_t *vectors, u
             entry = node[1 + (bit >> 6)] >> (bit & 63) & ((1ull << (8 << width)) - 1);
         }
     }
-    return (int64_t)(entry ? entry : entries[2 * root + 256]) - 1;
+    return (int64_t)(entry | (none & -(uint32_t)(entry == 0))) - 1;
 }

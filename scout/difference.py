@@ -1,0 +1,130 @@
+"""The difference between a router that runs and one that is wanted: the changes that make the one of the other.
+
+Computing it is pure: nothing changes, no port is opened, and nothing is compiled. What changes can be made of is up to
+the routers (`Router.differences`). Everything else has to be equal, and is compared as the code sees it: the text of
+the paths' code, the functions that it calls, and the numbers and tables that they are bound to.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from scout.paths.changes.values import SetValue
+from scout.paths.compiler.fingerprint import fingerprint
+from scout.paths.compiler.native import code_of
+from scout.paths.model.change import Change
+from scout.paths.model.path import Path
+from scout.paths.model.setting import Setting
+from scout.paths.model.stage import Stage
+from scout.paths.model.table import Table
+from scout.ring.errors import ScoutError
+
+__all__ = ["difference"]
+
+_NEW_START = "that needs a new start"
+
+
+def difference(running: Sequence[Path], wanted: Sequence[Path]) -> list[Change]:
+    """The changes that make what is wanted of the paths that run; empty if there is nothing to change.
+
+    Parameters
+    ----------
+    running : sequence of Path
+        Those that the supervisor was given, with the routers as changes have made them.
+    wanted : sequence of Path
+        Of another router graph.
+
+    Raises
+    ------
+    ScoutError
+        If something differs that cannot be changed while the router runs; names it.
+
+    Examples
+    --------
+    ::
+
+        graph, paths = load_router("router.py")  # the file has changed since the router was started
+        print(difference(supervisor.plan.paths, paths))
+    """
+    _compare_graphs(running, wanted)
+    changes: list[Change] = []
+    covered: set[int] = set()
+    new = wanted[0].router_graph
+    for router in running[0].router_graph.routers:
+        other = new.router(router.name)
+        covered |= {id(table) for table in router.covered}
+        changes += router.differences(other)
+    settings: dict[int, SetValue] = {}
+    for path, other_path in zip(running, wanted, strict=True):
+        _compare_code(path, other_path)
+        for node, stage in path.stages.items():
+            for one, two in _bindings(path, node, stage, other_path.stages[node], covered):
+                if one.value != two.value:
+                    settings[id(one)] = SetValue(one, two.value)
+    return [*settings.values(), *changes]
+
+
+def _compare_graphs(running: Sequence[Path], wanted: Sequence[Path]) -> None:
+    if [path.name for path in running] != [path.name for path in wanted]:
+        names = [", ".join(repr(path.name) for path in paths) for paths in (running, wanted)]
+        raise ScoutError(f"the paths are {names[0]}, and {names[1]} are wanted; {_NEW_START}")
+    graph, other = running[0].router_graph, wanted[0].router_graph
+    kinds = [{router.name: type(router).__qualname__ for router in each.routers} for each in (graph, other)]
+    if list(kinds[0].items()) != list(kinds[1].items()):
+        changed = [name for name in kinds[0] | kinds[1] if kinds[0].get(name) != kinds[1].get(name)]
+        raise ScoutError(f"routers that are new, gone or others: {', '.join(changed) or 'their order'}; {_NEW_START}")
+    links = [{(*edge, str(pairs)) for *edge, pairs in each.edges(data="pairs")} for each in (graph, other)]
+    for upper, lower, _ in sorted(links[0] ^ links[1]):
+        raise ScoutError(f"the connection between {upper} and {lower} differs; {_NEW_START}")
+    for name in graph.ports:
+        old, new = (repr(each.router(name).port) for each in (graph, other))
+        if old != new:
+            raise ScoutError(f"port {name} is {old}, and {new} is wanted; {_NEW_START}")
+
+
+def _compare_code(path: Path, other: Path) -> None:
+    if path.attributes != other.attributes:
+        raise ScoutError(f"the attributes of path {path.name!r} differ; {_NEW_START}")
+    if code_of(path) == code_of(other):
+        return
+    for node, stage in path.stages.items():
+        found = other.stages.get(node)
+        if found is None or fingerprint(stage.function) != fingerprint(found.function):
+            raise ScoutError(f"the code of stage {node} of path {path.name!r} differs; {_NEW_START}")
+    raise ScoutError(f"the stages of path {path.name!r} differ; {_NEW_START}")
+
+
+def _bindings(
+    path: Path, node: str, stage: Stage, other: Stage, covered: set[int]
+) -> Iterator[tuple[Setting, Setting]]:
+    """The settings of a stage in pairs; refuses other bindings that differ."""
+    for name, value in stage.bindings.items():
+        if id(value) in covered or name not in stage.parameters:
+            continue
+        wanted = other.bindings[name]
+        if isinstance(value, Setting) and isinstance(wanted, Setting):
+            yield value, wanted
+        elif not _is_equal(value, wanted):
+            raise ScoutError(
+                f"{name} of stage {node} of path {path.name!r} differs; {_NEW_START}, or a Setting in its place"
+                if isinstance(value, int)
+                else f"{name} of stage {node} of path {path.name!r} differs; {_NEW_START}"
+            )
+
+
+def _is_equal(value: Any, wanted: Any) -> bool:
+    """True if two bindings of a stage are the same to it."""
+    if isinstance(value, Table) or isinstance(wanted, Table):
+        return (
+            type(value) is type(wanted)
+            and value.kind == wanted.kind
+            and value.initial.dtype == wanted.initial.dtype
+            and np.array_equal(value.initial, wanted.initial)
+        )
+    if isinstance(value, partial) and isinstance(wanted, partial):  # a fact about a port, which is the same one
+        return value.func == wanted.func and value.args[1:] == wanted.args[1:]
+    if callable(value) and callable(wanted):
+        return fingerprint(value) == fingerprint(wanted)
+    return bool(value == wanted)

@@ -1,0 +1,131 @@
+"""Paths that are created and deleted while packets flow.
+
+A path of a known shape is a row in shared tables and some patterns in the demux table. Creating it is a change like
+others (`scout.changes`): its patterns hold from the change's epoch on, so it has its packets from one request on in
+every replica. Deleting is a change after which its patterns do not hold.
+
+What a deleted path had is given back in two steps. When no replica can receive the request of the change again, and no
+packet is held, its patterns are taken out of the lists. A replica may be on them even then, in its search. So their
+memory is used again when a later change has passed all replicas.
+"""
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+from scout.changes import Changes
+from scout.path_table import PathTable
+from scout.paths.demux.table import NoRoom
+from scout.paths.model.change import Amendment
+from scout.paths.model.path import Path
+from scout.plan import Plan
+from scout.ring.errors import ScoutError
+
+__all__ = ["LivePaths"]
+
+_ROOM_TIMEOUT = 1.0  # seconds that a path waits for the room of paths that were deleted
+_NAP = 0.001  # seconds between two looks
+
+
+class LivePaths:
+    """Creates and deletes the paths of a run.
+
+    Parameters
+    ----------
+    plan : Plan
+    paths : PathTable
+    changes : Changes
+    """
+
+    def __init__(self, plan: Plan, paths: PathTable, changes: Changes) -> None:
+        self._plan, self._paths, self._changes = plan, paths, changes
+        self._unlinked: list[int] = []  # numbers of paths whose memory the change after this one gives back
+
+    def create(self, path: Path) -> int:
+        """Let a path have its packets; see `Supervisor.create_path`."""
+        self._check(path)
+        deadline = time.monotonic() + _ROOM_TIMEOUT
+        while True:
+            try:
+                return self._changes.amend(partial(self._creation, path))
+            except NoRoom:
+                if time.monotonic() > deadline:
+                    raise
+            self._changes.collect()
+            if self._unlinked:
+                self._changes.amend(lambda epoch: [self._amendment()])
+            time.sleep(_NAP)
+
+    def delete(self, path: Path) -> int:
+        """Let a path have no more packets; see `Supervisor.delete_path`."""
+        if path in self._paths and not path.attributes.traffic:
+            raise ScoutError(f"path {path.name!r} takes all packets that no other path takes; it stays")
+        if path.queue:
+            raise ScoutError(f"path {path.name!r} has a queue, which is made at the start; it stays")
+        return self._changes.amend(partial(self._deletion, path))
+
+    def _check(self, path: Path) -> None:
+        if not self._plan.demuxes:
+            raise ScoutError(f"path {path.name!r}: there is room for no more paths; give the supervisor most_paths=...")
+        if path.router_graph is not self._plan.graph:
+            raise ScoutError(f"path {path.name!r} belongs to another graph, called {path.router_graph.name!r}")
+        if path.queue:
+            raise ScoutError(
+                f"path {path.name!r}: queues are made at the start; give queue=0, or start it with this path"
+            )
+        if not path.attributes.traffic:
+            raise ScoutError(f"path {path.name!r} takes all packets; say which packets it is to take")
+        shape = self._paths.shapes.find(path)
+        if shape is None or path.release_order != shape.path.release_order:
+            raise ScoutError(
+                f"path {path.name!r}: its code is not compiled, as no path of its shape was there at the start; give "
+                "the supervisor one, and use its narrowed(...)"
+            )
+
+    def _creation(self, path: Path, epoch: int) -> list[Amendment]:
+        if path in self._paths:
+            raise ScoutError(f"path {path.name!r} is there already")
+        if path.broken_facts:  # looked at here, where no other change is made meanwhile
+            raise ScoutError(f"path {path.name!r}: routes have changed since it was created; create it anew")
+        number = self._paths.add(path, born=epoch)
+
+        def undo() -> None:
+            self._paths.demux.end(number, epoch)
+            self._paths.forget(path)
+            self._unlink(number)
+
+        return [self._amendment(undo=undo)]
+
+    def _deletion(self, path: Path, epoch: int) -> list[Amendment]:
+        number = self._paths.number(path)
+        self._paths.demux.end(number, epoch)
+        return [
+            self._amendment(
+                commit=partial(self._paths.forget, path),
+                undo=partial(self._paths.demux.revive, number),
+                release=partial(self._unlink, number),
+            )
+        ]
+
+    def _amendment(self, **calls: Callable[[], None]) -> Amendment:
+        """A change that does this, and after which what has been unlinked before it is given back."""
+        unlinked, self._unlinked = self._unlinked, []
+
+        def undo() -> None:
+            self._unlinked += unlinked
+            calls.get("undo", _nothing)()
+
+        def release() -> None:
+            for number in unlinked:
+                self._paths.free(number)
+            calls.get("release", _nothing)()
+
+        return Amendment(commit=calls.get("commit", _nothing), undo=undo, release=release)
+
+    def _unlink(self, number: int) -> None:
+        self._paths.unlink(number)
+        self._unlinked.append(number)
+
+
+def _nothing() -> None:
+    return None
