@@ -26,6 +26,8 @@ OF_THE_ACCOUNTS = {
     "no-path": "the port has paths for some packets only, and the packet is none of them",
     "hold-full": "there was no room to hold the packet, or a later packet for the same next hop took its place",
     "hold-expired": "the packet was held too long, since its next hop did not answer",
+    "queue-full": "the queue of the packet's path was full",
+    "queued-at-stop": "the packet waited in the queue of its path when the router stopped",
     "held-at-stop": "the packet was held when the router stopped",
     "unread-at-stop": "no replica had read the packet when the router stopped",
     "replica-died": "the packet was in progress when a replica died",

@@ -150,6 +150,11 @@ class Membership:
                 "(ulimit -u) or memory"
             ) from error
 
+    @property
+    def has_queued(self) -> bool:
+        """True if packets wait in the queue of a path, in a replica that takes part."""
+        return bool(self._memory.queue_heads["ready"][self.taking_part].any())
+
     # Joining.
 
     def join(self) -> int:

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from scout.accounts import account, figures
+from scout.accounts import account, figures, queue_figures
 from scout.changes import Changes
 from scout.control import Control
 from scout.domain import compile_domain
@@ -84,6 +84,10 @@ class Supervisor(Steering, PathFigures):
     most_paths : int, optional
         Paths that there may be at a time, those that are created while packets flow with the others. By default those
         that are given; then, if each port has one path for all packets, nothing looks for the path of a packet.
+    path_schedule : str or callable, optional
+        Which path is served next, if packets wait in the queues of several (`create_path(..., queue=...)`): one of the
+        names of `schedule`, or a function of the queues' heads, which are in the order of their paths, and of tables.
+        By default they take turns.
 
     Attributes
     ----------
@@ -118,8 +122,9 @@ class Supervisor(Steering, PathFigures):
         wait: str = "block",
         held: int = MOST_HELD,
         most_paths: int | None = None,
+        path_schedule: str | Callable[..., int] | None = None,
     ) -> None:
-        self.plan = make_plan(graph, paths, replicas, cores, restarts, schedule, wait, held, most_paths)
+        self.plan = make_plan(graph, paths, replicas, cores, restarts, schedule, wait, held, most_paths, path_schedule)
         self.graph = self.plan.graph
         self.channels: list[tuple[PacketChannel, list[Path]]] = []
         """While it runs: what replicas receive from, each with the paths whose ports it serves, in the paths' order."""
@@ -160,7 +165,8 @@ class Supervisor(Steering, PathFigures):
         for paths in plan.shares:
             self.channels.append((self._channel(paths), paths))
         self._progress("domain")
-        domain = compile_domain(plan.graph, self.channels, shapes, plan.replicas, plan.schedule, plan.demuxes)
+        schedulers = plan.schedule, plan.path_schedule
+        domain = compile_domain(plan.graph, self.channels, shapes, plan.replicas, *schedulers, plan.demuxes)
         for router in plan.graph.routers:
             router.start(plan.graph)
         paths_by_number = PathTable(plan, shapes)
@@ -331,6 +337,18 @@ class Supervisor(Steering, PathFigures):
         """
         channels = [channel for channel, _ in self.channels]
         return [figures(channels, replica) | {"core": self.core(replica)} for replica in list(self.processes)]
+
+    def queue_figures(self) -> list[dict[str, Any]]:
+        """For each path with a queue what waits there and what was served, the sums of all replicas.
+
+        Returns
+        -------
+        list of dict
+            `path`; `places` of the queue in each replica; packets `waiting`, `served`, refused as the queue was `full`,
+            and served `late`, that is later than the path's deadline after they were queued; `bytes` of those served,
+            and seconds `busy_s` in which they were.
+        """
+        return queue_figures(self.plan.queues, self.memory)
 
     def diverged(self) -> list[int]:
         """Positions (numbers of requests) after which two replicas had different states; none if all is well.

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, TypedDict, Unpack
 
+from scout.io.batch import BATCH_SIZE
+from scout.io.path_queue import MOST_PLACES
 from scout.paths.model.router import GraphError
 from scout.paths.wire.flow import has_ports
 from scout.paths.wire.ipv4 import DCCP, ICMP, SCTP, TCP, UDP, UDP_LITE
@@ -40,6 +42,8 @@ class GivenAttributes(TypedDict, total=False):
     order: str
     weight: int
     deadline: float
+    queue: int
+    batch: int
 
 
 @dataclass(frozen=True)
@@ -65,9 +69,13 @@ class Attributes:
     order : {"completed", "channel"}
         The order in which packets leave.
     weight : int
-        For channel schedulers: the path's share, or its rank.
+        For schedulers of channels and of paths: the path's share, or its rank.
     deadline : float
-        For channel schedulers: seconds within which a packet is wanted.
+        For these schedulers: seconds within which a packet is wanted.
+    queue : int
+        Packets that the path's queue holds in each replica, a power of two; 0: packets are not queued.
+    batch : int
+        Packets that leave the queue at a time, at most.
     """
 
     ingress: str
@@ -81,6 +89,8 @@ class Attributes:
     order: str = "completed"
     weight: int = 1
     deadline: float = 0.001
+    queue: int = 0
+    batch: int = 32
 
     @classmethod
     def checked(cls, ingress: str, **given: Unpack[GivenAttributes]) -> "Attributes":
@@ -179,6 +189,10 @@ class Attributes:
         ports = [name for name in ("destination_port", "source_port") if getattr(self, name) is not None]
         if ports and self.protocol is not None and not has_ports(self.protocol):
             raise GraphError(f"{place}: protocol {self.protocol} has no L4 ports; leave {ports[0]}=... out")
+        if self.queue and self.order == "channel":
+            raise GraphError(
+                f"{place}: packets leave a queue when a scheduler wants them; leave order='channel' out, or queue="
+            )
 
 
 def _checked(place: str, name: str, value: Any) -> Any:
@@ -229,6 +243,12 @@ def _deadline(value: Any) -> float:
     return float(value)
 
 
+def _queue(value: Any) -> int:
+    if _int(value, 0, MOST_PLACES) & value - 1:
+        raise ValueError
+    return int(value)
+
+
 def _names(value: Any) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
 
@@ -244,6 +264,8 @@ _CHECKS: dict[str, tuple[Any, str]] = {
     "order": (_order, " or ".join(_ORDERS)),
     "weight": (lambda value: _int(value, 1, (1 << 20) - 1), "at least 1, and less than 2 ** 20"),
     "deadline": (_deadline, "seconds, at least 0 and less than 2 ** 30"),
+    "queue": (_queue, f"0, or a power of two, at most {MOST_PLACES}"),
+    "batch": (lambda value: _int(value, 1, BATCH_SIZE), f"1 to {BATCH_SIZE}"),
 }
 """For each attribute that can be given its check, and what is right."""
 

@@ -101,13 +101,18 @@ class Path(StageGraph):
 
     @property
     def weight(self) -> int:
-        """For channel schedulers: the path's share, or its rank."""
+        """For schedulers of channels and of paths: the path's share, or its rank."""
         return self.attributes.weight
 
     @property
     def deadline(self) -> int:
-        """For channel schedulers: nanoseconds within which a packet is wanted."""
+        """For these schedulers: nanoseconds within which a packet is wanted."""
         return int(self.attributes.deadline * 1e9)
+
+    @property
+    def queue(self) -> int:
+        """Packets that the path's queue holds in each replica; 0 if its packets are not queued."""
+        return self.attributes.queue
 
     @property
     def edges(self) -> "_Edges":  # type: ignore[override]

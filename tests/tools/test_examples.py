@@ -83,3 +83,12 @@ def test_in_the_sixth_lesson_attributes_make_a_path_short_and_a_rule_limits_it()
     assert "      constant next hop, at ip.lookup: next hop 7 for all of 10.0.1.128/26" in lines
     assert "      limit expedited packets, at ip.lookup: 1,000 packets a second, 3 at once" in lines
     assert lines[-4:] == ["to right", "to right", "to right", "limit.in drops too-much-expedited"]
+
+
+def test_in_the_seventh_lesson_packets_leave_by_their_deadlines():
+    (lesson,) = (each for each in LESSONS if each.name == "07_queues.py")
+    order, call, backup, drops = run(lesson).splitlines()
+    assert order == "c" * 11 + "b" * 64 + "c" * 9
+    assert call.endswith("port 5060: 20 served, 0 found the queue full")
+    assert backup.endswith("port 873: 64 served, 36 found the queue full")
+    assert drops == "{'queue-full': 36}"
