@@ -4,17 +4,27 @@ from typing import Any
 
 import numpy as np
 
-from scout.paths.protocols.fib.layout import DEFAULT, LEVELS, NODE, PADDING, SLOTS, STARTS, WORDS, unit_of, width_of
+from scout.paths.protocols.fib.layout import (
+    DEFAULT,
+    LEVELS,
+    NODE,
+    PADDING,
+    SLOTS,
+    STARTS,
+    unit_of,
+    width_of,
+    word_of,
+)
 
 __all__ = ["next_hops_within"]
 
 
-def next_hops_within(entries: Any, vectors: Any, root: int, network: int, length: int) -> frozenset[int]:
+def next_hops_within(entries: Any, vectors: Any, leaves: Any, root: int, network: int, length: int) -> frozenset[int]:
     """The next hops that the addresses of a prefix have, and no others; -1 stands for no route.
 
     Parameters
     ----------
-    entries, vectors, root
+    entries, vectors, leaves, root
         As for `scout.paths.protocols.fib.layout.lookup`.
     network : int
         The prefix's first address, host order.
@@ -22,18 +32,20 @@ def next_hops_within(entries: Any, vectors: Any, root: int, network: int, length
         Its length in bits.
     """
     found: set[int] = set()
-    units, children = np.array([root]), np.zeros(0, np.int64)
+    words, children = np.array([2 * root]), np.zeros(0, np.int64)
     for level in range(LEVELS):
         first, last = _slots(network, length, level)
         if level < NODE:
-            read = entries[2 * units[:, None] + np.arange(first, last + 1)].ravel()
+            read = entries[words[:, None] + np.arange(first, last + 1)].ravel()
         else:
-            read = np.concatenate([_of_nodes(vectors, children, width, first, last) for width in range(WORDS + 1)])
+            views = (leaves, leaves.view("u2"), entries)
+            found_in = (_of_nodes(view, vectors, children, width, first, last) for width, view in enumerate(views))
+            read = np.concatenate(list(found_in))
         found.update(np.unique(read[read >= 0]).tolist())
         children = read[read < 0].astype(np.int64)  # the bit `CHILD` is the sign of a word
         if not len(children):
             break
-        units = unit_of(children)  # type: ignore[arg-type, assignment]
+        words = word_of(children)  # type: ignore[arg-type, assignment]
     default = int(entries[2 * root + DEFAULT])
     return frozenset((leaf or default) - 1 for leaf in found)
 
@@ -47,8 +59,8 @@ def _slots(network: int, length: int, level: int) -> tuple[int, int]:
     return first, first + (1 << max(end - length, 0)) - 1
 
 
-def _of_nodes(vectors: Any, children: Any, width: int, first: int, last: int) -> Any:
-    """The entries of some slots of those children that are nodes of a width."""
+def _of_nodes(view: Any, vectors: Any, children: Any, width: int, first: int, last: int) -> Any:
+    """The entries of some slots of those children that are nodes of a width; `view` is the memory in that width."""
     units = unit_of(children[width_of(children) == width])
     bits = vectors[units].view(np.uint64)
     # The entry of a slot is found by counting the bits up to the slot's.
@@ -56,4 +68,4 @@ def _of_nodes(vectors: Any, children: Any, width: int, first: int, last: int) ->
     counts = high - low + 1
     within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
     begins = (units + 1 << 3 - width) + low - 1  # behind the unit of bits
-    return vectors.view(("u1", "u2", "i4")[width])[np.repeat(begins, counts) + within].astype(np.int64)
+    return view[np.repeat(begins, counts) + within].astype(np.int64)
