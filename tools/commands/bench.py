@@ -63,6 +63,19 @@ def fib(
     work.run(rounds, routes, json)
 
 
+@app.command(epilog="Example: scout bench paths --plot paths.svg --json -")
+def paths(
+    rounds: Rounds = 3,
+    measure: Annotated[list[str] | None, typer.Option(help="flood, streams or discard; all by default.")] = None,
+    plot: Plot = None,
+    json: Json = None,
+) -> None:
+    """Paths with queues: missed deadlines under a flood, by path scheduler, and early discard. Scout's experiments."""
+    from scout.tools.bench import paths as work
+
+    work.run(rounds, measure or [], plot, json)
+
+
 @app.command(epilog="Example: scout bench services --service heavy_hitter --work aes-gcm --json -")
 def services(
     rounds: Rounds = 3,

@@ -15,6 +15,7 @@ from scout.paths.protocols.fib.layout import EMPTY_ROOT, lookup
 from scout.paths.protocols.fib.prefixes import Prefix, network, ordered, removals, routes_of
 from scout.paths.protocols.fib.tier import Tier
 from scout.paths.protocols.fib.update import change
+from scout.paths.protocols.fib.within import next_hops_within
 from scout.ring.errors import ScoutError
 
 __all__ = ["ROOM", "Fib"]
@@ -123,6 +124,11 @@ class Fib:
             return int(lookup(*self.arrays, root, int(IPv4Address(address))))
         except AddressValueError as error:
             raise ScoutError(f"{address!r} is not an IPv4 address; write it as 192.0.2.1") from error
+
+    def next_hops(self, prefix: IPv4Network, version: int | None = None) -> frozenset[int]:
+        """The next hops that the addresses of a prefix have; -1 among them if some have none."""
+        root = self.version if version is None else self._find(version).root
+        return next_hops_within(*self.arrays, root, int(prefix.network_address), prefix.prefixlen)
 
     def change(self, add: Iterable[tuple[Prefix, int]] | NDArray[Any] = (), remove: Iterable[Prefix] = ()) -> int:
         """Make a version in which routes are added, given other next hops, and removed: all of them, or none.
