@@ -16,6 +16,7 @@ __all__ = [
     "SLOT",
     "TAIL",
     "WHOLE",
+    "copy_whole",
     "gather",
     "kept_to_main_line",
     "linearise",
@@ -72,6 +73,22 @@ def place_frame(packet: Record, frame: int, size: int, in_place: bool) -> None:
         copy(start, frame, linear)
     packet.origin = packet.frame = start
     packet.end = start + linear  # also in place: a replica that saw more than the primary could get another state
+
+
+@inline
+def copy_whole(packet: Record, target: int) -> None:
+    """Copy a packet in one piece, with the headers that were pulled, to `target`, and let the packet be there.
+
+    There is room for its bytes, and before it for headers to be pushed.
+    """
+    start = min(packet.origin, packet.frame)
+    head = packet.end - start
+    copy(target, start, head)
+    copy(target + head, packet.tail, packet.tail_bytes)
+    packet.origin += target - start
+    packet.frame += target - start
+    packet.end = target + head + packet.tail_bytes
+    packet.tail_bytes = 0
 
 
 @inline

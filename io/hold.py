@@ -16,7 +16,7 @@ overwritten before it has left.
 
 import numpy as np
 
-from scout.io.batch import BATCH_SIZE, LONGEST
+from scout.io.batch import BATCH_SIZE, LONGEST, copy_whole
 from scout.io.packet import HEADROOM, NOT_HELD, PACKET, RECORD
 from scout.ring.atomics import copy, load64, load64_acquire, store64
 from scout.ring.jit import Record, inline
@@ -137,9 +137,8 @@ def has_expired(packet: Record, now: int) -> bool:
 @inline
 def keep(hold: Record, packet: Record, record: int) -> None:
     """Keep a copy of a packet, whose record is at address `record`, or count that there was no room."""
-    start = min(packet.origin, packet.frame)
-    size = packet.end - start
-    if size + packet.tail_bytes > LONGEST:
+    size = packet.end - min(packet.origin, packet.frame) + packet.tail_bytes
+    if size > LONGEST:
         hold.full += 1
         return
     place = _make_room(hold, packet.awaited)
@@ -147,13 +146,7 @@ def keep(hold: Record, packet: Record, record: int) -> None:
         hold.full += 1
         return
     place += hold.bank * hold.most
-    target = hold.slots + place * _SLOT + HEADROOM
-    copy(target, start, size)
-    copy(target + size, packet.tail, packet.tail_bytes)
-    packet.origin += target - start
-    packet.frame += target - start
-    packet.end = target + size + packet.tail_bytes
-    packet.tail_bytes = 0
+    copy_whole(packet, hold.slots + place * _SLOT + HEADROOM)
     if packet.held_since == NOT_HELD:
         packet.held_since = packet.timestamp
     copy(hold.records + place * RECORD, record, RECORD)

@@ -23,6 +23,7 @@ __all__ = [
     "NO_PATH",
     "OFFLOAD",
     "PACKET",
+    "QUEUED",
     "REACH",
     "SECOND",
 ]
@@ -40,7 +41,7 @@ HEADROOM = 64
 EVERYONES = -1
 """The shard of a frame that belongs to no flow: every replica receives it."""
 
-DROPPED, HELD, CONSUMED = -1, -2, -3
+DROPPED, HELD, CONSUMED, QUEUED = -1, -2, -3, -4
 """Values of `egress` for a packet that leaves by no port."""
 
 NOT_HELD = -1
@@ -69,7 +70,7 @@ _FIELDS = np.dtype(
         ("timestamp", "i8"),  # when the packet was received, nanoseconds since 1970
         ("port", "i8"),  # index of the port it came from
         ("at", "i8"),  # index of the stage to begin with: 0, or where it was held
-        ("egress", "i8"),  # index of the port it leaves by, or DROPPED, HELD, CONSUMED
+        ("egress", "i8"),  # index of the port it leaves by, or DROPPED, HELD, CONSUMED, QUEUED
         ("next_hop", "i8"),  # note of IP: index of the next hop that the route lookup chose
         ("destination", "i8"),  # note of ARP for Ethernet: MAC address to send to, 48 bits
         ("slot", "i8"),  # address of the batch's own room for this packet; never changes

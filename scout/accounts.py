@@ -6,8 +6,9 @@ from typing import Any
 from scout.domain_arguments import Channels
 from scout.memory import Memory
 from scout.paths.model.graph import RouterGraph
+from scout.paths.model.path import Path
 
-__all__ = ["account", "account_rows", "figures"]
+__all__ = ["account", "account_rows", "figures", "queue_figures"]
 
 
 def figures(channels: Sequence[Any], replica: int) -> dict[str, int]:
@@ -20,6 +21,18 @@ def figures(channels: Sequence[Any], replica: int) -> dict[str, int]:
         "replayed": sum(int(cursor["replayed"]) for cursor in cursors),
         "lag": sum(channel.lag(replica) for channel in channels),
     }
+
+
+def queue_figures(paths: Sequence[Path], memory: Memory) -> list[dict[str, Any]]:
+    """What each path's queue holds and has done, in all replicas together; see `Supervisor.queue_figures`."""
+    rows = []
+    for index, path in enumerate(paths):
+        queue, head = memory.queues[:, index], memory.queue_heads[:, index]
+        row: dict[str, Any] = {"path": path.name, "places": path.queue}
+        row |= {name: int(head[field].sum()) for name, field in (("waiting", "ready"), ("served", "served"))}
+        row |= {name: int(queue[name].sum()) for name in ("bytes", "full", "late")}
+        rows.append(row | {"busy_s": round(int(queue["busy"].sum()) / 1e9, 6)})
+    return rows
 
 
 def account(graph: RouterGraph, channels: Channels, memory: Memory, over: bool, deaths: bool) -> dict[str, Any]:
@@ -59,8 +72,9 @@ def account(graph: RouterGraph, channels: Channels, memory: Memory, over: bool, 
     _add(ended, {"change": int(memory.changed.sum())})
     held = {field: int(memory.holds[field].sum()) for field in ("full", "expired", "count")}
     _add(drops, {"hold-full": held["full"], "hold-expired": held["expired"]})
+    _add(drops, {"queue-full": int(memory.queues["full"].sum())})
     if over:
-        _add(drops, {"held-at-stop": held["count"]})
+        _add(drops, {"held-at-stop": held["count"], "queued-at-stop": int(memory.queue_heads["ready"].sum())})
         if not deaths:
             _add(drops, {"unread-at-stop": received - claimed})
         else:

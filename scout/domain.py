@@ -32,6 +32,7 @@ from scout.paths.model.table import Table
 from scout.paths.wire.flow import shard_of
 from scout.ring.errors import ScoutError
 from scout.ring.linked import caller
+from scout.ring.schedule import SCHEDULERS
 from scout.shapes import Shape
 
 __all__ = [
@@ -77,6 +78,7 @@ def compile_domain(
     shapes: Sequence[Shape],
     replicas: int,
     schedule: Callable[..., int] | None,
+    path_schedule: Callable[..., int] | None = None,
     demuxes: bool = False,
 ) -> CompiledDomain:
     """Compile the loop that serves these paths of a graph, or load it from the cache.
@@ -92,6 +94,8 @@ def compile_domain(
         How many there are; matters only where flows are sharded among them.
     schedule : callable or None
         Chooses the channel to dequeue from (`scout.ring.schedule`); by default each has its turn.
+    path_schedule : callable or None
+        Chooses the path whose queue is served; None if no path has a queue.
     demuxes : bool
         True if packets of a port are told apart.
 
@@ -102,7 +106,7 @@ def compile_domain(
     """
     named = _tables(graph, [shape.path for shape in shapes])
     tables = {f"table_{name}": table for name, table in named.items()}
-    arguments = domain_arguments(graph, channels, shapes, demuxes, tables)
+    arguments = domain_arguments(graph, channels, shapes, demuxes, path_schedule is not None, tables)
     names = {id(table): name for name, table in tables.items()}
     emitters, stages = _emitters(graph), amenders(graph)
     plan = DomainPlan(
@@ -115,7 +119,8 @@ def compile_domain(
         change=ChangeText(stages, names, len(channels)),
         settings=frozenset(id(table) for table in tables.values() if table.kind == "setting"),
         replicas=replicas,
-        scheduler=_scheduler_arguments(schedule, list(named)) if schedule else "",
+        scheduler=_scheduler_arguments(schedule, "heads", list(named)) if schedule else "",
+        path_scheduler=_scheduler_arguments(path_schedule, "queue_heads", list(named)) if path_schedule else "",
         keeps_state=any(table.kind == "replicated" for table in tables.values()),
         demuxes=demuxes,
     )
@@ -127,6 +132,8 @@ def compile_domain(
         given |= _functions(f"port_{name}", graph.router(name).port.operations)
     if schedule:
         given["schedule"] = native(schedule)
+    if path_schedule:
+        given["path_schedule"] = native(path_schedule)
     if demuxes:
         given |= demux_functions(graph)
     # Back ends have functions of equal names, so the module counts.
@@ -139,10 +146,10 @@ def compile_domain(
         module = load_generated("domain", loop_source(plan), " ".join(marks), signature, given)
     except (ScoutError, OSError):  # of the cache folder
         raise
-    except Exception as error:  # numba raises exceptions of many classes; of user code it can only be the scheduler
-        code = schedule.__code__ if schedule else None
-        place = f"{code.co_filename}:{code.co_firstlineno}: scheduler {code.co_name}: " if code else ""
-        raise CompileError(f"{place}the domain of graph {graph.name!r} does not compile: {reason(error)}") from error
+    except Exception as error:  # numba raises exceptions of many classes; of user code it can only be a scheduler
+        raise CompileError(
+            f"{_places(schedule, path_schedule)}the domain of graph {graph.name!r} does not compile: {reason(error)}"
+        ) from error
     return CompiledDomain(module.serve, arguments, list(tables.values()), str(module.__file__))
 
 
@@ -183,8 +190,16 @@ def keeps_state(graph: RouterGraph, paths: Sequence[Path]) -> bool:
     return any(table.kind == "replicated" for table in _tables(graph, paths).values())
 
 
-def _scheduler_arguments(schedule: Callable[..., int], tables: list[str]) -> str:
-    """The arguments of a scheduler, in the generated text: the heads, and the tables that it names."""
+def _places(*schedulers: Callable[..., int] | None) -> str:
+    """Where the schedulers are that users wrote, as the beginning of a sentence; empty if there are none."""
+    known = SCHEDULERS.values()
+    codes = [schedule.__code__ for schedule in schedulers if schedule is not None and schedule not in known]
+    names = [f"{code.co_filename}:{code.co_firstlineno}: scheduler {code.co_name}: " for code in codes]
+    return "or ".join(names)
+
+
+def _scheduler_arguments(schedule: Callable[..., int], heads: str, tables: list[str]) -> str:
+    """The arguments of a scheduler, in the generated text: the heads, by that name, and the tables that it names."""
     code = schedule.__code__
     names = code.co_varnames[1 : code.co_argcount]
     for name in names:
@@ -193,7 +208,7 @@ def _scheduler_arguments(schedule: Callable[..., int], tables: list[str]) -> str
                 f"{code.co_filename}:{code.co_firstlineno}: scheduler {schedule.__name__} wants {name!r}, which is no "
                 f"table here; there are {', '.join(tables) or 'none'}"
             )
-    return ", ".join(["heads", *(f"table_{name}" for name in names)])
+    return ", ".join([heads, *(f"table_{name}" for name in names)])
 
 
 def run_domain(core: int | None, serve: Any, arguments: tuple[Any, ...]) -> None:

@@ -13,6 +13,7 @@ from numba.core import types
 
 from scout.io.channels.contract import PacketChannel
 from scout.io.hold import HOLD
+from scout.io.path_queue import QUEUE
 from scout.io.system import WAITER
 from scout.paths.compiler.native import BATCH
 from scout.paths.demux.find import ENTRY, KIND, PATH, PORT
@@ -74,6 +75,10 @@ class ReplicaMemory:
     demux: DemuxTable
     kinds: np.ndarray
     """`PATH`[number]: the shape of each path."""
+    queues: np.ndarray
+    """The replica's path queues,"""
+    queue_heads: np.ndarray
+    """and the record of each that the path scheduler reads."""
     refused: np.ndarray
     """int64: the first word counts packets that no path takes."""
     tables: dict[int, np.ndarray]
@@ -89,7 +94,12 @@ class Argument(NamedTuple):
 
 
 def domain_arguments(
-    graph: RouterGraph, channels: Channels, shapes: Sequence[Shape], demuxes: bool, tables: dict[str, Table]
+    graph: RouterGraph,
+    channels: Channels,
+    shapes: Sequence[Shape],
+    demuxes: bool,
+    queues: bool,
+    tables: dict[str, Table],
 ) -> list[Argument]:
     """The arguments for these channels, ports, paths and tables; tables by their names in the text."""
     return [
@@ -111,6 +121,7 @@ def domain_arguments(
         *(_of_port(name, graph.router(name).port) for name in graph.ports),
         *(argument for shape in shapes for argument in _of_shape(shape)),
         *(_DEMUX if demuxes else []),
+        *(_QUEUES if queues else []),
         Argument("settings", types.int64[:, ::1], lambda own: own.settings),
         Argument("log", _array(ORDER), lambda own: own.log),
         Argument("changed", types.int64[::1], lambda own: own.changed),
@@ -176,6 +187,12 @@ _DEMUX = [
     Argument("demux_refused", types.int64[::1], lambda own: own.refused),
 ]
 """What finds the path of a packet."""
+
+_QUEUES = [
+    Argument("queues", _array(QUEUE), lambda own: own.queues),
+    Argument("queue_heads", _array(HEAD), lambda own: own.queue_heads),
+]
+"""Where packets wait by path."""
 
 
 def _address_of(function: Entry) -> Callable[[ReplicaMemory], int]:

@@ -87,8 +87,8 @@ def grouped(calls: dict[int, str], primary: bool) -> list[str]:
     lines = [
         "first = 0",
         "while first < count:",
-        "    shape, last = demux_paths[batch[np.uintp(first)].path].shape, first + 1",
-        "    while last < count and demux_paths[batch[np.uintp(last)].path].shape == shape:",
+        "    shape, last = demux_paths[batch[np.uintp(first)].path].first, first + 1",
+        "    while last < count and demux_paths[batch[np.uintp(last)].path].first == shape:",
         "        last += 1",
     ]
     word = "if"

@@ -34,6 +34,8 @@ class DomainPlan:
     """The arguments of the channel scheduler; empty if each channel has its turn."""
     keeps_state: bool
     """True if replicas save snapshots."""
+    path_scheduler: str
+    """The arguments of the path scheduler; empty if no path has a queue."""
     demuxes: bool
     """True if packets of a port are told apart, so that a packet's path is not that of its port."""
 

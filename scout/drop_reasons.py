@@ -17,6 +17,7 @@ __all__ = ["OF_EVERY_PATH", "OF_THE_ACCOUNTS", "documented", "meaning", "section
 OF_EVERY_PATH = {
     "no-TYPE": "the service of this type that the packet should use is connected to nothing",
     "not-on-path": "the packet would leave by a port that `create_path(egress=...)` leaves out",
+    "ruled-out": "the path's attributes rule the packet out: another path should have taken it",
     "too-long-for-payload": "a stage with `payload=True` needs the whole packet, and it is longer than 64 KiB",
     "unknown-verdict": "a stage returned a number that is neither 0, one of its outcomes, nor a drop",
 }
@@ -25,6 +26,8 @@ OF_THE_ACCOUNTS = {
     "no-path": "the port has paths for some packets only, and the packet is none of them",
     "hold-full": "there was no room to hold the packet, or a later packet for the same next hop took its place",
     "hold-expired": "the packet was held too long, since its next hop did not answer",
+    "queue-full": "the queue of the packet's path was full",
+    "queued-at-stop": "the packet waited in the queue of its path when the router stopped",
     "held-at-stop": "the packet was held when the router stopped",
     "unread-at-stop": "no replica had read the packet when the router stopped",
     "replica-died": "the packet was in progress when a replica died",

@@ -24,7 +24,7 @@ from scout.ring.errors import ScoutError
 __all__ = ["LivePaths"]
 
 _ROOM_TIMEOUT = 1.0  # seconds that a path waits for the room of paths that were deleted
-_NAP = 0.001  # seconds between two looks
+_NAP = 0.0002  # seconds between two looks
 
 
 class LivePaths:
@@ -51,15 +51,17 @@ class LivePaths:
             except NoRoom:
                 if time.monotonic() > deadline:
                     raise
-            self._changes.collect()
-            if self._unlinked:
-                self._changes.amend(lambda epoch: [self._amendment()])
+            # Replicas save their state after so many requests, and only then have passed what was before: so others
+            # are needed behind the one by which a path was deleted.
+            self._changes.amend(lambda epoch: [self._amendment()])
             time.sleep(_NAP)
 
     def delete(self, path: Path) -> int:
         """Let a path have no more packets; see `Supervisor.delete_path`."""
         if path in self._paths and not path.attributes.traffic:
             raise ScoutError(f"path {path.name!r} takes all packets that no other path takes; it stays")
+        if path.queue:
+            raise ScoutError(f"path {path.name!r} has a queue, which is made at the start; it stays")
         return self._changes.amend(partial(self._deletion, path))
 
     def _check(self, path: Path) -> None:
@@ -67,6 +69,10 @@ class LivePaths:
             raise ScoutError(f"path {path.name!r}: there is room for no more paths; give the supervisor most_paths=...")
         if path.router_graph is not self._plan.graph:
             raise ScoutError(f"path {path.name!r} belongs to another graph, called {path.router_graph.name!r}")
+        if path.queue:
+            raise ScoutError(
+                f"path {path.name!r}: queues are made at the start; give queue=0, or start it with this path"
+            )
         if not path.attributes.traffic:
             raise ScoutError(f"path {path.name!r} takes all packets; say which packets it is to take")
         shape = self._paths.shapes.find(path)

@@ -10,7 +10,7 @@ import numpy as np
 
 from scout.io.packet import NO_PATH
 from scout.paths.compiler.plan import lower
-from scout.paths.demux.find import ALWAYS, NO_SHAPE, PATH
+from scout.paths.demux.find import ALWAYS, NO_SHAPE, PATH, QUEUE_UP
 from scout.paths.demux.pattern import patterns, rank
 from scout.paths.demux.table import Clash, DemuxTable, NoRoom
 from scout.paths.demux.walk import fields_of, steps
@@ -52,7 +52,7 @@ class PathTable:
         self._given = set(plan.numbers.values())
         self._fresh, self._back = max(len(plan.graph.ports) - 1, *self._given) + 1, list[int]()  # numbers that are free
         self.kinds = shared(NO_PATH + 1 if plan.demuxes else plan.room, PATH)
-        self.kinds["shape"] = NO_SHAPE
+        self.kinds["shape"] = self.kinds["first"] = NO_SHAPE
         self.demux = DemuxTable(len(plan.graph.ports), plan.room)
         self._fields = {name: fields_of(steps(plan.graph, name)) for name in plan.graph.ports}
         self._records = [shared(self._rows(shape), shape.compiled.plan.record.dtype) for shape in shapes]
@@ -92,6 +92,11 @@ class PathTable:
         if name not in names:
             raise ScoutError(f"no path begins at {name!r}; paths begin at {', '.join(list(names)[:10])}")
         return names[name]
+
+    @property
+    def queued(self) -> list[Path]:
+        """The paths with queues; a queue's index is that of its path here."""
+        return self._plan.queues
 
     # What paths count, in rows of shared arrays: a shape of many paths has a row for each number that a path can have.
 
@@ -147,7 +152,8 @@ class PathTable:
         number = self._free_number(path)
         if shape.has_records:
             self._records[shape.number][number] = lower(path).record[0]
-        self.kinds[number] = (shape.number, port)
+        queue = self._plan.queues.index(path) if path.queue else 0
+        self.kinds[number] = (shape.number, QUEUE_UP if path.queue else shape.number, queue, port)
         if path.attributes.traffic:
             self._take_packets(path, number, port, born)
         else:
@@ -197,5 +203,5 @@ class PathTable:
         self.demux.free(number)
         del self._paths[number]
         if number not in self._given:  # a control request may name the number of a path that was there at the start
-            self.kinds[number]["shape"] = NO_SHAPE
+            self.kinds[number]["shape"] = self.kinds[number]["first"] = NO_SHAPE
             self._back.append(number)

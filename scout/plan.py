@@ -52,6 +52,8 @@ class Plan:
         One channel is built for each list; the paths in it begin at the ports of that channel.
     schedule : callable or None
         Which channel a domain dequeues from next (`scout.ring.schedule`); None takes turns.
+    path_schedule : callable or None
+        Which path's queue a domain serves next; None if no path has a queue.
     strategy : int
         How a domain waits for packets (`scout.ring.wait`).
     restarts : int
@@ -69,6 +71,7 @@ class Plan:
     cores: list[int]
     shares: list[list[Path]]
     schedule: Callable[..., int] | None
+    path_schedule: Callable[..., int] | None
     strategy: int
     restarts: int
     held: int
@@ -87,6 +90,11 @@ class Plan:
     def keeps_state(self) -> bool:
         """True if replicas have equal state, so that they save snapshots of it."""
         return keeps_state(self.graph, self.paths)
+
+    @property
+    def queues(self) -> list[Path]:
+        """The paths with queues; a queue's index is that of its path here."""
+        return [path for path in self.paths if path.queue]
 
     def core(self, replica: int) -> int:
         """The core that a replica is pinned to."""
@@ -112,6 +120,7 @@ def make_plan(
     wait: str = "block",
     held: int = MOST_HELD,
     most_paths: int | None = None,
+    path_schedule: str | Callable[..., int] | None = None,
 ) -> Plan:
     """Check what is to be run and plan it; the parameters are those of `scout.Supervisor`.
 
@@ -139,12 +148,20 @@ def make_plan(
     chosen = scheduler(schedule) if schedule else None
     shares = _shares(graph, paths)
     numbers = _numbers(graph, paths)
-    demuxes = most_paths is not None or any(path.attributes.traffic for path in paths)
+    queued = any(path.queue for path in paths)
+    if path_schedule and not queued:
+        raise ScoutError(
+            f"path_schedule={path_schedule!r}: no path has a queue; give one of them queue=256, or leave it out"
+        )
+    of_queues = scheduler(path_schedule or "round-robin") if queued else None
+    demuxes = most_paths is not None or queued or any(path.attributes.traffic for path in paths)
     most = len(paths) if most_paths is None else most_paths
     if not len(paths) <= most <= NO_PATH - len(graph.ports):
         raise ScoutError(f"most_paths of {most}: give {len(paths)} to {NO_PATH - len(graph.ports)}")
     waits = STRATEGIES[wait]
-    return Plan(graph, list(paths), numbers, most, demuxes, number, pinned, shares, chosen, waits, restarts, held)
+    return Plan(
+        graph, list(paths), numbers, most, demuxes, number, pinned, shares, chosen, of_queues, waits, restarts, held
+    )
 
 
 def _numbers(graph: RouterGraph, paths: Sequence[Path]) -> dict[Path, int]:

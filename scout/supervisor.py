@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from scout.accounts import account, figures
+from scout.accounts import account, figures, queue_figures
 from scout.changes import Changes
 from scout.control import Control
 from scout.domain import compile_domain
@@ -25,6 +25,7 @@ from scout.io.ports.contract import Port
 from scout.live_paths import LivePaths
 from scout.membership import Membership
 from scout.memory import Memory
+from scout.path_figures import PathFigures
 from scout.path_table import PathTable
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.path import Path
@@ -43,7 +44,7 @@ __all__ = [
 ]
 
 
-class Supervisor(Steering):
+class Supervisor(Steering, PathFigures):
     """Runs the paths of a router graph on a number of cores; a context manager.
 
     A replica that dies gets a successor, which takes the state from the dead replica's newest snapshot, replays the
@@ -83,6 +84,10 @@ class Supervisor(Steering):
     most_paths : int, optional
         Paths that there may be at a time, those that are created while packets flow with the others. By default those
         that are given; then, if each port has one path for all packets, nothing looks for the path of a packet.
+    path_schedule : str or callable, optional
+        Which path is served next, if packets wait in the queues of several (`create_path(..., queue=...)`): one of the
+        names of `schedule`, or a function of the queues' heads, which are in the order of their paths, and of tables.
+        By default they take turns.
 
     Attributes
     ----------
@@ -117,8 +122,9 @@ class Supervisor(Steering):
         wait: str = "block",
         held: int = MOST_HELD,
         most_paths: int | None = None,
+        path_schedule: str | Callable[..., int] | None = None,
     ) -> None:
-        self.plan = make_plan(graph, paths, replicas, cores, restarts, schedule, wait, held, most_paths)
+        self.plan = make_plan(graph, paths, replicas, cores, restarts, schedule, wait, held, most_paths, path_schedule)
         self.graph = self.plan.graph
         self.channels: list[tuple[PacketChannel, list[Path]]] = []
         """While it runs: what replicas receive from, each with the paths whose ports it serves, in the paths' order."""
@@ -159,7 +165,8 @@ class Supervisor(Steering):
         for paths in plan.shares:
             self.channels.append((self._channel(paths), paths))
         self._progress("domain")
-        domain = compile_domain(plan.graph, self.channels, shapes, plan.replicas, plan.schedule, plan.demuxes)
+        schedulers = plan.schedule, plan.path_schedule
+        domain = compile_domain(plan.graph, self.channels, shapes, plan.replicas, *schedulers, plan.demuxes)
         for router in plan.graph.routers:
             router.start(plan.graph)
         paths_by_number = PathTable(plan, shapes)
@@ -323,36 +330,6 @@ class Supervisor(Steering):
             replica = min(membership.taking_part or membership.processes)
         return self.memory.table(found, replica)
 
-    def counters(self, path: str | Path, replica: int | None = None) -> dict[str, int]:
-        """The counters of a path by name: packets along an edge, as "ip.lookup -> drop no-route", or held at a stage.
-
-        Parameters
-        ----------
-        path : str or Path
-            The path, or its name: that of the router that it begins at, with the attributes of its traffic.
-        replica : int, optional
-            Whose; by default the sum of all.
-
-        Raises
-        ------
-        ScoutError
-            If there is no such path.
-        """
-        found = self.memory.paths.named(path) if isinstance(path, str) else path
-        return dict(zip(found.counter_names, self.memory.paths.counters(found, replica).tolist(), strict=False))
-
-    def flows(self, path: Path) -> dict[tuple[str, str], int]:
-        """Packets along every edge of a path so far."""
-        return path.flows(self.memory.paths.counters(path))
-
-    def flows_by_shape(self) -> list[tuple[Path, dict[tuple[str, str], int]]]:
-        """Packets along every edge so far, for all paths of a shape together, also those that were deleted.
-
-        Each with the first path of the shape, whose stages all of them have. A port's only path is the only one of its
-        shape.
-        """
-        return [(shape.path, shape.path.flows(self.memory.paths.total(shape))) for shape in self.memory.paths.shapes]
-
     def replica_figures(self) -> list[dict[str, int]]:
         """For each replica its core, the packets it has seen, been primary of, and replayed, and its lag.
 
@@ -360,6 +337,18 @@ class Supervisor(Steering):
         """
         channels = [channel for channel, _ in self.channels]
         return [figures(channels, replica) | {"core": self.core(replica)} for replica in list(self.processes)]
+
+    def queue_figures(self) -> list[dict[str, Any]]:
+        """For each path with a queue what waits there and what was served, the sums of all replicas.
+
+        Returns
+        -------
+        list of dict
+            `path`; `places` of the queue in each replica; packets `waiting`, `served`, refused as the queue was `full`,
+            and served `late`, that is later than the path's deadline after they were queued; `bytes` of those served,
+            and seconds `busy_s` in which they were.
+        """
+        return queue_figures(self.plan.queues, self.memory)
 
     def diverged(self) -> list[int]:
         """Positions (numbers of requests) after which two replicas had different states; none if all is well.

@@ -114,8 +114,7 @@ class Watcher:
                 self._reporter(line)
 
     def _check_for_end(self) -> None:
-        # To ask a channel for `failed` also frees the lock of an input process that died, for which others wait.
-        failed = [self._plan.graph.ports[index] for channel, _ in self._channels for index in channel.failed]
+        failed = [self._plan.graph.ports[index] for channel, _ in self._channels for index in channel.release_failed()]
         if self.finished.is_set():
             return
         if failed:
@@ -124,5 +123,8 @@ class Watcher:
             self._reporter(self.failures[-1])
         elif not self._membership.taking_part:
             self.failures.append("no replica is left; the run is at its end")
-        if self.failures or all(channel.drained() for channel, _ in self._channels):
+        # Channels first: what was drained from them may be in a queue.
+        if self.failures or (
+            all(channel.drained() for channel, _ in self._channels) and not self._membership.has_queued
+        ):
             self.finished.set()

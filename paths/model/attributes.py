@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, TypedDict, Unpack
 
+from scout.io.batch import BATCH_SIZE
+from scout.io.path_queue import MOST_PLACES
 from scout.paths.model.router import GraphError
 from scout.paths.wire.flow import has_ports
 from scout.paths.wire.ipv4 import DCCP, ICMP, SCTP, TCP, UDP, UDP_LITE
@@ -40,6 +42,8 @@ class GivenAttributes(TypedDict, total=False):
     order: str
     weight: int
     deadline: float
+    queue: int
+    batch: int
 
 
 @dataclass(frozen=True)
@@ -65,9 +69,13 @@ class Attributes:
     order : {"completed", "channel"}
         The order in which packets leave.
     weight : int
-        For channel schedulers: the path's share, or its rank.
+        For schedulers of channels and of paths: the path's share, or its rank.
     deadline : float
-        For channel schedulers: seconds within which a packet is wanted.
+        For these schedulers: seconds within which a packet is wanted.
+    queue : int
+        Packets that the path's queue holds in each replica, a power of two; 0: packets are not queued.
+    batch : int
+        Packets that leave the queue at a time, at most.
     """
 
     ingress: str
@@ -81,6 +89,8 @@ class Attributes:
     order: str = "completed"
     weight: int = 1
     deadline: float = 0.001
+    queue: int = 0
+    batch: int = 32
 
     @classmethod
     def checked(cls, ingress: str, **given: Unpack[GivenAttributes]) -> "Attributes":
@@ -123,7 +133,7 @@ class Attributes:
         given: dict[str, Any] = {name: _checked(place, name, value) for name, value in traffic.items()}
         for name, value in given.items():
             known = getattr(self, name)
-            if known is not None and not _is_part(value, known):
+            if known is not None and (value is None or not _is_within(value, known)):
                 raise GraphError(
                     f"{place}: {name} {_text(name, value)} is no part of {_text(name, known)}, which the path takes"
                 )
@@ -161,15 +171,7 @@ class Attributes:
         if known is None:
             portless = name.endswith("_port") and self.protocol is not None and not has_ports(self.protocol)
             return False if portless else None
-        if isinstance(wanted, range):
-            overlaps = known.start < wanted.stop and wanted.start < known.stop
-            within = wanted.start <= known.start and known.stop <= wanted.stop
-        elif isinstance(wanted, IPv4Network | IPv6Network):
-            overlaps = known.version == wanted.version and known.overlaps(wanted)
-            within = overlaps and known.prefixlen >= wanted.prefixlen
-        else:
-            within = overlaps = known == wanted
-        return True if within else None if overlaps else False
+        return _is_within(known, wanted)
 
     def __str__(self) -> str:
         known = {name: _text(name, value) for name, value in self.traffic.items()}
@@ -187,6 +189,10 @@ class Attributes:
         ports = [name for name in ("destination_port", "source_port") if getattr(self, name) is not None]
         if ports and self.protocol is not None and not has_ports(self.protocol):
             raise GraphError(f"{place}: protocol {self.protocol} has no L4 ports; leave {ports[0]}=... out")
+        if self.queue and self.order == "channel":
+            raise GraphError(
+                f"{place}: packets leave a queue when a scheduler wants them; leave order='channel' out, or queue="
+            )
 
 
 def _checked(place: str, name: str, value: Any) -> Any:
@@ -237,6 +243,12 @@ def _deadline(value: Any) -> float:
     return float(value)
 
 
+def _queue(value: Any) -> int:
+    if _int(value, 0, MOST_PLACES) & value - 1:
+        raise ValueError
+    return int(value)
+
+
 def _names(value: Any) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
 
@@ -252,17 +264,23 @@ _CHECKS: dict[str, tuple[Any, str]] = {
     "order": (_order, " or ".join(_ORDERS)),
     "weight": (lambda value: _int(value, 1, (1 << 20) - 1), "at least 1, and less than 2 ** 20"),
     "deadline": (_deadline, "seconds, at least 0 and less than 2 ** 30"),
+    "queue": (_queue, f"0, or a power of two, at most {MOST_PLACES}"),
+    "batch": (lambda value: _int(value, 1, BATCH_SIZE), f"1 to {BATCH_SIZE}"),
 }
 """For each attribute that can be given its check, and what is right."""
 
 
-def _is_part(value: Any, known: Any) -> bool:
-    """True if all that one value of an attribute allows, the other one allows too."""
-    if isinstance(known, range):
-        return value is not None and known.start <= value.start and value.stop <= known.stop
-    if isinstance(known, IPv4Network | IPv6Network):
-        return value is not None and value.version == known.version and value.subnet_of(known)
-    return bool(value == known)
+def _is_within(value: Any, other: Any) -> bool | None:
+    """True if all that one value of an attribute allows another one allows too, False if nothing, None if some."""
+    if isinstance(other, range):
+        overlaps = value.start < other.stop and other.start < value.stop
+        within = other.start <= value.start and value.stop <= other.stop
+    elif isinstance(other, IPv4Network | IPv6Network):
+        overlaps = value.version == other.version and value.overlaps(other)
+        within = overlaps and value.prefixlen >= other.prefixlen
+    else:
+        within = overlaps = value == other
+    return True if within else None if overlaps else False
 
 
 def _text(name: str, value: Any) -> str:

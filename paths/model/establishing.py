@@ -31,6 +31,7 @@ def establish(path: "Path") -> None:
     apply_rules(path)
     add_drops(path)
     agree(path)
+    check_queue(path)
     number(path)
     path.freeze()
 
@@ -90,6 +91,19 @@ def add_drops(path: "Path") -> None:
             leaf = path.add_drop(node, reason)
             if not path.has_edge(node, leaf, int(reason)):
                 path.add_outcome(node, int(reason), "", leaf)
+
+
+def check_queue(path: "Path") -> None:
+    """Refuse a queue before work that belongs at the packet's position in its channel, the same in every replica."""
+    if path.queue:
+        for node in path.running_order:
+            stage = path.stages[node]
+            if stage.keeps_state or stage.sharded or stage.controlled:
+                raise GraphError(
+                    f"path from {path.source!r}: queue={path.queue}, but {node} may keep state that depends on the "
+                    "order of packets in their channel; leave queue= out, or narrow the path's packets to those that "
+                    'do not go there, as in protocol="udp"'
+                )
 
 
 def number(path: "Path") -> None:

@@ -116,7 +116,15 @@ class RouterGraph(UncachedViews, nx.DiGraph):
         self.add_edge(upper.name, lower.name, pairs=pairs, service=", ".join(types))
 
     def _repr_svg_(self) -> str | None:
-        return svg(nx.DiGraph(self, undirected=True))  # a connection carries packets both ways
+        return svg(self.picture())
+
+    def picture(self) -> nx.DiGraph:
+        """A copy to be drawn: without the connections that no packet takes, because filters took the place of them."""
+        shown = nx.DiGraph(self, undirected=True)  # a connection carries packets both ways
+        for upper, lower, pairs in self.edges(data="pairs"):
+            if not any((lower, offered) in self.joined(upper, wanted) for wanted, offered in pairs):
+                shown.remove_edge(upper, lower)
+        return shown
 
     def _refuse_if_configured(self, what: str) -> None:
         if self._configured:
@@ -208,10 +216,16 @@ class RouterGraph(UncachedViews, nx.DiGraph):
             Packets leave as their primary is done, or in the order in which they came. Of paths whose ports share a
             channel (`Service(sequenced=True)`) all leave in its order if one is to.
         weight : int
-            For channel schedulers: the path's share, or its rank. Of paths that share a channel the greatest counts,
-            and of their deadlines the smallest.
+            For schedulers of channels and of paths: the path's share, or its rank. For channel schedulers, of paths
+            that share a channel the greatest counts, and of their deadlines the smallest.
         deadline : float
-            For channel schedulers: seconds within which a packet is wanted.
+            For these schedulers: seconds within which a packet is wanted.
+        queue : int
+            Packets that wait for the path scheduler (`Supervisor(path_schedule=...)`), at most, in each replica: a
+            power of two. Packets beyond are dropped as queue-full. By default, 0, nothing is queued. A path with a
+            queue has no stages that every replica runs, and no services.
+        batch : int
+            Packets that leave the queue at a time, at most: 1 to 256, by default 32.
         rules : iterable of Rule, optional
             Transformation rules, applied after those of the routers (`scout.paths.model.rule`).
 

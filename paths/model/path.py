@@ -101,13 +101,18 @@ class Path(StageGraph):
 
     @property
     def weight(self) -> int:
-        """For channel schedulers: the path's share, or its rank."""
+        """For schedulers of channels and of paths: the path's share, or its rank."""
         return self.attributes.weight
 
     @property
     def deadline(self) -> int:
-        """For channel schedulers: nanoseconds within which a packet is wanted."""
+        """For these schedulers: nanoseconds within which a packet is wanted."""
         return int(self.attributes.deadline * 1e9)
+
+    @property
+    def queue(self) -> int:
+        """Packets that the path's queue holds in each replica; 0 if its packets are not queued."""
+        return self.attributes.queue
 
     @property
     def edges(self) -> "_Edges":  # type: ignore[override]
@@ -167,8 +172,12 @@ class Path(StageGraph):
     @property
     def main_line(self) -> list[str]:
         """The stages that the common outcomes lead through, each after all that lead to it."""
-        common = nx.subgraph_view(self, filter_edge=lambda tail, head, key: self.edges[tail, head, key]["main"])
-        reached = nx.descendants(common, f"port {self.source}")
+        reached, waiting = set(), [self.entry]
+        while waiting:
+            for _, head, main in self.out_edges(waiting.pop(), data="main"):
+                if main and head not in reached:
+                    reached.add(head)
+                    waiting.append(head)
         return [node for node in nx.topological_sort(self) if node in reached and "stage" in self.nodes[node]]
 
     @property

@@ -120,6 +120,9 @@ class Figures:
             ]
         )
 
+    def show_queues(self) -> dict[str, Any]:
+        return answer(self._supervisor.queue_figures())
+
     def show_drops(self) -> dict[str, Any]:
         stages: dict[str, set[str]] = defaultdict(set)
         modules: dict[str, set[str]] = defaultdict(set)
@@ -161,6 +164,7 @@ class Figures:
             "port": self.show_ports(),
             "path": self.show_paths(0, MOST_ROWS),
             "edge": self.show_edges(None),
+            "queue": self.show_queues(),
             "drop": self.show_drops(),
             "channel": self.show_channels(),
             "replica": self.show_replicas(),

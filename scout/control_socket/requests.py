@@ -159,6 +159,7 @@ REQUESTS: tuple[Request, ...] = (
     ),
     Request("show ports", "the ports: interface, addresses, MTU, state, packets received and sent"),
     Request("show channels", "how far each replica is in each channel, and how many requests wait for it"),
+    Request("show queues", "the paths with queues: packets that wait, were served, were late, or found no room"),
     Request("show drops", "packets that were dropped, by reason, with the stages that drop them and what it means"),
     Request("show replicas", "the replicas: process, core, packets, lag, CPU time"),
     Request("show routes", "the routes, by length of prefix and then by prefix", _PAGE, "--limit 20"),
@@ -178,7 +179,7 @@ REQUESTS: tuple[Request, ...] = (
     Request("show handlers", "the handlers of services, and which are bound"),
     Request("show settings", "the settings of filters and services, and their values"),
     Request("show account", "what became of every packet"),
-    Request("show figures", "what `scout top` shows: ports, edges, drops and replicas in one answer"),
+    Request("show figures", "what `scout top` shows: ports, edges, queues, drops and replicas in one answer"),
     Request(
         "trace",
         "follow packets that a port receives, stage by stage, on a copy of the router's state; answered when there are "

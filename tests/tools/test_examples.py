@@ -30,7 +30,7 @@ def test_the_lessons_are_numbered():
 @pytest.mark.parametrize("lesson", ROUTER_FILES, ids=lambda path: path.stem)
 def test_a_lesson_defines_paths_that_compile(lesson):
     graph, paths = load_router(str(lesson))
-    assert [path.source for path in paths] == graph.ports
+    assert list(dict.fromkeys(path.source for path in paths)) == graph.ports
     assert compile_path(paths[0]).file.exists()
 
 
@@ -73,3 +73,22 @@ def test_in_the_fifth_lesson_every_packet_goes_where_its_number_says():
         f"to the second gateway: packets 10000 to {max(far)}, {10_000 + len(far)} of them",
         f"too few hops: {10_000 - len(far)}",
     ]
+
+
+def test_in_the_sixth_lesson_attributes_make_a_path_short_and_a_rule_limits_it():
+    lines = run(LESSONS[5]).splitlines()
+    every, voice = (line.split(": ")[1].split(", ") for line in lines[:2])
+    assert set(every) - set(voice) == {"arp.in", "ip.local", "icmp.in"}
+    assert set(voice) - set(every) == {"limit.in"}
+    assert "      constant next hop, at ip.lookup: next hop 7 for all of 10.0.1.128/26" in lines
+    assert "      limit expedited packets, at ip.lookup: 1,000 packets a second, 3 at once" in lines
+    assert lines[-4:] == ["to right", "to right", "to right", "limit.in drops too-much-expedited"]
+
+
+def test_in_the_seventh_lesson_packets_leave_by_their_deadlines():
+    (lesson,) = (each for each in LESSONS if each.name == "07_queues.py")
+    order, call, backup, drops = run(lesson).splitlines()
+    assert order == "c" * 11 + "b" * 64 + "c" * 9
+    assert call.endswith("port 5060: 20 served, 0 found the queue full")
+    assert backup.endswith("port 873: 64 served, 36 found the queue full")
+    assert drops == "{'queue-full': 36}"

@@ -15,6 +15,8 @@ __all__ = ["BENCHMARKS", "run"]
 BENCHMARKS = {
     "forward": "A router between two namespaces: many flows and one, rates without loss, latency, and TCP.",
     "path": "The compiled path alone, without input and output.",
+    "fib": "The forwarding table: lookups, building, changes and memory.",
+    "paths": "Paths with queues: deadlines under a flood, path schedulers, early discard; Scout's experiments.",
     "channel": "Dequeuing from a replicated channel; the paper's Figure 2.",
     "replication": "Replicated work against a lock and atomic instructions; the paper's Figure 1(b).",
     "services": "The services that Scout ships, in their four modes.",
@@ -22,7 +24,7 @@ BENCHMARKS = {
 }
 """The benchmarks in the order in which they run, and what each measures."""
 
-_PLOTTED = ("channel", "replication", "services")  # they plot themselves
+_PLOTTED = ("paths", "channel", "replication", "services")  # they plot themselves
 _SCOUT = [sys.executable, "-c", "from scout.tools.cli import main; main()"]
 
 

@@ -22,14 +22,18 @@ _COUNTED = {
     "port": {"received": "rx_pps", "sent": "tx_pps", "made_here": "made_pps", "not_sent": "not_sent_pps"},
     "path": {"packets": "pps"},
     "edge": {"packets": "pps"},
+    "queue": {"served": "pps", "full": "full_pps", "late": "late_pps", "busy_s": "busy_percent"},
     "drop": {"packets": "pps"},
     "replica": {"primary": "primary_pps", "seen": "seen_pps", "replayed": "replayed_pps", "cpu_s": "cpu_percent"},
     "channel": {"position": "requests_per_s"},
 }
 """By the kind of row: its counts, and what the rate of each is called."""
 
-_KEYS = ("port", "path", "from", "to", "reason", "channel", "replica", "pid")
-"""The keys by which a row is found again; a successor's process counts its CPU time from zero."""
+_KEYS = ("port", "path", "from", "to", "reason", "channel", "replica")
+"""The keys by which a row is found again."""
+
+_QUEUE = {"waiting": "waiting", "pps": "pps", "full pps": "full_pps", "late pps": "late_pps", "CPU %": "busy_percent"}
+"""The figures of a path's queue, by their headings."""
 
 _EDGES = 12  # the screen shows the busiest edges, so many of them
 
@@ -46,10 +50,12 @@ def rates(before: dict[str, Any], after: dict[str, Any]) -> list[dict[str, Any]]
     known = {_key(row): row for row in before["rows"]}
     rows = []
     for row in after["rows"]:
-        made = dict(row)
+        made, earlier = dict(row), known.get(_key(row), {})
+        if earlier.get("pid") != row.get("pid"):
+            earlier = earlier | {"cpu_s": 0.0}  # a successor's process counts its CPU time from zero
         for count, rate in _COUNTED[row["name"]].items():
-            moved = row[count] - known.get(_key(row), {}).get(count, 0)
-            weight = 100.0 if rate == "cpu_percent" else 1.0
+            moved = row[count] - earlier.get(count, 0)
+            weight = 100.0 if rate.endswith("_percent") else 1.0
             made[rate] = round(max(0.0, moved * weight / span), 3)
         rows.append(made)
     return rows
@@ -109,6 +115,7 @@ def screen(router: dict[str, Any], rows: list[dict[str, Any]]) -> RenderableType
             ("replica", "pid", "core", "state", "lags"),
             {"primary pps": "primary_pps", "seen pps": "seen_pps", "CPU %": "cpu_percent"},
         ),
+        *([_table(of["queue"], ("path", "places"), _QUEUE)] if of["queue"] else []),
         _table(edges, ("path", "from", "to"), {"pps": "pps"}),
         _table([row for row in of["drop"] if row["packets"]], ("reason", "meaning"), {"pps": "pps", "all": "packets"}),
     )

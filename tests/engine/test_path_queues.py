@@ -1,0 +1,278 @@
+"""Paths with queues in running domains: who is served next, what is dropped, and that every packet is accounted for."""
+
+import os
+import signal
+import struct
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from demux_frames import frame
+from port_router import ADDRESSES, HOST, LEFT, RIGHT, awaited, finished, reply
+
+from scout.io.ports.memory import MemoryPort
+from scout.paths.compiler.plan import CompileError
+from scout.paths.framework.events import Handler
+from scout.paths.framework.service import Service
+from scout.paths.model.graph import RouterGraph
+from scout.paths.model.router import GraphError
+from scout.paths.protocols.arp import Arp
+from scout.paths.protocols.ethernet import Ethernet
+from scout.paths.protocols.icmp import Icmp
+from scout.paths.protocols.ipv4 import Ip
+from scout.ring.errors import ScoutError
+from scout.supervisor import Supervisor
+
+L4_PORT, NUMBER = 14 + 22, 14 + 24  # offsets of the destination port and of the number in `numbered`
+VOICE, BULK, MAIL = 5060, 5061, 5062
+START = 1_700_000_000_000_000_000
+
+
+def numbered(number, port, size=4):
+    """A frame to 10.0.1.2 and an L4 port that carries its number."""
+    payload = struct.pack("!I", number) + bytes(index & 0xFF for index in range(size - 4))
+    return frame("10.0.0.2", "10.0.1.2", ports=(1, port), payload=payload)
+
+
+class Queued:
+    """A router between two ports; UDP to some L4 ports has paths with queues, with the wishes given for each."""
+
+    def __init__(self, wishes, service=None, known=True):
+        self.left, self.right = MemoryPort(LEFT), MemoryPort(RIGHT)
+        self.graph = RouterGraph("queued")
+        self.graph.add(Ethernet("left", self.left))
+        self.graph.add(Ethernet("right", self.right))
+        self.graph.add(Ip("ip", ADDRESSES))
+        arp = Arp("arp")
+        if known:
+            arp.pin(1, "10.0.1.2", HOST)
+        self.graph.add(arp)
+        self.graph.add(Icmp("icmp"))
+        for port in ("left", "right"):
+            self.graph.connect("icmp", "ip", port)
+            self.graph.connect("ip", "arp", port)
+        if service:
+            self.graph.add(service)
+            self.graph.connect("ip", service.name, "left")
+        self.queued = [
+            self.graph.create_path("left", protocol="udp", destination_port=port, **wish)
+            for port, wish in wishes.items()
+        ]
+        self.paths = [*self.queued, self.graph.create_path("left"), self.graph.create_path("right")]
+
+    def supervisor(self, replicas=1, **options):
+        return Supervisor(self.graph, self.paths, replicas, report=[].append, **options)
+
+    def end(self):
+        self.left.end()
+        self.right.end()
+
+    def sent(self):
+        """The L4 port and the number of each frame that left on the right."""
+        sent = self.right.sent()
+        return [struct.unpack_from("!H", each, L4_PORT) + struct.unpack_from("!I", each, NUMBER) for each in sent]
+
+
+@contextmanager
+def paused(supervisor):
+    """All that is sent meanwhile waits when the only replica goes on."""
+    os.kill(supervisor.processes[0].pid, signal.SIGSTOP)
+    yield
+    os.kill(supervisor.processes[0].pid, signal.SIGCONT)
+
+
+def served(wishes, given, **options):
+    """The L4 ports of the frames in the order in which they left; `given` are L4 ports and times, in microseconds."""
+    router = Queued(wishes)
+    with router.supervisor(**options) as supervisor:
+        with paused(supervisor):
+            for number, (port, time) in enumerate(given):
+                assert router.left.send(numbered(number, port), timestamp=START + time * 1000)
+            router.end()
+        account = finished(supervisor)
+    assert account["out"] == {"right": len(given)}
+    for port in wishes:  # in a path the order stays
+        numbers = [number for each, number in router.sent() if each == port]
+        assert numbers == sorted(numbers)
+    return [port for port, _ in router.sent()]
+
+
+TWO = {VOICE: {"queue": 64, "batch": 1}, BULK: {"queue": 64, "batch": 1}}
+MIXED = [(BULK, number) for number in range(20)] + [(VOICE, 20 + number) for number in range(20)]
+
+
+def test_paths_take_turns_by_default():
+    assert served(TWO, MIXED) == [BULK, VOICE] * 20
+
+
+def test_a_batch_leaves_a_queue_at_a_time():
+    wishes = {VOICE: {"queue": 64, "batch": 5}, BULK: {"queue": 64, "batch": 10}}
+    assert served(wishes, MIXED) == ([BULK] * 10 + [VOICE] * 5) * 2 + [VOICE] * 10
+
+
+def test_the_heaviest_path_is_served_first():
+    wishes = {VOICE: {"queue": 64, "weight": 9}, BULK: {"queue": 64}}
+    assert served(wishes, MIXED, path_schedule="priority") == [VOICE] * 20 + [BULK] * 20
+
+
+def test_paths_are_served_by_their_shares():
+    wishes = {VOICE: {"queue": 64, "batch": 1, "weight": 3}, BULK: {"queue": 64, "batch": 1}}
+    first = served(wishes, MIXED, path_schedule="weighted")[:24]
+    assert (first.count(VOICE), first.count(BULK)) == (18, 6)
+
+
+def test_the_earliest_deadline_is_served_first():
+    wishes = {VOICE: {"queue": 64, "batch": 1, "deadline": 30.5e-6}, BULK: {"queue": 64, "batch": 1, "deadline": 45e-6}}
+    wanted = sorted(MIXED, key=lambda each: each[1] + (30.5 if each[0] == VOICE else 45))
+    assert served(wishes, MIXED, path_schedule="deadline") == [port for port, _ in wanted]
+
+
+def mail_last(heads):
+    """The queues in the order of their paths, the first one last."""
+    for index in range(1, len(heads)):
+        if heads[index].ready:
+            return index
+    return 0 if heads[0].ready else -1
+
+
+def test_a_function_of_the_users_chooses():
+    wishes = {MAIL: {"queue": 64}, VOICE: {"queue": 64}}
+    given = [(MAIL, number) for number in range(10)] + [(VOICE, number) for number in range(10)]
+    assert served(wishes, given, path_schedule=mail_last) == [VOICE] * 10 + [MAIL] * 10
+
+
+def test_packets_without_a_queue_do_not_wait():
+    given = [(VOICE, number) for number in range(10)] + [(9, number) for number in range(10)]
+    assert served({VOICE: {"queue": 64}}, given) == [9] * 10 + [VOICE] * 10
+
+
+def test_a_full_queue_drops_the_latest_and_other_paths_do_not_notice():
+    router = Queued({VOICE: {"queue": 64}, BULK: {"queue": 8}})
+    with router.supervisor() as supervisor:
+        with paused(supervisor):
+            for number in range(100):
+                assert router.left.send(numbered(number, VOICE if number % 2 else BULK))
+            router.end()
+        account = finished(supervisor)
+        rows = {row["path"]: row for row in supervisor.queue_figures()}
+    assert account["drops"] == {"queue-full": 42} and account["out"] == {"right": 58}
+    assert [number for port, number in router.sent() if port == BULK] == list(range(0, 16, 2))
+    voice, bulk = (rows[path.name] for path in router.queued)
+    assert (voice["served"], voice["full"], bulk["served"], bulk["full"]) == (50, 0, 8, 42)
+    assert voice["bytes"] == 50 * len(numbered(0, VOICE)) and voice["waiting"] == bulk["waiting"] == 0
+
+
+def test_long_packets_are_queued_whole():
+    router = Queued({BULK: {"queue": 16}})
+    given = [numbered(number, BULK, size) for number, size in enumerate((4, 600, 640, 1000, 1472))]
+    with router.supervisor() as supervisor:
+        for each in given:
+            assert router.left.send(each)
+        router.end()
+        finished(supervisor)
+    assert [each[NUMBER:] for each in router.right.sent()] == [each[NUMBER:] for each in given]
+
+
+def never(heads):
+    return -1
+
+
+def wild(heads):
+    return len(heads) if heads[0].ready % 2 else -7
+
+
+@pytest.mark.parametrize("schedule", [never, wild])
+def test_what_waits_at_the_end_is_accounted_for(schedule):
+    router = Queued({VOICE: {"queue": 64}})
+    with router.supervisor(path_schedule=schedule) as supervisor:
+        for number in range(21):
+            assert router.left.send(numbered(number, VOICE))
+        awaited(lambda: supervisor.queue_figures()[0]["waiting"] == 21)
+        router.end()
+        assert not supervisor.wait(0.1)  # it is not at its end while packets wait
+    account = supervisor.account()
+    assert account["drops"] == {"queued-at-stop": 21} and account["received"] == 21
+
+
+def test_packets_from_a_queue_are_held_and_come_back():
+    router = Queued({VOICE: {"queue": 64}}, known=False)
+    with router.supervisor() as supervisor:
+        for number in range(5):
+            assert router.left.send(numbered(number, VOICE))
+        awaited(lambda: supervisor.memory.holds["count"].sum() == 5)
+        router.right.send(reply("10.0.1.2"))
+        awaited(lambda: len(router.right.sent()) == 6)  # with the question for the address
+        router.end()
+        account = finished(supervisor)
+    assert account["out"]["right"] == 5
+
+
+def test_a_replica_that_leaves_serves_its_queues_first():
+    router = Queued({VOICE: {"queue": 256, "batch": 1}})
+    with router.supervisor(2) as supervisor:
+        for turn in range(4):
+            for number in range(100):
+                assert router.left.send(numbered(turn * 100 + number, VOICE), timeout=60)
+            if turn == 1:
+                supervisor.remove_replica(1)
+        router.end()
+        account = finished(supervisor)
+    assert account["out"] == {"right": 400} and account["drops"] == {}
+
+
+def count(frame, end, seen):
+    seen[0] += 1
+    return 0
+
+
+def test_replicas_that_die_lose_only_what_they_had_queued():
+    """And what replicas must agree on is done at once, on a path without a queue."""
+    service = Service("counting", {"seen": np.zeros(1, np.int64)}, [Handler(count)], "ipv4")
+    router = Queued({}, service)
+    rest = router.paths[0]
+    voice = without_service(router.graph.draft_path("left", protocol="udp", destination_port=VOICE, queue=64))
+    with Supervisor(router.graph, [voice, rest, router.paths[1]], 2, report=[].append) as supervisor:
+        for turn in range(6):
+            os.kill(supervisor.processes[turn % 2].pid, signal.SIGKILL)
+            for number in range(1000):
+                assert router.left.send(numbered(number, VOICE if number % 2 else BULK), timeout=60)
+        router.end()
+        account = finished(supervisor)
+        seen = [int(supervisor.table("counting.seen", replica)[0]) for replica in (0, 1)]
+        assert supervisor.failures == []
+    assert seen == [3000, 3000]
+    assert set(account["drops"]) <= {"replica-died", "done-again", "queue-full"}
+
+
+def without_service(draft):
+    """The path of a draft in which packets pass by the service `counting`."""
+    node = "counting.receive"
+    (behind,) = [head for _, head, data in draft.out_edges(node, data=True) if data["verdict"] == 0]
+    for tail, _, key, data in list(draft.in_edges(node, keys=True, data=True)):
+        draft.add_edge(tail, behind, key, **data)
+    draft.remove_node(node)
+    return draft.establish()
+
+
+def test_a_queue_before_replicated_work_is_refused():
+    graph = Queued({}).graph
+    with pytest.raises(GraphError, match=r"left': queue=64, but arp.in may keep state .*leave queue= out, or narrow"):
+        graph.create_path("left", queue=64)
+    service = Service("counting", {"seen": np.zeros(1, np.int64)}, [Handler(count)], "ipv4")
+    with pytest.raises(GraphError, match=r"but counting\.receive may keep state"):
+        Queued({}, service).graph.create_path("left", protocol="udp", queue=64)
+
+
+def test_a_path_scheduler_without_queues_is_refused():
+    with pytest.raises(ScoutError, match="path_schedule='deadline': no path has a queue; give one of them queue=256"):
+        Queued({}).supervisor(path_schedule="deadline")
+
+
+def wishes(heads, no_such_table):
+    return -1
+
+
+def test_a_path_scheduler_that_wants_what_is_not_there_is_named_with_the_place():
+    supervisor = Queued({VOICE: {"queue": 64}}).supervisor(path_schedule=wishes)
+    with pytest.raises(CompileError, match=r"test_path_queues.py:\d+: scheduler wishes wants 'no_such_table'"):
+        supervisor.__enter__()

@@ -1,0 +1,240 @@
+"""`scout bench paths`: Scout's experiments with path queues (Mosberger and Peterson, OSDI '96), on one core.
+
+- `flood`: a paced stream, whose packets take most of the core, and a flood of packets to another path, four times as
+  many as the core could serve. With a path and a queue for each, and the earliest deadline first; and with one queue
+  for all.
+- `streams`: eight slow streams that send bursts, and a fast one. The earliest deadline first against round robin, by
+  the length of the queues. The slow streams have time until their next burst, packets of the fast one have little.
+- `discard`: packets that a filter drops, 15 of 16. The highest rate that the router survives, if the filter is in a
+  path without a queue, which ends there; and if it is behind the queue.
+
+The traffic comes from a trace in memory (`scout.tools.bench.trace_port`), so the core spends nothing on sending and
+receiving. A packet's time ends behind the work. A miss is a packet of the stream that came later than its deadline, or
+not at all. `rate` is in packets a second: of the stream, of all streams, and in `discard` of the flood. Figures are
+medians over the rounds; `misses_max` is that of the worst round.
+"""
+
+import contextlib
+import os
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from scout.ring.errors import ScoutError
+from scout.tools.bench.path_trials import (
+    CLOSED,
+    Kind,
+    Running,
+    capacity,
+    datagram,
+    running,
+    spread_evenly,
+    survived,
+)
+from scout.tools.bench.rounds import interleaved, rounded
+from scout.tools.drawing.plot import Line, Panel, plot
+from scout.tools.report import Report
+
+__all__ = ["MEASURES", "run"]
+
+MEASURES = ("flood", "streams", "discard")
+PRIORITY = -20
+ENTRIES = 1 << 14  # of the channel
+SECONDS = 1.0  # of an offer; in `discard` a tenth of that, for each step of the search
+
+# flood
+STREAM_PPS, SHARE, TIMES = 500, 0.7, 4
+STREAM = Kind("stream", range(5000, 5001), SHARE / STREAM_PPS, 0.010)
+FLOOD = Kind("flood", range(7, 8), 2e-6, 1.0)
+BY_PATH, ONE_QUEUE = "by path, earliest deadline first", "one queue for all"
+
+# streams: ten times as fast as Scout's (8 at 10 frames a second, 1 at 30), to need a tenth of the time
+SLOW_COUNT, SLOW_PPS, FAST_PPS, BURST, LOAD = 8, 100, 300, 10, 0.85
+WORK = LOAD / (SLOW_COUNT * SLOW_PPS + FAST_PPS)
+SLOW = Kind("slow", range(6000, 6000 + SLOW_COUNT), WORK, BURST / SLOW_PPS)
+FAST = Kind("fast", range(5000, 5001), WORK, 0.012)
+LENGTHS = (8, 16, 32, 64, 128)
+SLOTS = 1 << 11  # of a trace that lasts from one burst to the next
+SCHEDULES = {"deadline": "earliest deadline first", "round-robin": "round robin"}
+
+# discard
+GOOD = Kind("good", range(5000, 5001), 0.0, 1.0)
+ONE_OF = 16  # packets, one is let through
+AT_PORT, BEHIND, SHARED = "filter at the port", "filter behind a queue of its own", "filter behind one queue for all"
+
+
+class _Flood:
+    """A stream and a flood."""
+
+    def __init__(self, one_queue: bool, flood_pps: float) -> None:
+        self.name, self.variant = "flood", ONE_QUEUE if one_queue else BY_PATH
+        self.parameters = {"flood_times": TIMES if flood_pps else 0, "flood_pps": round(flood_pps)}
+        share = STREAM_PPS / (STREAM_PPS + flood_pps)
+        count = max(1, round(ENTRIES * share))
+        self._trace = spread_evenly(ENTRIES, datagram(STREAM.ports.start), count, datagram(FLOOD.ports.start))
+        self._share, self._pps = count / ENTRIES, STREAM_PPS * ENTRIES / count
+        wish = {"queue": 128, "batch": 1}
+        if one_queue:
+            self._wishes: list[Mapping[str, Any]] = [{"protocol": "udp", **wish, "queue": 256}]
+        else:
+            self._wishes = [
+                {**STREAM.only, **wish, "deadline": STREAM.deadline},
+                {**FLOOD.only, **wish, "deadline": FLOOD.deadline, "batch": 32},
+            ]
+        self._schedule = "round-robin" if one_queue else "deadline"
+
+    def measure(self) -> dict[str, float]:
+        with running(self._trace, [STREAM, FLOOD], self._wishes, self._schedule) as router:
+            return _missed(router, self._pps, {STREAM: self._share})
+
+
+class _Streams:
+    """Eight slow streams and a fast one."""
+
+    def __init__(self, schedule: str, length: int) -> None:
+        self.name, self.variant, self.parameters = "streams", SCHEDULES[schedule], {"queue": length}
+        self._schedule = schedule
+        period = BURST / SLOW_PPS
+        self._pps = SLOTS / period
+        self._trace = [datagram(CLOSED)] * SLOTS  # where no packet is due, one comes that is discarded at once
+        fast = round(FAST_PPS * period)
+        for number in range(fast):
+            self._trace[number * SLOTS // fast] = datagram(FAST.ports.start)
+        free = (index for index, each in enumerate(self._trace) if each == datagram(CLOSED))
+        for _ in range(BURST):
+            for port in SLOW.ports:
+                self._trace[next(free)] = datagram(port)
+        self._shares = {FAST: fast / SLOTS, SLOW: BURST * SLOW_COUNT / SLOTS}
+        wish = {"protocol": "udp", "queue": length, "batch": 1}
+        self._wishes = [{**wish, "destination_port": FAST.ports, "deadline": FAST.deadline}]
+        self._wishes += [{**wish, "destination_port": port, "deadline": SLOW.deadline} for port in SLOW.ports]
+        self._wishes += [{"protocol": "udp", "destination_port": CLOSED}]
+
+    def measure(self) -> dict[str, float]:
+        with running(self._trace, [FAST, SLOW], self._wishes, self._schedule, closed=True) as router:
+            return _missed(router, self._pps, self._shares)
+
+
+class _Discard:
+    """Packets of which a filter drops most."""
+
+    def __init__(self, variant: str) -> None:
+        self.name, self.variant, self.parameters = "discard", variant, {"discarded": f"{ONE_OF - 1} of {ONE_OF}"}
+        count = ENTRIES // ONE_OF
+        self._trace = spread_evenly(ENTRIES, datagram(GOOD.ports.start), count, datagram(CLOSED))
+        closed = {"protocol": "udp", "destination_port": CLOSED}
+        wish = {"queue": 1024}
+        self._wishes: list[Mapping[str, Any]] = [{**GOOD.only, **wish}, closed]
+        if variant == BEHIND:
+            self._wishes = [{**GOOD.only, **wish}, {**closed, **wish}]
+        elif variant == SHARED:
+            self._wishes = [{"protocol": "udp", **wish}]
+
+    def measure(self) -> dict[str, float]:
+        with running(self._trace, [GOOD], self._wishes, "round-robin", closed=True) as router:
+            rate = survived(router, GOOD, 1 / ONE_OF, SECONDS / 10)
+        return {"rate": rate * (ONE_OF - 1) / ONE_OF, "good_pps": rate / ONE_OF}
+
+
+def _missed(router: Running, pps: float, shares: Mapping[Kind, float]) -> dict[str, float]:
+    """Offer traffic, of which each kind has a share; the packets of these kinds, and those that missed a deadline."""
+    for kind in shares:
+        router.offer(pps, SECONDS / 10, kind)  # warms caches
+    before = {kind: router.figures(kind) for kind in shares}
+    offered = router.port.offer(pps, SECONDS).packets
+    router.settle()
+    found = {kind: router.figures(kind) - before[kind] for kind in shares}
+    packets = {kind: round(offered * share) for kind, share in shares.items()}
+    in_time = {kind: int(came - late) for kind, (came, late) in found.items()}
+    rate = sum(int(came) for came, _ in found.values()) / SECONDS
+    misses = {kind: max(0, packets[kind] - in_time[kind]) for kind in shares}
+    by_kind = {f"misses_{kind.name}": count for kind, count in misses.items()} if len(shares) > 1 else {}
+    return {"packets": sum(packets.values()), "misses": sum(misses.values()), **by_kind, "rate": rate}
+
+
+def _row(trial: Any, figures: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """The figures of all rounds of a trial as one row."""
+    row: dict[str, Any] = {"name": trial.name, "variant": trial.variant, **trial.parameters}
+    for key in figures[0]:
+        values = [each[key] for each in figures]
+        row[key] = rounded(median(values))
+        if key == "misses":
+            row["misses_max"] = max(values)
+    return row
+
+
+def run(rounds: int, measures: Sequence[str], picture: str | None, json_path: str | None) -> None:
+    """Measure, print tables, plot, write the figures.
+
+    Parameters
+    ----------
+    rounds : int
+        How often each is measured.
+    measures : sequence of str
+        Out of `MEASURES`; empty for all.
+    picture : str or None
+        Where to plot the misses of `streams`, as SVG and PNG.
+    json_path : str or None
+        Where to write the figures.
+    """
+    report = Report("bench paths", json_path)
+    with contextlib.suppress(OSError):  # only root may: other programs then take little of the cores
+        os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
+    chosen = _chosen(measures)
+    alone = capacity(FLOOD, ENTRIES) if "flood" in chosen else 0.0
+    trials = [trial for name in chosen for trial in _trials(name, alone)]
+    measured = interleaved([trial.measure for trial in trials], rounds, "paths")
+    rows = [_row(trial, figures) for trial, figures in zip(trials, measured, strict=True)]
+    for name in dict.fromkeys(row["name"] for row in rows):
+        report.show([row for row in rows if row["name"] == name])
+    report.say(*_sentences(rows))
+    if picture and "streams" in chosen:
+        files = plot(picture, "Missed deadlines of nine streams", [_panel(rows)])
+        report.say(f"plotted: {files[0]}, {files[1]}")
+    parameters = {"rounds": rounds, "seconds": SECONDS, "stream_pps": STREAM_PPS, "stream_share": SHARE, "load": LOAD}
+    report.write({**parameters, "flood_capacity_pps": round(alone), "entries": ENTRIES}, rows)
+
+
+def _chosen(measures: Sequence[str]) -> Sequence[str]:
+    for name in measures:
+        if name not in MEASURES:
+            raise ScoutError(f"--measure {name}: give one of {', '.join(MEASURES)}")
+    return measures or MEASURES
+
+
+def _trials(name: str, alone: float) -> list[Any]:
+    """The trials of a measure; `alone` is how many packets of the flood the core could serve in a second."""
+    if name == "flood":
+        return [_Flood(one_queue, pps) for one_queue in (False, True) for pps in (0, TIMES * alone)]
+    if name == "streams":
+        return [_Streams(schedule, length) for schedule in SCHEDULES for length in LENGTHS]
+    return [_Discard(variant) for variant in (AT_PORT, BEHIND, SHARED)]
+
+
+def _sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the figures say."""
+    floods = {row["variant"]: row for row in rows if row["name"] == "flood" and row["flood_times"]}
+    alone = {row["variant"]: row for row in rows if row["name"] == "flood" and not row["flood_times"]}
+    rates = {row["variant"]: row["rate"] for row in rows if row["name"] == "discard"}
+    return [
+        *(
+            f"under a flood, {name}: {row['misses']:.0f} of {row['packets']:.0f} deadlines missed; the rate of the "
+            f"stream is {row['rate'] / alone[name]['rate']:.3f} of that without the flood"
+            for name, row in floods.items()
+        ),
+        *(
+            f"{AT_PORT}: the router survives {rates[AT_PORT] / rates[other]:.1f} times the flood of {other}"
+            for other in (BEHIND, SHARED)
+            if rates
+        ),
+    ]
+
+
+def _panel(rows: Sequence[Mapping[str, Any]]) -> Panel:
+    """The misses of the streams by the length of their queues."""
+    lines = []
+    for style, variant in enumerate(SCHEDULES.values()):
+        found = [row for row in rows if row["name"] == "streams" and row["variant"] == variant]
+        lines.append(Line(variant, [row["queue"] for row in found], [row["misses"] for row in found], style))
+    ticks = [(length, str(length)) for length in LENGTHS]
+    return Panel("8 slow streams and a fast one", "packets in each queue, at most", "misses", ticks, lines)
