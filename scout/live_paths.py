@@ -70,9 +70,7 @@ class LivePaths:
         if path.router_graph is not self._plan.graph:
             raise ScoutError(f"path {path.name!r} belongs to another graph, called {path.router_graph.name!r}")
         if path.queue:
-            raise ScoutError(
-                f"path {path.name!r}: queues are made at the start; give queue=0, or start it with this path"
-            )
+            raise ScoutError(f"path {path.name!r}: queues are made at the start; leave queue= out, or give it then")
         if not path.attributes.traffic:
             raise ScoutError(f"path {path.name!r} takes all packets; say which packets it is to take")
         shape = self._paths.shapes.find(path)

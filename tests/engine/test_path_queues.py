@@ -263,6 +263,16 @@ def test_a_queue_before_replicated_work_is_refused():
         Queued({}, service).graph.create_path("left", protocol="udp", queue=64)
 
 
+def test_queues_are_made_at_the_start():
+    router = Queued({VOICE: {"queue": 64}})
+    with router.supervisor(most_paths=10) as supervisor:
+        (voice,) = router.queued
+        with pytest.raises(ScoutError, match="queues are made at the start; leave queue= out, or give it then"):
+            supervisor.create_path(voice.narrowed(source="10.0.0.2"))
+        with pytest.raises(ScoutError, match="has a queue, which is made at the start; it stays"):
+            supervisor.delete_path(voice)
+
+
 def test_a_path_scheduler_without_queues_is_refused():
     with pytest.raises(ScoutError, match="path_schedule='deadline': no path has a queue; give one of them queue=256"):
         Queued({}).supervisor(path_schedule="deadline")

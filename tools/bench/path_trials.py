@@ -162,7 +162,6 @@ def running(
     paths = [graph.create_path("left", **wish) for wish in wishes]
     paths += [graph.create_path("left"), graph.create_path("right")]
     with Supervisor(graph, paths, 1, usable_cores()[-1:], path_schedule=schedule) as supervisor:
-        supervisor.table(next(iter(meters.values())), 0)
         yield Running(supervisor, port, meters)
 
 
