@@ -62,7 +62,7 @@ def new_queues(queues: np.ndarray, places: Sequence[int]) -> list[np.ndarray]:
     list of numpy.ndarray
         The memory that the queues refer to. Untouched pages cost nothing.
     """
-    kept = []
+    kept: list[np.ndarray] = []
     for queue, most in zip(queues, places, strict=True):
         memory = {
             "records": private(most, PACKET),
