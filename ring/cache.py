@@ -7,20 +7,22 @@ used.
 """
 
 import atexit
+import fcntl
 import hashlib
 import os
 import shutil
 import stat
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
 from scout.ring.errors import ScoutError
 
-__all__ = ["cache_folder"]
+__all__ = ["cache_folder", "locked"]
 
 KEPT = 8
 """Folders of other sources that are kept, the last used ones."""
@@ -53,6 +55,19 @@ def cache_folder() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="scout-"))
     atexit.register(_remove, folder, os.getpid())
     return folder
+
+
+@contextmanager
+def locked(name: str) -> Iterator[None]:
+    """Let no other process compile the function of this name for the time of a `with` block.
+
+    Processes that start at the same time would all compile the same: those that wait find it in the cache.
+    """
+    folder = cache_folder() / "locks"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    with open(folder / hashlib.sha256(name.encode()).hexdigest()[:_DIGITS], "w") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)  # the process's own; the kernel releases it when the process closes the file
+        yield
 
 
 def _default_roots() -> list[Path]:

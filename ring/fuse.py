@@ -15,7 +15,7 @@ from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import FunctionPass, register_pass
 from numba.core.registry import CPUDispatcher
-from numba.core.typed_passes import NativeLowering, NopythonTypeInference
+from numba.core.typed_passes import NativeLowering, NopythonRewrites, NopythonTypeInference
 
 from scout.ring.integers import check_integers
 from scout.ring.lowering import Lowering
@@ -60,7 +60,11 @@ class _EntryLibrary(JITCodeLibrary):
         for function in self._final_module.functions:
             if not function.is_declaration and any(b"cold" in each for each in function.attributes):
                 function.linkage = "internal"
-        super()._optimize_final_module()
+        # The method of the base class runs all passes twice, the second time after it has removed reference counts, of
+        # which Scout's code has none.
+        passes, builder = self._codegen._module_pass_manager()
+        with self._recorded_timings.record("Module passes", builder):
+            passes.run(self._final_module, builder)
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
@@ -78,14 +82,28 @@ class _EntryLowering(NativeLowering):
         return bool(super().run_pass(state))
 
 
+def _manager(state: Any, name: str, lowering: Any, *checks: Any) -> Any:
+    """Numba's passes with another lowering, and with `checks` after the types are known.
+
+    Numba's rewriting of expressions on whole arrays is left out: Scout's functions make no arrays.
+    """
+    manager = DefaultPassBuilder.define_nopython_pipeline(state, name)
+    for check in checks:
+        manager.add_pass_after(check, NopythonTypeInference)
+    manager.passes = [
+        (lowering if each is NativeLowering else each, why)
+        for each, why in manager.passes
+        if each is not NopythonRewrites
+    ]
+    manager.finalize()
+    return manager
+
+
 class EntryCompiler(CompilerBase):
     """Numba's compiler with Scout's `Lowering`, for functions that Python calls."""
 
     def define_pipelines(self) -> list[Any]:
-        manager = DefaultPassBuilder.define_nopython_pipeline(self.state, "entry")
-        manager.passes = [(_EntryLowering if each is NativeLowering else each, why) for each, why in manager.passes]
-        manager.finalize()
-        return [manager]
+        return [_manager(self.state, "entry", _EntryLowering)]
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
@@ -121,11 +139,7 @@ class _Integers(FunctionPass):
 
 class _Compiler(CompilerBase):
     def define_pipelines(self) -> list[Any]:
-        manager = DefaultPassBuilder.define_nopython_pipeline(self.state, "fused")
-        manager.add_pass_after(_Integers, NopythonTypeInference)
-        manager.passes = [(_Lowering if each is NativeLowering else each, why) for each, why in manager.passes]
-        manager.finalize()
-        return [manager]
+        return [_manager(self.state, "fused", _Lowering, _Integers)]
 
 
 class _Dispatcher(CPUDispatcher):

@@ -28,9 +28,21 @@ def check_integers(state: Any) -> None:
     for block in state.func_ir.blocks.values():
         for statement in block.body:
             _check(statement, state.typemap)
-    returns = state.return_type
-    if getattr(state.func_id.func, "returns_verdict", False) and not isinstance(returns, types.Integer | types.Boolean):
-        raise TypingError(f"it returns {_words(returns)}; return 0 to go on, or a drop(...)", loc=state.func_ir.loc)
+    if getattr(state.func_id.func, "returns_verdict", False):
+        _check_verdict(state)
+
+
+def _check_verdict(state: Any) -> None:
+    """Refuse a stage function that returns something that is no integer, also if only some of its returns do."""
+    # The values before numba casts them to the type that all returns have in common.
+    statements = [statement for block in state.func_ir.blocks.values() for statement in block.body]
+    casts = [
+        each for each in statements if isinstance(getattr(each, "value", None), ir.Expr) and each.value.op == "cast"
+    ]
+    kinds = [(state.typemap[each.value.value.name], each.loc) for each in casts]
+    for kind, loc in [(state.return_type, state.func_ir.loc), *kinds]:
+        if not isinstance(kind, types.Integer):
+            raise TypingError(f"it returns {_words(kind)}; return 0 to go on, or a drop(...)", loc=loc)
 
 
 def _words(kind: Any) -> str:
@@ -39,6 +51,8 @@ def _words(kind: Any) -> str:
         return "none in some cases"
     if isinstance(kind, types.Literal):
         return repr(kind.literal_value)
+    if isinstance(kind, types.Boolean):
+        return "True or False"
     return "a generator" if isinstance(kind, types.Generator) else str(kind)
 
 

@@ -15,7 +15,7 @@ import llvmlite.binding as llvm
 import numba as _typed_numba
 from numba.core.compiler_lock import global_compiler_lock
 
-from scout.ring.cache import cache_folder
+from scout.ring.cache import cache_folder, locked
 from scout.ring.fuse import EntryCompiler, fused
 
 numba: Any = _typed_numba  # its stubs do not know the option `_nrt`
@@ -102,7 +102,8 @@ class Entry:
         # The setting is numba's own for the whole process; other users of numba keep theirs.
         previous, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(cache_folder() / "numba")
         try:
-            return numba.njit(self.signature, cache=True, pipeline_class=EntryCompiler, **_OPTIONS)(self.function)
+            with locked(f"{self.function.__module__}.{self.function.__qualname__}"):
+                return numba.njit(self.signature, cache=True, pipeline_class=EntryCompiler, **_OPTIONS)(self.function)
         finally:
             numba.config.CACHE_DIR = previous
 

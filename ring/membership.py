@@ -1,5 +1,7 @@
 """Membership: replicas join and leave while requests flow, and successors take the places of dead ones.
 
+These are the steps in shared memory; `scout.membership` starts and ends the processes that serve as replicas.
+
 GATING has a bit for each replica whose floor counts (`scout.ring.floors`), MEMBERS for each that is elected.
 """
 

@@ -61,6 +61,7 @@ from scout.paths.model.change import Change as Change
 from scout.paths.model.graph import RouterGraph as RouterGraph
 from scout.paths.model.path import Path as Path
 from scout.paths.model.router import Router as Router
+from scout.paths.model.rule import Rule as Rule
 from scout.paths.model.setting import Setting as Setting
 from scout.paths.model.stage import (
     Exit as Exit,

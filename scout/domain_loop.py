@@ -76,7 +76,10 @@ def loop_source(plan: DomainPlan) -> str:
             *(["    empty(queue_heads)", "    received = 0"] if plan.path_scheduler else []),
             "    idle = 0",
             *(
-                ["    stale = 2  # the snapshots that may have another state than the tables"]
+                [
+                    "    stale = 2  # the snapshots that may have another state than the tables",
+                    "    owes = 0  # 1: a change was made since the newest snapshot",
+                ]
                 if plan.keeps_state
                 else []
             ),
@@ -171,7 +174,7 @@ def _channel(plan: DomainPlan, index: int) -> list[str]:
         f"    if count and batch[0].control == {CONTROL_CHANGE}:",
         f"        {plan.change.call(index)}  # no stage sees its request",
         f"        changed[0] += {channel}_cursor[0].primary",
-        *(["        stale = 2"] if plan.keeps_state else []),
+        *(["        stale, owes = 2, 1"] if plan.keeps_state else []),
         *([f"        if {channel}_cursor[0].primary:", f"            {channel}_await_turn({ends}, orders)"] * ordered),
         f"    elif {channel}_cursor[0].primary:",
         *(f"        {line}" for line in [*find_paths, *_by_path(plan, shapes, "run")]),
@@ -252,7 +255,8 @@ def _save(plan: DomainPlan) -> list[str]:
     """Save the state at positions that are the same for all replicas; earlier requests are not needed any more.
 
     A replica that is about to sleep saves its state too, if that takes no time: poll(2) reports a ring as readable as
-    long as its last frame has not been returned.
+    long as its last frame has not been returned. One that has nothing to do saves it behind a change, so that what the
+    change replaced can be freed though no packets come.
     """
     channels = range(len(plan.channels))
     due = " or ".join(f"channel_{index}_snapshot_due({ends_of(index)})" for index in channels)
@@ -268,7 +272,11 @@ def _save(plan: DomainPlan) -> list[str]:
             f"if work == 0 and idle == {SPINS - 1} and (stale == 0 or buffer_bytes <= {_SMALL}):",
             f"    sleepy = {' or '.join(kept)}",
         ]
-    lines.append("if due or sleepy:")
+    lines += [
+        f"if work == 0 and owes and idle == ({SPINS - 1} if stale == 0 or buffer_bytes <= {_SMALL} else {SPINS + 1}):",
+        "    sleepy = True",
+        "if due or sleepy:",
+    ]
     for index in channels:
         lines += [
             f"    positions[{index}] = channel_{index}_position({ends_of(index)})",
@@ -279,6 +287,7 @@ def _save(plan: DomainPlan) -> list[str]:
         f"    total = {' + '.join(f'positions[{index}]' for index in channels)}",
         "    found = save(parts, buffers, buffer_bytes, total, stale > 0)",
         "    stale = max(0, stale - 1)",
+        "    owes = 0",
         "    if due:  # other replicas save there too",
         "        note(notes, total, channel_0_ring[0].interval, found)",
         *(f"    channel_{index}_advance_floor({ends_of(index)}, replica)" for index in channels),

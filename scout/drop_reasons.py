@@ -17,6 +17,7 @@ __all__ = ["OF_EVERY_PATH", "OF_THE_ACCOUNTS", "documented", "meaning", "section
 OF_EVERY_PATH = {
     "no-TYPE": "the service of this type that the packet should use is connected to nothing",
     "not-on-path": "the packet would leave by a port that `create_path(egress=...)` leaves out",
+    "ruled-out": "the path's attributes rule the packet out: another path should have taken it",
     "too-long-for-payload": "a stage with `payload=True` needs the whole packet, and it is longer than 64 KiB",
     "unknown-verdict": "a stage returned a number that is neither 0, one of its outcomes, nor a drop",
 }

@@ -1,5 +1,7 @@
 """Membership: the processes that serve as replicas, how they join, leave and die, and how the dead are replaced.
 
+What a replica that joins or leaves does to the shared memory of a channel is in `scout.ring.membership`.
+
 The lock is held only for work that does not wait for another process: `join` and `leave` release it while they wait, so
 that a death is handled at once. The reporter is called without the lock, so that its callback may call a method of the
 supervisor.

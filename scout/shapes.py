@@ -103,7 +103,7 @@ class Shapes(Sequence[Shape]):
         """A key that is equal for paths of one shape."""
         if not self._many:
             return id(path)
-        plan = lower(path)
+        plan = path.lowered[1] if path.lowered else lower(path)  # what runs was made of it: nothing is analysed again
         if id(plan) not in self._keys:
             self._keys[id(plan)] = plan, _likeness(path)  # with the plan, or another one could get its id
         return self._keys[id(plan)][1]

@@ -2,38 +2,44 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import NamedTuple
 
 from scout.changes import Changes
 from scout.control import Control
 from scout.difference import difference
 from scout.live_paths import LivePaths
+from scout.membership import Membership
 from scout.paths.framework.service import Service
 from scout.paths.model.change import Change
 from scout.paths.model.path import Path
 from scout.plan import Plan
+from scout.ring.errors import ScoutError
+from scout.watcher import Watcher
 
-__all__ = ["Steering"]
+__all__ = ["Parts", "Steering"]
 
 
-class _Running(Protocol):
-    """The parts of a run that does run; else asking for them raises an error."""
+class Parts(NamedTuple):
+    """The parts of a run."""
 
-    @property
-    def control(self) -> Control: ...
-
-    @property
-    def changes(self) -> Changes: ...
-
-    @property
-    def live_paths(self) -> LivePaths: ...
+    membership: Membership
+    watcher: Watcher
+    control: Control
+    changes: Changes
+    live_paths: LivePaths
 
 
 class Steering:
     """The part of `Supervisor` by which it is told something while packets flow."""
 
-    _running: _Running
     plan: Plan
+    _parts: Parts | None
+
+    @property
+    def _running(self) -> Parts:
+        if self._parts is None:
+            raise ScoutError("the supervisor was not started; use it in a `with` block")
+        return self._parts
 
     def control(self, service: Service, kind: int, argument: int = 0) -> None:
         """Tell a service something, at the same position among the packets of a channel in every replica.

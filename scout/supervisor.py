@@ -8,7 +8,7 @@ accounts (`scout.accounts`).
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from scout.io.ports.contract import Port
 from scout.live_paths import LivePaths
 from scout.membership import Membership
 from scout.memory import Memory
+from scout.path_figures import PathFigures
 from scout.path_table import PathTable
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.path import Path
@@ -34,7 +35,7 @@ from scout.reports import Reporter
 from scout.ring.errors import ScoutError
 from scout.ring.jit import compile_entries
 from scout.shapes import Shapes
-from scout.steering import Steering
+from scout.steering import Parts, Steering
 from scout.tables import find_table, named_tables
 from scout.watcher import Watcher
 
@@ -43,17 +44,7 @@ __all__ = [
 ]
 
 
-class _Parts(NamedTuple):
-    """The parts of a run."""
-
-    membership: Membership
-    watcher: Watcher
-    control: Control
-    changes: Changes
-    live_paths: LivePaths
-
-
-class Supervisor(Steering):
+class Supervisor(Steering, PathFigures):
     """Runs the paths of a router graph on a number of cores; a context manager.
 
     A replica that dies gets a successor, which takes the state from the dead replica's newest snapshot, replays the
@@ -141,7 +132,7 @@ class Supervisor(Steering):
         self._progress = progress or (lambda part: None)
         self._entered = False
         self._forker = Forker()
-        self._parts: _Parts | None = None
+        self._parts: Parts | None = None
         self._accounts = threading.Lock()  # reading the kernel's counters resets them
 
     # Life.
@@ -190,7 +181,7 @@ class Supervisor(Steering):
         poll = partial(_read_counters, self._accounts, self.channels)
         watcher = Watcher(plan, self.channels, membership, control, changes, self._say, poll)
         live_paths = LivePaths(plan, paths_by_number, changes)
-        self._parts = _Parts(membership, watcher, control, changes, live_paths)
+        self._parts = Parts(membership, watcher, control, changes, live_paths)
         membership.start()
         for channel, _ in self.channels:
             self._forker.call(channel.feed)  # it may fork processes that bring packets
@@ -226,12 +217,6 @@ class Supervisor(Steering):
                 channel.close()
             for name in self.graph.ports:
                 self.port(name).close()
-
-    @property
-    def _running(self) -> _Parts:  # type: ignore[override]
-        if self._parts is None:
-            raise ScoutError("the supervisor was not started; use it in a `with` block")
-        return self._parts
 
     @property
     def paths(self) -> list[Path]:
@@ -344,36 +329,6 @@ class Supervisor(Steering):
         if replica is None:
             replica = min(membership.taking_part or membership.processes)
         return self.memory.table(found, replica)
-
-    def counters(self, path: str | Path, replica: int | None = None) -> dict[str, int]:
-        """The counters of a path by name: packets along an edge, as "ip.lookup -> drop no-route", or held at a stage.
-
-        Parameters
-        ----------
-        path : str or Path
-            The path, or its name: that of the router that it begins at, with the attributes of its traffic.
-        replica : int, optional
-            Whose; by default the sum of all.
-
-        Raises
-        ------
-        ScoutError
-            If there is no such path.
-        """
-        found = self.memory.paths.named(path) if isinstance(path, str) else path
-        return dict(zip(found.counter_names, self.memory.paths.counters(found, replica).tolist(), strict=False))
-
-    def flows(self, path: Path) -> dict[tuple[str, str], int]:
-        """Packets along every edge of a path so far."""
-        return path.flows(self.memory.paths.counters(path))
-
-    def flows_by_shape(self) -> list[tuple[Path, dict[tuple[str, str], int]]]:
-        """Packets along every edge so far, for all paths of a shape together, also those that were deleted.
-
-        Each with the first path of the shape, whose stages all of them have. A port's only path is the only one of its
-        shape.
-        """
-        return [(shape.path, shape.path.flows(self.memory.paths.total(shape))) for shape in self.memory.paths.shapes]
 
     def replica_figures(self) -> list[dict[str, int]]:
         """For each replica its core, the packets it has seen, been primary of, and replayed, and its lag.

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from scout.io.mac import mac_text
 from scout.io.ports.memory import MemoryPort
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.path import Path
@@ -54,13 +55,22 @@ def ipv4_router(service: Filter | None = None) -> RouterGraph:
     return graph
 
 
+_FIRST_MAC = 0x020000000001  # bit 1 of the first byte marks an address that is no manufacturer's
+_MTU = 1500
+
+
 class MemoryRouter:
-    """Runs a router graph whose ports are all in memory, for the time of a `with` block.
+    """Runs a router graph with its ports in memory, for the time of a `with` block.
+
+    An exception that ends the block gets a note that says what the router has done with its packets: a test that fails
+    shows it.
 
     Parameters
     ----------
     graph : RouterGraph
-        Its ports are instances of `MemoryPort`, made without `frames`.
+        Instances of `MemoryPort` that were made without `frames` stay its ports. The others are replaced by such ports,
+        for good: they have the MAC addresses and MTUs that the replaced ports were given; else the MTU is 1500, and the
+        addresses are 02:00:00:00:00:01 for the first port of the graph, 02:00:00:00:00:02 for the second, and so on.
     paths : sequence of Path, optional
         By default one from each port, whose packets leave in the order in which they came.
     replicas : int
@@ -69,7 +79,7 @@ class MemoryRouter:
     Raises
     ------
     ScoutError
-        If a port is not in memory; on entering, if a path does not compile.
+        If the paths cannot run together; on entering, if a path does not compile.
 
     Examples
     --------
@@ -87,9 +97,10 @@ class MemoryRouter:
     """
 
     def __init__(self, graph: RouterGraph, paths: Sequence[Path] | None = None, replicas: int = 1) -> None:
-        for name in graph.ports:
-            if not isinstance(graph.router(name).port, MemoryPort):
-                raise ScoutError(f"port {name} is not in memory; give it a MemoryPort")
+        for index, name in enumerate(graph.ports):
+            port = graph.router(name).port
+            if not (isinstance(port, MemoryPort) and port.is_live):
+                graph.router(name).port = MemoryPort(mac_text(port.mac or _FIRST_MAC + index), port.mtu or _MTU)
         chosen = [graph.create_path(name, order="channel") for name in graph.ports] if paths is None else paths
         self.graph = graph
         self.reports: list[str] = []
@@ -99,7 +110,9 @@ class MemoryRouter:
         self.supervisor.__enter__()
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: object, exception: BaseException | None, trace: object) -> None:
+        if exception is not None:
+            exception.add_note(self._so_far())
         self.supervisor.stop()
 
     def send(self, port: str, frame: bytes, timestamp: int | None = None) -> None:
@@ -123,6 +136,14 @@ class MemoryRouter:
         self.settle()
         return dict(self.supervisor.account()["drops"])
 
+    def held(self) -> int:
+        """The packets that are held until their next hop answers ARP, once everything that was received is dealt with.
+
+        The router knows a next hop after `Arp.pin`, or once it has received an ARP reply of it.
+        """
+        self.settle()
+        return self._held()
+
     def table(self, name: str, replica: int | None = None) -> np.ndarray:
         """A copy of a table of one replica, by default of the first, once everything that was received is dealt with.
 
@@ -137,6 +158,21 @@ class MemoryRouter:
         await_until(
             lambda: all(channel.lag(replica) == 0 for channel in channels for replica in self.supervisor.taking_part)
         )
+
+    def _held(self) -> int:
+        return int(self.supervisor.memory.holds["count"].sum())
+
+    def _so_far(self) -> str:
+        """What the router has done with its packets until now, in a sentence."""
+        account, held = self.supervisor.account(), self._held()
+        parts = [
+            f"received {account['received']}",
+            *(f"sent {len(self._port(name).sent())} by {name}" for name in self.graph.ports),
+            *(f"dropped {count} for {reason}" for reason, count in account["drops"].items()),
+            *([f"holds {held} until their next hops answer ARP (Arp.pin makes one known)"] if held else []),
+            *self.reports,
+        ]
+        return f"the router in memory has {'; '.join(parts)}"
 
     def _port(self, name: str) -> MemoryPort:
         if name not in self.graph.ports:

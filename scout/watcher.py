@@ -114,8 +114,7 @@ class Watcher:
                 self._reporter(line)
 
     def _check_for_end(self) -> None:
-        # To ask a channel for `failed` also frees the lock of an input process that died, for which others wait.
-        failed = [self._plan.graph.ports[index] for channel, _ in self._channels for index in channel.failed]
+        failed = [self._plan.graph.ports[index] for channel, _ in self._channels for index in channel.release_failed()]
         if self.finished.is_set():
             return
         if failed:

@@ -47,6 +47,7 @@ ReplaceRoute         a change: a prefix gets another gateway
 Requests             a source of requests without a network
 Router               a protocol module, to be subclassed
 RouterGraph          routers and their connections
+Rule                 a guard and a transform, which rewrites a path
 ScoutError           the error of bad usage or bad input
 Service              a state with handlers, replicated or not
 SetMtu               a change: a port sends no longer packets than this

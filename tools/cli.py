@@ -121,6 +121,7 @@ def trace(
     reason: Annotated[str | None, typer.Option(help="Live: packets that are dropped for this reason.")] = None,
     seconds: Annotated[int, typer.Option(help="Live: how long to wait for packets.", min=1, max=20)] = 5,
     count: Annotated[int, typer.Option(help="How many packets.", min=1, max=50)] = 10,
+    brief: Annotated[bool, typer.Option("--brief", help="One line a packet: where it came to.")] = False,
     pcapng: Capture = None,
     socket: Socket = None,
     json: Json = None,
@@ -130,7 +131,7 @@ def trace(
 
     picked = work.Picked(live, host, port, proto, reason, seconds, socket)
     way = work.Way(source, neighbour or [], count)
-    work.run(file, way, work.Frames(hex, pcap, scapy), picked, pcapng, json)
+    work.run(file, way, work.Frames(hex, pcap, scapy), picked, brief, pcapng, json)
 
 
 @app.command(epilog="Example: scout rates eth0 --interval 0.5")

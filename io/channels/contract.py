@@ -118,9 +118,8 @@ class PacketChannel(Protocol):
     def ticks(self) -> bool:
         """True if it is live and a control request would not wait behind other requests."""
 
-    @property
-    def failed(self) -> list[int]:
-        """Indices of the ports whose packets will not come any more because the process that brings them died."""
+    def release_failed(self) -> list[int]:
+        """Free what processes held that brought packets and died, for which others wait; the indices of their ports."""
 
     def drained(self) -> bool:
         """True if no more packets will come and every replica has released all of them."""

@@ -218,8 +218,7 @@ class KernelRing:
         """Say that flows are sharded among this many replicas: every one handles all control requests."""
         self._shards = shards
 
-    @property
-    def failed(self) -> list[int]:
+    def release_failed(self) -> list[int]:
         """None: the kernel brings the packets."""
         return []
 

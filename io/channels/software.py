@@ -108,9 +108,8 @@ class Feed:
         """True if it is live, and no request waits."""
         return self.is_live and self._idle()
 
-    @property
-    def failed(self) -> list[int]:
-        """The ports whose process died before it had sent all records. The other producers do not wait for it."""
+    def release_failed(self) -> list[int]:
+        """Free the locks of processes that died before they had sent all records; the ports that they fed."""
         dead = [port for port, player in self._players.items() if not player.is_alive() and player.exitcode != 0]
         for port in dead:
             self._channel.free_lock(PLAYER + port)

@@ -89,7 +89,8 @@ class AfPacketPort:
             raise PortError(f"port {interface}: a ring of {frames} frames; give 64 to {1 << 15}")
         self.interface, self.promiscuous, self.frames, self.coalesce = interface, promiscuous, frames, coalesce
         self.own_mac = None if mac is None else mac_of_port(interface, mac)
-        self.number = self.mac = self.mtu = 0
+        self.number = self.mtu = 0
+        self.mac = self.own_mac or 0
         self._asker: socket.socket | None = None
         self._interface: Interface | None = None
         self._reservation: socket.socket | None = None

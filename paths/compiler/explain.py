@@ -12,6 +12,12 @@ def explain(path: Path) -> str:
     compiled = compile_path(path)
     plan = compiled.plan
     lines = [f"path from {path.source}, order {path.release_order}, fused into {compiled.file}"]
+    lines.append(f"packets: {path.attributes}")
+    if path.applied:
+        lines.append("rules applied:")
+        lines += [f"      {each.rule}, at {each.node}{f': {each.text}' * bool(each.text)}" for each in path.applied]
+    if path.relies_on:
+        lines += ["relies on:", *(f"      {fact}" for fact in path.relies_on)]
     for block in plan.blocks.values():
         lines += _stage(block, leads=block.node in plan.replicated and not block.stage.keeps_state)
     lines.append("constants in the code: the verdicts, headers pulled and pushed, port numbers")

@@ -55,8 +55,8 @@ def started(path: Path, data: bytes) -> Iterator[None]:
     closed = [graph.router(name).port for name in graph.ports]
     closed = [(port, port.mac, port.mtu) for port in closed if not port.mac or not port.mtu]
     for port, mac, mtu in closed:
-        own = getattr(port, "own_mac", None) or int.from_bytes(data[:6].ljust(6, b"\0"), "big")
-        port.mac, port.mtu = mac or own, mtu or _MTU
+        port.mac = mac or int.from_bytes(data[:6].ljust(6, b"\0"), "big")
+        port.mtu = mtu or _MTU
     try:
         if closed or not graph.graph.get("started"):
             for router in graph.routers:
@@ -240,7 +240,7 @@ def _call(stage: Stage, frame: Frame, packet: Record, arrays: Mapping[int, np.nd
         raise TypeError(f"parameter {missing[0]!r} is not bound; give {missing[0]}=...")
     arguments = {name: _argument(given[name], arrays) for name in stage.parameters}
     verdict = stage.function(frame, None, **arguments)
-    if not isinstance(verdict, int | np.integer):
+    if not isinstance(verdict, int | np.integer) or isinstance(verdict, bool):
         raise TypeError(f"returned {verdict!r}; return 0 to go on, or a drop(...)")
     return verdict
 

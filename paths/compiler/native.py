@@ -22,8 +22,9 @@ from scout.paths.compiler.diagnosis import blame
 from scout.paths.compiler.emit import emit, module_of
 from scout.paths.compiler.fingerprint import fingerprint
 from scout.paths.compiler.generated import load_generated
+from scout.paths.compiler.global_state import changed_globals
 from scout.paths.compiler.inlining import native
-from scout.paths.compiler.plan import Plan, lower
+from scout.paths.compiler.plan import CompileError, Plan, lower
 from scout.paths.model.path import Path
 from scout.ring.errors import ScoutError
 from scout.ring.segment import private
@@ -83,11 +84,17 @@ def compile_path(path: Path, many: bool = False) -> CompiledPath:
     Raises
     ------
     CompileError
-        If a stage does not compile; names it, its file and line.
+        If a stage does not compile, or changes a global; names it, its file and line.
     GraphError
         If the path was changed and not established, or replicas could differ.
     """
     plan = lower(path)
+    for block in plan.blocks.values():
+        for place, name in changed_globals(block.stage.function):
+            raise CompileError(
+                f"{place}: stage {block.node} changes the global {name}; keep what changes in a table, as in "
+                "Filter(..., seen=Table(array))"
+            )
     given: dict[str, Any] = {
         block.name: native(block.stage.function)
         for block in plan.blocks.values()

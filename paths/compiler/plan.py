@@ -15,6 +15,7 @@ import numpy as np
 from scout.io.packet import CONSUMED, DROPPED
 from scout.paths.model.agreement import agree
 from scout.paths.model.path import Path
+from scout.paths.model.references import module_name
 from scout.paths.model.setting import Setting
 from scout.paths.model.stage import GATHER, Own, Stage
 from scout.paths.model.table import Table
@@ -191,9 +192,11 @@ def text_of(words: object) -> str:
 
 
 def at(function: Any) -> str:
-    """File, line and name of a function."""
+    """File, line and name of a function; the file with its folder if it is Scout's own, where names occur twice."""
     code = function.__code__
-    return f"{FilePath(code.co_filename).name}:{code.co_firstlineno} {function.__name__}"
+    file = FilePath(code.co_filename)
+    shown = f"{file.parent.name}/{file.name}" if module_name(function).startswith("scout.") else file.name
+    return f"{shown}:{code.co_firstlineno} {function.__name__}"
 
 
 def lower(path: Path) -> Plan:

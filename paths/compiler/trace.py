@@ -18,6 +18,7 @@ from scout.paths.model.path import Path
 from scout.paths.model.stage import Stage
 from scout.paths.wire import ethernet, ipv4
 from scout.paths.wire.decode import Field, decode
+from scout.paths.wire.icmp import error_text
 
 __all__ = ["Change", "Step", "trace"]
 
@@ -28,6 +29,10 @@ _ETHERTYPES = [kind.to_bytes(2, "big") for kind in (ethernet.IPV4, ethernet.ARP,
 
 _MOST_BYTES = 1 << 20
 """Bytes of a table that is compared before and after a stage; greater ones hold routes, which no stage changes."""
+
+
+_MOST_ROWS = 4
+"""Rows of a table whose changes are shown one by one."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,8 @@ class Step:
     notes : tuple of Change
         The fields of the packet's record that it set for later stages, as "next_hop".
     tables : tuple of Change
-        The tables of the stage whose rows it changed, and how many.
+        The cells of its tables that it changed, as "seen[0].packets"; of a table of which it changed more than 4 rows
+        only how many.
     outcome : str
         The verdict's name; the drop reason if the packet is dropped.
     target : str
@@ -232,20 +238,32 @@ def _notes(before: Mapping[str, int], after: Mapping[str, int]) -> tuple[Change,
 def _note(name: str, value: int) -> str:
     if name == "destination" and 0 <= value < 1 << 48:
         return mac_text(value)
-    return hex(value) if name in ("error", "ethertype") else str(value)
+    if name == "error":
+        return error_text(value)
+    return hex(value) if name == "ethertype" else str(value)
 
 
 def _tables(stage: Stage, before: _State, after: _State) -> tuple[Change, ...]:
-    found = []
+    found: list[Change] = []
     for name, table in stage.tables.items():
         if id(table) in after.tables:
-            rows = _differing(before.tables[id(table)], after.tables[id(table)])
-            if rows:
-                found.append(Change(name, "", f"{rows} row{'s' if rows > 1 else ''}"))
+            found += _cells(name, before.tables[id(table)], after.tables[id(table)])
     return tuple(found)
 
 
-def _differing(one: np.ndarray, other: np.ndarray) -> int:
-    """How many rows of a table differ."""
-    differs = one != other
-    return int((differs.reshape(len(differs), -1).any(axis=1) if differs.ndim > 1 else differs).sum())
+def _cells(name: str, before: np.ndarray, after: np.ndarray) -> list[Change]:
+    """The cells of a table that differ, those of a record by field; of more than a few rows only how many."""
+    places = np.argwhere(before != after).tolist()
+    rows = len({place[0] for place in places})
+    if rows > _MOST_ROWS:
+        return [Change(name, "", f"{rows} rows")]
+    found = []
+    for place in places:
+        cell, index = name + "".join(f"[{each}]" for each in place), tuple(place)
+        if not before.dtype.names:
+            found.append(Change(cell, str(before[index]), str(after[index])))
+        for field in before.dtype.names or ():
+            one, other = before[index][field], after[index][field]
+            if np.any(one != other):
+                found.append(Change(f"{cell}.{field}", *(" ".join(str(each).split()) for each in (one, other))))
+    return found

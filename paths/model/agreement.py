@@ -1,5 +1,6 @@
 """Agreement: whatever reaches replicated work must be the same in every replica."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import networkx as nx
@@ -25,25 +26,23 @@ def agree(path: "Path") -> None:
     GraphError
         If replicas could differ; names the stage, why, and what to change.
     """
-    while any(_varies(stage) and _behind(path, node) and _replicate(stage) for node, stage in path.stages.items()):
-        pass
-    for node, stage in path.stages.items():
+    stages = path.stages
+    behind = _behind(path, stages)
+    while any(_varies(stage) and node in behind and _replicate(stage) for node, stage in stages.items()):
+        behind = _behind(path, stages)
+    for node, stage in stages.items():
         _check_state(node, stage)
-        behind = _behind(path, node)
-        if behind:
-            _check_stage(node, stage, behind[0])
+        if node in behind:
+            _check_stage(node, stage, behind[node])
         timeout = path.nodes[node].get("timeout")
-        if timeout and (path.nodes[timeout]["stage"].keeps_state or _behind(path, timeout)):
+        if timeout and (stages[timeout].keeps_state or timeout in behind):
             del path.nodes[node]["timeout"]
 
 
-def _behind(path: "Path", node: str) -> list[str]:
-    """The stages behind `node` that keep replicated state."""
-    return sorted(each for each in nx.descendants(path, node) if _keeps_state(path, each))
-
-
-def _keeps_state(path: "Path", node: str) -> bool:
-    return "stage" in path.nodes[node] and path.nodes[node]["stage"].keeps_state
+def _behind(path: "Path", stages: Mapping[str, Stage]) -> dict[str, str]:
+    """The nodes that lead to stages which keep replicated state, each with one of those: the first by name."""
+    keeping = sorted((node for node, stage in stages.items() if stage.keeps_state), reverse=True)
+    return {before: node for node in keeping for before in nx.ancestors(path, node)}
 
 
 def _varies(stage: Stage) -> bool:

@@ -133,7 +133,7 @@ class Attributes:
         given: dict[str, Any] = {name: _checked(place, name, value) for name, value in traffic.items()}
         for name, value in given.items():
             known = getattr(self, name)
-            if known is not None and not _is_part(value, known):
+            if known is not None and (value is None or not _is_within(value, known)):
                 raise GraphError(
                     f"{place}: {name} {_text(name, value)} is no part of {_text(name, known)}, which the path takes"
                 )
@@ -171,15 +171,7 @@ class Attributes:
         if known is None:
             portless = name.endswith("_port") and self.protocol is not None and not has_ports(self.protocol)
             return False if portless else None
-        if isinstance(wanted, range):
-            overlaps = known.start < wanted.stop and wanted.start < known.stop
-            within = wanted.start <= known.start and known.stop <= wanted.stop
-        elif isinstance(wanted, IPv4Network | IPv6Network):
-            overlaps = known.version == wanted.version and known.overlaps(wanted)
-            within = overlaps and known.prefixlen >= wanted.prefixlen
-        else:
-            within = overlaps = known == wanted
-        return True if within else None if overlaps else False
+        return _is_within(known, wanted)
 
     def __str__(self) -> str:
         known = {name: _text(name, value) for name, value in self.traffic.items()}
@@ -278,13 +270,17 @@ _CHECKS: dict[str, tuple[Any, str]] = {
 """For each attribute that can be given its check, and what is right."""
 
 
-def _is_part(value: Any, known: Any) -> bool:
-    """True if all that one value of an attribute allows, the other one allows too."""
-    if isinstance(known, range):
-        return value is not None and known.start <= value.start and value.stop <= known.stop
-    if isinstance(known, IPv4Network | IPv6Network):
-        return value is not None and value.version == known.version and value.subnet_of(known)
-    return bool(value == known)
+def _is_within(value: Any, other: Any) -> bool | None:
+    """True if all that one value of an attribute allows another one allows too, False if nothing, None if some."""
+    if isinstance(other, range):
+        overlaps = value.start < other.stop and other.start < value.stop
+        within = other.start <= value.start and value.stop <= other.stop
+    elif isinstance(other, IPv4Network | IPv6Network):
+        overlaps = value.version == other.version and value.overlaps(other)
+        within = overlaps and value.prefixlen >= other.prefixlen
+    else:
+        within = overlaps = value == other
+    return True if within else None if overlaps else False
 
 
 def _text(name: str, value: Any) -> str:

@@ -116,7 +116,15 @@ class RouterGraph(UncachedViews, nx.DiGraph):
         self.add_edge(upper.name, lower.name, pairs=pairs, service=", ".join(types))
 
     def _repr_svg_(self) -> str | None:
-        return svg(nx.DiGraph(self, undirected=True))  # a connection carries packets both ways
+        return svg(self.picture())
+
+    def picture(self) -> nx.DiGraph:
+        """A copy to be drawn: without the connections that no packet takes, because filters took the place of them."""
+        shown = nx.DiGraph(self, undirected=True)  # a connection carries packets both ways
+        for upper, lower, pairs in self.edges(data="pairs"):
+            if not any((lower, offered) in self.joined(upper, wanted) for wanted, offered in pairs):
+                shown.remove_edge(upper, lower)
+        return shown
 
     def _refuse_if_configured(self, what: str) -> None:
         if self._configured:

@@ -172,8 +172,12 @@ class Path(StageGraph):
     @property
     def main_line(self) -> list[str]:
         """The stages that the common outcomes lead through, each after all that lead to it."""
-        common = nx.subgraph_view(self, filter_edge=lambda tail, head, key: self.edges[tail, head, key]["main"])
-        reached = nx.descendants(common, f"port {self.source}")
+        reached, waiting = set(), [self.entry]
+        while waiting:
+            for _, head, main in self.out_edges(waiting.pop(), data="main"):
+                if main and head not in reached:
+                    reached.add(head)
+                    waiting.append(head)
         return [node for node in nx.topological_sort(self) if node in reached and "stage" in self.nodes[node]]
 
     @property

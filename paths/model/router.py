@@ -95,6 +95,13 @@ class Router:
         """A stage without outcomes that makes packets: it fills one, sets its `egress`, and returns 1, or 0."""
         return None
 
+    def port_mac(self) -> int:
+        """The MAC address of its port.
+
+        Stages are bound to this function and not to an address, which a port may learn only when it is opened.
+        """
+        return int(self.port.mac)
+
     def configure(self, graph: "RouterGraph") -> None:
         """Check the parameters and build tables, once, when the graph is complete."""
 

@@ -33,7 +33,7 @@ class Table:
 
     def __init__(self, initial: np.ndarray, kind: str = "replicated", may_replicate: bool = False) -> None:
         if kind not in KINDS:
-            raise ScoutError(f"table of kind {kind!r}: use {', '.join(KINDS[:-1])} or {KINDS[-1]}")
+            raise ScoutError(f"table of kind {kind!r}: use replicated, private, shared or constant")
         self.initial, self.kind, self.may_replicate = np.ascontiguousarray(initial), kind, may_replicate
         self.name = ""
         """In generated code; given when the first path with this table is lowered."""

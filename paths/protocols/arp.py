@@ -21,7 +21,6 @@ Example
 """
 
 from collections.abc import Iterable, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -287,7 +286,6 @@ class Arp(Router):
             times = {"lifetime": self.lifetime, "refresh": self.lifetime // 4}
             bindings = {"next_hops": ip.next_hops} | times | tables
             return Stage(resolve, outcomes, bindings, on_timeout=Via("resolve"))
-        port = graph.router(attributes.ingress).port
         interface = ip.addresses.get(attributes.ingress)
         bindings = {
             "adjacencies": self.adjacencies,
@@ -295,7 +293,7 @@ class Arp(Router):
             "address": int(interface) if interface else -1,  # the target of no message
             "network": int(interface.network.network_address) if interface else 0,
             "mask": int(interface.netmask) if interface else 0,
-            "mac": partial(getattr, port, "mac"),
+            "mac": graph.router(attributes.ingress).port_mac,
             "lifetime": self.lifetime,
         }
         outcomes = (Outcome("answer", Via("net", attributes.ingress)), Outcome("learnt", Exit()))

@@ -25,7 +25,6 @@ Example
     Ethernet("left", AfPacketPort("r0"))
 """
 
-from functools import partial
 from ipaddress import IPv4Network
 from typing import Any
 
@@ -109,7 +108,7 @@ class Ethernet(Router):
         return Classifier(classify, (Outcome("ipv4", Via("ipv4"), HEADER),))
 
     def stage(self, key: str, graph: RouterGraph, attributes: Attributes) -> Stage:
-        mac = {"mac": partial(getattr, self.port, "mac")}
+        mac = {"mac": self.port_mac}
         if key == "out":
             return Stage(send, (Outcome("sent", Exit(self.name)),), mac, push=HEADER)
         if key == "ipv4":
@@ -127,8 +126,10 @@ class Ethernet(Router):
 
     def establish(self, node: str, path: Path) -> None:
         """Check the header alone, and no source, where every source that the packets can have is a good one."""
-        prefix, ip = path.attributes.source, self._ip(path.router_graph)
-        is_check = path.nodes[node]["stage"].function is check and node in path.intact
-        if is_check and ip and isinstance(prefix, IPv4Network) and can_be_sources(ip, prefix):
+        prefix = path.attributes.source
+        if path.nodes[node]["stage"].function is not check or not isinstance(prefix, IPv4Network):
+            return
+        ip = self._ip(path.router_graph)
+        if ip and node in path.intact and can_be_sources(ip, prefix):
             path.replace(node, Stage(check_header, keeps_flow=True, note="known sources"))
             path.rely_on(KindsWithin(ip.name, prefix, GOOD_SOURCES))

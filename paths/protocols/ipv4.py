@@ -79,9 +79,11 @@ BAD_UDP_LENGTH, BAD_UDP_CHECKSUM = drop("udp-bad-length"), drop("udp-bad-checksu
 BAD_TCP_HEADER, BAD_TCP_CHECKSUM = drop("tcp-bad-header"), drop("tcp-bad-checksum")
 
 
-def lookup(frame: Any, end: Any, packet: Any, entries: Any, vectors: Any, root: Any, next_hops: Any) -> int:
+def lookup(
+    frame: Any, end: Any, packet: Any, entries: Any, vectors: Any, leaves: Any, root: Any, next_hops: Any
+) -> int:
     """Find the next hop by the longest matching prefix (RFC 1812 section 5.2.4)."""
-    hop = find(entries, vectors, root, load32(frame, ipv4.DESTINATION))
+    hop = find(entries, vectors, leaves, root, load32(frame, ipv4.DESTINATION))
     packet.next_hop = hop
     if hop < 0:
         packet.error = NET_UNREACHABLE
@@ -181,9 +183,9 @@ def check_tcp(frame: Any, end: Any, at: int, flags: int) -> int:
     return 0 if total == 0xFFFF else BAD_TCP_CHECKSUM
 
 
-def route(frame: Any, end: Any, packet: Any, entries: Any, vectors: Any, root: Any, next_hops: Any) -> int:
+def route(frame: Any, end: Any, packet: Any, entries: Any, vectors: Any, leaves: Any, root: Any, next_hops: Any) -> int:
     """Send a packet of the router's own: find its next hop, fill in its source if that is 0, and its checksum."""
-    hop = find(entries, vectors, root, load32(frame, ipv4.DESTINATION))
+    hop = find(entries, vectors, leaves, root, load32(frame, ipv4.DESTINATION))
     packet.next_hop = hop
     if hop < 0:
         return NO_ROUTE_BACK
@@ -276,8 +278,9 @@ class Ip(Router):
         self._mtus = Mtus(self.name, graph.ports)
         self.mtus = self._mtus.table
         self.suspects = Table(suspect_table(self.addresses.values()), "constant")
-        entries, vectors = (Table(array, "constant") for array in self.fib.arrays)
-        self._lookups: dict[str, Any] = {"entries": entries, "vectors": vectors, "root": self.root}
+        arrays: dict[str, Any] = dict(zip(("entries", "vectors", "leaves"), self.fib.arrays, strict=True))
+        tables = {name: Table(array, "constant") for name, array in arrays.items()}
+        self._lookups: dict[str, Any] = tables | {"root": self.root}
 
     def start(self, graph: RouterGraph) -> None:
         for index, name in enumerate(graph.ports):

@@ -66,7 +66,7 @@ def check_options(frame: Any, end: Any, total: int) -> int:
 
 
 def check(
-    frame: Any, end: Any, packet: Any, entries: Any, vectors: Any, root: Any, next_hops: Any, suspects: Any
+    frame: Any, end: Any, packet: Any, entries: Any, vectors: Any, leaves: Any, root: Any, next_hops: Any, suspects: Any
 ) -> int:
     """Refuse bad headers, and sources that no packet may have (RFC 1812 section 5.3.7)."""
     verdict = check_header(frame, end, packet)
@@ -74,7 +74,7 @@ def check(
         return verdict
     source = load32(frame, ipv4.SOURCE)
     if suspects[np.uint32(source >> 24)] | suspects[np.uint32(256 + suspect_hash(source))]:
-        return check_suspect(source, load32(frame, ipv4.DESTINATION), entries, vectors, root, next_hops)
+        return check_suspect(source, load32(frame, ipv4.DESTINATION), entries, vectors, leaves, root, next_hops)
     return 0
 
 
@@ -84,15 +84,17 @@ def suspect_hash(address: int) -> int:
 
 
 @outline
-def check_suspect(source: int, destination: int, entries: Any, vectors: Any, root: Any, next_hops: Any) -> int:
+def check_suspect(
+    source: int, destination: int, entries: Any, vectors: Any, leaves: Any, root: Any, next_hops: Any
+) -> int:
     """Tell whether a source that may be wrong, by its first byte or its hash, is wrong."""
     first = source >> 24
     if first == 0 or first == 127 or first >= 224:
         return MARTIAN_SOURCE
     if source >> 16 == LINK_LOCAL:
-        hop = find(entries, vectors, root, destination)
+        hop = find(entries, vectors, leaves, root, destination)
         return 0 if hop >= 0 and next_hops[hop].kind == LOCAL else LINK_LOCAL_SOURCE
-    hop = find(entries, vectors, root, source)
+    hop = find(entries, vectors, leaves, root, source)
     kind = next_hops[hop].kind if hop >= 0 else CONNECTED
     if kind == LOCAL:
         return OWN_SOURCE

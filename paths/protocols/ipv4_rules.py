@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from scout.paths.model.rule import Rule
 from scout.paths.model.stage import Own, Stage
 from scout.paths.protocols.next_hop import CONNECTED, GATEWAY, LOCAL
-from scout.paths.protocols.route_facts import NO_KIND, KindsWithin, OneNextHop, kinds_within, next_hops_within
+from scout.paths.protocols.route_facts import NO_KIND, KindsWithin, OneNextHop, kinds_within
 from scout.paths.wire import ipv4
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def constant_next_hop(lookup: Callable[..., int]) -> Rule:
     def found(path: "Path", node: str) -> tuple[int, int] | None:
         """The next hop, and the lookup's outcome for it."""
         ip, prefix = _destinations(path, node, lookup)
-        hops = next_hops_within(ip.fib.routes, prefix) if prefix else ()
+        hops = ip.fib.next_hops(prefix) if prefix else frozenset()
         if len(hops) != 1 or -1 in hops:
             return None
         (hop,) = hops

@@ -1,6 +1,5 @@
 """What the routes say about a whole prefix, and the facts that paths rely on because of it."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from scout.paths.protocols.next_hop import BROADCAST, CONNECTED, GATEWAY, LOCAL,
 if TYPE_CHECKING:
     from scout.paths.model.path import Path
 
-__all__ = ["GOOD_SOURCES", "NO_KIND", "KindsWithin", "OneNextHop", "can_be_sources", "kinds_within", "next_hops_within"]
+__all__ = ["GOOD_SOURCES", "NO_KIND", "KindsWithin", "OneNextHop", "can_be_sources", "kinds_within"]
 
 NO_KIND = -1
 """In place of a next hop's kind, where there is no route."""
@@ -35,31 +34,10 @@ _WORDS = {
 }
 
 
-def next_hops_within(routes: Iterable[tuple[IPv4Network, int]], prefix: IPv4Network) -> frozenset[int]:
-    """The next hops that addresses of a prefix have; -1 stands for no route.
-
-    It may name one that no address has, because longer routes hide it; it leaves out none that an address has.
-
-    Parameters
-    ----------
-    routes : iterable of (IPv4Network, int)
-        Prefixes, each once, and their next hops.
-    prefix : IPv4Network
-    """
-    found, covering, longest = set(), -1, -1
-    for network, next_hop in routes:
-        if network.prefixlen > prefix.prefixlen:
-            if network.subnet_of(prefix):
-                found.add(next_hop)
-        elif network.prefixlen > longest and prefix.subnet_of(network):
-            covering, longest = next_hop, network.prefixlen
-    return frozenset(found | {covering})
-
-
 def kinds_within(ip: Any, prefix: IPv4Network) -> frozenset[int]:
-    """The kinds of the next hops that addresses of a prefix have at an `Ip`, or `NO_KIND`; may name more, no fewer."""
+    """The kinds of the next hops that addresses of a prefix have at an `Ip`, with `NO_KIND` if some have none."""
     kinds = ip.next_hops.initial["kind"]
-    hops = next_hops_within(ip.fib.routes, prefix)
+    hops = ip.fib.next_hops(prefix)
     return frozenset(int(kinds[hop]) if hop >= 0 else NO_KIND for hop in hops)
 
 
@@ -81,7 +59,7 @@ class OneNextHop(Fact):
 
     def holds(self, path: "Path") -> bool:
         ip: Any = path.router_graph.router(self.router)
-        return next_hops_within(ip.fib.routes, self.prefix) == {self.next_hop}
+        return ip.fib.next_hops(self.prefix) == {self.next_hop}
 
     def __str__(self) -> str:
         return f"{self.router}: all of {self.prefix} has next hop {self.next_hop}"

@@ -9,6 +9,7 @@ Example
 """
 
 import inspect
+import textwrap
 from collections.abc import Callable, Mapping
 from types import FunctionType
 from typing import Any
@@ -102,29 +103,31 @@ class Filter(Router):
         functions = [function for function in (receive, send) if function is not None]
         if not functions:
             raise GraphError(f"{name}: a filter without a function; give receive=... or send=...")
-        for function in functions:
-            self._check(function)
-        self._check_bindings({each for function in functions for each in parameters_of(function)})
+        self._check_bindings({function: checked(name, function) for function in functions})
         for function in functions:
             check_kinds(f"{name}: {function.__name__}", function, bindings)
         self.functions = {
             key: function and with_shared_tables(function, bindings) for key, function in self.functions.items()
         }
 
-    def _check(self, function: Callable[..., int]) -> None:
-        place = checked(self.name, function)
-        for parameter in parameters_of(function):
+    def _check_bindings(self, places: Mapping[Callable[..., int], str]) -> None:
+        """Refuse bindings that are not those of the functions; `places` says where each function is."""
+        wanted = {each: place for function, place in places.items() for each in parameters_of(function)}
+        superfluous = [name for name in self.bindings if name in _STANDARD or name not in wanted]
+        for parameter, place in wanted.items():
             if parameter not in _STANDARD and parameter not in self.bindings:
+                instead = f" in place of {superfluous[0]}=..., which is no parameter" if superfluous else ""
                 raise GraphError(
                     f"{place}: parameter {parameter!r} is not bound; give Filter({self.name!r}, ..., {parameter}=...)"
+                    f"{instead}"
                 )
-
-    def _check_bindings(self, wanted: set[str]) -> None:
+        for name in superfluous:
+            raise GraphError(f"{self.name}: no function has a parameter {name!r} to bind; leave {name}=... out")
         for name, value in self.bindings.items():
-            if name in _STANDARD or name not in wanted:
-                raise GraphError(f"{self.name}: no function has a parameter {name!r} to bind; leave {name}=... out")
             if not isinstance(value, int | np.integer | Table) and not callable(value):
-                raise GraphError(f"{self.name}: {name}={value!r} cannot be bound; give an int, a function or a Table")
+                advice = f"write {name}=Table(array)" if isinstance(value, np.ndarray) else "give an int or a Table"
+                shown = textwrap.shorten(repr(value), 60)
+                raise GraphError(f"{self.name}: {name}={shown} cannot be bound; {advice}")
 
     def configure(self, graph: RouterGraph) -> None:
         """Refuse a function that no packet can reach, because the router above uses the service in one way only."""

@@ -1,6 +1,7 @@
 """The headers of a packet as named fields, for people: which field lies at which bytes, and what it says.
 
-It is a table of the formats that the other modules of this package define; a new header is one more entry of it.
+It is a table of the formats that the other modules of this package define. A new header is one more entry; `_next` says
+where a header of variable length ends, and which header follows.
 """
 
 from collections.abc import Callable, Iterator

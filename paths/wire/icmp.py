@@ -30,6 +30,7 @@ __all__ = [
     "TTL_EXPIRED",
     "TYPE",
     "UNREACHABLE",
+    "error_text",
     "is_error",
     "quotes",
 ]
@@ -46,7 +47,29 @@ PROTOCOL_UNREACHABLE, PORT_UNREACHABLE = UNREACHABLE << 24 | 2 << 16, UNREACHABL
 FRAGMENTATION_NEEDED, TTL_EXPIRED = UNREACHABLE << 24 | 4 << 16, TIME_EXCEEDED << 24
 """Errors as a stage writes them into `packet.error`: type << 24 | code << 16, and the MTU in the low 16 bits."""
 
+_ERRORS = {
+    NET_UNREACHABLE: "net unreachable",
+    HOST_UNREACHABLE: "host unreachable",
+    PROTOCOL_UNREACHABLE: "protocol unreachable",
+    PORT_UNREACHABLE: "port unreachable",
+    FRAGMENTATION_NEEDED: "fragmentation needed",
+    TTL_EXPIRED: "TTL expired",
+}
+
 _FIRST_QUERY, _LAST_QUERY = 13, 18  # timestamp, information, address mask: requests and replies
+
+
+def error_text(error: int) -> str:
+    """What an error says, in words; `error` is as a stage writes it into `packet.error`.
+
+    Examples
+    --------
+    >>> error_text(FRAGMENTATION_NEEDED | 1400)
+    'fragmentation needed with MTU 1400'
+    """
+    kind, mtu = error >> 16 << 16, error & 0xFFFF
+    name = _ERRORS.get(kind, f"ICMP type {kind >> 24} code {kind >> 16 & 0xFF}")
+    return f"{name} with MTU {mtu}" if mtu else name
 
 
 def is_error(kind: int) -> bool:

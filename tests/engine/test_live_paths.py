@@ -5,6 +5,7 @@ import random
 import signal
 import socket
 import struct
+from pathlib import Path as FilePath
 from typing import Any
 
 import lab_router
@@ -14,8 +15,10 @@ import pytest
 from demux_frames import takes
 from lab_router import running
 from port_router import LEFT, RIGHT, awaited, finished
-from test_several_paths import count, entered, numbered, numbers, router
+from several import count_one, entered, numbered, numbers, router
 
+from scout.control_socket.client import ask
+from scout.control_socket.server import ControlSocket
 from scout.io.ports.memory import MemoryPort
 from scout.paths.framework.events import Handler
 from scout.paths.framework.service import Service
@@ -41,7 +44,7 @@ def started(most_paths: int = 64, replicas: int = 2, service: Service | None = N
 
 
 def counting() -> Service:
-    return Service("counting", {"seen": np.zeros(1, np.int64)}, [Handler(count)], "ipv4")
+    return Service("counting", {"seen": np.zeros(1, np.int64)}, [Handler(count_one)], "ipv4")
 
 
 def send(left: MemoryPort, *frames: bytes) -> None:
@@ -222,6 +225,29 @@ def test_no_path_can_be_created_where_packets_are_not_told_apart() -> None:
     with Supervisor(graph, [graph.create_path(name) for name in graph.ports], 1) as supervisor:
         with pytest.raises(ScoutError, match="give the supervisor most_paths"):
             supervisor.create_path(graph.create_path("left", protocol="udp"))
+        finished(supervisor)
+
+
+def test_the_control_socket_creates_and_deletes_paths(tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    left, right, _, supervisor = started(replicas=1)
+    name = "left, protocol udp, destination port 53"
+    with ControlSocket(supervisor, "router.py") as control, supervisor:
+
+        def shown() -> dict[str, int]:
+            return {row["path"]: row["packets"] for row in ask(control.path, "show paths")["rows"]}
+
+        (row,) = ask(control.path, "path create", {"of": "left", "protocol": "udp", "destination_port": 53})["rows"]
+        assert row["path"] == name
+        send(left, numbered(0, ports=(1, 53)), numbered(1, ports=(1, 54)))
+        awaited(lambda: shown()[name] == 1)
+        with pytest.raises(ScoutError, match="take the same packets"):
+            ask(control.path, "path create", {"of": "left", "protocol": "17", "destination_port": 53})
+        assert ask(control.path, "path delete", {"path": name})["rows"][0]["state"] == "is deleted"
+        assert name not in shown()
+        assert {row["port"]: row["received"] for row in ask(control.path, "show ports")["rows"]}["left"] == 2
+        left.end()
+        right.end()
         finished(supervisor)
 
 

@@ -189,7 +189,9 @@ def test_between_kernels_every_change_is_one_switch_and_no_packet_is_lost(order)
             for number, frame in enumerate(frames):
                 sender.send(frame)
                 if number % 20 == 10:
-                    await_until(lambda sent=number: len(receiver.got) > sent - 500)  # no queue overflows
+                    await_until(
+                        lambda sent=number: len(receiver.got) > sent - 100
+                    )  # fewer than a socket's buffer holds
                     supervisor.change(ReplaceRoute("10.9.0.0/16", via=gateways[number // 20]))
                 if number == count // 3:
                     os.kill(supervisor.processes[0].pid, signal.SIGKILL)

@@ -3,58 +3,22 @@
 import os
 import random
 import signal
-import struct
 from collections import Counter
 from typing import Any
 
 import numpy as np
 import pytest
 from demux_frames import PORTS, frame, takes
-from port_router import ADDRESSES, HOST, LEFT, RIGHT, awaited, finished, reply
+from port_router import LEFT, RIGHT, awaited, finished, reply
+from several import count_one, entered, numbered, numbers, router
 
 from scout.io.ports.memory import MemoryPort
 from scout.paths.framework.events import Handler
 from scout.paths.framework.service import Service
-from scout.paths.model.graph import RouterGraph
 from scout.paths.model.path import Path
-from scout.paths.protocols.arp import Arp
-from scout.paths.protocols.ethernet import Ethernet
-from scout.paths.protocols.icmp import Icmp
-from scout.paths.protocols.ipv4 import Ip
 from scout.paths.wire.ipv4 import ICMP, TCP, UDP
 from scout.ring.errors import ScoutError
 from scout.supervisor import Supervisor
-
-NUMBER = 14 + 24
-"""Offset of a frame's number in `numbered`."""
-
-
-def router(left: MemoryPort, right: MemoryPort, service: Service | None = None) -> RouterGraph:
-    """A router between two ports, with a service on the left one; 10.0.1.2, on the right, is known."""
-    graph = RouterGraph("several")
-    graph.add(Ethernet("left", left))
-    graph.add(Ethernet("right", right))
-    graph.add(Ip("ip", ADDRESSES))
-    arp = Arp("arp")
-    arp.pin(1, "10.0.1.2", HOST)
-    graph.add(arp)
-    graph.add(Icmp("icmp"))
-    for port in ("left", "right"):
-        graph.connect("icmp", "ip", port)
-        graph.connect("ip", "arp", port)
-    if service:
-        graph.add(service)
-        graph.connect("ip", service.name, "left")
-    return graph
-
-
-def numbered(number: int, **fields: Any) -> bytes:
-    """A frame to 10.0.1.2 that carries its number."""
-    return frame(source="10.0.0.2", destination="10.0.1.2", payload=struct.pack("!I", number), **fields)
-
-
-def numbers(sent: list[bytes]) -> list[int]:
-    return [struct.unpack_from("!I", each, NUMBER)[0] for each in sent]
 
 
 def mixed(count: int, seed: int = 1) -> list[bytes]:
@@ -67,12 +31,6 @@ def mixed(count: int, seed: int = 1) -> list[bytes]:
         whole = numbered(number, protocol=chance.choice([ICMP, TCP, UDP]), ports=ports, fragment=fragment)
         found.append(whole if chance.random() < 0.95 else whole[: chance.randrange(1, 40)])
     return found
-
-
-def entered(supervisor: Supervisor, path: Path) -> int:
-    """The packets that have entered a path."""
-    begin = f"port {path.source}"
-    return sum(count for (tail, _), count in supervisor.flows(path).items() if tail == begin)
 
 
 def best(paths: list[Path], data: bytes) -> Path | None:
@@ -144,23 +102,11 @@ def test_held_packets_come_back_to_their_own_paths() -> None:
         assert supervisor.counters(path)["arp.resolve held"] == 0
 
 
-def count(frame: Any, end: Any, seen: Any) -> int:
-    seen[0] += 1
-    return 0
-
-
 def without(path: Path, node: str) -> Path:
     """A path in which packets pass by a stage, whose first outcome they take."""
     changed = path.copy()
-    (behind,) = [head for _, head, data in path.out_edges(node, data=True) if data["verdict"] == 0]
-    for tail, _, key, data in list(path.in_edges(node, keys=True, data=True)):
-        changed.add_edge(tail, behind, key, **data)
-    changed.remove_node(node)
-    entry = f"port {path.source}"
-    while gone := [each for each in list(changed) if each != entry and not changed.in_degree(each)]:
-        changed.remove_nodes_from(gone)
-    changed.establish()
-    return changed
+    changed.remove(node)
+    return changed.establish()
 
 
 @pytest.mark.parametrize("killed", [0, 6])
@@ -168,7 +114,7 @@ def test_a_service_on_one_path_sees_its_packets_alone_and_replicas_agree(killed:
     """Also if replicas die: their successors find the same paths again."""
     given = mixed(12_000)
     left, right = MemoryPort(LEFT), MemoryPort(RIGHT)
-    service = Service("counting", {"seen": np.zeros(1, np.int64)}, [Handler(count)], "ipv4")
+    service = Service("counting", {"seen": np.zeros(1, np.int64)}, [Handler(count_one)], "ipv4")
     graph = router(left, right, service)
     voice = graph.create_path("left", protocol="udp")
     rest = without(graph.create_path("left"), "counting.receive")

@@ -1,13 +1,19 @@
 """The helpers that users get for tests of their own stages and services."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
-from scapy.all import ICMP, IP, UDP, Ether
+from scapy.all import ICMP, IP, TCP, UDP, Ether
 
-from scout import Filter, Handler, PcapPort, Requests, RouterGraph, Service, drop
+from scout import AfPacketPort, End, Filter, Handler, MemoryPort, PcapPort, Requests, RouterGraph, Service, drop
+from scout.io.mac import mac_text
+from scout.loader import load_router
 from scout.ring.errors import ScoutError
 from scout.testing import HOSTS, ROUTER, MemoryRouter, await_until, ipv4_router
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 REFUSED = drop("refused")
 COUNTS = np.dtype([("packets", "i8")])
 
@@ -17,8 +23,8 @@ def count(frame, end, seen):
     return 0
 
 
-def datagram(payload=b"hello", **fields):
-    headers = Ether(src=HOSTS["left"], dst=ROUTER["left"]) / IP(src="10.0.0.2", dst="10.0.1.2", **fields)
+def datagram(payload=b"hello", dst="10.0.1.2", **fields):
+    headers = Ether(src=HOSTS["left"], dst=ROUTER["left"]) / IP(src="10.0.0.2", dst=dst, **fields)
     return bytes(headers / UDP(sport=1, dport=2) / payload)
 
 
@@ -58,11 +64,51 @@ def test_what_cannot_be_sent_is_said():
         assert router.drops() == {"too-long": 1}
 
 
-def test_only_ports_in_memory_will_do():
-    graph = RouterGraph("files")
-    graph.add(Requests("in", PcapPort(read="in.pcap")))
-    with pytest.raises(ScoutError, match="port in is not in memory"):
-        MemoryRouter(graph)
+def test_ports_in_memory_take_the_place_of_others(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "scout_router_02_own_stage", None)  # restored afterwards
+    graph, paths = load_router(str(EXAMPLES / "02_own_stage.py"))
+    graph.router("arp").pin("right", "10.0.1.2", HOSTS["right"])
+    with MemoryRouter(graph, paths) as router:
+        router.send("left", datagram())
+        telnet = Ether(src=HOSTS["left"], dst=ROUTER["left"]) / IP(src="10.0.0.2", dst="10.0.1.2") / TCP(dport=23)
+        router.send("left", bytes(telnet))
+        (sent,) = router.sent("right")
+        assert (Ether(sent).src, Ether(sent).dst) == (ROUTER["right"], HOSTS["right"])
+        assert router.drops() == {"telnet": 1}
+
+
+def test_what_a_replaced_port_was_given_stays():
+    graph = RouterGraph("given")
+    given = [
+        AfPacketPort("r0"),
+        AfPacketPort("r1", mac="02:00:00:00:05:01"),
+        PcapPort(read="in", mac="02:00:00:00:06:01"),
+    ]
+    given += [MemoryPort("02:00:00:00:07:01", mtu=900, frames=[]), MemoryPort("02:00:00:00:08:01", mtu=800)]
+    for index, port in enumerate(given):
+        graph.add(Requests(f"in{index}", port))
+        graph.add(End(f"end{index}", "request"))
+        graph.connect(f"end{index}", f"in{index}")
+    MemoryRouter(graph)
+    ports = [graph.router(name).port for name in graph.ports]
+    assert [(mac_text(port.mac)[9:], port.mtu) for port in ports] == [
+        ("00:00:01", 1500),
+        ("00:05:01", 1500),
+        ("00:06:01", 1500),
+        ("00:07:01", 900),
+        ("00:08:01", 800),
+    ]
+    assert ports[4] is given[4] and all(isinstance(port, MemoryPort) and port.is_live for port in ports)
+
+
+def test_an_expectation_that_fails_says_what_became_of_the_packets():
+    with pytest.raises(AssertionError) as caught, MemoryRouter(ipv4_router()) as router:
+        router.send("left", datagram(dst="10.0.1.77"))
+        router.send("left", bytes(60))
+        assert router.held() == 1
+        assert router.sent("left") == ["a frame"]
+    (note,) = caught.value.__notes__
+    assert "received 2; sent 0 by left; sent " in note and "; dropped 1 for not-for-us; holds 1 until" in note
 
 
 def test_waiting_in_vain_ends():

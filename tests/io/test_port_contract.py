@@ -100,7 +100,7 @@ def test_the_channel_of_a_port_has_all_that_the_supervisor_wants(port: Port) -> 
         assert {"open", "primary", "claimed", "seen", "replayed"} <= set(channel.cursors.dtype.names or ())
         assert channel.is_member(0) and not channel.is_member(1)
         assert channel.position(0) == channel.controls_done(0) == channel.unfinished(0) == channel.lag(0) == 0
-        assert channel.failed == [] and channel.counters()["received"] == 0
+        assert channel.release_failed() == [] and channel.counters()["received"] == 0
         assert channel.join(1, *channel.foremost()) and channel.is_member(1)
         channel.retire(1, ordered=False)
         assert not channel.is_member(1)

@@ -11,6 +11,7 @@ store buffers, and wherever a protocol hands something over by a release store a
 explored here is what the C11 model allows too.
 """
 
+import gc
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -81,11 +82,23 @@ def put(values: tuple[Any, ...], index: int, value: Any) -> tuple[Any, ...]:
 def explore(model: Model, most: int = 5_000_000) -> Found:
     """Visit every state that can be reached, breadth first; from each the end must be reachable.
 
+    Python does not look for cyclic garbage meanwhile: there is none, and it would go through all states time and again.
+
     Raises
     ------
     Violation
         With a shortest trace, if a step is `Broken`, or the end cannot be reached from some state.
     """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return _explored(model, most)
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _explored(model: Model, most: int) -> Found:
     initial = model.initial()
     numbers: dict[State, int] = {initial: 0}
     states: list[State] = [initial]

@@ -9,16 +9,16 @@ from scout.paths.compiler.inlining import native
 from scout.paths.protocols.fib import NO_ROUTE, Fib, lookup
 from scout.ring.jit import Entry, entry
 
-_FIB = (types.int32[::1], types.int64[::1], types.int64)
+_FIB = (types.int32[::1], types.int64[::1], types.uint8[::1], types.int64)
 _lookup = native(lookup)
 compiled = Entry(_lookup.py_func, types.int64(*_FIB, types.int64))
 """`lookup` as native code that Python can call."""
 
 
 @entry(types.void(*_FIB, types.int64[::1], types.int64[::1]))
-def lookup_all(entries, vectors, root, addresses, next_hops):
+def lookup_all(entries, vectors, leaves, root, addresses, next_hops):
     for i in range(addresses.size):
-        next_hops[i] = _lookup(entries, vectors, root, addresses[i])
+        next_hops[i] = _lookup(entries, vectors, leaves, root, addresses[i])
 
 
 def looked_up(fib: Fib, addresses: np.ndarray, version: int | None = None) -> np.ndarray:

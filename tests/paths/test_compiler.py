@@ -11,7 +11,7 @@ import pytest
 import traces
 from harness import NOW, Replicas, number, one_port, two_ports
 
-from scout.io.access import store16
+from scout.io.access import load8, store16
 from scout.io.ports.memory import MemoryPort
 from scout.paths.compiler.emit import emit
 from scout.paths.compiler.fingerprint import fingerprint
@@ -255,6 +255,20 @@ def returns_float(frame: Any, end: Any) -> Any:
     return 1.5
 
 
+def returns_bool(frame: Any, end: Any) -> Any:
+    return load8(frame, 0) == 69
+
+
+def returns_bool_in_one_case(frame: Any, end: Any) -> Any:
+    if load8(frame, 0) != 69:
+        return 0
+    return load8(frame, 0) > 1
+
+
+def returns_bool_of_a_table(frame: Any, end: Any, seen: Any) -> Any:
+    return seen[0] % 100 == 0
+
+
 @pytest.mark.parametrize(
     ("function", "words"),
     [
@@ -262,10 +276,14 @@ def returns_float(frame: Any, end: Any) -> Any:
         (stores_float_into_field, "a float is stored into int64"),
         (stores_float_into_frame, "store16 is given a float"),
         (returns_float, "it returns float64"),
+        (returns_bool, "it returns True or False"),
+        (returns_bool_in_one_case, "it returns True or False"),
+        (returns_bool_of_a_table, "it returns True or False"),
     ],
 )
-def test_a_float_is_no_integer_in_both_runs(function: Any, words: str) -> None:
-    bindings = {"seen": Table(np.zeros(1, np.int64), "private")} if function is stores_float else {}
+def test_what_is_no_integer_is_refused_in_both_runs(function: Any, words: str) -> None:
+    takes_table = function in (stores_float, returns_bool_of_a_table)
+    bindings = {"seen": Table(np.zeros(1, np.int64), "private")} if takes_table else {}
     path = ours("mine", function, **bindings)
     with pytest.raises(ScoutError, match="TypeError"):
         path.run(FRAME)

@@ -1,5 +1,8 @@
 """Demux: which path a packet takes, by any of its fields; against a slow classifier that is obviously right."""
 
+import random
+import threading
+import time
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -26,6 +29,7 @@ from scout.paths.model.router import GraphError
 from scout.paths.stages.filter import Filter
 from scout.paths.wire.ipv4 import SCTP, TCP, UDP
 from scout.ring.errors import ScoutError
+from scout.ring.segment import address, shared
 
 GRAPH = two_ports().graph
 STEPS = steps(GRAPH, "left")
@@ -254,3 +258,81 @@ def test_a_router_that_does_not_stand_above_the_port_cannot_tell_packets_apart()
 def test_filters_do_not_hide_the_routers_behind_them() -> None:
     made = two_ports((Filter("first", lambda frame, end: 0), ("ip", "first", "left")))
     assert set(fields_of(steps(made.graph, "left"))) == set(FIELDS)
+
+
+def searcher() -> Any:
+    """A compiled function that searches the keys of `words` again and again, and counts wrong answers.
+
+    `search(times, ports, kinds, heads, entries, words, paths, may_miss, done)`: after each round it adds 1 to the word
+    at address `done`.
+    """
+    text = [
+        "from scout.ring.atomics import store64_release",
+        "",
+        "@entry",
+        "def search(times, ports, kinds, heads, entries, words, paths, may_miss, done):",
+        "    wrong = 0",
+        "    for time in range(times):",
+        "        for index in range(len(paths)):",
+        "            found = find_path(ports, kinds, heads, entries, 0, words[index, 0], words[index, 1], 0)",
+        f"            if found != paths[index] and not (may_miss[index] and found == {DEFAULT}):",
+        "                wrong += 1",
+        "        store64_release(done, time + 1)",
+        "    return wrong",
+        "",
+    ]
+    arrays = [types.Array(_record(dtype), 1, "C") for dtype in (PORT, KIND, ENTRY)]
+    arrays.insert(2, types.int64[::1])
+    numbers = [types.int64[:, ::1], types.int64[::1], types.boolean[::1]]
+    signature = types.int64(types.int64, *arrays, *numbers, types.int64)
+    return load_generated("search", "\n".join(text), "", signature, demux_functions(GRAPH)).search
+
+
+def test_a_search_finds_the_right_path_while_others_come_and_go() -> None:
+    """Some patterns stay; the others are taken away and added again, in the same few buckets and memory."""
+    demux = Demux(room=64)
+    wishes = [wish(protocol="udp", source_port=index, destination_port=index // 3) for index in range(48)]
+    wishes += [wish(protocol="udp", destination=f"10.0.{index}.0/{20 + index % 5}") for index in range(0, 160, 16)]
+    keys = [key_of(STEPS, frame(destination="10.9.0.1", ports=(index, index // 3))) for index in range(48)]
+    keys += [key_of(STEPS, frame(destination=f"10.0.{index}.1", ports=(999, 999))) for index in range(0, 160, 16)]
+    come_and_go = np.arange(len(wishes)) % 3 > 0
+    paths = np.arange(1, len(wishes) + 1)
+    for index, each in enumerate(wishes):
+        demux.add(int(paths[index]), each)
+    search, done = searcher(), shared(1, np.int64)
+    table, wrong = demux.table, []
+    arguments = (
+        table.ports,
+        table.kinds,
+        table.heads,
+        table.entries,
+        np.array(keys),
+        paths,
+        come_and_go,
+        address(done),
+    )
+    thread = threading.Thread(target=lambda: wrong.append(search(4_000, *arguments)))
+    thread.start()
+    alive, chance = set(np.flatnonzero(come_and_go).tolist()), random.Random(1)
+    while thread.is_alive():
+        some = [index for index in np.flatnonzero(come_and_go).tolist() if chance.random() < 0.5]
+        gone = [index for index in some if index in alive]
+        for index in gone:
+            table.end(index + 1, 0)
+        _rounds(thread, done)
+        for index in gone:
+            table.unlink(index + 1)
+        _rounds(thread, done)
+        for index in gone:
+            table.free(index + 1)
+        for index in set(some) - alive:
+            demux.add(index + 1, wishes[index])
+        alive ^= set(some)
+    assert wrong == [0]
+
+
+def _rounds(thread: threading.Thread, done: np.ndarray) -> None:
+    """Wait until a search that runs now is over."""
+    until = int(done[0]) + 2
+    while thread.is_alive() and done[0] < until:
+        time.sleep(0)

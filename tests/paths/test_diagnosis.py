@@ -7,6 +7,7 @@ import pytest
 from harness import one_port
 
 from scout.io.access import load8
+from scout.paths.compiler.global_state import changed_globals
 from scout.paths.compiler.native import compile_path
 from scout.paths.compiler.plan import CompileError
 from scout.paths.framework.flow_table import claim
@@ -107,3 +108,63 @@ def test_what_numba_refuses_becomes_one_line_that_helps(function: Any, line: int
     first = function.__code__.co_firstlineno
     assert words in said and "stage mine.receive" in said and "\n" not in said
     assert said.startswith((f"{__file__}:{first}:", f"{__file__}:{first + line}:"))
+
+
+count, counts = 0, np.zeros(4, np.int64)
+rows = np.zeros(4, [("packets", "i8")])
+constants = np.array([1, 2])
+
+
+def changes_a_global(frame: Any, end: Any) -> int:
+    global count
+    count += 1
+    return 0
+
+
+def changes_an_array(frame: Any, end: Any) -> int:
+    counts[0] += 1
+    return 0
+
+
+def changes_a_record(frame: Any, end: Any) -> int:
+    rows[0].packets += 1
+    return 0
+
+
+def changes_a_row(frame: Any, end: Any) -> int:
+    row = rows[0]
+    row.packets = 2
+    return 0
+
+
+def has_a_helper_do_it(frame: Any, end: Any) -> int:
+    return changes_an_array(frame, end)
+
+
+@pytest.mark.parametrize(
+    ("function", "culprit", "line", "name"),
+    [
+        (changes_a_global, changes_a_global, 2, "count"),
+        (changes_an_array, changes_an_array, 1, "counts"),
+        (changes_a_record, changes_a_record, 1, "rows"),
+        (changes_a_row, changes_a_row, 2, "rows"),
+        (has_a_helper_do_it, changes_an_array, 1, "counts"),
+    ],
+)
+def test_a_change_of_a_global_is_refused(function: Any, culprit: Any, line: int, name: str) -> None:
+    with pytest.raises(CompileError) as caught:
+        compile_path(ours("mine", function))
+    place = f"{__file__}:{culprit.__code__.co_firstlineno + line}"
+    assert str(caught.value).startswith(f"{place}: stage mine.receive changes the global {name}; keep what changes in")
+
+
+def reads_globals(frame: Any, end: Any, seen: Any) -> int:
+    row = constants[1]
+    row += 1
+    local = seen[0]
+    local.packets += row + constants[0] + count
+    return 0
+
+
+def test_globals_that_are_only_read_and_tables_pass() -> None:
+    assert not list(changed_globals(reads_globals))

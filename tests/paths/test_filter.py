@@ -200,7 +200,11 @@ HERE = re.escape(__file__)
         (lambda: Filter("f"), "f: a filter without a function; give receive"),
         (lambda: Filter("f", mark, typo=1), "f: no function has a parameter 'typo'"),
         (lambda: Filter("f", no_telnet, port=2.5), r"f: port=2\.5 cannot be bound"),  # type: ignore[arg-type]
-        (lambda: Filter("f", no_telnet, port=np.zeros(1)), "f: port=.* cannot be bound; .*a Table"),  # type: ignore[arg-type]
+        (lambda: Filter("f", no_telnet, port=np.zeros(1)), r"f: port=.* cannot be bound; write port=Table\(array\)"),  # type: ignore[arg-type]
+        (
+            lambda: Filter("f", no_telnet, prt=23),
+            r"'port' is not bound; .* port=\.\.\.\) in place of prt=\.\.\., which is no",
+        ),
         (lambda: Filter("not a name", mark), "not a name"),
     ],
 )

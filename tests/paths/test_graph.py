@@ -14,6 +14,8 @@ from scout.paths.protocols.arp import Arp
 from scout.paths.protocols.ethernet import Ethernet
 from scout.paths.protocols.icmp import Icmp
 from scout.paths.protocols.ipv4 import Ip
+from scout.paths.stages.filter import Filter
+from scout.testing import ipv4_router
 
 
 def test_a_path_is_a_graph_from_port_to_ports():
@@ -125,3 +127,18 @@ def test_explain_tells_what_was_fused():
         "replicated on every core: left.in, arp.in",
     ):
         assert word in text
+
+
+def test_a_picture_leaves_out_the_connections_that_filters_replaced():
+    graph = ipv4_router(Filter("first", unmoved))
+    graph.add(Filter("second", unmoved))
+    graph.add(Filter("asked", unmoved, connects="arp"))
+    graph.connect("ip", "left")
+    graph.connect("first", "second", "left")
+    graph.connect("arp", "asked", "right")
+    left_out = set(graph.edges) - set(graph.picture().edges)
+    assert left_out == {("ip", "left"), ("first", "left"), ("arp", "right")}
+
+
+def unmoved(frame, end):
+    return 0

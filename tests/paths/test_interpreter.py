@@ -124,7 +124,7 @@ def test_numbers_have_the_width_of_native_ones() -> None:
 
     data = bytes(range(0xF8, 0x100)) + b"abcdef"
     rows, words = tables()
-    verdict, after = try_stage(overflow, data, packet={"spare": 0}, rows=rows, words=words)
+    verdict, after = try_stage(overflow, data, packet={"path": 0}, rows=rows, words=words)
     assert verdict == 44 << 8 | 3
     assert after == b"\xff\xff\xfe" + data[3:9]
 

@@ -13,7 +13,7 @@ from scout.paths.protocols.fib import Fib
 from scout.paths.protocols.ipv4_check import check, check_header
 from scout.paths.protocols.ipv4_rules import set_next_hop
 from scout.paths.protocols.next_hop import CONNECTED, GATEWAY, LOCAL
-from scout.paths.protocols.route_facts import KindsWithin, OneNextHop, kinds_within, next_hops_within
+from scout.paths.protocols.route_facts import KindsWithin, OneNextHop, kinds_within
 from scout.paths.stages.filter import Filter
 
 HOST, ROUTED, NEIGHBOUR = 0x0A000002, 0x0A090105, 0x0A000102
@@ -30,35 +30,6 @@ def test_a_path_without_attributes_has_no_rule_applied() -> None:
 
 
 # The routes of a prefix.
-
-
-def test_next_hops_within_a_prefix_leave_out_none_that_an_address_has() -> None:
-    chance = random.Random(5)
-    prefixes = [IPv4Network((10 << 24 | chance.randrange(64) >> bits << bits, 32 - bits)) for bits in range(6)] * 3
-    prefixes += [IPv4Network((10 << 24 | chance.randrange(64) >> bits << bits, 32 - bits)) for bits in (0, 1, 2) * 4]
-    for _ in range(40):
-        routes = [(prefix, chance.randrange(3)) for prefix in dict.fromkeys(chance.sample(prefixes, 8))]
-        fib = Fib(routes)
-        for prefix in prefixes:
-            assert {fib.lookup(int(address)) for address in prefix} <= next_hops_within(routes, prefix)
-
-
-@pytest.mark.parametrize(
-    ("prefix", "next_hops"),
-    [
-        ("10.1.0.0/16", {1}),
-        ("10.1.2.0/24", {1}),
-        ("10.1.2.3", {1}),
-        ("10.0.0.0/8", {0, 1, 2}),
-        ("10.2.0.0/16", {0, 2}),
-        ("10.2.0.128/25", {2}),
-        ("11.0.0.0/8", {-1}),
-        ("10.0.0.0/7", {-1, 0, 1, 2}),
-    ],
-)
-def test_next_hops_within_a_prefix(prefix: str, next_hops: set[int]) -> None:
-    routes = [("10.0.0.0/8", 0), ("10.1.0.0/16", 1), ("10.2.0.128/25", 2), ("10.1.2.3/32", 1)]
-    assert next_hops_within([(IPv4Network(each), hop) for each, hop in routes], IPv4Network(prefix)) == next_hops
 
 
 def test_kinds_within_a_prefix() -> None:
@@ -103,10 +74,23 @@ def test_behind_a_stage_that_may_write_the_packet_a_prefix_says_nothing() -> Non
             store32(frame, 16, HOST)
         return 0
 
+    def redirect_by_position(frame, end):
+        store32(frame + 16, 0, HOST)
+        return 0
+
+    def redirect_by_record(frame, end, packet):
+        store32(packet.origin, 30, HOST)
+        return 0
+
     def look(frame, end):
         return 0 if load32(frame, 16) else 1
 
-    for function, applies in ((redirect, False), (look, True)):
+    for function, applies in (
+        (redirect, False),
+        (redirect_by_position, False),
+        (redirect_by_record, False),
+        (look, True),
+    ):
         between = Filter("between", function)
         path = two_ports((between, ("ip", "between", "left"))).graph.create_path("left", destination="10.9.0.0/16")
         assert ("ip.lookup" in path.intact) is applies

@@ -1,13 +1,17 @@
 """The trace of a packet: it says what stages do, and changes nothing of it."""
 
 from itertools import pairwise
+from typing import Any
 
+import numpy as np
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet, Raw
 
 from scout.paths.compiler.trace import Step, trace
+from scout.paths.model.table import Table
+from scout.paths.stages.filter import Filter
 from scout.paths.wire.decode import decode
 from scout.testing import HOSTS, ROUTER, ipv4_router
 
@@ -50,7 +54,42 @@ def test_a_pushed_header_is_new() -> None:
     changes = {change.name: change for change in error.changes}
     assert changes["ipv4.destination"].before == "" and changes["ipv4.destination"].after == "10.0.0.2"
     assert changes["icmp.type"].after == "11"
-    assert [change.name for change in error.tables] == ["limit"]
+    assert [change.name for change in error.tables] == ["limit[0]"]
+    (note,) = steps_of(frame(ttl=1))["ip.forward"].notes
+    assert (note.name, note.after) == ("error", "TTL expired")
+
+
+def counts(frame: Any, end: Any, seen: Any, flows: Any, grid: Any, many: Any) -> int:
+    seen[0] += 1
+    flows[2].packets += 1
+    flows[2].last = 7
+    grid[1, 2] = 5
+    for index in range(5):
+        many[index] = 1
+    return 0
+
+
+def test_a_state_is_shown_before_and_after() -> None:
+    tables = {
+        "seen": Table(np.array([99])),
+        "flows": Table(np.zeros(4, [("packets", "i8"), ("idle", "i8"), ("last", "i4")])),
+        "grid": Table(np.zeros((3, 3), np.int64)),
+        "many": Table(np.zeros(9, np.int64)),
+    }
+    path = ipv4_router(Filter("counting", counts, **tables)).create_path("left")
+    step = next(step for step in trace(path, frame(), timestamp=NOW) if step.stage == "counting.receive")
+    assert [str(change) for change in step.tables] == [
+        "seen[0] 99 → 100",
+        "flows[2].packets 0 → 1",
+        "flows[2].last 0 → 7",
+        "grid[1][2] 0 → 5",
+        "many 5 rows",
+    ]
+
+
+def test_a_function_is_named_with_its_file() -> None:
+    steps = steps_of(frame())
+    assert steps["arp.resolve"].function.startswith("protocols/arp.py:")
 
 
 def test_a_drop_names_its_reason() -> None:

@@ -24,6 +24,35 @@ def mode(path: str | Path) -> int:
     return Path(path).stat().st_mode & 0o777
 
 
+COMPILE = """
+from numba import types
+from scout.ring.jit import entry
+
+@entry(types.int64(types.int64))
+def twice(value):
+    return 2 * value
+
+print("ready", flush=True)
+input()
+print(twice(21), sum(twice.native.stats.cache_misses.values()))
+"""
+
+
+def test_of_processes_that_start_together_one_compiles(tmp_path: Path) -> None:
+    file = tmp_path / "program.py"
+    file.write_text(COMPILE)
+    environment = os.environ | {"SCOUT_CACHE": str(tmp_path / "cache"), "SCOUT_CHECKED": ""}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment}
+    started = [subprocess.Popen([sys.executable, str(file)], **pipes) for _ in range(2)]
+    for each in started:
+        assert each.stdout.readline() == "ready\n"
+    for each in started:
+        each.stdin.write("\n")
+        each.stdin.flush()
+    found = [each.communicate()[0].split() for each in started]
+    assert sorted(found) == [["42", "0"], ["42", "1"]]
+
+
 @pytest.mark.parametrize("umask", [0o022, 0o002, 0o000])
 def test_new_folders_are_this_users_alone(tmp_path: Path, umask: int) -> None:
     root = tmp_path / "deep" / "cache"

@@ -19,7 +19,7 @@ from scout.tools.commands import demo
 
 COMMANDS = ["demo", "run", "draw", "rates", "top", "traffic", "doctor"]
 REQUESTS = ["ctl", "ctl show", *(f"ctl {request.name}" for request in requests.REQUESTS)]
-BENCHES = [f"bench {name}" for name in ("forward", "path", "channel", "replication", "services", "soak")]
+BENCHES = [f"bench {name}" for name in ("forward", "path", "fib", "channel", "replication", "services", "soak")]
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, *BENCHES, "bench all", *REQUESTS])

@@ -75,6 +75,16 @@ def test_in_the_fifth_lesson_every_packet_goes_where_its_number_says():
     ]
 
 
+def test_in_the_sixth_lesson_attributes_make_a_path_short_and_a_rule_limits_it():
+    lines = run(LESSONS[5]).splitlines()
+    every, voice = (line.split(": ")[1].split(", ") for line in lines[:2])
+    assert set(every) - set(voice) == {"arp.in", "ip.local", "icmp.in"}
+    assert set(voice) - set(every) == {"limit.in"}
+    assert "      constant next hop, at ip.lookup: next hop 7 for all of 10.0.1.128/26" in lines
+    assert "      limit expedited packets, at ip.lookup: 1,000 packets a second, 3 at once" in lines
+    assert lines[-4:] == ["to right", "to right", "to right", "limit.in drops too-much-expedited"]
+
+
 def test_in_the_seventh_lesson_packets_leave_by_their_deadlines():
     (lesson,) = (each for each in LESSONS if each.name == "07_queues.py")
     order, call, backup, drops = run(lesson).splitlines()

@@ -27,6 +27,15 @@ def test_packets_are_held_where_the_neighbour_is_not_known(capsys: pytest.Captur
     assert "held at arp.resolve" in capsys.readouterr().out
 
 
+def test_brief_prints_one_line_a_frame(capsys: pytest.CaptureFixture[str]) -> None:
+    frames = 'Ether(dst="02:00:00:00:00:01")/IP(dst=["224.0.0.1", "10.0.1.2", "10.0.1.3"])'
+    assert here("trace", LESSON, "--from", "left", "--scapy", frames, *NEIGHBOUR, "--brief") == 0
+    dropped, left, held = capsys.readouterr().out.splitlines()
+    assert dropped == "frame 1: 34 bytes at port left: dropped at ip.lookup: multicast: the destination is in 224/4"
+    assert left == "frame 2: 34 bytes at port left: leaves to right: 34 bytes"
+    assert held.startswith("frame 3: 34 bytes at port left: held at arp.resolve until")
+
+
 def test_a_capture_and_a_scapy_expression(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capture = tmp_path / "in.pcap"
     wrpcap(str(capture), [FRAME] * 3)

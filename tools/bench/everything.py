@@ -15,6 +15,7 @@ __all__ = ["BENCHMARKS", "run"]
 BENCHMARKS = {
     "forward": "A router between two namespaces: many flows and one, rates without loss, latency, and TCP.",
     "path": "The compiled path alone, without input and output.",
+    "fib": "The forwarding table: lookups, building, changes and memory.",
     "paths": "Paths with queues: deadlines under a flood, path schedulers, early discard; Scout's experiments.",
     "channel": "Dequeuing from a replicated channel; the paper's Figure 2.",
     "replication": "Replicated work against a lock and atomic instructions; the paper's Figure 1(b).",

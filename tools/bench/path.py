@@ -5,6 +5,8 @@ as they are when the kernel has just received them. One core.
 
 The same path behind demux (`demux.py`) shows what it costs to find the path of each packet among others.
 
+The same path for the packets of one prefix (`attributes.py`) shows what its attributes save.
+
 Paths with more stages (`stages.py`) show what a stage costs among others: the path of 12 stages is compared with the
 sum of its parts, which are the path of 6 stages and what each half of the others adds to it alone.
 """
@@ -16,6 +18,7 @@ import numpy as np
 
 from scout.io.batch import BATCH_SIZE
 from scout.paths.stages.filter import Filter
+from scout.tools.bench.attributes import attribute_benches
 from scout.tools.bench.baselines import compile_c
 from scout.tools.bench.demux import BASELINES, demux_benches
 from scout.tools.bench.path_router import FRAME_BYTES, ROUTES, RUNS, Bench
@@ -35,7 +38,7 @@ def run(rounds: int, brief: bool, json_path: str | None) -> None:
         benches["scout-first-half"] = Bench(six[:3])
         benches["scout-other-half"] = Bench(six[3:])
         benches["scout-12-stages"] = Bench(filters())
-    benches |= demux_benches()
+    benches |= {**attribute_benches(), **demux_benches()}
     contenders = {name: bench.scout() for name, bench in benches.items()}
     counters = {}
     for name, flags in (("c", ()), ("c-user-stage", ("-DUSER_STAGE",))):
@@ -60,6 +63,8 @@ def run(rounds: int, brief: bool, json_path: str | None) -> None:
     if counters:
         rows["scout"]["ratio_to_c"] = rounded(median["scout"] / median["c"])
         rows["scout-user-stage"]["ratio_to_c"] = rounded(median["scout-user-stage"] / median["c-user-stage"])
+    for name in ("attributes-destination", "attributes"):
+        rows[name]["ratio_to_one_prefix"] = rounded(median[name] / median["one-prefix"])
     for name, baseline in BASELINES.items():
         rows[name]["added_ns_per_packet"] = rounded(median[name] - median[baseline])
     if not brief:

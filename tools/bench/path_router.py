@@ -55,7 +55,7 @@ class Bench:
         graph.connect("ip", *(each.name for each in between), "left")
         for port in graph.ports:
             graph.connect("ip", "arp", port)
-        self.compiled = self.compile(graph.create_path("left"))
+        self.compiled = self.compile(self.create_path(networks))
         self.arguments = self.compiled.arguments()
         for router in graph.routers:
             router.start(graph)
@@ -66,7 +66,15 @@ class Bench:
         self.batch, slots = new_batch(packets)
         self._slots = slots
         self._frames = slots.reshape(packets, SLOT)[:, HEADROOM : HEADROOM + FRAME_BYTES]
-        self.frames = np.stack([_frame(random.choice(networks), number) for number in range(packets)])
+        self.frames = np.stack([_frame(random.choice(self.targets(networks)), number) for number in range(packets)])
+
+    def create_path(self, networks: Sequence[int]) -> Path:
+        """The path that is measured. `networks` are the routed prefixes, the first 24 bits of each."""
+        return self.graph.create_path("left")
+
+    def targets(self, networks: Sequence[int]) -> Sequence[int]:
+        """The networks that the frames go to."""
+        return networks
 
     def compile(self, path: Path) -> CompiledPath:
         return compile_path(path)
@@ -96,7 +104,7 @@ class Bench:
 
     def c(self, function: Any, counters: np.ndarray) -> Callable[[], float]:
         tables: list[np.ndarray] = [
-            *self.ip.fib.arrays,
+            *self.ip.fib.arrays[:2],
             self.ip.next_hops.initial,
             self.ip.mtus.initial,
             self.arp.adjacencies.initial,

@@ -51,6 +51,18 @@ def path(
     work.run(rounds, brief, json)
 
 
+@app.command(epilog="Example: scout bench fib --routes 1000000 --json -")
+def fib(
+    rounds: Rounds = 15,
+    routes: Annotated[int, typer.Option(help="Routes in the table.", min=1, max=4_000_000)] = 1_000_000,
+    json: Json = None,
+) -> None:
+    """The forwarding table: lookups, building, changes and memory; against C and DIR-24-8."""
+    from scout.tools.bench import fib as work
+
+    work.run(rounds, routes, json)
+
+
 @app.command(epilog="Example: scout bench paths --plot paths.svg --json -")
 def paths(
     rounds: Rounds = 3,

@@ -6,6 +6,8 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path as FilePath
 from typing import Any
 
+import networkx as nx
+
 from scout.control_socket.client import ask, find
 from scout.loader import load_router
 from scout.paths.model.graph import RouterGraph
@@ -91,12 +93,12 @@ def _path(file: str, paths: Sequence[Path], wanted: str) -> Path:
     raise ScoutError(f"--path {wanted}: {file} has no such path; there are paths from {names}")
 
 
-def _routers(graph: RouterGraph) -> RouterGraph:
+def _routers(graph: RouterGraph) -> nx.DiGraph:
     """The graph with ports marked, for drawing."""
+    shown = graph.picture()
     for name in graph.ports:
-        graph.nodes[name]["note"] = repr(graph.router(name).port)
-    graph.graph["undirected"] = True  # a connection carries packets both ways
-    return graph
+        shown.nodes[name]["note"] = repr(graph.router(name).port)
+    return shown
 
 
 def _rates(before: dict[str, Any], after: dict[str, Any]) -> Rates:

@@ -29,8 +29,8 @@ _COUNTED = {
 }
 """By the kind of row: its counts, and what the rate of each is called."""
 
-_KEYS = ("port", "path", "from", "to", "reason", "channel", "replica", "pid")
-"""The keys by which a row is found again; a successor's process counts its CPU time from zero."""
+_KEYS = ("port", "path", "from", "to", "reason", "channel", "replica")
+"""The keys by which a row is found again."""
 
 _QUEUE = {"waiting": "waiting", "pps": "pps", "full pps": "full_pps", "late pps": "late_pps", "CPU %": "busy_percent"}
 """The figures of a path's queue, by their headings."""
@@ -50,9 +50,11 @@ def rates(before: dict[str, Any], after: dict[str, Any]) -> list[dict[str, Any]]
     known = {_key(row): row for row in before["rows"]}
     rows = []
     for row in after["rows"]:
-        made = dict(row)
+        made, earlier = dict(row), known.get(_key(row), {})
+        if earlier.get("pid") != row.get("pid"):
+            earlier = earlier | {"cpu_s": 0.0}  # a successor's process counts its CPU time from zero
         for count, rate in _COUNTED[row["name"]].items():
-            moved = row[count] - known.get(_key(row), {}).get(count, 0)
+            moved = row[count] - earlier.get(count, 0)
             weight = 100.0 if rate.endswith("_percent") else 1.0
             made[rate] = round(max(0.0, moved * weight / span), 3)
         rows.append(made)

@@ -95,8 +95,12 @@ def _from_scapy(expression: str) -> list[bytes]:
         raise ScoutError(f"--scapy {expression}: {type(error).__name__}: {error}") from error
 
 
-def run(file: str, way: Way, frames: Frames, picked: Picked, pcapng: str | None, json_path: str | None) -> None:
+def run(
+    file: str, way: Way, frames: Frames, picked: Picked, brief: bool, pcapng: str | None, json_path: str | None
+) -> None:
     """Trace frames that are given through a router file; or packets of the router that runs it.
+
+    `brief`: print one line a frame.
 
     Raises
     ------
@@ -106,7 +110,11 @@ def run(file: str, way: Way, frames: Frames, picked: Picked, pcapng: str | None,
     report = Report("trace", json_path)
     rows = _live(file, way, frames, picked) if picked.live else _given(file, way, frames, picked, report)
     for _, of_frame in groupby(rows, key=lambda row: row["frame"]):
-        _show(report, list(of_frame))
+        received, *steps = of_frame
+        if brief:
+            report.say(f"{_received(received)}: {_end(steps[-1])}")
+        else:
+            _show(report, received, steps)
     if not rows:
         report.say("no such packet came")
     if pcapng:
@@ -170,11 +178,25 @@ def _pin(graph: RouterGraph, neighbour: str) -> None:
         resolver.pin(port, address, mac)
 
 
-def _show(report: Report, rows: Sequence[dict[str, Any]]) -> None:
+def _received(row: dict[str, Any]) -> str:
+    return f"frame {row['frame']}: {len(row['hex']) // 2} bytes at {row['name']}"
+
+
+def _end(last: dict[str, Any]) -> str:
+    """What became of a frame, by the row of its last stage."""
+    if last["dropped"]:
+        return f"dropped at {last['name']}: {last['outcome']}{': ' if last['meaning'] else ''}{last['meaning']}"
+    if last["target"] == f"{last['name']} holds":
+        return f"held at {last['name']} until its next hop is known: --neighbour PORT/ADDRESS=MAC makes it known"
+    if last["target"].startswith("to "):
+        return f"leaves {last['target']}: {len(last['hex']) // 2} bytes"
+    return f"ends at {last['name']}: {last['target']}"
+
+
+def _show(report: Report, received: dict[str, Any], steps: Sequence[dict[str, Any]]) -> None:
     """Print one frame's way for people."""
-    received, *steps = rows
-    frame, last = bytes.fromhex(received["hex"]), rows[-1]
-    report.say(f"frame {received['frame']}: {len(frame)} bytes at {received['name']}", *_headers(frame))
+    last = steps[-1]
+    report.say(_received(received), *_headers(bytes.fromhex(received["hex"])))
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), expand=False)
     for title in ("stage", "reads", "changes", "goes on to"):
         table.add_column(title, overflow="fold")
@@ -182,17 +204,13 @@ def _show(report: Report, rows: Sequence[dict[str, Any]]) -> None:
         changes = [*_lines(row["changes"]), *(f"[{note}]" for note in _lines(row["notes"]))]
         changes += [f"({table})" for table in _lines(row["tables"])]
         cells = (f"{row['name']}\n{row['function']}", "\n".join(_lines(row["reads"])), "\n".join(changes))
-        table.add_row(*map(Text, cells), Text(f"{row['target']}\n{row['outcome']}"))
+        # The line below the table says why a packet is dropped.
+        table.add_row(*map(Text, cells), Text("dropped" if row["dropped"] else f"{row['target']}\n{row['outcome']}"))
     if not report.console.is_terminal:
         report.console.width = 160
     report.console.print(table)
-    if last["dropped"]:
-        report.say(f"dropped at {last['name']}: {last['outcome']}{': ' if last['meaning'] else ''}{last['meaning']}")
-    if last["target"] == f"{last['name']} holds":
-        report.say(f"held at {last['name']} until its next hop is known: --neighbour PORT/ADDRESS=MAC makes it known")
-    if last["target"].startswith("to "):
-        data = bytes.fromhex(last["hex"])
-        report.say(f"leaves {last['target']}: {len(data)} bytes", *_headers(data))
+    leaves = last["target"].startswith("to ")
+    report.say(_end(last), *(_headers(bytes.fromhex(last["hex"])) if leaves else []))
     report.say("")
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from scout.paths.protocols.fib.layout import (
     BLOCK_UNITS,
     CHILD,
+    FIRST_UNIT,
     LEVELS,
     NODE,
     ROOT,
@@ -23,15 +24,14 @@ from scout.paths.protocols.fib.layout import (
     runs,
     unit_of,
     width_of,
+    word_of,
 )
 from scout.paths.protocols.fib.tier import Tier
-from scout.ring.segment import private, shared
+from scout.ring.segment import LINE, private, shared
 
 __all__ = ["FRAME", "LENGTHS", "Arena", "Memory", "put_back", "retire", "take", "units_of"]
 
-FIRST_UNIT = BLOCK_UNITS
-"""The first unit that is given out. Those before it are the writer's own: its working room (`update`), and the piece
-that `take` gives when there is no room."""
+_LINE = LINE // 8  # units
 
 _SMALLEST_REGION = 2 * BLOCK_UNITS
 """A smaller gap between pieces in use becomes a free piece, others become regions."""
@@ -72,6 +72,7 @@ class Memory(NamedTuple):
     ----------
     entries : int32[2 * units]
     vectors : int64[units]
+    leaves : uint8[8 * units]
         What readers see (`layout`): one shared segment.
     state : STATE[1]
     free : int64[BLOCK_UNITS + 1]
@@ -91,6 +92,7 @@ class Memory(NamedTuple):
 
     entries: Any
     vectors: Any
+    leaves: Any
     state: Any
     free: Any
     regions: Any
@@ -107,6 +109,11 @@ def take(memory: Memory, size: int) -> int:
     if unit > 0:
         memory.free[size] = memory.vectors[unit]
     else:
+        gap = -state.next % _LINE if state.next % _LINE + size > _LINE >= size else 0
+        if gap > 1:
+            put_back(memory, state.next, gap)
+            state.used += gap
+        state.next += gap  # a node of a line's size or less is within one line
         while state.next + size > state.end:
             state.next, state.end = memory.regions[2 * state.region], memory.regions[2 * state.region + 1]
             if state.end == 0:
@@ -145,29 +152,29 @@ def reclaim(memory: Memory, retired: Any) -> int:
     return len(retired)
 
 
-def units_of(memory: Memory, child: int, level: int) -> int:
-    """The units of a block or a node."""
-    return BLOCK_UNITS if level < NODE else node_units(runs(memory.vectors, unit_of(child)), width_of(child))
+def units_of(memory: Memory, child: int) -> int:
+    """The units of a node."""
+    return node_units(runs(memory.vectors, unit_of(child)), width_of(child))
 
 
 def mark(memory: Memory, marks: Any, root: int) -> int:
     """Mark the units of all pieces of a version, but not again those that are marked already; 0."""
-    level = ROOT
-    frame = memory.frames[ROOT]
-    frame.base, frame.slot, frame.last = 2 * root, 0, SLOTS[ROOT] - 1
+    level, frames = ROOT, memory.frames
+    frames[ROOT].base, frames[ROOT].slot, frames[ROOT].last = 2 * root, 0, SLOTS[ROOT] - 1
     marks[root : root + ROOT_UNITS] = 1
     while level >= ROOT:
-        frame = memory.frames[level]
+        frame = frames[level]
         if frame.slot > frame.last:
             level -= 1
             continue
         entry = memory.entries[frame.base + frame.slot]
         frame.slot += 1
-        if entry & CHILD and marks[unit_of(entry)] == 0:
-            unit = unit_of(entry)
+        unit = word_of(entry) >> 1 if level == ROOT else unit_of(entry)
+        if entry & CHILD and marks[unit] == 0:
+            size = BLOCK_UNITS if level == ROOT else units_of(memory, entry)
+            marks[unit : unit + size] = 1
             level += 1
-            marks[unit : unit + units_of(memory, entry, level)] = 1
-            frame = memory.frames[level]
+            frame = frames[level]
             frame.base, frame.slot, frame.last = 2 * unit, 0, SLOTS[level] - 1
             if level >= NODE:
                 frame.base = 2 * unit + 2
@@ -203,6 +210,7 @@ class Arena:
         self.memory = Memory(
             entries=vectors.view(np.int32),
             vectors=vectors,
+            leaves=vectors.view(np.uint8),
             state=np.zeros(1, STATE),
             free=np.zeros(BLOCK_UNITS + 1, np.int64),
             regions=private(2 * (units // _SMALLEST_REGION + 2), np.int64),
@@ -217,6 +225,11 @@ class Arena:
     def used(self) -> int:
         """Bytes of the pieces that are not free."""
         return 8 * int(self.memory.state["used"][0])
+
+    @property
+    def writer_bytes(self) -> int:
+        """Bytes of what the writer has besides: of the units that were ever in use, lengths and stamps."""
+        return (LENGTHS + self.memory.stamps.itemsize) * int(self.memory.state["next"][0])
 
     @property
     def size(self) -> int:

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from scout.paths.protocols.fib import routes as table
 from scout.paths.protocols.fib.arena import Arena
-from scout.paths.protocols.fib.layout import lookup
+from scout.paths.protocols.fib.layout import EMPTY_ROOT, lookup
 from scout.paths.protocols.fib.prefixes import Prefix, network, ordered, removals, routes_of
 from scout.paths.protocols.fib.tier import Tier
 from scout.paths.protocols.fib.update import change
+from scout.paths.protocols.fib.within import next_hops_within
 from scout.ring.errors import ScoutError
 
 __all__ = ["ROOM", "Fib"]
@@ -86,9 +87,10 @@ class Fib:
         return self._versions[-1].root
 
     @property
-    def arrays(self) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        """The first arguments of the function `lookup`: entries and vectors. They are the same for all versions."""
-        return self._arena.memory.entries, self._arena.memory.vectors
+    def arrays(self) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.uint8]]:
+        """The first arguments of the function `lookup`: entries, vectors, leaves; the same for all versions."""
+        memory = self._arena.memory
+        return memory.entries, memory.vectors, memory.leaves
 
     @property
     def routes(self) -> list[tuple[IPv4Network, int]]:
@@ -101,8 +103,13 @@ class Fib:
 
     @property
     def used(self) -> int:
-        """Bytes of all versions that have not been released."""
+        """Bytes of all versions that have not been released: the memory that lookups read."""
         return self._arena.used
+
+    @property
+    def writer_bytes(self) -> int:
+        """Bytes of what only the writer has, for changes."""
+        return sum(array.nbytes for array in self._routes) + self._arena.writer_bytes
 
     def lookup(self, address: str | int, version: int | None = None) -> int:
         """Find the next hop of one address, given as text or as an int in host order; -1 if there is none.
@@ -117,6 +124,11 @@ class Fib:
             return int(lookup(*self.arrays, root, int(IPv4Address(address))))
         except AddressValueError as error:
             raise ScoutError(f"{address!r} is not an IPv4 address; write it as 192.0.2.1") from error
+
+    def next_hops(self, prefix: IPv4Network, version: int | None = None) -> frozenset[int]:
+        """The next hops that the addresses of a prefix have; -1 among them if some have none."""
+        root = self.version if version is None else self._find(version).root
+        return next_hops_within(*self.arrays, root, int(prefix.network_address), prefix.prefixlen)
 
     def change(self, add: Iterable[tuple[Prefix, int]] | NDArray[Any] = (), remove: Iterable[Prefix] = ()) -> int:
         """Make a version in which routes are added, given other next hops, and removed: all of them, or none.
@@ -172,7 +184,7 @@ class Fib:
     def _make(self, rows: NDArray[Any]) -> int:
         """Make the next version."""
         arena, before = self._arena, np.zeros(len(rows), np.int64)
-        last = self.version if self._versions else 0
+        last = self.version if self._versions else EMPTY_ROOT
         for is_last_try in (False, True):
             arena.begin()
             root = self._tier.call(len(rows), change, arena.memory, self._routes, rows, before, last)

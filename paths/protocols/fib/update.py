@@ -8,9 +8,11 @@ from typing import Any
 
 from scout.paths.protocols.fib.arena import LENGTHS, Memory, retire, take, units_of
 from scout.paths.protocols.fib.layout import (
+    BLOCK,
     BLOCK_UNITS,
     CHILD,
     DEFAULT,
+    EMPTY_ROOT,
     LEVELS,
     NODE,
     PADDING,
@@ -22,6 +24,7 @@ from scout.paths.protocols.fib.layout import (
     node_units,
     unit_of,
     width_of,
+    word_of,
 )
 from scout.paths.protocols.fib.routes import Routes, covering, put
 
@@ -43,7 +46,7 @@ def change(memory: Memory, routes: Routes, changes: Any, before: Any, last: int)
     before : int64[n]
         Gets the next hops that the routes had.
     last : int
-        The root of the last version; 0 if there is none.
+        The root of the last version, or `EMPTY_ROOT`.
 
     Returns
     -------
@@ -56,7 +59,7 @@ def change(memory: Memory, routes: Routes, changes: Any, before: Any, last: int)
         before[index] = put(routes, each.network, each.length, each.next_hop)
     root = take(memory, ROOT_UNITS)
     copied(memory, root, last, ROOT_UNITS)
-    if last > 0:
+    if last != EMPTY_ROOT:
         retire(memory, last, ROOT_UNITS)
     for index in range(len(changes)):
         each = changes[index]
@@ -75,12 +78,11 @@ def change(memory: Memory, routes: Routes, changes: Any, before: Any, last: int)
 
 
 def copied(memory: Memory, unit: int, original: int, units: int) -> int:
-    """Copy a root or a block, or nothing but zeros if the original is 0; 0."""
+    """Copy a root or a block to another piece; 0."""
     for each in range(units):
-        memory.vectors[unit + each] = memory.vectors[original + each] if original > 0 else 0
+        memory.vectors[unit + each] = memory.vectors[original + each]
     for slot in range(2 * units):
-        length = memory.lengths[LENGTHS * original + slot] if original > 0 else 0
-        memory.lengths[LENGTHS * unit + slot] = length
+        memory.lengths[LENGTHS * unit + slot] = memory.lengths[LENGTHS * original + slot]
     return 0
 
 
@@ -90,7 +92,7 @@ def paint(memory: Memory, root: int, network: int, length: int, leaf: int, leaf_
     The walk goes down from the root to all of them, and replaces pieces on its way up.
     """
     level, frames = ROOT, memory.frames
-    enter(frames[ROOT], root << WIDTH_BITS, 2 * root, ROOT, network, length)
+    enter(frames[ROOT], 0, 2 * root, ROOT, network, length)
     while memory.state[0].full == 0:
         frame = frames[level]
         if frame.slot > frame.last:
@@ -134,44 +136,58 @@ def replace(memory: Memory, frame: Any, entry: int, length: int) -> int:
 
 def opened(memory: Memory, level: int, network: int, length: int) -> int:
     """Go down to the level below the current slot, a child or a leaf: make its slots ready to be changed; 0."""
-    above, frame = memory.frames[level - 1], memory.frames[level]
+    above = memory.frames[level - 1]
     entry = memory.entries[above.base + above.slot]
     child = entry if entry & CHILD else 0
-    unit = unit_of(child)
-    base = (level - NODE) * SLOTS[NODE]
-    if level < NODE:
-        if unit == 0 or memory.stamps[unit] != memory.state[0].transaction:
-            block = take(memory, BLOCK_UNITS)
-            copied(memory, block, unit, BLOCK_UNITS)
-            if unit > 0:
-                retire(memory, unit, BLOCK_UNITS)
-            unit, child = block, CHILD | block << WIDTH_BITS
-        base = 2 * unit
-    elif unit > 0:
-        unpack(memory, child, base)
-    if entry & CHILD == 0:
+    base = own_block(memory, child) if level == BLOCK else (level - NODE) * SLOTS[NODE]
+    if child == 0:
         for slot in range(SLOTS[level]):
             memory.entries[base + slot] = entry
             memory.lengths[_LENGTHS * base + slot] = memory.lengths[_LENGTHS * above.base + above.slot]
-    return enter(frame, child, base, level, network, length)
+    elif level >= NODE:
+        unpack(memory, entry, base)
+    return enter(memory.frames[level], child, base, level, network, length)
+
+
+def own_block(memory: Memory, child: int) -> int:
+    """The first word of a block that this change may write to: a new one, a copy, or one that it has copied before."""
+    block = word_of(child) >> 1
+    if block > 0 and memory.stamps[block] == memory.state[0].transaction:
+        return 2 * block
+    own = take(memory, BLOCK_UNITS)
+    if block > 0:
+        copied(memory, own, block, BLOCK_UNITS)
+        retire(memory, block, BLOCK_UNITS)
+    return 2 * own
 
 
 def closed(memory: Memory, frame: Any, level: int) -> tuple[int, int]:
     """The entry for a level that is done, and its length: a leaf if all its slots are alike, else a child and 0."""
-    entries, lengths, base = memory.entries, memory.lengths, frame.base
-    first, first_length, alike = entries[base], lengths[_LENGTHS * base], 0
-    if first & CHILD == 0:
-        while (
-            alike < SLOTS[level] and entries[base + alike] == first and lengths[_LENGTHS * base + alike] == first_length
-        ):
-            alike += 1
-    if alike < SLOTS[level] and (level < NODE or (frame.changed == 0 and frame.child != 0)):
+    first, length = memory.entries[frame.base], memory.lengths[_LENGTHS * frame.base]
+    alike = is_alike(memory, frame.base, SLOTS[level])
+    if level == BLOCK:
+        if alike:
+            retire(memory, frame.base >> 1, BLOCK_UNITS)
+            return first, length
+        return CHILD | frame.base, 0
+    if frame.changed == 0 and frame.child != 0:
         return frame.child, 0
     if frame.child != 0:
-        retire(memory, unit_of(frame.child), units_of(memory, frame.child, level))
-    if alike == SLOTS[level]:
-        return first, first_length
-    return packed(memory, base), 0
+        retire(memory, unit_of(frame.child), units_of(memory, frame.child))
+    if alike:
+        return first, length
+    return packed(memory, frame.base), 0
+
+
+def is_alike(memory: Memory, base: int, slots: int) -> bool:
+    """True if all slots from a word on are the same leaf."""
+    first, length = memory.entries[base], memory.lengths[_LENGTHS * base]
+    if first & CHILD:
+        return False
+    slot = 1
+    while slot < slots and memory.entries[base + slot] == first and memory.lengths[_LENGTHS * base + slot] == length:
+        slot += 1
+    return slot == slots
 
 
 def packed(memory: Memory, base: int) -> int:
