@@ -145,14 +145,11 @@ def running(
     meters = {}
     for kind in kinds:
         if kind.work:
-            bindings: dict[str, Any] = {
-                "chain": Table(np.ones(1, np.int64), "private"),
-                "rounds": rounds_for(kind.work * 1e9),
-            }
-            filters.append(Filter(f"{kind.name}_work", spin, only=kind.only, **bindings))
-        meters[kind.name] = Table(np.zeros(FIGURES, np.int64), "private")
-        limit = int(kind.deadline * 1e9)
-        filters.append(Filter(f"{kind.name}_meter", meter, only=kind.only, figures=meters[kind.name], limit=limit))
+            chain, rounds = Table(np.ones(1, np.int64), "private"), rounds_for(kind.work * 1e9)
+            filters.append(Filter(f"{kind.name}_work", spin, only=kind.only, chain=chain, rounds=rounds))
+        figures, limit = Table(np.zeros(FIGURES, np.int64), "private"), int(kind.deadline * 1e9)
+        filters.append(Filter(f"{kind.name}_meter", meter, only=kind.only, figures=figures, limit=limit))
+        meters[kind.name] = figures
     for each in filters:
         graph.add(each)
     graph.connect("icmp", "ip", *(each.name for each in reversed(filters)), "left")
