@@ -158,7 +158,7 @@ class Routing:
             self._rows[gateway] = len(hops)
             hops.append(self._hop(gateway))
         leads |= {(own, 32): LOCAL for _, _, own, _ in self._networks}
-        self._fixed = leads.keys()
+        self._fixed = frozenset(leads)
         to_gateways = ((*prefix, self._rows[gateway]) for prefix, gateway in routes.items() if prefix not in leads)
         self.fib = Fib(np.array([*((*prefix, row) for prefix, row in leads.items()), *to_gateways], ROUTE))
         self.root = Setting(self.fib.version)

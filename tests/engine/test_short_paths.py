@@ -28,7 +28,8 @@ def router(left: MemoryPort, right: MemoryPort) -> RouterGraph:
     graph.add(Ethernet("right", right))
     graph.add(Ip("ip", ADDRESSES, {"10.9.0.0/16": "10.0.1.2", "10.8.0.0/16": "10.0.1.2"}))
     arp = Arp("arp")
-    arp.pin(1, "10.0.1.2", HOST)
+    for port, address in ((1, "10.0.1.2"), (0, "10.0.0.2"), (0, "10.0.0.129")):
+        arp.pin(port, address, HOST)
     graph.add(arp)
     graph.add(Icmp("icmp", errors_per_second=1e6, burst=10_000))
     graph.add(Discard("telnet", "telnet", only={"protocol": "tcp", "destination_port": 23}))
