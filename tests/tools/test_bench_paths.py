@@ -16,7 +16,7 @@ from scout.tools.bench.path_work import FIGURES, meter, rounds_for, spin
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    values = {"ENTRIES": 1024, "SECONDS": 0.1, "TIMES": 0.1, "LENGTHS": (16, 64), "PRIORITY": 0}
+    values = {"ENTRIES": 1024, "SECONDS": 0.1, "TIMES": 0.1, "LENGTHS": (16, 64)}
     for name, value in values.items():
         monkeypatch.setattr(paths, name, value)
 

@@ -14,8 +14,6 @@ not at all. `rate` is in packets a second: of the stream, of all streams, and in
 medians over the rounds; `misses_max` is that of the worst round.
 """
 
-import contextlib
-import os
 from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
@@ -31,6 +29,7 @@ from scout.tools.bench.path_trials import (
     spread_evenly,
     survived,
 )
+from scout.tools.bench.priority import preferred
 from scout.tools.bench.rounds import interleaved, rounded
 from scout.tools.drawing.plot import Line, Panel, plot
 from scout.tools.report import Report
@@ -38,7 +37,6 @@ from scout.tools.report import Report
 __all__ = ["MEASURES", "run"]
 
 MEASURES = ("flood", "streams", "discard")
-PRIORITY = -20
 ENTRIES = 1 << 14  # of the channel
 SECONDS = 1.0  # of an offer; in `discard` a tenth of that, for each step of the search
 
@@ -178,12 +176,11 @@ def run(rounds: int, measures: Sequence[str], picture: str | None, json_path: st
         Where to write the figures.
     """
     report = Report("bench paths", json_path)
-    with contextlib.suppress(OSError):  # only root may: other programs then take little of the cores
-        os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
     chosen = _chosen(measures)
-    alone = capacity(FLOOD, ENTRIES) if "flood" in chosen else 0.0
-    trials = [trial for name in chosen for trial in _trials(name, alone)]
-    measured = interleaved([trial.measure for trial in trials], rounds, "paths")
+    with preferred():
+        alone = capacity(FLOOD, ENTRIES) if "flood" in chosen else 0.0
+        trials = [trial for name in chosen for trial in _trials(name, alone)]
+        measured = interleaved([trial.measure for trial in trials], rounds, "paths")
     rows = [_row(trial, figures) for trial, figures in zip(trials, measured, strict=True)]
     for name in dict.fromkeys(row["name"] for row in rows):
         report.show([row for row in rows if row["name"] == name])

@@ -18,15 +18,14 @@ By default two services with one kind of work are measured, in under 3 minutes; 
 everything.
 """
 
-import contextlib
 import itertools
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from statistics import median
 from typing import Any
 
 from scout.io.host.process import usable_cores
 from scout.ring.errors import ScoutError
+from scout.tools.bench.priority import preferred
 from scout.tools.bench.projection import ideal_speedup
 from scout.tools.bench.rounds import interleaved, spread
 from scout.tools.bench.service_trials import (
@@ -48,7 +47,6 @@ from scout.tools.report import Report
 
 __all__ = ["MEASURES", "Group", "run"]
 
-PRIORITY = -20
 DEFAULT_SERVICES, DEFAULT_WORKS = ("heavy_hitter", "conntrack"), ("aes-gcm",)
 MEASURES = ("drain", "mlffr")
 """The fields of `Figures` that are rates."""
@@ -188,11 +186,10 @@ def run(
     works = _chosen("work", works, WORKS, DEFAULT_WORKS)
     traces = _chosen("trace", traces, TRACES, TRACES)
     cores = len(usable_cores())
-    with contextlib.suppress(OSError):  # only root may: other programs then take little of the cores
-        os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
     groups = [list(_cases(*names, cores)) for names in itertools.product(services, works, traces)]
     cases = [case for group in groups for case in group]
-    figures = interleaved([Trial(case).measure for case in cases], rounds, "services")
+    with preferred():
+        figures = interleaved([Trial(case).measure for case in cases], rounds, "services")
     measured = dict(zip(cases, figures, strict=True))
     results = [Group({case: measured[case] for case in group}) for group in groups]
     rows = [row for result in results for row in result.rows()]
