@@ -248,6 +248,7 @@ def _storer(bits: int) -> Any:
     store.__doc__ = f"Write the low {bits} bits of `value` at `offset`, in network order."
     store.__name__ = f"store{bits}"
     store.assigns = (0,)  # type: ignore[attr-defined]
+    store.is_store = True  # type: ignore[attr-defined]  # of bytes; others assign to fields of tables
 
     @intrinsic
     def native_store(typingctx, place, value):  # type: ignore[no-untyped-def]

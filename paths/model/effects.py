@@ -225,7 +225,7 @@ class LabelledSource(FunctionSource):
                 self.change(node, labels - {FRAME, PACKET}, uneven, primary)
             elif assigned and index in assigned:
                 resizes = PACKET in labels or len(assigned) > 1
-                if len(assigned) == 1 and not any(label.endswith(":") for label in labels):
+                if hasattr(function, "is_store") and not any(label.endswith(":") for label in labels):
                     labels |= {FRAME}  # no table's: a position that was computed from the frame's or from the record
                 self.found.resizes |= resizes
                 self.change(node, labels, uneven, primary, len(assigned) == 1, hasattr(function, "atomic"))

@@ -20,13 +20,13 @@ from scout.paths.framework.kinds import check_kinds, with_shared_tables
 from scout.paths.model.attributes import Attributes
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.router import GraphError, Router
-from scout.paths.model.stage import Outcome, Stage, To, Via, parameters_of
+from scout.paths.model.stage import GATHER, Outcome, Stage, To, Via, parameters_of
 from scout.paths.model.table import Table
 from scout.paths.stages.match import decided, match, pattern_bindings, pattern_of
 
 __all__ = ["Filter", "checked"]
 
-_STANDARD = ("frame", "end", "packet", "primary")
+_STANDARD = ("frame", "end", "packet", "primary", *GATHER)
 _OF_IPV4 = ("ipv4", "adjacency", "icmp", "icmp-error")  # services of IPv4 packets
 _MATCH = "match_"  # the key of the stage that looks for the pattern, before that of the function
 
