@@ -62,7 +62,7 @@ def _nothing() -> None:
 
 @dataclass(frozen=True)
 class Amendment:
-    """What a router has prepared for some changes.
+    """The work that a router has prepared for some changes.
 
     Attributes
     ----------

@@ -38,7 +38,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Classifier:
-    """What a router says of a packet that comes from below.
+    """A router's part in finding the path of a packet that comes from below.
 
     Attributes
     ----------

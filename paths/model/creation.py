@@ -35,7 +35,7 @@ class Way(NamedTuple):
 
 @dataclass
 class Ways:
-    """What the walk finds besides the stages.
+    """The connections that the walk finds between the stages.
 
     Attributes
     ----------

@@ -53,7 +53,7 @@ class Path(StageGraph):
 
     @property
     def attributes(self) -> Attributes:
-        """What is known of the path's traffic, and what is wished for the path."""
+        """The facts that are known of the path's traffic, and the wishes for the path."""
         return self.graph["attributes"]
 
     @property

@@ -23,7 +23,7 @@ class Rule:
     Parameters
     ----------
     name : str
-        What it does, in a few words: `Path.explain` shows them.
+        A few words that say its effect: `Path.explain` shows them.
     guard : callable
         `guard(path, node)` is true if the rule applies at stage `node`. It changes nothing.
     transform : callable
