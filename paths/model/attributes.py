@@ -48,9 +48,9 @@ class GivenAttributes(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Attributes:
-    """What is known of a path. Made by `Attributes.checked`; None stands for a field that is not known.
+    """The facts that are known of a path, and the wishes for it; None stands for a field that is not known.
 
-    A path with any attribute that describes packets (`traffic`) carries IP packets alone.
+    Made by `Attributes.checked`. A path with any attribute that describes packets (`traffic`) carries IP packets alone.
 
     Attributes
     ----------

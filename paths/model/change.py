@@ -47,7 +47,7 @@ class Order:
     router : str
         The router whose `amender` makes it.
     operation, one, two : int
-        What this router makes of them.
+        The step and its values, which this router alone understands.
     """
 
     router: str

@@ -6,7 +6,7 @@ __all__ = ["BROADCAST", "CONNECTED", "GATEWAY", "KIND_NAMES", "LOCAL", "MARTIAN"
 
 GATEWAY, CONNECTED, LOCAL, MARTIAN, MULTICAST, BROADCAST, UNUSED = range(7)
 KIND_NAMES = ("gateway", "connected", "local", "martian", "multicast", "broadcast", "unused")
-"""What people call each kind."""
+"""The name of each kind, for people."""
 
 NEXT_HOP = np.dtype(
     [

@@ -1,4 +1,4 @@
-"""What the routes say about a whole prefix, and the facts that paths rely on because of it."""
+"""The next hops of a whole prefix, and the facts about them that paths rely on."""
 
 from dataclasses import dataclass
 from ipaddress import IPv4Network

@@ -118,7 +118,7 @@ class Routing:
     ----------
     fib : Fib
     next_hops : Table
-        `NEXT_HOP` rows, constant. Those that are not in use are of the kind `UNUSED`.
+        `NEXT_HOP` rows, constant. Unused rows are of the kind `UNUSED`.
     root : Setting
         The version of the FIB.
 

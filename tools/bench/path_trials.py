@@ -28,6 +28,7 @@ from scout.paths.wire.checksum import checksum
 from scout.ring.errors import ScoutError
 from scout.supervisor import Supervisor
 from scout.tools.bench.path_work import FIGURES, meter, rounds_for, spin
+from scout.tools.bench.search import highest_passing
 from scout.tools.bench.trace_port import TracePort, drain
 
 __all__ = ["CLOSED", "Kind", "Running", "capacity", "datagram", "running", "spread_evenly", "survived"]
@@ -181,15 +182,9 @@ def survived(router: Running, kind: Kind, share: float, seconds: float) -> float
     seconds : float
         How long each trial lasts.
     """
-    low, high, rate, steps = 0.0, 0.0, 1e5, 0
-    while steps < _STEPS:
+
+    def passes(rate: float) -> bool:
         offered, (came, _) = router.offer(rate, seconds, kind)
-        if came >= (1 - _LOSS) * offered * share:
-            low = max(low, rate)
-        else:
-            high = rate
-        if low and high:
-            rate, steps = (low + high) / 2, steps + 1
-        else:
-            rate *= 2 if low else 0.5
-    return low
+        return bool(came >= (1 - _LOSS) * offered * share)
+
+    return highest_passing(passes, 1e5, 2, 0.5, _STEPS)

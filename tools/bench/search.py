@@ -1,9 +1,9 @@
-"""The search for the highest rate without loss, in the way of RFC 2544 section 26.1."""
+"""Searches for the highest rate that passes a trial, in the way of RFC 2544 section 26.1."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
-__all__ = ["LOSS", "Trial", "loss_free_rate"]
+__all__ = ["LOSS", "Trial", "highest_passing", "loss_free_rate"]
 
 LOSS = 0.001
 """The part of the frames that may be lost: a virtual machine loses a few at any rate when it is interrupted."""
@@ -50,3 +50,36 @@ def loss_free_rate(trial: Callable[[float], Trial], highest: float) -> float:
         else:
             high = rate
     return best
+
+
+def highest_passing(passes: Callable[[float], bool], first: float, up: float, down: float, halvings: int) -> float:
+    """Find the highest rate that passes, where no upper bound is known.
+
+    Parameters
+    ----------
+    passes : callable
+        Takes a rate and tries it.
+    first : float
+        The rate to begin with.
+    up, down : float
+        The rate is multiplied by `up` until a trial fails, or by `down` until one passes.
+    halvings : int
+        Trials after that, each of the middle between the highest that passed and the lowest that failed.
+
+    Examples
+    --------
+    >>> 580 < highest_passing(lambda rate: rate < 600, 100, 2, 0.5, 6) < 600
+    True
+    """
+    low, high, rate = 0.0, 0.0, first
+    steps = 0
+    while steps < halvings:
+        if passes(rate):
+            low = max(low, rate)
+        else:
+            high = rate
+        if low and high:
+            rate, steps = (low + high) / 2, steps + 1
+        else:
+            rate *= up if low else down
+    return low

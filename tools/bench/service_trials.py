@@ -27,6 +27,7 @@ from scout.paths.services.token_bucket import TokenBucket
 from scout.paths.stages.requests import End
 from scout.ring.errors import ScoutError
 from scout.supervisor import Supervisor
+from scout.tools.bench.search import highest_passing
 from scout.tools.bench.trace_port import TracePort, drain, follow
 from scout.tools.bench.traces import KNOCK, PORT, new_trace
 from scout.tools.bench.work import new_work
@@ -180,16 +181,9 @@ def _followed(port: TracePort, supervisor: Supervisor, expected: int) -> int:
 
 def _searched(port: TracePort, drained: float) -> float:
     """The MLFFR, packets a second, searched from the rate at which a full channel is drained."""
-    low, high, rate = 0.0, 0.0, drained
-    steps = 0
-    while steps < STEPS:
+
+    def passes(rate: float) -> bool:
         offered = port.offer(rate, SECONDS)
-        if offered.served >= (1 - LOSS) * offered.packets:
-            low = max(low, rate)
-        else:
-            high = rate
-        if low and high:
-            rate, steps = (low + high) / 2, steps + 1
-        else:
-            rate *= 1.2 if low else 0.8
-    return low
+        return bool(offered.served >= (1 - LOSS) * offered.packets)
+
+    return highest_passing(passes, drained, 1.2, 0.8, STEPS)

@@ -73,7 +73,7 @@ class Memory(NamedTuple):
     entries : int32[2 * units]
     vectors : int64[units]
     leaves : uint8[8 * units]
-        What readers see (`layout`): one shared segment.
+        The memory that readers see (`layout`): one shared segment.
     state : STATE[1]
     free : int64[BLOCK_UNITS + 1]
         By size the first free piece, or 0; each free piece has the next one in its first unit.

@@ -21,7 +21,7 @@ from scout.ring.errors import ScoutError
 __all__ = ["ROOM", "Fib"]
 
 ROOM = 64 << 20
-"""Bytes that a FIB reserves by default. What it does not use costs no memory."""
+"""Bytes that a FIB reserves by default. Unused parts of them cost no memory."""
 
 
 @dataclass
