@@ -4,9 +4,9 @@
     scout draw examples/06_attributes.py -o all.svg --path left      the path of all packets
 
 A path is created from attributes: facts that are known of its packets, and wishes for them. A fact that is known need
-not be found out for each packet. All of 10.0.1.128/26 has one next hop here, so a path to it has no lookup; no address of the
-router's own is in it, so nothing that serves the router itself is in the path either. When the router runs, each packet
-finds the narrowest path that takes it.
+not be found out for each packet. All of 10.0.1.128/26 has one next hop here, so a path to it has no lookup; no address
+of the router's own is in it, so nothing that serves the router itself is in the path either. When the router runs, each
+packet finds the narrowest path that takes it.
 
 Rules do that: a guard says where a rule applies, and a transform changes the path there. Routers bring theirs along,
 and you can add your own. The rule below puts a rate limit into every path of expedited packets (DSCP 46), so that they
