@@ -142,7 +142,7 @@ def test_a_replica_that_leaves_sends_the_packets_that_it_holds_before():
         thread = threading.Thread(target=supervisor.remove_replica, args=[leaver])
         thread.start()
         assert right.send(reply("10.0.1.2"))
-        thread.join(20.0)
+        thread.join(600)
         assert not thread.is_alive() and supervisor.alive == 1
         left.end()
         right.end()

@@ -111,7 +111,7 @@ def served(schedule, room=WINDOW):
         outgoing.end()
         incoming.end()
         os.kill(supervisor.processes[0].pid, signal.SIGCONT)
-        assert supervisor.wait(30)
+        assert supervisor.wait(600)
     assert supervisor.account()["ended"] == {"done": 32}
     return supervisor.table(service.tables["log"], 0)["port"][:32].tolist()
 
