@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import scout
 
 NAMES = """
@@ -112,6 +114,7 @@ def test_each_name_is_found_and_shown_to_editors() -> None:
     assert not hasattr(scout, "nothing_of_this_name")
 
 
+@pytest.mark.long
 def test_type_checkers_know_the_names(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text("import scout\n" + "".join(f"reveal_type(scout.{name})\n" for name in LIST))

@@ -163,6 +163,7 @@ def count(frame, end, seen):
     return 0
 
 
+@pytest.mark.long
 def test_replicas_that_die_lose_only_what_they_had_queued():
     """And what replicas must agree on is done at once, on a path without a queue."""
     service = Service("counting", {"seen": np.zeros(1, np.int64)}, [Handler(count)], "ipv4")

@@ -58,7 +58,8 @@ def check_growth(run: Callable[[], object], first: int, last: int, mib: int) -> 
 def memory_run() -> Supervisor:
     """A small router with a service, between ports in memory."""
     left, right = MemoryPort(LEFT, frames=list(frames(20))), MemoryPort(RIGHT, frames=[])
-    supervisor = supervised(left, right, 2, service=HeavyHitter("heavy", capacity=64))
+    service = HeavyHitter("heavy", 1 << 40, mode="sharded")  # as in tests/io/test_ports.py, so that it compiles once
+    supervisor = supervised(left, right, 2, service=service)
     with supervisor:
         assert finished(supervisor)["out"]["right"] == 20
     return supervisor

@@ -106,6 +106,7 @@ def ring(frame, end, packet, seen):
     return 0
 
 
+@pytest.mark.long
 def test_a_timer_fires_by_the_packets_time_if_no_more_come():
     service = Service("noting", {"seen": np.zeros(1, SEEN)}, [Handler(note), Handler(ring, RING)])
     left, right = MemoryPort(LEFT), MemoryPort(RIGHT)
