@@ -10,6 +10,7 @@ import scout
 
 NAMES = """
 ARRIVAL              the event of a packet's arrival at a service
+AddAddress           a change: the router gets one more address
 AddRoute             a change: a prefix gets a route
 AfPacketPort         a Linux interface as a port
 Arp                  neighbours by ARP
@@ -20,6 +21,7 @@ ConnectionTracking   a firewall that follows TCP connections
 ControlSocket        a running router seen and steered by other processes
 Counter              packets and bytes, counted in one place
 DdosMitigator        sources above a rate are dropped
+DeleteAddress        a change: the router loses an address
 DeleteNeighbour      a change: ARP asks for a neighbour again
 DeleteRoute          a change: a prefix loses its route
 Discard              a router that drops all that reaches it
