@@ -1,1 +1,1 @@
-"""Endpoints: how applications in other processes and the replicas exchange data in shared memory (docs/endpoints.md)."""
+"""Endpoints: applications in other processes and the replicas exchange data by shared memory (docs/endpoints.md)."""

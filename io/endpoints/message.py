@@ -52,7 +52,7 @@ ROW = 0xFFFF
 """The bits of a socket's number that are its row."""
 
 BIND, CLOSE = 1, 2
-"""Kinds of local requests that only the stack makes: a socket has these addresses and ports from now on; it has none."""
+"""Kinds of local requests that only the stack makes: a socket has these addresses and L4 ports from now on, or none."""
 
 CONTROL_KINDS = 15
 """Kinds up to this one are the stack's; an application may make requests of all others."""
