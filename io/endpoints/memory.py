@@ -243,9 +243,9 @@ class EndpointMemory:
         for record in self._records:
             record["attached"] = max(int(record["attached"][0]), application + 1)
 
-    def ring(self) -> None:
-        """Wake the replicas as an application does: the registry has put a request into the channel."""
-        self._word(self.offset_of_application(0) + DOORBELL)[0] = 1
+    def ring(self, application: int = 0) -> None:
+        """Wake the replicas as an application does; by default the registry has put a request into the channel."""
+        self._word(self.offset_of_application(application) + DOORBELL)[0] = 1
         os.eventfd_write(self.bell, 1)
 
     def close(self) -> None:

@@ -21,6 +21,7 @@ __all__ = [
     "ERROR",
     "EXTENT_OFFSET",
     "EXTENT_SIZE",
+    "FAILED",
     "HEADER",
     "HEADER_STRUCT",
     "KIND",
@@ -61,6 +62,7 @@ SEND = 16
 """Kind of a local request: send data, to the remote address and port; 0 for those that the socket is connected to. The
 note is the size of the segments that the data is to be cut into, or 0."""
 
-DATA, ERROR = 1, 2
+DATA, ERROR, FAILED = 1, 2, 3
 """Kinds of messages: data from the remote address and port, whose note is the size of the segments that it consists of,
-or 0; or an error, whose note is its number (errno)."""
+or 0; an error that the network has reported, whose note is its number (errno); or the error for which a request of the
+socket failed."""

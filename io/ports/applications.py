@@ -20,12 +20,12 @@ from scout.io.endpoints.deliver import TOUCHED, TRANSMIT, enqueue, flush
 from scout.io.endpoints.memory import EndpointMemory
 from scout.io.endpoints.message import HEADER, LONGEST_DATA, ROW
 from scout.io.ports.contract import Port, PortError, PortOperations
+from scout.io.ports.fed import BATCH, check_sizes
 from scout.ring.membership import MOST_REPLICAS
 from scout.ring.segment import address, shared
 
 __all__ = ["ApplicationPort"]
 
-_ENTRIES, _BATCH = 1024, 32  # requests that the channel holds, and that are dequeued together
 _MOST_APPLICATIONS = 64
 
 
@@ -45,6 +45,10 @@ class ApplicationPort:
         nothing.
     send_bytes : int
         Bytes of requests that wait in an application at most; a power of two.
+    entries : int
+        Requests that the channel holds, a power of two. A replica saves its state after every quarter of them.
+    batch : int
+        Requests that are dequeued together at most, a power of two; all have one primary.
 
     Attributes
     ----------
@@ -62,7 +66,7 @@ class ApplicationPort:
     """
 
     operations = PortOperations(TRANSMIT, enqueue, flush)
-    entries, batch, frame_bytes = _ENTRIES, _BATCH, HEADER + LONGEST_DATA
+    frame_bytes = HEADER + LONGEST_DATA
     mac, mtu = 0x02_00_00_00_00_00, LONGEST_DATA
     is_live = True
 
@@ -73,6 +77,8 @@ class ApplicationPort:
         applications: int = 16,
         receive_bytes: int = 1 << 18,
         send_bytes: int = 1 << 20,
+        entries: int = 1024,
+        batch: int = BATCH,
     ) -> None:
         if not 1 <= sockets <= ROW:
             raise PortError(f"port {name}: {sockets} sockets; give 1 to {ROW}")
@@ -81,6 +87,8 @@ class ApplicationPort:
         for what, value in (("receive_bytes", receive_bytes), ("send_bytes", send_bytes)):
             if not 1 << 17 <= value <= 1 << 26 or value & (value - 1):
                 raise PortError(f"port {name}: {what}={value}; give a power of two, {1 << 17} to {1 << 26}")
+        check_sizes(name, entries, batch)
+        self.entries, self.batch = entries, batch
         self.interface = self.name = name
         self.sockets, self.applications = sockets, applications
         self._bytes = receive_bytes, send_bytes

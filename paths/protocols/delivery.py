@@ -55,10 +55,11 @@ def put_together(
     second: int,
 ) -> int:
     """Keep a fragment, or go on with the packet that it makes whole."""
+    way = by_protocol(frame, first, second)  # before the packet is put elsewhere
     verdict = reassemble(frame, end, packet, datagrams, units, pieces, lock, number, whole, whole_index)
     if verdict == WAITS:
         return FRAGMENTS
-    return verdict if verdict < 0 else by_protocol(frame, first, second)
+    return verdict if verdict < 0 else way
 
 
 def transports_of(graph: RouterGraph, name: str) -> list[Any]:

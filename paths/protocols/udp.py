@@ -31,7 +31,7 @@ import numpy as np
 from scout.io.access import add16, length, load8, load16, load32, require, store16, store32, sum16
 from scout.io.batch import gather
 from scout.io.endpoints import message
-from scout.io.endpoints.message import BIND, CLOSE, DATA, ERROR, SEND
+from scout.io.endpoints.message import BIND, CLOSE, DATA, ERROR, FAILED, SEND
 from scout.io.packet import NEEDS_CHECKSUM
 from scout.paths.model.attributes import Attributes
 from scout.paths.model.graph import RouterGraph
@@ -137,7 +137,7 @@ def change(frame: Any, end: Any, sockets: Any, bindings: Any, counts: Any) -> in
     return 0 if bind(frame, sockets, bindings, counts, load8(frame, message.KIND) == BIND) >= 0 else BAD_REQUEST
 
 
-SENT, FAILED = 0, 1
+SENT, NOT_SENT = 0, 1
 """Outcomes of `send`."""
 IP_AT = message.HEADER - ipv4.HEADER - udp.HEADER
 """Offset in a request of the IP header that `send` writes."""
@@ -156,7 +156,7 @@ def send(
     mtus: Any,
     first: int,
 ) -> int:
-    """Make a datagram of a request (`SENT`), or a message about the reason why it cannot be sent (`FAILED`)."""
+    """Make a datagram of a request (`SENT`), or a message about the reason why it cannot be sent (`NOT_SENT`)."""
     row = socket_of(frame, sockets)
     if row < 0:
         return NOT_BOUND
@@ -170,8 +170,8 @@ def send(
     failed = refusal(next_hops[hop].kind if hop >= 0 else -1, remote_port, size)
     if failed:
         ports = socket.local_port << 16 | remote_port
-        write_message(frame, ERROR, ipv4.UDP, failed, socket.number - 1, socket.local, remote, ports, 0)
-        return FAILED
+        write_message(frame, FAILED, ipv4.UDP, failed, socket.number - 1, socket.local, remote, ports, 0)
+        return NOT_SENT
     local = socket.local if socket.local != 0 else next_hops[hop].source
     mtu = mtus[first + next_hops[hop].port]
     ip, udp_at = IP_AT, IP_AT + ipv4.HEADER
@@ -220,6 +220,8 @@ class Udp(Router):
 
     Attributes
     ----------
+    ip : Ip
+        The router that it stands on, once the graph is complete.
     sockets, bindings : Table
         The socket table: `SOCKET` rows, and a flow table that finds them; valid once the graph is complete.
 
@@ -236,7 +238,7 @@ class Udp(Router):
         below, above = graph.reached(self.name, "net"), graph.reached(self.name, "sockets")
         if not above:
             raise GraphError(f"{self.name} has no sockets above; connect Applications(...) to it")
-        self._ip: Any = graph.router(below[0][0])
+        self.ip: Any = graph.router(below[0][0])
         rows = graph.router(above[0][0]).port.sockets
         self.sockets, self.bindings = Table(np.zeros(rows, SOCKET)), Table(new_bindings(rows))
         self.counts = Table(np.zeros(1, COUNTS))
@@ -259,4 +261,4 @@ class Udp(Router):
                 change, (Outcome("changed", Exit()),), {"sockets": self.sockets, "counts": self.counts} | bindings
             )
         sent = Outcome("sent", Via("net"), IP_AT)
-        return Stage(send, (sent, Outcome("not sent", Via("sockets"))), {"sockets": self.sockets} | self._ip.sending)
+        return Stage(send, (sent, Outcome("not sent", Via("sockets"))), {"sockets": self.sockets} | self.ip.sending)
