@@ -13,7 +13,7 @@ import threading
 from contextlib import suppress
 from typing import Any
 
-from scout.control_socket.place import listen
+from scout.control_socket.place import listen, remove
 from scout.endpoints.sockets import Refused, SocketTable
 from scout.io.ports.applications import ApplicationPort
 from scout.paths.model.graph import RouterGraph
@@ -70,9 +70,7 @@ class Registry:
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        with suppress(OSError):
-            if self.path.stat().st_ino == self._inode:
-                self.path.unlink()
+        remove(self.path, self._inode)
 
     def _accept(self) -> None:
         while True:
