@@ -2,10 +2,11 @@
 
 Usage: Ip(name, addresses, routes)
 Requires: ipv4 (one or more interfaces), adjacency (finds the next hop's MAC address).
-Provides: icmp (messages to and from the router's own addresses), icmp-error (packets to be answered with an error).
+Provides: icmp (messages to and from the router's own addresses), icmp-error (packets to be answered with an error),
+transport (packets of one protocol to and from the router's own addresses, such as UDP).
 
 Packets come up from Ethernet interfaces, whose stage "ipv4" has checked them (`check`). They are forwarded, or given to
-ICMP, or to ICMP as the cause of an error.
+ICMP or a transport, or to ICMP as the cause of an error.
 
 Drops
     martian-destination: the destination cannot be one; it is in 0/8, 127/8, 169.254/16 or 240/4.
@@ -15,7 +16,9 @@ Drops
         5.3.4).
     fragmentation-needed: the packet is longer than the MTU of the next hop's port, and may be fragmented. (One that
         must not be fragmented is answered with an error.)
-    fragment-for-us: a fragment to one of the router's addresses; it does not reassemble.
+    fragment-for-us: a fragment to one of the router's addresses; it reassembles only if a transport stands on it.
+    bad-fragment: a fragment to one of the router's addresses that no datagram can have.
+    fragments-overlap: a fragment that overlaps other ones of its datagram, which is given up (RFC 5722 section 4).
     source-route: a packet to one of the router's addresses with a source route that leads further (RFC 1812 section
         5.2.4.1).
     udp-bad-length: a UDP datagram to the router whose length is wrong.
@@ -46,6 +49,7 @@ from scout.paths.model.router import Router
 from scout.paths.model.stage import Outcome, Stage, To, Via
 from scout.paths.model.table import Table
 from scout.paths.model.verdict import drop
+from scout.paths.protocols.delivery import Delivery, transports_of
 from scout.paths.protocols.fib import lookup as find
 from scout.paths.protocols.ipv4_check import check
 from scout.paths.protocols.ipv4_demux import CLASSIFIER
@@ -238,7 +242,7 @@ class Ip(Router):
     """
 
     requires = {"net": "ipv4", "resolve": "adjacency"}
-    provides = {"messages": "icmp", "errors": "icmp-error"}
+    provides = {"messages": "icmp", "errors": "icmp-error", "transports": "transport"}
     one_way = {"net": "receive", "resolve": "send"}
     takes = (AddAddress, AddRoute, DeleteAddress, DeleteRoute, ReplaceRoute, SetMtu)
 
@@ -274,6 +278,15 @@ class Ip(Router):
         arrays: dict[str, Any] = dict(zip(("entries", "vectors", "leaves"), self.fib.arrays, strict=True))
         tables = {name: Table(array, "constant") for name, array in arrays.items()}
         self._lookups: dict[str, Any] = tables | {"root": self.root}
+
+        self.delivery = Delivery(self)
+        if transports_of(graph, self.name):
+            self.lock = self.delivery.reassembly.lock
+
+    @property
+    def sending(self) -> dict[str, Any]:
+        """What a transport's stage needs to find the next hop of a packet, and the source and the MTU there."""
+        return self._lookups | {"next_hops": self.next_hops, "mtus": self.mtus, "first": self._mtus.first}
 
     def start(self, graph: RouterGraph) -> None:
         for index, name in enumerate(graph.ports):
@@ -320,11 +333,13 @@ class Ip(Router):
         hops = {"next_hops": self.next_hops}
         error = Outcome("unreachable", Via("errors"))
         if key == "lookup":
-            outcomes = (Outcome("forward", To("forward")), Outcome("for us", To("local")), error)
+            outcomes = (Outcome("forward", To("forward")), self.delivery.outcome(graph), error)
             return Stage(lookup, outcomes, self._lookups | hops, note=f"{len(self.fib)} routes")
         if key == "forward":
             good, bad = Outcome("next hop", Via("resolve")), Outcome("expired, too big", Via("errors"))
             return Stage(forward, (good, bad), hops | {"mtus": self.mtus, "first": self._mtus.first}, keeps_flow=True)
+        if key in ("deliver", "reassemble"):
+            return self.delivery.stage(key, graph)
         if key == "local":
             return Stage(local, (Outcome("icmp", Via("messages")), error), payload=True)
         return Stage(route, (Outcome("next hop", Via("resolve")),), self._lookups | hops)
