@@ -221,10 +221,10 @@ def _by_path(plan: DomainPlan, shapes: Sequence[Shape], function: str) -> list[s
         return [call(plan, shapes[0], function, "batch, 0, count")]
     having = [shape for shape in shapes if getattr(shape.compiled, function)]
     if plan.demuxes:
-        calls = {shape.number: call(plan, shape, function, "batch, first, last") for shape in having}
+        calls = {shape.number: _call(plan, shape, function) for shape in having}
         accounted = account_lines(calls, function == "run") if plan.accounts else []
         if plan.path_scheduler and function == "run":
-            calls[QUEUE_UP] = queue_call()
+            calls[QUEUE_UP] = queue_call(cut=False)
         return grouped(calls, function == "run", accounted)
     lines = [
         "first = 0",
@@ -239,6 +239,13 @@ def _by_path(plan: DomainPlan, shapes: Sequence[Shape], function: str) -> list[s
             f"        {call(plan, shape, function, 'batch, first, last')}",
         ]
     return [*lines, "    first = last"]
+
+
+def _call(plan: DomainPlan, shape: Shape, function: str) -> str:
+    """The call that runs the code of a shape; the packets that it leads to their queues are put there then."""
+    run = call(plan, shape, function, "batch, first, last")
+    cut = function == "run" and plan.path_scheduler and shape.compiled.plan.early
+    return f"{run}; {queue_call(cut=True)}" if cut else run
 
 
 def _schedule(plan: DomainPlan) -> list[str]:
