@@ -10,8 +10,11 @@ import scout
 
 NAMES = """
 ARRIVAL              the event of a packet's arrival at a service
+AddAddress           a change: the router gets one more address
 AddRoute             a change: a prefix gets a route
 AfPacketPort         a Linux interface as a port
+ApplicationPort      sockets of other processes as a port
+Applications         the sockets of applications
 Arp                  neighbours by ARP
 Attributes           what is known of a path's packets, and what is wished for it
 Change               a change of a running router, to be subclassed
@@ -20,6 +23,7 @@ ConnectionTracking   a firewall that follows TCP connections
 ControlSocket        a running router seen and steered by other processes
 Counter              packets and bytes, counted in one place
 DdosMitigator        sources above a rate are dropped
+DeleteAddress        a change: the router loses an address
 DeleteNeighbour      a change: ARP asks for a neighbour again
 DeleteRoute          a change: a prefix loses its route
 Discard              a router that drops all that reaches it
@@ -62,6 +66,7 @@ Table                state of a stage
 Tee                  copies packets to a capture
 To                   an outcome: on to the same router's next stage
 TokenBucket          a policer
+Udp                  UDP for the sockets of applications
 Via                  an outcome: on by a service
 add16                the ones' complement sum of two numbers
 add_to               adds to a field of a table's row

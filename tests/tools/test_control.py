@@ -131,10 +131,15 @@ def test_a_running_router_is_seen_steered_and_stopped(running: SimpleNamespace) 
 
 
 @pytest.mark.needs_namespaces
-def test_routes_and_neighbours_are_changed_while_packets_flow(shared: SimpleNamespace) -> None:
+def test_addresses_routes_and_neighbours_are_changed_while_packets_flow(shared: SimpleNamespace) -> None:
     def answered() -> int:
         return int(ping(shared.left, BEHIND, 1)["received"])
 
+    ctl("address", "add", "left", "10.0.5.1/24")
+    assert {"router": "ip", "port": "left", "address": "10.0.5.1/24"} in ctl("show", "addresses")
+    assert ping(shared.left, "10.0.5.1", 1)["received"]
+    ctl("address", "delete", "left", "10.0.5.1/24")
+    assert not ping(shared.left, "10.0.5.1", 1)["received"]
     shared.right.address("eth0", f"{BEHIND}/32")
     assert not answered()
     ctl("route", "add", "10.9.0.0/16", RIGHT)

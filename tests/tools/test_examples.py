@@ -102,3 +102,11 @@ def test_in_the_seventh_lesson_packets_leave_by_their_deadlines():
     assert call.endswith("port 5060: 20 served, 0 found the queue full")
     assert backup.endswith("port 873: 64 served, 36 found the queue full")
     assert drops == "{'queue-full': 36}"
+
+
+@pytest.mark.needs_namespaces
+def test_in_the_eighth_lesson_an_application_is_answered_for_although_a_replica_dies():
+    (lesson,) = (each for each in LESSONS if each.name == "08_udp_endpoint.py")
+    answered, refused = run(lesson).splitlines()
+    assert answered.startswith("answered: 1000 of 1000, with 1 replica killed")
+    assert refused == "the server was killed: its port is unreachable"
