@@ -42,7 +42,8 @@ paths = [graph.create_path("eth0"), graph.create_path("apps")]
 
 def serve():
     """Answer in capitals; the application."""
-    with sockets.attach("lesson").socket() as server:
+    sockets.attach("lesson")
+    with sockets.socket() as server:
         server.bind((SERVER, 7777))
         print("ready", flush=True)
         while True:
