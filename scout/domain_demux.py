@@ -82,8 +82,11 @@ def classify(name: str, epoch: str) -> str:
     return f"{name}(batch, count, {_TABLES}, demux_paths, {epoch})"
 
 
-def grouped(calls: dict[int, str], primary: bool) -> list[str]:
-    """The lines that run the code of each packet's shape: `calls` by shape, of packets `first` to `last`."""
+def grouped(calls: dict[int, str], primary: bool, others: tuple[int, str] | None = None) -> list[str]:
+    """The lines that run the code of each packet's shape: `calls` by shape, of packets `first` to `last`.
+
+    `others` are the first shape that may come later, and the call for all of these.
+    """
     lines = [
         "first = 0",
         "while first < count:",
@@ -94,6 +97,10 @@ def grouped(calls: dict[int, str], primary: bool) -> list[str]:
     word = "if"
     for shape, call in calls.items():
         lines += [f"    {word} shape == {shape}:", f"        {call}"]
+        word = "elif"
+    if others:
+        first, call = others
+        lines += [f"    {word} shape >= {first}:", f"        {call}"]
         word = "elif"
     if primary:
         lines += [

@@ -79,7 +79,7 @@ def serve_queues(plan: DomainPlan, leave: int) -> list[str]:
     ]
     word = "if"
     for shape in plan.shapes:
-        if not shape.compiled.replicate:  # else its paths have no queues
+        if not shape.code.replicate:  # else its paths have no queues
             lines += [
                 f"        {word} shape == {shape.number}:",
                 f"            {call(plan, shape, 'run', 'resumed, 0, count')}",

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from scout.builder import Builder
 from scout.changes import Changes
 from scout.control import Control
 from scout.difference import difference
@@ -27,6 +28,7 @@ class Parts(NamedTuple):
     control: Control
     changes: Changes
     live_paths: LivePaths
+    builder: Builder
 
 
 class Steering:

@@ -70,6 +70,7 @@ class Figures:
                 "path": path.name,
                 "packets": _entered(path, self._supervisor.flows(path)),
                 "order": path.release_order,
+                "tier": path.tier,
                 "stages": len(path.stages),
                 "replicated_stages": len(path.replicated),
                 "channel": channels[path.source],
