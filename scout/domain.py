@@ -16,6 +16,7 @@ from scout.domain_changes import ChangeText, amenders
 from scout.domain_demux import demux_functions
 from scout.domain_loop import loop_source
 from scout.domain_plan import DomainPlan, is_sharded
+from scout.domain_queues import QUEUE_HEADS
 from scout.io.channels.contract import ChannelOperations
 from scout.io.ports.contract import PortOperations
 from scout.live_memory import LINKED, MOST_SHAPES
@@ -85,6 +86,7 @@ def compile_domain(
     schedule: Callable[..., int] | None,
     path_schedule: Callable[..., int] | None = None,
     demuxes: bool = False,
+    accounts: bool = False,
     grows: bool = False,
 ) -> CompiledDomain:
     """Compile the loop that serves these paths of a graph, or load it from the cache.
@@ -101,9 +103,11 @@ def compile_domain(
     schedule : callable or None
         Chooses the channel to dequeue from (`scout.ring.schedule`); by default each has its turn.
     path_schedule : callable or None
-        Chooses the path whose queue is served; None if no path has a queue.
+        Chooses the path whose queue is served; None if no path may have a queue.
     demuxes : bool
         True if packets of a port are told apart.
+    accounts : bool
+        True if paths without queues may be accounted for; then packets are told apart.
     grows : bool
         True if paths of new shapes may come while packets flow.
 
@@ -128,9 +132,10 @@ def compile_domain(
         settings=frozenset(id(table) for table in tables.values() if table.kind == "setting"),
         replicas=replicas,
         scheduler=_scheduler_arguments(schedule, "heads", list(named)) if schedule else "",
-        path_scheduler=_scheduler_arguments(path_schedule, "queue_heads", list(named)) if path_schedule else "",
+        path_scheduler=_scheduler_arguments(path_schedule, QUEUE_HEADS, list(named)) if path_schedule else "",
         keeps_state=any(table.kind == "replicated" for table in tables.values()),
         demuxes=demuxes,
+        accounts=accounts,
         grows=grows,
     )
     given: dict[str, Any] = {f"emit_{name}": native(stage.function) for name, stage in emitters.items()}

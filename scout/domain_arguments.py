@@ -11,6 +11,7 @@ import numba
 import numpy as np
 from numba.core import types
 
+from scout.io.account import ACCOUNT
 from scout.io.channels.contract import PacketChannel
 from scout.io.hold import HOLD
 from scout.io.path_queue import QUEUE
@@ -77,10 +78,14 @@ class ReplicaMemory:
     demux: DemuxTable
     kinds: np.ndarray
     """`PATH`[number]: the shape of each path."""
+    accounts: np.ndarray
+    """`ACCOUNT`[number]: the account of each path."""
     queues: np.ndarray
     """The replica's path queues,"""
     queue_heads: np.ndarray
     """and the record of each that the path scheduler reads."""
+    queues_used: np.ndarray
+    """int64: the first word is one more than the highest index of a queue; shared."""
     refused: np.ndarray
     """int64: the first word counts packets that no path takes."""
     codes: np.ndarray
@@ -193,12 +198,14 @@ _DEMUX = [
     Argument("demux_entries", _array(ENTRY), lambda own: own.demux.entries),
     Argument("demux_paths", _array(PATH), lambda own: own.kinds),
     Argument("demux_refused", types.int64[::1], lambda own: own.refused),
+    Argument("accounts", _array(ACCOUNT), lambda own: own.accounts),
 ]
-"""What finds the path of a packet."""
+"""What finds the path of a packet, and what paths have used."""
 
 _QUEUES = [
     Argument("queues", _array(QUEUE), lambda own: own.queues),
     Argument("queue_heads", _array(HEAD), lambda own: own.queue_heads),
+    Argument("queues_used", types.int64[::1], lambda own: own.queues_used),
 ]
 """Where packets wait by path."""
 

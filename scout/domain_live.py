@@ -10,10 +10,21 @@ import numpy as np
 from scout.domain_plan import DomainPlan
 from scout.paths.compiler.context import BLOCKS, CONTEXT, COUNTERS, ENTRY, ROOM, words_at
 from scout.paths.compiler.linked import blocks_at, counters_at
+from scout.paths.demux.find import ACCOUNTED
 from scout.ring.jit import Record, inline
 from scout.ring.linked import caller
 
-__all__ = ["divert_live", "live_call", "live_divert", "live_held", "replay_live", "resume_live", "run_live"]
+__all__ = [
+    "divert_live",
+    "is_live",
+    "live_call",
+    "live_divert",
+    "live_held",
+    "live_serve",
+    "replay_live",
+    "resume_live",
+    "run_live",
+]
 
 _call = caller(ENTRY)
 _CONTEXT_BYTES = 8 * CONTEXT
@@ -93,17 +104,27 @@ def _given(plan: DomainPlan, slot: str) -> str:
     return f"{slot} - {len(plan.shapes)}, settings, {len(plan.settings)}, codes, contexts"
 
 
+def is_live(plan: DomainPlan, shape: str) -> str:
+    """The test whether a shape came after the start."""
+    return f"{len(plan.shapes)} <= {shape} < {ACCOUNTED}"
+
+
 def live_call(plan: DomainPlan, function: str) -> str:
     """The call that runs packets `first` to `last`, whose `shape` is none of the start."""
     given = f"batch, first, last, {_given(plan, 'shape')}"
     return f"keeps |= run_live({given})" if function == "run" else f"replay_live({given})"
 
 
+def live_serve(plan: DomainPlan) -> str:
+    """The call that runs packets from the queue of a path of such a shape; it has no replicated work."""
+    return f"run_live(resumed, 0, count, {_given(plan, 'shape')})"
+
+
 def live_held(plan: DomainPlan, word: str) -> list[str]:
     """The lines that try a held packet of such a shape again."""
     shape = "demux_paths[packet.path].shape"
     return [
-        f"            {word} {shape} >= {len(plan.shapes)}:",
+        f"            {word} {is_live(plan, shape)}:",
         f"                resume_live(resumed, index, {_given(plan, shape)})",
     ]
 
@@ -112,6 +133,6 @@ def live_divert(plan: DomainPlan) -> list[str]:
     """The lines of `divert` for such shapes."""
     shape = "demux_paths[packet.path].shape"
     return [
-        f"    if {shape} >= {len(plan.shapes)}:",
+        f"    if {is_live(plan, shape)}:",
         f"        return divert_live(packet, {shape} - {len(plan.shapes)}, contexts)",
     ]

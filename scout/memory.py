@@ -16,7 +16,6 @@ from scout.io.batch import BATCH_SIZE, new_batch
 from scout.io.channels.contract import PacketChannel
 from scout.io.hold import HOLD, new_hold
 from scout.io.packet import PACKET
-from scout.io.path_queue import QUEUE, new_queues
 from scout.io.system import WAITER
 from scout.live_memory import CODE, LiveMemory
 from scout.path_table import PathTable
@@ -62,9 +61,6 @@ class Memory:
         int64[replica, 8]: the first word counts the packets that no path takes.
     holds : numpy.ndarray
         `HOLD`[replica]: the packets that each replica holds (`scout.io.hold`).
-    queues, queue_heads : numpy.ndarray
-        `QUEUE`[replica, queue] and `HEAD`[replica, queue]: the path queues (`scout.io.path_queue`), in the order of
-        `Plan.queues`.
     orders : numpy.ndarray
         int64[replica, 8]: the first word tells a domain to run, to leave or to stop; `CLOCK` is the supervisor's clock
         (`scout.domain`).
@@ -112,13 +108,6 @@ class Memory:
             for table in domain.tables
             if table.kind in ("constant", "shared")
         }
-        self._queued = paths.queued
-        self.queues = shared((MOST_REPLICAS, len(self._queued)), QUEUE)
-        self.queue_heads = shared((MOST_REPLICAS, len(self._queued)), HEAD)
-        for index, path in enumerate(self._queued):
-            self.queues["path"][:, index], self.queues["batch"][:, index] = paths.number(path), path.attributes.batch
-            self.queue_heads["weight"][:, index] = path.weight
-            self.queue_heads["deadline"][:, index] = path.deadline
         self._ticked = time.monotonic_ns()
         self._tables: dict[int, dict[int, np.ndarray]] = {}
         self._kept: dict[int, list[Any]] = {}  # arrays that the arguments refer to by address only
@@ -191,7 +180,6 @@ class Memory:
         hold = self.holds[replica : replica + 1]
         waiter, descriptors = self._waiter()
         self._kept[replica] = [slots, room, new_hold(hold, self._held), descriptors]
-        self._kept[replica] += new_queues(self.queues[replica], [path.queue for path in self._queued])
         whole = max((shape.code.whole() for shape in shapes if shape.compiled), key=len)
         contexts = np.zeros(0, np.int64)
         if self.live:
@@ -220,8 +208,10 @@ class Memory:
             records=[self.paths.records(shape) for shape in shapes if shape.compiled],
             demux=self.paths.demux,
             kinds=self.paths.kinds,
-            queues=self.queues[replica],
-            queue_heads=self.queue_heads[replica],
+            accounts=self.paths.open_accounts(replica),
+            queues=self.paths.queues.queues[replica],
+            queue_heads=self.paths.queues.heads[replica],
+            queues_used=self.paths.queues.used,
             refused=self.refused[replica],
             codes=self.live.codes if self.live else np.zeros((0, 2), CODE),
             contexts=contexts,

@@ -4,14 +4,17 @@ The supervisor alone changes them. What replicas may still read is given back by
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from scout.admission import Admission, Grant
+from scout.io.account import ACCOUNT
 from scout.io.packet import NO_PATH
 from scout.live_memory import LiveMemory
+from scout.path_queues import PathQueues
 from scout.paths.compiler.plan import lower
-from scout.paths.demux.find import ALWAYS, NO_SHAPE, PATH, QUEUE_UP
+from scout.paths.demux.find import ACCOUNTED, ALWAYS, NO_SHAPE, PATH, QUEUE_UP
 from scout.paths.demux.pattern import patterns, rank
 from scout.paths.demux.table import Clash, DemuxTable, NoRoom
 from scout.paths.demux.walk import fields_of, steps
@@ -45,6 +48,8 @@ class PathTable:
         The paths by what packets they take.
     relying : dict of Path to tuple of Fact
         What the code of paths relies on, which a change may end; without the paths that rely on nothing.
+    queues : PathQueues
+        Their queues.
     """
 
     def __init__(self, plan: Plan, shapes: Shapes, live: LiveMemory | None) -> None:
@@ -60,6 +65,11 @@ class PathTable:
         self._fields = {name: fields_of(steps(plan.graph, name)) for name in plan.graph.ports}
         self._records = [shared(self._rows(shape), shape.plan.record.dtype) for shape in shapes]
         self._counters: dict[int, list[np.ndarray]] = {}  # by replica, of each shape
+        self._accounts: dict[int, np.ndarray] = {}  # by replica
+        self._throttled = 0  # packets of paths that were deleted
+        admission = Admission(plan.queue_memory)
+        self.queues = PathQueues(plan.most_queues, admission, plan.queue_memory)
+        self._got: dict[int, tuple[int, Grant]] = {}  # by number
         self._gone = [np.zeros(shape.plan.row, np.int64) for shape in shapes]
         self._counting = threading.Lock()
         for path in plan.numbers:
@@ -96,11 +106,6 @@ class PathTable:
             raise ScoutError(f"no path begins at {name!r}; paths begin at {', '.join(list(names)[:10])}")
         return names[name]
 
-    @property
-    def queued(self) -> list[Path]:
-        """The paths with queues; a queue's index is that of its path here."""
-        return self._plan.queues
-
     # What paths count, in rows of shared arrays: a shape of many paths has a row for each number that a path can have.
 
     def enlist(self, replica: int) -> list[np.ndarray]:
@@ -109,6 +114,45 @@ class PathTable:
         with self._counting:
             self._counters[replica] = made
         return [rows.reshape(-1) for rows in made]
+
+    def open_accounts(self, replica: int) -> np.ndarray:
+        """Make a replica's accounts, `ACCOUNT`[number], and its queues. Unused rows cost nothing."""
+        self.queues.enlist(replica)
+        accounts = shared(len(self.kinds), ACCOUNT)
+        for path, number in list(self._numbers.items()):
+            _set_budget(accounts, path, number)
+        with self._counting:
+            self._accounts[replica] = accounts
+        return accounts
+
+    def account(self, path: Path) -> dict[str, int]:
+        """What a path has used, in all replicas: `bytes`, nanoseconds `busy`, and packets `throttled`."""
+        return self.account_of(self.number(path))
+
+    def account_of(self, number: int) -> dict[str, int]:
+        """The same by the path's number."""
+        with self._counting:
+            rows = [accounts[number] for accounts in self._accounts.values()]
+        return {name: sum(int(row[name]) for row in rows) for name in ("bytes", "busy", "throttled")}
+
+    def queue_of(self, path: Path) -> dict[str, int]:
+        """What a path's queue holds and has done; empty if it has none."""
+        return self.queues.figures_of(self._got[self.number(path)][0]) if path.queue else {}
+
+    @property
+    def throttled(self) -> int:
+        """Packets dropped as their paths were over their budgets, of all paths that there were."""
+        with self._counting:
+            used = [accounts["throttled"][: self._fresh].sum() for accounts in self._accounts.values()]
+        return self._throttled + int(sum(used))
+
+    def memory(self, path: Path) -> int:
+        """The bytes that a path takes in a replica and in what replicas share: its queue, its rows, its patterns."""
+        number = self.number(path)
+        shape, (_, grant) = self._paths[number][1], self._got[number]
+        rows = PATH.itemsize + shape.plan.row * 8 + (ACCOUNT.itemsize if path.is_accounted else 0)
+        rows += shape.plan.record.nbytes if shape.has_records else 0
+        return rows + grant.size + self.demux.bytes_of(number)
 
     def counters(self, path: Path, replica: int | None = None) -> np.ndarray:
         """What a replica, or by default all of them, counted on a path: int64[counter], a copy.
@@ -178,12 +222,19 @@ class PathTable:
             self._live.write_record(number, lower(path))
         elif shape.has_records:
             self._records[shape.number][number] = lower(path).record[0]
-        queue = self._plan.queues.index(path) if path.queue else 0
-        self.kinds[number] = (shape.number, QUEUE_UP if path.queue else shape.number, queue, port)
-        if path.attributes.traffic:
-            self._take_packets(path, number, port, born)
-        else:
-            self.demux.set_default(port, number)
+        queue, _ = self._got[number] = self.queues.add(path, number)
+        first = QUEUE_UP if path.queue else shape.number + ACCOUNTED if path.is_accounted else shape.number
+        self.kinds[number] = (shape.number, first, queue, port)
+        for accounts in self._accounts.values():
+            _set_budget(accounts, path, number)
+        try:
+            if path.attributes.traffic:
+                self._take_packets(path, number, port, born)
+            else:
+                self.demux.set_default(port, number)
+        except ScoutError:
+            self.queues.remove(*self._got.pop(number))
+            raise
         if number == self._fresh:
             self._fresh += 1
         elif number not in self._given:
@@ -224,12 +275,32 @@ class PathTable:
                 row = self._rows_of(shape, replica)[number]
                 self._gone[shape.number] += row
                 row[:] = 0
+            for accounts in self._accounts.values():
+                self._throttled += int(accounts["throttled"][number])
+                accounts[number] = np.zeros((), ACCOUNT)
         self.demux.unlink(number)
+
+    def has_queue(self, number: int) -> bool:
+        """True if a path has a queue."""
+        return self._paths[number][0].queue > 0
+
+    def is_drained(self, number: int, replicas: Sequence[int]) -> bool:
+        """True if no packets wait in a path's queues in these replicas."""
+        return self.queues.is_empty(self._got[number][0], replicas)
 
     def free(self, number: int) -> None:
         """Give back what a path had; no replica is in the batch any more in which it was at `unlink`."""
         self.demux.free(number)
+        self.queues.remove(*self._got.pop(number))
         del self._paths[number]
         if number not in self._given:  # a control request may name the number of a path that was there at the start
             self.kinds[number]["shape"] = self.kinds[number]["first"] = NO_SHAPE
             self._back.append(number)
+
+
+def _set_budget(accounts: np.ndarray, path: Path, number: int) -> None:
+    """Open a path's account in a replica, which has no packets of the path yet."""
+    if path.is_accounted:
+        share = path.attributes.cpu
+        accounts["price"][number] = 1 / share if share else 0.0
+        accounts["defers"][number] = path.attributes.over_budget == "defer"

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from scout.accounts import account, figures, queue_figures
+from scout.accounts import account, figures
 from scout.builder import Builder
 from scout.changes import Changes
 from scout.control import Control
@@ -90,7 +90,10 @@ class Supervisor(Steering, PathFigures):
     path_schedule : str or callable, optional
         Which path is served next, if packets wait in the queues of several (`create_path(..., queue=...)`): one of the
         names of `schedule`, or a function of the queues' heads, which are in the order of their paths, and of tables.
-        By default they take turns.
+        By default they take turns. To be given if no path has a queue at the start, and others may have.
+    queue_memory : int, optional
+        Bytes for the queues of paths in each replica. A path whose queue would exceed it is refused. By default as many
+        as the queues of the given paths take, and 256 MiB more if there may be other paths.
 
     Attributes
     ----------
@@ -126,8 +129,10 @@ class Supervisor(Steering, PathFigures):
         held: int = MOST_HELD,
         most_paths: int | None = None,
         path_schedule: str | Callable[..., int] | None = None,
+        queue_memory: int | None = None,
     ) -> None:
-        self.plan = make_plan(graph, paths, replicas, cores, restarts, schedule, wait, held, most_paths, path_schedule)
+        wishes = schedule, wait, held, most_paths, path_schedule, queue_memory
+        self.plan = make_plan(graph, paths, replicas, cores, restarts, *wishes)
         self.graph = self.plan.graph
         self.channels: list[tuple[PacketChannel, list[Path]]] = []
         """While it runs: what replicas receive from, each with the paths whose ports it serves, in the paths' order."""
@@ -169,7 +174,16 @@ class Supervisor(Steering, PathFigures):
             self.channels.append((self._channel(paths), paths))
         self._progress("domain")
         schedulers = plan.schedule, plan.path_schedule
-        domain = compile_domain(plan.graph, self.channels, shapes, plan.replicas, *schedulers, plan.demuxes, plan.grows)
+        domain = compile_domain(
+            plan.graph,
+            self.channels,
+            shapes,
+            plan.replicas,
+            *schedulers,
+            plan.demuxes,
+            plan.accounts,
+            plan.grows,
+        )
         for router in plan.graph.routers:
             router.start(plan.graph)
         live_memory = LiveMemory(plan.room) if plan.grows else None
@@ -350,18 +364,6 @@ class Supervisor(Steering, PathFigures):
         """
         channels = [channel for channel, _ in self.channels]
         return [figures(channels, replica) | {"core": self.core(replica)} for replica in list(self.processes)]
-
-    def queue_figures(self) -> list[dict[str, Any]]:
-        """For each path with a queue what waits there and what was served, the sums of all replicas.
-
-        Returns
-        -------
-        list of dict
-            `path`; `places` of the queue in each replica; packets `waiting`, `served`, refused as the queue was `full`,
-            and served `late`, that is later than the path's deadline after they were queued; `bytes` of those served,
-            and seconds `busy_s` in which they were.
-        """
-        return queue_figures(self.plan.queues, self.memory)
 
     def diverged(self) -> list[int]:
         """Positions (numbers of requests) after which two replicas had different states; none if all is well.

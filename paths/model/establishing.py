@@ -18,7 +18,7 @@ from scout.paths.model.rule import Application, Rule
 if TYPE_CHECKING:
     from scout.paths.model.path import Path
 
-__all__ = ["MOST_APPLICATIONS", "apply_rules", "check", "establish"]
+__all__ = ["MOST_APPLICATIONS", "apply_rules", "check", "check_wishes", "establish"]
 
 MOST_APPLICATIONS = 1000
 """Rules that are applied so often to one path do not come to an end."""
@@ -31,7 +31,7 @@ def establish(path: "Path") -> None:
     apply_rules(path)
     add_drops(path)
     agree(path)
-    check_queue(path)
+    check_wishes(path)
     number(path)
     path.freeze()
 
@@ -93,16 +93,16 @@ def add_drops(path: "Path") -> None:
                 path.add_outcome(node, int(reason), "", leaf)
 
 
-def check_queue(path: "Path") -> None:
-    """Refuse a queue before work that belongs at the packet's position in its channel, the same in every replica."""
-    if path.queue:
+def check_wishes(path: "Path") -> None:
+    """Refuse that packets wait, or are dropped, before work that belongs at their positions in the channel."""
+    if wish := "queue" if path.queue else "cpu" if path.attributes.cpu else "":
         for node in path.running_order:
             stage = path.stages[node]
             if stage.keeps_state or stage.sharded or stage.controlled:
                 raise GraphError(
-                    f"path from {path.source!r}: queue={path.queue}, but {node} may keep state that depends on the "
-                    "order of packets in their channel; leave queue= out, or narrow the path's packets to those that "
-                    'do not go there, as in protocol="udp"'
+                    f"path from {path.source!r}: {wish}={getattr(path.attributes, wish):g}, but {node} may keep state "
+                    f"that depends on the order of packets in their channel; leave {wish}= out, or narrow the path's "
+                    'packets to those that do not go there, as in protocol="udp"'
                 )
 
 

@@ -8,7 +8,7 @@ from networkx.classes.reportviews import OutMultiEdgeView
 
 from scout.paths.model.attributes import Attributes, GivenAttributes
 from scout.paths.model.editing import StageGraph
-from scout.paths.model.establishing import establish
+from scout.paths.model.establishing import check_wishes, establish
 from scout.paths.model.invariants import intact_stages
 from scout.paths.model.render import svg
 from scout.paths.model.router import GraphError
@@ -123,6 +123,11 @@ class Path(StageGraph):
         return self.runs_as.tier if self.runs_as else ""
 
     @property
+    def is_accounted(self) -> bool:
+        """True if what the path uses is measured: that was asked for, or it has a budget or a queue."""
+        return self.attributes.account or self.attributes.cpu > 0 or self.queue > 0
+
+    @property
     def edges(self) -> "_Edges":  # type: ignore[override]
         """The edges, as in networkx; `edges[tail, head]` finds the only edge between two nodes without its key."""
         return _Edges(self)
@@ -151,15 +156,16 @@ class Path(StageGraph):
             copied.graph.pop("counted", None)
         return copied
 
-    def narrowed(self, **traffic: Unpack[GivenAttributes]) -> "Path":
+    def narrowed(self, **given: Unpack[GivenAttributes]) -> "Path":
         """The same path for a part of its traffic, as one of its connections: it shares this path's stages and code.
 
         It takes microseconds, where `RouterGraph.create_path` walks through the router graph anew.
 
         Parameters
         ----------
-        **traffic
-            Attributes that describe packets, those of this path or narrower ones: see `RouterGraph.create_path`.
+        **given
+            Attributes that describe packets, those of this path or narrower ones, and wishes: a weight, a deadline, a
+            queue, a batch, an account or a budget of its own. See `RouterGraph.create_path`.
 
         Raises
         ------
@@ -169,11 +175,12 @@ class Path(StageGraph):
         from scout.paths.compiler.plan import lower
 
         lower(self)  # so that it is done once for all of them
-        attributes = self.attributes.narrowed(**traffic)
+        attributes = self.attributes.narrowed(**given)
         made = Path.__new__(Path)
         made.__dict__.update(self.__dict__)
         made.runs_as = None
         made.graph = self.graph | {"attributes": attributes, "name": f"{attributes.ingress}, {attributes}"}
+        check_wishes(made)
         return made
 
     # Queries.

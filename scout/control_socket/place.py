@@ -6,12 +6,12 @@ import socket
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from scout.ring.errors import ScoutError
 
-__all__ = ["folder", "listen", "sockets"]
+__all__ = ["folder", "listen", "remove", "sockets"]
 
 _SUFFIX = ".sock"
 _LONGEST_NAME = 40  # characters of the router file's name that the socket's name has
@@ -52,21 +52,33 @@ def listen(name: str, path: str | None = None) -> tuple[socket.socket, Path]:
     ScoutError
         If it cannot be made, or a running process listens at `path`.
     """
-    parent = Path(path).resolve().parent if path else _made(folder())
-    try:
-        with _locked(parent):
-            if path is None:
-                for found in sockets():
-                    _remove_if_stale(found)
-            chosen = Path(path) if path else _free(parent, name[:_LONGEST_NAME])
-            if path and not _remove_if_stale(chosen):
-                raise ScoutError(f"--control {path}: a running process listens there; give another path")
-            return _bound(chosen), chosen.absolute()
-    except OSError as error:
-        raise ScoutError(
-            f"control socket in {parent}: {error.strerror or error}; give --control PATH in a folder of yours, or "
-            "--no-control"
-        ) from error
+    while True:
+        parent = Path(path).resolve().parent if path else _made(folder())
+        try:
+            with _locked(parent) as is_there:
+                if not path and not is_there:
+                    continue  # the last router that ran has removed it: make it again
+                if path is None:
+                    for found in sockets():
+                        _remove_if_stale(found)
+                chosen = Path(path) if path else _free(parent, name[:_LONGEST_NAME])
+                if path and not _remove_if_stale(chosen):
+                    raise ScoutError(f"--control {path}: a running process listens there; give another path")
+                return _bound(chosen), chosen.absolute()
+        except OSError as error:
+            raise ScoutError(
+                f"control socket in {parent}: {error.strerror or error}; give --control PATH in a folder of yours, or "
+                "--no-control"
+            ) from error
+
+
+def remove(path: Path, inode: int) -> None:
+    """Remove a control socket of this process, known by its inode, and the user's folder if it is empty then."""
+    with suppress(OSError), _locked(path.parent):
+        if path.stat().st_ino == inode:  # else it is somebody else's by now
+            path.unlink()
+        if path.parent == folder().absolute():
+            path.parent.rmdir()
 
 
 def _user() -> int:
@@ -93,12 +105,19 @@ def _made(place: Path) -> Path:
 
 
 @contextmanager
-def _locked(place: Path) -> Iterator[None]:
-    """Hold the lock of a folder: between bind and listen a socket looks as if a dead process had left it."""
-    descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+def _locked(place: Path) -> Iterator[bool]:
+    """Hold the lock of a folder: between bind and listen a socket looks as if a dead process had left it.
+
+    False if the folder is not there any more.
+    """
+    try:
+        descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        yield False
+        return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        yield place.exists() and os.path.samestat(os.fstat(descriptor), place.stat())
     finally:
         os.close(descriptor)
 

@@ -1,8 +1,7 @@
-"""Paths of new shapes, created while packets flow: linked at once, fused later, in every replica from one request on."""
+"""Paths of new shapes, created while packets flow: linked at once, fused later, in all replicas at one request."""
 
 import os
 import signal
-from pathlib import Path as FilePath
 from typing import Any
 
 import numpy as np
@@ -10,16 +9,10 @@ import pytest
 from port_router import LEFT, RIGHT, awaited, finished
 from several import count_one, entered, numbered, numbers, router
 
-from scout.control_socket.client import ask
-from scout.control_socket.server import ControlSocket
-from scout.io.access import load8
 from scout.io.ports.memory import MemoryPort
 from scout.paths.framework.events import Handler
 from scout.paths.framework.service import Service
 from scout.paths.model.path import Path
-from scout.paths.model.setting import Setting
-from scout.paths.stages.filter import Filter
-from scout.ring.errors import ScoutError
 from scout.supervisor import Supervisor
 
 UDP, TO_RIGHT = 17, "10.0.1.0/24"

@@ -1,7 +1,7 @@
 """Every interleaving of each protocol, for small sizes; and with a bug put in, that it is found.
 
 These tests explore the protocol, not the code: each model says which functions it stands for. `test_real` explores the
-functions themselves. Sizes that take longer are marked `slow`: `pytest -m slow tests/model`.
+functions themselves. Sizes that take longer are marked `long`: `pytest -m long tests/model`.
 """
 
 from typing import Any

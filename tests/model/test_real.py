@@ -1,6 +1,6 @@
 """Every interleaving of the functions that run, for small sizes; and with a change to their text, that it is found.
 
-Sizes that take longer are marked `slow`: `pytest -m slow tests/model`.
+Sizes that take longer are marked `long`: `pytest -m long tests/model`.
 """
 
 from typing import Any

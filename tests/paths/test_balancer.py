@@ -338,7 +338,7 @@ def test_a_backend_that_is_not_there_is_refused() -> None:
 
 
 @pytest.mark.needs_namespaces
-@pytest.mark.parametrize(("replicas", "mode"), [(2, "replicated"), pytest.param(2, "locked", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("replicas", "mode"), [(2, "replicated"), pytest.param(2, "locked", marks=pytest.mark.long)])
 def test_kernels_talk_through_it(replicas: int, mode: str) -> None:
     """With default offloads: a client of the router's own address, and two servers behind it."""
     graph = router_graph()

@@ -322,7 +322,7 @@ def test_bad_tracking_is_refused(given: dict[str, Any], words: str) -> None:
 
 
 @pytest.mark.needs_namespaces
-@pytest.mark.parametrize(("replicas", "mode"), [(2, "replicated"), pytest.param(2, "locked", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("replicas", "mode"), [(2, "replicated"), pytest.param(2, "locked", marks=pytest.mark.long)])
 def test_two_kernels_talk_through_it_and_nothing_is_dropped(replicas: int, mode: str) -> None:
     graph = router_graph()
     service = graph.add(ConnectionTracking("tracking", mode=mode))

@@ -120,14 +120,12 @@ def short(frame: Any, end: Any, packet: Any, limit: int, odd: int, seen: Any) ->
 
 
 def _filtered() -> Path:
-    graph = router()
-    del graph
     return one_port(Filter("short", short, limit=LIMIT, odd=7, seen=SEEN), HeavyHitter("heavy", 1 << 40)).create_path(
         "left"
     )
 
 
-@pytest.fixture(scope="module", params=["router", "filter and service"])
+@pytest.fixture(scope="module", params=["filter and service", pytest.param("router", marks=pytest.mark.long)])
 def tiers(request: pytest.FixtureRequest) -> Tiers:
     return Tiers(router().create_path("left") if request.param == "router" else _filtered(), 5)
 

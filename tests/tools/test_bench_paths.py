@@ -21,6 +21,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(paths, name, value)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("small")
 def test_rows_and_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     """Of two measures and one scheduler: each compiles for some seconds."""

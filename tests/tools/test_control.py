@@ -187,8 +187,13 @@ def test_a_picture_is_drawn_again_and_again(running: SimpleNamespace, tmp_path: 
     picture = tmp_path / "live.svg"
     with start("draw", LESSON, "-o", str(picture), "--every", "0.1") as process:
         drawn: set[int] = set()
-        while len(drawn) < 3 and process.poll() is None:  # each picture is a new file
-            drawn |= {picture.stat().st_mtime_ns} if picture.exists() else set()
+
+        def are_three() -> bool:
+            if picture.exists():
+                drawn.add(picture.stat().st_mtime_ns)  # each picture is a new file
+            return len(drawn) > 2 or process.poll() is not None
+
+        await_until(are_three, PATIENCE)
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE) == 0
     assert picture.read_text().startswith("<") and list(tmp_path.glob(".live*")) == []

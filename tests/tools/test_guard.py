@@ -4,6 +4,7 @@ import os
 import shlex
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,27 @@ def test_a_signal_ends_a_running_router_with_its_account(number: signal.Signals,
     assert process.returncode == 0, errors
     assert output.startswith("received") and errors == ""
     assert not [child for child in children if Path(f"/proc/{child}").exists()]
+
+
+INTERRUPTED_IN_A_CALLBACK = """
+import ctypes, os, signal, time
+from scout.tools.guard import guarded
+
+def work():
+    ctypes.CFUNCTYPE(None)(lambda: os.kill(os.getpid(), signal.NUMBER))()
+    while True:
+        time.sleep(1)
+
+guarded(work)
+"""
+
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+def test_a_signal_that_comes_while_c_code_calls_python_is_not_lost(number: str) -> None:
+    """As when a picture's fonts are read."""
+    program = INTERRUPTED_IN_A_CALLBACK.replace("NUMBER", number)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE)
+    assert (done.returncode, done.stderr) == (130, "")
 
 
 def test_an_interruption_as_soon_as_a_router_is_ready_ends_it_with_its_account(

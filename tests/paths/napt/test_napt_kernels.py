@@ -13,7 +13,7 @@ from scout.tools.traffic.peers import ping, tcp_transfer
 
 
 @pytest.mark.needs_namespaces
-@pytest.mark.parametrize(("replicas", "mode"), [(2, "replicated"), pytest.param(2, "locked", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("replicas", "mode"), [(2, "replicated"), pytest.param(2, "locked", marks=pytest.mark.long)])
 def test_two_kernels_talk_through_it(replicas: int, mode: str) -> None:
     """With default offloads: checksums are left to devices, and frames are longer than the MTU."""
     graph = router_graph()
