@@ -58,6 +58,11 @@ class Builder:
                 return
         done("the router does not run any more")
 
+    @property
+    def is_closed(self) -> bool:
+        """True once the run ends."""
+        return self._closed
+
     def close(self) -> None:
         """End the process that works; jobs that are not done fail."""
         with self._lock:

@@ -81,9 +81,7 @@ class LivePaths:
         shape = self._paths.shapes.find(path)
         if shape is None:
             if self._shapes is None:
-                raise ScoutError(
-                    f"path {path.name!r}: its shape is new; give the supervisor room for it by most_paths=..."
-                )
+                raise ScoutError(f"path {path.name!r}: its shape is new; give the supervisor more most_paths")
             shape = self._shapes.admit(path)
         if path.release_order != shape.path.release_order:
             raise ScoutError(

@@ -7,7 +7,9 @@ code from the same request on.
 """
 
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 
 from scout.builder import Builder
@@ -28,6 +30,8 @@ from scout.ring.errors import ScoutError
 from scout.shapes import Shape
 
 __all__ = ["LiveShapes"]
+
+_NAP = 0.01  # seconds until a change that found no room is tried again
 
 
 class LiveShapes:
@@ -69,7 +73,8 @@ class LiveShapes:
     def prepare(self) -> None:
         """Have the stages of the start compiled for the linked tier, in the background."""
         if self._memory.loader:
-            self._builder.submit(partial(_build_stages, [lower(path) for path in self._plan.paths]), lambda error: None)
+            plans = {id(plan): plan for plan in map(lower, self._plan.paths)}  # of a shape's paths it is one
+            self._builder.submit(partial(_build_stages, list(plans.values())), partial(self._prepared, plans.values()))
 
     def admit(self, path: Path) -> Shape:
         """The shape of a path, which is made if it is new; it waits for stages that are not compiled yet.
@@ -91,6 +96,13 @@ class LiveShapes:
             unit = fused_unit(plan)
             self._builder.submit(partial(_build, [unit]), partial(self._fused, shape, unit))
             return shape
+
+    def _prepared(self, plans: Iterable[PathPlan], error: str) -> None:
+        """Load the stages of the start; what does not compile by itself is reported when a path needs it."""
+        for plan in plans:
+            for block in plan.blocks.values():
+                with self._lock, suppress(ScoutError):
+                    self._load(stage_unit(plan, block))
 
     def _check(self, path: Path) -> int:
         """Refuse what a run cannot take in; the index of the path's channel."""
@@ -170,10 +182,15 @@ class LiveShapes:
             with self._lock:
                 code = self._load(unit)
                 self._memory.fuse(shape.slot, code["run_by_context"], code.get("replicate_by_context", 0))
-            self._changes.amend(lambda epoch: [Amendment({self._domain.tiers[shape.slot]: FUSED})])
-            shape.tier = "fused"
         except ScoutError as cause:
             self._say(f"path {shape.path.name!r} stays in the linked tier: {cause}")
+            return
+        while not self._builder.is_closed:
+            with suppress(ScoutError):  # a channel has no room yet
+                self._changes.amend(lambda epoch: [Amendment({self._domain.tiers[shape.slot]: FUSED})])
+                shape.tier = "fused"
+                return
+            time.sleep(_NAP)
 
 
 def _sources(paths: Sequence[Path]) -> set[str]:
