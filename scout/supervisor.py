@@ -19,6 +19,7 @@ from scout.control import Control
 from scout.domain import compile_domain
 from scout.domain_arguments import Channels
 from scout.domain_plan import is_sharded
+from scout.endpoints.registry import Registry, registries
 from scout.io.channels.contract import PacketChannel
 from scout.io.hold import MOST_HELD
 from scout.io.host.process import Child, Forker
@@ -141,6 +142,7 @@ class Supervisor(Steering, PathFigures):
         self._entered = False
         self._forker = Forker()
         self._parts: Parts | None = None
+        self._registries: list[Registry] = []
         self._accounts = threading.Lock()  # reading the kernel's counters resets them
 
     # Life.
@@ -212,6 +214,9 @@ class Supervisor(Steering, PathFigures):
         watcher.start()
         if live_shapes:
             live_shapes.prepare()
+        for registry in registries(plan.graph):
+            registry.start()
+            self._registries.append(registry)
         # Deaths, joins and control requests call functions that are compiled while the first packets flow.
         packages = ("scout.ring", "scout.io")
         threading.Thread(target=compile_entries, args=packages, name="scout-compile", daemon=True).start()
@@ -233,6 +238,8 @@ class Supervisor(Steering, PathFigures):
 
     def stop(self) -> None:
         """Stop the domains and close the ports; the accounts and tables stay readable."""
+        for registry in self._registries:
+            registry.stop()
         if self._parts:
             self._parts.builder.close()
             self._parts.watcher.stop()

@@ -2,10 +2,13 @@
 
 Usage: Icmp(name, errors_per_second, burst)
 Requires: icmp, icmp-error.
+Provides: icmp-transport (errors about packets of a transport, and packets to be answered with an error).
 
 Echo requests are answered, and packets that cannot go on are answered with errors. Errors are limited to a rate for
 each port where their causes come in, by all replicas together (RFC 1812 section 4.3.2.8). Where an error leads to
 replicated work, the limit is a part of the replicated state, so that every replica decides alike.
+
+Errors about packets of transports that stand on it, such as UDP, are given to these.
 
 Drops
     too-short: a message of less than 8 bytes.
@@ -31,8 +34,9 @@ from scout.paths.model.router import GraphError, Router
 from scout.paths.model.stage import Outcome, Stage, Via
 from scout.paths.model.table import Table
 from scout.paths.model.verdict import drop
+from scout.paths.protocols.delivery import transports_of
 from scout.paths.wire import icmp, ipv4
-from scout.paths.wire.icmp import is_error
+from scout.paths.wire.icmp import is_error, quotes
 from scout.paths.wire.ipv4 import header_length
 
 __all__ = ["Icmp", "error", "receive"]
@@ -66,6 +70,20 @@ def receive(frame: Any, end: Any, packet: Any) -> int:
     store32(frame, ipv4.DESTINATION, source)
     store8(frame, ipv4.TTL, OUR_TTL)
     return 0
+
+
+def receive_or_tell(frame: Any, end: Any, packet: Any, first: int, second: int) -> int:
+    """As `receive`; tell errors about packets of the first (1) and the second (2) of two transports."""
+    verdict = receive(frame, end, packet)
+    header = header_length(frame, 0)
+    if verdict != UNHANDLED or packet.link_broadcast or not quotes(frame, end, header):
+        return verdict
+    if load8(frame, header + icmp.TYPE) not in (icmp.UNREACHABLE, icmp.TIME_EXCEEDED, icmp.PARAMETER_PROBLEM):
+        return verdict
+    protocol = load8(frame, header + icmp.HEADER + ipv4.PROTOCOL)
+    if protocol == first:
+        return 1
+    return 2 if protocol == second else verdict
 
 
 def error(frame: Any, end: Any, packet: Any, limit: Any, interval: int, burst: int) -> int:
@@ -121,6 +139,7 @@ class Icmp(Router):
     """
 
     requires = {"messages": "icmp", "errors": "icmp-error"}
+    provides = {"transports": "icmp-transport"}
 
     def __init__(self, name: str, errors_per_second: float = 1000.0, burst: int = 50) -> None:
         super().__init__(name)
@@ -138,6 +157,14 @@ class Icmp(Router):
 
     def stage(self, key: str, graph: RouterGraph, attributes: Attributes) -> Stage:
         if key == "in":
-            return Stage(receive, (Outcome("reply", Via("messages")),), payload=True)
+            return self._receiver(transports_of(graph, self.name))
         bindings: dict[str, Any] = {"limit": self.limit, "interval": self.interval, "burst": self.burst}
         return Stage(error, (Outcome("error", Via("messages")),), bindings, push=ipv4.HEADER + icmp.HEADER)
+
+    def _receiver(self, transports: list[Any]) -> Stage:
+        reply = Outcome("reply", Via("messages"))
+        if not transports:
+            return Stage(receive, (reply,), payload=True)
+        told = [Outcome(f"about {each.name}", Via("transports", each.name)) for each in transports]
+        first, second = [*(each.protocol for each in transports), -1][:2]
+        return Stage(receive_or_tell, (reply, *told), {"first": first, "second": second}, payload=True)

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any
 
 from scout.control_socket.protocol import answer
 from scout.control_socket.state import settings
 from scout.difference import difference
 from scout.loader import load_router
+from scout.paths.changes.addresses import AddAddress, DeleteAddress
 from scout.paths.changes.neighbours import DeleteNeighbour, SetNeighbour
 from scout.paths.changes.routes import AddRoute, DeleteRoute, ReplaceRoute
 from scout.paths.changes.values import SetValue
@@ -53,6 +54,12 @@ class Changes:
     def unbind(self, service: str, handlers: list[str]) -> dict[str, Any]:
         found = self._service(service)
         return self._have_bound(found, self._mask(found) & ~found.mask(handlers))
+
+    def address_add(self, port: str, address: IPv4Interface) -> dict[str, Any]:
+        return self._change(AddAddress(port, str(address)))
+
+    def address_delete(self, port: str, address: IPv4Interface) -> dict[str, Any]:
+        return self._change(DeleteAddress(port, str(address)))
 
     def route_add(self, prefix: IPv4Network, via: IPv4Address) -> dict[str, Any]:
         return self._change(AddRoute(str(prefix), str(via)))
