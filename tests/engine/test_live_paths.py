@@ -152,7 +152,6 @@ def test_paths_that_cannot_be_are_refused_and_change_nothing() -> None:
         (one, "is there already"),
         (udp.narrowed(destination_port=range(53, 54)), "take the same packets; narrow one of them"),
         (graph.create_path("left"), "takes all packets; say which packets it is to take"),
-        (graph.create_path("right", protocol="udp", egress="left"), "its code is not compiled"),
         (router(MemoryPort(LEFT), MemoryPort(RIGHT)).create_path("left", protocol="tcp"), "belongs to another graph"),
         (udp.narrowed(source="10.0.0.7").copy(), "was changed and not established"),
     ]
