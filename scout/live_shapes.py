@@ -196,7 +196,7 @@ class LiveShapes:
         while not self._builder.is_closed:
             with suppress(ScoutError):  # a channel has no room yet
                 self._changes.amend(lambda epoch: [Amendment({self._domain.tiers[shape.slot]: FUSED})])
-                shape.tier = "fused"
+                shape.tier, shape.file = "fused", unit.source
                 return
             time.sleep(_NAP)
 

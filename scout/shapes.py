@@ -10,6 +10,7 @@ called by its address (`scout.live_shapes`).
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path as FilePath
 from typing import Any
 
 from scout.paths.compiler.native import CompiledPath, code_of, compile_path
@@ -39,6 +40,8 @@ class Shape:
         Its slot in `scout.live_memory.LiveMemory`, -1 if it was there at the start.
     tier : str
         "fused", or "linked" as long as its stages are called one by one.
+    file : pathlib.Path or None
+        The generated source of the fused code.
     """
 
     number: int
@@ -48,6 +51,7 @@ class Shape:
     compiled: CompiledPath | None
     slot: int = -1
     tier: str = "fused"
+    file: FilePath | None = None
 
     @property
     def plan(self) -> Plan:
@@ -115,6 +119,7 @@ class Shapes(Sequence[Shape]):
         while any(shape.name == name for shape in self._shapes):
             name += "_"  # of router a_2, and of the second shape of router a
         made = Shape(len(self._shapes), name, path, self._many, compiled)
+        made.file = compiled.file if compiled else None
         self._shapes.append(made)
         self._known[self._key(path)] = made
         return made

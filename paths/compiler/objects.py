@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path as FilePath
 from typing import Any
 
 import numba
@@ -31,7 +32,7 @@ from scout.paths.compiler.context import (
 from scout.paths.compiler.diagnosis import blame
 from scout.paths.compiler.emit import emit, module_of
 from scout.paths.compiler.fingerprint import fingerprint
-from scout.paths.compiler.generated import digest_of, executed
+from scout.paths.compiler.generated import digest_of, executed, file_of
 from scout.paths.compiler.inlining import native
 from scout.paths.compiler.linked import STAGE
 from scout.paths.compiler.native import check_globals, user_functions
@@ -76,6 +77,11 @@ class Unit:
     views: _Views
     given: Callable[[], dict[str, Any]]
 
+    @property
+    def source(self) -> FilePath:
+        """The generated source, which is there once it was compiled."""
+        return file_of("paths", self.name, self.digest)
+
     def found(self) -> dict[str, bytes] | None:
         """The files by function, if all are there."""
         found = {}
@@ -108,7 +114,7 @@ class Unit:
         except Exception as error:  # numba raises exceptions of many classes, also TypeError and KeyError
             raise blame(self.stages, self.name, error) from error
 
-    def _file(self, function: str) -> Any:
+    def _file(self, function: str) -> FilePath:
         return cache_folder() / "objects" / f"{self.digest}_{function}.o"
 
 

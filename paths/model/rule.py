@@ -5,7 +5,7 @@ A rule looks at one stage of a path with the whole path around it. The routers o
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scout.paths.model.change import Change
@@ -48,7 +48,7 @@ class Rule:
     name: str
     guard: Callable[["Path", str], Any]
     transform: Callable[["Path", str], Any]
-    stages: tuple[Stage, ...] = ()
+    stages: tuple[Stage, ...] = field(default=(), compare=False)
 
 
 class Application(NamedTuple):

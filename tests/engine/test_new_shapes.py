@@ -104,11 +104,12 @@ def test_a_shape_is_compiled_once_and_counts_as_the_others_do() -> None:
         one, other = (new_shape(supervisor, port) for port in (53, 54))
         supervisor.create_path(one)
         supervisor.create_path(other)
+        assert "in the linked tier" in one.explain() or one.tier == "fused"
         shapes = supervisor.memory.paths.shapes
         assert len(shapes) == 3 and shapes.find(one) is shapes.find(other)
         send(left, *(numbered(number, ports=(1, 53 + number % 3)) for number in range(30)))
         awaited(lambda: one.tier == other.tier == "fused", 120)
-        assert "running in the tier fused" in one.explain()
+        assert f"fused into {shapes.find(one).file}" in one.explain()
         send(left, *(numbered(number, ports=(1, 53 + number % 3)) for number in range(30)))
         left.end()
         right.end()
