@@ -78,6 +78,8 @@ from scout.paths.model.verdict import (
 )
 from scout.paths.protocols.applications import Applications as Applications
 from scout.paths.protocols.arp import Arp as Arp
+from scout.paths.changes.addresses import AddAddress as AddAddress
+from scout.paths.changes.addresses import DeleteAddress as DeleteAddress
 from scout.paths.changes.mtus import SetMtu as SetMtu
 from scout.paths.changes.neighbours import (
     DeleteNeighbour as DeleteNeighbour,
