@@ -181,9 +181,10 @@ class End:
             return
         begin = position(sequence, c.rcv_nxt)
         first, last = max(begin, c.rcv_nxt), min(begin + len(data), c.rcv_edge)
-        ring = len(self.reads)
-        for at in range(first, last):  # short here; the product copies two pieces
-            self.reads[(at - c.irs - 1) % ring] = data[at - begin]
+        if last > first:
+            ring, at, data = len(self.reads), first - c.irs - 1, data[first - begin : last - begin]
+            whole = min(len(data), ring - at % ring)
+            self.reads[at % ring : at % ring + whole], self.reads[: len(data) - whole] = data[:whole], data[whole:]
 
     def due(self) -> int:
         return due(self.c)
