@@ -2,6 +2,9 @@
 
 Where a port has several paths (`Plan.demuxes`), code depends on the shape of a path. Its counters and its parameters of
 its own (`Own`) are a row of shared arrays, the row of the path's number.
+
+The shapes of the start are compiled before packets flow, and the domains' loop knows them. A shape that comes later is
+called by its address (`scout.live_shapes`).
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +19,7 @@ from scout.paths.model.path import Path
 __all__ = ["Shape", "Shapes"]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Shape:
     """A shape of a run.
 
@@ -26,28 +29,41 @@ class Shape:
         Shapes count from 0.
     name : str
         Its name in generated code.
-    compiled : CompiledPath
-        The code, compiled for the first path of this shape.
+    path : Path
+        The first path of this shape: what the code depends on is the same in all of them.
+    many : bool
+        True if it may have several paths, so that arrays have rows for them.
+    compiled : CompiledPath or None
+        The code, compiled for that path; None if the shape came while packets flow.
+    slot : int
+        Its slot in `scout.live_memory.LiveMemory`, -1 if it was there at the start.
+    tier : str
+        "fused", or "linked" as long as its stages are called one by one.
     """
 
     number: int
     name: str
-    compiled: CompiledPath
+    path: Path
+    many: bool
+    compiled: CompiledPath | None
+    slot: int = -1
+    tier: str = "fused"
 
     @property
-    def path(self) -> Path:
-        """The first path of this shape: what the code depends on is the same in all of them."""
-        return self.compiled.path
+    def plan(self) -> Plan:
+        """The plan of its first path."""
+        return lower(self.path)
 
     @property
-    def many(self) -> bool:
-        """True if it may have several paths, so that arrays have rows for them."""
-        return self.compiled.many
+    def code(self) -> CompiledPath:
+        """The code of a shape that was there at the start."""
+        assert self.compiled
+        return self.compiled
 
     @property
     def has_records(self) -> bool:
         """True if its paths have parameters of their own, in records."""
-        return self.many and bool(self.compiled.plan.own)
+        return self.many and bool(self.plan.own)
 
 
 class Shapes(Sequence[Shape]):
@@ -84,13 +100,21 @@ class Shapes(Sequence[Shape]):
         if found := self.find(path):
             return found
         self._progress(f"path from {path.name}")
-        compiled = compile_path(path, self._many)
+        return self._add(path, compile_path(path, self._many))
+
+    def admit(self, path: Path, slot: int) -> Shape:
+        """A new shape, for a path that comes while packets flow; nothing is compiled."""
+        shape = self._add(path, None)
+        shape.slot, shape.tier = slot, "linked"
+        return shape
+
+    def _add(self, path: Path, compiled: CompiledPath | None) -> Shape:
         source = path.source
         before = sum(shape.path.source == source for shape in self._shapes)
         name = f"{source}_{before + 1}" if before else source
         while any(shape.name == name for shape in self._shapes):
             name += "_"  # of router a_2, and of the second shape of router a
-        made = Shape(len(self._shapes), name, compiled)
+        made = Shape(len(self._shapes), name, path, self._many, compiled)
         self._shapes.append(made)
         self._known[self._key(path)] = made
         return made

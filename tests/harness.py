@@ -250,9 +250,13 @@ class Twin:
 
 
 def in_modes(make: Callable[[str], Any], *modes: str) -> Any:
-    """A module's fixture: the service that `make` gives for each mode, and the twin of a path with nothing else."""
+    """A module's fixture: the service that `make` gives for each mode, and the twin of a path with nothing else.
 
-    @pytest.fixture(scope="module", params=modes)
+    The tests of all modes but the first are long: each mode is compiled.
+    """
+    first, *others = modes
+
+    @pytest.fixture(scope="module", params=[first, *(pytest.param(mode, marks=pytest.mark.long) for mode in others)])
     def made(request: pytest.FixtureRequest) -> SimpleNamespace:
         service = make(request.param)
         return SimpleNamespace(service=service, twin=Twin(one_port(service).create_path("left")))

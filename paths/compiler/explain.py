@@ -13,6 +13,7 @@ def explain(path: Path) -> str:
     plan = compiled.plan
     lines = [f"path from {path.source}, order {path.release_order}, fused into {compiled.file}"]
     lines.append(f"packets: {path.attributes}")
+    lines += [f"running in the tier {path.tier}"] if path.tier else []
     if path.applied:
         lines.append("rules applied:")
         lines += [f"      {each.rule}, at {each.node}{f': {each.text}' * bool(each.text)}" for each in path.applied]

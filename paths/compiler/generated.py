@@ -13,7 +13,7 @@ from typing import Any
 from scout.ring.cache import cache_folder
 from scout.ring.jit import Entry
 
-__all__ = ["load_generated", "write_generated"]
+__all__ = ["digest_of", "executed", "load_generated", "write_generated"]
 
 _loaded: dict[str, ModuleType] = {}
 """Generated modules of this process by digest. Loaded anew, the machine code of each would stay in memory for ever."""
@@ -35,20 +35,31 @@ def load_generated(name: str, text: str, marks: str, signature: Any, given: dict
     given : dict
         Names that the module finds.
     """
-    digest = hashlib.sha256((text + marks + repr(signature)).encode()).hexdigest()[:16]
+    digest = digest_of(text, marks, repr(signature))
     if loaded := _loaded.get(digest):
         return loaded
+    module = executed(name, digest, text, given | {"entry": partial(Entry, signature=signature)})
+    for value in list(vars(module).values()):
+        if isinstance(value, Entry):
+            _ = value.native
+    _loaded[digest] = module
+    return module
+
+
+def digest_of(*parts: str) -> str:
+    """The digest by which a file in the cache is named."""
+    return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
+
+
+def executed(name: str, digest: str, text: str, given: dict[str, Any]) -> ModuleType:
+    """Write `text` to the cache folder and import it, with `given` among its names."""
     file = write_generated("paths", name, digest, text)
     spec = importlib.util.spec_from_file_location(f"scout_generated_{digest}", file)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # numba looks a function's module up there, also for code from the cache
-    module.__dict__.update(given, entry=partial(Entry, signature=signature))
+    module.__dict__.update(given)
     spec.loader.exec_module(module)
-    for value in list(vars(module).values()):
-        if isinstance(value, Entry):
-            _ = value.native
-    _loaded[digest] = module
     return module
 
 

@@ -32,10 +32,12 @@ from scout.ring.segment import private
 __all__ = [
     "BATCH",
     "CompiledPath",
+    "check_globals",
     "code_of",
     "compile_path",
     "configuration",
     "table_names",
+    "user_functions",
 ]
 
 BATCH = types.Array(numba.from_dtype(PACKET), 1, "C")
@@ -89,20 +91,10 @@ def compile_path(path: Path, many: bool = False) -> CompiledPath:
         If the path was changed and not established, or replicas could differ.
     """
     plan = lower(path)
-    for block in plan.blocks.values():
-        for place, name in changed_globals(block.stage.function):
-            raise CompileError(
-                f"{place}: stage {block.node} changes the global {name}; keep what changes in a table, as in "
-                "Filter(..., seen=Table(array))"
-            )
-    given: dict[str, Any] = {
-        block.name: native(block.stage.function)
-        for block in plan.blocks.values()
-        if module_of(block.stage.function) is None
-    }
+    check_globals(plan)
     text, marks = code_of(path, many)
     try:
-        module = load_generated(f"path_{path.source}", text, marks, _signature(plan, many), given)
+        module = load_generated(f"path_{path.source}", text, marks, _signature(plan, many), user_functions(plan))
     except (ScoutError, OSError):  # of the cache folder
         raise
     except Exception as error:  # numba raises exceptions of many classes, also TypeError and KeyError
@@ -110,9 +102,29 @@ def compile_path(path: Path, many: bool = False) -> CompiledPath:
     return CompiledPath(path, plan, many, module)
 
 
+def check_globals(plan: Plan) -> None:
+    """Refuse a path with a stage that changes a global; compiled code could not."""
+    for block in plan.blocks.values():
+        for place, name in changed_globals(block.stage.function):
+            raise CompileError(
+                f"{place}: stage {block.node} changes the global {name}; keep what changes in a table, as in "
+                "Filter(..., seen=Table(array))"
+            )
+
+
+def user_functions(plan: Plan) -> dict[str, Any]:
+    """The stage functions that generated code cannot import, by their names there."""
+    return {
+        block.name: native(block.stage.function)
+        for block in plan.blocks.values()
+        if module_of(block.stage.function) is None
+    }
+
+
 def code_of(path: Path, many: bool = False) -> tuple[str, str]:
     """The text of a path's code, and the marks of all that it depends on besides: equal for paths that share it."""
-    return emit(lower(path), many), "".join(fingerprint(stage.function) for stage in path.stages.values())
+    plan = lower(path)
+    return emit(plan, plan.row if many else 0), "".join(fingerprint(stage.function) for stage in path.stages.values())
 
 
 def table_names(path: Path) -> dict[int, str]:

@@ -45,17 +45,20 @@ def test_a_batch_leaves_a_queue_at_a_time():
     assert served(wishes, MIXED) == ([BULK] * 10 + [VOICE] * 5) * 2 + [VOICE] * 10
 
 
+@pytest.mark.long
 def test_the_heaviest_path_is_served_first():
     wishes = {VOICE: {"queue": 64, "weight": 9}, BULK: {"queue": 64}}
     assert served(wishes, MIXED, path_schedule="priority") == [VOICE] * 20 + [BULK] * 20
 
 
+@pytest.mark.long
 def test_paths_are_served_by_their_shares():
     wishes = {VOICE: {"queue": 64, "batch": 1, "weight": 3}, BULK: {"queue": 64, "batch": 1}}
     first = served(wishes, MIXED, path_schedule="weighted")[:24]
     assert (first.count(VOICE), first.count(BULK)) == (18, 6)
 
 
+@pytest.mark.long
 def test_the_earliest_deadline_is_served_first():
     wishes = {VOICE: {"queue": 64, "batch": 1, "deadline": 30.5e-6}, BULK: {"queue": 64, "batch": 1, "deadline": 45e-6}}
     wanted = sorted(MIXED, key=lambda each: each[1] + (30.5 if each[0] == VOICE else 45))
@@ -116,7 +119,7 @@ def wild(heads):
     return len(heads) if heads[0].ready % 2 else -7
 
 
-@pytest.mark.parametrize("schedule", [never, wild])
+@pytest.mark.parametrize("schedule", [wild, pytest.param(never, marks=pytest.mark.long)])
 def test_what_waits_at_the_end_is_accounted_for(schedule):
     router = Queued({VOICE: {"queue": 64}})
     with router.supervisor(path_schedule=schedule) as supervisor:
@@ -147,7 +150,7 @@ def test_a_replica_that_leaves_serves_its_queues_first():
     with router.supervisor(2) as supervisor:
         for turn in range(4):
             for number in range(100):
-                assert router.left.send(numbered(turn * 100 + number, VOICE), timeout=60)
+                assert router.left.send(numbered(turn * 100 + number, VOICE), timeout=600)
             if turn == 1:
                 supervisor.remove_replica(1)
         router.end()
@@ -160,6 +163,7 @@ def count(frame, end, seen):
     return 0
 
 
+@pytest.mark.long
 def test_replicas_that_die_lose_only_what_they_had_queued():
     """And what replicas must agree on is done at once, on a path without a queue."""
     service = Service("counting", {"seen": np.zeros(1, np.int64)}, [Handler(count)], "ipv4")
@@ -170,7 +174,7 @@ def test_replicas_that_die_lose_only_what_they_had_queued():
         for turn in range(6):
             os.kill(supervisor.processes[turn % 2].pid, signal.SIGKILL)
             for number in range(1000):
-                assert router.left.send(numbered(number, VOICE if number % 2 else BULK), timeout=60)
+                assert router.left.send(numbered(number, VOICE if number % 2 else BULK), timeout=600)
         router.end()
         account = finished(supervisor)
         seen = [int(supervisor.table("counting.seen", replica)[0]) for replica in (0, 1)]

@@ -67,6 +67,7 @@ def sent_by(path_attributes: list[dict[str, str]]) -> tuple[list[bytes], dict[st
     return sorted(right.sent()), dict(account["drops"]), entered
 
 
+@pytest.mark.long
 def test_packets_with_a_short_path_of_their_own_fare_as_in_the_path_of_all() -> None:
     frames, drops, entered = sent_by([{}])
     own_frames, own_drops, own_entered = sent_by([{}, ATTRIBUTES])

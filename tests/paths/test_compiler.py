@@ -165,7 +165,7 @@ def test_a_router_without_icmp_and_with_a_stage_that_holds_starts() -> None:
     graph.connect("ip", "mine", "left")
     graph.connect("ip", "arp", "left")
     with Supervisor(graph, [graph.create_path("left")], 1) as supervisor:
-        supervisor.wait(30)
+        supervisor.wait(600)
         assert supervisor.account()["received"] == 1
 
 

@@ -56,6 +56,7 @@ def test_the_search_ends_just_below_where_packets_are_lost() -> None:
     assert 6.9e5 < found <= 7.08e5
 
 
+@pytest.mark.long
 def test_packets_that_are_offered_slowly_all_come_and_their_paths_are_served() -> None:
     kind = Kind("voice", range(5000, 5001), 1e-6, 60.0)
     trace = spread_evenly(256, datagram(5000), 64, datagram(CLOSED))

@@ -40,11 +40,16 @@ def endless_router(tmp_path_factory: pytest.TempPathFactory) -> str:
         ("rates lo --interval 0.01 --count 2 > /dev/full", 1),
         ("rates lo --interval 0.01 --count 2 --json /dev/full", 2),
         ("run ROUTER --replicas 1 | true", 0),
-        ("run ROUTER --replicas 1 --json - | true", 0),
-        ("run ROUTER --replicas 1 >&- 2>&-", 0),
-        ("run ROUTER --replicas 1 < /dev/null 2> /dev/full", 0),
         ("run ROUTER --replicas 1 > /dev/full", 1),
-        ("run ROUTER --replicas 1 --json - > /dev/full", 1),
+        *(
+            pytest.param(f"run ROUTER --replicas 1 {rest}", status, marks=pytest.mark.long)
+            for rest, status in (
+                ("--json - | true", 0),
+                (">&- 2>&-", 0),
+                ("< /dev/null 2> /dev/full", 0),
+                ("--json - > /dev/full", 1),
+            )
+        ),
         ("run ROUTER --replicas 1 --json /dev/full", 2),
         ("draw ROUTER -o /dev/full", 2),
     ],
@@ -60,14 +65,15 @@ def test_the_end_is_a_status_and_at_most_one_line(command: str, status: int, rou
     assert all("No space left on device" in line or "cannot draw" in line for line in errors)
 
 
-def test_characters_that_a_terminal_does_not_know_are_replaced(router: str) -> None:
+def test_characters_that_a_terminal_does_not_know_are_replaced() -> None:
     for encoding in ({"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}):
-        for arguments in (["doctor"], ["run", router, "--replicas", "1"]):
-            result = scout(*arguments, env=os.environ | encoding)
-            assert result.returncode in (0, 1) and "Traceback" not in result.stderr
+        result = scout("doctor", env=os.environ | encoding)
+        assert result.returncode in (0, 1) and "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, *(pytest.param(each, marks=pytest.mark.long) for each in (signal.SIGINT, signal.SIGHUP))]
+)
 def test_a_signal_ends_a_running_router_with_its_account(number: signal.Signals, endless_router: str) -> None:
     with start("run", endless_router, "--replicas", "1") as process:
         assert process.stderr
@@ -115,6 +121,7 @@ def test_an_interruption_as_soon_as_a_router_is_ready_ends_it_with_its_account(
     assert capsys.readouterr().out.startswith("received")
 
 
+@pytest.mark.long
 def test_nohup_keeps_a_router_running_when_the_terminal_is_closed(endless_router: str) -> None:
     def ignore() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)

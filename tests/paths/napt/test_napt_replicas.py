@@ -6,6 +6,7 @@ from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from harness import HOST, LEFT, MTU, RIGHT, Replicas
 from napt_traffic import STEPS, Traffic, noted
 from napt_world import REMOTES, World, made_of, udp
@@ -44,6 +45,7 @@ def test_replicas_have_equal_tables_and_each_packet_leaves_once(one_time: Any) -
     assert sent == sum(count for leaf, count in world.seen.items() if leaf.startswith("to "))
 
 
+@pytest.mark.long
 def test_two_ports_that_share_a_channel_translate_as_the_plain_run(one_time: Any) -> None:
     """Two replicas, packets of both directions interleaved: each packet is the plain run's, and so is the state."""
     world = World(*one_time)
@@ -63,12 +65,12 @@ def test_two_ports_that_share_a_channel_translate_as_the_plain_run(one_time: Any
     with Supervisor(made.graph, [made.left, made.right], 2, report=reports.append) as supervisor:
         assert len(supervisor.channels) == 1
         for number, (side, data, fields, _) in enumerate(taken):
-            assert ports[side].send(data, timestamp=fields["timestamp"], timeout=20)
+            assert ports[side].send(data, timestamp=fields["timestamp"], timeout=600)
             if number in killed:
                 os.kill(supervisor.processes[killed[number]].pid, signal.SIGKILL)
         for port in ports.values():
             port.end()
-        assert supervisor.wait(60)
+        assert supervisor.wait(600)
         assert supervisor.diverged() == []
     assert len(reports) == 2
     for name, port in ports.items():
