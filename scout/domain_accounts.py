@@ -76,7 +76,7 @@ def charge_sent(
             spend(accounts[np.uintp(path)], each * packets, now)
 
 
-def account_lines(calls: dict[int, str], primary: bool) -> list[str]:
+def account_lines(calls: dict[str, str], primary: bool) -> list[str]:
     """The lines that run the code `shape` of packets `first` to `last`, and charge their paths for it."""
     admitted = [
         "    last = admit(batch, first, stop, accounts, began)",
@@ -92,8 +92,8 @@ def account_lines(calls: dict[int, str], primary: bool) -> list[str]:
         "    began = now(waiter)",
         *(admitted if primary else []),
     ]
-    for index, (shape, call) in enumerate(calls.items()):
-        lines += [f"    {'elif' if index else 'if'} shape == {shape}:", f"        {call}"]
+    for index, (test, call) in enumerate(calls.items()):
+        lines += [f"    {'elif' if index else 'if'} {test}:", f"        {call}"]
     return [
         *lines,
         "    ended = now(waiter)",

@@ -12,6 +12,7 @@ scheduler as long as it is.
 
 import numpy as np
 
+from scout.domain_live import is_live, live_serve
 from scout.domain_plan import DomainPlan, call, transmits
 from scout.io.account import DEFER, is_over
 from scout.io.packet import DROPPED, RECORD, TO_QUEUE
@@ -117,12 +118,14 @@ def serve_queues(plan: DomainPlan, leave: int) -> list[str]:
     ]
     word = "if"
     for shape in plan.shapes:
-        if not shape.compiled.replicate or shape.compiled.plan.early:  # else its paths have no queues
+        if not shape.code.replicate or shape.plan.early:  # else its paths have no queues
             lines += [
                 f"        {word} shape == {shape.number}:",
                 f"            {call(plan, shape, 'run', 'resumed, 0, count')}",
             ]
             word = "elif"
+    if plan.grows:
+        lines += [f"        {word} {is_live(plan, 'shape')}:", f"            {live_serve(plan)}"]
     return [
         *lines,
         f"        send(resumed, count, hold, -1, {transmits(plan)})",

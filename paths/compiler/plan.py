@@ -122,6 +122,8 @@ class Plan:
         Names in generated code of the settings that stages read, each with the name of its table.
     tables : dict of str to Table
         By their names in generated code.
+    timeouts : dict of str to int
+        Where packets enter that were held at a stage for too long: the number of the block, by the stage's node.
     """
 
     source: str
@@ -136,6 +138,7 @@ class Plan:
     counters: int
     settings: dict[str, str]
     tables: dict[str, Table]
+    timeouts: dict[str, int]
 
     @property
     def row(self) -> int:
@@ -283,6 +286,11 @@ def _lower(path: Path) -> Plan:
         len(path.counter_names),
         settings,
         tables,
+        {
+            node: path.nodes[data["timeout"]]["index"]
+            for node, data in path.nodes(data=True)
+            if data.get("timeout") is not None
+        },
     )
 
 

@@ -240,7 +240,8 @@ REQUESTS: tuple[Request, ...] = (
     Request("route delete", "delete the route of a prefix", (_PREFIX,), "10.9.0.0/16"),
     Request(
         "path create",
-        "create a path for a part of another one's traffic; the supervisor needs room for it (`most_paths`)",
+        "create a path for a part of another one's traffic; the supervisor needs room for it (`most_paths`). With "
+        "`egress` the router graph is walked for it, and its shape may be a new one",
         (
             Parameter("of", NAME, "the other path, one of `show paths`"),
             Parameter("destination", PREFIX, "of the packets", None),
@@ -249,6 +250,7 @@ REQUESTS: tuple[Request, ...] = (
             Parameter("destination_port", _number(0, 65535), "L4 port", None),
             Parameter("source_port", _number(0, 65535), "L4 port", None),
             Parameter("dscp", _number(0, 63), "differentiated services code point", None),
+            Parameter("egress", NAME, "the port that they leave by", None),
         ),
         "left --protocol udp --destination-port 53",
     ),

@@ -120,7 +120,8 @@ def wild(heads):
     return len(heads) if heads[0].ready % 2 else -7
 
 
-@pytest.mark.parametrize("schedule", [wild, pytest.param(never, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("schedule", [never, wild])
 def test_what_waits_at_the_end_is_accounted_for(schedule):
     router = Queued({VOICE: {"queue": 64}})
     with router.supervisor(path_schedule=schedule) as supervisor:
