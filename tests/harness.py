@@ -31,7 +31,7 @@ HOST, GATEWAY = "02:00:00:00:00:0a", "02:00:00:00:00:0b"  # 10.0.0.2 on the left
 NOW = 1_700_000_000_000_000_000
 MTU = {"left": 1500, "right": 1400}
 
-PUSHED = HEADROOM // 2  # room enough for what a stage has put before a packet that it then drops
+PUSHED = HEADROOM * 3 // 4  # room enough for what a stage has put before a packet that it then drops
 
 _SAME_FIELDS = (*NOTES, "flags", "gso_type")
 

@@ -76,6 +76,21 @@ def paths(
     work.run(rounds, measure or [], plot, json)
 
 
+@app.command(epilog="Example: scout bench udp --rounds 5 --json -")
+def udp(
+    rounds: Rounds = 3,
+    seconds: Annotated[float, typer.Option(help="How long a rate is measured.", min=0.01)] = 0.5,
+    json: Json = None,
+) -> None:
+    """UDP sockets of an application, on Scout and on the kernel: round trips, and rates in both directions."""
+    from scout.io.host.sandbox import enter
+
+    enter()  # before numpy is imported, which starts threads
+    from scout.tools.bench import udp as work
+
+    work.run(rounds, seconds, json)
+
+
 @app.command(epilog="Example: scout bench services --service heavy_hitter --work aes-gcm --json -")
 def services(
     rounds: Rounds = 3,
