@@ -174,7 +174,7 @@ def test_a_path_of_a_new_shape_may_have_a_queue() -> None:
     left, right = MemoryPort(LEFT, entries=256), MemoryPort(RIGHT, entries=256)
     graph = router(left, right)
     paths = [graph.create_path(name) for name in graph.ports]
-    with Supervisor(graph, paths, 1, most_paths=8, most_queues=4) as supervisor:
+    with Supervisor(graph, paths, 1, most_paths=8, path_schedule="round-robin") as supervisor:
         path = graph.create_path("left", protocol="udp", destination=TO_RIGHT, queue=64, account=True)
         supervisor.create_path(path)
         send(left, *(numbered(number) for number in range(20)))
