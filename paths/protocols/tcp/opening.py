@@ -23,12 +23,30 @@ from scout.paths.protocols.tcp.settings import (
 from scout.paths.protocols.tcp.state import CLOSED, ESTABLISHED, FOREVER, KEEP_TIMER, LISTEN, SYN_RECEIVED, SYN_SENT
 from scout.paths.wire.tcp import CWR, ECE
 
-__all__ = ["TIMESTAMP_BYTES", "answer_syn", "connect", "establish", "listen", "synchronize"]
+__all__ = [
+    "LARGEST_SCALE",
+    "TIMESTAMP_BYTES",
+    "answer_syn",
+    "connect",
+    "establish",
+    "listen",
+    "scale_of",
+    "synchronize",
+]
 
 TIMESTAMP_BYTES = 12
 """Bytes of the timestamp option in every segment."""
 
-LARGEST_SCALE = 14  # RFC 7323 section 2.3
+LARGEST_SCALE = 14
+"""RFC 7323 section 2.3."""
+
+
+def scale_of(buffer: int) -> int:
+    """The window scale with which a window of so many bytes can be told."""
+    scale = 0
+    while scale < LARGEST_SCALE and buffer >> scale > MODULUS >> 16:
+        scale += 1
+    return scale
 
 
 def begin(c: Any, settings: Any, iss: int, ts_offset: int, now: int) -> None:
@@ -58,8 +76,7 @@ def begin(c: Any, settings: Any, iss: int, ts_offset: int, now: int) -> None:
     c.timestamps = c.settings[TIMESTAMPS]
     c.scale = c.settings[WINDOW_SCALE]
     c.ecn = 1 if c.settings[ECN] == ASK else 0
-    while c.scale and c.rcv_scale < LARGEST_SCALE and c.settings[RECEIVE_BUFFER] >> c.rcv_scale > MODULUS >> 16:
-        c.rcv_scale += 1
+    c.rcv_scale = scale_of(c.settings[RECEIVE_BUFFER]) if c.scale else 0
     c.cwnd = c.mss
     c.ssthresh = c.mss
 
