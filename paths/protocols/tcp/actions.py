@@ -49,6 +49,7 @@ ACTION = np.dtype(
         ("has_timestamp", "i8"),
         ("tsval", "i8"),
         ("tsecr", "i8"),
+        ("user_timeout", "i8"),  # seconds; 0: no such option
         ("sack_count", "i8"),
         ("sacks", RANGE, (4,)),
         # REPORT.
@@ -95,6 +96,7 @@ def plain_segment(action: Any, flags: int, sequence: int, acknowledgement: int) 
     action.scale = -1
     action.sack_permitted = 0
     action.has_timestamp = 0
+    action.user_timeout = 0
     action.sack_count = 0
 
 

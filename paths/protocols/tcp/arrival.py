@@ -5,7 +5,7 @@ from typing import Any
 from scout.paths.protocols.tcp.acknowledgement import take_acknowledgement
 from scout.paths.protocols.tcp.actions import EMIT, MOST_ACTIONS, next_action, plain_segment, refuse
 from scout.paths.protocols.tcp.ending import abort, end, linger
-from scout.paths.protocols.tcp.opening import answer_syn, establish, synchronize
+from scout.paths.protocols.tcp.opening import answer_syn, establish, follow_timeout, synchronize
 from scout.paths.protocols.tcp.received import owe, take
 from scout.paths.protocols.tcp.sent import mark_lost
 from scout.paths.protocols.tcp.sequence import position, signed
@@ -158,6 +158,7 @@ def _synchronized(c: Any, segment: Any, out: Any, now: int) -> int:
         return 0
     if flags & ACK == 0:
         return 0
+    follow_timeout(c, segment.user_timeout)
     return _take_rest(c, segment, sequence, flags, length, out, now)
 
 

@@ -6,7 +6,15 @@ from scout.paths.protocols.tcp.ending import abort, end, linger
 from scout.paths.protocols.tcp.loss import lose_all
 from scout.paths.protocols.tcp.opening import TIMESTAMP_BYTES
 from scout.paths.protocols.tcp.received import readable
-from scout.paths.protocols.tcp.settings import KEEP_IDLE, KEEPALIVE, RECEIVE_BUFFER, SEND_BUFFER
+from scout.paths.protocols.tcp.settings import (
+    FOLLOW_TIMEOUT,
+    KEEP_IDLE,
+    KEEPALIVE,
+    OFFER_TIMEOUT,
+    RECEIVE_BUFFER,
+    SEND_BUFFER,
+    USER_TIMEOUT,
+)
 from scout.paths.protocols.tcp.state import (
     CLOSE_WAIT,
     CLOSED,
@@ -89,6 +97,11 @@ def leave(c: Any, out: Any, now: int) -> None:
 def choose(c: Any, setting: int, value: int, now: int) -> None:
     """Change a setting of an open connection, such as NODELAY or KEEPALIVE."""
     c.settings[setting] = value
+    if setting == USER_TIMEOUT:
+        c.settings[FOLLOW_TIMEOUT] = 0  # RFC 5482 section 3.1
+    if c.settings[OFFER_TIMEOUT] and c.state >= ESTABLISHED and setting in (USER_TIMEOUT, OFFER_TIMEOUT):
+        c.timeout_due = 1
+        c.ack_due = 1
     if c.state >= ESTABLISHED:
         c.timers[KEEP_TIMER] = c.heard_at + c.settings[KEEP_IDLE] if c.settings[KEEPALIVE] else FOREVER
 

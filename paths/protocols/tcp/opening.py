@@ -11,6 +11,7 @@ from scout.paths.protocols.tcp.settings import (
     ASK,
     DEFAULT_SEGMENT,
     ECN,
+    FOLLOW_TIMEOUT,
     KEEP_IDLE,
     KEEPALIVE,
     LARGEST_SEGMENT,
@@ -18,6 +19,7 @@ from scout.paths.protocols.tcp.settings import (
     SACK,
     SETTINGS,
     TIMESTAMPS,
+    USER_TIMEOUT,
     WINDOW_SCALE,
 )
 from scout.paths.protocols.tcp.state import CLOSED, ESTABLISHED, FOREVER, KEEP_TIMER, LISTEN, SYN_RECEIVED, SYN_SENT
@@ -29,6 +31,7 @@ __all__ = [
     "answer_syn",
     "connect",
     "establish",
+    "follow_timeout",
     "listen",
     "scale_of",
     "synchronize",
@@ -36,6 +39,11 @@ __all__ = [
 
 TIMESTAMP_BYTES = 12
 """Bytes of the timestamp option in every segment."""
+
+SECOND = 1_000_000_000
+
+SHORTEST_USER_TIMEOUT, LONGEST_USER_TIMEOUT = 100 * SECOND, 3600 * SECOND
+"""The limits of what a peer may ask for (RFC 5482: L_LIMIT and U_LIMIT)."""
 
 LARGEST_SCALE = 14
 """RFC 7323 section 2.3."""
@@ -142,11 +150,19 @@ def agree(c: Any, segment: Any, now: int) -> None:
         c.ecn &= 1 if segment.flags & (ECE | CWR) == ECE else 0
     else:
         c.ecn = 1 if c.settings[ECN] and segment.flags & (ECE | CWR) == ECE | CWR else 0
+    follow_timeout(c, segment.user_timeout)
     c.snd_wnd = segment.window  # never scaled in a SYN
     c.max_wnd = segment.window
     c.snd_wl1 = segment.sequence
     c.snd_wl2 = c.iss
     first_window(c)
+
+
+def follow_timeout(c: Any, seconds: int) -> None:
+    """Wait for the peer as long as it asks for, within limits (RFC 5482 section 3.1)."""
+    if seconds and c.settings[FOLLOW_TIMEOUT]:
+        longest = max(c.settings[USER_TIMEOUT], seconds * SECOND, SHORTEST_USER_TIMEOUT)
+        c.settings[USER_TIMEOUT] = min(longest, LONGEST_USER_TIMEOUT)
 
 
 def answer_syn(c: Any, now: int) -> None:
