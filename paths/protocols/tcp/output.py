@@ -5,7 +5,7 @@ It runs once behind all segments of a batch, so they are acknowledged together (
 
 from typing import Any
 
-from scout.paths.protocols.tcp.actions import EMIT, MOST_ACTIONS, REPORT, next_action, plain_segment
+from scout.paths.protocols.tcp.actions import EMIT, REPORT, ROOM, next_action, plain_segment
 from scout.paths.protocols.tcp.congestion import in_flight, restart
 from scout.paths.protocols.tcp.received import acknowledged, offer, readable
 from scout.paths.protocols.tcp.resend import set_resend
@@ -28,9 +28,6 @@ from scout.ring.jit import outline
 __all__ = ["emit", "emit_acknowledgement", "finish", "report"]
 
 SECOND = 1_000_000_000
-
-ROOM = MOST_ACTIONS - 2
-"""Actions that data may take: an acknowledgement and a report always fit behind."""
 
 _BLOCKS, _BLOCKS_WITH_TIMESTAMP = 4, 3  # SACK blocks that the option bytes have room for
 

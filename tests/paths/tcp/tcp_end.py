@@ -155,8 +155,8 @@ class End:
     def abort(self, now: int) -> None:
         self.request(ABORT, now)
 
-    def choose(self, setting: int, value: int, now: int) -> None:
-        self.request(CHOOSE, now, setting, value)
+    def choose(self, setting: int, value: int, now: int) -> int:
+        return self.request(CHOOSE, now, setting, value)
 
     # The network.
 

@@ -6,7 +6,7 @@ from tcp_peer import MILLISECOND, SECOND, Peer, kinds, opened
 
 from scout.paths.protocols.tcp import state as states
 from scout.paths.protocols.tcp.requests import ERROR, PATH_MTU
-from scout.paths.protocols.tcp.settings import KEEPALIVE, USER_TIMEOUT
+from scout.paths.protocols.tcp.settings import KEEPALIVE, RECEIVE_BUFFER, USER_TIMEOUT
 
 SACK = (("MSS", 1000), ("SAckOK", b""))
 
@@ -431,3 +431,25 @@ def test_a_timeout_that_came_too_soon_is_undone(late: bool) -> None:
     if late:
         assert end.c.cwnd >= before[0]
         assert end.c.ssthresh == before[1]
+
+
+def test_settings_that_rings_depend_on_do_not_change() -> None:
+    peer = opened()
+    for setting in (RECEIVE_BUFFER, -1, 1000):
+        assert peer.end.choose(setting, 1, peer.now) == 0
+    assert peer.end.choose(KEEPALIVE, 1, peer.now) == 1
+
+
+def test_actions_are_bounded() -> None:
+    """A batch that would need more answers than there is room for loses some, and the report still fits."""
+    end = End(1000)
+    peer = Peer(end)
+    end.listen(peer.now)
+    for number in range(60):
+        peer.say("A", 50 + number, 70, more=1)
+    assert len(peer.say("A", 50, 70)) == 22
+    end.listen(peer.now)
+    for number in range(60):
+        peer.say("A", 50 + number, 70, more=1)
+    peer.say("S", 100)
+    assert end.told["state"] == states.SYN_RECEIVED
