@@ -22,6 +22,7 @@ __all__ = [
     "nap",
     "now",
     "poll",
+    "read",
     "rest",
     "sendmmsg",
     "write",
@@ -37,6 +38,7 @@ def _function(name: str, signature: Any) -> Any:
 
 poll = _function("poll", _int(_long, _long, _int))
 sendmmsg = _function("sendmmsg", _int(_int, _long, types.uint32, _int))
+read = _function("read", _long(_int, _long, _long))
 write = _function("write", _long(_int, _long, _long))
 nanosleep = _function("nanosleep", _int(_long, _long))
 clock_gettime = _function("clock_gettime", _int(_int, _long))

@@ -20,11 +20,6 @@ except ScoutError as error:
     WHY_NOT = str(error)
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "needs_namespaces: makes network namespaces; skipped where that is forbidden")
-    config.addinivalue_line("markers", "slow: takes longer than the rest; `pytest -m slow` runs them")
-
-
 def pytest_collection_finish() -> None:
     _collect()
 

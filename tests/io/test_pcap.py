@@ -97,7 +97,7 @@ def test_a_feeding_process_that_dies_is_reported(tmp_path):
         left._feed._players[0].kill()
         awaited(lambda: reports)
         assert "in.pcap" in reports[0]
-        assert supervisor.wait(30)
+        assert supervisor.wait(600)
 
 
 def test_nothing_outlives_a_supervisor_that_is_killed(tmp_path):

@@ -175,10 +175,10 @@ def finds(model: Model) -> bool:
     return False
 
 
-def cases(usual: Iterable[tuple[Any, ...]], slow: Iterable[tuple[Any, ...]]) -> list[Any]:
-    """Parameters of a test, with ids that can be read; the `slow` ones are marked so."""
+def cases(usual: Iterable[tuple[Any, ...]], long: Iterable[tuple[Any, ...]]) -> list[Any]:
+    """Parameters of a test, with ids that can be read; the `long` ones are marked so."""
     return [pytest.param(*each, id="-".join(map(_name, each))) for each in usual] + [
-        pytest.param(*each, id="-".join(map(_name, each)), marks=pytest.mark.slow) for each in slow
+        pytest.param(*each, id="-".join(map(_name, each)), marks=pytest.mark.long) for each in long
     ]
 
 

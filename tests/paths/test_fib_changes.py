@@ -99,23 +99,29 @@ PREFIXES = st.builds(
     st.integers(0, 32),
 )
 CHANGES = st.lists(st.dictionaries(PREFIXES, st.integers(-1, 5), max_size=8), min_size=1, max_size=8)
+ADDRESSES = st.lists(st.integers(0, 2**32 - 1), max_size=5)
 
 
-@settings(deadline=None, max_examples=40)  # of 8 changes, and each version is looked at
-@given(CHANGES, st.lists(st.integers(0, 2**32 - 1), max_size=5))
-@pytest.mark.parametrize("few", [0, 10**9], ids=["native", "python"])
-def test_changes_are_as_a_new_table(few: int, changes: list[dict[IPv4Network, int]], addresses: list[int]) -> None:
-    before, tier_module.FEW = tier_module.FEW, few
-    try:
-        fib, routes, versions = Fib(), {}, []
-        for change in changes:
-            gone = [prefix for prefix, hop in change.items() if hop < 0 and prefix in routes]
-            added = {prefix: hop for prefix, hop in change.items() if hop >= 0}
-            fib.change(add=added.items(), remove=gone)
-            routes = {prefix: hop for prefix, hop in (routes | added).items() if prefix not in gone}
-            versions.append((fib.version, dict(routes)))
-    finally:
-        tier_module.FEW = before
+@pytest.mark.parametrize(
+    ("few", "examples"),
+    [(0, 40), (10**9, 6), pytest.param(10**9, 40, marks=pytest.mark.long)],
+    ids=["native", "python", "python-long"],
+)
+def test_changes_are_as_a_new_table(few: int, examples: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tier_module, "FEW", few)
+    check = settings(deadline=None, max_examples=examples)(given(CHANGES, ADDRESSES)(changes_are_as_a_new_table))
+    check()
+
+
+def changes_are_as_a_new_table(changes: list[dict[IPv4Network, int]], addresses: list[int]) -> None:
+    """Look at every version."""
+    fib, routes, versions = Fib(), {}, []
+    for change in changes:
+        gone = [prefix for prefix, hop in change.items() if hop < 0 and prefix in routes]
+        added = {prefix: hop for prefix, hop in change.items() if hop >= 0}
+        fib.change(add=added.items(), remove=gone)
+        routes = {prefix: hop for prefix, hop in (routes | added).items() if prefix not in gone}
+        versions.append((fib.version, dict(routes)))
     looked = np.array([*addresses, *edges([prefix for change in changes for prefix in change]).tolist()], np.int64)
     for version, kept in versions:
         np.testing.assert_array_equal(looked_up(fib, looked, version), expected(list(kept.items()), looked))

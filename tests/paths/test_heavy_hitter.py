@@ -100,7 +100,7 @@ def test_two_domains_count_as_the_reference(mode: str) -> None:
     for data, _ in sent:
         reference.packet(data)
     with Supervisor(graph, [graph.create_path("left")], 2) as supervisor:
-        assert supervisor.wait(60.0)
+        assert supervisor.wait(600)
         supervisor.stop()
         assert supervisor.account()["ended"] == {"end": len(sent)}
         tables = [supervisor.table(service.tables["flows"], replica) for replica in range(2)]

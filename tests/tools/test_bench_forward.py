@@ -30,6 +30,7 @@ def test_the_search_does_not_trust_a_generator_that_is_too_slow() -> None:
     assert loss_free_rate(lambda pps: Trial(1000, 0, min(pps, 500_000.0)), 1_000_000) <= 500_000
 
 
+@pytest.mark.long
 @pytest.mark.needs_namespaces
 def test_rows_have_the_shapes_that_tools_rely_on(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -24,6 +24,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(service_trials, name, value)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("short")
 @pytest.mark.skipif(len(usable_cores()) < 2, reason="with one core there is nothing to compare")
 def test_rows_and_plot(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

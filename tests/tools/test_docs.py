@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.main import get_command
@@ -24,6 +25,7 @@ FENCED = re.compile(r"^```(\w+)\n(.*?)^```$\n*(?:^```text\n(.*?)^```$)?", re.MUL
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)")
 MARK = "-- end of a block --"
 SECONDS = 900
+SHORT = {"README"}  # the others take long: each compiles what it shows
 
 
 def blocks(page: Path, language: str) -> list[tuple[int, str, str | None]]:
@@ -44,11 +46,16 @@ def program(page: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def pages_with(language: str) -> list[Path]:
-    return [page for page in PAGES if blocks(page, language)]
+def pages_with(language: str) -> list[Any]:
+    """The pages that have blocks in a language, as parameters of a test."""
+    return [
+        pytest.param(page, id=page.stem, marks=[] if page.stem in SHORT else pytest.mark.long)
+        for page in PAGES
+        if blocks(page, language)
+    ]
 
 
-@pytest.mark.parametrize("page", pages_with("python"), ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", pages_with("python"))
 def test_the_python_of_a_page_prints_what_the_page_says(page, tmp_path):
     file = tmp_path / f"{page.stem.replace('-', '_')}.py"
     file.write_text(program(page))
@@ -64,7 +71,7 @@ def test_the_python_of_a_page_prints_what_the_page_says(page, tmp_path):
 
 
 @pytest.mark.needs_namespaces
-@pytest.mark.parametrize("page", pages_with("sh"), ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", pages_with("sh"))
 def test_the_commands_of_a_page_succeed(page, tmp_path):
     commands = "\n".join(text for _, text, _ in blocks(page, "sh"))
     missing = [program for program in ("ip", "unshare", "ping") if program in commands and not shutil.which(program)]

@@ -2,9 +2,12 @@
 
 import json
 
+import pytest
+
 from scout.tools.bench.soak import run
 
 
+@pytest.mark.long
 def test_nothing_is_lost_and_the_figures_say_so(tmp_path, capsys):
     file = tmp_path / "soak.json"
     assert run(2_000_000, 2, 0.01, 1, str(file)) == 0
