@@ -12,6 +12,7 @@ from scout.io.host.lab import Lab
 from scout.io.host.namespace import Namespace
 from scout.io.ports.afpacket import AfPacketPort
 from scout.io.ports.applications import ApplicationPort
+from scout.io.ports.tap_device import TapPort
 from scout.paths.model.graph import RouterGraph
 from scout.paths.protocols.applications import Applications
 from scout.paths.protocols.arp import Arp
@@ -68,20 +69,24 @@ class Host:
 
 
 @contextmanager
-def running_host(replicas: int) -> Iterator[Host]:
-    """A host that runs in a lab, joined to a peer's namespace."""
+def running_host(replicas: int, tap: bool = False) -> Iterator[Host]:
+    """A host that runs in a lab, joined to a peer's namespace; with `tap` by a TAP device of that namespace."""
     name = f"test-{os.getpid()}"
-    graph = host_graph(AfPacketPort("r0"), name)
+    graph = host_graph(TapPort("r0") if tap else AfPacketPort("r0"), name)
     reports: list[str] = []
     with Lab("host") as lab:
-        peer, ours = lab.namespace("peer"), lab.namespace("ours")
-        lab.veth((peer, "eth0"), (ours, "r0"))
-        peer.address("eth0", f"{PEER}/24")
+        peer = ours = lab.namespace("peer")
+        if not tap:
+            ours = lab.namespace("ours")
+            lab.veth((peer, "eth0"), (ours, "r0"))
+            peer.address("eth0", f"{PEER}/24")
         paths = [graph.create_path("eth0"), graph.create_path("apps")]
         supervisor = Supervisor(graph, paths, replicas, report=reports.append)
         with ours.entered():
             supervisor.__enter__()
         try:
+            if tap:
+                peer.address("r0", f"{PEER}/24")
             stack = sockets.attach(name)
             yield Host(supervisor, peer, stack, name, reports)
             stack.close()

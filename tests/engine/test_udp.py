@@ -1,4 +1,4 @@
-"""UDP sockets of applications, with the kernel as the other end, and one replica or two."""
+"""UDP sockets of applications, with the kernel as the other end: one replica or two, on an interface or a TAP."""
 
 import asyncio
 import errno
@@ -22,9 +22,10 @@ pytestmark = pytest.mark.needs_namespaces
 SIZES = (0, 1, 17, 255, 256, 640, 1000, 1472, 1473, 9000, 65507)
 
 
-@pytest.fixture(scope="module", params=[1, 2])
+@pytest.fixture(scope="module", params=["1", "2", "tap"])
 def host(request: pytest.FixtureRequest) -> Iterator[Host]:
-    with running_host(request.param) as running:
+    """A host with one replica or two on an interface, or with two on a TAP device."""
+    with running_host(1 if request.param == "1" else 2, tap=request.param == "tap") as running:
         yield running
 
 
