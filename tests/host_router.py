@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from scout import sockets
@@ -22,6 +23,7 @@ from scout.paths.protocols.ipv4 import Ip
 from scout.paths.protocols.udp import Udp
 from scout.supervisor import Supervisor
 
+_numbers = count()  # of hosts, of which a process may run several
 OURS, PEER = "10.0.0.1", "10.0.0.2"
 
 
@@ -71,10 +73,11 @@ class Host:
 @contextmanager
 def running_host(replicas: int, tap: bool = False) -> Iterator[Host]:
     """A host that runs in a lab, joined to a peer's namespace; with `tap` by a TAP device of that namespace."""
-    name = f"test-{os.getpid()}"
+    number = next(_numbers)
+    name = f"test-{os.getpid()}-{number}"
     graph = host_graph(TapPort("r0") if tap else AfPacketPort("r0"), name)
     reports: list[str] = []
-    with Lab("host") as lab:
+    with Lab(f"host{number}") as lab:
         peer = ours = lab.namespace("peer")
         if not tap:
             ours = lab.namespace("ours")
