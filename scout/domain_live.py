@@ -116,7 +116,7 @@ def live_call(plan: DomainPlan, function: str) -> str:
 
 
 def live_serve(plan: DomainPlan) -> str:
-    """The call that runs packets from the queue of a path of such a shape; it has no replicated work."""
+    """The call that runs packets from the queue of a path of such a shape; its replicated work has been done."""
     return f"run_live(resumed, 0, count, {_given(plan, 'shape')})"
 
 

@@ -225,13 +225,13 @@ def _by_path(plan: DomainPlan, shapes: Sequence[Shape], function: str) -> list[s
         return [call(plan, shapes[0], function, "batch, 0, count")]
     having = [shape for shape in shapes if getattr(shape.code, function)]
     if plan.demuxes:
-        calls = {f"shape == {shape.number}": call(plan, shape, function, "batch, first, last") for shape in having}
+        calls = {f"shape == {shape.number}": _call(plan, shape, function) for shape in having}
         begin = ["keeps = 0"] if plan.grows and function == "run" else []
         if grows:
-            calls[is_live(plan, "shape")] = live_call(plan, function)
+            calls[is_live(plan, "shape")] = _with_queue(plan, live_call(plan, function), function)
         accounted = account_lines(calls, function == "run") if plan.accounts else []
         if plan.path_scheduler and function == "run":
-            calls[f"shape == {QUEUE_UP}"] = queue_call()
+            calls[f"shape == {QUEUE_UP}"] = queue_call(cut=False)
         return [*begin, *grouped(calls, function == "run", accounted)]
     lines = [
         "first = 0",
@@ -246,6 +246,17 @@ def _by_path(plan: DomainPlan, shapes: Sequence[Shape], function: str) -> list[s
             f"        {call(plan, shape, function, 'batch, first, last')}",
         ]
     return [*lines, "    first = last"]
+
+
+def _call(plan: DomainPlan, shape: Shape, function: str) -> str:
+    """The call that runs the code of a shape."""
+    run = call(plan, shape, function, "batch, first, last")
+    return _with_queue(plan, run, function) if shape.plan.early else run
+
+
+def _with_queue(plan: DomainPlan, run: str, function: str) -> str:
+    """A call, and one that puts the packets which it leads to their queues there."""
+    return f"{run}; {queue_call(cut=True)}" if function == "run" and plan.path_scheduler else run
 
 
 def _schedule(plan: DomainPlan) -> list[str]:

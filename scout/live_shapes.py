@@ -8,7 +8,7 @@ code from the same request on.
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -25,6 +25,7 @@ from scout.paths.compiler.plan import Plan as PathPlan
 from scout.paths.compiler.plan import lower
 from scout.paths.model.change import Amendment
 from scout.paths.model.path import Path
+from scout.paths.model.stage import Stage
 from scout.plan import Plan
 from scout.ring.errors import ScoutError
 from scout.shapes import Shape
@@ -68,13 +69,13 @@ class LiveShapes:
         self._routers = {router.name for router in plan.graph.routers}
         self._loaded: dict[str, int] = {}  # addresses of stages, by the digests of their units
         self._slots = 0
-        self._lock = threading.RLock()
+        self._admitting = threading.Lock()  # held while stages are compiled, so the builder's thread never takes it
+        self._loading = threading.Lock()
 
     def prepare(self) -> None:
         """Have the stages of the start compiled for the linked tier, in the background."""
         if self._memory.loader:
-            plans = {id(plan): plan for plan in map(lower, self._plan.paths)}  # of a shape's paths it is one
-            self._builder.submit(partial(_build_stages, list(plans.values())), partial(self._prepared, plans.values()))
+            self._builder.submit(partial(_build_stages, self._likely()), self._prepared)
 
     def admit(self, path: Path) -> Shape:
         """The shape of a path, which is made if it is new; it waits for stages that are not compiled yet.
@@ -84,7 +85,7 @@ class LiveShapes:
         ScoutError
             If this run cannot have such a path; says why.
         """
-        with self._lock:
+        with self._admitting:
             if found := self._paths.shapes.find(path):
                 return found
             channel = self._check(path)
@@ -97,12 +98,18 @@ class LiveShapes:
             self._builder.submit(partial(_build, [unit]), partial(self._fused, shape, unit))
             return shape
 
-    def _prepared(self, plans: Iterable[PathPlan], error: str) -> None:
-        """Load the stages of the start; what does not compile by itself is reported when a path needs it."""
-        for plan in plans:
-            for block in plan.blocks.values():
-                with self._lock, suppress(ScoutError):
-                    self._load(stage_unit(plan, block))
+    def _likely(self) -> list[tuple[str, Stage]]:
+        """The stages that new paths are likely to have: those of the start, and those that routers' rules bring."""
+        plans = {id(plan): plan for plan in map(lower, self._plan.paths)}  # paths of a shape may share it
+        found = [(block.node, block.stage) for plan in plans.values() for block in plan.blocks.values()]
+        rules = dict.fromkeys(rule for router in self._plan.graph.routers for rule in router.rules)
+        return [*found, *((rule.name, stage) for rule in rules for stage in rule.stages)]
+
+    def _prepared(self, error: str) -> None:
+        """Load them; what does not compile by itself is reported when a path needs it."""
+        for node, stage in self._likely():
+            with suppress(ScoutError):
+                self._load(stage_unit(node, stage))
 
     def _check(self, path: Path) -> int:
         """Refuse what a run cannot take in; the index of the path's channel."""
@@ -113,9 +120,10 @@ class LiveShapes:
             raise ScoutError(f"{begin}, and this run has got {MOST_SHAPES} new ones already; start the router anew")
         plan = lower(path)
         check_room(plan)
-        index, paths = next(
-            (index, paths) for index, (_, paths) in enumerate(self._channels) if path.source in _sources(paths)
-        )
+        served = [index for index, (_, paths) in enumerate(self._channels) if path.source in _sources(paths)]
+        if not served:
+            raise ScoutError(f"{begin}, and no path began at {path.source} at the start; give the supervisor one then")
+        index, paths = served[0], self._channels[served[0]][1]
         if path.release_order == "channel" and not is_ordered(paths):
             raise ScoutError(f"{begin}, and packets leave its channel as completed; leave order out")
         if is_sharded(path) != is_sharded(paths[0]):
@@ -144,7 +152,7 @@ class LiveShapes:
 
     def _stages(self, path: Path, plan: PathPlan) -> dict[str, int]:
         """The addresses of a path's stages, by node; waits for those that are not compiled."""
-        units = {node: stage_unit(plan, block) for node, block in plan.blocks.items()}
+        units = {node: stage_unit(node, block.stage) for node, block in plan.blocks.items()}
         missing = {
             node: unit for node, unit in units.items() if not (f"{unit.digest} stage" in self._loaded or unit.found())
         }
@@ -166,29 +174,29 @@ class LiveShapes:
         """Load what a unit's functions were compiled to, unless it was loaded; the address of each."""
         assert self._memory.loader
         names = {function: f"{unit.digest} {function}" for function in unit.functions}
-        if not all(name in self._loaded for name in names.values()):
-            found = unit.found()
-            if found is None:
-                raise ScoutError(f"the code of {unit.name} is not in the cache any more; try again")
-            for function, name in names.items():
-                self._loaded[name] = self._memory.loader.load(found[function])
-        return {function: self._loaded[name] for function, name in names.items()}
+        with self._loading:
+            if not all(name in self._loaded for name in names.values()):
+                found = unit.found()
+                if found is None:
+                    raise ScoutError(f"the code of {unit.name} is not in the cache any more; try again")
+                for function, name in names.items():
+                    self._loaded[name] = self._memory.loader.load(found[function])
+            return {function: self._loaded[name] for function, name in names.items()}
 
     def _fused(self, shape: Shape, unit: Unit, error: str) -> None:
         """Swap the fused code in."""
         try:
             if error:
                 raise ScoutError(error)
-            with self._lock:
-                code = self._load(unit)
-                self._memory.fuse(shape.slot, code["run_by_context"], code.get("replicate_by_context", 0))
+            code = self._load(unit)
+            self._memory.fuse(shape.slot, code["run_by_context"], code.get("replicate_by_context", 0))
         except ScoutError as cause:
             self._say(f"path {shape.path.name!r} stays in the linked tier: {cause}")
             return
         while not self._builder.is_closed:
             with suppress(ScoutError):  # a channel has no room yet
                 self._changes.amend(lambda epoch: [Amendment({self._domain.tiers[shape.slot]: FUSED})])
-                shape.tier = "fused"
+                shape.tier, shape.file = "fused", unit.source
                 return
             time.sleep(_NAP)
 
@@ -209,5 +217,5 @@ def _build(units: Sequence[Unit]) -> None:
             unit.build()
 
 
-def _build_stages(plans: Sequence[PathPlan]) -> None:
-    _build([stage_unit(plan, block) for plan in plans for block in plan.blocks.values()])
+def _build_stages(stages: Sequence[tuple[str, Stage]]) -> None:
+    _build([stage_unit(node, stage) for node, stage in stages])

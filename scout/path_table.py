@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from scout.admission import Admission, Grant
-from scout.io.account import ACCOUNT
+from scout.io.account import ACCOUNT, DEFER, DROP, DROP_AT_QUEUE
 from scout.io.packet import NO_PATH
 from scout.live_memory import LiveMemory
 from scout.path_queues import PathQueues
@@ -223,7 +223,9 @@ class PathTable:
         elif shape.has_records:
             self._records[shape.number][number] = lower(path).record[0]
         queue, _ = self._got[number] = self.queues.add(path, number)
-        first = QUEUE_UP if path.queue else shape.number + ACCOUNTED if path.is_accounted else shape.number
+        first = shape.number + ACCOUNTED if path.is_accounted else shape.number
+        if path.queue and not path.early:
+            first = QUEUE_UP
         self.kinds[number] = (shape.number, first, queue, port)
         for accounts in self._accounts.values():
             _set_budget(accounts, path, number)
@@ -303,4 +305,5 @@ def _set_budget(accounts: np.ndarray, path: Path, number: int) -> None:
     if path.is_accounted:
         share = path.attributes.cpu
         accounts["price"][number] = 1 / share if share else 0.0
-        accounts["defers"][number] = path.attributes.over_budget == "defer"
+        dropping = DROP_AT_QUEUE if path.queue else DROP
+        accounts["policy"][number] = DEFER if path.attributes.over_budget == "defer" else dropping

@@ -10,8 +10,11 @@ called by its address (`scout.live_shapes`).
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path as FilePath
 from typing import Any
+from weakref import ref
 
+from scout.paths.compiler.generated import digest_of
 from scout.paths.compiler.native import CompiledPath, code_of, compile_path
 from scout.paths.compiler.plan import Plan, lower
 from scout.paths.model.path import Path
@@ -31,6 +34,8 @@ class Shape:
         Its name in generated code.
     path : Path
         The first path of this shape: what the code depends on is the same in all of them.
+    plan : Plan
+        The plan of that path.
     many : bool
         True if it may have several paths, so that arrays have rows for them.
     compiled : CompiledPath or None
@@ -39,6 +44,8 @@ class Shape:
         Its slot in `scout.live_memory.LiveMemory`, -1 if it was there at the start.
     tier : str
         "fused", or "linked" as long as its stages are called one by one.
+    file : pathlib.Path or None
+        The generated source of the fused code.
     """
 
     number: int
@@ -48,11 +55,10 @@ class Shape:
     compiled: CompiledPath | None
     slot: int = -1
     tier: str = "fused"
+    file: FilePath | None = None
 
-    @property
-    def plan(self) -> Plan:
-        """The plan of its first path."""
-        return lower(self.path)
+    def __post_init__(self) -> None:
+        self.plan = lower(self.path)
 
     @property
     def code(self) -> CompiledPath:
@@ -81,7 +87,7 @@ class Shapes(Sequence[Shape]):
         self._many, self._progress = many, progress
         self._shapes: list[Shape] = []
         self._known: dict[Any, Shape] = {}
-        self._keys: dict[int, tuple[Plan, Any]] = {}
+        self._keys: dict[int, tuple[ref[Plan], Any]] = {}
 
     def __len__(self) -> int:
         return len(self._shapes)
@@ -115,6 +121,7 @@ class Shapes(Sequence[Shape]):
         while any(shape.name == name for shape in self._shapes):
             name += "_"  # of router a_2, and of the second shape of router a
         made = Shape(len(self._shapes), name, path, self._many, compiled)
+        made.file = compiled.file if compiled else None
         self._shapes.append(made)
         self._known[self._key(path)] = made
         return made
@@ -128,16 +135,18 @@ class Shapes(Sequence[Shape]):
         if not self._many:
             return id(path)
         plan = path.lowered[1] if path.lowered else lower(path)  # what runs was made of it: nothing is analysed again
-        if id(plan) not in self._keys:
-            self._keys[id(plan)] = plan, _likeness(path)  # with the plan, or another one could get its id
-        return self._keys[id(plan)][1]
+        number = id(plan)
+        if number not in self._keys:
+            # Gone with the plan: paths that come and go may each have a plan of their own.
+            self._keys[number] = ref(plan, lambda _: self._keys.pop(number, None)), _likeness(path)
+        return self._keys[number][1]
 
 
 def _likeness(path: Path) -> Any:
     """A path's code and the parameters that are not the path's own."""
     plan = lower(path)
     common = {name: _comparable(value) for name, value in plan.parameters.items() if name not in plan.own}
-    return code_of(path, many=True), tuple(common.items())
+    return digest_of(*code_of(path, many=True)), tuple(common.items())
 
 
 def _comparable(value: Any) -> Any:

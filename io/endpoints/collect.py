@@ -8,6 +8,7 @@ note of how many it took, the supervisor finds the intent when it frees the lock
 
 import numpy as np
 
+from scout.io.channels.collected import COLLECTOR
 from scout.io.channels.software_operations import CONTROL, FEED, FRAME, OFFLOADS, TIMESTAMP
 from scout.io.endpoints.memory import DOORBELL, ENDPOINTS, ENTRY, HEAD, RINGS, SKIP, TAIL, entry_bytes, number_of
 from scout.io.endpoints.message import CONTROL_KINDS, HEADER, LONGEST_DATA, NUMBER, ROW, SOCKET
@@ -27,10 +28,7 @@ from scout.ring.jit import Record, inline
 from scout.ring.layout import LOCK, payload, published, set_length, slot_of, word
 from scout.ring.producer import publish, release, reserve
 
-__all__ = ["APPLICATION_FEED", "COLLECTOR", "NEVER", "collect", "swapped16", "swapped32"]
-
-COLLECTOR = 1 << 16
-"""The producer's number of replica 0 in the channel's lock; those of others follow."""
+__all__ = ["APPLICATION_FEED", "NEVER", "collect", "swapped16", "swapped32"]
 
 NEVER = 1 << 62
 """The value of `intent_tail` where there is no intent."""
@@ -78,7 +76,7 @@ def collect(feed: Record, replica: int) -> None:
         return
     # The bell before the doorbells: an application whose doorbell is found rung rings no bell, one that finds it quiet
     # rings the bell again.
-    read(feed.bell, feed.scratch, 8)
+    read(feed.eventfd, feed.scratch, 8)
     now = clock(feed.timespec)
     for application in range(feed.attached):
         # seq_cst, as in the application: it stores TAIL and then exchanges, here it is the other way round.
@@ -112,7 +110,7 @@ def _collect_from(feed: Record, application: int, now: int) -> None:
             count += _take(feed, slot_of(feed, first + count), entry + ENTRY, length, application, now, first + count)
             taken += entry_bytes(length)
     if not waits or taken > tail:  # no library of ours writes such a ring: what is left of it has no meaning
-        taken = tail
+        taken = tail & ~7  # entries begin at multiples of 8: nothing is read behind the ring
         feed.bad_requests += 1
     if count:
         feed.intent_application = application

@@ -7,7 +7,7 @@ for every replica but the primary. A packet's record says at which block it begi
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from scout.io.packet import DROPPED, HELD
+from scout.io.packet import DROPPED, HELD, TO_QUEUE
 from scout.paths.compiler.plan import Block, Edge, Plan, at, text_of
 from scout.paths.model.references import module_name
 from scout.paths.model.stage import GATHER
@@ -167,6 +167,8 @@ class _Function:
         if not self.primary and edge.target not in self.present:
             return [self.next_packet]  # nothing replicated there
         pull = [f"frame += {edge.pull}"] if edge.pull else []
+        if self.primary and block.node in self.plan.early and edge.target not in self.plan.early:
+            return [*pull, *self._queued(edge)]
         count = [self._count(edge.counter, edge.main)] if edge.counter is not None and self.primary else []
         return [*pull, *count, f"at = {self.plan.blocks[edge.target].index}"]
 
@@ -188,6 +190,12 @@ class _Function:
             self._count(block.held, False),
             self.next_packet,
         ]
+
+    def _queued(self, edge: Edge) -> list[str]:
+        """The lines for a packet that waits before the stage that an edge leads to."""
+        count = [self._count(edge.counter, edge.main)] if edge.counter is not None else []
+        at = f"packet.at = {self.plan.blocks[edge.target].index}"
+        return ["packet.frame = frame", at, f"packet.egress = {TO_QUEUE}", *count, self.next_packet]
 
     def _count(self, counter: int, often: bool) -> str:
         index = f"row + {counter}" if self.stride else str(counter)

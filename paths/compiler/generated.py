@@ -13,7 +13,7 @@ from typing import Any
 from scout.ring.cache import cache_folder
 from scout.ring.jit import Entry
 
-__all__ = ["digest_of", "executed", "load_generated", "write_generated"]
+__all__ = ["digest_of", "executed", "file_of", "load_generated", "write_generated"]
 
 _loaded: dict[str, ModuleType] = {}
 """Generated modules of this process by digest. Loaded anew, the machine code of each would stay in memory for ever."""
@@ -65,12 +65,16 @@ def executed(name: str, digest: str, text: str, given: dict[str, Any]) -> Module
 
 def write_generated(folder: str, name: str, digest: str, text: str) -> Path:
     """Write `text` to a folder of the cache, unless it is there; the file."""
-    place = cache_folder() / folder
-    place.mkdir(mode=0o700, exist_ok=True)
-    file = place / f"{re.sub(r'[^A-Za-z0-9]+', '_', name)[:100]}_{digest}.py"
+    file = file_of(folder, name, digest)
+    file.parent.mkdir(mode=0o700, exist_ok=True)
     if not file.exists():
         # Written aside and renamed: another process may be reading. The time stamp is part of numba's key.
         aside = file.with_suffix(f".{os.getpid()}.tmp")
         aside.write_text(text, encoding="utf-8")
         aside.replace(file)
     return file
+
+
+def file_of(folder: str, name: str, digest: str) -> Path:
+    """The file that `write_generated` writes."""
+    return cache_folder() / folder / f"{re.sub(r'[^A-Za-z0-9]+', '_', name)[:100]}_{digest}.py"

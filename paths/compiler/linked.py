@@ -12,7 +12,7 @@ from numba.core import types
 
 from scout.io.access import allow
 from scout.io.batch import linearise
-from scout.io.packet import DROPPED, HELD, PACKET
+from scout.io.packet import DROPPED, HELD, PACKET, TO_QUEUE
 from scout.paths.compiler.context import (
     BLOCKS,
     COUNTERS,
@@ -55,7 +55,8 @@ BLOCK = np.dtype(
 """A stage (`scout.paths.compiler.plan.Block`)."""
 
 EDGE = np.dtype([("verdict", "i8"), ("target", "i4"), ("pull", "i4"), ("egress", "i4"), ("counter", "i4")])
-"""What a verdict leads to: a block `target`, or out of the path by `egress`, which is `_GOES_ON` for a block.
+"""What a verdict leads to: a block `target`, or out of the path by `egress`, which is `_GOES_ON` for a block, and
+`TO_QUEUE` for a block before which packets are queued.
 `counter` is -1 if the edge has none."""
 
 _GOES_ON = -100  # no port, and no other value of `egress`
@@ -82,6 +83,8 @@ def rows(plan: Plan, addresses: dict[str, int]) -> tuple[np.ndarray, np.ndarray]
         for edge in block.edges:
             target = plan.blocks[edge.target].index if edge.egress is None else -1
             egress = _GOES_ON if edge.egress is None else edge.egress
+            if block.node in plan.early and edge.egress is None and edge.target not in plan.early:
+                egress = TO_QUEUE
             edges.append((edge.verdict, target, edge.pull, egress, -1 if edge.counter is None else edge.counter))
         row["last"] = len(edges)
     return blocks, np.array(edges, EDGE)
@@ -155,6 +158,8 @@ def _led(batch: np.ndarray, index: int, context: int, primary: bool) -> None:
                 packet.egress = edge.egress
                 if edge.egress >= 0:
                     packet.frame = frame
+                elif edge.egress == TO_QUEUE:
+                    packet.frame, packet.at = frame + edge.pull, edge.target
             return
         frame += edge.pull
         at = edge.target

@@ -5,9 +5,10 @@ depend on without compiling anything, so that a file that is there already is fo
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path as FilePath
 from typing import Any
 
 import numba
@@ -31,12 +32,13 @@ from scout.paths.compiler.context import (
 from scout.paths.compiler.diagnosis import blame
 from scout.paths.compiler.emit import emit, module_of
 from scout.paths.compiler.fingerprint import fingerprint
-from scout.paths.compiler.generated import digest_of, executed
+from scout.paths.compiler.generated import digest_of, executed, file_of
 from scout.paths.compiler.inlining import native
 from scout.paths.compiler.linked import STAGE
 from scout.paths.compiler.native import check_globals, user_functions
-from scout.paths.compiler.plan import Block, Plan, at, text_of
-from scout.paths.model.stage import GATHER
+from scout.paths.compiler.plan import Plan, at, text_of
+from scout.paths.model.setting import Setting
+from scout.paths.model.stage import GATHER, Stage
 from scout.paths.model.table import Table
 from scout.ring.cache import cache_folder
 from scout.ring.errors import ScoutError
@@ -58,6 +60,8 @@ class Unit:
     Attributes
     ----------
     name : str
+    stages : mapping of str to Stage
+        The stages in it.
     digest : str
         Whatever the code depends on, as a digest: the files are named by it.
     functions : tuple of str
@@ -65,13 +69,18 @@ class Unit:
     """
 
     name: str
-    plan: Plan
+    stages: Mapping[str, Stage]
     text: str
     digest: str
     signature: Any
     functions: tuple[str, ...]
     views: _Views
     given: Callable[[], dict[str, Any]]
+
+    @property
+    def source(self) -> FilePath:
+        """The generated source, which is there once it was compiled."""
+        return file_of("paths", self.name, self.digest)
 
     def found(self) -> dict[str, bytes] | None:
         """The files by function, if all are there."""
@@ -89,7 +98,7 @@ class Unit:
         CompileError
             If a stage does not compile; names it, its file and line.
         """
-        check_globals(self.plan)
+        check_globals(self.stages)
         try:
             views = {name: viewer(*view) for name, view in self.views.items()}
             common = {"entry": inline, "words_at": words_at, "whole_at": whole_at}
@@ -103,15 +112,15 @@ class Unit:
         except (ScoutError, OSError):
             raise
         except Exception as error:  # numba raises exceptions of many classes, also TypeError and KeyError
-            raise blame(self.plan, error) from error
+            raise blame(self.stages, self.name, error) from error
 
-    def _file(self, function: str) -> Any:
+    def _file(self, function: str) -> FilePath:
         return cache_folder() / "objects" / f"{self.digest}_{function}.o"
 
 
 def _unit(
     name: str,
-    plan: Plan,
+    stages: Mapping[str, Stage],
     lines: list[str],
     marks: str,
     signature: Any,
@@ -123,7 +132,7 @@ def _unit(
     if CHECKED:
         marks += f" {address(BOUNDS)}"  # which the code refers to
     digest = digest_of(text, marks, repr(signature), repr(views))
-    return Unit(name, plan, text, digest, signature, functions, views, given)
+    return Unit(name, stages, text, digest, signature, functions, views, given)
 
 
 def fused_unit(plan: Plan) -> Unit:
@@ -153,23 +162,25 @@ def fused_unit(plan: Plan) -> Unit:
         ]
     marks = "".join(fingerprint(block.stage.function) for block in plan.blocks.values())
     functions = tuple(f"{name}_by_context" for name in names)
-    return _unit(f"path_{plan.source}", plan, lines, marks, ENTRY, functions, views, lambda: user_functions(plan))
+    stages = {node: block.stage for node, block in plan.blocks.items()}
+    return _unit(f"path_{plan.source}", stages, lines, marks, ENTRY, functions, views, lambda: user_functions(plan))
 
 
-def stage_unit(plan: Plan, block: Block) -> Unit:
-    """A stage by itself, for the linked tier: its arguments are read from the context."""
-    function, module = block.stage.function, module_of(block.stage.function)
+def stage_unit(node: str, stage: Stage) -> Unit:
+    """A stage by itself, for the linked tier: its arguments are read from the context. `node` is for messages."""
+    function, module = stage.function, module_of(stage.function)
     views: _Views = {"number_at": (types.int64[::1], (1,))}
     body, given = [], []
-    for index, (parameter, argument) in enumerate(zip(block.stage.parameters, block.arguments, strict=True)):
-        if argument in plan.tables:
-            views[f"array_{index}_at"] = _view(plan.tables[argument])
+    for index, parameter in enumerate(stage.parameters):
+        value = stage.bindings.get(parameter)
+        if parameter in ("packet", "primary", *GATHER):
+            given.append({GATHER[0]: "whole_at(whole)", GATHER[1]: "index"}.get(parameter, parameter))
+        elif isinstance(value, Table) and not isinstance(value, Setting):
+            views[f"array_{index}_at"] = _view(value)
             given.append(f"array_{index}_at(words[{2 * index}])")
-        elif argument in plan.parameters or argument in plan.settings:
+        else:
             body.append(f"    number_{index} = number_at(words[{2 * index}] + packet.path * words[{2 * index + 1}])[0]")
             given.append(f"number_{index}")
-        else:
-            given.append({GATHER[0]: "whole_at(whole)", GATHER[1]: "index"}.get(parameter, parameter))
     lines = [
         f'"""A stage for the linked tier: {text_of(at(function))}. Generated by Scout."""',
         "",
@@ -186,7 +197,9 @@ def stage_unit(plan: Plan, block: Block) -> Unit:
     ]
     user = {} if module else {"function": function}
     made = lambda: {name: native(value) for name, value in user.items()}  # noqa: E731
-    return _unit(f"stage_{function.__name__}", plan, lines, fingerprint(function), STAGE, ("stage",), views, made)
+    return _unit(
+        f"stage_{function.__name__}", {node: stage}, lines, fingerprint(function), STAGE, ("stage",), views, made
+    )
 
 
 def _view(table: Table) -> tuple[Any, tuple[int, ...]]:

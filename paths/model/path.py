@@ -8,7 +8,7 @@ from networkx.classes.reportviews import OutMultiEdgeView
 
 from scout.paths.model.attributes import Attributes, GivenAttributes
 from scout.paths.model.editing import StageGraph
-from scout.paths.model.establishing import check_wishes, establish
+from scout.paths.model.establishing import check_wishes, establish, positioned
 from scout.paths.model.invariants import intact_stages
 from scout.paths.model.render import svg
 from scout.paths.model.router import GraphError
@@ -181,6 +181,8 @@ class Path(StageGraph):
         made.runs_as = None
         made.graph = self.graph | {"attributes": attributes, "name": f"{attributes.ingress}, {attributes}"}
         check_wishes(made)
+        if bool(made.early) != bool(self.early):  # its code is not this path's
+            made.lowered = None
         return made
 
     # Queries.
@@ -198,9 +200,12 @@ class Path(StageGraph):
 
     @property
     def aside(self) -> set[str]:
-        """The stages that packets can go through off the main line: begun there, or come back from being held."""
+        """The stages that packets can go through off the main line: begun there, or come back from being held or
+        queued."""
         starts = set(self.stages) - set(self.main_line)
         starts |= {node for node, stage in self.stages.items() if stage.holds}
+        early = self.early
+        starts |= {head for _, head in self.out_edges(early)} - early
         return {node for start in starts for node in {start} | nx.descendants(self, start)} & set(self.stages)
 
     @property
@@ -228,6 +233,12 @@ class Path(StageGraph):
         for node in list(wanted):
             wanted |= nx.ancestors(self, node) & set(self.stages)
         return wanted
+
+    @property
+    def early(self) -> set[str]:
+        """The stages that run before a packet is queued: those whose work belongs at its position in the channel, and
+        those that lead to them. Empty if the path has no queue, or no such stages."""
+        return positioned(self) if self.queue else set()
 
     # Counting: one increment a packet on the main line, the rest follows from conservation.
 

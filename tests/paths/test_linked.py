@@ -50,7 +50,7 @@ class Tiers:
         self.compiled = compile_path(path)
         memory = self._memory = CodeMemory()
         stages = {
-            node: _loaded(memory, stage_unit(self.plan, each))["stage"] for node, each in self.plan.blocks.items()
+            node: _loaded(memory, stage_unit(node, each.stage))["stage"] for node, each in self.plan.blocks.items()
         }
         self.fused = _loaded(memory, fused_unit(self.plan))
         self._blocks, self._edges = rows(self.plan, stages)

@@ -25,7 +25,9 @@ from scout.tools.bench.path_trials import Running, datagram, running
 from scout.tools.bench.rounds import rounded
 from scout.tools.bench.trace_port import drain
 
-__all__ = ["rows"]
+__all__ = ["FIRST", "rows"]
+
+FIRST = "first packet"
 
 TIMES = 300  # creations a round
 FIRST_PORT = 10_000
@@ -50,7 +52,7 @@ def _times(rounds: int, entries: int) -> Iterator[dict[str, Any]]:
             with _offered(router, pps):
                 figures = [_once(router, path, pps) for _ in range(rounds * TIMES)]
             for variant, found in zip(
-                ("created", "in all replicas", "first packet", "deleted"), zip(*figures, strict=True), strict=True
+                ("created", "in all replicas", FIRST, "deleted"), zip(*figures, strict=True), strict=True
             ):
                 yield _row(variant, load, pps, found)
 
