@@ -34,6 +34,8 @@ class Shape:
         Its name in generated code.
     path : Path
         The first path of this shape: what the code depends on is the same in all of them.
+    plan : Plan
+        The plan of that path.
     many : bool
         True if it may have several paths, so that arrays have rows for them.
     compiled : CompiledPath or None
@@ -55,10 +57,8 @@ class Shape:
     tier: str = "fused"
     file: FilePath | None = None
 
-    @property
-    def plan(self) -> Plan:
-        """The plan of its first path."""
-        return lower(self.path)
+    def __post_init__(self) -> None:
+        self.plan = lower(self.path)
 
     @property
     def code(self) -> CompiledPath:

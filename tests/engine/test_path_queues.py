@@ -74,6 +74,7 @@ def mail_last(heads):
     return 0 if heads[0].ready else -1
 
 
+@pytest.mark.long
 def test_a_function_of_the_users_chooses():
     wishes = {MAIL: {"queue": 64}, VOICE: {"queue": 64}}
     given = [(MAIL, number) for number in range(10)] + [(VOICE, number) for number in range(10)]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from scout.paths.protocols.tcp.congestion import grow, in_flight, leave_recovery, reduce, spread
+from scout.paths.protocols.tcp.congestion import grow, in_flight, leave_recovery, reduce, spread, undo_loss
 from scout.paths.protocols.tcp.loss import (
     advance,
     count_duplicate,
@@ -13,9 +13,17 @@ from scout.paths.protocols.tcp.loss import (
 )
 from scout.paths.protocols.tcp.resend import start_resend
 from scout.paths.protocols.tcp.roundtrip import clock, sample
-from scout.paths.protocols.tcp.sent import begin_of, divide, drop_sent, mark_lost, mark_sacked, transmission
+from scout.paths.protocols.tcp.sent import (
+    begin_of,
+    divide,
+    drop_sent,
+    mark_lost,
+    mark_sacked,
+    mark_under_way,
+    transmission,
+)
 from scout.paths.protocols.tcp.sequence import position, signed
-from scout.paths.protocols.tcp.state import FAST, FOREVER, OPEN, PERSIST, RESEND_TIMER, RETRANSMITTED, SACKED
+from scout.paths.protocols.tcp.state import FAST, FOREVER, LOSS, OPEN, PERSIST, RESEND_TIMER, RETRANSMITTED, SACKED
 from scout.paths.wire.tcp import ECE, FIN, SYN
 from scout.ring.jit import outline
 
@@ -42,6 +50,8 @@ def take_acknowledgement(c: Any, segment: Any, sequence: int, ack: int, now: int
         if told_twice:
             see_duplicate_sack(c)
         delivered = _take_sacks(c, segment, ack, now)
+    if advances and c.undo:
+        _see_whether_spurious(c, segment)
     if advances:
         delivered += _take_cumulative(c, segment, ack, now)
         c.waiting_since = now
@@ -79,6 +89,16 @@ def _control_congestion(c: Any, advances: bool, delivered: int, now: int) -> Non
     elif advances:
         c.duplicates = 0
         grow(c, delivered, now)
+
+
+def _see_whether_spurious(c: Any, segment: Any) -> None:
+    """The Eifel detection (RFC 3522): is it the original that is acknowledged, which was late and not lost?"""
+    is_late = c.undo == 2 and segment.has_timestamp and signed(segment.tsecr - c.undo_stamp) < 0
+    if is_late and c.recovery == LOSS:
+        for index in range(c.sent_count):
+            mark_under_way(c, index)
+        undo_loss(c)
+    c.undo = 0
 
 
 def _tells_twice(c: Any, segment: Any, ack: int) -> bool:

@@ -18,6 +18,7 @@ __all__ = [
     "MOST_ACTIONS",
     "OUT",
     "REPORT",
+    "ROOM",
     "clear_out",
     "next_action",
     "plain_segment",
@@ -29,6 +30,9 @@ EMIT, REPORT, ADVICE = 1, 2, 3
 
 MOST_ACTIONS = 24
 """Actions of one request; a connection that has more to send asks for a timer at once."""
+
+ROOM = MOST_ACTIONS - 2
+"""Actions before the last ones: an acknowledgement and a report always fit behind."""
 
 ACTION = np.dtype(
     [
@@ -49,6 +53,7 @@ ACTION = np.dtype(
         ("has_timestamp", "i8"),
         ("tsval", "i8"),
         ("tsecr", "i8"),
+        ("user_timeout", "i8"),  # seconds; 0: no such option
         ("sack_count", "i8"),
         ("sacks", RANGE, (4,)),
         # REPORT.
@@ -73,9 +78,9 @@ def clear_out(out: Any) -> None:
 
 
 def next_action(out: Any, kind: int) -> Any:
-    """A new action, with nothing but its kind. There must be room."""
-    action = out.actions[out.count]
-    out.count += 1
+    """A new action, with nothing but its kind; without room it takes the place of the last one."""
+    out.count = min(out.count + 1, MOST_ACTIONS)
+    action = out.actions[out.count - 1]
     action.kind = kind
     return action
 
@@ -95,12 +100,13 @@ def plain_segment(action: Any, flags: int, sequence: int, acknowledgement: int) 
     action.scale = -1
     action.sack_permitted = 0
     action.has_timestamp = 0
+    action.user_timeout = 0
     action.sack_count = 0
 
 
 def refuse(segment: Any, out: Any) -> None:
     """Answer a segment of no connection with a reset (RFC 9293 section 3.10.7.1)."""
-    if segment.flags & RST or out.count == MOST_ACTIONS:
+    if segment.flags & RST or out.count >= ROOM:
         return
     if segment.flags & ACK:
         plain_segment(next_action(out, EMIT), RST, segment.acknowledgement, 0)

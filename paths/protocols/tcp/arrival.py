@@ -3,9 +3,9 @@
 from typing import Any
 
 from scout.paths.protocols.tcp.acknowledgement import take_acknowledgement
-from scout.paths.protocols.tcp.actions import EMIT, MOST_ACTIONS, next_action, plain_segment, refuse
+from scout.paths.protocols.tcp.actions import EMIT, ROOM, next_action, plain_segment, refuse
 from scout.paths.protocols.tcp.ending import abort, end, linger
-from scout.paths.protocols.tcp.opening import answer_syn, establish, synchronize
+from scout.paths.protocols.tcp.opening import answer_syn, establish, follow_timeout, synchronize
 from scout.paths.protocols.tcp.received import owe, take
 from scout.paths.protocols.tcp.sent import mark_lost
 from scout.paths.protocols.tcp.sequence import position, signed
@@ -123,7 +123,7 @@ def _synchronized(c: Any, segment: Any, out: Any, now: int) -> int:
         sequence += 1
         flags &= ~SYN
     if not _is_current(c, segment, flags, now):
-        c.ack_due = 1
+        _challenge(c, now)
         return 0
     space = length + (1 if flags & SYN else 0) + (1 if flags & FIN else 0)
     if c.state == TIME_WAIT and flags & (SYN | RST | ACK) == SYN and _is_later(c, segment, sequence):
@@ -158,6 +158,7 @@ def _synchronized(c: Any, segment: Any, out: Any, now: int) -> int:
         return 0
     if flags & ACK == 0:
         return 0
+    follow_timeout(c, segment.user_timeout)
     return _take_rest(c, segment, sequence, flags, length, out, now)
 
 
@@ -220,7 +221,7 @@ def _take_rest(c: Any, segment: Any, sequence: int, flags: int, length: int, out
     ack = position(segment.acknowledgement, c.snd_una)
     if c.state == SYN_RECEIVED:
         if not c.snd_una < ack <= c.snd_nxt:
-            if out.count < MOST_ACTIONS:
+            if out.count < ROOM:
                 plain_segment(next_action(out, EMIT), RST, segment.acknowledgement, 0)
             return 0
         c.snd_wl1 = sequence - 1

@@ -6,7 +6,18 @@ from scout.paths.protocols.tcp.ending import abort, end, linger
 from scout.paths.protocols.tcp.loss import lose_all
 from scout.paths.protocols.tcp.opening import TIMESTAMP_BYTES
 from scout.paths.protocols.tcp.received import readable
-from scout.paths.protocols.tcp.settings import KEEP_IDLE, KEEPALIVE, RECEIVE_BUFFER, SEND_BUFFER
+from scout.paths.protocols.tcp.settings import (
+    FOLLOW_TIMEOUT,
+    KEEP_IDLE,
+    KEEP_INTERVAL,
+    KEEP_PROBES,
+    KEEPALIVE,
+    NODELAY,
+    OFFER_TIMEOUT,
+    RECEIVE_BUFFER,
+    SEND_BUFFER,
+    USER_TIMEOUT,
+)
 from scout.paths.protocols.tcp.state import (
     CLOSE_WAIT,
     CLOSED,
@@ -86,11 +97,28 @@ def leave(c: Any, out: Any, now: int) -> None:
         linger(c, now)
 
 
-def choose(c: Any, setting: int, value: int, now: int) -> None:
-    """Change a setting of an open connection, such as NODELAY or KEEPALIVE."""
+def choose(c: Any, setting: int, value: int) -> int:
+    """Change a setting of an open connection; 1 if it is one that may change."""
+    if setting not in (
+        NODELAY,
+        USER_TIMEOUT,
+        OFFER_TIMEOUT,
+        FOLLOW_TIMEOUT,
+        KEEPALIVE,
+        KEEP_IDLE,
+        KEEP_INTERVAL,
+        KEEP_PROBES,
+    ):
+        return 0
     c.settings[setting] = value
+    if setting == USER_TIMEOUT:
+        c.settings[FOLLOW_TIMEOUT] = 0  # RFC 5482 section 3.1
+    if c.settings[OFFER_TIMEOUT] and c.state >= ESTABLISHED and setting in (USER_TIMEOUT, OFFER_TIMEOUT):
+        c.timeout_due = 1
+        c.ack_due = 1
     if c.state >= ESTABLISHED:
         c.timers[KEEP_TIMER] = c.heard_at + c.settings[KEEP_IDLE] if c.settings[KEEPALIVE] else FOREVER
+    return 1
 
 
 def see_error(c: Any, error: int) -> None:

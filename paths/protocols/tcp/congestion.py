@@ -137,8 +137,20 @@ def leave_recovery(c: Any) -> None:
 def enter_loss(c: Any) -> None:
     """The retransmission timer has fired (RFC 5681 section 3.1)."""
     if c.recovery != LOSS:
+        c.undo = c.timestamps
+        c.undo_cwnd = c.cwnd
+        c.undo_ssthresh = c.ssthresh
         reduce(c)
     c.recovery = LOSS
     c.recover = c.snd_nxt
     c.cwnd = c.mss
     c.duplicates = 0
+
+
+def undo_loss(c: Any) -> None:
+    """The time-out came too soon: nothing was lost (RFC 4015)."""
+    c.undo = 0
+    c.recovery = OPEN
+    c.cwnd = c.undo_cwnd
+    c.ssthresh = c.undo_ssthresh
+    c.cubic_start = 0

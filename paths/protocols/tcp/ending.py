@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from scout.paths.protocols.tcp.actions import EMIT, MOST_ACTIONS, next_action, plain_segment
+from scout.paths.protocols.tcp.actions import EMIT, ROOM, next_action, plain_segment
 from scout.paths.protocols.tcp.settings import MSL
 from scout.paths.protocols.tcp.state import (
     ABORTED,
@@ -30,7 +30,7 @@ def end(c: Any, reason: int) -> None:
 
 def abort(c: Any, out: Any, now: int, reason: int = ABORTED) -> None:
     """End it, and tell the peer by a reset, if the peer has a connection (RFC 9293 section 3.10.5)."""
-    if SYN_RECEIVED <= c.state < TIME_WAIT and c.state != CLOSING and c.state != LAST_ACK and out.count < MOST_ACTIONS:
+    if SYN_RECEIVED <= c.state < TIME_WAIT and c.state != CLOSING and c.state != LAST_ACK and out.count < ROOM:
         plain_segment(next_action(out, EMIT), RST | ACK, c.snd_nxt, c.rcv_nxt)
     end(c, reason)
 

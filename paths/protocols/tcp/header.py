@@ -1,4 +1,4 @@
-"""The TCP header as a record, and back (RFC 9293 section 3.1), with the options of RFCs 2018, 7323 and 9293.
+"""The TCP header as a record, and back (RFC 9293 section 3.1), with the options of RFCs 2018, 5482, 7323 and 9293.
 
 Options are taken wherever they stand; an option with an impossible length ends the options (MUST-7).
 """
@@ -25,7 +25,7 @@ from scout.ring.jit import outline
 
 __all__ = ["SEGMENT", "option_bytes", "read_header", "write_header"]
 
-END, NOP, MSS, SCALE, SACK_PERMITTED, SACK, TIMESTAMP = 0, 1, 2, 3, 4, 5, 8
+END, NOP, MSS, SCALE, SACK_PERMITTED, SACK, TIMESTAMP, USER_TIMEOUT = 0, 1, 2, 3, 4, 5, 8, 28
 """Kinds of options."""
 
 MOST_SACKS = 4
@@ -45,6 +45,7 @@ SEGMENT = np.dtype(
         ("has_timestamp", "i8"),
         ("tsval", "i8"),
         ("tsecr", "i8"),
+        ("user_timeout", "i8"),  # seconds; 0: no such option
         ("sack_count", "i8"),
         ("sacks", RANGE, (MOST_SACKS,)),  # numbers as on the wire
     ]
@@ -86,6 +87,7 @@ def read_header(frame: Any, end: Any, at: int, size: int, segment: Any) -> int:
     segment.scale = -1
     segment.sack_permitted = 0
     segment.has_timestamp = 0
+    segment.user_timeout = 0
     segment.sack_count = 0
     place, stop = at + HEADER, at + header
     while place < stop:
@@ -115,12 +117,20 @@ def _read_option(frame: Any, place: int, kind: int, length: int, segment: Any) -
         segment.has_timestamp = 1
         segment.tsval = load32(frame, place + 2)
         segment.tsecr = load32(frame, place + 6)
+    elif kind == USER_TIMEOUT and length == 4:
+        value = load16(frame, place + 2)
+        segment.user_timeout = (value & 0x7FFF) * (60 if value >> 15 else 1)
     elif kind == SACK and length >= 10 and (length - 2) & 7 == 0:
         count = min((length - 2) >> 3, MOST_SACKS)
         for index in range(count):
             segment.sacks[index].first = load32(frame, place + 2 + 8 * index)
             segment.sacks[index].last = load32(frame, place + 6 + 8 * index)
         segment.sack_count = count
+
+
+def _told(seconds: int) -> int:
+    """A user timeout as the option has it: seconds, or minutes with the top bit set (RFC 5482 section 3)."""
+    return seconds if seconds < 0x8000 else 0x8000 | min(seconds // 60, 0x7FFF)
 
 
 def option_bytes(action: Any) -> int:
@@ -134,6 +144,8 @@ def option_bytes(action: Any) -> int:
         size += 4
     if action.has_timestamp:
         size += 12
+    if action.user_timeout:
+        size += 4
     if action.sack_count:
         size += 4 + 8 * action.sack_count
     return size
@@ -182,6 +194,9 @@ def write_header(frame: Any, at: int, source: int, destination: int, action: Any
         place += 12
     if action.scale >= 0:
         store32(frame, place, NOP << 24 | SCALE << 16 | 3 << 8 | action.scale)
+        place += 4
+    if action.user_timeout:
+        store32(frame, place, USER_TIMEOUT << 24 | 4 << 16 | _told(action.user_timeout))
         place += 4
     if action.sack_count:
         store32(frame, place, NOP << 24 | NOP << 16 | SACK << 8 | (2 + 8 * action.sack_count))

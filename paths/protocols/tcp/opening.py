@@ -11,6 +11,7 @@ from scout.paths.protocols.tcp.settings import (
     ASK,
     DEFAULT_SEGMENT,
     ECN,
+    FOLLOW_TIMEOUT,
     KEEP_IDLE,
     KEEPALIVE,
     LARGEST_SEGMENT,
@@ -18,17 +19,42 @@ from scout.paths.protocols.tcp.settings import (
     SACK,
     SETTINGS,
     TIMESTAMPS,
+    USER_TIMEOUT,
     WINDOW_SCALE,
 )
 from scout.paths.protocols.tcp.state import CLOSED, ESTABLISHED, FOREVER, KEEP_TIMER, LISTEN, SYN_RECEIVED, SYN_SENT
 from scout.paths.wire.tcp import CWR, ECE
 
-__all__ = ["TIMESTAMP_BYTES", "answer_syn", "connect", "establish", "listen", "synchronize"]
+__all__ = [
+    "LARGEST_SCALE",
+    "TIMESTAMP_BYTES",
+    "answer_syn",
+    "connect",
+    "establish",
+    "follow_timeout",
+    "listen",
+    "scale_of",
+    "synchronize",
+]
 
 TIMESTAMP_BYTES = 12
 """Bytes of the timestamp option in every segment."""
 
-LARGEST_SCALE = 14  # RFC 7323 section 2.3
+SECOND = 1_000_000_000
+
+SHORTEST_USER_TIMEOUT, LONGEST_USER_TIMEOUT = 100 * SECOND, 3600 * SECOND
+"""The limits of what a peer may ask for (RFC 5482: L_LIMIT and U_LIMIT)."""
+
+LARGEST_SCALE = 14
+"""RFC 7323 section 2.3."""
+
+
+def scale_of(buffer: int) -> int:
+    """The window scale with which a window of so many bytes can be told."""
+    scale = 0
+    while scale < LARGEST_SCALE and buffer >> scale > MODULUS >> 16:
+        scale += 1
+    return scale
 
 
 def begin(c: Any, settings: Any, iss: int, ts_offset: int, now: int) -> None:
@@ -58,8 +84,7 @@ def begin(c: Any, settings: Any, iss: int, ts_offset: int, now: int) -> None:
     c.timestamps = c.settings[TIMESTAMPS]
     c.scale = c.settings[WINDOW_SCALE]
     c.ecn = 1 if c.settings[ECN] == ASK else 0
-    while c.scale and c.rcv_scale < LARGEST_SCALE and c.settings[RECEIVE_BUFFER] >> c.rcv_scale > MODULUS >> 16:
-        c.rcv_scale += 1
+    c.rcv_scale = scale_of(c.settings[RECEIVE_BUFFER]) if c.scale else 0
     c.cwnd = c.mss
     c.ssthresh = c.mss
 
@@ -125,11 +150,19 @@ def agree(c: Any, segment: Any, now: int) -> None:
         c.ecn &= 1 if segment.flags & (ECE | CWR) == ECE else 0
     else:
         c.ecn = 1 if c.settings[ECN] and segment.flags & (ECE | CWR) == ECE | CWR else 0
+    follow_timeout(c, segment.user_timeout)
     c.snd_wnd = segment.window  # never scaled in a SYN
     c.max_wnd = segment.window
     c.snd_wl1 = segment.sequence
     c.snd_wl2 = c.iss
     first_window(c)
+
+
+def follow_timeout(c: Any, seconds: int) -> None:
+    """Wait for the peer as long as it asks for, within limits (RFC 5482 section 3.1)."""
+    if seconds and c.settings[FOLLOW_TIMEOUT]:
+        longest = max(c.settings[USER_TIMEOUT], seconds * SECOND, SHORTEST_USER_TIMEOUT)
+        c.settings[USER_TIMEOUT] = min(longest, LONGEST_USER_TIMEOUT)
 
 
 def answer_syn(c: Any, now: int) -> None:

@@ -5,14 +5,14 @@ It runs once behind all segments of a batch, so they are acknowledged together (
 
 from typing import Any
 
-from scout.paths.protocols.tcp.actions import EMIT, MOST_ACTIONS, REPORT, next_action, plain_segment
+from scout.paths.protocols.tcp.actions import EMIT, REPORT, ROOM, next_action, plain_segment
 from scout.paths.protocols.tcp.congestion import in_flight, restart
 from scout.paths.protocols.tcp.received import acknowledged, offer, readable
 from scout.paths.protocols.tcp.resend import set_resend
 from scout.paths.protocols.tcp.roundtrip import clock
 from scout.paths.protocols.tcp.sent import begin_of, divide, has_room, mark_resent, note_sent, transmission
 from scout.paths.protocols.tcp.sequence import MODULUS
-from scout.paths.protocols.tcp.settings import LARGEST_SEGMENT, LARGEST_SEND, NODELAY
+from scout.paths.protocols.tcp.settings import LARGEST_SEGMENT, LARGEST_SEND, NODELAY, OFFER_TIMEOUT, USER_TIMEOUT
 from scout.paths.protocols.tcp.state import (
     CLOSED,
     ESTABLISHED,
@@ -27,8 +27,7 @@ from scout.ring.jit import outline
 
 __all__ = ["emit", "emit_acknowledgement", "finish", "report"]
 
-ROOM = MOST_ACTIONS - 2
-"""Actions that data may take: an acknowledgement and a report always fit behind."""
+SECOND = 1_000_000_000
 
 _BLOCKS, _BLOCKS_WITH_TIMESTAMP = 4, 3  # SACK blocks that the option bytes have room for
 
@@ -63,6 +62,9 @@ def _send_again(c: Any, out: Any, now: int) -> None:
             return
         mark_resent(c, index, now)
         c.prr_out += size
+        if c.undo == 1:
+            c.undo = 2
+            c.undo_stamp = clock(c, now)
         emit(c, out, first, first + size, 0, now)
         index += 1
 
@@ -99,7 +101,7 @@ def _send_new(c: Any, out: Any, now: int) -> None:
         c.rearm = 1
         emit(c, out, first, last, 1, now)
         c.sent_last_at = now
-    # Slow start may go on while it has not filled the window by less than half (RFC 9293 section 3.8.2, RFC 5681).
+    # A window of which less than half is used has not been tried out, and does not grow (RFC 7661 section 4.1).
     if in_flight(c) * 2 >= c.cwnd:
         c.limited = 1
 
@@ -165,6 +167,8 @@ def _add_syn_options(c: Any, action: Any) -> None:
     action.sack_permitted = c.sack
     if c.scale:
         action.scale = c.rcv_scale
+    if c.settings[OFFER_TIMEOUT]:
+        action.user_timeout = c.settings[USER_TIMEOUT] // SECOND
     if c.ecn and c.state == SYN_SENT and c.syn_repeated == 0:
         action.flags |= ECE | CWR
     elif c.ecn and c.state == SYN_RECEIVED and c.syn_repeated == 0:
@@ -192,8 +196,13 @@ def emit_acknowledgement(c: Any, out: Any, now: int) -> None:
     plain_segment(action, ACK, c.snd_nxt, c.rcv_nxt)
     _add_timestamp(c, action, now)
     _complete(c, action, False)
+    if c.timeout_due:
+        action.user_timeout = c.settings[USER_TIMEOUT] // SECOND
+        c.timeout_due = 0
     if c.sack:
-        most = _BLOCKS_WITH_TIMESTAMP if c.timestamps else _BLOCKS
+        most = _BLOCKS_WITH_TIMESTAMP if c.timestamps or action.user_timeout else _BLOCKS
+        if c.timestamps and action.user_timeout:
+            most -= 1
         count = 0
         if c.again.last > c.again.first:  # first, so that it can be told from the others (RFC 2883 section 4)
             action.sacks[0].first = c.again.first & MODULUS

@@ -79,7 +79,7 @@ def serve(table: Any, row: int, request: Any, segment: Any, settings: Any, out: 
     Returns
     -------
     int
-        Bytes that SEND and READ took; `ANEW` of ARRIVE.
+        Bytes that SEND and READ took; `ANEW` of ARRIVE; 0 of CHOOSE if the setting may not change.
     """
     c, kind, now, result = table[row], request.kind, request.now, 0
     if kind == ARRIVE:
@@ -103,7 +103,7 @@ def serve(table: Any, row: int, request: Any, segment: Any, settings: Any, out: 
     elif kind == URGE:
         urge(c)
     elif kind == CHOOSE:
-        choose(c, request.one, request.two, now)
+        result = choose(c, request.one, request.two)
     elif kind == ERROR:
         see_error(c, request.one)
     elif kind == PATH_MTU:

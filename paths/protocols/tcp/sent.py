@@ -18,6 +18,7 @@ __all__ = [
     "mark_lost",
     "mark_resent",
     "mark_sacked",
+    "mark_under_way",
     "note_sent",
     "transmission",
 ]
@@ -86,6 +87,16 @@ def mark_lost(c: Any, index: int) -> None:
         c.pipe -= size
         c.lost += size
         each.flags |= LOST
+
+
+def mark_under_way(c: Any, index: int) -> None:
+    """A transmission that counted as lost is under way after all."""
+    each = transmission(c, index)
+    if each.flags & LOST:
+        size = each.last - begin_of(c, index)
+        c.lost -= size
+        c.pipe += size
+        each.flags &= ~LOST
 
 
 def mark_resent(c: Any, index: int, now: int) -> None:

@@ -14,6 +14,7 @@ __all__ = [
     "DEFAULT_SEGMENT",
     "DELAYED_ACK",
     "ECN",
+    "FOLLOW_TIMEOUT",
     "KEEPALIVE",
     "KEEP_IDLE",
     "KEEP_INTERVAL",
@@ -22,6 +23,7 @@ __all__ = [
     "LARGEST_SEND",
     "MSL",
     "NODELAY",
+    "OFFER_TIMEOUT",
     "RECEIVE_BUFFER",
     "RENO",
     "SACK",
@@ -59,6 +61,8 @@ DEFAULTS = {
     "SHORTEST_TIMEOUT": 200 * MILLISECOND,  # of retransmission; RFC 6298 has 1 s, kernels 200 ms or less
     "SYN_TIMEOUT": 180 * SECOND,  # how long a SYN is repeated (MUST-23: at least 3 minutes)
     "USER_TIMEOUT": 300 * SECOND,  # how long sent data may stay unanswered: R2 as a time, and RFC 5482's
+    "OFFER_TIMEOUT": 0,  # 1 tells the peer USER_TIMEOUT (RFC 5482: ENABLED)
+    "FOLLOW_TIMEOUT": 1,  # 1 takes the peer's if it is longer (RFC 5482: CHANGEABLE)
     "KEEPALIVE": 0,  # 1 switches it on (MUST-25: off)
     "KEEP_IDLE": 7200 * SECOND,  # MUST-28: at least two hours
     "KEEP_INTERVAL": 75 * SECOND,
@@ -86,6 +90,8 @@ SETTINGS = len(DEFAULTS)
     SHORTEST_TIMEOUT,
     SYN_TIMEOUT,
     USER_TIMEOUT,
+    OFFER_TIMEOUT,
+    FOLLOW_TIMEOUT,
     KEEPALIVE,
     KEEP_IDLE,
     KEEP_INTERVAL,

@@ -172,6 +172,10 @@ CONNECTION = np.dtype(
         ("prr_delivered", "i8"),
         ("prr_out", "i8"),
         ("prr_flight", "i8"),
+        ("undo", "i8"),  # of a time-out: 1: nothing was sent again yet; 2: what was sent again has the timestamp below
+        ("undo_stamp", "i8"),
+        ("undo_cwnd", "i8"),
+        ("undo_ssthresh", "i8"),
         ("limited", "i8"),  # 1: the congestion window held data back
         ("cubic_max", "i8"),
         ("cubic_start", "i8"),  # 0: the epoch begins with the next acknowledgement
@@ -213,6 +217,7 @@ CONNECTION = np.dtype(
         ("probes", "i8"),  # keep-alive probes unanswered
         ("challenge_at", "i8"),
         ("challenges", "i8"),
+        ("timeout_due", "i8"),  # 1: the user timeout is to be told
         ("soft_error", "i8"),  # an ICMP error that did not end it
         # What the socket was told.
         ("told_state", "i8"),

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from scout.paths.protocols.tcp.actions import ADVICE, EMIT, MOST_ACTIONS, next_action, plain_segment
+from scout.paths.protocols.tcp.actions import ADVICE, EMIT, ROOM, next_action, plain_segment
 from scout.paths.protocols.tcp.congestion import enter_loss
 from scout.paths.protocols.tcp.ending import abort, end
 from scout.paths.protocols.tcp.loss import find_losses, lose_all
@@ -92,7 +92,7 @@ def _time_out(c: Any, out: Any) -> None:
     """RFC 6298 rules 5.4 to 5.7."""
     c.backoff += 1
     c.probe_last = 0
-    if c.backoff == ADVISE_AFTER and out.count < MOST_ACTIONS:
+    if c.backoff == ADVISE_AFTER and out.count < ROOM:
         next_action(out, ADVICE)
     if c.state <= SYN_RECEIVED:
         c.syn_repeated = 1

@@ -10,10 +10,10 @@ import numpy as np
 
 from scout.io.access import Frame
 from scout.paths.compiler.plain import Record, View
-from scout.paths.protocols.tcp import requests
 from scout.paths.protocols.tcp.actions import ADVICE, EMIT, OUT, REPORT
 from scout.paths.protocols.tcp.calls import send_room
 from scout.paths.protocols.tcp.header import SEGMENT, read_header, write_header
+from scout.paths.protocols.tcp.native import serve_first
 from scout.paths.protocols.tcp.requests import (
     ABORT,
     ARRIVE,
@@ -65,7 +65,7 @@ class End:
         self.advice = 0
         self.bad = 0  # segments with a wrong checksum
         self.watch: Callable[[End], None] | None = None
-        self.log: list[tuple[np.ndarray, np.ndarray]] | None = None  # requests and segments, to serve them again
+        self.log: list[tuple[np.ndarray, ...]] | None = None  # of each request: itself, the segment, state, actions
 
     @property
     def state(self) -> str:
@@ -76,9 +76,10 @@ class End:
         if self.requests["more"][0] == 0:
             self.out["count"] = 0
         self.requests[0] = (kind, now, one, two, more)
-        if self.log is not None:
-            self.log.append((self.requests.copy(), self.segments.copy()))
+        given = self.requests.copy(), self.segments.copy()
         result = self._serve(self.connections, 0, self.requests, self.segments, self.settings, self.out)
+        if self.log is not None:
+            self.log.append((*given, self.connections.copy(), self.out.copy()))
         if not more:
             for index in range(int(self.out["count"][0])):
                 self._carry_out(self.out["actions"][0][index])
@@ -154,8 +155,8 @@ class End:
     def abort(self, now: int) -> None:
         self.request(ABORT, now)
 
-    def choose(self, setting: int, value: int, now: int) -> None:
-        self.request(CHOOSE, now, setting, value)
+    def choose(self, setting: int, value: int, now: int) -> int:
+        return self.request(CHOOSE, now, setting, value)
 
     # The network.
 
@@ -199,7 +200,7 @@ class End:
 
 def plain_serve(connections: Any, row: int, request: Any, segment: Any, chosen: Any, out: Any) -> int:
     """The core as plain Python on numpy arrays."""
-    return requests.serve(View(connections), row, Record(request[0]), Record(segment[0]), View(chosen), Record(out[0]))
+    return serve_first(View(connections), row, View(request), View(segment), View(chosen), View(out))
 
 
 def join(one: End, other: End, now: int = 0, rounds: int = 200) -> int:

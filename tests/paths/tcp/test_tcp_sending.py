@@ -6,7 +6,7 @@ from tcp_peer import MILLISECOND, SECOND, Peer, kinds, opened
 
 from scout.paths.protocols.tcp import state as states
 from scout.paths.protocols.tcp.requests import ERROR, PATH_MTU
-from scout.paths.protocols.tcp.settings import KEEPALIVE
+from scout.paths.protocols.tcp.settings import KEEPALIVE, RECEIVE_BUFFER, USER_TIMEOUT
 
 SACK = (("MSS", 1000), ("SAckOK", b""))
 
@@ -389,3 +389,67 @@ def test_more_than_one_requests_actions_is_sent_by_a_timer() -> None:
     assert count < 60
     assert end.due() == peer.now
     assert count + len(peer.wait(0)) + len(peer.wait(0)) == 60
+
+
+def test_the_user_timeout_is_told_and_followed() -> None:
+    """RFC 5482: in SYNs and when it changes; the longer of both ends', within limits."""
+    one, other = established(OFFER_TIMEOUT=1, USER_TIMEOUT=400 * SECOND)
+    assert other.c.settings[USER_TIMEOUT] == 400 * SECOND
+    one.choose(USER_TIMEOUT, 900 * SECOND, 1)
+    join(one, other, 2)
+    assert other.c.settings[USER_TIMEOUT] == 900 * SECOND
+    one.choose(USER_TIMEOUT, 1 << 50, 3)
+    join(one, other, 4)
+    assert other.c.settings[USER_TIMEOUT] == 3600 * SECOND
+    one.choose(USER_TIMEOUT, 200 * SECOND, 5)
+    other.choose(USER_TIMEOUT, 500 * SECOND, 6)
+    join(one, other, 7)
+    assert one.c.settings[USER_TIMEOUT] == 200 * SECOND  # set by its application
+
+
+def test_a_peer_without_the_option_changes_nothing() -> None:
+    peer = opened((("MSS", 1000), (28, b"\x00\x0a\x00")))
+    assert peer.end.c.settings[USER_TIMEOUT] == 300 * SECOND
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_a_timeout_that_came_too_soon_is_undone(late: bool) -> None:
+    """RFC 3522 and 4015: the timestamp tells whether the original was acknowledged, or what was sent again."""
+    peer = opened((("MSS", 1012), ("Timestamp", (5, 0))))
+    end = peer.end
+    end.write(b"x" * 8000, peer.now)
+    first = peer.answers()[0]
+    peer.now += 5 * MILLISECOND
+    before = end.c.cwnd, end.c.ssthresh
+    (again,) = peer.after_timer()
+    assert end.c.recovery == states.LOSS
+    echo = dict((first if late else again).options)["Timestamp"][0]
+    sent = peer.say("A", 101, 2001, options=[("Timestamp", (6, echo))])
+    assert (end.c.recovery == states.OPEN) == late
+    assert (end.c.lost == 0) == late
+    assert [each.seq for each in sent] == ([] if late else [2001, 3001])
+    if late:
+        assert end.c.cwnd >= before[0]
+        assert end.c.ssthresh == before[1]
+
+
+def test_settings_that_rings_depend_on_do_not_change() -> None:
+    peer = opened()
+    for setting in (RECEIVE_BUFFER, -1, 1000):
+        assert peer.end.choose(setting, 1, peer.now) == 0
+    assert peer.end.choose(KEEPALIVE, 1, peer.now) == 1
+
+
+def test_actions_are_bounded() -> None:
+    """A batch that would need more answers than there is room for loses some, and the report still fits."""
+    end = End(1000)
+    peer = Peer(end)
+    end.listen(peer.now)
+    for number in range(60):
+        peer.say("A", 50 + number, 70, more=1)
+    assert len(peer.say("A", 50, 70)) == 22
+    end.listen(peer.now)
+    for number in range(60):
+        peer.say("A", 50 + number, 70, more=1)
+    peer.say("S", 100)
+    assert end.told["state"] == states.SYN_RECEIVED

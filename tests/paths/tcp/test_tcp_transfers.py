@@ -1,7 +1,7 @@
 """Transfers between two cores over a network that impairs segments: all bytes arrive intact, and both ends close."""
 
 import pytest
-from tcp_simulator import MILLISECOND, SECOND, Impairment, transfer
+from tcp_simulator import MILLISECOND, Impairment, transfer
 
 IMPAIRMENTS = {
     "clean": Impairment(),
@@ -56,18 +56,3 @@ def test_not_much_more_is_sent_than_is_lost() -> None:
     needed = -(-100_000 // 1448)
     sent = sum(each["length"] > 0 for each in one.end.actions)
     assert sent <= 1.1 * (needed + network.links[0].dropped)
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("seed", range(20))
-@pytest.mark.parametrize("peers", PEERS)
-@pytest.mark.parametrize("name", IMPAIRMENTS)
-def test_long_transfers(name: str, peers: str, seed: int) -> None:
-    transfer(400_000, 100_000, IMPAIRMENTS[name], seed=100 + seed, **PEERS[peers])
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("seed", range(30))
-def test_networks_that_are_hardly_usable(seed: int) -> None:
-    rule = Impairment(loss=0.15, burst=0.02, reordering=0.2, duplication=0.2, corruption=0.1, jitter=20 * MILLISECOND)
-    transfer(40_000, 10_000, rule, seed=seed, USER_TIMEOUT=3600 * SECOND)
