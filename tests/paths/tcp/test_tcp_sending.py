@@ -299,3 +299,33 @@ def test_actions_are_bounded() -> None:
         peer.say("A", 50 + number, 70, more=1)
     peer.say("S", 100)
     assert end.told["state"] == states.SYN_RECEIVED
+
+
+def test_a_closed_window_counts_from_when_there_is_something_to_send() -> None:
+    """An idle time before is no time without an answer."""
+    peer = opened()
+    end = peer.end
+    end.write(b"x" * 500, peer.now)
+    peer.answers()
+    peer.say("A", 101, 1501, window=0)
+    peer.now += 600 * SECOND
+    end.write(b"y", peer.now)
+    (probe,) = peer.after_timer()
+    assert (probe.seq, end.state) == (1501, "ESTABLISHED")
+
+
+def test_a_window_that_stays_small_is_used_after_a_while() -> None:
+    """RFC 9293 section 3.8.6.2.1: the override time-out of the sender's silly window avoidance."""
+    peer = opened()
+    end = peer.end
+    end.write(b"x" * 5000, peer.now)
+    assert len(peer.answers()) == 5
+    assert peer.say("A", 101, 6001, window=300) == []
+    end.write(b"y" * 700, peer.now)
+    assert peer.answers() == []
+    (some,) = peer.after_timer()
+    assert (some.seq, len(some.payload)) == (6001, 300)
+    assert peer.say("A", 101, 6301, window=300) == []
+    (more,) = peer.after_timer()
+    assert (more.seq, len(more.payload)) == (6301, 300)
+    assert end.c.backoff == 0
