@@ -11,7 +11,7 @@ the first change after that takes the place of the one by which it was deleted.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from scout.changes import Changes
@@ -64,6 +64,33 @@ class LivePaths:
         if path in self._paths and not path.attributes.traffic:
             raise ScoutError(f"path {path.name!r} takes all packets that no other path takes; it stays")
         return self._changes.amend(partial(self._deletion, path))
+
+    def exchange(self, gone: Sequence[Path], new: Sequence[Path]) -> dict[Path, ScoutError]:
+        """Delete and create paths by one change; those for which it cannot be done, with the reason. Waits for no room.
+
+        Raises
+        ------
+        ScoutError
+            If the change finds no place among the packets; then nothing is done.
+        """
+        refused: dict[Path, ScoutError] = {}
+
+        def prepare(epoch: int) -> list[Amendment]:
+            made: list[Amendment] = []
+            for work, paths in ((self._deletion, gone), (self._checked_creation, new)):
+                for path in paths:
+                    try:
+                        made += work(path, epoch)
+                    except ScoutError as error:
+                        refused[path] = error
+            return made or [self._amendment()]
+
+        self._changes.amend(prepare)
+        return refused
+
+    def _checked_creation(self, path: Path, epoch: int) -> list[Amendment]:
+        self._check(path)
+        return self._creation(path, epoch)
 
     def _check(self, path: Path) -> None:
         if not self._plan.demuxes:

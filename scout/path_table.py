@@ -90,6 +90,11 @@ class PathTable:
             raise ScoutError(f"path {path.name!r} is not one of this run; create it first")
         return self._numbers[path]
 
+    def at(self, number: int) -> Path | None:
+        """The path of a number; None if there is none, or it was deleted."""
+        path, _ = self._paths.get(number, (None, None))
+        return path if path in self._numbers else None
+
     def named(self, name: str) -> Path:
         """The path of this name.
 
@@ -162,6 +167,16 @@ class PathTable:
         number = self.number(path)
         shape = self._paths[number][1]
         return self._counted(shape, number if shape.many else 0, replica)
+
+    def activity(self, paths: Sequence[Path]) -> list[int]:
+        """For each path a number that grows with every packet that enters it."""
+        with self._counting:
+            sums = [
+                sum(rows[shape.number][: self._fresh].sum(axis=1) for rows in self._counters.values())
+                for shape in self.shapes
+            ]
+        found = [(self._paths[number][1], number) for number in map(self.number, paths)]
+        return [int(sums[shape.number][number if shape.many else 0]) for shape, number in found]
 
     def total(self, shape: Shape) -> np.ndarray:
         """The sum of the counters of all paths of a shape, also of those that were deleted, over all replicas."""

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from scout.changes import Changes
 from scout.control import Control
 from scout.difference import difference
 from scout.live_paths import LivePaths
 from scout.membership import Membership
+from scout.path_keeper import PathKeeper
 from scout.paths.framework.service import Service
 from scout.paths.model.change import Change
 from scout.paths.model.path import Path
@@ -27,6 +28,7 @@ class Parts(NamedTuple):
     control: Control
     changes: Changes
     live_paths: LivePaths
+    path_keeper: PathKeeper
 
 
 class Steering:
@@ -147,6 +149,19 @@ class Steering:
             If it is no path of this run, or takes all packets of its port.
         """
         return self._running.live_paths.delete(path)
+
+    def path_requests(self) -> list[dict[str, Any]]:
+        """For each router whose stages ask for paths (as `FlowPaths`) what became of the requests.
+
+        Returns
+        -------
+        list of dict
+            `router`; `paths` that it has now, of `most`; requests that were granted (`created`), and refused: as the
+            path was there or on its way (`known`), as there were most (`most_reached`), as the supervisor had no room
+            (`no_room`), as it was not possible (`refused`), and as the ring of requests was full (`ring_full`); paths
+            that a stage ended (`ended`), and that were deleted as no packets came (`idle`).
+        """
+        return self._running.path_keeper.figures()
 
     def reload(self, paths: Sequence[Path]) -> list[Change]:
         """Make the router that runs like another one, by changes; what did not change keeps its state.

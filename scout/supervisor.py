@@ -27,6 +27,7 @@ from scout.live_paths import LivePaths
 from scout.membership import Membership
 from scout.memory import Memory
 from scout.path_figures import PathFigures
+from scout.path_keeper import PathKeeper
 from scout.path_table import PathTable
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.path import Path
@@ -190,11 +191,14 @@ class Supervisor(Steering, PathFigures):
         poll = partial(_read_counters, self._accounts, self.channels)
         watcher = Watcher(plan, self.channels, membership, control, changes, self._say, poll)
         live_paths = LivePaths(plan, paths_by_number, changes)
-        self._parts = Parts(membership, watcher, control, changes, live_paths)
+        keeper = PathKeeper(plan, self.channels, self.memory, live_paths, self._say)
+        self._parts = Parts(membership, watcher, control, changes, live_paths, keeper)
         membership.start()
         for channel, _ in self.channels:
             self._forker.call(channel.feed)  # it may fork processes that bring packets
         watcher.start()
+        if plan.demuxes:
+            keeper.start()
         for registry in registries(plan.graph):
             registry.start()
             self._registries.append(registry)
@@ -222,6 +226,7 @@ class Supervisor(Steering, PathFigures):
         for registry in self._registries:
             registry.stop()
         if self._parts:
+            self._parts.path_keeper.stop()
             self._parts.watcher.stop()
             self._parts.membership.stop()
             self._parts.changes.close()

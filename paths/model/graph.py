@@ -237,6 +237,9 @@ class RouterGraph(UncachedViews, nx.DiGraph):
             default, 0, as many as the longest packets need, 64 KiB for each place.
         over_budget : {"drop", "defer"}
             While the path is over its budget, its packets are dropped as over-budget, or wait in its queue.
+        idle : float
+            Seconds: a path that had no packet for so long is deleted; its packets are then taken by the next wider
+            path. By default, 0, it stays.
         rules : iterable of Rule, optional
             Transformation rules, applied after those of the routers (`scout.paths.model.rule`).
 

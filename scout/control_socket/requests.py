@@ -174,6 +174,7 @@ REQUESTS: tuple[Request, ...] = (
     Request("show routes", "the routes, by length of prefix and then by prefix", _PAGE, "--limit 20"),
     Request("show next-hops", "the next hops that routes lead to", _PAGE),
     Request("show neighbours", "the neighbours, whose MAC addresses are known or asked for", _PAGE),
+    Request("show path-requests", "what became of the stages' requests for paths, as those of FlowPaths"),
     Request("show tables", "the tables of routers and services"),
     Request(
         "show table",
