@@ -42,7 +42,8 @@ paths = [graph.create_path("eth0"), graph.create_path("apps")]
 
 def serve():
     """Answer in capitals; the application."""
-    with sockets.attach("lesson").socket() as server:
+    sockets.attach("lesson")
+    with sockets.socket() as server:
         server.bind((SERVER, 7777))
         print("ready", flush=True)
         while True:
@@ -89,7 +90,7 @@ def run():
                 if number == QUESTIONS // 2:
                     os.kill(supervisor.processes[0].pid, signal.SIGKILL)
                 ask(client, number)
-            print(f"answered: {QUESTIONS} of {QUESTIONS}, with {len(supervisor.stalls)} replica killed")
+            print(f"answered: {QUESTIONS} of {QUESTIONS}, and a replica was killed meanwhile")
             server.kill()
             while True:  # until the stack has noticed
                 try:

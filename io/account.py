@@ -13,7 +13,11 @@ import numpy as np
 
 from scout.ring.jit import Record, inline
 
-__all__ = ["ACCOUNT", "SAVED", "is_over", "spend"]
+__all__ = ["ACCOUNT", "DEFER", "DROP", "DROP_AT_QUEUE", "SAVED", "is_over", "spend"]
+
+DROP, DROP_AT_QUEUE, DEFER = 0, 1, 2
+"""What becomes of the packets of a path over its budget: they are dropped when they come; they are dropped when they
+would be queued; or they wait in the queue."""
 
 SAVED = 20_000_000
 """Nanoseconds whose share a path may use at once, if it did not use it when it could. A domain that has nothing to do
@@ -21,16 +25,16 @@ sleeps for up to 10 ms, and cannot serve a path meanwhile."""
 
 ACCOUNT = np.dtype(
     [
-        ("bytes", "i8"),  # of the packets that went through the path
+        ("bytes", "i8"),  # of the packets that came and were not dropped at the queue
         ("busy", "i8"),  # nanoseconds that they took
         ("throttled", "i8"),  # packets dropped as the path was over its budget
         ("due", "i8"),  # when what was used is paid for; 0 if there is no budget
         ("price", "f8"),  # nanoseconds until one nanosecond is paid for; 0: there is no budget
-        ("defers", "i8"),  # 1 if packets wait in the path's queue while it is over its budget
+        ("policy", "i8"),  # DROP, DROP_AT_QUEUE or DEFER
         ("spare", "i8", 2),
     ]
 )
-"""A path's account, a cache line; `price` and `defers` are written by the supervisor, the rest by one replica."""
+"""A path's account, a cache line; `price` and `policy` are written by the supervisor, the rest by one replica."""
 
 
 @inline

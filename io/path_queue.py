@@ -83,17 +83,17 @@ def lay_out(queue: np.ndarray, memory: int, places: int, room: int) -> None:
 
 
 @inline
-def put(queue: Record, head: Record, packet: Record, record: int, now: int) -> None:
-    """Put a copy of a packet, whose record is at address `record`, into a queue, or count that there was no room."""
+def put(queue: Record, head: Record, packet: Record, record: int, now: int) -> bool:
+    """Put a copy of a packet, whose record is at address `record`, into a queue; False, and counted, if it is full."""
     packet.egress = QUEUED
     size = packet.end - min(packet.origin, packet.frame) + packet.tail_bytes
     if queue.length == queue.places or size > LONGEST:
         queue.full += 1
-        return
+        return False
     at = _find_room(queue, HEADROOM + size + LINE - 1 & -LINE)
     if at < 0:
         queue.crowded += 1
-        return
+        return False
     place = head.served + queue.length & queue.places - 1
     copy_whole(packet, queue.packets + at + HEADROOM)
     copy(queue.records + place * RECORD, record, RECORD)
@@ -103,6 +103,7 @@ def put(queue: Record, head: Record, packet: Record, record: int, now: int) -> N
         head.since = packet.timestamp
     queue.length += 1
     head.ready = queue.length
+    return True
 
 
 @inline
@@ -125,7 +126,7 @@ def _find_room(queue: Record, size: int) -> int:
 
 
 @inline
-def take(queue: Record, head: Record, account: Record, batch: np.ndarray) -> int:
+def take(queue: Record, head: Record, batch: np.ndarray) -> int:
     """Fill `batch`, which needs no slots of its own, with the first packets of a queue; how many.
 
     They stay in the queue until `finish`.
@@ -134,8 +135,6 @@ def take(queue: Record, head: Record, account: Record, batch: np.ndarray) -> int
     for index in range(count):
         place = head.served + index & queue.places - 1
         copy(batch.ctypes.data + index * RECORD, queue.records + place * RECORD, RECORD)
-        packet = batch[index]
-        account.bytes += packet.end - packet.frame
     return count
 
 

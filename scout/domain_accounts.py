@@ -7,10 +7,10 @@ accounted for have codes of their own in `PATH.first`, and come to none of this.
 
 import numpy as np
 
-from scout.io.account import is_over, spend
+from scout.io.account import DROP, is_over, spend
 from scout.io.packet import DROPPED
 from scout.paths.demux.find import ACCOUNTED
-from scout.ring.jit import inline
+from scout.ring.jit import Record, inline
 
 __all__ = ["account_lines", "admit", "charge", "charge_sent", "sending"]
 
@@ -22,12 +22,12 @@ def admit(batch: np.ndarray, first: int, last: int, accounts: np.ndarray, now: i
     If packet `first` is over its path's budget, this and those that follow it and are over theirs are dropped. The
     index behind them is returned with a minus.
     """
-    over = is_over(accounts[np.uintp(batch[np.uintp(first)].path)], now)
+    over = _is_refused(accounts[np.uintp(batch[np.uintp(first)].path)], now)
     index = first
     while index < last:
         packet = batch[np.uintp(index)]
         account = accounts[np.uintp(packet.path)]
-        if is_over(account, now) != over:
+        if _is_refused(account, now) != over:
             break
         if over:
             packet.egress = DROPPED
@@ -36,6 +36,11 @@ def admit(batch: np.ndarray, first: int, last: int, accounts: np.ndarray, now: i
             account.bytes += packet.end - packet.frame + packet.tail_bytes
         index += 1
     return -index if over else index
+
+
+@inline
+def _is_refused(account: Record, now: int) -> bool:
+    return account.policy == DROP and is_over(account, now)
 
 
 @inline
@@ -71,7 +76,7 @@ def charge_sent(
             spend(accounts[np.uintp(path)], each * packets, now)
 
 
-def account_lines(calls: dict[int, str], primary: bool) -> list[str]:
+def account_lines(calls: dict[str, str], primary: bool) -> list[str]:
     """The lines that run the code `shape` of packets `first` to `last`, and charge their paths for it."""
     admitted = [
         "    last = admit(batch, first, stop, accounts, began)",
@@ -87,8 +92,8 @@ def account_lines(calls: dict[int, str], primary: bool) -> list[str]:
         "    began = now(waiter)",
         *(admitted if primary else []),
     ]
-    for index, (shape, call) in enumerate(calls.items()):
-        lines += [f"    {'elif' if index else 'if'} shape == {shape}:", f"        {call}"]
+    for index, (test, call) in enumerate(calls.items()):
+        lines += [f"    {'elif' if index else 'if'} {test}:", f"        {call}"]
     return [
         *lines,
         "    ended = now(waiter)",

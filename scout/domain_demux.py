@@ -82,8 +82,8 @@ def classify(name: str, epoch: str) -> str:
     return f"{name}(batch, count, {_TABLES}, demux_paths, {epoch})"
 
 
-def grouped(calls: dict[int, str], primary: bool, accounted: Sequence[str] = ()) -> list[str]:
-    """The lines that run the code of each packet's shape: `calls` by shape, of packets `first` to `last`.
+def grouped(calls: dict[str, str], primary: bool, accounted: Sequence[str] = ()) -> list[str]:
+    """The lines that run the code of each packet's shape, of packets `first` to `last`: `calls` by tests of `shape`.
 
     Those in `accounted` are for packets whose paths are accounted for, of one shape.
     """
@@ -95,8 +95,8 @@ def grouped(calls: dict[int, str], primary: bool, accounted: Sequence[str] = ())
         "        last += 1",
     ]
     word = "if"
-    for shape, call in calls.items():
-        lines += [f"    {word} shape == {shape}:", f"        {call}"]
+    for test, call in calls.items():
+        lines += [f"    {word} {test}:", f"        {call}"]
         word = "elif"
     if primary:
         lines += [

@@ -1,7 +1,8 @@
 """The part of a domain's loop that queues packets by path and serves the queues.
 
-Demux finds a packet's path. Where that has a queue, the packet is copied to it in place of going through the path. The
-loop goes on receiving while requests wait, so that packets are told apart, and those of closed paths discarded, as fast
+Demux finds a packet's path. Where that has a queue, the packet is copied to it in place of going through the path; or,
+if the path has stages whose work belongs at the packet's position in the channel, when it comes out of these. The loop
+goes on receiving while requests wait, so that packets are told apart, and those of closed paths discarded, as fast
 as they come. When none wait, or `MOST_RECEIVED` have come, the path scheduler chooses a queue: a batch from it goes
 through its path and is sent.
 
@@ -11,9 +12,10 @@ scheduler as long as it is.
 
 import numpy as np
 
+from scout.domain_live import is_live, live_serve
 from scout.domain_plan import DomainPlan, call, transmits
-from scout.io.account import is_over
-from scout.io.packet import DROPPED, RECORD
+from scout.io.account import DEFER, is_over
+from scout.io.packet import DROPPED, RECORD, TO_QUEUE
 from scout.io.path_queue import put
 from scout.io.system import now
 from scout.ring.jit import inline
@@ -39,18 +41,26 @@ def queue_up(
     accounts: np.ndarray,
     demux_paths: np.ndarray,
     waiter: np.ndarray,
+    cut: bool,
 ) -> None:
-    """Put packets of a batch into the queues of their paths, or drop those whose paths are over their budgets."""
+    """Put packets of a batch into the queues of their paths, or drop those whose paths are over their budgets.
+
+    With `cut`, those that their paths have led to where they are to be queued; their bytes have been counted.
+    """
     arrival = now(waiter)
     for index in range(first, last):
         packet = batch[np.uintp(index)]
+        if cut and packet.egress != TO_QUEUE:
+            continue
         account = accounts[np.uintp(packet.path)]
-        if is_over(account, arrival) and not account.defers:
+        if is_over(account, arrival) and account.policy != DEFER:
             packet.egress = DROPPED
             account.throttled += 1
             continue
         queue = np.uintp(demux_paths[np.uintp(packet.path)].queue)
-        put(queues[queue], queue_heads[queue], packet, batch.ctypes.data + index * RECORD, arrival)
+        size = packet.end - packet.frame + packet.tail_bytes
+        if put(queues[queue], queue_heads[queue], packet, batch.ctypes.data + index * RECORD, arrival) and not cut:
+            account.bytes += size
 
 
 @inline
@@ -61,7 +71,7 @@ def show(queue_heads: np.ndarray, queues: np.ndarray, accounts: np.ndarray, now:
     """
     for index in range(len(queue_heads)):
         account = accounts[np.uintp(queues[index].path)]
-        deferred = account.defers and is_over(account, now) and not leaving
+        deferred = account.policy == DEFER and is_over(account, now) and not leaving
         queue_heads[index].ready = 0 if deferred else queues[index].length
 
 
@@ -82,14 +92,14 @@ def empty(queues: np.ndarray, queue_heads: np.ndarray) -> None:
         queue_heads[index].ready = 0
 
 
-def queue_call() -> str:
+def queue_call(cut: bool) -> str:
     """The call that queues packets `first` to `last` of the batch at hand."""
-    return "queue_up(batch, first, last, queues, queue_heads, accounts, demux_paths, waiter)"
+    return f"queue_up(batch, first, last, queues, queue_heads, accounts, demux_paths, waiter, {cut})"
 
 
 def serve_queues(plan: DomainPlan, leave: int) -> list[str]:
     """The lines that serve a queue; all that is queued, if the order is `leave`."""
-    chosen = "queues[np.uintp(queue)], queue_heads[np.uintp(queue)], accounts[path]"
+    chosen = "queues[np.uintp(queue)], queue_heads[np.uintp(queue)]"
     shown = [f"        show({QUEUE_HEADS}, queues, accounts, now(waiter), order == {leave})"] if plan.accounts else []
     lines = [
         "# queues",
@@ -108,16 +118,18 @@ def serve_queues(plan: DomainPlan, leave: int) -> list[str]:
     ]
     word = "if"
     for shape in plan.shapes:
-        if not shape.compiled.replicate:  # else its paths have no queues
+        if not shape.code.replicate or shape.plan.early:  # else its paths have no queues
             lines += [
                 f"        {word} shape == {shape.number}:",
                 f"            {call(plan, shape, 'run', 'resumed, 0, count')}",
             ]
             word = "elif"
+    if plan.grows:
+        lines += [f"        {word} {is_live(plan, 'shape')}:", f"            {live_serve(plan)}"]
     return [
         *lines,
         f"        send(resumed, count, hold, -1, {transmits(plan)})",
-        f"        finish({chosen}, count, began, now(waiter))",
+        f"        finish({chosen}, accounts[path], count, began, now(waiter))",
         f"        if order != {leave} or load64_acquire(orders) == {STOP}:",
         "            break",
     ]

@@ -1,8 +1,9 @@
 """Paths that are created and deleted while packets flow.
 
-A path of a known shape is a row in shared tables and some patterns in the demux table. Creating it is a change like
-others (`scout.changes`): its patterns hold from the change's epoch on, so it has its packets from one request on in
-every replica. Deleting is a change after which its patterns do not hold.
+A path of a known shape is a row in shared tables and some patterns in the demux table; a new shape is admitted first
+(`scout.live_shapes`). Creating a path is a change like others (`scout.changes`): its patterns hold from the change's
+epoch on, so it has its packets from one request on in every replica. Deleting is a change after which its patterns do
+not hold.
 
 What a deleted path had is given back in two steps. When no replica can receive the request of the change again, and no
 packet is held, its patterns are taken out of the lists. A replica may be on them even then, in its search. So their
@@ -15,6 +16,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from scout.changes import Changes
+from scout.live_shapes import LiveShapes
 from scout.path_table import PathTable
 from scout.paths.demux.table import NoRoom
 from scout.paths.model.change import Amendment
@@ -36,10 +38,12 @@ class LivePaths:
     plan : Plan
     paths : PathTable
     changes : Changes
+    shapes : LiveShapes or None
+        Takes new shapes in; None if there is room for no more paths than those of the start.
     """
 
-    def __init__(self, plan: Plan, paths: PathTable, changes: Changes) -> None:
-        self._plan, self._paths, self._changes = plan, paths, changes
+    def __init__(self, plan: Plan, paths: PathTable, changes: Changes, shapes: LiveShapes | None) -> None:
+        self._plan, self._paths, self._changes, self._shapes = plan, paths, changes, shapes
         self._unlinked: list[int] = []  # numbers of paths whose memory the change after this one gives back
         self._leaving = 0  # deleted paths whose memory was not given back yet
         self._draining: list[int] = []  # numbers of deleted paths that packets wait for
@@ -75,22 +79,25 @@ class LivePaths:
         """
         refused: dict[Path, ScoutError] = {}
 
+        def attempt(work: Callable[[Path], object], path: Path) -> None:
+            try:
+                work(path)
+            except ScoutError as error:
+                refused[path] = error
+
         def prepare(epoch: int) -> list[Amendment]:
             made: list[Amendment] = []
-            for work, paths in ((self._deletion, gone), (self._checked_creation, new)):
-                for path in paths:
-                    try:
-                        made += work(path, epoch)
-                    except ScoutError as error:
-                        refused[path] = error
+            for path in gone:
+                attempt(lambda path: made.extend(self._deletion(path, epoch)), path)
+            for path in new:
+                if path not in refused:
+                    attempt(lambda path: made.extend(self._creation(path, epoch)), path)
             return made or [self._amendment()]
 
+        for path in new:
+            attempt(self._check, path)
         self._changes.amend(prepare)
         return refused
-
-    def _checked_creation(self, path: Path, epoch: int) -> list[Amendment]:
-        self._check(path)
-        return self._creation(path, epoch)
 
     def _check(self, path: Path) -> None:
         if not self._plan.demuxes:
@@ -99,11 +106,16 @@ class LivePaths:
             raise ScoutError(f"path {path.name!r} belongs to another graph, called {path.router_graph.name!r}")
         if not path.attributes.traffic:
             raise ScoutError(f"path {path.name!r} takes all packets; say which packets it is to take")
+        if path in self._paths:
+            raise ScoutError(f"path {path.name!r} is there already")
         shape = self._paths.shapes.find(path)
-        if shape is None or path.release_order != shape.path.release_order:
+        if shape is None:
+            if self._shapes is None:
+                raise ScoutError(f"path {path.name!r}: its shape is new; give the supervisor more most_paths")
+            shape = self._shapes.admit(path)
+        if path.release_order != shape.path.release_order:
             raise ScoutError(
-                f"path {path.name!r}: its code is not compiled, as no path of its shape was there at the start; give "
-                "the supervisor one, and use its narrowed(...)"
+                f"path {path.name!r}: others of its shape have order={shape.path.release_order!r}; use that"
             )
 
     def _creation(self, path: Path, epoch: int) -> list[Amendment]:

@@ -17,10 +17,12 @@ from scout.io.channels.contract import PacketChannel
 from scout.io.hold import HOLD, new_hold
 from scout.io.packet import PACKET
 from scout.io.system import WAITER
+from scout.live_memory import CODE, LiveMemory
 from scout.path_table import PathTable
 from scout.paths.compiler.native import configuration
 from scout.paths.model.change import ORDER
 from scout.paths.model.graph import RouterGraph
+from scout.paths.model.setting import Setting
 from scout.paths.model.table import Table
 from scout.ring.errors import ScoutError
 from scout.ring.membership import MOST_REPLICAS
@@ -48,6 +50,8 @@ class Memory:
         How replicas wait for packets (`scout.ring.wait`).
     held : int
         Packets that a replica holds at most (`scout.io.hold`).
+    live : LiveMemory or None
+        The memory of shapes that come while packets flow, if they may.
 
     Attributes
     ----------
@@ -82,8 +86,9 @@ class Memory:
         domain: CompiledDomain,
         strategy: int,
         held: int,
+        live: LiveMemory | None,
     ) -> None:
-        self._graph, self._channels, self.paths = graph, channels, paths
+        self._graph, self._channels, self.paths, self.live = graph, channels, paths, live
         self._domain, self._strategy, self._held = domain, strategy, held
         lines = LINE // 8
         self.refused = shared((MOST_REPLICAS, lines), np.int64)
@@ -121,6 +126,14 @@ class Memory:
         if id(table) not in self._tables[replica]:
             raise ScoutError(f"no stage of these paths has this table of {table.initial.shape} {table.initial.dtype}")
         return self._tables[replica][id(table)]
+
+    def _address(self, replica: int, channel: int, table: Table) -> int:
+        """Where a replica has a table, and a setting in a channel; 0 if no path had it at the start."""
+        if isinstance(table, Setting):
+            index = next((at for at, each in enumerate(self._domain.settings) if each is table), -1)
+            return address(self.settings[replica][channel, index:]) if index >= 0 else 0
+        found = self._tables[replica].get(id(table))
+        return 0 if found is None else address(found)
 
     def has(self, replica: int) -> bool:
         """True if the memory of a replica of this number was made."""
@@ -167,6 +180,11 @@ class Memory:
         hold = self.holds[replica : replica + 1]
         waiter, descriptors = self._waiter()
         self._kept[replica] = [slots, room, new_hold(hold, self._held), descriptors]
+        whole = max((shape.code.whole() for shape in shapes if shape.compiled), key=len)
+        contexts = np.zeros(0, np.int64)
+        if self.live:
+            whole = self.live.enlist(replica, self._address)
+            contexts = self.live.contexts[replica]
         own = ReplicaMemory(
             replica=replica,
             orders=address(self.orders[replica]),
@@ -175,7 +193,7 @@ class Memory:
             resumed=private(BATCH_SIZE, PACKET),
             made=made,
             hold=hold,
-            whole=max((shape.compiled.whole() for shape in shapes), key=len),
+            whole=whole,
             parts=self.snapshots.parts[replica],
             positions=positions,
             settings=settings,
@@ -186,8 +204,8 @@ class Memory:
             buffer_bytes=self.snapshots.size,
             heads=self._heads[replica],
             counters=self.paths.enlist(replica),
-            configurations=[configuration(shape.path) for shape in shapes],
-            records=[self.paths.records(shape) for shape in shapes],
+            configurations=[configuration(shape.path) for shape in shapes if shape.compiled],
+            records=[self.paths.records(shape) for shape in shapes if shape.compiled],
             demux=self.paths.demux,
             kinds=self.paths.kinds,
             accounts=self.paths.open_accounts(replica),
@@ -195,6 +213,8 @@ class Memory:
             queue_heads=self.paths.queues.heads[replica],
             queues_used=self.paths.queues.used,
             refused=self.refused[replica],
+            codes=self.live.codes if self.live else np.zeros((0, 2), CODE),
+            contexts=contexts,
             tables=tables,
         )
         self._arguments[replica] = tuple(argument.value(own) for argument in self._domain.arguments)

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from scout.admission import Admission, Grant
-from scout.io.account import ACCOUNT
+from scout.io.account import ACCOUNT, DEFER, DROP, DROP_AT_QUEUE
 from scout.io.packet import NO_PATH
+from scout.live_memory import LiveMemory
 from scout.path_queues import PathQueues
 from scout.paths.compiler.plan import lower
 from scout.paths.demux.find import ACCOUNTED, ALWAYS, NO_SHAPE, PATH, QUEUE_UP
@@ -35,6 +36,8 @@ class PathTable:
     plan : Plan
     shapes : Shapes
         The shapes of the plan's paths, compiled.
+    live : LiveMemory or None
+        The memory of shapes that come while packets flow.
 
     Attributes
     ----------
@@ -49,8 +52,8 @@ class PathTable:
         Their queues.
     """
 
-    def __init__(self, plan: Plan, shapes: Shapes) -> None:
-        self._plan, self.shapes = plan, shapes
+    def __init__(self, plan: Plan, shapes: Shapes, live: LiveMemory | None) -> None:
+        self._plan, self.shapes, self._live = plan, shapes, live
         self._paths: dict[int, tuple[Path, Shape]] = {}
         self._numbers: dict[Path, int] = {}
         self.relying: dict[Path, tuple[Fact, ...]] = {}
@@ -60,14 +63,14 @@ class PathTable:
         self.kinds["shape"] = self.kinds["first"] = NO_SHAPE
         self.demux = DemuxTable(len(plan.graph.ports), plan.room)
         self._fields = {name: fields_of(steps(plan.graph, name)) for name in plan.graph.ports}
-        self._records = [shared(self._rows(shape), shape.compiled.plan.record.dtype) for shape in shapes]
+        self._records = [shared(self._rows(shape), shape.plan.record.dtype) for shape in shapes]
         self._counters: dict[int, list[np.ndarray]] = {}  # by replica, of each shape
         self._accounts: dict[int, np.ndarray] = {}  # by replica
         self._throttled = 0  # packets of paths that were deleted
         admission = Admission(plan.queue_memory)
         self.queues = PathQueues(plan.most_queues, admission, plan.queue_memory)
         self._got: dict[int, tuple[int, Grant]] = {}  # by number
-        self._gone = [np.zeros(shape.compiled.plan.row, np.int64) for shape in shapes]
+        self._gone = [np.zeros(shape.plan.row, np.int64) for shape in shapes]
         self._counting = threading.Lock()
         for path in plan.numbers:
             self.add(path)
@@ -112,7 +115,7 @@ class PathTable:
 
     def enlist(self, replica: int) -> list[np.ndarray]:
         """Make room for what a replica counts: for each shape int64[rows * counters]. Unused rows cost nothing."""
-        made = [shared((self._rows(shape), shape.compiled.plan.row), np.int64) for shape in self.shapes]
+        made = [shared((self._rows(shape), shape.plan.row), np.int64) for shape in self.shapes if shape.slot < 0]
         with self._counting:
             self._counters[replica] = made
         return [rows.reshape(-1) for rows in made]
@@ -152,8 +155,8 @@ class PathTable:
         """The bytes that a path takes in a replica and in what replicas share: its queue, its rows, its patterns."""
         number = self.number(path)
         shape, (_, grant) = self._paths[number][1], self._got[number]
-        rows = PATH.itemsize + shape.compiled.plan.row * 8 + (ACCOUNT.itemsize if path.is_accounted else 0)
-        rows += self._records[shape.number].itemsize if shape.has_records else 0
+        rows = PATH.itemsize + shape.plan.row * 8 + (ACCOUNT.itemsize if path.is_accounted else 0)
+        rows += shape.plan.record.nbytes if shape.has_records else 0
         return rows + grant.size + self.demux.bytes_of(number)
 
     def counters(self, path: Path, replica: int | None = None) -> np.ndarray:
@@ -170,25 +173,39 @@ class PathTable:
 
     def activity(self, paths: Sequence[Path]) -> list[int]:
         """For each path a number that grows with every packet that enters it."""
+        numbers = [self.number(path) for path in paths]
+        counted = np.zeros(len(paths), np.int64)
+        groups: dict[int, list[int]] = {}  # of indices, by shape
+        for index, number in enumerate(numbers):
+            groups.setdefault(self._paths[number][1].number, []).append(index)
         with self._counting:
-            sums = [
-                sum(rows[shape.number][: self._fresh].sum(axis=1) for rows in self._counters.values())
-                for shape in self.shapes
-            ]
-        found = [(self._paths[number][1], number) for number in map(self.number, paths)]
-        return [int(sums[shape.number][number if shape.many else 0]) for shape, number in found]
+            for indices in groups.values():
+                shape = self._paths[numbers[indices[0]]][1]
+                rows = [numbers[index] if shape.many else 0 for index in indices]
+                for replica in self._counters:
+                    counted[indices] += self._rows_of(shape, replica)[rows].sum(axis=1)
+        return counted.tolist()
 
     def total(self, shape: Shape) -> np.ndarray:
         """The sum of the counters of all paths of a shape, also of those that were deleted, over all replicas."""
         with self._counting:
-            used = self._fresh if shape.many else 1
-            found = [rows[shape.number][:used].sum(axis=0) for rows in self._counters.values()]
+            used: slice | list[int] = slice(self._fresh if shape.many else 1)
+            if shape.slot >= 0:  # whose rows are among those of other shapes
+                used = [number for number, (_, other) in list(self._paths.items()) if other is shape]
+            found = [self._rows_of(shape, replica)[used].sum(axis=0) for replica in self._counters]
             return np.sum([self._gone[shape.number], *found], axis=0)
+
+    def _rows_of(self, shape: Shape, replica: int) -> np.ndarray:
+        """What a replica counts on paths of a shape, a row for each number of a path."""
+        if shape.slot < 0:
+            return self._counters[replica][shape.number]
+        assert self._live
+        return self._live.counted(replica, shape.plan)
 
     def _counted(self, shape: Shape, row: int, replica: int | None = None) -> np.ndarray:
         with self._counting:
             replicas = list(self._counters) if replica is None else [replica]
-            return np.sum([self._counters[each][shape.number][row] for each in replicas], axis=0)
+            return np.sum([self._rows_of(shape, each)[row] for each in replicas], axis=0)
 
     def _rows(self, shape: Shape) -> int:
         return self._plan.room if shape.many else 1
@@ -198,6 +215,17 @@ class PathTable:
         return self._records[shape.number]
 
     # Paths.
+
+    def admit(self, path: Path, slot: int) -> Shape:
+        """Know the shape of a path that comes while packets flow."""
+        with self._counting:
+            shape = self.shapes.admit(path, slot)
+            self._gone.append(np.zeros(shape.plan.row, np.int64))
+        return shape
+
+    def shape(self, path: Path) -> Shape:
+        """The shape of a path of this run; errors as of `number`."""
+        return self._paths[self.number(path)][1]
 
     def add(self, path: Path, born: int = ALWAYS) -> int:
         """Let a path of a known shape have its packets from an epoch on; its number.
@@ -209,10 +237,15 @@ class PathTable:
         """
         port, shape = self._plan.index(path), self.shapes.add(path)
         number = self._free_number(path)
-        if shape.has_records:
+        if shape.slot >= 0:
+            assert self._live
+            self._live.write_record(number, lower(path))
+        elif shape.has_records:
             self._records[shape.number][number] = lower(path).record[0]
         queue, _ = self._got[number] = self.queues.add(path, number)
-        first = QUEUE_UP if path.queue else shape.number + ACCOUNTED if path.is_accounted else shape.number
+        first = shape.number + ACCOUNTED if path.is_accounted else shape.number
+        if path.queue and not path.early:
+            first = QUEUE_UP
         self.kinds[number] = (shape.number, first, queue, port)
         for accounts in self._accounts.values():
             _set_budget(accounts, path, number)
@@ -228,7 +261,7 @@ class PathTable:
             self._fresh += 1
         elif number not in self._given:
             self._back.pop()
-        self._paths[number], self._numbers[path] = (path, shape), number
+        self._paths[number], self._numbers[path], path.runs_as = (path, shape), number, shape
         if path.relies_on:
             self.relying[path] = path.relies_on
         return number
@@ -253,15 +286,17 @@ class PathTable:
     def forget(self, path: Path) -> None:
         """Have a path be one of this run no longer, for people; packets may still be on it."""
         del self._numbers[path]
+        path.runs_as = None
         self.relying.pop(path, None)
 
     def unlink(self, number: int) -> None:
         """No packet is on a path any more, nor will be: keep the sum of its counters, and take its patterns away."""
         shape = self._paths[number][1]
         with self._counting:
-            for rows in self._counters.values():
-                self._gone[shape.number] += rows[shape.number][number]
-                rows[shape.number][number] = 0
+            for replica in self._counters:
+                row = self._rows_of(shape, replica)[number]
+                self._gone[shape.number] += row
+                row[:] = 0
             for accounts in self._accounts.values():
                 self._throttled += int(accounts["throttled"][number])
                 accounts[number] = np.zeros((), ACCOUNT)
@@ -290,4 +325,5 @@ def _set_budget(accounts: np.ndarray, path: Path, number: int) -> None:
     if path.is_accounted:
         share = path.attributes.cpu
         accounts["price"][number] = 1 / share if share else 0.0
-        accounts["defers"][number] = path.attributes.over_budget == "defer"
+        dropping = DROP_AT_QUEUE if path.queue else DROP
+        accounts["policy"][number] = DEFER if path.attributes.over_budget == "defer" else dropping

@@ -7,7 +7,7 @@ inspected anywhere. `scout.supervisor` applies it.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import Any, TypeGuard
 
 import networkx as nx
 
@@ -23,6 +23,7 @@ from scout.paths.demux.walk import fields_of, steps
 from scout.paths.framework.service import Service
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.path import Path
+from scout.paths.model.router import Router
 from scout.ring.errors import ScoutError
 from scout.ring.membership import MOST_REPLICAS
 from scout.ring.schedule import scheduler
@@ -96,6 +97,11 @@ class Plan:
         return len(self.graph.ports) + self.most_paths
 
     @property
+    def grows(self) -> bool:
+        """True if there is room for more paths than those of the start, which may be of new shapes."""
+        return self.demuxes and self.most_paths > len(self.paths)
+
+    @property
     def is_sharded(self) -> bool:
         """True if some flows are divided among the replicas."""
         return any(is_sharded(path) for path in self.paths)
@@ -104,6 +110,11 @@ class Plan:
     def keeps_state(self) -> bool:
         """True if replicas have equal state, so that they save snapshots of it."""
         return keeps_state(self.graph, self.paths)
+
+    @property
+    def sequenced(self) -> list[str]:
+        """The services of which all paths share a channel."""
+        return [router.name for router in self.graph.routers if _is_sequenced(router)]
 
     def core(self, replica: int) -> int:
         """The core that a replica is pinned to."""
@@ -278,15 +289,16 @@ def _shares(graph: RouterGraph, paths: Sequence[Path]) -> list[list[Path]]:
     for name in graph.ports:
         nx.add_path(together, [index for index, path in enumerate(paths) if path.source == name])
     for router in graph.routers:
-        if isinstance(router, Service) and router.sequenced and router.mode == "replicated":
-            through = [
-                index
-                for index, path in enumerate(paths)
-                if any(data["router"] == router.name for _, data in path.nodes(data=True))
-            ]
+        if _is_sequenced(router):
+            through = [index for index, path in enumerate(paths) if router.name in path.routers]
             _check_share(graph, router, [paths[index] for index in through])
             nx.add_path(together, through)
     return [[paths[index] for index in sorted(each)] for each in nx.connected_components(together)]
+
+
+def _is_sequenced(router: Router) -> TypeGuard[Service]:
+    """True if all paths through a router have to share a channel."""
+    return isinstance(router, Service) and router.sequenced and router.mode == "replicated"
 
 
 def _check_share(graph: RouterGraph, service: Service, paths: Sequence[Path]) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from scout.accounts import account, figures
+from scout.builder import Builder
 from scout.changes import Changes
 from scout.control import Control
 from scout.domain import compile_domain
@@ -23,7 +24,9 @@ from scout.io.channels.contract import PacketChannel
 from scout.io.hold import MOST_HELD
 from scout.io.host.process import Child, Forker
 from scout.io.ports.contract import Port
+from scout.live_memory import LiveMemory
 from scout.live_paths import LivePaths
+from scout.live_shapes import LiveShapes
 from scout.membership import Membership
 from scout.memory import Memory
 from scout.path_figures import PathFigures
@@ -175,12 +178,20 @@ class Supervisor(Steering, PathFigures):
         self._progress("domain")
         schedulers = plan.schedule, plan.path_schedule
         domain = compile_domain(
-            plan.graph, self.channels, shapes, plan.replicas, *schedulers, plan.demuxes, plan.accounts
+            plan.graph,
+            self.channels,
+            shapes,
+            plan.replicas,
+            *schedulers,
+            plan.demuxes,
+            plan.accounts,
+            plan.grows,
         )
         for router in plan.graph.routers:
             router.start(plan.graph)
-        paths_by_number = PathTable(plan, shapes)
-        self.memory = Memory(plan.graph, self.channels, paths_by_number, domain, plan.strategy, plan.held)
+        live_memory = LiveMemory(plan.room) if plan.grows else None
+        paths_by_number = PathTable(plan, shapes, live_memory)
+        self.memory = Memory(plan.graph, self.channels, paths_by_number, domain, plan.strategy, plan.held, live_memory)
         for replica in range(plan.replicas):
             self.memory.enlist(replica)
             self.memory.snapshots.save(replica, 0)
@@ -190,15 +201,23 @@ class Supervisor(Steering, PathFigures):
         # Not a method of this object: a cycle of references would keep the memory of a run that is over.
         poll = partial(_read_counters, self._accounts, self.channels)
         watcher = Watcher(plan, self.channels, membership, control, changes, self._say, poll)
-        live_paths = LivePaths(plan, paths_by_number, changes)
+        builder = Builder(self._forker, [plan.core(replica) for replica in range(plan.replicas)])
+        live_shapes = None
+        if live_memory:
+            live_shapes = LiveShapes(
+                plan, self.channels, paths_by_number, live_memory, domain, changes, builder, self._say
+            )
+        live_paths = LivePaths(plan, paths_by_number, changes, live_shapes)
         keeper = PathKeeper(plan, self.channels, self.memory, live_paths, self._say)
-        self._parts = Parts(membership, watcher, control, changes, live_paths, keeper)
+        self._parts = Parts(membership, watcher, control, changes, live_paths, keeper, builder)
         membership.start()
         for channel, _ in self.channels:
             self._forker.call(channel.feed)  # it may fork processes that bring packets
         watcher.start()
         if plan.demuxes:
             keeper.start()
+        if live_shapes:
+            live_shapes.prepare()
         for registry in registries(plan.graph):
             registry.start()
             self._registries.append(registry)
@@ -227,6 +246,7 @@ class Supervisor(Steering, PathFigures):
             registry.stop()
         if self._parts:
             self._parts.path_keeper.stop()
+            self._parts.builder.close()
             self._parts.watcher.stop()
             self._parts.membership.stop()
             self._parts.changes.close()

@@ -52,7 +52,7 @@ class Host:
 
     def ours(self, port: int = 0) -> sockets.Socket:
         """A socket of the host, bound to an L4 port of its address."""
-        made = self.stack.socket()
+        made = sockets.Socket(self.stack)
         made.settimeout(30)
         made.bind((OURS, port))
         return made

@@ -78,7 +78,7 @@ def collect(feed: Record, replica: int) -> None:
         return
     # The bell before the doorbells: an application whose doorbell is found rung rings no bell, one that finds it quiet
     # rings the bell again.
-    read(feed.bell, feed.scratch, 8)
+    read(feed.eventfd, feed.scratch, 8)
     now = clock(feed.timespec)
     for application in range(feed.attached):
         # seq_cst, as in the application: it stores TAIL and then exchanges, here it is the other way round.
@@ -112,7 +112,7 @@ def _collect_from(feed: Record, application: int, now: int) -> None:
             count += _take(feed, slot_of(feed, first + count), entry + ENTRY, length, application, now, first + count)
             taken += entry_bytes(length)
     if not waits or taken > tail:  # no library of ours writes such a ring: what is left of it has no meaning
-        taken = tail
+        taken = tail & ~7  # entries begin at multiples of 8: nothing is read behind the ring
         feed.bad_requests += 1
     if count:
         feed.intent_application = application

@@ -70,7 +70,7 @@ ENDPOINTS = np.dtype(
         ("application_bytes", "i8"),  # of an application's area
         ("request_bytes", "i8"),  # of its ring
         ("attached", "i8"),  # no application of this number or a higher one is attached
-        ("bell", "i8"),  # descriptor of the eventfd that wakes replicas
+        ("eventfd", "i8"),  # descriptor of the eventfd that wakes replicas
         ("scratch", "i8"),  # address of 8 bytes for the holder of the channel's lock
         ("numbers", "i8"),  # address of int64[sockets]: the number of the open socket of each row, or -1
         ("owners", "i8"),  # address of int64[sockets]: the application that the socket belongs to
@@ -180,7 +180,7 @@ class EndpointMemory:
             "areas": address(self.bytes),
             "sockets": sockets,
             "applications": address(self.bytes) + sockets * self.sizes.socket_bytes,
-            "bell": self.bell,
+            "eventfd": self.bell,
             "scratch": address(self._scratch),
             "numbers": address(self.numbers),
             "owners": address(self.owners),

@@ -222,8 +222,8 @@ class RouterGraph(UncachedViews, nx.DiGraph):
             For these schedulers: seconds within which a packet is wanted.
         queue : int
             Packets that wait for the path scheduler (`Supervisor(path_schedule=...)`), at most, in each replica: a
-            power of two. Packets beyond are dropped as queue-full. By default, 0, nothing is queued. A path with a
-            queue has no stages that every replica runs, and no services.
+            power of two. Packets beyond are dropped as queue-full. By default, 0, nothing is queued. Stages that every
+            replica runs, services, and what leads to them run before a packet is queued.
         batch : int
             Packets that leave the queue at a time, at most: 1 to 256, by default 32.
         account : bool

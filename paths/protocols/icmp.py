@@ -8,7 +8,8 @@ Echo requests are answered, and packets that cannot go on are answered with erro
 each port where their causes come in, by all replicas together (RFC 1812 section 4.3.2.8). Where an error leads to
 replicated work, the limit is a part of the replicated state, so that every replica decides alike.
 
-Errors about packets of transports that stand on it, such as UDP, are given to these.
+Errors about packets of transports that stand on it, such as UDP, are given to these, also if it is this router that
+cannot send the packet on.
 
 Drops
     too-short: a message of less than 8 bytes.
@@ -27,6 +28,7 @@ import numpy as np
 
 from scout.io.access import length, load8, load16, load32, require, store8, store16, store32, sum16, trim
 from scout.io.packet import GSO_NONE, NEEDS_CHECKSUM, SECOND
+from scout.io.ports.applications import ApplicationPort
 from scout.paths.limit import within
 from scout.paths.model.attributes import Attributes
 from scout.paths.model.graph import RouterGraph
@@ -122,6 +124,17 @@ def error(frame: Any, end: Any, packet: Any, limit: Any, interval: int, burst: i
     return 0
 
 
+def own_error(frame: Any, end: Any, packet: Any, limit: Any, interval: int, burst: int, first: int, second: int) -> int:
+    """Write an error about a packet of the router's own, as `error`; tell those of two transports."""
+    verdict = error(frame, end, packet, limit, interval, burst)
+    if verdict != 0:
+        return verdict
+    protocol = load8(frame, ipv4.HEADER + icmp.HEADER + ipv4.PROTOCOL)
+    if protocol == first:
+        return 0
+    return 1 if protocol == second else UNHANDLED
+
+
 class Icmp(Router):
     """ICMP for the router's own addresses.
 
@@ -159,12 +172,22 @@ class Icmp(Router):
         if key == "in":
             return self._receiver(transports_of(graph, self.name))
         bindings: dict[str, Any] = {"limit": self.limit, "interval": self.interval, "burst": self.burst}
-        return Stage(error, (Outcome("error", Via("messages")),), bindings, push=ipv4.HEADER + icmp.HEADER)
+        push = ipv4.HEADER + icmp.HEADER
+        transports = transports_of(graph, self.name)
+        if transports and isinstance(graph.router(attributes.ingress).port, ApplicationPort):
+            told, protocols = self._told(transports)
+            return Stage(own_error, told, bindings | protocols, push=push)
+        return Stage(error, (Outcome("error", Via("messages")),), bindings, push=push)
 
     def _receiver(self, transports: list[Any]) -> Stage:
         reply = Outcome("reply", Via("messages"))
         if not transports:
             return Stage(receive, (reply,), payload=True)
-        told = [Outcome(f"about {each.name}", Via("transports", each.name)) for each in transports]
+        told, protocols = self._told(transports)
+        return Stage(receive_or_tell, (reply, *told), protocols, payload=True)
+
+    def _told(self, transports: list[Any]) -> tuple[tuple[Outcome, ...], dict[str, int]]:
+        """The outcomes for errors about packets of transports, and the numbers of their protocols."""
+        told = tuple(Outcome(f"about {each.name}", Via("transports", each.name)) for each in transports)
         first, second = [*(each.protocol for each in transports), -1][:2]
-        return Stage(receive_or_tell, (reply, *told), {"first": first, "second": second}, payload=True)
+        return told, {"first": first, "second": second}

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from scout.io.access import load16, load32, store32
+from scout.io.access import load16, load32, store32, store64
 from scout.io.endpoints import message
 from scout.paths.framework.flow_table import FOREVER, REFUSE, find, new_table, place, remove
 
@@ -94,6 +94,9 @@ def write_message(
     """
     store32(frame, message.KIND, kind << 24 | protocol << 16 | note)
     store32(frame, message.SOCKET, number)
+    for address in (message.LOCAL, message.REMOTE):  # what stands before an IPv4 address is zeros
+        store64(frame, address - 12, 0)
+        store32(frame, address - 4, 0)
     store32(frame, message.LOCAL, local)
     store32(frame, message.REMOTE, remote)
     store32(frame, message.LOCAL_PORT, ports)

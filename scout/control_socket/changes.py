@@ -79,12 +79,18 @@ class Changes:
         destination_port: int | None,
         source_port: int | None,
         dscp: int | None,
+        egress: str | None,
     ) -> dict[str, Any]:
         given: dict[str, Any] = {"destination": destination, "source": source, "dscp": dscp}
         given |= {"destination_port": destination_port, "source_port": source_port}
         given["protocol"] = int(protocol) if protocol and protocol.isdecimal() else protocol
         traffic = {name: value for name, value in given.items() if value is not None}
-        path = self._supervisor.memory.paths.named(of).narrowed(**traffic)
+        other = self._supervisor.memory.paths.named(of)
+        if egress is None:
+            path = other.narrowed(**traffic)
+        else:
+            graph, order = self._supervisor.graph, other.release_order
+            path = graph.create_path(other.source, egress=egress, order=order, **traffic)
         return self._path(path, self._supervisor.create_path(path), "has its packets")
 
     def path_delete(self, path: str) -> dict[str, Any]:

@@ -69,6 +69,7 @@ class Figures:
             lambda path: {
                 **self._path_figures(path),
                 "order": path.release_order,
+                "tier": path.tier,
                 "stages": len(path.stages),
                 "replicated_stages": len(path.replicated),
                 "channel": channels[path.source],

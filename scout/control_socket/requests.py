@@ -158,7 +158,11 @@ GROUPS = {
 REQUESTS: tuple[Request, ...] = (
     Request("show router", "the router that runs: its file, its process, and since when"),
     Request("show graph", "the routers, and what each stands on"),
-    Request("show paths", "the paths, and how many packets entered each", _PAGE),
+    Request(
+        "show paths",
+        "the paths, with their packets, bytes and time, what waits and what was dropped, and their memory",
+        _PAGE,
+    ),
     Request(
         "show edges",
         "packets along every edge of the paths, from stage to stage; those of one shape together",
@@ -167,7 +171,9 @@ REQUESTS: tuple[Request, ...] = (
     ),
     Request("show ports", "the ports: interface, addresses, MTU, state, packets received and sent"),
     Request("show channels", "how far each replica is in each channel, and how many requests wait for it"),
-    Request("show queues", "the paths with queues: packets that wait, were served, were late, or found no room"),
+    Request(
+        "show queues", "the paths with queues: packets that wait, were served, were late, or were dropped, and why"
+    ),
     Request("show drops", "packets that were dropped, by reason, with the stages that drop them and what it means"),
     Request("show replicas", "the replicas: process, core, packets, lag, CPU time"),
     Request("show addresses", "the router's own addresses, and the port of each"),
@@ -189,7 +195,7 @@ REQUESTS: tuple[Request, ...] = (
     Request("show handlers", "the handlers of services, and which are bound"),
     Request("show settings", "the settings of filters and services, and their values"),
     Request("show account", "what became of every packet"),
-    Request("show figures", "what `scout top` shows: ports, edges, queues, drops and replicas in one answer"),
+    Request("show figures", "what `scout top` shows: ports, paths, edges, queues, drops and replicas in one answer"),
     Request(
         "trace",
         "follow packets that a port receives, stage by stage, on a copy of the router's state; answered when there are "
@@ -235,7 +241,8 @@ REQUESTS: tuple[Request, ...] = (
     Request("route delete", "delete the route of a prefix", (_PREFIX,), "10.9.0.0/16"),
     Request(
         "path create",
-        "create a path for a part of another one's traffic; the supervisor needs room for it (`most_paths`)",
+        "create a path for a part of another one's traffic; the supervisor needs room for it (`most_paths`). With "
+        "`egress` the router graph is walked for it, and its shape may be a new one",
         (
             Parameter("of", NAME, "the other path, one of `show paths`"),
             Parameter("destination", PREFIX, "of the packets", None),
@@ -244,6 +251,7 @@ REQUESTS: tuple[Request, ...] = (
             Parameter("destination_port", _number(0, 65535), "L4 port", None),
             Parameter("source_port", _number(0, 65535), "L4 port", None),
             Parameter("dscp", _number(0, 63), "differentiated services code point", None),
+            Parameter("egress", NAME, "the port that they leave by", None),
         ),
         "left --protocol udp --destination-port 53",
     ),

@@ -8,8 +8,8 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
 from typing import Any
@@ -26,6 +26,7 @@ Name = tuple[str, int]
 
 _FIRST_PORT, _LAST_PORT = 49152, 65535  # dynamic ports, RFC 6335 section 6
 _PATIENCE = 5.0  # seconds until every replica must have come to a request
+_DRAIN = 1.0  # seconds for the requests that an application has made before it closes a socket
 _NAP = 2e-4  # seconds between two looks whether it has
 
 
@@ -157,7 +158,8 @@ class SocketTable:
     def _end(self, socket: _Socket) -> None:
         memory, row = self._port.memory, socket.number & ROW
         memory.ring(socket.application)  # it may have died between a request and its doorbell
-        self._await(lambda: not memory.pending(socket.application))
+        with suppress(Refused):  # it may have written nonsense there
+            self._await(lambda: not memory.pending(socket.application), _DRAIN)
         del self._sockets[socket.number]
         self._request(CLOSE, socket)
         memory.numbers[row] = -1
@@ -215,8 +217,8 @@ class SocketTable:
             raise Refused(errno.ENOBUFS)
         self._await(lambda: feed.reached(position))
 
-    def _await(self, condition: Any) -> None:
-        deadline = time.monotonic() + _PATIENCE
+    def _await(self, condition: Callable[[], bool], patience: float = _PATIENCE) -> None:
+        deadline = time.monotonic() + patience
         while not condition() and not self._closed:
             if time.monotonic() > deadline:
                 raise Refused(errno.ETIMEDOUT, "the replicas do not come to the request; are they stopped?")

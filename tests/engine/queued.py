@@ -67,8 +67,8 @@ class Queued:
 
 
 @contextmanager
-def paused(supervisor):
+def paused(supervisor, replica=0):
     """All that is sent meanwhile waits when the only replica goes on."""
-    os.kill(supervisor.processes[0].pid, signal.SIGSTOP)
+    os.kill(supervisor.processes[replica].pid, signal.SIGSTOP)
     yield
-    os.kill(supervisor.processes[0].pid, signal.SIGCONT)
+    os.kill(supervisor.processes[replica].pid, signal.SIGCONT)

@@ -21,6 +21,7 @@ from scout.paths.protocols.ipv4 import Ip
 from scout.supervisor import Supervisor
 
 
+@pytest.mark.long
 def test_a_router_without_icmp_drops_packets_that_are_held_for_too_long() -> None:
     """Its graph says nowhere what else becomes of them."""
     graph = RouterGraph("no_icmp")

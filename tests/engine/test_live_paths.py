@@ -85,7 +85,7 @@ def test_a_path_has_its_packets_from_one_request_to_another() -> None:
     assert supervisor.paths[3:] == alive[1:]
 
 
-@pytest.mark.parametrize("killed", [0, 5])
+@pytest.mark.parametrize("killed", [5, pytest.param(0, marks=pytest.mark.long)])
 def test_replicas_agree_though_paths_come_and_go(killed: int) -> None:
     """The service is on all paths, so that every packet counts once; replicas die and are replaced meanwhile."""
     left, right, udp, supervisor = started(service=counting(), report=[].append)
@@ -124,7 +124,7 @@ def test_rows_and_patterns_are_used_again_and_the_account_keeps_what_was_counted
             supervisor.create_path(path)
             send(left, numbered(number, ports=(7, number)))
             supervisor.delete_path(path)
-        assert process.num_fds() == files
+        awaited(lambda: process.num_fds() <= files)  # the builder has a process for a while
         left.end()
         right.end()
         account = finished(supervisor)
@@ -152,7 +152,6 @@ def test_paths_that_cannot_be_are_refused_and_change_nothing() -> None:
         (one, "is there already"),
         (udp.narrowed(destination_port=range(53, 54)), "take the same packets; narrow one of them"),
         (graph.create_path("left"), "takes all packets; say which packets it is to take"),
-        (graph.create_path("right", protocol="udp", egress="left"), "its code is not compiled"),
         (router(MemoryPort(LEFT), MemoryPort(RIGHT)).create_path("left", protocol="tcp"), "belongs to another graph"),
         (udp.narrowed(source="10.0.0.7").copy(), "was changed and not established"),
     ]
@@ -252,7 +251,8 @@ def test_the_control_socket_creates_and_deletes_paths(tmp_path: FilePath, monkey
         finished(supervisor)
 
 
-@pytest.mark.parametrize("order", ["channel", pytest.param("completed", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("order", ["completed", "channel"])
 def test_between_kernels_nothing_is_lost_or_overtaken_while_paths_come_and_go(order: str) -> None:
     """The datagrams carry numbers; at most 64 of them are under way, so that no queue overflows."""
     with running(2, order, wishes=[{"protocol": "udp"}], most_paths=200) as run:

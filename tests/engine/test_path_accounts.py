@@ -153,7 +153,7 @@ def count(frame, end, seen):
 
 def test_no_budget_holds_up_what_every_replica_does():
     service = Service("counting", {"seen": np.zeros(1, np.int64)}, [Handler(count)], "ipv4")
-    with pytest.raises(GraphError, match=r"cpu=0.5, but counting\.receive may keep state .*leave cpu= out"):
+    with pytest.raises(GraphError, match=r"cpu=0.5, but counting\.receive may keep state .*give the path queue="):
         Queued({}, service).graph.create_path("left", protocol="udp", cpu=0.5)
 
 

@@ -5,6 +5,7 @@ import signal
 
 import numpy as np
 import pytest
+from harness import one_port
 from port_router import awaited, finished, reply
 from queued import BULK, MAIL, NUMBER, START, VOICE, Queued, numbered, paused
 
@@ -73,6 +74,7 @@ def mail_last(heads):
     return 0 if heads[0].ready else -1
 
 
+@pytest.mark.long
 def test_a_function_of_the_users_chooses():
     wishes = {MAIL: {"queue": 64}, VOICE: {"queue": 64}}
     given = [(MAIL, number) for number in range(10)] + [(VOICE, number) for number in range(10)]
@@ -119,7 +121,8 @@ def wild(heads):
     return len(heads) if heads[0].ready % 2 else -7
 
 
-@pytest.mark.parametrize("schedule", [wild, pytest.param(never, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("schedule", [never, wild])
 def test_what_waits_at_the_end_is_accounted_for(schedule):
     router = Queued({VOICE: {"queue": 64}})
     with router.supervisor(path_schedule=schedule) as supervisor:
@@ -166,8 +169,7 @@ def count(frame, end, seen):
 @pytest.mark.long
 def test_replicas_that_die_lose_only_what_they_had_queued():
     """And what replicas must agree on is done at once, on a path without a queue."""
-    service = Service("counting", {"seen": np.zeros(1, np.int64)}, [Handler(count)], "ipv4")
-    router = Queued({}, service)
+    router = Queued({}, counting())
     rest = router.paths[0]
     voice = without_service(router.graph.draft_path("left", protocol="udp", destination_port=VOICE, queue=64))
     with Supervisor(router.graph, [voice, rest, router.paths[1]], 2, report=[].append) as supervisor:
@@ -193,13 +195,74 @@ def without_service(draft):
     return draft.establish()
 
 
-def test_a_queue_before_replicated_work_is_refused():
-    graph = Queued({}).graph
-    with pytest.raises(GraphError, match=r"left': queue=64, but arp.in may keep state .*leave queue= out, or narrow"):
-        graph.create_path("left", queue=64)
-    service = Service("counting", {"seen": np.zeros(1, np.int64)}, [Handler(count)], "ipv4")
-    with pytest.raises(GraphError, match=r"but counting\.receive may keep state"):
-        Queued({}, service).graph.create_path("left", protocol="udp", queue=64)
+def counting():
+    return Service("counting", {"seen": np.zeros(1, np.int64)}, [Handler(count)], "ipv4")
+
+
+def test_every_replica_does_its_work_at_the_packets_position_and_the_rest_waits():
+    """The second queue never has its turn, the first one has room for eight packets."""
+    router = Queued({VOICE: {"queue": 8}, BULK: {"queue": 64}}, counting())
+    with router.supervisor(2, path_schedule=first_alone) as supervisor:
+        with paused(supervisor, 0), paused(supervisor, 1):
+            for number in range(40):
+                assert router.left.send(numbered(number, VOICE if number % 2 else BULK))
+        awaited(lambda: supervisor.queue_figures()[1]["waiting"] == 20)
+        voice, bulk = (supervisor.path_figures(path) for path in router.queued)
+        seen = [int(supervisor.table("counting.seen", replica)[0]) for replica in (0, 1)]
+        router.end()
+        awaited(lambda: len(router.right.sent()) + voice["drops"].get("queue-full", 0) == 20)
+    account = supervisor.account()
+    assert seen == [40, 40]  # also for packets that are dropped or still wait
+    assert voice["bytes"] == bulk["bytes"] == 20 * len(numbered(0, VOICE))
+    full = account["drops"].get("queue-full", 0)
+    assert account["drops"] == {"queued-at-stop": 20} | ({"queue-full": full} if full else {})
+    assert account["out"] == {"right": 20 - full}
+
+
+def first_alone(heads):
+    return 0 if heads[0].ready else -1
+
+
+def test_replicas_that_die_with_queues_behind_replicated_work_have_equal_states():
+    router = Queued({VOICE: {"queue": 64}, BULK: {}}, counting())
+    with router.supervisor(2) as supervisor:
+        for turn in range(6):
+            os.kill(supervisor.processes[turn % 2].pid, signal.SIGKILL)
+            for number in range(1000):
+                assert router.left.send(numbered(number, VOICE if number % 2 else BULK), timeout=60)
+        router.end()
+        account = finished(supervisor)
+        seen = [int(supervisor.table("counting.seen", replica)[0]) for replica in (0, 1)]
+        assert supervisor.failures == [] and supervisor.diverged() == []
+    assert seen == [6000, 6000]
+    assert set(account["drops"]) <= {"replica-died", "done-again", "queue-full"}
+
+
+def test_a_path_for_all_packets_can_have_a_queue():
+    """What ARP learns is learnt at once."""
+    router = Queued({}, known=False)
+    paths = [router.graph.create_path("left", queue=64), router.paths[1]]
+    with Supervisor(router.graph, paths, 2, report=[].append) as supervisor:
+        assert router.left.send(numbered(7, VOICE))
+        awaited(lambda: len(router.right.sent()) == 1)  # the question for the address
+        router.right.send(reply("10.0.1.2"))
+        awaited(lambda: len(router.right.sent()) == 2)
+        router.end()
+        account = finished(supervisor)
+    assert account["out"]["right"] == 1
+    assert set(account["drops"]) == set()
+
+
+def test_a_queue_with_nothing_behind_it_is_refused():
+    graph = one_port(counting())
+    draft = graph.draft_path("left", queue=64)
+    node = "counting.receive"
+    ((behind, data),) = [(head, data) for _, head, data in draft.out_edges(node, data=True) if data["verdict"] == 0]
+    (end,) = draft.successors(behind)
+    draft.add_edge(node, end, 0, **data)
+    draft.remove_node(behind)
+    with pytest.raises(GraphError, match=r"queue=64, but nothing is left to do behind .*leave queue= out"):
+        draft.establish()
 
 
 def test_a_path_scheduler_without_queues_is_refused():

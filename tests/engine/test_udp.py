@@ -1,5 +1,6 @@
 """UDP sockets of applications, with the kernel as the other end, and one replica or two."""
 
+import asyncio
 import errno
 import multiprocessing
 import os
@@ -8,11 +9,12 @@ import selectors
 import signal
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from host_router import OURS, PEER, Host, running_host
 
-from scout import sockets
+from scout import aio, sockets
 from scout.testing import await_until
 
 pytestmark = pytest.mark.needs_namespaces
@@ -123,7 +125,7 @@ def test_what_cannot_be_sent_is_told(host: Host) -> None:
 
 
 def test_names(host: Host) -> None:
-    with host.stack.socket() as first, host.stack.socket() as second:
+    with sockets.Socket(host.stack) as first, sockets.Socket(host.stack) as second:
         assert first.getsockname() == ("0.0.0.0", 0)
         first.bind(("", 7002))
         assert first.getsockname() == ("0.0.0.0", 7002)
@@ -200,8 +202,71 @@ def test_a_socket_that_is_not_read_loses_and_counts_what_it_has_no_room_for(host
         assert ours.recv(100) == b"there is room again"
 
 
+class Shout(asyncio.DatagramProtocol):
+    """Answers in capitals."""
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self.transport.sendto(data.upper(), addr)
+
+
+class Ask(asyncio.DatagramProtocol):
+    """Asks once, and keeps the answer, or the error."""
+
+    def __init__(self, answer: asyncio.Future[Any]) -> None:
+        self.answer = answer
+
+    def connection_made(self, transport: Any) -> None:
+        transport.sendto(b"hello")
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self.answer.set_result((data, addr))
+
+    def error_received(self, error: Exception) -> None:
+        self.answer.set_exception(error)
+
+
+def test_asyncio_programs_run_by_changing_one_import(host: Host) -> None:
+    async def ask(loop: Any, remote: tuple[str, int]) -> Any:
+        answer = loop.create_future()
+        transport, _ = await loop.create_datagram_endpoint(lambda: Ask(answer), remote_addr=remote)
+        try:
+            return await asyncio.wait_for(answer, 30)
+        finally:
+            transport.close()
+
+    async def main() -> None:
+        loop = aio.get_running_loop()
+        server, _ = await loop.create_datagram_endpoint(Shout, local_addr=(OURS, 7008))
+        assert server.get_extra_info("sockname") == (OURS, 7008)
+        with host.theirs() as theirs:
+            theirs.connect((OURS, 7008))
+            theirs.send(b"hello")
+            assert await loop.run_in_executor(None, theirs.recv, 100) == b"HELLO"
+            theirs.settimeout(30)
+            answer = loop.run_in_executor(None, theirs.recvfrom, 100)
+            with host.theirs() as other:
+                name = other.getsockname()
+                asking = asyncio.ensure_future(ask(loop, name))
+                data, peer = await loop.run_in_executor(None, other.recvfrom, 100)
+                other.sendto(data * 2, peer)
+                assert await asking == (b"hellohello", name)
+            theirs.send(b"and again")
+            assert (await answer)[0] == b"AND AGAIN"
+        with pytest.raises(ConnectionRefusedError):
+            await ask(loop, (PEER, 9))
+        server.close()
+        with pytest.raises(OSError, match="Cannot assign"):
+            await loop.create_datagram_endpoint(Shout, local_addr=("10.0.0.77", 1))
+
+    aio.run(main())
+
+
 def _echo(name: str, port: int) -> None:
-    with sockets.attach(name).socket() as echo:
+    sockets.attach(name)
+    with sockets.socket() as echo:
         echo.bind((OURS, port))
         while True:
             data, peer = echo.recvfrom(65535)

@@ -85,6 +85,14 @@ def test_the_socket_tables_of_all_replicas_are_equal(host: Host) -> None:
         each.close()
 
 
+def test_a_neighbour_that_does_not_answer_is_unreachable(host: Host) -> None:
+    with host.ours() as ours:
+        ours.connect(("10.0.0.77", 9))
+        ours.send(b"anybody?")
+        with pytest.raises(OSError, match="No route to host"):
+            ours.recv(10)
+
+
 def test_a_replica_that_dies_as_the_producer_leaves_the_channel_to_others(host: Host) -> None:
     """Kill again and again while an application sends: the lock of the channel is freed, and no request is doubled."""
     with host.ours() as ours, host.theirs() as theirs:

@@ -137,15 +137,16 @@ def passed(packet: Any) -> Any:
     return IP(raw(packet))
 
 
-@pytest.fixture(scope="module")
-def compiled() -> tuple[SimpleNamespace, dict[str, Twin]]:
-    made = made_of()
-    return made, {"left": Twin(made.left), "right": Twin(made.right)}
+@pytest.fixture(scope="module", params=["plain", pytest.param("native", marks=pytest.mark.long)])
+def run_both(request: pytest.FixtureRequest) -> tuple[SimpleNamespace, dict[str, Twin]]:
+    """The paths from both ports; compiling both takes long."""
+    made, native = made_of(), request.param == "native"
+    return made, {"left": Twin(made.left, native=native), "right": Twin(made.right, native=native)}
 
 
 @pytest.fixture
-def world(compiled: Any) -> World:
-    return World(*compiled)
+def world(run_both: Any) -> World:
+    return World(*run_both)
 
 
 @pytest.mark.parametrize(
@@ -166,8 +167,11 @@ def test_each_client_keeps_its_backend_and_each_packet_sums_up(world: World, sha
             known = world.clients.of(client, world.now)
             world.back(known if known and chance.random() < 0.9 else chance.choice(BACKENDS), client)
     assert world.made.service.account() == {"events-lost": 0, "table-full": 0, "evicted": 0}
-    kept = {client: text(backend) for client, (backend, _) in world.clients.known.items()}
-    assert {(str(client.address), client.port): name for client, name in world.made.service.read().items()} == kept
+    found = {(str(client.address), client.port): name for client, name in world.made.service.read().items()}
+    known = {client: text(backend) for client, (backend, _) in world.clients.known.items()}
+    assert found.items() <= known.items()
+    # The row of a client that has been silent for too long may have gone to another.
+    assert {client for client in known if world.clients.of(client, world.now)} <= set(found)
 
 
 def test_all_backends_get_their_share_and_few_clients_move(world: World) -> None:
@@ -287,11 +291,9 @@ def test_a_datagram_that_no_backend_takes_is_dropped_with_all_fragments(world: W
     assert set(leaves[1:]) == {"balancer.receive drops balancer-fragment"}
 
 
-def test_replicas_have_equal_tables_and_the_primary_alone_rewrites(compiled: Any) -> None:
-    made = compiled[0]
+def test_replicas_have_equal_tables_and_the_primary_alone_rewrites() -> None:
+    made = made_of()
     assert not made.left.stages["balancer.receive"].writes
-    for twin in compiled[1].values():
-        twin.reset()
     replicas, chance, out = Replicas(made.left), random.Random(62), 0
     for number in range(300):
         client = ("10.0.0.2", 7) if chance.random() < 0.9 else ("10.0.0.3", chance.randrange(1, 50))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from scout.paths.protocols.fib import NO_ROUTE, Fib
 from scout.paths.protocols.fib import tier as tier_module
+from scout.paths.protocols.fib.layout import HOPS
 from scout.ring.errors import ScoutError
 
 ROUTES = [("0.0.0.0/0", 9), ("10.0.0.0/8", 1), ("10.1.0.0/16", 2), ("10.1.2.0/24", 3), ("10.1.2.3/32", 4)]
@@ -190,7 +191,7 @@ def test_processes_forked_before_see_versions_made_afterwards() -> None:
     child = os.fork()
     if child == 0:
         version = int.from_bytes(os.read(to_child, 8))
-        os.write(from_child, bytes([fib.arrays[0][2 * version + 256], *_hops(fib, version)]))
+        os.write(from_child, bytes([1 + fib.arrays[0][2 * version + HOPS], *_hops(fib, version)]))
         os._exit(0)
     os.write(from_parent, fib.change(add=[("10.1.2.0/24", 6), ("0.0.0.0/0", 8)]).to_bytes(8))
     assert list(os.read(to_parent, 3)) == [9, 6, 8]

@@ -30,7 +30,7 @@ def test_c_works_on_the_same_records() -> None:
 
 
 @pytest.mark.parametrize("entry_bytes", [DESCRIPTOR, pytest.param(PACKET, marks=pytest.mark.long)])
-@pytest.mark.parametrize("load", ["prefilled", "streaming"])
+@pytest.mark.parametrize("load", ["prefilled", pytest.param("streaming", marks=pytest.mark.long)])
 @pytest.mark.parametrize("policy", ["claim", "refcount", "modulo"])
 @pytest.mark.parametrize("name", ["scout", pytest.param("c", marks=pytest.mark.long)])
 def test_all_are_dequeued_and_have_one_primary(

@@ -15,6 +15,8 @@ from scapy.all import Ether, raw
 from scout.io.ports.memory import MemoryPort
 from scout.supervisor import Supervisor
 
+pytestmark = pytest.mark.long
+
 STATE = ("mappings", "ports", "created", "sessions", "fragments")
 
 
@@ -45,7 +47,6 @@ def test_replicas_have_equal_tables_and_each_packet_leaves_once(one_time: Any) -
     assert sent == sum(count for leaf, count in world.seen.items() if leaf.startswith("to "))
 
 
-@pytest.mark.long
 def test_two_ports_that_share_a_channel_translate_as_the_plain_run(one_time: Any) -> None:
     """Two replicas, packets of both directions interleaved: each packet is the plain run's, and so is the state."""
     world = World(*one_time)
