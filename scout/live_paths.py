@@ -19,7 +19,7 @@ from scout.changes import Changes
 from scout.live_shapes import LiveShapes
 from scout.path_table import PathTable
 from scout.paths.demux.table import NoRoom
-from scout.paths.model.change import Amendment
+from scout.paths.model.change import Amendment, Change
 from scout.paths.model.path import Path
 from scout.plan import Plan
 from scout.ring.errors import ScoutError
@@ -68,6 +68,32 @@ class LivePaths:
         if path in self._paths and not path.attributes.traffic:
             raise ScoutError(f"path {path.name!r} takes all packets that no other path takes; it stays")
         return self._changes.amend(partial(self._deletion, path))
+
+    def reload(self, changes: Sequence[Change], gone: Sequence[Path], new: Sequence[Path]) -> int:
+        """Make changes, and delete and create paths, all of it together; the epoch.
+
+        Raises
+        ------
+        ScoutError
+            If something of it cannot be; then nothing is done.
+        """
+        for path in new:
+            self._check(path)
+
+        def prepare(epoch: int) -> list[Amendment]:
+            made = self._changes.prepare(changes)
+            try:
+                for path in gone:
+                    made += self._deletion(path, epoch)
+                for path in new:
+                    made += self._creation(path, epoch)
+            except BaseException:
+                for each in reversed(made):
+                    each.undo()
+                raise
+            return made
+
+        return self._changes.amend(prepare)
 
     def exchange(self, gone: Sequence[Path], new: Sequence[Path]) -> dict[Path, ScoutError]:
         """Delete and create paths by one change; those for which it cannot be done, with the reason. Waits for no room.

@@ -11,6 +11,7 @@ from scout.difference import difference
 from scout.live_paths import LivePaths
 from scout.membership import Membership
 from scout.path_keeper import PathKeeper
+from scout.paths.changes.paths import CreatePath, DeletePath
 from scout.paths.framework.service import Service
 from scout.paths.model.change import Change
 from scout.paths.model.path import Path
@@ -37,6 +38,8 @@ class Steering:
     """The part of `Supervisor` by which it is told something while packets flow."""
 
     plan: Plan
+    given_paths: list[Path]
+    """The paths that it was given, and those that `reload` created in place of them."""
     _parts: Parts | None
 
     @property
@@ -173,8 +176,9 @@ class Steering:
         Parameters
         ----------
         paths : sequence of Path
-            Paths of the other router graph, those that a supervisor would be given. They are compared with those that
-            this one was given; paths that were created while it runs stay.
+            Paths of the other router graph, those that a supervisor would be given. They are compared with
+            `given_paths`; paths that were created while it runs stay. A path of which the traffic or a wish differs is
+            deleted, and one is created.
 
         Returns
         -------
@@ -186,9 +190,13 @@ class Steering:
         ScoutError
             If something differs that cannot be changed while the router runs. Nothing has changed then.
         """
-        changes = difference(self.plan.paths, paths)
+        changes = difference(self.given_paths, paths)
         if changes:
-            self.change(*changes)
+            gone = [each.path for each in changes if isinstance(each, DeletePath)]
+            new = [each.path for each in changes if isinstance(each, CreatePath)]
+            others = [each for each in changes if not isinstance(each, CreatePath | DeletePath)]
+            self._running.live_paths.reload(others, gone, new)
+            self.given_paths = [*(path for path in self.given_paths if path not in gone), *new]
         return changes
 
     def reached(self, epoch: int) -> bool:

@@ -135,7 +135,7 @@ class Supervisor(Steering, PathFigures):
     ) -> None:
         wishes = schedule, wait, held, most_paths, path_schedule, queue_memory
         self.plan = make_plan(graph, paths, replicas, cores, restarts, *wishes)
-        self.graph = self.plan.graph
+        self.graph, self.given_paths = self.plan.graph, list(self.plan.paths)
         self.channels: list[tuple[PacketChannel, list[Path]]] = []
         """While it runs: what replicas receive from, each with the paths whose ports it serves, in the paths' order."""
         self._say = Reporter(report)

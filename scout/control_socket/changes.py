@@ -112,7 +112,7 @@ class Changes:
 
     def show_changes(self) -> dict[str, Any]:
         _, paths = load_router(self._file)
-        return answer([{"change": each.text} for each in difference(self._supervisor.plan.paths, paths)])
+        return answer([{"change": each.text} for each in difference(self._supervisor.given_paths, paths)])
 
     def reload(self) -> dict[str, Any]:
         _, paths = load_router(self._file)
