@@ -23,9 +23,11 @@ __all__ = [
     "now",
     "poll",
     "read",
+    "readv",
     "rest",
     "sendmmsg",
     "write",
+    "writev",
 ]
 
 _int: Any = types.int32
@@ -39,7 +41,9 @@ def _function(name: str, signature: Any) -> Any:
 poll = _function("poll", _int(_long, _long, _int))
 sendmmsg = _function("sendmmsg", _int(_int, _long, types.uint32, _int))
 read = _function("read", _long(_int, _long, _long))
+readv = _function("readv", _long(_int, _long, _int))
 write = _function("write", _long(_int, _long, _long))
+writev = _function("writev", _long(_int, _long, _int))
 nanosleep = _function("nanosleep", _int(_long, _long))
 clock_gettime = _function("clock_gettime", _int(_int, _long))
 getsockopt = _function("getsockopt", _int(_int, _int, _int, _long, _long))

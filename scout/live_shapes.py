@@ -157,7 +157,7 @@ class LiveShapes:
             node: unit for node, unit in units.items() if not (f"{unit.digest} stage" in self._loaded or unit.found())
         }
         if missing:
-            self._say(f"path {path.name!r}: {', '.join(missing)} are compiled first; it has its packets then")
+            self._say(f"path {path.name!r} has its packets when its new stages are compiled: {', '.join(missing)}")
             done, errors = threading.Event(), list[str]()
 
             def finish(error: str) -> None:

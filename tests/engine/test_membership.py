@@ -108,6 +108,7 @@ def test_stopping_ends_the_wait_for_a_replica_that_does_not_leave():
     assert not leaver.is_alive()
 
 
+@pytest.mark.long
 def test_a_replica_that_is_killed_while_it_leaves_has_its_work_finished(monkeypatch):
     monkeypatch.setattr("scout.membership._LEAVE_GRACE", 600.0)  # else a slow machine kills it before the test does
     port = source()

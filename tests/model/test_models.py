@@ -29,7 +29,7 @@ RIGHT: list[tuple[Kind, dict[str, Any]]] = [
     (ClaimModel, {**JOIN, "leaves": 1}),
     (ClaimModel, {**JOIN, "keeps": True, "leaves": 1}),
     (ClaimModel, {**PRODUCERS, "deaths": 1}),
-    (ClaimModel, {**LAP, "requests": 2, "deaths": 1}),
+    (ClaimModel, {"laps": True, "requests": 1, "entries": 1, "deaths": 1}),
     (RefcountModel, {"requests": 2, "deaths": 1}),
     (RefcountModel, {"requests": 4, "group": 2}),
     (RefcountModel, {"requests": 2, "group": 2, "deaths": 1}),
@@ -50,6 +50,7 @@ LONG: list[tuple[Kind, dict[str, Any]]] = [
     (ClaimModel, {"requests": 4, "batch": 2, "interval": 2, "keeps": True, "joins": 1, "leaves": 1}),
     (ClaimModel, {**JOIN, "requests": 1, "producers": 2, "deaths": 1}),
     (ClaimModel, {**JOIN, "requests": 2, "producers": 2, "deaths": 1}),
+    (ClaimModel, {**LAP, "requests": 2, "deaths": 1}),
     (ClaimModel, LAP),
     (ClaimModel, {**LAP, "deaths": 1}),
     (ClaimModel, {**LAP, "requests": 4, "entries": 2}),
@@ -79,10 +80,8 @@ CLAIM = {
     "unchecked join": JOIN,
     "off the chain": {"members": 1, "joins": 1, "batch": 2, "interval": 4, "entries": 4},
     "old claims": {"requests": 2, "keeps": True, "joins": 1, "leaves": 1},
-    "one word": {**JOIN, "requests": 2, "producers": 2, "deaths": 1},
     "pushes the living": {**PRODUCERS, "requests": 1},
     "unlock first": {**PRODUCERS, "requests": 1},
-    "trusted floor": {**LAP, "deaths": 1},
     "checked again": {**JOIN, "deaths": 1},
     "laps the busy": LAP,
     "laps all": {**LAP, "requests": 2},
@@ -93,6 +92,8 @@ CLAIM = {
     "forgets its claim": {"requests": 2, "deaths": 1},
 }
 CLAIM_LONG = {
+    "one word": {**JOIN, "requests": 2, "producers": 2, "deaths": 1},
+    "trusted floor": {**LAP, "deaths": 1},
     "head in replay": {
         "members": 1,
         "joins": 1,
