@@ -14,7 +14,7 @@ from numba.core import types
 from scout.io.channels.contract import PacketChannel
 from scout.io.hold import HOLD
 from scout.io.path_queue import QUEUE
-from scout.io.system import WAITER
+from scout.io.rest import WAITER
 from scout.paths.compiler.native import BATCH
 from scout.paths.demux.find import ENTRY, KIND, PATH, PORT
 from scout.paths.demux.table import DemuxTable

@@ -11,7 +11,7 @@ import numpy as np
 from scout.domain_plan import DomainPlan, call, transmits
 from scout.io.packet import RECORD
 from scout.io.path_queue import put
-from scout.io.system import now
+from scout.io.rest import now
 from scout.ring.jit import inline
 from scout.ring.turn import STOP
 
