@@ -26,6 +26,7 @@ __all__ = [
     "QUEUED",
     "REACH",
     "SECOND",
+    "TO_QUEUE",
 ]
 
 SECOND = 1_000_000_000
@@ -41,8 +42,9 @@ HEADROOM = 64
 EVERYONES = -1
 """The shard of a frame that belongs to no flow: every replica receives it."""
 
-DROPPED, HELD, CONSUMED, QUEUED = -1, -2, -3, -4
-"""Values of `egress` for a packet that leaves by no port."""
+DROPPED, HELD, CONSUMED, QUEUED, TO_QUEUE = -1, -2, -3, -4, -5
+"""Values of `egress` for a packet that leaves by no port. `TO_QUEUE`: stage `at` is to be run, once the path has its
+turn."""
 
 NOT_HELD = -1
 """The value of `held_since` for a packet that was not held yet; every other number is a time."""

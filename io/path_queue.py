@@ -4,29 +4,37 @@ A replica has a queue of its own for each path that has one. As the primary of a
 whole, and releases the packet's batch. So the channel never waits for a queue. Nothing that replicas must agree on may
 depend on a queue: it holds only what the primary still has to do.
 
-A queue is a ring of `places` packets. Its `HEAD` (`scout.ring.schedule`) says how many packets wait, and when the first
-of them was received: path schedulers choose by the heads of all queues. Packets leave a queue when their path has run
-and they have been sent, so what is being served is still part of the queue's length.
+A queue holds `places` packets at most, and `room` bytes of them. Its `HEAD` (`scout.ring.schedule`) says how many
+packets can be served, and when the first of them was received: path schedulers choose by the heads of all queues.
+Packets leave a queue when their path has run and they have been sent, so what is being served is still part of the
+queue's length.
 
-The times of the path's work are those of the system's clock. They are figures for people, and decide nothing.
+The packets lie one behind the other in the room, each in one piece. One that does not fit before the end of the room
+lies at its beginning.
+
+The times of the path's work are those of the system's clock. They are figures for people, and what budgets go by
+(`scout.io.account`).
 """
-
-from collections.abc import Sequence
 
 import numpy as np
 
+from scout.io.account import spend
 from scout.io.batch import LONGEST, copy_whole
 from scout.io.packet import HEADROOM, PACKET, QUEUED, RECORD
 from scout.ring.atomics import copy, load64, store64
 from scout.ring.jit import Record, inline
-from scout.ring.segment import address, private
+from scout.ring.segment import LINE
 
-__all__ = ["MOST_PLACES", "QUEUE", "finish", "new_queues", "put", "take"]
+__all__ = ["LEAST_ROOM", "MOST_PLACES", "QUEUE", "bytes_of", "finish", "lay_out", "put", "take"]
 
 MOST_PLACES = 1 << 16
 """Packets that a queue can be told to hold at most. Each may take 64 KiB."""
 
+LEAST_ROOM = 2048
+"""Bytes of packets that a queue has room for at least: a full Ethernet frame."""
+
 _SLOT = HEADROOM + LONGEST
+_NOTE, _AT = 16, 8  # bytes of a packet's note: when it was put here, and where it lies in the room
 _TIMESTAMP = int((PACKET.fields or {})["timestamp"][1])  # type: ignore[index]
 
 QUEUE = np.dtype(
@@ -34,63 +42,87 @@ QUEUE = np.dtype(
         ("path", "i8"),  # number of the path
         ("places", "i8"),  # packets that it holds at most, a power of two
         ("batch", "i8"),  # packets that are served at a time, at most
+        ("length", "i8"),  # packets that it holds
         ("records", "i8"),  # address of the packets' records,
-        ("slots", "i8"),  # of the packets,
-        ("arrivals", "i8"),  # and of the times at which they were put into the queue
-        ("full", "i8"),  # packets dropped for lack of room
-        ("bytes", "i8"),  # of the packets that were served
-        ("busy", "i8"),  # nanoseconds in which they were served
+        ("notes", "i8"),  # of their notes,
+        ("packets", "i8"),  # and of the room for the packets,
+        ("room", "i8"),  # which has so many bytes
+        ("begin", "i8"),  # where the first packet lies in the room,
+        ("end", "i8"),  # and where the last one ends
+        ("full", "i8"),  # packets dropped for lack of a place
+        ("crowded", "i8"),  # packets dropped for lack of room
         ("late", "i8"),  # packets that were served later than the path's deadline after they had been put here
-        ("spare", "i8", 6),
+        ("spare", "i8", 3),
     ]
 )
-"""The state of a queue, two cache lines; written by its replica alone. `HEAD` has its length and what was served."""
+"""The state of a queue, two cache lines; written by its replica alone as long as its path exists. `HEAD` has what was
+served."""
 
 
-def new_queues(queues: np.ndarray, places: Sequence[int]) -> list[np.ndarray]:
-    """Set up a replica's queues, of so many places each.
+def bytes_of(places: int, memory: int = 0) -> tuple[int, int]:
+    """The bytes that a queue takes, and those of them that are room for packets.
 
     Parameters
     ----------
-    queues : numpy.ndarray
-        `QUEUE`[queue].
-    places : sequence of int
-        Powers of two.
-
-    Returns
-    -------
-    list of numpy.ndarray
-        The memory that the queues refer to. Untouched pages cost nothing.
+    places : int
+    memory : int
+        Bytes that it may take; by default as many as the longest packets need.
     """
-    kept: list[np.ndarray] = []
-    for queue, most in zip(queues, places, strict=True):
-        memory = {
-            "records": private(most, PACKET),
-            "slots": private(most * _SLOT, np.uint8),
-            "arrivals": private(most, np.int64),
-        }
-        queue["places"] = most
-        for name, array in memory.items():
-            queue[name] = address(array)
-        kept += memory.values()
-    return kept
+    notes = places * (RECORD + _NOTE)
+    room = memory - notes if memory else places * _SLOT
+    return notes + room, room
+
+
+def lay_out(queue: np.ndarray, memory: int, places: int, room: int) -> None:
+    """Set up an empty queue in memory of `bytes_of` at an address, on a cache line. Untouched pages cost nothing."""
+    queue["places"], queue["room"] = places, room
+    queue["records"] = memory
+    queue["notes"] = memory + places * RECORD
+    queue["packets"] = memory + places * (RECORD + _NOTE)
+    queue["length"] = queue["begin"] = queue["end"] = 0
 
 
 @inline
-def put(queue: Record, head: Record, packet: Record, record: int, now: int) -> None:
-    """Put a copy of a packet, whose record is at address `record`, into a queue, or count that there was no room."""
+def put(queue: Record, head: Record, packet: Record, record: int, now: int) -> bool:
+    """Put a copy of a packet, whose record is at address `record`, into a queue; False, and counted, if it is full."""
     packet.egress = QUEUED
     size = packet.end - min(packet.origin, packet.frame) + packet.tail_bytes
-    if head.ready == queue.places or size > LONGEST:
+    if queue.length == queue.places or size > LONGEST:
         queue.full += 1
-        return
-    place = head.served + head.ready & queue.places - 1
-    copy_whole(packet, queue.slots + place * _SLOT + HEADROOM)
+        return False
+    at = _find_room(queue, HEADROOM + size + LINE - 1 & -LINE)
+    if at < 0:
+        queue.crowded += 1
+        return False
+    place = head.served + queue.length & queue.places - 1
+    copy_whole(packet, queue.packets + at + HEADROOM)
     copy(queue.records + place * RECORD, record, RECORD)
-    store64(queue.arrivals + place * 8, now)
-    if head.ready == 0:
+    store64(queue.notes + place * _NOTE, now)
+    store64(queue.notes + place * _NOTE + _AT, at)
+    if queue.length == 0:
         head.since = packet.timestamp
-    head.ready += 1
+    queue.length += 1
+    head.ready = queue.length
+    return True
+
+
+@inline
+def _find_room(queue: Record, size: int) -> int:
+    """Where the next packet, of so many bytes, lies in the room; -1 if it does not fit."""
+    at = queue.end
+    if queue.length == 0:
+        queue.begin = at = 0
+        end = queue.room
+    elif at > queue.begin:
+        end = queue.room
+        if size > end - at:  # behind the last packet; but there may be room before the first one
+            at, end = 0, queue.begin
+    else:
+        end = queue.begin
+    if size > end - at:
+        return -1
+    queue.end = at + size
+    return at
 
 
 @inline
@@ -99,23 +131,24 @@ def take(queue: Record, head: Record, batch: np.ndarray) -> int:
 
     They stay in the queue until `finish`.
     """
-    count = min(head.ready, queue.batch)
+    count = min(queue.length, queue.batch)
     for index in range(count):
         place = head.served + index & queue.places - 1
         copy(batch.ctypes.data + index * RECORD, queue.records + place * RECORD, RECORD)
-        packet = batch[index]
-        queue.bytes += packet.end - packet.frame
     return count
 
 
 @inline
-def finish(queue: Record, head: Record, count: int, began: int, now: int) -> None:
+def finish(queue: Record, head: Record, account: Record, count: int, began: int, now: int) -> None:
     """Remove the first `count` packets of a queue, which have been served from `began` until now."""
     for index in range(count):
-        arrival = load64(queue.arrivals + (head.served + index & queue.places - 1) * 8)
+        arrival = load64(queue.notes + (head.served + index & queue.places - 1) * _NOTE)
         queue.late += now - arrival > head.deadline
-    queue.busy += now - began
+    spend(account, now - began, now)
     head.served += count
-    head.ready -= count
-    if head.ready:
-        head.since = load64(queue.records + (head.served & queue.places - 1) * RECORD + _TIMESTAMP)
+    queue.length -= count
+    head.ready = queue.length
+    if queue.length:
+        place = head.served & queue.places - 1
+        queue.begin = load64(queue.notes + place * _NOTE + _AT)
+        head.since = load64(queue.records + place * RECORD + _TIMESTAMP)

@@ -18,8 +18,11 @@ __all__ = [
     "epoll_wait",
     "error_number",
     "nap",
+    "read",
+    "readv",
     "sendmmsg",
     "write",
+    "writev",
 ]
 
 _int: Any = types.int32
@@ -32,7 +35,10 @@ def _function(name: str, signature: Any) -> Any:
 
 epoll_wait = _function("epoll_wait", _int(_int, _long, _int, _int))
 sendmmsg = _function("sendmmsg", _int(_int, _long, types.uint32, _int))
+read = _function("read", _long(_int, _long, _long))
+readv = _function("readv", _long(_int, _long, _int))
 write = _function("write", _long(_int, _long, _long))
+writev = _function("writev", _long(_int, _long, _int))
 nanosleep = _function("nanosleep", _int(_long, _long))
 clock_gettime = _function("clock_gettime", _int(_int, _long))
 _errno_location = _function("__errno_location", _long())

@@ -5,11 +5,10 @@ Numba tells LLVM that signed additions and multiplications do not overflow, so t
 
 from typing import Any
 
-from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload
 
-__all__ = ["multiply", "ones_up_to"]
+__all__ = ["multiply", "ones_from"]
 
 
 def multiply(one: int, other: int) -> int:
@@ -38,27 +37,25 @@ def _multiply(one, other):  # type: ignore[no-untyped-def]
     return lambda one, other: _native_multiply(one, other)
 
 
-def ones_up_to(word: int, bit: int) -> int:
-    """How many of the bits 0 to `bit` (0 to 63) of an int64 are set; also in plain Python."""
-    return (int(word) & (2 << int(bit)) - 1).bit_count()
+def ones_from(word: int, bit: int) -> int:
+    """How many of the bits `bit` (0 to 63) to 63 of an int64 are set; also in plain Python."""
+    return ((int(word) & (1 << 64) - 1) >> int(bit)).bit_count()
 
 
-ones_up_to.has_lowering = True  # type: ignore[attr-defined]
+ones_from.has_lowering = True  # type: ignore[attr-defined]
 
 
 @intrinsic
-def _ones_up_to_bit(typingctx, word, bit):  # type: ignore[no-untyped-def]
+def _ones_from_bit(typingctx, word, bit):  # type: ignore[no-untyped-def]
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        # 63 - bit for a bit of 0 to 63, as the exclusive or of the two: the higher bits are shifted out.
-        distance = builder.xor(args[1], ir.Constant(args[1].type, 63))
-        return builder.ctpop(builder.shl(args[0], distance))
+        return builder.ctpop(builder.lshr(args[0], args[1]))
 
     return types.int64(types.int64, types.int64), codegen
 
 
-_native_ones_up_to: Any = _ones_up_to_bit
+_native_ones_from: Any = _ones_from_bit
 
 
-@overload(ones_up_to, jit_options={"forceinline": True, "_nrt": False})  # type: ignore[typeddict-unknown-key]
-def _ones_up_to(word, bit):  # type: ignore[no-untyped-def]
-    return lambda word, bit: _native_ones_up_to(word, bit)
+@overload(ones_from, jit_options={"forceinline": True, "_nrt": False})  # type: ignore[typeddict-unknown-key]
+def _ones_from(word, bit):  # type: ignore[no-untyped-def]
+    return lambda word, bit: _native_ones_from(word, bit)

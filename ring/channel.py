@@ -257,10 +257,14 @@ class Channel:
 
         Only for a process that has ended.
         """
-        if int(self._words[LOCK, 0]) != producer + 1:
-            return False
-        self._words[LOCK, 0] = 0
-        return True
+        held = self.holds_lock(producer)
+        if held:
+            self._words[LOCK, 0] = 0
+        return held
+
+    def holds_lock(self, producer: int) -> bool:
+        """True if it is a producer's turn: it is sending, or died when it was."""
+        return int(self._words[LOCK, 0]) == producer + 1
 
     # Members.
 

@@ -20,7 +20,7 @@ from numba.core.typed_passes import NativeLowering, NopythonRewrites, NopythonTy
 from scout.ring.integers import check_integers
 from scout.ring.lowering import Lowering
 
-__all__ = ["EntryCompiler", "fused"]
+__all__ = ["EntryCompiler", "EntryLibrary", "EntryLowering", "fused", "pipeline"]
 
 
 def fused(function: Callable[..., Any], **options: Any) -> Any:
@@ -51,7 +51,7 @@ class _Library(JITCodeLibrary):
         self._finalized = True
 
 
-class _EntryLibrary(JITCodeLibrary):
+class EntryLibrary(JITCodeLibrary):
     """The code of a function that Python calls, and of those that it calls."""
 
     def _optimize_final_module(self) -> None:
@@ -68,7 +68,7 @@ class _EntryLibrary(JITCodeLibrary):
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
-class _EntryLowering(NativeLowering):
+class EntryLowering(NativeLowering):
     _name = "entry_lowering"
 
     @property
@@ -77,12 +77,12 @@ class _EntryLowering(NativeLowering):
 
     def run_pass(self, state: Any) -> bool:
         if state.library is None:
-            state.library = _EntryLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
+            state.library = EntryLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
             state.library.enable_object_caching()
         return bool(super().run_pass(state))
 
 
-def _manager(state: Any, name: str, lowering: Any, *checks: Any) -> Any:
+def pipeline(state: Any, name: str, lowering: Any, *checks: Any) -> Any:
     """Numba's passes with another lowering, and with `checks` after the types are known.
 
     Numba's rewriting of expressions on whole arrays is left out: Scout's functions make no arrays.
@@ -103,11 +103,11 @@ class EntryCompiler(CompilerBase):
     """Numba's compiler with Scout's `Lowering`, for functions that Python calls."""
 
     def define_pipelines(self) -> list[Any]:
-        return [_manager(self.state, "entry", _EntryLowering)]
+        return [pipeline(self.state, "entry", EntryLowering)]
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
-class _Lowering(_EntryLowering):
+class _Lowering(EntryLowering):
     _name = "fused_lowering"
 
     def run_pass(self, state: Any) -> bool:
@@ -139,7 +139,7 @@ class _Integers(FunctionPass):
 
 class _Compiler(CompilerBase):
     def define_pipelines(self) -> list[Any]:
-        return [_manager(self.state, "fused", _Lowering, _Integers)]
+        return [pipeline(self.state, "fused", _Lowering, _Integers)]
 
 
 class _Dispatcher(CPUDispatcher):

@@ -20,7 +20,18 @@ from scout.ring.fuse import EntryCompiler, fused
 
 numba: Any = _typed_numba  # its stubs do not know the option `_nrt`
 
-__all__ = ["CHECKED", "Entry", "Record", "callee", "compile_entries", "compiled", "entry", "inline", "outline"]
+__all__ = [
+    "CHECKED",
+    "OPTIONS",
+    "Entry",
+    "Record",
+    "callee",
+    "compile_entries",
+    "compiled",
+    "entry",
+    "inline",
+    "outline",
+]
 
 Record = Any
 """A record of a structured array as compiled code sees it: its fields are attributes."""
@@ -33,7 +44,7 @@ CHECKED = os.environ.get("SCOUT_CHECKED", "").lower() not in ("", "0", "no", "of
 
 # "numpy": no exception on division by zero, so no status to carry through every call. Without `_nrt`
 # nothing counts references to arrays, which are all made outside: numba would do it with atomics.
-_OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True, "_nrt": False, "no_cfunc_wrapper": True}
+OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True, "_nrt": False, "no_cfunc_wrapper": True}
 
 
 _CHECKS: dict[str, Any] = {"boundscheck": True, "error_model": "python"}
@@ -44,7 +55,7 @@ def inline(function: Callable[..., Any], checked: bool = CHECKED) -> Any:
 
     `checked`: an index outside an array and a division by zero raise an exception, as in plain Python.
     """
-    return fused(function, forceinline=True, **_OPTIONS | (_CHECKS if checked else {}))
+    return fused(function, forceinline=True, **OPTIONS | (_CHECKS if checked else {}))
 
 
 def outline(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -64,7 +75,7 @@ def compiled(function: Callable[..., Any], checked: bool = CHECKED) -> Callable[
 def callee(function: Callable[..., Any], checked: bool = CHECKED) -> Any:
     """Compile `function` for compiled code that contains it once, however many places call it."""
     # Said outright: numba takes the option over from the caller if it is not given.
-    return fused(function, forceinline=False, **_OPTIONS | (_CHECKS if checked else {}))
+    return fused(function, forceinline=False, **OPTIONS | (_CHECKS if checked else {}))
 
 
 class Entry:
@@ -98,12 +109,12 @@ class Entry:
 
     def _compiled(self) -> Any:
         if CHECKED:  # not cached: the code carries addresses of this process
-            return numba.njit(self.signature, pipeline_class=EntryCompiler, **_OPTIONS)(self.function)
+            return numba.njit(self.signature, pipeline_class=EntryCompiler, **OPTIONS)(self.function)
         # The setting is numba's own for the whole process; other users of numba keep theirs.
         previous, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(cache_folder() / "numba")
         try:
             with locked(f"{self.function.__module__}.{self.function.__qualname__}"):
-                return numba.njit(self.signature, cache=True, pipeline_class=EntryCompiler, **_OPTIONS)(self.function)
+                return numba.njit(self.signature, cache=True, pipeline_class=EntryCompiler, **OPTIONS)(self.function)
         finally:
             numba.config.CACHE_DIR = previous
 

@@ -4,12 +4,14 @@ Code that calls an entry by its name contains the entry's code: LLVM optimises i
 every such caller. A call by address costs some 2 ns more, and the caller depends only on the signature.
 """
 
+from math import prod
 from typing import Any
 
 from numba.core import cgutils, types
 from numba.extending import intrinsic
+from numba.np.arrayobj import make_array, populate_array
 
-__all__ = ["caller"]
+__all__ = ["caller", "viewer"]
 
 
 def caller(signature: Any) -> Any:
@@ -41,3 +43,40 @@ def caller(signature: Any) -> Any:
         return signature.return_type(types.int64, arguments), lower
 
     return call
+
+
+def viewer(kind: Any, shape: tuple[int, ...]) -> Any:
+    """A function for compiled code that finds an array in memory.
+
+    Parameters
+    ----------
+    kind
+        The numba type of the array, in C order.
+    shape : tuple of int
+
+    Returns
+    -------
+    callable
+        `view(address)` is the array of this type and shape whose first element is there.
+    """
+
+    @intrinsic
+    def view(typing_context: Any, place: Any) -> Any:
+        def lower(context: Any, builder: Any, own: Any, values: Any) -> Any:
+            word = context.get_value_type(types.intp)
+            size = context.get_abi_sizeof(context.get_data_type(kind.dtype))
+            steps = [size * prod(shape[axis + 1 :]) for axis in range(len(shape))]
+            made = make_array(kind)(context, builder)
+            populate_array(
+                made,
+                data=builder.inttoptr(values[0], made.data.type),
+                shape=[word(length) for length in shape],
+                strides=[word(step) for step in steps],
+                itemsize=word(size),
+                meminfo=None,
+            )
+            return made._getvalue()
+
+        return kind(types.int64), lower
+
+    return view

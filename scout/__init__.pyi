@@ -20,8 +20,10 @@ from scout.io.access import (
 )
 from scout.io.host.lab import Lab as Lab
 from scout.io.ports.afpacket import AfPacketPort as AfPacketPort
+from scout.io.ports.applications import ApplicationPort as ApplicationPort
 from scout.io.ports.memory import MemoryPort as MemoryPort
 from scout.io.ports.pcap import PcapPort as PcapPort
+from scout.io.ports.tap_device import TapPort as TapPort
 from scout.loader import load_router as load_router
 from scout.paths.compiler.interpreter import try_stage as try_stage
 from scout.paths.framework.events import (
@@ -75,7 +77,10 @@ from scout.paths.model.verdict import (
     HOLD as HOLD,
     drop as drop,
 )
+from scout.paths.protocols.applications import Applications as Applications
 from scout.paths.protocols.arp import Arp as Arp
+from scout.paths.changes.addresses import AddAddress as AddAddress
+from scout.paths.changes.addresses import DeleteAddress as DeleteAddress
 from scout.paths.changes.mtus import SetMtu as SetMtu
 from scout.paths.changes.neighbours import (
     DeleteNeighbour as DeleteNeighbour,
@@ -89,6 +94,7 @@ from scout.paths.changes.routes import (
 from scout.paths.protocols.ethernet import Ethernet as Ethernet
 from scout.paths.protocols.icmp import Icmp as Icmp
 from scout.paths.protocols.ipv4 import Ip as Ip
+from scout.paths.protocols.udp import Udp as Udp
 from scout.paths.services.balancer import LoadBalancer as LoadBalancer
 from scout.paths.services.conntrack import ConnectionTracking as ConnectionTracking
 from scout.paths.services.counter import Counter as Counter

@@ -5,10 +5,11 @@ from typing import Any
 
 from scout.domain_arguments import Channels
 from scout.memory import Memory
+from scout.path_queues import DROPS
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.path import Path
 
-__all__ = ["account", "account_rows", "figures", "queue_figures"]
+__all__ = ["account", "account_rows", "figures", "path_figures", "queue_figures"]
 
 
 def figures(channels: Sequence[Any], replica: int) -> dict[str, int]:
@@ -23,16 +24,35 @@ def figures(channels: Sequence[Any], replica: int) -> dict[str, int]:
     }
 
 
-def queue_figures(paths: Sequence[Path], memory: Memory) -> list[dict[str, Any]]:
+def queue_figures(memory: Memory) -> list[dict[str, Any]]:
     """What each path's queue holds and has done, in all replicas together; see `Supervisor.queue_figures`."""
-    rows = []
-    for index, path in enumerate(paths):
-        queue, head = memory.queues[:, index], memory.queue_heads[:, index]
-        row: dict[str, Any] = {"path": path.name, "places": path.queue}
-        row |= {name: int(head[field].sum()) for name, field in (("waiting", "ready"), ("served", "served"))}
-        row |= {name: int(queue[name].sum()) for name in ("bytes", "full", "late")}
-        rows.append(row | {"busy_s": round(int(queue["busy"].sum()) / 1e9, 6)})
+    rows = memory.paths.queues.figures()
+    for row in rows:
+        used = memory.paths.account_of(row.pop("number"))
+        row |= {"throttled": used["throttled"], "bytes": used["bytes"], "busy_s": _seconds(used["busy"])}
     return rows
+
+
+def path_figures(path: Path, memory: Memory) -> dict[str, Any]:
+    """What a path has used, and what became of its packets; see `Supervisor.path_figures`."""
+    counted = memory.paths.counters(path)
+    flows = path.flows(counted)
+    drops = {reason: count for reason, count in path.account(counted)["drops"].items() if count}
+    used, queue = memory.paths.account(path), memory.paths.queue_of(path)
+    _add(drops, {"over-budget": used["throttled"], **{reason: queue[name] for name, reason in DROPS.items() if queue}})
+    return {
+        "path": path.name,
+        "packets": sum(packets for (tail, _), packets in flows.items() if tail == path.entry),
+        "bytes": used["bytes"] if path.is_accounted else None,
+        "busy_s": _seconds(used["busy"]) if path.is_accounted else None,
+        "waiting": queue.get("waiting", 0),
+        "drops": drops,
+        "memory_bytes": memory.paths.memory(path),
+    }
+
+
+def _seconds(nanoseconds: int) -> float:
+    return round(nanoseconds / 1e9, 6)
 
 
 def account(graph: RouterGraph, channels: Channels, memory: Memory, over: bool, deaths: bool) -> dict[str, Any]:
@@ -72,9 +92,9 @@ def account(graph: RouterGraph, channels: Channels, memory: Memory, over: bool, 
     _add(ended, {"change": int(memory.changed.sum())})
     held = {field: int(memory.holds[field].sum()) for field in ("full", "expired", "count")}
     _add(drops, {"hold-full": held["full"], "hold-expired": held["expired"]})
-    _add(drops, {"queue-full": int(memory.queues["full"].sum())})
+    _add(drops, {**memory.paths.queues.drops(), "over-budget": memory.paths.throttled})
     if over:
-        _add(drops, {"held-at-stop": held["count"], "queued-at-stop": int(memory.queue_heads["ready"].sum())})
+        _add(drops, {"held-at-stop": held["count"], "queued-at-stop": memory.paths.queues.waiting()})
         if not deaths:
             _add(drops, {"unread-at-stop": received - claimed})
         else:

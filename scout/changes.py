@@ -250,7 +250,7 @@ class Changes:
             self._insert_rest(0)
             while self._sent and self._has_passed(self._sent[0]):
                 made = self._sent.popleft()
-                made.held = {replica: self._now(replica) for replica in self._members() if self._holds(replica)}
+                made.held = {replica: self._now(replica) for replica in self.members() if self._holds(replica)}
                 self._passed.append(made)
             while self._passed and not any(self._may_hold(*each) for each in self._passed[0].held.items()):
                 for release in self._passed.popleft().release:
@@ -266,7 +266,7 @@ class Changes:
 
     def _may_hold(self, replica: int, since: int) -> bool:
         """True if a replica may still hold a packet that it held at its time `since`."""
-        if replica not in self._members() or not self._holds(replica):
+        if replica not in self.members() or not self._holds(replica):
             return False
         return self._now(replica) - since <= _HELD
 
@@ -276,7 +276,8 @@ class Changes:
     def _now(self, replica: int) -> int:
         return int(self._memory.holds["now"][replica])
 
-    def _members(self) -> list[int]:
+    def members(self) -> list[int]:
+        """The replicas that take part in some channel."""
         return [each for each in self._memory.settings if any(channel.is_member(each) for channel, _ in self._channels)]
 
     # Reading.
@@ -286,7 +287,7 @@ class Changes:
         return all(
             self._memory.epochs(replica)[index] >= epoch
             for index, (channel, _) in enumerate(self._channels)
-            for replica in self._members()
+            for replica in self.members()
             if channel.is_member(replica)
         )
 
@@ -294,7 +295,7 @@ class Changes:
         """True if in every channel the foremost replica has come to the newest change."""
         self.collect()
         return all(
-            any(self._memory.epochs(each)[index] == self.epoch for each in self._members() if channel.is_member(each))
+            any(self._memory.epochs(each)[index] == self.epoch for each in self.members() if channel.is_member(each))
             for index, (channel, _) in enumerate(self._channels)
         )
 

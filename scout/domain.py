@@ -16,8 +16,10 @@ from scout.domain_changes import ChangeText, amenders
 from scout.domain_demux import demux_functions
 from scout.domain_loop import loop_source
 from scout.domain_plan import DomainPlan, is_sharded
+from scout.domain_queues import QUEUE_HEADS
 from scout.io.channels.contract import ChannelOperations
 from scout.io.ports.contract import PortOperations
+from scout.live_memory import LINKED, MOST_SHAPES
 from scout.paths.compiler.diagnosis import reason
 from scout.paths.compiler.fingerprint import fingerprint
 from scout.paths.compiler.generated import load_generated
@@ -54,12 +56,16 @@ class CompiledDomain:
         The arguments of the loop.
     tables : list of Table
         All tables that it works on.
+    tiers : list of Setting
+        For each shape that may come while packets flow the tier that its paths run in (`scout.live_memory`).
     file : str
         The generated source.
     """
 
-    def __init__(self, serve: Any, arguments: Sequence[Argument], tables: list[Table], file: str) -> None:
-        self.serve, self.arguments, self.tables, self.file = serve, arguments, tables, file
+    def __init__(
+        self, serve: Any, arguments: Sequence[Argument], tables: list[Table], tiers: list[Setting], file: str
+    ) -> None:
+        self.serve, self.arguments, self.tables, self.tiers, self.file = serve, arguments, tables, tiers, file
 
     @property
     def state(self) -> list[Table]:
@@ -69,7 +75,7 @@ class CompiledDomain:
     @property
     def settings(self) -> list[Setting]:
         """The settings, in the order of their cells."""
-        return [table for table in self.tables if isinstance(table, Setting)]
+        return [*(table for table in self.tables if isinstance(table, Setting)), *self.tiers]
 
 
 def compile_domain(
@@ -80,6 +86,8 @@ def compile_domain(
     schedule: Callable[..., int] | None,
     path_schedule: Callable[..., int] | None = None,
     demuxes: bool = False,
+    accounts: bool = False,
+    grows: bool = False,
 ) -> CompiledDomain:
     """Compile the loop that serves these paths of a graph, or load it from the cache.
 
@@ -95,9 +103,13 @@ def compile_domain(
     schedule : callable or None
         Chooses the channel to dequeue from (`scout.ring.schedule`); by default each has its turn.
     path_schedule : callable or None
-        Chooses the path whose queue is served; None if no path has a queue.
+        Chooses the path whose queue is served; None if no path may have a queue.
     demuxes : bool
         True if packets of a port are told apart.
+    accounts : bool
+        True if paths without queues may be accounted for; then packets are told apart.
+    grows : bool
+        True if paths of new shapes may come while packets flow.
 
     Raises
     ------
@@ -106,7 +118,7 @@ def compile_domain(
     """
     named = _tables(graph, [shape.path for shape in shapes])
     tables = {f"table_{name}": table for name, table in named.items()}
-    arguments = domain_arguments(graph, channels, shapes, demuxes, path_schedule is not None, tables)
+    arguments = domain_arguments(graph, channels, shapes, demuxes, path_schedule is not None, grows, tables)
     names = {id(table): name for name, table in tables.items()}
     emitters, stages = _emitters(graph), amenders(graph)
     plan = DomainPlan(
@@ -120,9 +132,11 @@ def compile_domain(
         settings=frozenset(id(table) for table in tables.values() if table.kind == "setting"),
         replicas=replicas,
         scheduler=_scheduler_arguments(schedule, "heads", list(named)) if schedule else "",
-        path_scheduler=_scheduler_arguments(path_schedule, "queue_heads", list(named)) if path_schedule else "",
+        path_scheduler=_scheduler_arguments(path_schedule, QUEUE_HEADS, list(named)) if path_schedule else "",
         keeps_state=any(table.kind == "replicated" for table in tables.values()),
         demuxes=demuxes,
+        accounts=accounts,
+        grows=grows,
     )
     given: dict[str, Any] = {f"emit_{name}": native(stage.function) for name, stage in emitters.items()}
     given |= {f"amend_{index}": native(stage.function) for index, stage in stages.items()}
@@ -140,7 +154,7 @@ def compile_domain(
     marks = [f"{function.__module__} {fingerprint(function)}" for function in given.values()]
     if any(is_sharded(shape.path) for shape in shapes):
         given["shard_of"] = native(shard_of)
-    given |= {f"path_{shape.name}_call": caller(shape.compiled.run.signature) for shape in shapes}
+    given |= {f"path_{shape.name}_call": caller(shape.code.run.signature) for shape in shapes}
     signature = types.void(*(argument.type for argument in arguments))
     try:
         module = load_generated("domain", loop_source(plan), " ".join(marks), signature, given)
@@ -150,7 +164,8 @@ def compile_domain(
         raise CompileError(
             f"{_places(schedule, path_schedule)}the domain of graph {graph.name!r} does not compile: {reason(error)}"
         ) from error
-    return CompiledDomain(module.serve, arguments, list(tables.values()), str(module.__file__))
+    tiers = [Setting(LINKED) for _ in range(MOST_SHAPES if grows else 0)]
+    return CompiledDomain(module.serve, arguments, list(tables.values()), tiers, str(module.__file__))
 
 
 def _functions(name: str, operations: ChannelOperations | PortOperations) -> dict[str, Any]:

@@ -11,10 +11,12 @@ import numba
 import numpy as np
 from numba.core import types
 
+from scout.io.account import ACCOUNT
 from scout.io.channels.contract import PacketChannel
 from scout.io.hold import HOLD
 from scout.io.path_queue import QUEUE
 from scout.io.rest import WAITER
+from scout.live_memory import CODE
 from scout.paths.compiler.native import BATCH
 from scout.paths.demux.find import ENTRY, KIND, PATH, PORT
 from scout.paths.demux.table import DemuxTable
@@ -24,6 +26,7 @@ from scout.paths.model.path import Path
 from scout.paths.model.table import Table
 from scout.ring.jit import Entry
 from scout.ring.schedule import HEAD
+from scout.ring.segment import address
 from scout.ring.snapshot import NOTE, PART
 from scout.shapes import Shape
 
@@ -75,12 +78,20 @@ class ReplicaMemory:
     demux: DemuxTable
     kinds: np.ndarray
     """`PATH`[number]: the shape of each path."""
+    accounts: np.ndarray
+    """`ACCOUNT`[number]: the account of each path."""
     queues: np.ndarray
     """The replica's path queues,"""
     queue_heads: np.ndarray
     """and the record of each that the path scheduler reads."""
+    queues_used: np.ndarray
+    """int64: the first word is one more than the highest index of a queue; shared."""
     refused: np.ndarray
     """int64: the first word counts packets that no path takes."""
+    codes: np.ndarray
+    """`CODE`[slot, tier]: the code of shapes that come while packets flow (`scout.live_memory`),"""
+    contexts: np.ndarray
+    """and its contexts; empty arrays if none can come."""
     tables: dict[int, np.ndarray]
     """The replica's copy of each table, by the table's `id`."""
 
@@ -99,6 +110,7 @@ def domain_arguments(
     shapes: Sequence[Shape],
     demuxes: bool,
     queues: bool,
+    grows: bool,
     tables: dict[str, Table],
 ) -> list[Argument]:
     """The arguments for these channels, ports, paths and tables; tables by their names in the text."""
@@ -122,6 +134,7 @@ def domain_arguments(
         *(argument for shape in shapes for argument in _of_shape(shape)),
         *(_DEMUX if demuxes else []),
         *(_QUEUES if queues else []),
+        *(_LIVE if grows else []),
         Argument("settings", types.int64[:, ::1], lambda own: own.settings),
         Argument("log", _array(ORDER), lambda own: own.log),
         Argument("changed", types.int64[::1], lambda own: own.changed),
@@ -155,7 +168,7 @@ def _of_port(name: str, port: Any) -> Argument:
 
 
 def _of_shape(shape: Shape) -> list[Argument]:
-    number, compiled = shape.number, shape.compiled
+    number, compiled = shape.number, shape.code
     functions = (("run", compiled.run), ("replicate", compiled.replicate))
     kinds = {"counters": types.int64[::1], "configuration": numba.typeof(compiled.configuration)}
     return [
@@ -185,14 +198,23 @@ _DEMUX = [
     Argument("demux_entries", _array(ENTRY), lambda own: own.demux.entries),
     Argument("demux_paths", _array(PATH), lambda own: own.kinds),
     Argument("demux_refused", types.int64[::1], lambda own: own.refused),
+    Argument("accounts", _array(ACCOUNT), lambda own: own.accounts),
 ]
-"""What finds the path of a packet."""
+"""What finds the path of a packet, and what paths have used."""
 
 _QUEUES = [
     Argument("queues", _array(QUEUE), lambda own: own.queues),
     Argument("queue_heads", _array(HEAD), lambda own: own.queue_heads),
+    Argument("queues_used", types.int64[::1], lambda own: own.queues_used),
 ]
 """Where packets wait by path."""
+
+
+_LIVE = [
+    Argument("codes", types.Array(numba.from_dtype(CODE), 2, "C"), lambda own: own.codes),
+    Argument("contexts", types.int64, lambda own: address(own.contexts)),
+]
+"""The code of shapes that come while packets flow."""
 
 
 def _address_of(function: Entry) -> Callable[[ReplicaMemory], int]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from scout.io.packet import DROPPED
 from scout.paths.compiler.inlining import native_helper
-from scout.paths.demux.find import NO_SHAPE, find
+from scout.paths.demux.find import ACCOUNTED, NO_SHAPE, find
 from scout.paths.demux.walk import Step, classifiers, key_source, steps
 from scout.paths.model.graph import RouterGraph
 from scout.ring.jit import CHECKED
@@ -82,8 +82,11 @@ def classify(name: str, epoch: str) -> str:
     return f"{name}(batch, count, {_TABLES}, demux_paths, {epoch})"
 
 
-def grouped(calls: dict[int, str], primary: bool) -> list[str]:
-    """The lines that run the code of each packet's shape: `calls` by shape, of packets `first` to `last`."""
+def grouped(calls: dict[str, str], primary: bool, accounted: Sequence[str] = ()) -> list[str]:
+    """The lines that run the code of each packet's shape, of packets `first` to `last`: `calls` by tests of `shape`.
+
+    Those in `accounted` are for packets whose paths are accounted for, of one shape.
+    """
     lines = [
         "first = 0",
         "while first < count:",
@@ -92,8 +95,8 @@ def grouped(calls: dict[int, str], primary: bool) -> list[str]:
         "        last += 1",
     ]
     word = "if"
-    for shape, call in calls.items():
-        lines += [f"    {word} shape == {shape}:", f"        {call}"]
+    for test, call in calls.items():
+        lines += [f"    {word} {test}:", f"        {call}"]
         word = "elif"
     if primary:
         lines += [
@@ -102,4 +105,6 @@ def grouped(calls: dict[int, str], primary: bool) -> list[str]:
             f"            batch[index].egress = {DROPPED}",
             "        demux_refused[0] += last - first",
         ]
+    if accounted:
+        lines += [f"    {word if calls else 'if'} shape >= {ACCOUNTED}:", *(f"        {line}" for line in accounted)]
     return [*lines, "    first = last"]

@@ -1,5 +1,6 @@
 """The part of a domain's loop that tries packets that are held again."""
 
+from scout.domain_live import live_divert, live_held
 from scout.domain_plan import DomainPlan, call, is_of, transmits
 from scout.io.packet import DROPPED
 
@@ -7,7 +8,7 @@ __all__ = ["divert", "held", "holds"]
 
 
 def holds(plan: DomainPlan) -> bool:
-    return any(stage.holds for shape in plan.shapes for stage in shape.path.stages.values())
+    return plan.grows or any(stage.holds for shape in plan.shapes for stage in shape.path.stages.values())
 
 
 def held(plan: DomainPlan) -> list[str]:
@@ -18,12 +19,14 @@ def held(plan: DomainPlan) -> list[str]:
     for shape in plan.shapes:
         if shape.path.aside:
             first = shape.path.held_counter(next(iter(shape.path.stages)))
-            row = f"packet.path * {shape.compiled.plan.row} + " if shape.many else ""
+            row = f"packet.path * {shape.plan.row} + " if shape.many else ""
             again += [
                 f"            {'elif' if again else 'if'} {is_of(plan, shape)}:",
                 f"                path_{shape.name}_counters[{row}{first} + packet.at] -= 1",
                 f"                {call(plan, shape, 'run', 'resumed, index, index + 1')}",
             ]
+    if plan.grows:
+        again += live_held(plan, "elif" if again else "if")
     return [
         "# held",
         f"if hold[0].count and is_due(hold[0], {changes}):",
@@ -35,7 +38,7 @@ def held(plan: DomainPlan) -> list[str]:
         "        for index in range(count):",
         "            packet = resumed[index]",
         "            packet.timestamp = hold[0].now",
-        f"            if has_expired(packet, hold[0].now) and not divert(packet{_demux_paths(plan)}):",
+        f"            if has_expired(packet, hold[0].now) and not divert(packet{_paths(plan)}):",
         f"                packet.egress = {DROPPED}",
         "                hold[0].expired += 1",
         "                continue",
@@ -44,8 +47,8 @@ def held(plan: DomainPlan) -> list[str]:
     ]
 
 
-def _demux_paths(plan: DomainPlan) -> str:
-    return ", demux_paths" if plan.demuxes else ""
+def _paths(plan: DomainPlan) -> str:
+    return (", demux_paths" if plan.demuxes else "") + (", contexts" if plan.grows else "")
 
 
 def divert(plan: DomainPlan) -> list[str]:
@@ -63,9 +66,11 @@ def divert(plan: DomainPlan) -> list[str]:
                 "        packet.held_since = packet.timestamp",
                 "        return True",
             ]
+    if plan.grows:
+        lines += live_divert(plan)
     return [
         "@inline",
-        f"def divert(packet{_demux_paths(plan)}):",
+        f"def divert(packet{_paths(plan)}):",
         '    """Let a packet that was held for too long go on where its stage wants it; False if that is nowhere."""',
         *lines,
         "    return False",

@@ -38,6 +38,10 @@ class DomainPlan:
     """The arguments of the path scheduler; empty if no path has a queue."""
     demuxes: bool
     """True if packets of a port are told apart, so that a packet's path is not that of its port."""
+    accounts: bool
+    """True if a path without a queue may be accounted for."""
+    grows: bool
+    """True if paths of new shapes may come (`scout.domain_live`)."""
 
 
 def is_sharded(path: Path) -> bool:

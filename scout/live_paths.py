@@ -1,12 +1,14 @@
 """Paths that are created and deleted while packets flow.
 
-A path of a known shape is a row in shared tables and some patterns in the demux table. Creating it is a change like
-others (`scout.changes`): its patterns hold from the change's epoch on, so it has its packets from one request on in
-every replica. Deleting is a change after which its patterns do not hold.
+A path of a known shape is a row in shared tables and some patterns in the demux table; a new shape is admitted first
+(`scout.live_shapes`). Creating a path is a change like others (`scout.changes`): its patterns hold from the change's
+epoch on, so it has its packets from one request on in every replica. Deleting is a change after which its patterns do
+not hold.
 
 What a deleted path had is given back in two steps. When no replica can receive the request of the change again, and no
 packet is held, its patterns are taken out of the lists. A replica may be on them even then, in its search. So their
-memory is used again when a later change has passed all replicas.
+memory is used again when a later change has passed all replicas. A path with a queue is also served to its end before:
+the first change after that takes the place of the one by which it was deleted.
 """
 
 import time
@@ -14,6 +16,7 @@ from collections.abc import Callable
 from functools import partial
 
 from scout.changes import Changes
+from scout.live_shapes import LiveShapes
 from scout.path_table import PathTable
 from scout.paths.demux.table import NoRoom
 from scout.paths.model.change import Amendment
@@ -35,11 +38,15 @@ class LivePaths:
     plan : Plan
     paths : PathTable
     changes : Changes
+    shapes : LiveShapes or None
+        Takes new shapes in; None if there is room for no more paths than those of the start.
     """
 
-    def __init__(self, plan: Plan, paths: PathTable, changes: Changes) -> None:
-        self._plan, self._paths, self._changes = plan, paths, changes
+    def __init__(self, plan: Plan, paths: PathTable, changes: Changes, shapes: LiveShapes | None) -> None:
+        self._plan, self._paths, self._changes, self._shapes = plan, paths, changes, shapes
         self._unlinked: list[int] = []  # numbers of paths whose memory the change after this one gives back
+        self._leaving = 0  # deleted paths whose memory was not given back yet
+        self._draining: list[int] = []  # numbers of deleted paths that packets wait for
 
     def create(self, path: Path) -> int:
         """Let a path have its packets; see `Supervisor.create_path`."""
@@ -49,7 +56,7 @@ class LivePaths:
             try:
                 return self._changes.amend(partial(self._creation, path))
             except NoRoom:
-                if time.monotonic() > deadline:
+                if not self._leaving or time.monotonic() > deadline:
                     raise
             # Replicas save their state after so many requests, and only then have passed what was before: so others
             # are needed behind the one by which a path was deleted.
@@ -60,8 +67,6 @@ class LivePaths:
         """Let a path have no more packets; see `Supervisor.delete_path`."""
         if path in self._paths and not path.attributes.traffic:
             raise ScoutError(f"path {path.name!r} takes all packets that no other path takes; it stays")
-        if path.queue:
-            raise ScoutError(f"path {path.name!r} has a queue, which is made at the start; it stays")
         return self._changes.amend(partial(self._deletion, path))
 
     def _check(self, path: Path) -> None:
@@ -69,15 +74,18 @@ class LivePaths:
             raise ScoutError(f"path {path.name!r}: there is room for no more paths; give the supervisor most_paths=...")
         if path.router_graph is not self._plan.graph:
             raise ScoutError(f"path {path.name!r} belongs to another graph, called {path.router_graph.name!r}")
-        if path.queue:
-            raise ScoutError(f"path {path.name!r}: queues are made at the start; leave queue= out, or give it then")
         if not path.attributes.traffic:
             raise ScoutError(f"path {path.name!r} takes all packets; say which packets it is to take")
+        if path in self._paths:
+            raise ScoutError(f"path {path.name!r} is there already")
         shape = self._paths.shapes.find(path)
-        if shape is None or path.release_order != shape.path.release_order:
+        if shape is None:
+            if self._shapes is None:
+                raise ScoutError(f"path {path.name!r}: its shape is new; give the supervisor more most_paths")
+            shape = self._shapes.admit(path)
+        if path.release_order != shape.path.release_order:
             raise ScoutError(
-                f"path {path.name!r}: its code is not compiled, as no path of its shape was there at the start; give "
-                "the supervisor one, and use its narrowed(...)"
+                f"path {path.name!r}: others of its shape have order={shape.path.release_order!r}; use that"
             )
 
     def _creation(self, path: Path, epoch: int) -> list[Amendment]:
@@ -88,6 +96,7 @@ class LivePaths:
         number = self._paths.add(path, born=epoch)
 
         def undo() -> None:
+            self._leaving += 1
             self._paths.demux.end(number, epoch)
             self._paths.forget(path)
             self._unlink(number)
@@ -97,25 +106,37 @@ class LivePaths:
     def _deletion(self, path: Path, epoch: int) -> list[Amendment]:
         number = self._paths.number(path)
         self._paths.demux.end(number, epoch)
+
+        def commit() -> None:
+            self._leaving += 1
+            self._paths.forget(path)
+
         return [
             self._amendment(
-                commit=partial(self._paths.forget, path),
+                commit=commit,
                 undo=partial(self._paths.demux.revive, number),
-                release=partial(self._unlink, number),
+                release=partial(self._drain, number),
             )
         ]
 
     def _amendment(self, **calls: Callable[[], None]) -> Amendment:
         """A change that does this, and after which what has been unlinked before it is given back."""
         unlinked, self._unlinked = self._unlinked, []
+        members = self._changes.members()
+        drained = [number for number in self._draining if self._paths.is_drained(number, members)]
+        self._draining = [number for number in self._draining if number not in drained]
 
         def undo() -> None:
             self._unlinked += unlinked
+            self._draining += drained
             calls.get("undo", _nothing)()
 
         def release() -> None:
             for number in unlinked:
                 self._paths.free(number)
+            self._leaving -= len(unlinked)
+            for number in drained:
+                self._unlink(number)
             calls.get("release", _nothing)()
 
         return Amendment(commit=calls.get("commit", _nothing), undo=undo, release=release)
@@ -123,6 +144,13 @@ class LivePaths:
     def _unlink(self, number: int) -> None:
         self._paths.unlink(number)
         self._unlinked.append(number)
+
+    def _drain(self, number: int) -> None:
+        """Wait for a path's queues, which no more packets come to; what they had may be held after that."""
+        if self._paths.has_queue(number):
+            self._draining.append(number)
+        else:
+            self._unlink(number)
 
 
 def _nothing() -> None:

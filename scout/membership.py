@@ -153,7 +153,7 @@ class Membership:
     @property
     def has_queued(self) -> bool:
         """True if packets wait in the queue of a path, in a replica that takes part."""
-        return bool(self._memory.queue_heads["ready"][self.taking_part].any())
+        return self._memory.paths.queues.waiting(self.taking_part) > 0
 
     # Joining.
 

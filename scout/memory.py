@@ -16,12 +16,13 @@ from scout.io.batch import BATCH_SIZE, new_batch
 from scout.io.channels.contract import PacketChannel
 from scout.io.hold import HOLD, new_hold
 from scout.io.packet import PACKET
-from scout.io.path_queue import QUEUE, new_queues
 from scout.io.rest import WAITER
+from scout.live_memory import CODE, LiveMemory
 from scout.path_table import PathTable
 from scout.paths.compiler.native import configuration
 from scout.paths.model.change import ORDER
 from scout.paths.model.graph import RouterGraph
+from scout.paths.model.setting import Setting
 from scout.paths.model.table import Table
 from scout.ring.bell import Bell
 from scout.ring.errors import ScoutError
@@ -47,6 +48,8 @@ class Memory:
         How replicas wait for packets (`scout.ring.wait`).
     held : int
         Packets that a replica holds at most (`scout.io.hold`).
+    live : LiveMemory or None
+        The memory of shapes that come while packets flow, if they may.
 
     Attributes
     ----------
@@ -58,9 +61,6 @@ class Memory:
         int64[replica, 8]: the first word counts the packets that no path takes.
     holds : numpy.ndarray
         `HOLD`[replica]: the packets that each replica holds (`scout.io.hold`).
-    queues, queue_heads : numpy.ndarray
-        `QUEUE`[replica, queue] and `HEAD`[replica, queue]: the path queues (`scout.io.path_queue`), in the order of
-        `Plan.queues`.
     orders : numpy.ndarray
         int64[replica, 8]: the first word tells a domain to run, to leave or to stop; `CLOCK` is the supervisor's clock
         (`scout.domain`).
@@ -86,8 +86,9 @@ class Memory:
         domain: CompiledDomain,
         strategy: int,
         held: int,
+        live: LiveMemory | None,
     ) -> None:
-        self._graph, self._channels, self.paths = graph, channels, paths
+        self._graph, self._channels, self.paths, self.live = graph, channels, paths, live
         self._domain, self._strategy, self._held = domain, strategy, held
         self.bell = Bell(channel.descriptor for channel, _ in channels if channel.descriptor is not None)
         for channel, _ in channels:
@@ -110,13 +111,6 @@ class Memory:
             for table in domain.tables
             if table.kind in ("constant", "shared")
         }
-        self._queued = paths.queued
-        self.queues = shared((MOST_REPLICAS, len(self._queued)), QUEUE)
-        self.queue_heads = shared((MOST_REPLICAS, len(self._queued)), HEAD)
-        for index, path in enumerate(self._queued):
-            self.queues["path"][:, index], self.queues["batch"][:, index] = paths.number(path), path.attributes.batch
-            self.queue_heads["weight"][:, index] = path.weight
-            self.queue_heads["deadline"][:, index] = path.deadline
         self._ticked = time.monotonic_ns()
         self._tables: dict[int, dict[int, np.ndarray]] = {}
         self._waiters: dict[int, np.ndarray] = {}
@@ -136,6 +130,14 @@ class Memory:
         if id(table) not in self._tables[replica]:
             raise ScoutError(f"no stage of these paths has this table of {table.initial.shape} {table.initial.dtype}")
         return self._tables[replica][id(table)]
+
+    def _address(self, replica: int, channel: int, table: Table) -> int:
+        """Where a replica has a table, and a setting in a channel; 0 if no path had it at the start."""
+        if isinstance(table, Setting):
+            index = next((at for at, each in enumerate(self._domain.settings) if each is table), -1)
+            return address(self.settings[replica][channel, index:]) if index >= 0 else 0
+        found = self._tables[replica].get(id(table))
+        return 0 if found is None else address(found)
 
     def has(self, replica: int) -> bool:
         """True if the memory of a replica of this number was made."""
@@ -182,7 +184,11 @@ class Memory:
         hold = self.holds[replica : replica + 1]
         self._waiters[replica] = self._waiter(replica)
         self._kept[replica] = [slots, room, new_hold(hold, self._held)]
-        self._kept[replica] += new_queues(self.queues[replica], [path.queue for path in self._queued])
+        whole = max((shape.code.whole() for shape in shapes if shape.compiled), key=len)
+        contexts = np.zeros(0, np.int64)
+        if self.live:
+            whole = self.live.enlist(replica, self._address)
+            contexts = self.live.contexts[replica]
         own = ReplicaMemory(
             replica=replica,
             orders=address(self.orders[replica]),
@@ -191,7 +197,7 @@ class Memory:
             resumed=private(BATCH_SIZE, PACKET),
             made=made,
             hold=hold,
-            whole=max((shape.compiled.whole() for shape in shapes), key=len),
+            whole=whole,
             parts=self.snapshots.parts[replica],
             positions=positions,
             settings=settings,
@@ -202,13 +208,17 @@ class Memory:
             buffer_bytes=self.snapshots.size,
             heads=self._heads[replica],
             counters=self.paths.enlist(replica),
-            configurations=[configuration(shape.path) for shape in shapes],
-            records=[self.paths.records(shape) for shape in shapes],
+            configurations=[configuration(shape.path) for shape in shapes if shape.compiled],
+            records=[self.paths.records(shape) for shape in shapes if shape.compiled],
             demux=self.paths.demux,
             kinds=self.paths.kinds,
-            queues=self.queues[replica],
-            queue_heads=self.queue_heads[replica],
+            accounts=self.paths.open_accounts(replica),
+            queues=self.paths.queues.queues[replica],
+            queue_heads=self.paths.queues.heads[replica],
+            queues_used=self.paths.queues.used,
             refused=self.refused[replica],
+            codes=self.live.codes if self.live else np.zeros((0, 2), CODE),
+            contexts=contexts,
             tables=tables,
         )
         self._arguments[replica] = tuple(argument.value(own) for argument in self._domain.arguments)

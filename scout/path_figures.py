@@ -1,5 +1,8 @@
 """What the paths of a run have counted."""
 
+from typing import Any
+
+from scout.accounts import path_figures, queue_figures
 from scout.memory import Memory
 from scout.paths.model.path import Path
 
@@ -28,6 +31,41 @@ class PathFigures:
         """
         found = self.memory.paths.named(path) if isinstance(path, str) else path
         return dict(zip(found.counter_names, self.memory.paths.counters(found, replica).tolist(), strict=False))
+
+    def path_figures(self, path: str | Path) -> dict[str, Any]:
+        """What a path has used, and what became of its packets, in all replicas together.
+
+        Parameters
+        ----------
+        path : str or Path
+            The path, or its name.
+
+        Returns
+        -------
+        dict
+            `path`; `packets` that entered its stages; `bytes` of them, and `busy_s`, the seconds of the domains' time
+            that they took, None if the path is not accounted for (`create_path(..., account=True)`); packets `waiting`
+            in its queue; `drops` by reason; `memory_bytes` that it takes in a replica and in what replicas share.
+
+        Raises
+        ------
+        ScoutError
+            If there is no such path.
+        """
+        return path_figures(self.memory.paths.named(path) if isinstance(path, str) else path, self.memory)
+
+    def queue_figures(self) -> list[dict[str, Any]]:
+        """For each path with a queue what waits there and what was served, the sums of all replicas.
+
+        Returns
+        -------
+        list of dict
+            `path`; `places` of the queue in each replica; packets `waiting`, `served`, refused as the queue was `full`
+            or too `crowded` (its bytes), dropped as the path was over its budget (`throttled`), and served `late`, that
+            is later than the path's deadline after they were queued; `bytes` of those served, and seconds `busy_s` in
+            which they were.
+        """
+        return queue_figures(self.memory)
 
     def flows(self, path: Path) -> dict[tuple[str, str], int]:
         """Packets along every edge of a path so far."""

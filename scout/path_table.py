@@ -4,13 +4,17 @@ The supervisor alone changes them. What replicas may still read is given back by
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from scout.admission import Admission, Grant
+from scout.io.account import ACCOUNT, DEFER, DROP, DROP_AT_QUEUE
 from scout.io.packet import NO_PATH
+from scout.live_memory import LiveMemory
+from scout.path_queues import PathQueues
 from scout.paths.compiler.plan import lower
-from scout.paths.demux.find import ALWAYS, NO_SHAPE, PATH, QUEUE_UP
+from scout.paths.demux.find import ACCOUNTED, ALWAYS, NO_SHAPE, PATH, QUEUE_UP
 from scout.paths.demux.pattern import patterns, rank
 from scout.paths.demux.table import Clash, DemuxTable, NoRoom
 from scout.paths.demux.walk import fields_of, steps
@@ -32,6 +36,8 @@ class PathTable:
     plan : Plan
     shapes : Shapes
         The shapes of the plan's paths, compiled.
+    live : LiveMemory or None
+        The memory of shapes that come while packets flow.
 
     Attributes
     ----------
@@ -42,10 +48,12 @@ class PathTable:
         The paths by what packets they take.
     relying : dict of Path to tuple of Fact
         What the code of paths relies on, which a change may end; without the paths that rely on nothing.
+    queues : PathQueues
+        Their queues.
     """
 
-    def __init__(self, plan: Plan, shapes: Shapes) -> None:
-        self._plan, self.shapes = plan, shapes
+    def __init__(self, plan: Plan, shapes: Shapes, live: LiveMemory | None) -> None:
+        self._plan, self.shapes, self._live = plan, shapes, live
         self._paths: dict[int, tuple[Path, Shape]] = {}
         self._numbers: dict[Path, int] = {}
         self.relying: dict[Path, tuple[Fact, ...]] = {}
@@ -55,9 +63,14 @@ class PathTable:
         self.kinds["shape"] = self.kinds["first"] = NO_SHAPE
         self.demux = DemuxTable(len(plan.graph.ports), plan.room)
         self._fields = {name: fields_of(steps(plan.graph, name)) for name in plan.graph.ports}
-        self._records = [shared(self._rows(shape), shape.compiled.plan.record.dtype) for shape in shapes]
+        self._records = [shared(self._rows(shape), shape.plan.record.dtype) for shape in shapes]
         self._counters: dict[int, list[np.ndarray]] = {}  # by replica, of each shape
-        self._gone = [np.zeros(shape.compiled.plan.row, np.int64) for shape in shapes]
+        self._accounts: dict[int, np.ndarray] = {}  # by replica
+        self._throttled = 0  # packets of paths that were deleted
+        admission = Admission(plan.queue_memory)
+        self.queues = PathQueues(plan.most_queues, admission, plan.queue_memory)
+        self._got: dict[int, tuple[int, Grant]] = {}  # by number
+        self._gone = [np.zeros(shape.plan.row, np.int64) for shape in shapes]
         self._counting = threading.Lock()
         for path in plan.numbers:
             self.add(path)
@@ -93,19 +106,53 @@ class PathTable:
             raise ScoutError(f"no path begins at {name!r}; paths begin at {', '.join(list(names)[:10])}")
         return names[name]
 
-    @property
-    def queued(self) -> list[Path]:
-        """The paths with queues; a queue's index is that of its path here."""
-        return self._plan.queues
-
     # What paths count, in rows of shared arrays: a shape of many paths has a row for each number that a path can have.
 
     def enlist(self, replica: int) -> list[np.ndarray]:
         """Make room for what a replica counts: for each shape int64[rows * counters]. Unused rows cost nothing."""
-        made = [shared((self._rows(shape), shape.compiled.plan.row), np.int64) for shape in self.shapes]
+        made = [shared((self._rows(shape), shape.plan.row), np.int64) for shape in self.shapes if shape.slot < 0]
         with self._counting:
             self._counters[replica] = made
         return [rows.reshape(-1) for rows in made]
+
+    def open_accounts(self, replica: int) -> np.ndarray:
+        """Make a replica's accounts, `ACCOUNT`[number], and its queues. Unused rows cost nothing."""
+        self.queues.enlist(replica)
+        accounts = shared(len(self.kinds), ACCOUNT)
+        for path, number in list(self._numbers.items()):
+            _set_budget(accounts, path, number)
+        with self._counting:
+            self._accounts[replica] = accounts
+        return accounts
+
+    def account(self, path: Path) -> dict[str, int]:
+        """What a path has used, in all replicas: `bytes`, nanoseconds `busy`, and packets `throttled`."""
+        return self.account_of(self.number(path))
+
+    def account_of(self, number: int) -> dict[str, int]:
+        """The same by the path's number."""
+        with self._counting:
+            rows = [accounts[number] for accounts in self._accounts.values()]
+        return {name: sum(int(row[name]) for row in rows) for name in ("bytes", "busy", "throttled")}
+
+    def queue_of(self, path: Path) -> dict[str, int]:
+        """What a path's queue holds and has done; empty if it has none."""
+        return self.queues.figures_of(self._got[self.number(path)][0]) if path.queue else {}
+
+    @property
+    def throttled(self) -> int:
+        """Packets dropped as their paths were over their budgets, of all paths that there were."""
+        with self._counting:
+            used = [accounts["throttled"][: self._fresh].sum() for accounts in self._accounts.values()]
+        return self._throttled + int(sum(used))
+
+    def memory(self, path: Path) -> int:
+        """The bytes that a path takes in a replica and in what replicas share: its queue, its rows, its patterns."""
+        number = self.number(path)
+        shape, (_, grant) = self._paths[number][1], self._got[number]
+        rows = PATH.itemsize + shape.plan.row * 8 + (ACCOUNT.itemsize if path.is_accounted else 0)
+        rows += shape.plan.record.nbytes if shape.has_records else 0
+        return rows + grant.size + self.demux.bytes_of(number)
 
     def counters(self, path: Path, replica: int | None = None) -> np.ndarray:
         """What a replica, or by default all of them, counted on a path: int64[counter], a copy.
@@ -122,14 +169,23 @@ class PathTable:
     def total(self, shape: Shape) -> np.ndarray:
         """The sum of the counters of all paths of a shape, also of those that were deleted, over all replicas."""
         with self._counting:
-            used = self._fresh if shape.many else 1
-            found = [rows[shape.number][:used].sum(axis=0) for rows in self._counters.values()]
+            used: slice | list[int] = slice(self._fresh if shape.many else 1)
+            if shape.slot >= 0:  # whose rows are among those of other shapes
+                used = [number for number, (_, other) in list(self._paths.items()) if other is shape]
+            found = [self._rows_of(shape, replica)[used].sum(axis=0) for replica in self._counters]
             return np.sum([self._gone[shape.number], *found], axis=0)
+
+    def _rows_of(self, shape: Shape, replica: int) -> np.ndarray:
+        """What a replica counts on paths of a shape, a row for each number of a path."""
+        if shape.slot < 0:
+            return self._counters[replica][shape.number]
+        assert self._live
+        return self._live.counted(replica, shape.plan)
 
     def _counted(self, shape: Shape, row: int, replica: int | None = None) -> np.ndarray:
         with self._counting:
             replicas = list(self._counters) if replica is None else [replica]
-            return np.sum([self._counters[each][shape.number][row] for each in replicas], axis=0)
+            return np.sum([self._rows_of(shape, each)[row] for each in replicas], axis=0)
 
     def _rows(self, shape: Shape) -> int:
         return self._plan.room if shape.many else 1
@@ -139,6 +195,17 @@ class PathTable:
         return self._records[shape.number]
 
     # Paths.
+
+    def admit(self, path: Path, slot: int) -> Shape:
+        """Know the shape of a path that comes while packets flow."""
+        with self._counting:
+            shape = self.shapes.admit(path, slot)
+            self._gone.append(np.zeros(shape.plan.row, np.int64))
+        return shape
+
+    def shape(self, path: Path) -> Shape:
+        """The shape of a path of this run; errors as of `number`."""
+        return self._paths[self.number(path)][1]
 
     def add(self, path: Path, born: int = ALWAYS) -> int:
         """Let a path of a known shape have its packets from an epoch on; its number.
@@ -150,19 +217,31 @@ class PathTable:
         """
         port, shape = self._plan.index(path), self.shapes.add(path)
         number = self._free_number(path)
-        if shape.has_records:
+        if shape.slot >= 0:
+            assert self._live
+            self._live.write_record(number, lower(path))
+        elif shape.has_records:
             self._records[shape.number][number] = lower(path).record[0]
-        queue = self._plan.queues.index(path) if path.queue else 0
-        self.kinds[number] = (shape.number, QUEUE_UP if path.queue else shape.number, queue, port)
-        if path.attributes.traffic:
-            self._take_packets(path, number, port, born)
-        else:
-            self.demux.set_default(port, number)
+        queue, _ = self._got[number] = self.queues.add(path, number)
+        first = shape.number + ACCOUNTED if path.is_accounted else shape.number
+        if path.queue and not path.early:
+            first = QUEUE_UP
+        self.kinds[number] = (shape.number, first, queue, port)
+        for accounts in self._accounts.values():
+            _set_budget(accounts, path, number)
+        try:
+            if path.attributes.traffic:
+                self._take_packets(path, number, port, born)
+            else:
+                self.demux.set_default(port, number)
+        except ScoutError:
+            self.queues.remove(*self._got.pop(number))
+            raise
         if number == self._fresh:
             self._fresh += 1
         elif number not in self._given:
             self._back.pop()
-        self._paths[number], self._numbers[path] = (path, shape), number
+        self._paths[number], self._numbers[path], path.runs_as = (path, shape), number, shape
         if path.relies_on:
             self.relying[path] = path.relies_on
         return number
@@ -187,21 +266,44 @@ class PathTable:
     def forget(self, path: Path) -> None:
         """Have a path be one of this run no longer, for people; packets may still be on it."""
         del self._numbers[path]
+        path.runs_as = None
         self.relying.pop(path, None)
 
     def unlink(self, number: int) -> None:
         """No packet is on a path any more, nor will be: keep the sum of its counters, and take its patterns away."""
         shape = self._paths[number][1]
         with self._counting:
-            for rows in self._counters.values():
-                self._gone[shape.number] += rows[shape.number][number]
-                rows[shape.number][number] = 0
+            for replica in self._counters:
+                row = self._rows_of(shape, replica)[number]
+                self._gone[shape.number] += row
+                row[:] = 0
+            for accounts in self._accounts.values():
+                self._throttled += int(accounts["throttled"][number])
+                accounts[number] = np.zeros((), ACCOUNT)
         self.demux.unlink(number)
+
+    def has_queue(self, number: int) -> bool:
+        """True if a path has a queue."""
+        return self._paths[number][0].queue > 0
+
+    def is_drained(self, number: int, replicas: Sequence[int]) -> bool:
+        """True if no packets wait in a path's queues in these replicas."""
+        return self.queues.is_empty(self._got[number][0], replicas)
 
     def free(self, number: int) -> None:
         """Give back what a path had; no replica is in the batch any more in which it was at `unlink`."""
         self.demux.free(number)
+        self.queues.remove(*self._got.pop(number))
         del self._paths[number]
         if number not in self._given:  # a control request may name the number of a path that was there at the start
             self.kinds[number]["shape"] = self.kinds[number]["first"] = NO_SHAPE
             self._back.append(number)
+
+
+def _set_budget(accounts: np.ndarray, path: Path, number: int) -> None:
+    """Open a path's account in a replica, which has no packets of the path yet."""
+    if path.is_accounted:
+        share = path.attributes.cpu
+        accounts["price"][number] = 1 / share if share else 0.0
+        dropping = DROP_AT_QUEUE if path.queue else DROP
+        accounts["policy"][number] = DEFER if path.attributes.over_budget == "defer" else dropping

@@ -7,10 +7,11 @@ inspected anywhere. `scout.supervisor` applies it.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import Any, TypeGuard
 
 import networkx as nx
 
+from scout.admission import Admission, queue_bytes
 from scout.domain import keeps_state
 from scout.domain_plan import is_sharded
 from scout.io.hold import MOST_HELD, MOST_TO_HOLD
@@ -22,12 +23,16 @@ from scout.paths.demux.walk import fields_of, steps
 from scout.paths.framework.service import Service
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.path import Path
+from scout.paths.model.router import Router
 from scout.ring.errors import ScoutError
 from scout.ring.membership import MOST_REPLICAS
 from scout.ring.schedule import scheduler
 from scout.ring.wait import STRATEGIES
 
 __all__ = ["Plan", "make_plan"]
+
+_MOST_MEMORY = 1 << 40
+_LATER_MEMORY = 1 << 28  # by default, for queues of paths that are created later; untouched pages cost nothing
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,13 @@ class Plan:
     schedule : callable or None
         Which channel a domain dequeues from next (`scout.ring.schedule`); None takes turns.
     path_schedule : callable or None
-        Which path's queue a domain serves next; None if no path has a queue.
+        Which path's queue a domain serves next; None if no path has, or can get, a queue.
+    accounts : bool
+        True if a path without a queue is, or can be, accounted for.
+    most_queues : int
+        How many paths with queues there may be at a time.
+    queue_memory : int
+        Bytes for queues in each replica.
     strategy : int
         How a domain waits for packets (`scout.ring.wait`).
     restarts : int
@@ -72,6 +83,9 @@ class Plan:
     shares: list[list[Path]]
     schedule: Callable[..., int] | None
     path_schedule: Callable[..., int] | None
+    accounts: bool
+    most_queues: int
+    queue_memory: int
     strategy: int
     restarts: int
     held: int
@@ -80,6 +94,11 @@ class Plan:
     def room(self) -> int:
         """How many numbers there are for paths: those of the ports, and as many as there may be paths."""
         return len(self.graph.ports) + self.most_paths
+
+    @property
+    def grows(self) -> bool:
+        """True if there is room for more paths than those of the start, which may be of new shapes."""
+        return self.demuxes and self.most_paths > len(self.paths)
 
     @property
     def is_sharded(self) -> bool:
@@ -92,9 +111,9 @@ class Plan:
         return keeps_state(self.graph, self.paths)
 
     @property
-    def queues(self) -> list[Path]:
-        """The paths with queues; a queue's index is that of its path here."""
-        return [path for path in self.paths if path.queue]
+    def sequenced(self) -> list[str]:
+        """The services of which all paths share a channel."""
+        return [router.name for router in self.graph.routers if _is_sequenced(router)]
 
     def core(self, replica: int) -> int:
         """The core that a replica is pinned to."""
@@ -121,6 +140,7 @@ def make_plan(
     held: int = MOST_HELD,
     most_paths: int | None = None,
     path_schedule: str | Callable[..., int] | None = None,
+    queue_memory: int | None = None,
 ) -> Plan:
     """Check what is to be run and plan it; the parameters are those of `scout.Supervisor`.
 
@@ -148,20 +168,50 @@ def make_plan(
     chosen = scheduler(schedule) if schedule else None
     shares = _shares(graph, paths)
     numbers = _numbers(graph, paths)
-    queued = any(path.queue for path in paths)
-    if path_schedule and not queued:
-        raise ScoutError(
-            f"path_schedule={path_schedule!r}: no path has a queue; give one of them queue=256, or leave it out"
-        )
-    of_queues = scheduler(path_schedule or "round-robin") if queued else None
-    demuxes = most_paths is not None or queued or any(path.attributes.traffic for path in paths)
     most = len(paths) if most_paths is None else most_paths
     if not len(paths) <= most <= NO_PATH - len(graph.ports):
         raise ScoutError(f"most_paths of {most}: give {len(paths)} to {NO_PATH - len(graph.ports)}")
-    waits = STRATEGIES[wait]
+    queued = [path for path in paths if path.queue]
+    if path_schedule and not queued and most_paths is None:
+        raise ScoutError(
+            f"path_schedule={path_schedule!r}: no path has a queue; give one of them queue=256, or leave it out"
+        )
     return Plan(
-        graph, list(paths), numbers, most, demuxes, number, pinned, shares, chosen, of_queues, waits, restarts, held
+        graph,
+        list(paths),
+        numbers,
+        most,
+        demuxes=most_paths is not None or any(path.attributes.traffic or path.is_accounted for path in paths),
+        replicas=number,
+        cores=pinned,
+        shares=shares,
+        schedule=chosen,
+        path_schedule=scheduler(path_schedule or "round-robin") if queued or path_schedule else None,
+        accounts=most_paths is not None or any(path.is_accounted for path in paths),
+        most_queues=len(queued) + (most - len(paths)) if queued or path_schedule else 0,
+        queue_memory=_queue_memory(paths, queue_memory, most > len(paths)),
+        strategy=STRATEGIES[wait],
+        restarts=restarts,
+        held=held,
     )
+
+
+def _queue_memory(paths: Sequence[Path], given: int | None, room: bool) -> int:
+    """Bytes for the queues of these paths in each replica, and of paths that are created later if there is `room`.
+
+    Raises
+    ------
+    ScoutError
+        If these paths want more CPU or memory than there is.
+    """
+    if given is not None and not 0 <= given <= _MOST_MEMORY:
+        raise ScoutError(f"queue_memory of {given:,} bytes: give 0 to {_MOST_MEMORY:,}")
+    wanted = sum(queue_bytes(path)[0] for path in paths) + (_LATER_MEMORY if room else 0)
+    memory = wanted if given is None else given
+    admission = Admission(memory)
+    for path in paths:
+        admission.admit(path)
+    return memory
 
 
 def _numbers(graph: RouterGraph, paths: Sequence[Path]) -> dict[Path, int]:
@@ -235,15 +285,16 @@ def _shares(graph: RouterGraph, paths: Sequence[Path]) -> list[list[Path]]:
     for name in graph.ports:
         nx.add_path(together, [index for index, path in enumerate(paths) if path.source == name])
     for router in graph.routers:
-        if isinstance(router, Service) and router.sequenced and router.mode == "replicated":
-            through = [
-                index
-                for index, path in enumerate(paths)
-                if any(data["router"] == router.name for _, data in path.nodes(data=True))
-            ]
+        if _is_sequenced(router):
+            through = [index for index, path in enumerate(paths) if router.name in path.routers]
             _check_share(graph, router, [paths[index] for index in through])
             nx.add_path(together, through)
     return [[paths[index] for index in sorted(each)] for each in nx.connected_components(together)]
+
+
+def _is_sequenced(router: Router) -> TypeGuard[Service]:
+    """True if all paths through a router have to share a channel."""
+    return isinstance(router, Service) and router.sequenced and router.mode == "replicated"
 
 
 def _check_share(graph: RouterGraph, service: Service, paths: Sequence[Path]) -> None:

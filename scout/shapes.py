@@ -2,13 +2,19 @@
 
 Where a port has several paths (`Plan.demuxes`), code depends on the shape of a path. Its counters and its parameters of
 its own (`Own`) are a row of shared arrays, the row of the path's number.
+
+The shapes of the start are compiled before packets flow, and the domains' loop knows them. A shape that comes later is
+called by its address (`scout.live_shapes`).
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path as FilePath
 from typing import Any
+from weakref import ref
 
+from scout.paths.compiler.generated import digest_of
 from scout.paths.compiler.native import CompiledPath, code_of, compile_path
 from scout.paths.compiler.plan import Plan, lower
 from scout.paths.model.path import Path
@@ -16,7 +22,7 @@ from scout.paths.model.path import Path
 __all__ = ["Shape", "Shapes"]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Shape:
     """A shape of a run.
 
@@ -26,28 +32,44 @@ class Shape:
         Shapes count from 0.
     name : str
         Its name in generated code.
-    compiled : CompiledPath
-        The code, compiled for the first path of this shape.
+    path : Path
+        The first path of this shape: what the code depends on is the same in all of them.
+    plan : Plan
+        The plan of that path.
+    many : bool
+        True if it may have several paths, so that arrays have rows for them.
+    compiled : CompiledPath or None
+        The code, compiled for that path; None if the shape came while packets flow.
+    slot : int
+        Its slot in `scout.live_memory.LiveMemory`, -1 if it was there at the start.
+    tier : str
+        "fused", or "linked" as long as its stages are called one by one.
+    file : pathlib.Path or None
+        The generated source of the fused code.
     """
 
     number: int
     name: str
-    compiled: CompiledPath
+    path: Path
+    many: bool
+    compiled: CompiledPath | None
+    slot: int = -1
+    tier: str = "fused"
+    file: FilePath | None = None
+
+    def __post_init__(self) -> None:
+        self.plan = lower(self.path)
 
     @property
-    def path(self) -> Path:
-        """The first path of this shape: what the code depends on is the same in all of them."""
-        return self.compiled.path
-
-    @property
-    def many(self) -> bool:
-        """True if it may have several paths, so that arrays have rows for them."""
-        return self.compiled.many
+    def code(self) -> CompiledPath:
+        """The code of a shape that was there at the start."""
+        assert self.compiled
+        return self.compiled
 
     @property
     def has_records(self) -> bool:
         """True if its paths have parameters of their own, in records."""
-        return self.many and bool(self.compiled.plan.own)
+        return self.many and bool(self.plan.own)
 
 
 class Shapes(Sequence[Shape]):
@@ -65,7 +87,7 @@ class Shapes(Sequence[Shape]):
         self._many, self._progress = many, progress
         self._shapes: list[Shape] = []
         self._known: dict[Any, Shape] = {}
-        self._keys: dict[int, tuple[Plan, Any]] = {}
+        self._keys: dict[int, tuple[ref[Plan], Any]] = {}
 
     def __len__(self) -> int:
         return len(self._shapes)
@@ -84,13 +106,22 @@ class Shapes(Sequence[Shape]):
         if found := self.find(path):
             return found
         self._progress(f"path from {path.name}")
-        compiled = compile_path(path, self._many)
+        return self._add(path, compile_path(path, self._many))
+
+    def admit(self, path: Path, slot: int) -> Shape:
+        """A new shape, for a path that comes while packets flow; nothing is compiled."""
+        shape = self._add(path, None)
+        shape.slot, shape.tier = slot, "linked"
+        return shape
+
+    def _add(self, path: Path, compiled: CompiledPath | None) -> Shape:
         source = path.source
         before = sum(shape.path.source == source for shape in self._shapes)
         name = f"{source}_{before + 1}" if before else source
         while any(shape.name == name for shape in self._shapes):
             name += "_"  # of router a_2, and of the second shape of router a
-        made = Shape(len(self._shapes), name, compiled)
+        made = Shape(len(self._shapes), name, path, self._many, compiled)
+        made.file = compiled.file if compiled else None
         self._shapes.append(made)
         self._known[self._key(path)] = made
         return made
@@ -104,16 +135,18 @@ class Shapes(Sequence[Shape]):
         if not self._many:
             return id(path)
         plan = path.lowered[1] if path.lowered else lower(path)  # what runs was made of it: nothing is analysed again
-        if id(plan) not in self._keys:
-            self._keys[id(plan)] = plan, _likeness(path)  # with the plan, or another one could get its id
-        return self._keys[id(plan)][1]
+        number = id(plan)
+        if number not in self._keys:
+            # Gone with the plan: paths that come and go may each have a plan of their own.
+            self._keys[number] = ref(plan, lambda _: self._keys.pop(number, None)), _likeness(path)
+        return self._keys[number][1]
 
 
 def _likeness(path: Path) -> Any:
     """A path's code and the parameters that are not the path's own."""
     plan = lower(path)
     common = {name: _comparable(value) for name, value in plan.parameters.items() if name not in plan.own}
-    return code_of(path, many=True), tuple(common.items())
+    return digest_of(*code_of(path, many=True)), tuple(common.items())
 
 
 def _comparable(value: Any) -> Any:

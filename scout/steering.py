@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from scout.builder import Builder
 from scout.changes import Changes
 from scout.control import Control
 from scout.difference import difference
@@ -27,6 +28,7 @@ class Parts(NamedTuple):
     control: Control
     changes: Changes
     live_paths: LivePaths
+    builder: Builder
 
 
 class Steering:
@@ -104,13 +106,15 @@ class Steering:
     def create_path(self, path: Path) -> int:
         """Let a path have its packets from now on, in all replicas from the same packet on.
 
-        It compiles nothing: a path of the same shape has to be there from the start, and there has to be room
-        (`most_paths`).
+        There has to be room for it (`most_paths`). If a path of its shape was there, such as one that it was narrowed
+        from, nothing is compiled. If its shape is new, it forwards at once in the *linked* tier, stage by stage, and a
+        process in the background fuses it: `Path.tier` tells which. Stages that no path has had are compiled first;
+        then the call waits for that, with a word to `report`, and the packets go on as before.
 
         Parameters
         ----------
         path : Path
-            Such as `Path.narrowed` of a path that runs.
+            Such as `Path.narrowed` of a path that runs, or a new one of the graph that runs.
 
         Returns
         -------
@@ -120,8 +124,8 @@ class Steering:
         Raises
         ------
         ScoutError
-            If it cannot be: its shape is new, another path takes the same packets, or there is no room. Nothing has
-            changed then.
+            If it cannot be: another path takes the same packets, there is no room, or its shape is new and needs what
+            was not there at the start, such as a table of its own. Nothing has changed then.
 
         Examples
         --------

@@ -12,17 +12,21 @@ from typing import Any, Self
 
 import numpy as np
 
-from scout.accounts import account, figures, queue_figures
+from scout.accounts import account, figures
+from scout.builder import Builder
 from scout.changes import Changes
 from scout.control import Control
 from scout.domain import compile_domain
 from scout.domain_arguments import Channels
 from scout.domain_plan import is_sharded
+from scout.endpoints.registry import Registry, registries
 from scout.io.channels.contract import PacketChannel
 from scout.io.hold import MOST_HELD
 from scout.io.host.process import Child, Forker
 from scout.io.ports.contract import Port
+from scout.live_memory import LiveMemory
 from scout.live_paths import LivePaths
+from scout.live_shapes import LiveShapes
 from scout.membership import Membership
 from scout.memory import Memory
 from scout.path_figures import PathFigures
@@ -87,7 +91,10 @@ class Supervisor(Steering, PathFigures):
     path_schedule : str or callable, optional
         Which path is served next, if packets wait in the queues of several (`create_path(..., queue=...)`): one of the
         names of `schedule`, or a function of the queues' heads, which are in the order of their paths, and of tables.
-        By default they take turns.
+        By default they take turns. To be given if no path has a queue at the start, and others may have.
+    queue_memory : int, optional
+        Bytes for the queues of paths in each replica. A path whose queue would exceed it is refused. By default as many
+        as the queues of the given paths take, and 256 MiB more if there may be other paths.
 
     Attributes
     ----------
@@ -123,8 +130,10 @@ class Supervisor(Steering, PathFigures):
         held: int = MOST_HELD,
         most_paths: int | None = None,
         path_schedule: str | Callable[..., int] | None = None,
+        queue_memory: int | None = None,
     ) -> None:
-        self.plan = make_plan(graph, paths, replicas, cores, restarts, schedule, wait, held, most_paths, path_schedule)
+        wishes = schedule, wait, held, most_paths, path_schedule, queue_memory
+        self.plan = make_plan(graph, paths, replicas, cores, restarts, *wishes)
         self.graph = self.plan.graph
         self.channels: list[tuple[PacketChannel, list[Path]]] = []
         """While it runs: what replicas receive from, each with the paths whose ports it serves, in the paths' order."""
@@ -133,6 +142,7 @@ class Supervisor(Steering, PathFigures):
         self._entered = False
         self._forker = Forker()
         self._parts: Parts | None = None
+        self._registries: list[Registry] = []
         self._accounts = threading.Lock()  # reading the kernel's counters resets them
 
     # Life.
@@ -166,11 +176,21 @@ class Supervisor(Steering, PathFigures):
             self.channels.append((self._channel(paths), paths))
         self._progress("domain")
         schedulers = plan.schedule, plan.path_schedule
-        domain = compile_domain(plan.graph, self.channels, shapes, plan.replicas, *schedulers, plan.demuxes)
+        domain = compile_domain(
+            plan.graph,
+            self.channels,
+            shapes,
+            plan.replicas,
+            *schedulers,
+            plan.demuxes,
+            plan.accounts,
+            plan.grows,
+        )
         for router in plan.graph.routers:
             router.start(plan.graph)
-        paths_by_number = PathTable(plan, shapes)
-        self.memory = Memory(plan.graph, self.channels, paths_by_number, domain, plan.strategy, plan.held)
+        live_memory = LiveMemory(plan.room) if plan.grows else None
+        paths_by_number = PathTable(plan, shapes, live_memory)
+        self.memory = Memory(plan.graph, self.channels, paths_by_number, domain, plan.strategy, plan.held, live_memory)
         for replica in range(plan.replicas):
             self.memory.enlist(replica)
             self.memory.snapshots.save(replica, 0)
@@ -180,12 +200,23 @@ class Supervisor(Steering, PathFigures):
         # Not a method of this object: a cycle of references would keep the memory of a run that is over.
         poll = partial(_read_counters, self._accounts, self.channels)
         watcher = Watcher(plan, self.channels, membership, control, changes, self._say, poll)
-        live_paths = LivePaths(plan, paths_by_number, changes)
-        self._parts = Parts(membership, watcher, control, changes, live_paths)
+        builder = Builder(self._forker, [plan.core(replica) for replica in range(plan.replicas)])
+        live_shapes = None
+        if live_memory:
+            live_shapes = LiveShapes(
+                plan, self.channels, paths_by_number, live_memory, domain, changes, builder, self._say
+            )
+        live_paths = LivePaths(plan, paths_by_number, changes, live_shapes)
+        self._parts = Parts(membership, watcher, control, changes, live_paths, builder)
         membership.start()
         for channel, _ in self.channels:
             self._forker.call(channel.feed)  # it may fork processes that bring packets
         watcher.start()
+        if live_shapes:
+            live_shapes.prepare()
+        for registry in registries(plan.graph):
+            registry.start()
+            self._registries.append(registry)
         # Deaths, joins and control requests call functions that are compiled while the first packets flow.
         packages = ("scout.ring", "scout.io")
         threading.Thread(target=compile_entries, args=packages, name="scout-compile", daemon=True).start()
@@ -207,7 +238,10 @@ class Supervisor(Steering, PathFigures):
 
     def stop(self) -> None:
         """Stop the domains and close the ports; the accounts and tables stay readable."""
+        for registry in self._registries:
+            registry.stop()
         if self._parts:
+            self._parts.builder.close()
             self._parts.watcher.stop()
             self._parts.membership.stop()
             self._parts.changes.close()
@@ -338,18 +372,6 @@ class Supervisor(Steering, PathFigures):
         """
         channels = [channel for channel, _ in self.channels]
         return [figures(channels, replica) | {"core": self.core(replica)} for replica in list(self.processes)]
-
-    def queue_figures(self) -> list[dict[str, Any]]:
-        """For each path with a queue what waits there and what was served, the sums of all replicas.
-
-        Returns
-        -------
-        list of dict
-            `path`; `places` of the queue in each replica; packets `waiting`, `served`, refused as the queue was `full`,
-            and served `late`, that is later than the path's deadline after they were queued; `bytes` of those served,
-            and seconds `busy_s` in which they were.
-        """
-        return queue_figures(self.plan.queues, self.memory)
 
     def diverged(self) -> list[int]:
         """Positions (numbers of requests) after which two replicas had different states; none if all is well.

@@ -85,7 +85,8 @@ def mutate(random: np.random.Generator, frames: np.ndarray, sizes: np.ndarray) -
     sizes[longer] = random.integers(60, LONGEST, count)[longer]
 
 
-def main(packets: int, seed: int) -> None:
+def router() -> RouterGraph:
+    """An IPv4 router whose neighbours are known."""
     graph = RouterGraph("fuzz")
     for number, name in enumerate(("left", "right")):
         port = SimpleNamespace(mac=int(MAC, 16) + number, mtu=1500)
@@ -99,39 +100,56 @@ def main(packets: int, seed: int) -> None:
     for name in ("left", "right"):
         graph.connect("icmp", "ip", name)
         graph.connect("ip", "arp", name)
-    path = graph.create_path("left")
-    compiled = compile_path(path)
-    for router in graph.routers:
-        router.start(graph)
-    counters, *rest = compiled.arguments()
-    random = np.random.default_rng(seed)
-    known = templates()
-    base = np.zeros((len(known), LONGEST), np.uint8)
-    for row, frame in zip(base, known, strict=True):
-        row[: len(frame)] = list(frame)
-    lengths = np.array([len(frame) for frame in known])
-    batch, slots = new_batch()
-    view = slots.reshape(BATCH_SIZE, SLOT)
-    tails = np.zeros((BATCH_SIZE, LONGEST), np.uint8)
-    origins = batch["origin"].copy()
-    done = bad_ends = 0
-    while done < packets:
-        count = min(BATCH_SIZE, packets - done)
-        chosen = random.integers(0, len(known), BATCH_SIZE)
-        frames, sizes = base[chosen], lengths[chosen]
+    return graph
+
+
+class Packets:
+    """Batches of random packets."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = np.random.default_rng(seed)
+        known = templates()
+        self._base = np.zeros((len(known), LONGEST), np.uint8)
+        for row, frame in zip(self._base, known, strict=True):
+            row[: len(frame)] = list(frame)
+        self._lengths = np.array([len(frame) for frame in known])
+        self.batch, self.slots = new_batch()
+        self.tails = np.zeros((BATCH_SIZE, LONGEST), np.uint8)
+        self._origins = self.batch["origin"].copy()
+
+    def fill(self, now: int) -> None:
+        """Fill the batch with packets of this time, nanoseconds."""
+        random, batch = self.random, self.batch
+        chosen = random.integers(0, len(self._base), BATCH_SIZE)
+        frames, sizes = self._base[chosen], self._lengths[chosen]
         mutate(random, frames, sizes)
         linear = np.minimum(sizes, REACH)
-        view[:, HEADROOM : HEADROOM + REACH] = frames[:, :REACH]
-        tails[:] = frames
-        batch["origin"] = batch["frame"] = origins
-        batch["end"] = origins + linear
-        batch["tail"] = tails.ctypes.data + np.arange(BATCH_SIZE) * LONGEST + linear
+        self.slots.reshape(BATCH_SIZE, SLOT)[:, HEADROOM : HEADROOM + REACH] = frames[:, :REACH]
+        self.tails[:] = frames
+        batch["origin"] = batch["frame"] = self._origins
+        batch["end"] = self._origins + linear
+        batch["tail"] = self.tails.ctypes.data + np.arange(BATCH_SIZE) * LONGEST + linear
         batch["tail_bytes"] = sizes - linear
-        batch["timestamp"] = 10**18 + done
+        batch["timestamp"] = now
         batch["at"] = batch["link_broadcast"] = batch["held_since"] = 0
         batch["gso_type"] = np.where(random.random(BATCH_SIZE) < 0.1, random.integers(0, 6, BATCH_SIZE), 0)
         batch["gso_size"] = random.integers(0, 65536, BATCH_SIZE)
         batch["flags"] = 0
+
+
+def main(packets: int, seed: int) -> None:
+    graph = router()
+    path = graph.create_path("left")
+    compiled = compile_path(path)
+    for each in graph.routers:
+        each.start(graph)
+    counters, *rest = compiled.arguments()
+    random = Packets(seed)
+    batch = random.batch
+    done = bad_ends = 0
+    while done < packets:
+        count = min(BATCH_SIZE, packets - done)
+        random.fill(10**18 + done)
         compiled.run(batch, 0, count, counters, *rest)
         out = batch[:count][batch["egress"][:count] >= 0]
         bad_ends += int(((out["end"] < out["frame"] + 14) | (out["tail_bytes"] < 0)).sum())

@@ -31,7 +31,7 @@ HOST, GATEWAY = "02:00:00:00:00:0a", "02:00:00:00:00:0b"  # 10.0.0.2 on the left
 NOW = 1_700_000_000_000_000_000
 MTU = {"left": 1500, "right": 1400}
 
-PUSHED = HEADROOM // 2  # room enough for what a stage has put before a packet that it then drops
+PUSHED = HEADROOM * 3 // 4  # room enough for what a stage has put before a packet that it then drops
 
 _SAME_FIELDS = (*NOTES, "flags", "gso_type")
 
@@ -162,18 +162,18 @@ class Result(NamedTuple):
 
 
 class Twin:
-    """A path that is run both ways, from the same state.
+    """A path that is run both ways, from the same state; without `native` as plain Python only.
 
     `scratch` are tables that only native code uses, as room to work.
     """
 
-    def __init__(self, path: Path, *scratch: Table) -> None:
-        self.path, self.compiled = path, compile_path(path)
+    def __init__(self, path: Path, *scratch: Table, native: bool = True) -> None:
+        self.path, self.compiled = path, compile_path(path) if native else None
         self._tables = [table.initial for table in path.tables if table.kind != "constant" and table not in scratch]
         self._first = self._state()
         self._batch, self._slots = new_batch(1)
         self._origin = int(self._batch["origin"][0])
-        self._whole = self.compiled.whole()
+        self._whole = self.compiled.whole() if self.compiled else None
 
     def _state(self) -> list[np.ndarray]:
         return [table.copy() for table in self._tables]
@@ -191,6 +191,8 @@ class Twin:
         fields = {"timestamp": NOW} | fields
         state = self._state()
         plain = self.plain(data, **fields)
+        if not self.compiled:
+            return plain
         self._restore(state)
         native = self.native(data, **fields)
         assert native.leaf == plain.leaf
@@ -211,6 +213,7 @@ class Twin:
 
     def native(self, data: bytes, **fields: int) -> Result:
         """Run a frame natively, laid out as a port does: `REACH` bytes in a slot, the rest elsewhere."""
+        assert self.compiled
         batch, tail = self._batch, np.frombuffer(data[REACH:] or b"\0", np.uint8)
         self._slots[:] = 0
         self._slots[HEADROOM : HEADROOM + min(len(data), REACH)] = np.frombuffer(data[:REACH], np.uint8)
@@ -250,9 +253,13 @@ class Twin:
 
 
 def in_modes(make: Callable[[str], Any], *modes: str) -> Any:
-    """A module's fixture: the service that `make` gives for each mode, and the twin of a path with nothing else."""
+    """A module's fixture: the service that `make` gives for each mode, and the twin of a path with nothing else.
 
-    @pytest.fixture(scope="module", params=modes)
+    The tests of all modes but the first are long: each mode is compiled.
+    """
+    first, *others = modes
+
+    @pytest.fixture(scope="module", params=[first, *(pytest.param(mode, marks=pytest.mark.long) for mode in others)])
     def made(request: pytest.FixtureRequest) -> SimpleNamespace:
         service = make(request.param)
         return SimpleNamespace(service=service, twin=Twin(one_port(service).create_path("left")))

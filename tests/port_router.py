@@ -68,14 +68,14 @@ def supervised(left, right, replicas, order="completed", reports=None, known=Tru
 
 def finished(supervisor):
     """The accounts of a run that has come to its end by itself; the sums add up."""
-    assert supervisor.wait(60.0), supervisor.account()
+    assert supervisor.wait(600), supervisor.account()
     supervisor.stop()
     account = supervisor.account()
     assert account["received"] == sum(sum(account[part].values()) for part in ("out", "ended", "drops"))
     return account
 
 
-def awaited(condition, seconds=20.0):
+def awaited(condition, seconds=600.0):
     end = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < end, "waited in vain"

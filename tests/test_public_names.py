@@ -4,12 +4,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import scout
 
 NAMES = """
 ARRIVAL              the event of a packet's arrival at a service
+AddAddress           a change: the router gets one more address
 AddRoute             a change: a prefix gets a route
 AfPacketPort         a Linux interface as a port
+ApplicationPort      sockets of other processes as a port
+Applications         the sockets of applications
 Arp                  neighbours by ARP
 Attributes           what is known of a path's packets, and what is wished for it
 Change               a change of a running router, to be subclassed
@@ -18,6 +23,7 @@ ConnectionTracking   a firewall that follows TCP connections
 ControlSocket        a running router seen and steered by other processes
 Counter              packets and bytes, counted in one place
 DdosMitigator        sources above a rate are dropped
+DeleteAddress        a change: the router loses an address
 DeleteNeighbour      a change: ARP asks for a neighbour again
 DeleteRoute          a change: a prefix loses its route
 Discard              a router that drops all that reaches it
@@ -57,9 +63,11 @@ Setting              a number that can be changed while packets flow
 Stage                a function and what binds it into a path
 Supervisor           runs the replicas and watches them
 Table                state of a stage
+TapPort              an interface of this machine's kernel, with the router behind it
 Tee                  copies packets to a capture
 To                   an outcome: on to the same router's next stage
 TokenBucket          a policer
+Udp                  UDP for the sockets of applications
 Via                  an outcome: on by a service
 add16                the ones' complement sum of two numbers
 add_to               adds to a field of a table's row
@@ -112,6 +120,7 @@ def test_each_name_is_found_and_shown_to_editors() -> None:
     assert not hasattr(scout, "nothing_of_this_name")
 
 
+@pytest.mark.long
 def test_type_checkers_know_the_names(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text("import scout\n" + "".join(f"reveal_type(scout.{name})\n" for name in LIST))

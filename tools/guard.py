@@ -1,7 +1,9 @@
 """How every command ends: its exit status, and one line on standard error instead of a traceback.
 
 Status 0 is success, 1 failed work (also output that cannot be written), 2 bad usage or bad input, and 130 an
-interruption. SIGTERM and SIGHUP (the terminal was closed) interrupt a command as Ctrl-C does.
+interruption. SIGTERM and SIGHUP (the terminal was closed) interrupt a command as Ctrl-C does. An interruption cannot
+be raised while a library's C code calls back into Python, or while an object is deleted: Python would report and forget
+it. It is repeated a moment later.
 """
 
 import errno
@@ -22,6 +24,8 @@ __all__ = ["exit_status", "guarded"]
 # Typer carries click's classes, in recent versions under names of its own.
 UsageError: Any = typer.BadParameter.__base__
 AnyError: Any = UsageError.__base__
+
+_AGAIN = 0.01  # seconds until an interruption that could not be raised is repeated
 
 _GONE = (errno.EPIPE, errno.EIO)
 """Errors of writing to a closed pipe, and to a closed terminal."""
@@ -83,6 +87,8 @@ def guarded(work: Callable[[], object]) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:  # nohup has SIGHUP ignored
             signal.signal(number, _interrupt)
+    signal.signal(signal.SIGALRM, _interrupt)
+    sys.unraisablehook = _unraised
     status = exit_status(lambda: _flushed(work()))
     with suppress(OutputError):  # what was printed before an error
         sys.stdout.flush()
@@ -135,6 +141,14 @@ def _prepare_streams() -> tuple[Any, Any]:
 
 def _interrupt(number: int, frame: Any) -> None:
     raise KeyboardInterrupt
+
+
+def _unraised(unraisable: Any) -> None:
+    """Repeat an interruption that could not be raised; report other exceptions as Python does."""
+    if issubclass(unraisable.exc_type, KeyboardInterrupt):
+        signal.setitimer(signal.ITIMER_REAL, _AGAIN)
+    else:
+        sys.__unraisablehook__(unraisable)
 
 
 def _fail(message: str, status: int) -> int:

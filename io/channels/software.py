@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scout.io.channels.contract import PacketChannel
-from scout.io.channels.software_operations import FEED, FRAME, KIND, OPERATIONS, REQUEST
+from scout.io.channels.software_operations import FRAME, KIND, OPERATIONS, REQUEST
 from scout.io.host.process import Child
 from scout.ring.channel import Channel
 from scout.ring.layout import CHANNEL, HEADER
@@ -60,7 +60,7 @@ class Feed:
             producers=PLAYER + max(ports) + 1,
             keeps=keeps,
         )
-        self.ring, self.cursors = shared(1, FEED), self._channel.members
+        self.ring, self.cursors = shared(1, self.operations.ring), self._channel.members
         for name in CHANNEL.names or ():
             self.ring[name] = self._channel.record[name]
         self._kinds = _bytes_of(self.ring[0], HEADER + KIND)

@@ -11,7 +11,7 @@ from scout.io.ports.playback import play
 from scout.io.ports.records import Records
 from scout.io.transmit.sink import TRANSMIT, Sink, enqueue, flush
 
-__all__ = ["BATCH", "ENTRIES", "FedPort"]
+__all__ = ["BATCH", "ENTRIES", "FedPort", "check_sizes"]
 
 ENTRIES = 2048
 """Requests that a channel holds by default. A replica saves its state after every quarter of them, so large tables need
@@ -21,6 +21,20 @@ BATCH = 32
 """Requests that are dequeued together by default: few enough for replicas to share expensive work evenly."""
 
 FRAME_MARGIN = 18  # bytes of a frame beyond the MTU: the Ethernet header and one VLAN tag
+
+
+def check_sizes(name: str, entries: int, batch: int) -> None:
+    """Refuse sizes that the channel of the port called `name` cannot have.
+
+    Raises
+    ------
+    PortError
+        If one is out of its range; names the port.
+    """
+    if not 16 <= entries <= 1 << 24 or entries & (entries - 1):
+        raise PortError(f"port {name}: {entries} entries; give a power of two, 16 to {1 << 24}")
+    if not 1 <= batch <= BATCH_SIZE or batch & (batch - 1):
+        raise PortError(f"port {name}: batches of {batch}; give a power of two, 1 to {BATCH_SIZE}")
 
 
 class FedPort:
@@ -59,10 +73,7 @@ class FedPort:
     def __init__(self, name: str, mac: str, mtu: int, entries: int, batch: int) -> None:
         if not 68 <= mtu <= LONGEST - FRAME_MARGIN:
             raise PortError(f"port {name}: mtu {mtu}; give 68 to {LONGEST - FRAME_MARGIN}")
-        if not 16 <= entries <= 1 << 24 or entries & (entries - 1):
-            raise PortError(f"port {name}: {entries} entries; give a power of two, 16 to {1 << 24}")
-        if not 1 <= batch <= BATCH_SIZE or batch & (batch - 1):
-            raise PortError(f"port {name}: batches of {batch}; give a power of two, 1 to {BATCH_SIZE}")
+        check_sizes(name, entries, batch)
         self.interface, self.mac, self.mtu = name, mac_of_port(name, mac), mtu
         if self.mac >> 40 & 1:
             raise PortError(f"port {name}: {mac} is the address of a group; the first byte of a port's mac is even")

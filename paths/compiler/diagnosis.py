@@ -4,7 +4,7 @@ import ast
 import inspect
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path as FilePath
 from types import FunctionType
 from typing import Any
@@ -14,7 +14,7 @@ from numba.core import types
 
 from scout.io.packet import PACKET
 from scout.paths.compiler.inlining import native
-from scout.paths.compiler.plan import CompileError, Plan
+from scout.paths.compiler.plan import CompileError
 from scout.paths.model.references import everything, module_name, references, written
 from scout.paths.model.setting import Setting
 from scout.paths.model.stage import GATHER, Stage
@@ -27,20 +27,19 @@ _NOISE = ("Failed in ", "During:", "File ", "There are", "Overload", "Match:", "
 """Beginnings of lines of numba's messages that say nothing about the cause."""
 
 
-def blame(plan: Plan, error: Exception) -> CompileError:
-    """The error of the stage that does not compile by itself; `error` is what numba raised for the whole path."""
-    for block in plan.blocks.values():
-        for place, call in _drops_made_inside(block.stage):
-            return CompileError(f"{place}: stage {block.node}: make {call} at the top of the module and return it here")
+def blame(stages: Mapping[str, Stage], what: str, error: Exception) -> CompileError:
+    """The error of the stage that does not compile by itself; `error` is what numba raised for `what` they make up."""
+    for node, stage in stages.items():
+        for place, call in _drops_made_inside(stage):
+            return CompileError(f"{place}: stage {node}: make {call} at the top of the module and return it here")
         try:
-            native(block.stage.function).compile(_argument_types(block.stage))
+            native(stage.function).compile(_argument_types(stage))
         except Exception as own:  # numba raises exceptions of many classes, also TypeError and KeyError
             return CompileError(
-                f"{_culprit(block.stage, _plain(own))}: stage {block.node} does not compile: "
-                f"{reason(own, block.stage.function)}; "
+                f"{_culprit(stage, _plain(own))}: stage {node} does not compile: {reason(own, stage.function)}; "
                 "use ints, the accessors and tables, and try it with Path.run as plain Python"
             )
-    return CompileError(f"path from {plan.source} does not compile: {reason(error)}")
+    return CompileError(f"{what} does not compile: {reason(error)}")
 
 
 def _drops_made_inside(stage: Stage) -> Iterator[tuple[str, str]]:

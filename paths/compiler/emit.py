@@ -7,7 +7,7 @@ for every replica but the primary. A packet's record says at which block it begi
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from scout.io.packet import DROPPED, HELD
+from scout.io.packet import DROPPED, HELD, TO_QUEUE
 from scout.paths.compiler.plan import Block, Edge, Plan, at, text_of
 from scout.paths.model.references import module_name
 from scout.paths.model.stage import GATHER
@@ -17,11 +17,11 @@ from scout.ring.jit import CHECKED
 __all__ = ["emit", "module_of"]
 
 
-def emit(plan: Plan, many: bool = False) -> str:
+def emit(plan: Plan, stride: int = 0) -> str:
     """The text of the module that `compile_path` compiles.
 
-    With `many` it serves any number of paths of this shape: `packet.path` says which of the rows of `counters`, and of
-    `records` if paths have parameters of their own, are those of the packet's path.
+    With `stride` it serves any number of paths of this shape: `packet.path` says which of the rows of `counters`, each
+    of so many words, and of `records` if paths have parameters of their own, are those of the packet's path.
     """
     blocks = list(plan.blocks.values())
     functions = [block.stage.function for block in blocks]
@@ -43,10 +43,10 @@ def emit(plan: Plan, many: bool = False) -> str:
         *(_definition(block) for block in blocks),
     ]
     if plan.aside:
-        lines += _Function(plan, many, "aside", plan.aside, primary=True).write()
-    lines += _Function(plan, many, "run", plan.main, primary=True).write()
+        lines += _Function(plan, stride, "aside", plan.aside, primary=True).write()
+    lines += _Function(plan, stride, "run", plan.main, primary=True).write()
     if plan.replicated:
-        lines += _Function(plan, many, "replicate", plan.replicated, primary=False).write()
+        lines += _Function(plan, stride, "replicate", plan.replicated, primary=False).write()
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
@@ -79,10 +79,10 @@ _DOCUMENTATION = {
 class _Function:
     """One function of the module: the blocks `present`, for the primary or for the other replicas."""
 
-    def __init__(self, plan: Plan, many: bool, name: str, present: frozenset[str], primary: bool) -> None:
-        self.plan, self.many, self.name, self.present, self.primary = plan, many, name, present, primary
+    def __init__(self, plan: Plan, stride: int, name: str, present: frozenset[str], primary: bool) -> None:
+        self.plan, self.stride, self.name, self.present, self.primary = plan, stride, name, present, primary
         self.blocks = plan.select(present)
-        self.own = plan.own if many else ()
+        self.own = plan.own if stride else ()
         records = ["records"] if self.own else []
         self.parameters = ", ".join(["batch, first, last, counters, configuration", *records, "whole", *plan.tables])
         # One packet at a time: order is kept, and the main line keeps its registers.
@@ -119,8 +119,8 @@ class _Function:
             f"aside({self.parameters.replace('first, last', 'index, index + 1', 1)})",
         ]
         lines = ["packet = batch[np.uintp(index)]", "frame = packet.frame", "end = packet.end", "at = packet.at"]
-        if self.many:
-            row = [f"row = packet.path * {self.plan.row}"] if self.primary else []
+        if self.stride:
+            row = [f"row = packet.path * {self.stride}"] if self.primary else []
             lines[1:1] = [*row, *(f"{key} = records[packet.path].{key}" for key in self._wanted(self.own))]
         if leads_away:
             # Control requests begin at a stage of the main line, or are led away behind its last.
@@ -167,6 +167,8 @@ class _Function:
         if not self.primary and edge.target not in self.present:
             return [self.next_packet]  # nothing replicated there
         pull = [f"frame += {edge.pull}"] if edge.pull else []
+        if self.primary and block.node in self.plan.early and edge.target not in self.plan.early:
+            return [*pull, *self._queued(edge)]
         count = [self._count(edge.counter, edge.main)] if edge.counter is not None and self.primary else []
         return [*pull, *count, f"at = {self.plan.blocks[edge.target].index}"]
 
@@ -189,6 +191,12 @@ class _Function:
             self.next_packet,
         ]
 
+    def _queued(self, edge: Edge) -> list[str]:
+        """The lines for a packet that waits before the stage that an edge leads to."""
+        count = [self._count(edge.counter, edge.main)] if edge.counter is not None else []
+        at = f"packet.at = {self.plan.blocks[edge.target].index}"
+        return ["packet.frame = frame", at, f"packet.egress = {TO_QUEUE}", *count, self.next_packet]
+
     def _count(self, counter: int, often: bool) -> str:
-        index = f"row + {counter}" if self.many else str(counter)
+        index = f"row + {counter}" if self.stride else str(counter)
         return f"counters[{index}] += 1" if often else f"seldom(counters, {index})"

@@ -1,7 +1,7 @@
 """A path explained to people: its stages, what became constants, what is read at run time."""
 
 from scout.paths.compiler.native import compile_path
-from scout.paths.compiler.plan import Block, at
+from scout.paths.compiler.plan import Block, at, lower
 from scout.paths.model.path import Path
 
 __all__ = ["explain"]
@@ -9,9 +9,12 @@ __all__ = ["explain"]
 
 def explain(path: Path) -> str:
     """See `Path.explain`."""
-    compiled = compile_path(path)
-    plan = compiled.plan
-    lines = [f"path from {path.source}, order {path.release_order}, fused into {compiled.file}"]
+    plan = lower(path)
+    state = "in the linked tier, each stage called by its address"
+    if path.tier != "linked":
+        file = path.runs_as.file if path.runs_as else compile_path(path).file
+        state = f"fused into {file}"
+    lines = [f"path from {path.source}, order {path.release_order}, {state}"]
     lines.append(f"packets: {path.attributes}")
     if path.applied:
         lines.append("rules applied:")
@@ -22,7 +25,7 @@ def explain(path: Path) -> str:
         lines += _stage(block, leads=block.node in plan.replicated and not block.stage.keeps_state)
     lines.append("constants in the code: the verdicts, headers pulled and pushed, port numbers")
     lines.append("read from one record, once a batch:")
-    record = compiled.configuration
+    record = plan.configuration
     lines += [f"      {name} = {record[name][0]}" for name in plan.parameters] or ["      nothing"]
     lines += [f"      {name} = {plan.tables[table].initial[0]}, a setting" for name, table in plan.settings.items()]
     lines.append("tables:")

@@ -13,7 +13,7 @@ from typing import Any
 from scout.ring.cache import cache_folder
 from scout.ring.jit import Entry
 
-__all__ = ["load_generated", "write_generated"]
+__all__ = ["digest_of", "executed", "file_of", "load_generated", "write_generated"]
 
 _loaded: dict[str, ModuleType] = {}
 """Generated modules of this process by digest. Loaded anew, the machine code of each would stay in memory for ever."""
@@ -35,16 +35,10 @@ def load_generated(name: str, text: str, marks: str, signature: Any, given: dict
     given : dict
         Names that the module finds.
     """
-    digest = hashlib.sha256((text + marks + repr(signature)).encode()).hexdigest()[:16]
+    digest = digest_of(text, marks, repr(signature))
     if loaded := _loaded.get(digest):
         return loaded
-    file = write_generated("paths", name, digest, text)
-    spec = importlib.util.spec_from_file_location(f"scout_generated_{digest}", file)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # numba looks a function's module up there, also for code from the cache
-    module.__dict__.update(given, entry=partial(Entry, signature=signature))
-    spec.loader.exec_module(module)
+    module = executed(name, digest, text, given | {"entry": partial(Entry, signature=signature)})
     for value in list(vars(module).values()):
         if isinstance(value, Entry):
             _ = value.native
@@ -52,14 +46,35 @@ def load_generated(name: str, text: str, marks: str, signature: Any, given: dict
     return module
 
 
+def digest_of(*parts: str) -> str:
+    """The digest by which a file in the cache is named."""
+    return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
+
+
+def executed(name: str, digest: str, text: str, given: dict[str, Any]) -> ModuleType:
+    """Write `text` to the cache folder and import it, with `given` among its names."""
+    file = write_generated("paths", name, digest, text)
+    spec = importlib.util.spec_from_file_location(f"scout_generated_{digest}", file)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # numba looks a function's module up there, also for code from the cache
+    module.__dict__.update(given)
+    spec.loader.exec_module(module)
+    return module
+
+
 def write_generated(folder: str, name: str, digest: str, text: str) -> Path:
     """Write `text` to a folder of the cache, unless it is there; the file."""
-    place = cache_folder() / folder
-    place.mkdir(mode=0o700, exist_ok=True)
-    file = place / f"{re.sub(r'[^A-Za-z0-9]+', '_', name)[:100]}_{digest}.py"
+    file = file_of(folder, name, digest)
+    file.parent.mkdir(mode=0o700, exist_ok=True)
     if not file.exists():
         # Written aside and renamed: another process may be reading. The time stamp is part of numba's key.
         aside = file.with_suffix(f".{os.getpid()}.tmp")
         aside.write_text(text, encoding="utf-8")
         aside.replace(file)
     return file
+
+
+def file_of(folder: str, name: str, digest: str) -> Path:
+    """The file that `write_generated` writes."""
+    return cache_folder() / folder / f"{re.sub(r'[^A-Za-z0-9]+', '_', name)[:100]}_{digest}.py"

@@ -8,6 +8,7 @@ Code is cached under a name that carries a hash of the generated text and of eve
 functions refer to, in a folder that carries a hash of Scout's own sources (`scout.ring.cache`).
 """
 
+from collections.abc import Mapping
 from pathlib import Path as FilePath
 from types import ModuleType
 from typing import Any
@@ -26,16 +27,19 @@ from scout.paths.compiler.global_state import changed_globals
 from scout.paths.compiler.inlining import native
 from scout.paths.compiler.plan import CompileError, Plan, lower
 from scout.paths.model.path import Path
+from scout.paths.model.stage import Stage
 from scout.ring.errors import ScoutError
 from scout.ring.segment import private
 
 __all__ = [
     "BATCH",
     "CompiledPath",
+    "check_globals",
     "code_of",
     "compile_path",
     "configuration",
     "table_names",
+    "user_functions",
 ]
 
 BATCH = types.Array(numba.from_dtype(PACKET), 1, "C")
@@ -89,30 +93,40 @@ def compile_path(path: Path, many: bool = False) -> CompiledPath:
         If the path was changed and not established, or replicas could differ.
     """
     plan = lower(path)
-    for block in plan.blocks.values():
-        for place, name in changed_globals(block.stage.function):
+    check_globals(path.stages)
+    text, marks = code_of(path, many)
+    try:
+        module = load_generated(f"path_{path.source}", text, marks, _signature(plan, many), user_functions(plan))
+    except (ScoutError, OSError):  # of the cache folder
+        raise
+    except Exception as error:  # numba raises exceptions of many classes, also TypeError and KeyError
+        raise blame(path.stages, f"path from {path.source}", error) from error
+    return CompiledPath(path, plan, many, module)
+
+
+def check_globals(stages: Mapping[str, Stage]) -> None:
+    """Refuse stages that change a global; compiled code could not."""
+    for node, stage in stages.items():
+        for place, name in changed_globals(stage.function):
             raise CompileError(
-                f"{place}: stage {block.node} changes the global {name}; keep what changes in a table, as in "
+                f"{place}: stage {node} changes the global {name}; keep what changes in a table, as in "
                 "Filter(..., seen=Table(array))"
             )
-    given: dict[str, Any] = {
+
+
+def user_functions(plan: Plan) -> dict[str, Any]:
+    """The stage functions that generated code cannot import, by their names there."""
+    return {
         block.name: native(block.stage.function)
         for block in plan.blocks.values()
         if module_of(block.stage.function) is None
     }
-    text, marks = code_of(path, many)
-    try:
-        module = load_generated(f"path_{path.source}", text, marks, _signature(plan, many), given)
-    except (ScoutError, OSError):  # of the cache folder
-        raise
-    except Exception as error:  # numba raises exceptions of many classes, also TypeError and KeyError
-        raise blame(plan, error) from error
-    return CompiledPath(path, plan, many, module)
 
 
 def code_of(path: Path, many: bool = False) -> tuple[str, str]:
     """The text of a path's code, and the marks of all that it depends on besides: equal for paths that share it."""
-    return emit(lower(path), many), "".join(fingerprint(stage.function) for stage in path.stages.values())
+    plan = lower(path)
+    return emit(plan, plan.row if many else 0), "".join(fingerprint(stage.function) for stage in path.stages.values())
 
 
 def table_names(path: Path) -> dict[int, str]:

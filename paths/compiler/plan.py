@@ -110,6 +110,8 @@ class Plan:
         The nodes of the blocks, each after all that lead to it.
     main, aside, replicated : frozenset of str
         The blocks of the main line; those that packets go through off it; those that every replica runs.
+    early : frozenset of str
+        The blocks that run before a packet is queued, if some do.
     parameters : dict of str to int or callable
         The fields of the path's configuration, and their values or how to ask for them.
     own : tuple of str
@@ -120,6 +122,8 @@ class Plan:
         Names in generated code of the settings that stages read, each with the name of its table.
     tables : dict of str to Table
         By their names in generated code.
+    timeouts : dict of str to int
+        Where packets enter that were held at a stage for too long: the number of the block, by the stage's node.
     """
 
     source: str
@@ -128,11 +132,13 @@ class Plan:
     main: frozenset[str]
     aside: frozenset[str]
     replicated: frozenset[str]
+    early: frozenset[str]
     parameters: dict[str, Any]
     own: tuple[str, ...]
     counters: int
     settings: dict[str, str]
     tables: dict[str, Table]
+    timeouts: dict[str, int]
 
     @property
     def row(self) -> int:
@@ -216,11 +222,16 @@ def lower(path: Path) -> Plan:
 
 
 def _described(path: Path) -> list[Any]:
-    """The parts of an established path that may still change its plan: the stages, and the kinds of their tables.
+    """The parts of an established path that may still change its plan: the stages, the kinds of their tables, and where
+    packets are queued.
 
     As long as it is the same nothing is analysed again: a plain run asks for the plan at every packet.
     """
-    return [(node, id(stage), *(table.kind for table in stage.tables.values())) for node, stage in path.stages.items()]
+    stages = path.stages.items()
+    return [
+        bool(path.early),
+        *((node, id(stage), *(table.kind for table in stage.tables.values())) for node, stage in stages),
+    ]
 
 
 def _lower(path: Path) -> Plan:
@@ -269,11 +280,17 @@ def _lower(path: Path) -> Plan:
         frozenset(path.main_line),
         frozenset(path.aside),
         frozenset(path.replicated),
+        frozenset(path.early),
         parameters,
         tuple(name for name, value in parameters.items() if isinstance(value, Own)),
         len(path.counter_names),
         settings,
         tables,
+        {
+            node: path.nodes[data["timeout"]]["index"]
+            for node, data in path.nodes(data=True)
+            if data.get("timeout") is not None
+        },
     )
 
 

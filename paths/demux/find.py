@@ -15,7 +15,7 @@ from scout.paths.wire.flow import mix
 from scout.ring.atomics import load64_acquire
 from scout.ring.jit import inline
 
-__all__ = ["ALWAYS", "ENTRY", "KIND", "NEVER", "NO_SHAPE", "PATH", "PORT", "QUEUE_UP", "bucket_of", "find"]
+__all__ = ["ACCOUNTED", "ALWAYS", "ENTRY", "KIND", "NEVER", "NO_SHAPE", "PATH", "PORT", "QUEUE_UP", "bucket_of", "find"]
 
 ALWAYS, NEVER = 0, (1 << 63) - 1
 """The epochs from which, and until which, a pattern holds that is there all the time."""
@@ -42,10 +42,11 @@ ENTRY = np.dtype(
 
 PATH = np.dtype([("shape", "i2"), ("first", "i2"), ("queue", "i2"), ("port", "i2")])
 """For each number of a path: the number of its shape, or `NO_SHAPE`; that of the shape by which demux has packets
-served at once, or `QUEUE_UP` if it puts them into the path's queue; the index of that queue; and the index of the port
-at which the path begins."""
+served at once, plus `ACCOUNTED` if what they use is accounted for, or `QUEUE_UP` if it puts them into the path's queue;
+the index of that queue; and the index of the port at which the path begins."""
 
 NO_SHAPE, QUEUE_UP = -1, -2
+ACCOUNTED = 1 << 14
 
 _PORT, _KIND, _ENTRY = PORT.itemsize, KIND.itemsize, ENTRY.itemsize  # a record begins with its link
 

@@ -154,6 +154,10 @@ class DemuxTable:
             record["died"] = NEVER
             self._holding[int(record["kind"]), int(record["word_0"]), int(record["word_1"])] = number
 
+    def bytes_of(self, path: int) -> int:
+        """The bytes that the patterns of a path take."""
+        return len(self._entries.get(path, ())) * ENTRY.itemsize
+
     def unlink(self, path: int) -> None:
         """Take the patterns of a path out of all lists; for when each replica is in an epoch after their end."""
         ports, kinds, heads, entries = self._links

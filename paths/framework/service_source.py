@@ -246,6 +246,8 @@ def load_service(
     file: FilePath, text: str, functions: Mapping[str, Callable[..., int]], atomic: bool
 ) -> Callable[..., int]:
     """The function of a generated module, which finds the handlers by their names; `atomic`: with atomic accessors."""
+    for function in functions.values():
+        function.returns_verdict = True  # type: ignore[attr-defined]  # as a stage function does (`ring.integers`)
     module = ModuleType(f"scout_service_{file.stem}")
     module.__dict__.update({f"on_{name}": function for name, function in functions.items()})
     sys.modules[module.__name__] = module  # numba looks a function's module up there, also for code from the cache

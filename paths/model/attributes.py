@@ -4,7 +4,7 @@
 into the path, so its code need not test for them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, TypedDict, Unpack
@@ -15,7 +15,7 @@ from scout.paths.model.router import GraphError
 from scout.paths.wire.flow import has_ports
 from scout.paths.wire.ipv4 import DCCP, ICMP, SCTP, TCP, UDP, UDP_LITE
 
-__all__ = ["PROTOCOLS", "TRAFFIC", "Attributes", "GivenAttributes", "Network"]
+__all__ = ["PROTOCOLS", "TRAFFIC", "WISHES", "Attributes", "GivenAttributes", "Network"]
 
 Network = IPv4Network | IPv6Network
 """A prefix of either family."""
@@ -26,7 +26,14 @@ PROTOCOLS = {"icmp": ICMP, "tcp": TCP, "udp": UDP, "dccp": DCCP, "sctp": SCTP, "
 TRAFFIC = ("destination", "source", "protocol", "destination_port", "source_port", "dscp")
 """The attributes that describe packets: they decide which packets enter a path."""
 
+WISHES = ("weight", "deadline", "queue", "batch", "account", "cpu", "memory", "over_budget")
+"""The attributes in which paths may differ that share their stages and code."""
+
 _ORDERS = ("completed", "channel")
+_POLICIES = ("drop", "defer")
+
+_LEAST_SHARE = 1e-9
+_MOST_MEMORY = 1 << 40
 
 
 class GivenAttributes(TypedDict, total=False):
@@ -44,6 +51,10 @@ class GivenAttributes(TypedDict, total=False):
     deadline: float
     queue: int
     batch: int
+    account: bool
+    cpu: float
+    memory: int
+    over_budget: str
 
 
 @dataclass(frozen=True)
@@ -76,6 +87,14 @@ class Attributes:
         Packets that the path's queue holds in each replica, a power of two; 0: packets are not queued.
     batch : int
         Packets that leave the queue at a time, at most.
+    account : bool
+        What the path uses is measured.
+    cpu : float
+        Its share of each domain's time, 0 to 1; 0: no budget, and no share of its own.
+    memory : int
+        Bytes that its queue takes in each replica, at most; 0: as many as its places need for the longest packets.
+    over_budget : {"drop", "defer"}
+        What becomes of its packets while it is over its share: they are dropped, or wait in the queue.
     """
 
     ingress: str
@@ -91,6 +110,10 @@ class Attributes:
     deadline: float = 0.001
     queue: int = 0
     batch: int = 32
+    account: bool = False
+    cpu: float = 0.0
+    memory: int = 0
+    over_budget: str = "drop"
 
     @classmethod
     def checked(cls, ingress: str, **given: Unpack[GivenAttributes]) -> "Attributes":
@@ -112,13 +135,13 @@ class Attributes:
         made._check_together()
         return made
 
-    def narrowed(self, **traffic: Unpack[GivenAttributes]) -> "Attributes":
-        """The attributes of a part of this traffic: with more that is known of the packets.
+    def narrowed(self, **given: Unpack[GivenAttributes]) -> "Attributes":
+        """The attributes of a part of this traffic: with more that is known of the packets, and wishes of its own.
 
         Raises
         ------
         GraphError
-            If that is no part of it, or an attribute does not describe packets.
+            If that is no part of it, or an attribute is none of `TRAFFIC` and `WISHES`.
 
         Examples
         --------
@@ -127,17 +150,17 @@ class Attributes:
         Attributes(ingress='left', ..., source=IPv4Network('10.0.0.2/32'), protocol=6, ...)
         """
         place = f"path from {self.ingress!r}"
-        for name in traffic:
-            if name not in TRAFFIC:
-                raise GraphError(f"{place}: {name}=... narrows no traffic; give {', '.join(TRAFFIC)}")
-        given: dict[str, Any] = {name: _checked(place, name, value) for name, value in traffic.items()}
-        for name, value in given.items():
-            known = getattr(self, name)
+        for name in given:
+            if name not in (*TRAFFIC, *WISHES):
+                raise GraphError(f"{place}: {name}=... narrows no traffic; give {', '.join((*TRAFFIC, *WISHES))}")
+        values: dict[str, Any] = {name: _checked(place, name, value) for name, value in given.items()}
+        for name in set(values) & set(TRAFFIC):
+            known, value = getattr(self, name), values[name]
             if known is not None and (value is None or not _is_within(value, known)):
                 raise GraphError(
                     f"{place}: {name} {_text(name, value)} is no part of {_text(name, known)}, which the path takes"
                 )
-        made = replace(self, **given)
+        made = replace(self, **values)
         made._check_together()
         return made
 
@@ -193,6 +216,9 @@ class Attributes:
             raise GraphError(
                 f"{place}: packets leave a queue when a scheduler wants them; leave order='channel' out, or queue="
             )
+        if not self.queue and (self.memory or self.over_budget == "defer"):
+            wish = f"memory={self.memory}" if self.memory else "over_budget='defer'"
+            raise GraphError(f"{place}: {wish} is for the packets of a queue; give it queue=... too, or leave it out")
 
 
 def _checked(place: str, name: str, value: Any) -> Any:
@@ -231,10 +257,25 @@ def _int(value: Any, least: int, most: int) -> int:
     return value
 
 
-def _order(value: Any) -> str:
-    if value not in _ORDERS:
+def _one_of(*names: str) -> Callable[[Any], str]:
+    def check(value: Any) -> str:
+        if value not in names:
+            raise ValueError
+        return str(value)
+
+    return check
+
+
+def _bool(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
+
+
+def _share(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not (value == 0 or _LEAST_SHARE <= value <= 1):
         raise ValueError
-    return str(value)
+    return float(value)
 
 
 def _deadline(value: Any) -> float:
@@ -261,11 +302,15 @@ _CHECKS: dict[str, tuple[Any, str]] = {
     "destination_port": (_ports, "an L4 port, 0 to 65535, or a range of them, as in range(5000, 5010)"),
     "source_port": (_ports, "an L4 port, 0 to 65535, or a range of them, as in range(5000, 5010)"),
     "dscp": (lambda value: _int(value, 0, 63), "a code point, 0 to 63"),
-    "order": (_order, " or ".join(_ORDERS)),
+    "order": (_one_of(*_ORDERS), " or ".join(_ORDERS)),
     "weight": (lambda value: _int(value, 1, (1 << 20) - 1), "at least 1, and less than 2 ** 20"),
     "deadline": (_deadline, "seconds, at least 0 and less than 2 ** 30"),
     "queue": (_queue, f"0, or a power of two, at most {MOST_PLACES}"),
     "batch": (lambda value: _int(value, 1, BATCH_SIZE), f"1 to {BATCH_SIZE}"),
+    "account": (_bool, "True or False"),
+    "cpu": (_share, f"a share of each domain's time, {_LEAST_SHARE:g} to 1, or 0 for no budget"),
+    "memory": (lambda value: _int(value, 0, _MOST_MEMORY), f"bytes, 0 to {_MOST_MEMORY:,}"),
+    "over_budget": (_one_of(*_POLICIES), " or ".join(_POLICIES)),
 }
 """For each attribute that can be given its check, and what is right."""
 

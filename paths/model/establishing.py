@@ -14,11 +14,12 @@ import networkx as nx
 from scout.paths.model.agreement import agree
 from scout.paths.model.router import GraphError
 from scout.paths.model.rule import Application, Rule
+from scout.paths.model.stage import Stage
 
 if TYPE_CHECKING:
     from scout.paths.model.path import Path
 
-__all__ = ["MOST_APPLICATIONS", "apply_rules", "check", "establish"]
+__all__ = ["MOST_APPLICATIONS", "apply_rules", "check", "check_wishes", "establish", "positioned"]
 
 MOST_APPLICATIONS = 1000
 """Rules that are applied so often to one path do not come to an end."""
@@ -31,7 +32,7 @@ def establish(path: "Path") -> None:
     apply_rules(path)
     add_drops(path)
     agree(path)
-    check_queue(path)
+    check_wishes(path)
     number(path)
     path.freeze()
 
@@ -93,17 +94,33 @@ def add_drops(path: "Path") -> None:
                 path.add_outcome(node, int(reason), "", leaf)
 
 
-def check_queue(path: "Path") -> None:
-    """Refuse a queue before work that belongs at the packet's position in its channel, the same in every replica."""
-    if path.queue:
-        for node in path.running_order:
-            stage = path.stages[node]
-            if stage.keeps_state or stage.sharded or stage.controlled:
-                raise GraphError(
-                    f"path from {path.source!r}: queue={path.queue}, but {node} may keep state that depends on the "
-                    "order of packets in their channel; leave queue= out, or narrow the path's packets to those that "
-                    'do not go there, as in protocol="udp"'
-                )
+def check_wishes(path: "Path") -> None:
+    """Refuse a budget or a queue that would hold up work which belongs at the packets' positions in the channel."""
+    early = positioned(path) if path.queue or path.attributes.cpu else set()
+    if not early:
+        return
+    first = next(node for node in path.running_order if _is_positioned(path.stages[node]))
+    if not path.queue:
+        raise GraphError(
+            f"path from {path.source!r}: cpu={path.attributes.cpu:g}, but {first} may keep state that depends on the "
+            "order of packets in their channel, so that none may be dropped before; give the path queue=... too, "
+            "which packets enter behind it"
+        )
+    if early == set(path.stages):
+        raise GraphError(
+            f"path from {path.source!r}: queue={path.queue}, but nothing is left to do behind {first}, which may keep "
+            "state that depends on the order of packets in their channel; leave queue= out"
+        )
+
+
+def positioned(path: "Path") -> set[str]:
+    """The stages whose work belongs at a packet's position in its channel, and those that lead to them."""
+    found = {node for node, stage in path.stages.items() if _is_positioned(stage)}
+    return found | {above for node in found for above in nx.ancestors(path, node)} & set(path.stages)
+
+
+def _is_positioned(stage: Stage) -> bool:
+    return stage.keeps_state or stage.sharded or stage.controlled
 
 
 def number(path: "Path") -> None:

@@ -222,10 +222,21 @@ class RouterGraph(UncachedViews, nx.DiGraph):
             For these schedulers: seconds within which a packet is wanted.
         queue : int
             Packets that wait for the path scheduler (`Supervisor(path_schedule=...)`), at most, in each replica: a
-            power of two. Packets beyond are dropped as queue-full. By default, 0, nothing is queued. A path with a
-            queue has no stages that every replica runs, and no services.
+            power of two. Packets beyond are dropped as queue-full. By default, 0, nothing is queued. Stages that every
+            replica runs, services, and what leads to them run before a packet is queued.
         batch : int
             Packets that leave the queue at a time, at most: 1 to 256, by default 32.
+        account : bool
+            Measure the bytes of the path's packets, and the time that they take: `Supervisor.path_figures`. A path with
+            a queue or a budget is measured anyway. By default nothing is measured, and nothing paid for it.
+        cpu : float
+            The path's budget: a share of the time of each domain, as 0.25. The shares of all paths are 1 at most; a
+            path that would exceed it is refused. 0, the default: no budget.
+        memory : int
+            Bytes that the path's queue may take in each replica; packets beyond are dropped as queue-memory. By
+            default, 0, as many as the longest packets need, 64 KiB for each place.
+        over_budget : {"drop", "defer"}
+            While the path is over its budget, its packets are dropped as over-budget, or wait in its queue.
         rules : iterable of Rule, optional
             Transformation rules, applied after those of the routers (`scout.paths.model.rule`).
 

@@ -8,7 +8,7 @@ from networkx.classes.reportviews import OutMultiEdgeView
 
 from scout.paths.model.attributes import Attributes, GivenAttributes
 from scout.paths.model.editing import StageGraph
-from scout.paths.model.establishing import establish
+from scout.paths.model.establishing import check_wishes, establish, positioned
 from scout.paths.model.invariants import intact_stages
 from scout.paths.model.render import svg
 from scout.paths.model.router import GraphError
@@ -40,11 +40,14 @@ class Path(StageGraph):
     lowered: Any = None
     """The plan that the compiler made of the path, and what it depends on (`scout.paths.compiler.plan.lower`)."""
 
+    runs_as: Any = None
+    """The shape as which a supervisor runs the path (`scout.shapes.Shape`); None if none does."""
+
     def __init__(self, incoming_graph_data: Any = None, **attributes: Any) -> None:
         super().__init__(incoming_graph_data, **attributes)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "lowered"}
+        return {name: value for name, value in self.__dict__.items() if name not in ("lowered", "runs_as")}
 
     @property
     def source(self) -> str:
@@ -115,6 +118,16 @@ class Path(StageGraph):
         return self.attributes.queue
 
     @property
+    def tier(self) -> str:
+        """How a supervisor runs the path: "fused", as one function; "linked", stage by stage; empty if none does."""
+        return self.runs_as.tier if self.runs_as else ""
+
+    @property
+    def is_accounted(self) -> bool:
+        """True if what the path uses is measured: that was asked for, or it has a budget or a queue."""
+        return self.attributes.account or self.attributes.cpu > 0 or self.queue > 0
+
+    @property
     def edges(self) -> "_Edges":  # type: ignore[override]
         """The edges, as in networkx; `edges[tail, head]` finds the only edge between two nodes without its key."""
         return _Edges(self)
@@ -143,15 +156,16 @@ class Path(StageGraph):
             copied.graph.pop("counted", None)
         return copied
 
-    def narrowed(self, **traffic: Unpack[GivenAttributes]) -> "Path":
+    def narrowed(self, **given: Unpack[GivenAttributes]) -> "Path":
         """The same path for a part of its traffic, as one of its connections: it shares this path's stages and code.
 
         It takes microseconds, where `RouterGraph.create_path` walks through the router graph anew.
 
         Parameters
         ----------
-        **traffic
-            Attributes that describe packets, those of this path or narrower ones: see `RouterGraph.create_path`.
+        **given
+            Attributes that describe packets, those of this path or narrower ones, and wishes: a weight, a deadline, a
+            queue, a batch, an account or a budget of its own. See `RouterGraph.create_path`.
 
         Raises
         ------
@@ -161,10 +175,14 @@ class Path(StageGraph):
         from scout.paths.compiler.plan import lower
 
         lower(self)  # so that it is done once for all of them
-        attributes = self.attributes.narrowed(**traffic)
+        attributes = self.attributes.narrowed(**given)
         made = Path.__new__(Path)
         made.__dict__.update(self.__dict__)
+        made.runs_as = None
         made.graph = self.graph | {"attributes": attributes, "name": f"{attributes.ingress}, {attributes}"}
+        check_wishes(made)
+        if bool(made.early) != bool(self.early):  # its code is not this path's
+            made.lowered = None
         return made
 
     # Queries.
@@ -182,9 +200,12 @@ class Path(StageGraph):
 
     @property
     def aside(self) -> set[str]:
-        """The stages that packets can go through off the main line: begun there, or come back from being held."""
+        """The stages that packets can go through off the main line: begun there, or come back from being held or
+        queued."""
         starts = set(self.stages) - set(self.main_line)
         starts |= {node for node, stage in self.stages.items() if stage.holds}
+        early = self.early
+        starts |= {head for _, head in self.out_edges(early)} - early
         return {node for start in starts for node in {start} | nx.descendants(self, start)} & set(self.stages)
 
     @property
@@ -193,6 +214,11 @@ class Path(StageGraph):
         found = {node: data for node, data in self.nodes(data=True) if "stage" in data}
         ranked = sorted(found, key=lambda node: found[node].get("index", 0))
         return {node: found[node]["stage"] for node in ranked}
+
+    @property
+    def routers(self) -> set[str]:
+        """The routers that it leads through."""
+        return {data["router"] for _, data in self.nodes(data=True)}
 
     @property
     def running_order(self) -> list[str]:
@@ -207,6 +233,12 @@ class Path(StageGraph):
         for node in list(wanted):
             wanted |= nx.ancestors(self, node) & set(self.stages)
         return wanted
+
+    @property
+    def early(self) -> set[str]:
+        """The stages that run before a packet is queued: those whose work belongs at its position in the channel, and
+        those that lead to them. Empty if the path has no queue, or no such stages."""
+        return positioned(self) if self.queue else set()
 
     # Counting: one increment a packet on the main line, the rest follows from conservation.
 

@@ -5,10 +5,11 @@ A rule looks at one stage of a path with the whole path around it. The routers o
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scout.paths.model.change import Change
+from scout.paths.model.stage import Stage
 
 if TYPE_CHECKING:
     from scout.paths.model.path import Path
@@ -29,6 +30,9 @@ class Rule:
     transform : callable
         `transform(path, node)` edits the path, by `insert`, `replace`, `remove`, `rule_out` or as in networkx, such
         that the guard no longer holds there. It may return a text that says more about what was done.
+    stages : tuple of Stage
+        Those that `transform` may put into a path, bound to anything of the right kind: a router that runs has them
+        compiled before such a path comes.
 
     Examples
     --------
@@ -44,6 +48,7 @@ class Rule:
     name: str
     guard: Callable[["Path", str], Any]
     transform: Callable[["Path", str], Any]
+    stages: tuple[Stage, ...] = field(default=(), compare=False)
 
 
 class Application(NamedTuple):

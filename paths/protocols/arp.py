@@ -13,7 +13,7 @@ Drops
     too-short: a message of less than 28 bytes.
     bad-arp: a message that is not about IPv4 on Ethernet, is neither request nor reply, has no station's MAC address
         for its sender, or is our own.
-    arp-address-conflict: another station says that it has our address.
+    arp-address-conflict: another station says that it has an address of ours.
     adjacency-table-full: no row is free for the sender; see `capacity`.
     no-arp: the packet's next hop is on a port that ARP is not connected to.
 Example
@@ -46,9 +46,10 @@ from scout.ring.jit import outline
 
 __all__ = ["Arp", "receive", "request", "resolve"]
 
-WISHES = BATCH_SIZE + 1  # word 0 counts the ARP requests to be sent; their keys follow, at most one for each packet
+WISHES = BATCH_SIZE + 1  # row 0 counts the ARP requests to be sent, in `key`; they follow, at most one for each packet
 
-INTERFACE = np.dtype([("mac", "i8"), ("address", "i8")])
+WISH = np.dtype([("key", "i8"), ("source", "i8")])
+"""An ARP request to be sent: the key of the adjacency, and the router's address to ask from."""
 
 TOO_SHORT, BAD_ARP, TABLE_FULL = drop("too-short"), drop("bad-arp"), drop("adjacency-table-full")
 CONFLICT = drop("arp-address-conflict")
@@ -57,11 +58,13 @@ ANSWER, LEARNT_ONLY = 0, 1
 
 
 @outline
-def ask(wishes: Any, asked: Any, key: int, now: int) -> None:
+def ask(wishes: Any, asked: Any, key: int, source: int, now: int) -> None:
     """Put an ARP request for `key` among the wishes, unless a replica did so less than a second ago."""
-    if wishes[0] < WISHES - 1 and once(asked, key, now, SECOND):
-        wishes[0] += 1
-        wishes[wishes[0]] = key
+    count = wishes[0].key
+    if count < WISHES - 1 and once(asked, key, now, SECOND):
+        wishes[count + 1].key = key
+        wishes[count + 1].source = source
+        wishes[0].key = count + 1
 
 
 def resolve(
@@ -87,13 +90,13 @@ def resolve(
             # If the clock was set back, more than a lifetime may be left: ask now, else the MAC address would stay in
             # use for that much longer than its lifetime.
             if (left < refresh or left > lifetime) and adjacency.state != STATIC:
-                ask(wishes, asked, awaited(frame, hop), packet.timestamp)
+                ask(wishes, asked, awaited(frame, hop), hop.source, packet.timestamp)
             packet.destination = adjacency.mac
             packet.ethertype = ethernet.IPV4
             return hop.port
     packet.awaited = awaited(frame, hop)
     packet.error = HOST_UNREACHABLE
-    ask(wishes, asked, packet.awaited, packet.timestamp)
+    ask(wishes, asked, packet.awaited, hop.source, packet.timestamp)
     return HOLD
 
 
@@ -109,14 +112,13 @@ def receive(
     packet: Any,
     adjacencies: Any,
     changes: Any,
-    address: int,
-    network: int,
-    mask: int,
+    own: Any,
+    first: int,
     mac: int,
     lifetime: int,
     primary: bool,
 ) -> int:
-    """Learn the sender's address; write the reply over the message if it asks for ours.
+    """Learn the sender's address; write the reply over the message if it asks for one of ours.
 
     Returns ANSWER for a request that is to be answered, LEARNT_ONLY for any other good message, else a drop.
     """
@@ -128,11 +130,21 @@ def receive(
         return BAD_ARP
     if sender_mac & ethernet.GROUP or sender_mac == 0:
         return BAD_ARP
-    if sender == address:
-        return CONFLICT if sender_mac != mac else BAD_ARP
-    ours = load32(frame, arp.TARGET) == address
-    if sender & mask == network:
-        # RFC 826: any message updates a known address; a new address is learnt only from a message to our address.
+    target = load32(frame, arp.TARGET)
+    ours, is_near = False, False
+    index = first
+    while own[np.uintp(index)].port >= 0:
+        each = own[np.uintp(index)]
+        if each.port == packet.port:
+            if sender == each.address:
+                return CONFLICT if sender_mac != mac else BAD_ARP
+            if target == each.address:
+                ours = True
+            if sender & each.mask == each.network:
+                is_near = True
+        index += 1
+    if is_near:
+        # RFC 826: any message updates a known address; a new address is learnt only from a message to one of ours.
         key = (packet.port + 1) << 32 | sender
         index = place(adjacencies, key, packet.timestamp) if ours else find(adjacencies, key)
         if index >= 0 and adjacencies[index].state != STATIC:
@@ -144,24 +156,25 @@ def receive(
     if not ours or operation != arp.REQUEST:
         return LEARNT_ONLY
     if primary:
-        write_arp(frame, 0, arp.REPLY, mac, address, sender_mac, sender)
+        write_arp(frame, 0, arp.REPLY, mac, target, sender_mac, sender)
         packet.destination = sender_mac
         packet.ethertype = ethernet.ARP
     return ANSWER
 
 
-def request(frame: Any, end: Any, packet: Any, wishes: Any, interfaces: Any) -> int:
+def request(frame: Any, end: Any, packet: Any, wishes: Any, macs: Any) -> int:
     """Make the frame of one request that waits to be sent; 0 if there is none."""
-    if wishes[0] == 0:
+    count = wishes[0].key
+    if count == 0:
         return 0
-    key = wishes[wishes[0]]
-    wishes[0] -= 1
+    wishes[0].key = count - 1
+    key = wishes[count].key
     port = (key >> 32) - 1
-    mac = interfaces[port].mac
+    mac = macs[port]
     store48(frame, ethernet.DESTINATION, ethernet.BROADCAST)
     store48(frame, ethernet.SOURCE, mac)
     store16(frame, ethernet.ETHERTYPE, ethernet.ARP)
-    write_arp(frame, ethernet.HEADER, arp.REQUEST, mac, interfaces[port].address, 0, key)
+    write_arp(frame, ethernet.HEADER, arp.REQUEST, mac, wishes[count].source, 0, key)
     packet.egress = port
     return 1
 
@@ -199,26 +212,23 @@ class Arp(Router):
         self.lifetime = int(timeout * SECOND)
         self.adjacencies = Table(np.zeros(capacity, ADJACENCY))
         self.changes: Table = Table(np.zeros(1, np.int64), "private")
-        self.wishes = Table(np.zeros(WISHES, np.int64), "private")
+        self.wishes = Table(np.zeros(WISHES, WISH), "private")
         self.asked = Table(np.zeros(2 * capacity, np.int64), "shared")
         self._neighbours = Neighbours(name, self.adjacencies)
         self._pins: list[tuple[str, str, str]] = []  # of ports by name, until the graph is complete
 
     def configure(self, graph: RouterGraph) -> None:
-        self.interfaces = Table(np.zeros(len(graph.ports), INTERFACE), "constant")
+        self.macs = Table(np.zeros(len(graph.ports), np.int64), "constant")
         self._neighbours.ports = graph.ports
         for pin in self._pins:
             self.pin(*pin)
 
     def start(self, graph: RouterGraph) -> None:
         self._neighbours.reserve_gateways()
-        addresses = self._ip(graph).addresses
-        for index, name in enumerate(graph.ports):
-            address = int(addresses[name]) if name in addresses else 0
-            self.interfaces.initial[index] = (graph.router(name).port.mac, address)
+        self.macs.initial[:] = [graph.router(name).port.mac for name in graph.ports]
 
     def emitter(self) -> Stage:
-        return Stage(request, (), {"wishes": self.wishes, "interfaces": self.interfaces})
+        return Stage(request, (), {"wishes": self.wishes, "macs": self.macs})
 
     def _ip(self, graph: RouterGraph) -> Any:
         return graph.router(graph.reached(self.name, "resolve")[0][0])
@@ -286,13 +296,11 @@ class Arp(Router):
             times = {"lifetime": self.lifetime, "refresh": self.lifetime // 4}
             bindings = {"next_hops": ip.next_hops} | times | tables
             return Stage(resolve, outcomes, bindings, on_timeout=Via("resolve"))
-        interface = ip.addresses.get(attributes.ingress)
         bindings = {
             "adjacencies": self.adjacencies,
             "changes": self.changes,
-            "address": int(interface) if interface else -1,  # the target of no message
-            "network": int(interface.network.network_address) if interface else 0,
-            "mask": int(interface.netmask) if interface else 0,
+            "own": ip.own.table,
+            "first": ip.own.first,
             "mac": graph.router(attributes.ingress).port_mac,
             "lifetime": self.lifetime,
         }

@@ -2,10 +2,14 @@
 
 Usage: Icmp(name, errors_per_second, burst)
 Requires: icmp, icmp-error.
+Provides: icmp-transport (errors about packets of a transport, and packets to be answered with an error).
 
 Echo requests are answered, and packets that cannot go on are answered with errors. Errors are limited to a rate for
 each port where their causes come in, by all replicas together (RFC 1812 section 4.3.2.8). Where an error leads to
 replicated work, the limit is a part of the replicated state, so that every replica decides alike.
+
+Errors about packets of transports that stand on it, such as UDP, are given to these, also if it is this router that
+cannot send the packet on.
 
 Drops
     too-short: a message of less than 8 bytes.
@@ -24,6 +28,7 @@ import numpy as np
 
 from scout.io.access import length, load8, load16, load32, require, store8, store16, store32, sum16, trim
 from scout.io.packet import GSO_NONE, NEEDS_CHECKSUM, SECOND
+from scout.io.ports.applications import ApplicationPort
 from scout.paths.limit import within
 from scout.paths.model.attributes import Attributes
 from scout.paths.model.graph import RouterGraph
@@ -31,8 +36,9 @@ from scout.paths.model.router import GraphError, Router
 from scout.paths.model.stage import Outcome, Stage, Via
 from scout.paths.model.table import Table
 from scout.paths.model.verdict import drop
+from scout.paths.protocols.delivery import transports_of
 from scout.paths.wire import icmp, ipv4
-from scout.paths.wire.icmp import is_error
+from scout.paths.wire.icmp import is_error, quotes
 from scout.paths.wire.ipv4 import header_length
 
 __all__ = ["Icmp", "error", "receive"]
@@ -66,6 +72,20 @@ def receive(frame: Any, end: Any, packet: Any) -> int:
     store32(frame, ipv4.DESTINATION, source)
     store8(frame, ipv4.TTL, OUR_TTL)
     return 0
+
+
+def receive_or_tell(frame: Any, end: Any, packet: Any, first: int, second: int) -> int:
+    """As `receive`; tell errors about packets of the first (1) and the second (2) of two transports."""
+    verdict = receive(frame, end, packet)
+    header = header_length(frame, 0)
+    if verdict != UNHANDLED or packet.link_broadcast or not quotes(frame, end, header):
+        return verdict
+    if load8(frame, header + icmp.TYPE) not in (icmp.UNREACHABLE, icmp.TIME_EXCEEDED, icmp.PARAMETER_PROBLEM):
+        return verdict
+    protocol = load8(frame, header + icmp.HEADER + ipv4.PROTOCOL)
+    if protocol == first:
+        return 1
+    return 2 if protocol == second else verdict
 
 
 def error(frame: Any, end: Any, packet: Any, limit: Any, interval: int, burst: int) -> int:
@@ -104,6 +124,17 @@ def error(frame: Any, end: Any, packet: Any, limit: Any, interval: int, burst: i
     return 0
 
 
+def own_error(frame: Any, end: Any, packet: Any, limit: Any, interval: int, burst: int, first: int, second: int) -> int:
+    """Write an error about a packet of the router's own, as `error`; tell those of two transports."""
+    verdict = error(frame, end, packet, limit, interval, burst)
+    if verdict != 0:
+        return verdict
+    protocol = load8(frame, ipv4.HEADER + icmp.HEADER + ipv4.PROTOCOL)
+    if protocol == first:
+        return 0
+    return 1 if protocol == second else UNHANDLED
+
+
 class Icmp(Router):
     """ICMP for the router's own addresses.
 
@@ -121,6 +152,7 @@ class Icmp(Router):
     """
 
     requires = {"messages": "icmp", "errors": "icmp-error"}
+    provides = {"transports": "icmp-transport"}
 
     def __init__(self, name: str, errors_per_second: float = 1000.0, burst: int = 50) -> None:
         super().__init__(name)
@@ -138,6 +170,24 @@ class Icmp(Router):
 
     def stage(self, key: str, graph: RouterGraph, attributes: Attributes) -> Stage:
         if key == "in":
-            return Stage(receive, (Outcome("reply", Via("messages")),), payload=True)
+            return self._receiver(transports_of(graph, self.name))
         bindings: dict[str, Any] = {"limit": self.limit, "interval": self.interval, "burst": self.burst}
-        return Stage(error, (Outcome("error", Via("messages")),), bindings, push=ipv4.HEADER + icmp.HEADER)
+        push = ipv4.HEADER + icmp.HEADER
+        transports = transports_of(graph, self.name)
+        if transports and isinstance(graph.router(attributes.ingress).port, ApplicationPort):
+            told, protocols = self._told(transports)
+            return Stage(own_error, told, bindings | protocols, push=push)
+        return Stage(error, (Outcome("error", Via("messages")),), bindings, push=push)
+
+    def _receiver(self, transports: list[Any]) -> Stage:
+        reply = Outcome("reply", Via("messages"))
+        if not transports:
+            return Stage(receive, (reply,), payload=True)
+        told, protocols = self._told(transports)
+        return Stage(receive_or_tell, (reply, *told), protocols, payload=True)
+
+    def _told(self, transports: list[Any]) -> tuple[tuple[Outcome, ...], dict[str, int]]:
+        """The outcomes for errors about packets of transports, and the numbers of their protocols."""
+        told = tuple(Outcome(f"about {each.name}", Via("transports", each.name)) for each in transports)
+        first, second = [*(each.protocol for each in transports), -1][:2]
+        return told, {"first": first, "second": second}

@@ -2,10 +2,11 @@
 
 Usage: Ip(name, addresses, routes)
 Requires: ipv4 (one or more interfaces), adjacency (finds the next hop's MAC address).
-Provides: icmp (messages to and from the router's own addresses), icmp-error (packets to be answered with an error).
+Provides: icmp (messages to and from the router's own addresses), icmp-error (packets to be answered with an error),
+transport (packets of one protocol to and from the router's own addresses, such as UDP).
 
 Packets come up from Ethernet interfaces, whose stage "ipv4" has checked them (`check`). They are forwarded, or given to
-ICMP, or to ICMP as the cause of an error.
+ICMP or a transport, or to ICMP as the cause of an error.
 
 Drops
     martian-destination: the destination cannot be one; it is in 0/8, 127/8, 169.254/16 or 240/4.
@@ -15,7 +16,9 @@ Drops
         5.3.4).
     fragmentation-needed: the packet is longer than the MTU of the next hop's port, and may be fragmented. (One that
         must not be fragmented is answered with an error.)
-    fragment-for-us: a fragment to one of the router's addresses; it does not reassemble.
+    fragment-for-us: a fragment to one of the router's addresses; it reassembles only if a transport stands on it.
+    bad-fragment: a fragment to one of the router's addresses that no datagram can have.
+    fragments-overlap: a fragment that overlaps other ones of its datagram, which is given up (RFC 5722 section 4).
     source-route: a packet to one of the router's addresses with a source route that leads further (RFC 1812 section
         5.2.4.1).
     udp-bad-length: a UDP datagram to the router whose length is wrong.
@@ -27,27 +30,28 @@ Example
     Ip("ip", {"left": "10.0.0.1/24", "right": "10.0.1.1/24"}, {"0.0.0.0/0": "10.0.1.2"})
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
-from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from scout.io.access import add16, load8, load16, load32, require, store8, store16, store32, sum16
 from scout.io.packet import GSO_NONE, NEEDS_CHECKSUM
+from scout.paths.changes.addresses import AddAddress, DeleteAddress
 from scout.paths.changes.mtus import SetMtu
 from scout.paths.changes.routes import AddRoute, DeleteRoute, ReplaceRoute
 from scout.paths.model.attributes import Attributes
 from scout.paths.model.change import Amendment, Change, together
 from scout.paths.model.classifier import Classifier
 from scout.paths.model.graph import RouterGraph
-from scout.paths.model.router import GraphError, Router
+from scout.paths.model.router import Router
 from scout.paths.model.stage import Outcome, Stage, To, Via
 from scout.paths.model.table import Table
 from scout.paths.model.verdict import drop
+from scout.paths.protocols.delivery import Delivery, transports_of
 from scout.paths.protocols.fib import lookup as find
-from scout.paths.protocols.ipv4_check import check, suspect_table
+from scout.paths.protocols.ipv4_check import check
 from scout.paths.protocols.ipv4_demux import CLASSIFIER
 from scout.paths.protocols.ipv4_rules import constant_next_hop, known_protocol, possible_routes
 from scout.paths.protocols.mtus import Mtus
@@ -57,7 +61,8 @@ from scout.paths.protocols.next_hop import (
     LOCAL,
     MULTICAST,
 )
-from scout.paths.protocols.routing import Routing, parsed, parsed_routes
+from scout.paths.protocols.own_addresses import OwnAddresses
+from scout.paths.protocols.routing import Routing, parsed_routes
 from scout.paths.wire import ipv4, tcp, udp
 from scout.paths.wire.checksum import pseudo_header_sum
 from scout.paths.wire.icmp import (
@@ -205,15 +210,18 @@ class Ip(Router):
     Parameters
     ----------
     name : str
-    addresses : mapping of str to str
-        For each interface (an Ethernet's name) the router's address there with the length of the network's prefix, as
-        "10.0.0.1/24". The networks must not overlap.
+    addresses : mapping of str to str or list of str
+        For each interface (an Ethernet's name) the router's addresses there with the length of the network's prefix, as
+        "10.0.0.1/24". Networks of different interfaces must not overlap. Of several addresses in one network, the first
+        is the source of what the router itself sends there.
     routes : mapping of str to str, optional
         Prefix to gateway, as {"10.9.0.0/16": "10.0.1.2"}; "0.0.0.0/0" is the default route. Connected networks need
         none.
 
     Attributes
     ----------
+    own : OwnAddresses
+        Its addresses, also as rows that stages read.
     fib : Fib
         The routes, once the graph is complete.
     next_hops : Table
@@ -234,53 +242,51 @@ class Ip(Router):
     """
 
     requires = {"net": "ipv4", "resolve": "adjacency"}
-    provides = {"messages": "icmp", "errors": "icmp-error"}
+    provides = {"messages": "icmp", "errors": "icmp-error", "transports": "transport"}
     one_way = {"net": "receive", "resolve": "send"}
-    takes = (AddRoute, DeleteRoute, ReplaceRoute, SetMtu)
+    takes = (AddAddress, AddRoute, DeleteAddress, DeleteRoute, ReplaceRoute, SetMtu)
 
     rules = (constant_next_hop(lookup), possible_routes(lookup), known_protocol(local))
 
-    def __init__(self, name: str, addresses: Mapping[str, str], routes: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        addresses: Mapping[str, str | Sequence[str]],
+        routes: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(name)
-        self.addresses = {port: self._parse_interface(port, str(text)) for port, text in addresses.items()}
+        self.own = OwnAddresses(name, addresses)
         self._routes = parsed_routes(name, routes or {})
+
+    @property
+    def addresses(self) -> dict[str, tuple[IPv4Interface, ...]]:
+        """The addresses of each port that has some, after the newest change."""
+        return self.own.current
 
     @property
     def routes(self) -> dict[IPv4Network, IPv4Address]:
         """The gateway of each prefix that has one, after the newest change."""
         return {IPv4Network(prefix): IPv4Address(gateway) for prefix, gateway in self._routes.items()}
 
-    def _parse_interface(self, port: str, text: str) -> IPv4Interface:
-        """An interface's address, which must have a prefix and be a host's."""
-        interface: IPv4Interface = parsed(self.name, IPv4Interface, text)
-        if "/" not in text:
-            raise GraphError(f"{self.name}: address {text} of {port!r} has no prefix length; write it as {text}/24")
-        network = interface.network
-        if network.prefixlen < 31 and interface.ip in (network.network_address, network.broadcast_address):
-            raise GraphError(f"{self.name}: {text} of {port!r} is a broadcast address of its network; give a host's")
-        return interface
-
     def configure(self, graph: RouterGraph) -> None:
-        for (one, first), (other, second) in combinations(self.addresses.items(), 2):
-            if first.network.overlaps(second.network):
-                raise GraphError(
-                    f"{self.name}: the networks of {one!r}, {first}, and of {other!r}, {second}, overlap; "
-                    "give each interface a network of its own"
-                )
-        for port in self.addresses:
-            if port not in graph.ports:
-                raise GraphError(
-                    f"{self.name} has an address on {port!r}, which is no port of the graph: {graph.ports}"
-                )
+        self.own.configure(graph.ports)
         resolver: Any = graph.router(graph.reached(self.name, "resolve")[0][0])
         self._routing = Routing(self.name, self.addresses, self._routes, graph.ports, resolver)
         self.fib, self.next_hops, self.root = self._routing.fib, self._routing.next_hops, self._routing.root
         self._mtus = Mtus(self.name, graph.ports)
         self.mtus = self._mtus.table
-        self.suspects = Table(suspect_table(self.addresses.values()), "constant")
         arrays: dict[str, Any] = dict(zip(("entries", "vectors", "leaves"), self.fib.arrays, strict=True))
         tables = {name: Table(array, "constant") for name, array in arrays.items()}
         self._lookups: dict[str, Any] = tables | {"root": self.root}
+
+        self.delivery = Delivery(self)
+        if transports_of(graph, self.name):
+            self.lock = self.delivery.reassembly.lock
+
+    @property
+    def sending(self) -> dict[str, Any]:
+        """What a transport's stage needs to find the next hop of a packet, and the source and the MTU there."""
+        return self._lookups | {"next_hops": self.next_hops, "mtus": self.mtus, "first": self._mtus.first}
 
     def start(self, graph: RouterGraph) -> None:
         for index, name in enumerate(graph.ports):
@@ -288,19 +294,27 @@ class Ip(Router):
 
     def prepare(self, changes: Sequence[Change], graph: RouterGraph) -> Amendment:
         mtus = [each for each in changes if isinstance(each, SetMtu)]
-        if not mtus:
-            return self._routing.prepare(changes)
-        routes = [each for each in changes if not isinstance(each, SetMtu)]
-        return together([lambda: self._routing.prepare(routes), lambda: self._mtus.prepare(mtus)])
+        addresses = [each for each in changes if isinstance(each, AddAddress | DeleteAddress)]
+        routes = [each for each in changes if not isinstance(each, SetMtu | AddAddress | DeleteAddress)]
+        work: list[Callable[[], Amendment]] = []
+        if addresses:
+            wanted = self.own.after(addresses)
+            work += [lambda: self._routing.prepare(routes, wanted), lambda: self.own.prepare(wanted)]
+        elif routes:
+            work.append(lambda: self._routing.prepare(routes))
+        if mtus:
+            work.append(lambda: self._mtus.prepare(mtus))
+        return together(work)
 
     @property
     def covered(self) -> tuple[Table, ...]:  # type: ignore[override]
-        return (*(table for table in self._lookups.values()), self.next_hops, self.mtus, self._mtus.first)
+        own = (self.own.table, self.own.first, self.own.suspects)
+        return (*self._lookups.values(), self.next_hops, self.mtus, self._mtus.first, *own)
 
     def differences(self, wanted: Any) -> list[Change]:
-        if self.addresses != wanted.addresses:
-            raise GraphError(f"{self.name}: the addresses differ; that needs a new start")
-        return self._routing.differences(wanted._routes) + self._mtus.differences()
+        no_routes, routes = self._routing.differences(wanted._routes)
+        no_addresses, addresses = self.own.differences(wanted.own)
+        return no_routes + no_addresses + addresses + routes + self._mtus.differences()
 
     def arrive(self, service: str, below: bool) -> str | Via:
         if service == "net":
@@ -312,18 +326,20 @@ class Ip(Router):
 
     def check_stage(self, outcomes: tuple[Outcome, ...]) -> Stage:
         """The stage of an interface below that checks packets before anything else sees them."""
-        bound = self._lookups | {"next_hops": self.next_hops, "suspects": self.suspects}
+        bound = self._lookups | {"next_hops": self.next_hops, "suspects": self.own.suspects}
         return Stage(check, outcomes, bound, keeps_flow=True)
 
     def stage(self, key: str, graph: RouterGraph, attributes: Attributes) -> Stage:
         hops = {"next_hops": self.next_hops}
         error = Outcome("unreachable", Via("errors"))
         if key == "lookup":
-            outcomes = (Outcome("forward", To("forward")), Outcome("for us", To("local")), error)
+            outcomes = (Outcome("forward", To("forward")), self.delivery.outcome(graph), error)
             return Stage(lookup, outcomes, self._lookups | hops, note=f"{len(self.fib)} routes")
         if key == "forward":
             good, bad = Outcome("next hop", Via("resolve")), Outcome("expired, too big", Via("errors"))
             return Stage(forward, (good, bad), hops | {"mtus": self.mtus, "first": self._mtus.first}, keeps_flow=True)
+        if key in ("deliver", "reassemble"):
+            return self.delivery.stage(key, graph)
         if key == "local":
             return Stage(local, (Outcome("icmp", Via("messages")), error), payload=True)
         return Stage(route, (Outcome("next hop", Via("resolve")),), self._lookups | hops)

@@ -3,7 +3,6 @@
 Ethernet runs it before any filter or service sees a packet.
 """
 
-from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any
 
@@ -17,7 +16,15 @@ from scout.paths.wire import ipv4
 from scout.paths.wire.ipv4 import has_good_checksum, header_length
 from scout.ring.jit import outline
 
-__all__ = ["broadcasts", "check", "check_header", "suspect_hash", "suspect_table"]
+__all__ = [
+    "NEVER_SOURCES",
+    "SUSPECTS",
+    "broadcasts",
+    "check",
+    "check_header",
+    "suspect_hash",
+    "suspect_places",
+]
 
 LINK_LOCAL = 0xA9FE  # the first 16 bits of 169.254.0.0/16 (RFC 3927)
 
@@ -106,15 +113,14 @@ def broadcasts(network: IPv4Network) -> list[IPv4Address]:
     return [network.broadcast_address, network.network_address] if network.prefixlen < 31 else []  # RFC 3021
 
 
-def suspect_table(interfaces: Iterable[IPv4Interface]) -> np.ndarray:
-    """The sources that `check` looks at more closely: uint8[256 + 2**SUSPECT_BITS], not 0 where one of them is.
+SUSPECTS = 256 + (1 << SUSPECT_BITS)
+"""Places of the table of suspects, which are not 0 where `check` looks at a source more closely: first by the first
+byte of an address, then by the hash of the whole."""
 
-    First by the first byte of an address, then by the hash of the whole: the addresses of the router and the broadcast
-    addresses of its networks, and others with the same hash.
-    """
-    table = np.zeros(256 + (1 << SUSPECT_BITS), np.uint8)
-    table[[0, 127, LINK_LOCAL >> 8, *range(224, 256)]] = 1
-    for interface in interfaces:
-        for address in (interface.ip, *broadcasts(interface.network)):
-            table[256 + suspect_hash(int(address))] = 1
-    return table
+NEVER_SOURCES = [0, 127, LINK_LOCAL >> 8, *range(224, 256)]
+"""The places by first bytes: of prefixes that no router's addresses change."""
+
+
+def suspect_places(interface: IPv4Interface) -> list[int]:
+    """The places by hash for an address of the router, and for the broadcast addresses of its network."""
+    return [256 + suspect_hash(int(address)) for address in (interface.ip, *broadcasts(interface.network))]

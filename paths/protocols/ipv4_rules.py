@@ -54,11 +54,15 @@ def constant_next_hop(lookup: Callable[..., int]) -> Rule:
         hop, outcome = found(path, node) or (-1, -1)
         ip, prefix = _destinations(path, node, lookup)
         assert prefix
-        path.replace(node, Stage(set_next_hop, bindings={"next_hop": Own(hop)}, note="constant"), [outcome])
+        path.replace(node, _known_hop(hop), [outcome])
         path.rely_on(OneNextHop(ip.name, prefix, hop))
         return f"next hop {hop} for all of {prefix}"
 
-    return Rule("constant next hop", found, transform)
+    return Rule("constant next hop", found, transform, (_known_hop(0),))
+
+
+def _known_hop(hop: int) -> Stage:
+    return Stage(set_next_hop, bindings={"next_hop": Own(hop)}, note="constant")
 
 
 def possible_routes(lookup: Callable[..., int]) -> Rule:

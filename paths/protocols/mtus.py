@@ -3,7 +3,6 @@
 The MTU of a port is that of its interface, or one below it that a change has set.
 """
 
-from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,16 +10,12 @@ import numpy as np
 from scout.paths.changes.mtus import SetMtu
 from scout.paths.model.change import Amendment, Change
 from scout.paths.model.router import GraphError
-from scout.paths.model.setting import Setting
-from scout.paths.model.table import Table
-from scout.ring.segment import shared
+from scout.paths.protocols.versions import Versions
 
 __all__ = ["LEAST", "Mtus"]
 
 LEAST = 68
 """Bytes that every network carries in one packet (RFC 791 section 3.2)."""
-
-_VERSIONS = 64
 
 
 class Mtus:
@@ -42,49 +37,33 @@ class Mtus:
 
     def __init__(self, name: str, ports: Sequence[str]) -> None:
         self._name, self._ports = name, list(ports)
-        # In shared memory: it is written again when an interface gets another MTU while replicas run.
-        self.table = Table(shared(_VERSIONS * len(ports), np.int64), "constant")
-        self.first = Setting(0)
         self._of_interfaces = [0] * len(ports)
-        self._set: dict[int, dict[str, int]] = {0: {}}  # by the first row of a version, the MTUs that were set
-        self._free = deque(range(len(ports), _VERSIONS * len(ports), len(ports)))
+        nothing: dict[str, int] = {}  # the MTUs that were set, by port
+        self._versions = Versions(f"{name}: MTUs", len(ports), np.int64, nothing, self._write)
+        self.table, self.first = self._versions.table, self._versions.first
 
     def refresh(self, port: int, mtu: int) -> None:
         """Take the MTU of an interface, in all versions."""
         self._of_interfaces[port] = mtu
-        for first in list(self._set):  # a change may come meanwhile
-            self._write(first, port)
+        self._versions.rewrite()
 
-    def _write(self, first: int, port: int) -> None:
-        mtu = self._of_interfaces[port]
-        self.table.initial[first + port] = min(mtu, self._set[first].get(self._ports[port], mtu))
+    def _write(self, rows: np.ndarray, wanted: dict[str, int]) -> None:
+        for index, (port, mtu) in enumerate(zip(self._ports, self._of_interfaces, strict=True)):
+            rows[index] = min(mtu, wanted.get(port, mtu))
 
     def differences(self) -> list[Change]:
         """The changes after which no MTU is set."""
-        return [SetMtu(port, None) for port in self._set[self.first.value]]
+        return [SetMtu(port, None) for port in self._versions.current]
 
     def prepare(self, changes: Sequence[SetMtu]) -> Amendment:
         """Prepare changes of MTUs; see `Router.prepare`."""
-        wanted = dict(self._set[self.first.value])
+        wanted = dict(self._versions.current)
         for change in changes:
             self._check(change)
             wanted.pop(change.port, None)
             if change.mtu is not None:
                 wanted[change.port] = change.mtu
-        if not self._free:
-            raise GraphError(
-                f"{self._name}: {_VERSIONS} versions of MTUs are in use; try again when packets have passed"
-            )
-        before, first = self.first.value, self._free.popleft()
-        self._set[first] = wanted
-        for port in range(len(self._ports)):
-            self._write(first, port)
-
-        def free(version: int) -> None:
-            del self._set[version]
-            self._free.append(version)
-
-        return Amendment({self.first: first}, undo=lambda: free(first), release=lambda: free(before))
+        return self._versions.prepare(wanted)
 
     def _check(self, change: SetMtu) -> None:
         if change.port not in self._ports:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Any
 
+from scout.paths.changes.addresses import AddAddress, DeleteAddress
 from scout.paths.changes.routes import AddRoute, DeleteRoute, ReplaceRoute
 from scout.paths.model.change import Change
 from scout.paths.model.rule import Fact
@@ -85,7 +86,9 @@ class KindsWithin(Fact):
 
 
 def _overlaps(change: Change, prefix: IPv4Network) -> bool:
-    """True if a change is of a route to addresses of a prefix."""
+    """True if a change is of a route to addresses of a prefix, or may move gateways, whatever routes lead to them."""
+    if isinstance(change, AddAddress | DeleteAddress):
+        return True
     if not isinstance(change, AddRoute | DeleteRoute | ReplaceRoute):
         return False
     return IPv4Network(str(change.prefix)).overlaps(prefix)

@@ -9,7 +9,7 @@ Prefixes and gateways are kept as ints: there may be a million of them.
 
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from socket import AF_INET, inet_pton
 from typing import Any
 
@@ -21,29 +21,14 @@ from scout.paths.model.router import GraphError
 from scout.paths.model.setting import Setting
 from scout.paths.model.table import Table
 from scout.paths.protocols.fib import ROUTE, Fib
-from scout.paths.protocols.ipv4_check import broadcasts
-from scout.paths.protocols.next_hop import BROADCAST, CONNECTED, GATEWAY, LOCAL, MARTIAN, MULTICAST, NEXT_HOP, UNUSED
+from scout.paths.protocols.links import Addresses, Hop, Links, Prefix, special
+from scout.paths.protocols.next_hop import GATEWAY, NEXT_HOP, UNUSED
 from scout.ring.segment import shared
 
-__all__ = ["ROOM", "Prefix", "Routing", "parsed", "parsed_routes"]
+__all__ = ["ROOM", "Routing", "parsed", "parsed_routes"]
 
 ROOM = 4096
 """Gateways for which there is room besides those at the beginning; those of old versions count too."""
-
-_SPECIAL = {
-    "0.0.0.0/8": MARTIAN,
-    "127.0.0.0/8": MARTIAN,
-    "169.254.0.0/16": MARTIAN,
-    "224.0.0.0/4": MULTICAST,
-    "240.0.0.0/4": MARTIAN,
-    "255.255.255.255/32": BROADCAST,
-}
-
-Prefix = tuple[int, int]
-"""The network's address, and the length."""
-
-_Gateways = Mapping[Prefix, int | None]
-"""The gateways of prefixes; None for one that has no route of its own."""
 
 _LENGTHS = {"": 32} | {f"/{length}": length for length in range(33)}
 
@@ -94,10 +79,6 @@ def _shown(prefix: Prefix) -> str:
     return f"{IPv4Address(prefix[0])}/{prefix[1]}"
 
 
-def _number(network: IPv4Network) -> Prefix:
-    return int(network.network_address), network.prefixlen
-
-
 class Routing:
     """The routes of a router.
 
@@ -105,8 +86,7 @@ class Routing:
     ----------
     name : str
         The router's, for errors.
-    addresses : mapping of str to IPv4Interface
-        By port.
+    addresses : Addresses
     routes : dict of Prefix to int
         The gateway of each prefix. Changes are noted in it.
     ports : sequence of str
@@ -129,82 +109,71 @@ class Routing:
     """
 
     def __init__(
-        self,
-        name: str,
-        addresses: Mapping[str, IPv4Interface],
-        routes: dict[Prefix, int],
-        ports: Sequence[str],
-        resolver: Any,
+        self, name: str, addresses: Addresses, routes: dict[Prefix, int], ports: Sequence[str], resolver: Any
     ) -> None:
-        self._name, self._resolver, self._routes = name, resolver, routes
-        self._networks = [
-            (int(each.network.network_address), int(each.network.netmask), int(each), ports.index(port))
-            for port, each in addresses.items()
-        ]
-        hops: list[tuple[int, ...]] = [(kind, -1, 0, -1, 0) for kind in range(BROADCAST + 1)]
-        leads = {_number(IPv4Network(prefix)): kind for prefix, kind in _SPECIAL.items()}
-        for interface, (_, _, own, port) in zip(addresses.values(), self._networks, strict=True):
-            leads[_number(interface.network)] = len(hops)
-            hops.append((CONNECTED, port, 0, -1, own))
-            leads |= {(int(broadcast), 32): BROADCAST for broadcast in broadcasts(interface.network)}
-        self._rows: dict[int, int] = {}  # of gateways
-        self._slots: dict[int, int] = {}  # of those that have a place in the resolver for ever
-        for prefix in leads.keys() & routes.keys():
-            via = IPv4Address(routes[prefix])
-            raise GraphError(f"{name}: {_shown(prefix)} is routed to {via} and is connected or special already")
-        self._uses = Counter(routes.values())  # routes that lead to each gateway
-        for gateway in self._uses:
-            self._slots[gateway] = resolver.reserve(self._link(gateway)[1], gateway)
-            self._rows[gateway] = len(hops)
-            hops.append(self._hop(gateway))
-        leads |= {(own, 32): LOCAL for _, _, own, _ in self._networks}
-        self._fixed = frozenset(leads)
-        to_gateways = ((*prefix, self._rows[gateway]) for prefix, gateway in routes.items() if prefix not in leads)
-        self.fib = Fib(np.array([*((*prefix, row) for prefix, row in leads.items()), *to_gateways], ROUTE))
+        self._name, self._ports, self._resolver, self._routes = name, ports, resolver, routes
+        self._links = Links(name, addresses, ports)
+        self._check_fixed(self._links, routes)
+        self._slots: dict[
+            tuple[int, int], int
+        ] = {}  # of the ports and gateways that have rows of the resolver for ever
+        by_gateway = Counter(routes.values())
+        for gateway in by_gateway:
+            port, _ = self._links.require(gateway)
+            self._slots[port, gateway] = resolver.reserve(port, gateway)
+        to_gateways = {gateway: self._to(gateway, self._links) for gateway in by_gateway}
+        self._uses = Counter(self._links.fixed.values())  # prefixes that lead to each next hop
+        self._uses.update({to_gateways[gateway]: uses for gateway, uses in by_gateway.items()})
+        # The next hops of the special kinds have their kinds as rows.
+        self._rows = {hop: row for row, hop in enumerate(dict.fromkeys([*map(special, range(UNUSED)), *self._uses]))}
+        leads = [(*prefix, self._rows[hop]) for prefix, hop in self._links.fixed.items()]
+        leads += [(*prefix, self._rows[to_gateways[gateway]]) for prefix, gateway in routes.items()]
+        self.fib = Fib(np.array(leads, ROUTE))
         self.root = Setting(self.fib.version)
-        table = shared(len(hops) + ROOM, NEXT_HOP)
+        table = shared(len(self._rows) + ROOM, NEXT_HOP)
         table["kind"] = UNUSED
-        for row, hop in enumerate(hops):
-            table[row] = (*hop, (0, 0, 0))
         self.next_hops = Table(table, "constant")
-        self._free = deque(range(len(hops), len(table)))
+        self._write(self._rows)
+        self._free = deque(range(len(self._rows), len(table)))
         self._undone: list[int] = []  # versions that were made in vain
 
-    def _hop(self, gateway: int) -> tuple[int, ...]:
-        own, port = self._link(gateway)
-        return GATEWAY, port, gateway, self._slots.get(gateway, -1), own
+    def _to(self, gateway: int, links: Links) -> Hop:
+        port, own = links.require(gateway)
+        return GATEWAY, port, gateway, self._slots.get((port, gateway), -1), own
 
-    def _link(self, gateway: int) -> tuple[int, int]:
-        """The router's own address and the port on the network of a gateway."""
-        for network, mask, own, port in self._networks:
-            if gateway & mask == network and gateway != own:
-                return own, port
-        raise GraphError(
-            f"{self._name}: gateway {IPv4Address(gateway)} is on no connected network; give an address next to it"
-        )
+    def _check_fixed(self, links: Links, routes: Mapping[Prefix, int | None]) -> None:
+        """Refuse routes of prefixes that are connected or special."""
+        for prefix in links.fixed.keys() & routes.keys():
+            if (gateway := routes[prefix]) is not None:
+                raise GraphError(
+                    f"{self._name}: {_shown(prefix)} is routed to {IPv4Address(gateway)} and is connected or special "
+                    "already; leave the route out"
+                )
 
     # Changing.
 
-    def prepare(self, changes: Sequence[Change]) -> Amendment:
-        """Prepare changes of routes; see `Router.prepare`."""
+    def prepare(self, changes: Sequence[Change], addresses: Addresses | None = None) -> Amendment:
+        """Prepare changes of routes, and to have other addresses; see `Router.prepare`."""
+        links = self._links if addresses is None else Links(self._name, addresses, self._ports)
         wanted: dict[Prefix, int | None] = {}
         for change in changes:
-            self._note(change, wanted)
-        before = {prefix: self._routes.get(prefix) for prefix in wanted}
-        uses: Counter[int] = Counter()
-        uses.update(gateway for gateway in wanted.values() if gateway is not None)
-        uses.subtract(gateway for gateway in before.values() if gateway is not None)
-        new = [gateway for gateway, more in uses.items() if more > 0 and gateway not in self._rows]
-        gone = [gateway for gateway, more in uses.items() if more < 0 and self._uses[gateway] + more == 0]
+            self._note(change, wanted, links)
+        before, after = self._moves(wanted, links)
+        uses: Counter[Hop] = Counter()
+        uses.update(hop for hop in after.values() if hop)
+        uses.subtract(hop for hop in before.values() if hop)
+        new = [hop for hop, more in uses.items() if more > 0 and hop not in self._rows]
+        gone = [hop for hop, more in uses.items() if more < 0 and self._uses[hop] + more == 0]
         rows, resolved = self._new_rows(new), Amendment()
         try:
-            resolved = self._resolver.gateways(self._to_resolve(new), self._to_resolve(gone))
-            version = self._next_version(wanted, before, rows)
+            to_new, to_gone = self._to_resolve(new), self._to_resolve(gone)
+            resolved = self._resolver.gateways(to_new - to_gone, to_gone - to_new)
+            version = self._next_version(after, before, rows)
         except BaseException:
             resolved.undo()
             self._put_back(rows.values())
             raise
-        versions, freed = [self.root.value], [self._rows[gateway] for gateway in gone]
+        versions, freed = [self.root.value], [self._rows[hop] for hop in gone]
 
         def commit() -> None:
             resolved.commit()
@@ -213,16 +182,17 @@ class Routing:
                     self._routes[prefix] = gateway
                 else:
                     self._routes.pop(prefix, None)
+            self._links = links
             self._uses.update(uses)
             self._rows |= rows
-            for gateway in gone:
-                del self._rows[gateway]
+            for hop in gone:
+                del self._rows[hop], self._uses[hop]
             versions.extend(self._undone)
             self._undone.clear()
 
         def undo() -> None:
             resolved.undo()
-            self._next_version(before, wanted, rows)
+            self._next_version(before, after, rows)
             self.fib.release(version)
             self._undone.append(self.fib.version)
             self._put_back(rows.values())
@@ -234,25 +204,26 @@ class Routing:
 
         return Amendment({self.root: version}, resolved.orders, commit, undo, release)
 
-    def differences(self, wanted: Mapping[Prefix, int]) -> list[Change]:
-        """The changes that make these routes of those that there are."""
-        changes: list[Change] = [DeleteRoute(_shown(prefix)) for prefix in self._routes if prefix not in wanted]
+    def differences(self, wanted: Mapping[Prefix, int]) -> tuple[list[Change], list[Change]]:
+        """The routes to be deleted, and those to be added and replaced, to have others."""
+        deleted: list[Change] = [DeleteRoute(_shown(prefix)) for prefix in self._routes if prefix not in wanted]
+        added: list[Change] = []
         for prefix, gateway in wanted.items():
             there = self._routes.get(prefix)
             if there != gateway:
                 kind = AddRoute if there is None else ReplaceRoute
-                changes.append(kind(_shown(prefix), via=str(IPv4Address(gateway))))
-        return changes
+                added.append(kind(_shown(prefix), via=str(IPv4Address(gateway))))
+        return deleted, added
 
-    def _note(self, change: Change, wanted: dict[Prefix, int | None]) -> None:
+    def _note(self, change: Change, wanted: dict[Prefix, int | None], links: Links) -> None:
         """Note what a change makes of a prefix, on top of those that were noted before; refuse it if it cannot be."""
         assert isinstance(change, AddRoute | DeleteRoute | ReplaceRoute)
         prefix = _prefix(self._name, change.prefix)
-        if prefix in self._fixed:
+        there = wanted[prefix] if prefix in wanted else self._routes.get(prefix)
+        if prefix in links.fixed and there is None:
             raise GraphError(
                 f"{self._name}: {_shown(prefix)} is connected or special, and keeps its route; leave it out"
             )
-        there = wanted[prefix] if prefix in wanted else self._routes.get(prefix)
         if isinstance(change, AddRoute) and there is not None:
             via = IPv4Address(there)
             raise GraphError(f"{self._name}: {_shown(prefix)} is routed to {via} already; replace that by ReplaceRoute")
@@ -263,23 +234,48 @@ class Routing:
             wanted[prefix] = None
         else:
             wanted[prefix] = gateway = _address(self._name, change.via)
-            self._link(gateway)
+            links.require(gateway)
 
-    def _to_resolve(self, gateways: Iterable[int]) -> list[tuple[int, int]]:
-        """The port and the address of each gateway, without those that have a place in the resolver for ever."""
-        return [(self._link(gateway)[1], gateway) for gateway in gateways if gateway not in self._slots]
+    def _moves(
+        self, wanted: Mapping[Prefix, int | None], links: Links
+    ) -> tuple[dict[Prefix, Hop | None], dict[Prefix, Hop | None]]:
+        """The next hops, before and after, of the prefixes that get others."""
+        touched = set(wanted)
+        if links is not self._links:
+            self._check_fixed(links, {**self._routes, **wanted})
+            old, new = self._links.fixed, links.fixed
+            touched |= {prefix for prefix in old | new if old.get(prefix) != new.get(prefix)}
+            gateways = [hop[2] for hop in self._rows if hop[0] == GATEWAY]
+            moved = {each for each in gateways if links.find(each) != self._links.find(each)}
+            if moved:
+                touched |= {prefix for prefix, gateway in self._routes.items() if gateway in moved}
 
-    def _new_rows(self, gateways: Sequence[int]) -> dict[int, int]:
-        """Write rows for new gateways, which no version leads to yet."""
-        if len(gateways) > len(self._free):
+        def hop(prefix: Prefix, gateway: int | None, known: Links) -> Hop | None:
+            return known.fixed.get(prefix) or (self._to(gateway, known) if gateway is not None else None)
+
+        there = self._routes
+        before = {prefix: hop(prefix, there.get(prefix), self._links) for prefix in touched}
+        after = {prefix: hop(prefix, wanted.get(prefix, there.get(prefix)), links) for prefix in touched}
+        return before, after
+
+    def _to_resolve(self, hops: Iterable[Hop]) -> set[tuple[int, int]]:
+        """The port and the address of each gateway, without those that have a row of the resolver for ever."""
+        return {(port, gateway) for kind, port, gateway, slot, _ in hops if kind == GATEWAY and slot < 0}
+
+    def _new_rows(self, hops: Sequence[Hop]) -> dict[Hop, int]:
+        """Write rows for new next hops, which no version leads to yet."""
+        if len(hops) > len(self._free):
             raise GraphError(
-                f"{self._name}: {len(gateways)} more gateways, and there is room for {len(self._free)}; use fewer, or "
+                f"{self._name}: {len(hops)} more gateways, and there is room for {len(self._free)}; use fewer, or "
                 "wait until old routes are not in use any more"
             )
-        rows = {gateway: self._free.popleft() for gateway in gateways}
-        for gateway, row in rows.items():
-            self.next_hops.initial[row] = (*self._hop(gateway), (0, 0, 0))
+        rows = {hop: self._free.popleft() for hop in hops}
+        self._write(rows)
         return rows
+
+    def _write(self, rows: Mapping[Hop, int]) -> None:
+        for hop, row in rows.items():
+            self.next_hops.initial[row] = (*hop, (0, 0, 0))
 
     def _put_back(self, rows: Iterable[int]) -> None:
         """Make rows free to which no version leads."""
@@ -287,14 +283,14 @@ class Routing:
             self.next_hops.initial["kind"][row] = UNUSED
             self._free.append(row)
 
-    def _next_version(self, routes: _Gateways, there: _Gateways, rows: Mapping[int, int]) -> int:
-        """Make a version of the FIB with these routes, in place of those that are there now."""
+    def _next_version(
+        self, wanted: Mapping[Prefix, Hop | None], there: Mapping[Prefix, Hop | None], rows: Mapping[Hop, int]
+    ) -> int:
+        """Make a version of the FIB in which prefixes have these next hops, in place of those that are there now."""
         add = [
-            (*prefix, rows[gateway] if gateway in rows else self._rows[gateway])
-            for prefix, gateway in routes.items()
-            if gateway is not None
+            (*prefix, rows[hop] if hop in rows else self._rows[hop])
+            for prefix, hop in wanted.items()
+            if hop is not None
         ]
-        remove = [
-            IPv4Network(prefix) for prefix, gateway in routes.items() if gateway is None and there[prefix] is not None
-        ]
+        remove = [IPv4Network(prefix) for prefix, hop in wanted.items() if hop is None and there[prefix] is not None]
         return self.fib.change(np.array(add, ROUTE), remove)

@@ -220,7 +220,9 @@ class Napt(Service):
             raise GraphError(
                 f"{self.name}: {ip.name} has no address on {self.outside!r} that could be shared; give one"
             )
-        settings["address"] = int(ip.addresses[self.outside].ip)
+        address = ip.addresses[self.outside][0]
+        ip.own.keep(address, self.name)
+        settings["address"] = int(address)
         settings["outside"] = graph.ports.index(self.outside)
         settings["inside"] = sum(1 << graph.ports.index(port) for port in self.inside)
 

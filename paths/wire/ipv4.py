@@ -18,6 +18,7 @@ __all__ = [
     "HEADER",
     "ICMP",
     "IDENTIFICATION",
+    "LONGEST",
     "MORE_FRAGMENTS",
     "OFFSET",
     "PROTOCOL",
@@ -38,6 +39,9 @@ __all__ = [
 VERSION_IHL, TOS, TOTAL_LENGTH, IDENTIFICATION, FRAGMENT, TTL, PROTOCOL, CHECKSUM = 0, 1, 2, 4, 6, 8, 9, 10
 SOURCE, DESTINATION = 12, 16
 HEADER = 20
+
+LONGEST = 0xFFFF
+"""Bytes of the longest packet."""
 
 DONT_FRAGMENT, MORE_FRAGMENTS, OFFSET = 0x4000, 0x2000, 0x1FFF
 """In the word at `FRAGMENT`: two flags, and the bits of the fragment's offset in units of 8 bytes."""

@@ -12,8 +12,10 @@ __all__ = [
     "ACK",
     "ACKNOWLEDGEMENT",
     "CHECKSUM",
+    "CWR",
     "DATA_OFFSET",
     "DESTINATION",
+    "ECE",
     "FIN",
     "FLAGS",
     "HEADER",
@@ -23,14 +25,16 @@ __all__ = [
     "SOURCE",
     "SYN",
     "URG",
+    "URGENT",
     "WINDOW",
     "tcp_header_length",
 ]
 
-SOURCE, DESTINATION, SEQUENCE, ACKNOWLEDGEMENT, DATA_OFFSET, FLAGS, WINDOW, CHECKSUM = 0, 2, 4, 8, 12, 13, 14, 16
+SOURCE, DESTINATION, SEQUENCE, ACKNOWLEDGEMENT = 0, 2, 4, 8
+DATA_OFFSET, FLAGS, WINDOW, CHECKSUM, URGENT = 12, 13, 14, 16, 18
 HEADER = 20
 
-FIN, SYN, RST, PSH, ACK, URG = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
+FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20, 0x40, 0x80
 """Bits of the byte at `FLAGS`."""
 
 

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any
 
 from scout.control_socket.protocol import answer
 from scout.control_socket.state import settings
 from scout.difference import difference
 from scout.loader import load_router
+from scout.paths.changes.addresses import AddAddress, DeleteAddress
 from scout.paths.changes.neighbours import DeleteNeighbour, SetNeighbour
 from scout.paths.changes.routes import AddRoute, DeleteRoute, ReplaceRoute
 from scout.paths.changes.values import SetValue
@@ -54,6 +55,12 @@ class Changes:
         found = self._service(service)
         return self._have_bound(found, self._mask(found) & ~found.mask(handlers))
 
+    def address_add(self, port: str, address: IPv4Interface) -> dict[str, Any]:
+        return self._change(AddAddress(port, str(address)))
+
+    def address_delete(self, port: str, address: IPv4Interface) -> dict[str, Any]:
+        return self._change(DeleteAddress(port, str(address)))
+
     def route_add(self, prefix: IPv4Network, via: IPv4Address) -> dict[str, Any]:
         return self._change(AddRoute(str(prefix), str(via)))
 
@@ -72,12 +79,18 @@ class Changes:
         destination_port: int | None,
         source_port: int | None,
         dscp: int | None,
+        egress: str | None,
     ) -> dict[str, Any]:
         given: dict[str, Any] = {"destination": destination, "source": source, "dscp": dscp}
         given |= {"destination_port": destination_port, "source_port": source_port}
         given["protocol"] = int(protocol) if protocol and protocol.isdecimal() else protocol
         traffic = {name: value for name, value in given.items() if value is not None}
-        path = self._supervisor.memory.paths.named(of).narrowed(**traffic)
+        other = self._supervisor.memory.paths.named(of)
+        if egress is None:
+            path = other.narrowed(**traffic)
+        else:
+            graph, order = self._supervisor.graph, other.release_order
+            path = graph.create_path(other.source, egress=egress, order=order, **traffic)
         return self._path(path, self._supervisor.create_path(path), "has its packets")
 
     def path_delete(self, path: str) -> dict[str, Any]:

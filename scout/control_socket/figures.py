@@ -67,14 +67,20 @@ class Figures:
             first,
             limit,
             lambda path: {
-                "path": path.name,
-                "packets": _entered(path, self._supervisor.flows(path)),
+                **self._path_figures(path),
                 "order": path.release_order,
+                "tier": path.tier,
                 "stages": len(path.stages),
                 "replicated_stages": len(path.replicated),
                 "channel": channels[path.source],
             },
         )
+
+    def _path_figures(self, path: Path) -> dict[str, Any]:
+        figures = self._supervisor.path_figures(path)
+        drops = figures.pop("drops")
+        reasons = ", ".join(f"{reason} {packets:,}" for reason, packets in sorted(drops.items()))
+        return figures | {"dropped": sum(drops.values()), "reasons": reasons}
 
     def show_edges(self, path: str | None) -> dict[str, Any]:
         found = self._supervisor.flows_by_shape()

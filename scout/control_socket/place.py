@@ -6,14 +6,16 @@ import socket
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from scout.ring.errors import ScoutError
 
-__all__ = ["folder", "listen", "sockets"]
+__all__ = ["CONTROL", "folder", "listen", "remove", "sockets"]
 
-_SUFFIX = ".sock"
+CONTROL = ".sock"
+"""The end of the names of control sockets."""
+
 _LONGEST_NAME = 40  # characters of the router file's name that the socket's name has
 _LONGEST_PATH = 107  # bytes of a socket's path, without the zero at its end (unix(7))
 _BACKLOG = 128  # connections that wait to be accepted
@@ -28,13 +30,15 @@ def folder() -> Path:
     return Path(tempfile.gettempdir()) / f"scout-{user}"
 
 
-def sockets() -> list[Path]:
-    """The control sockets in the user's folder, also those that dead processes left."""
-    return sorted(path for path in folder().glob(f"*{_SUFFIX}") if path.is_socket())
+def sockets(suffix: str = CONTROL) -> list[Path]:
+    """The sockets of a kind in the user's folder, also those that dead processes left."""
+    return sorted(path for path in folder().glob(f"*{suffix}") if path.is_socket())
 
 
-def listen(name: str, path: str | None = None) -> tuple[socket.socket, Path]:
-    """Make a control socket that only this user can connect to, and listen.
+def listen(
+    name: str, path: str | None = None, suffix: str = CONTROL, kind: int = socket.SOCK_STREAM
+) -> tuple[socket.socket, Path]:
+    """Make a control socket, or another one, that only this user can connect to, and listen.
 
     Parameters
     ----------
@@ -42,6 +46,10 @@ def listen(name: str, path: str | None = None) -> tuple[socket.socket, Path]:
         The router's name; the socket gets the first name of `name.sock`, `name-2.sock` … that no running router has.
     path : str, optional
         The socket's path instead.
+    suffix : str
+        The end of the names of such sockets.
+    kind : int
+        The type of the socket.
 
     Returns
     -------
@@ -52,21 +60,33 @@ def listen(name: str, path: str | None = None) -> tuple[socket.socket, Path]:
     ScoutError
         If it cannot be made, or a running process listens at `path`.
     """
-    parent = Path(path).resolve().parent if path else _made(folder())
-    try:
-        with _locked(parent):
-            if path is None:
-                for found in sockets():
-                    _remove_if_stale(found)
-            chosen = Path(path) if path else _free(parent, name[:_LONGEST_NAME])
-            if path and not _remove_if_stale(chosen):
-                raise ScoutError(f"--control {path}: a running process listens there; give another path")
-            return _bound(chosen), chosen.absolute()
-    except OSError as error:
-        raise ScoutError(
-            f"control socket in {parent}: {error.strerror or error}; give --control PATH in a folder of yours, or "
-            "--no-control"
-        ) from error
+    while True:
+        parent = Path(path).resolve().parent if path else _made(folder())
+        try:
+            with _locked(parent) as is_there:
+                if not path and not is_there:
+                    continue  # the last router that ran has removed it: make it again
+                if path is None:
+                    for found in sockets(suffix):
+                        _remove_if_stale(found)
+                chosen = Path(path) if path else _free(parent, name[:_LONGEST_NAME], suffix)
+                if path and not _remove_if_stale(chosen):
+                    raise ScoutError(f"--control {path}: a running process listens there; give another path")
+                return _bound(chosen, kind), chosen.absolute()
+        except OSError as error:
+            raise ScoutError(
+                f"control socket in {parent}: {error.strerror or error}; give --control PATH in a folder of yours, or "
+                "--no-control"
+            ) from error
+
+
+def remove(path: Path, inode: int) -> None:
+    """Remove a control socket of this process, known by its inode, and the user's folder if it is empty then."""
+    with suppress(OSError), _locked(path.parent):
+        if path.stat().st_ino == inode:  # else it is somebody else's by now
+            path.unlink()
+        if path.parent == folder().absolute():
+            path.parent.rmdir()
 
 
 def _user() -> int:
@@ -93,12 +113,19 @@ def _made(place: Path) -> Path:
 
 
 @contextmanager
-def _locked(place: Path) -> Iterator[None]:
-    """Hold the lock of a folder: between bind and listen a socket looks as if a dead process had left it."""
-    descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+def _locked(place: Path) -> Iterator[bool]:
+    """Hold the lock of a folder: between bind and listen a socket looks as if a dead process had left it.
+
+    False if the folder is not there any more.
+    """
+    try:
+        descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        yield False
+        return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        yield place.exists() and os.path.samestat(os.fstat(descriptor), place.stat())
     finally:
         os.close(descriptor)
 
@@ -127,20 +154,20 @@ def _remove_if_stale(path: Path) -> bool:
     return False
 
 
-def _free(parent: Path, name: str) -> Path:
-    number, path = 1, parent / f"{name}{_SUFFIX}"
+def _free(parent: Path, name: str, suffix: str) -> Path:
+    number, path = 1, parent / f"{name}{suffix}"
     while os.path.lexists(path):
         number += 1
-        path = parent / f"{name}-{number}{_SUFFIX}"
+        path = parent / f"{name}-{number}{suffix}"
     return path
 
 
-def _bound(path: Path) -> socket.socket:
+def _bound(path: Path, kind: int) -> socket.socket:
     if len(os.fsencode(path)) > _LONGEST_PATH:
         raise ScoutError(
             f"control socket {path}: longer than {_LONGEST_PATH} bytes; give --control PATH with a shorter path"
         )
-    made = socket.socket(socket.AF_UNIX)
+    made = socket.socket(socket.AF_UNIX, kind)
     try:
         os.fchmod(made.fileno(), 0o600)  # Linux gives the file the mode that the socket has when it is bound
         made.bind(str(path))

@@ -7,7 +7,7 @@ request is added by one entry here and one method in `scout.control_socket.figur
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any
 
 from scout.io.mac import mac_number
@@ -98,6 +98,10 @@ def _prefix(value: Any) -> IPv4Network:
     return IPv4Network(_text(value))
 
 
+def _interface(value: Any) -> IPv4Interface:
+    return IPv4Interface(_text(value))
+
+
 def _mac(value: Any) -> str:
     mac_number(value)
     return str(value)
@@ -119,6 +123,7 @@ def _number(least: int, most: int = _GREATEST) -> Kind:
 NAME = Kind("NAME", "a name", _text)
 NAMES = Kind("NAME", "one name or more", _texts, many=True)
 ADDRESS = Kind("ADDRESS", "an IPv4 address, as 10.0.1.2", _address)
+INTERFACE = Kind("ADDRESS/LENGTH", "an IPv4 address with its prefix's length, as 10.0.2.1/24", _interface)
 PREFIX = Kind("PREFIX", "an IPv4 prefix, as 10.9.0.0/16", _prefix)
 MAC = Kind("MAC", "a MAC address, as 02:00:00:00:00:0a", _mac)
 
@@ -136,11 +141,14 @@ _PREFIX = Parameter("prefix", PREFIX, "of the destinations")
 _VIA = Parameter("via", ADDRESS, "the gateway, on a connected network")
 _PORT = Parameter("port", NAME, "the port where the neighbour is")
 _NEIGHBOUR = Parameter("address", ADDRESS, "the neighbour's")
+_AT = Parameter("port", NAME, "the port where the address is")
+_OWN = Parameter("address", INTERFACE, "the router's own")
 _SERVICE = Parameter("service", NAME, "the service's name in the router graph")
 _HANDLERS = Parameter("handlers", NAMES, "names of its handlers, which are those of their functions")
 
 GROUPS = {
     "show": "See what the router is, what it does, and what it knows.",
+    "address": "Change the router's own addresses, in all replicas from the same packet on.",
     "route": "Change routes, in all replicas from the same packet on.",
     "path": "Create and delete paths, in all replicas from the same packet on.",
     "neighbour": "Set neighbours by hand.",
@@ -150,7 +158,11 @@ GROUPS = {
 REQUESTS: tuple[Request, ...] = (
     Request("show router", "the router that runs: its file, its process, and since when"),
     Request("show graph", "the routers, and what each stands on"),
-    Request("show paths", "the paths, and how many packets entered each", _PAGE),
+    Request(
+        "show paths",
+        "the paths, with their packets, bytes and time, what waits and what was dropped, and their memory",
+        _PAGE,
+    ),
     Request(
         "show edges",
         "packets along every edge of the paths, from stage to stage; those of one shape together",
@@ -159,9 +171,12 @@ REQUESTS: tuple[Request, ...] = (
     ),
     Request("show ports", "the ports: interface, addresses, MTU, state, packets received and sent"),
     Request("show channels", "how far each replica is in each channel, and how many requests wait for it"),
-    Request("show queues", "the paths with queues: packets that wait, were served, were late, or found no room"),
+    Request(
+        "show queues", "the paths with queues: packets that wait, were served, were late, or were dropped, and why"
+    ),
     Request("show drops", "packets that were dropped, by reason, with the stages that drop them and what it means"),
     Request("show replicas", "the replicas: process, core, packets, lag, CPU time"),
+    Request("show addresses", "the router's own addresses, and the port of each"),
     Request("show routes", "the routes, by length of prefix and then by prefix", _PAGE, "--limit 20"),
     Request("show next-hops", "the next hops that routes lead to", _PAGE),
     Request("show neighbours", "the neighbours, whose MAC addresses are known or asked for", _PAGE),
@@ -179,7 +194,7 @@ REQUESTS: tuple[Request, ...] = (
     Request("show handlers", "the handlers of services, and which are bound"),
     Request("show settings", "the settings of filters and services, and their values"),
     Request("show account", "what became of every packet"),
-    Request("show figures", "what `scout top` shows: ports, edges, queues, drops and replicas in one answer"),
+    Request("show figures", "what `scout top` shows: ports, paths, edges, queues, drops and replicas in one answer"),
     Request(
         "trace",
         "follow packets that a port receives, stage by stage, on a copy of the router's state; answered when there are "
@@ -207,13 +222,26 @@ REQUESTS: tuple[Request, ...] = (
     ),
     Request("unbind", "have handlers of a service bound no more", (_SERVICE, _HANDLERS), "hundreds report"),
     Request(
+        "address add",
+        "give the router one more address at a port; its network is connected from then on",
+        (_AT, _OWN),
+        "left 10.0.2.1/24",
+    ),
+    Request(
+        "address delete",
+        "take an address away; its network is connected no more, unless another address of the port is in it",
+        (_AT, _OWN),
+        "left 10.0.2.1/24",
+    ),
+    Request(
         "route add", "route a prefix that has no route of its own to a gateway", (_PREFIX, _VIA), "10.9.0.0/16 10.0.1.2"
     ),
     Request("route replace", "route a prefix to another gateway", (_PREFIX, _VIA), "10.9.0.0/16 10.0.1.3"),
     Request("route delete", "delete the route of a prefix", (_PREFIX,), "10.9.0.0/16"),
     Request(
         "path create",
-        "create a path for a part of another one's traffic; the supervisor needs room for it (`most_paths`)",
+        "create a path for a part of another one's traffic; the supervisor needs room for it (`most_paths`). With "
+        "`egress` the router graph is walked for it, and its shape may be a new one",
         (
             Parameter("of", NAME, "the other path, one of `show paths`"),
             Parameter("destination", PREFIX, "of the packets", None),
@@ -222,6 +250,7 @@ REQUESTS: tuple[Request, ...] = (
             Parameter("destination_port", _number(0, 65535), "L4 port", None),
             Parameter("source_port", _number(0, 65535), "L4 port", None),
             Parameter("dscp", _number(0, 63), "differentiated services code point", None),
+            Parameter("egress", NAME, "the port that they leave by", None),
         ),
         "left --protocol udp --destination-port 53",
     ),

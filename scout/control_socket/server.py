@@ -21,7 +21,7 @@ from typing import Any, Self
 
 from scout.control_socket.changes import Changes
 from scout.control_socket.figures import Figures
-from scout.control_socket.place import listen
+from scout.control_socket.place import listen, remove
 from scout.control_socket.protocol import LINE_TIMEOUT, LONGEST_LINE, MOST_CLIENTS, decode, encode, refusal
 from scout.control_socket.requests import Request, checked
 from scout.control_socket.state import State
@@ -110,9 +110,7 @@ class ControlSocket:
             worker.shutdown(wait=False, cancel_futures=True)
         _sockets.discard(self._listener.fileno())  # it is -1 where the loop has closed it
         self._listener.close()
-        with suppress(OSError):
-            if self.path.stat().st_ino == self._inode:  # else it is somebody else's by now
-                self.path.unlink()
+        remove(self.path, self._inode)
 
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:

@@ -1,4 +1,4 @@
-"""Answers about what a router knows: routes, next hops, neighbours, the tables of services, and their handlers."""
+"""Answers about what a router knows: its addresses, routes, next hops, neighbours, tables of services, and handlers."""
 
 from collections.abc import Sequence
 from ipaddress import IPv4Address
@@ -29,6 +29,16 @@ class State:
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
+
+    def show_addresses(self) -> dict[str, Any]:
+        return answer(
+            [
+                {"router": ip.name, "port": port, "address": str(address)}
+                for ip in self._routers(Ip)
+                for port, addresses in ip.addresses.items()
+                for address in addresses
+            ]
+        )
 
     def show_routes(self, first: int, limit: int) -> dict[str, Any]:
         rows: Rows = []

@@ -52,7 +52,7 @@ def source(**options):
 def send(port, timestamps):
     """Send a request with each of these timestamps; more than the channel holds wait for room."""
     for timestamp in timestamps:
-        assert port.send(b"request", timestamp=timestamp, timeout=60)
+        assert port.send(b"request", timestamp=timestamp, timeout=600)
 
 
 def digest_of(timestamps):

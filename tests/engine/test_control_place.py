@@ -43,7 +43,7 @@ def test_sockets_are_private_and_have_names_of_their_own(router: SimpleNamespace
         assert find("/a/b/counting.py") == one.path
         with pytest.raises(ScoutError, match=r"several routers run: .*counting-2\.sock"):
             find()
-    assert place.sockets() == []
+    assert not place.folder().exists()
     with pytest.raises(ScoutError, match="no router runs"):
         find()
 
@@ -59,6 +59,30 @@ def test_a_socket_that_a_dead_process_left_is_removed_at_the_next_start(
         find()
     with ControlSocket(router.supervisor, "counting.py") as control:
         assert [path.name for path in place.sockets()] == [control.path.name] == ["counting.sock"]
+
+
+def test_a_folder_that_is_removed_meanwhile_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last router that runs removes it, between this one's making it and its taking the lock."""
+    made, removed = place._made, []
+
+    def made_and_removed_once(folder: Path) -> Path:
+        made(folder)
+        if not removed:
+            folder.rmdir()
+            removed.append(folder)
+        return folder
+
+    monkeypatch.setattr(place, "_made", made_and_removed_once)
+    listener, path = place.listen("router")
+    with listener:
+        assert removed and path == tmp_path / "scout" / "router.sock" and path.is_socket()
+
+
+def test_a_socket_in_a_folder_of_the_users_leaves_the_folder(router: SimpleNamespace, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    with ControlSocket(router.supervisor, path=str(tmp_path / "mine" / "socket")):
+        pass
+    assert list((tmp_path / "mine").iterdir()) == []
 
 
 def test_a_path_that_cannot_be_a_socket_is_refused(router: SimpleNamespace, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def counting() -> Service:
 
 def send(left: MemoryPort, *frames: bytes) -> None:
     for each in frames:
-        assert left.send(each, timeout=60)
+        assert left.send(each, timeout=600)
 
 
 def test_a_path_has_its_packets_from_one_request_to_another() -> None:
@@ -59,7 +59,7 @@ def test_a_path_has_its_packets_from_one_request_to_another() -> None:
         expected = {udp: 0, one: 0, other: 0}
         alive = [udp]
         chance = random.Random(1)
-        for number in range(6_000):
+        for number in range(2_000):
             if chance.random() < 0.01:
                 path = chance.choice([one, other])
                 if path in alive:
@@ -80,12 +80,12 @@ def test_a_path_has_its_packets_from_one_request_to_another() -> None:
         right.end()
         account = finished(supervisor)
     assert {path.name: entered(supervisor, path) for path in alive} == {path.name: expected[path] for path in alive}
-    assert account["out"] == {"right": 6_000}
-    assert sorted(numbers(right.sent())) == list(range(6_000))
+    assert account["out"] == {"right": 2_000}
+    assert sorted(numbers(right.sent())) == list(range(2_000))
     assert supervisor.paths[3:] == alive[1:]
 
 
-@pytest.mark.parametrize("killed", [0, 5])
+@pytest.mark.parametrize("killed", [5, pytest.param(0, marks=pytest.mark.long)])
 def test_replicas_agree_though_paths_come_and_go(killed: int) -> None:
     """The service is on all paths, so that every packet counts once; replicas die and are replaced meanwhile."""
     left, right, udp, supervisor = started(service=counting(), report=[].append)
@@ -93,7 +93,7 @@ def test_replicas_agree_though_paths_come_and_go(killed: int) -> None:
     chance = random.Random(2)
     with supervisor:
         alive: list[Any] = []
-        for number in range(8_000):
+        for number in range(2_000):
             if chance.random() < 0.02:
                 path = chance.choice(special)
                 if path in alive:
@@ -102,16 +102,16 @@ def test_replicas_agree_though_paths_come_and_go(killed: int) -> None:
                 else:
                     supervisor.create_path(path)
                     alive.append(path)
-            if killed and number % (8_000 // killed) == 100:
-                os.kill(supervisor.processes[number // (8_000 // killed) % 2].pid, signal.SIGKILL)
+            if killed and number % (2_000 // killed) == 100:
+                os.kill(supervisor.processes[number // (2_000 // killed) % 2].pid, signal.SIGKILL)
             send(left, numbered(number, ports=(1, chance.choice([50, 51, 55, 57, 99]))))
         left.end()
         right.end()
-        assert supervisor.wait(60)
-        assert [int(supervisor.table("counting.seen", replica)[0]) for replica in (0, 1)] == [8_000, 8_000]
+        assert supervisor.wait(600)
+        assert [int(supervisor.table("counting.seen", replica)[0]) for replica in (0, 1)] == [2_000, 2_000]
         assert supervisor.failures == [] and supervisor.diverged() == []
     if not killed:
-        assert sorted(numbers(right.sent())) == list(range(8_000))
+        assert sorted(numbers(right.sent())) == list(range(2_000))
 
 
 def test_rows_and_patterns_are_used_again_and_the_account_keeps_what_was_counted() -> None:
@@ -124,7 +124,7 @@ def test_rows_and_patterns_are_used_again_and_the_account_keeps_what_was_counted
             supervisor.create_path(path)
             send(left, numbered(number, ports=(7, number)))
             supervisor.delete_path(path)
-        assert process.num_fds() == files
+        awaited(lambda: process.num_fds() <= files)  # the builder has a process for a while
         left.end()
         right.end()
         account = finished(supervisor)
@@ -152,7 +152,6 @@ def test_paths_that_cannot_be_are_refused_and_change_nothing() -> None:
         (one, "is there already"),
         (udp.narrowed(destination_port=range(53, 54)), "take the same packets; narrow one of them"),
         (graph.create_path("left"), "takes all packets; say which packets it is to take"),
-        (graph.create_path("right", protocol="udp", egress="left"), "its code is not compiled"),
         (router(MemoryPort(LEFT), MemoryPort(RIGHT)).create_path("left", protocol="tcp"), "belongs to another graph"),
         (udp.narrowed(source="10.0.0.7").copy(), "was changed and not established"),
     ]
@@ -185,21 +184,22 @@ def test_a_path_that_was_there_at_the_start_can_be_deleted_and_created_again() -
     assert (entered(supervisor, udp), entered(supervisor, supervisor.paths[0])) == (2, 1)
 
 
-def test_ten_thousand_paths_of_one_shape_are_compiled_once() -> None:
+@pytest.mark.parametrize("count", [300, pytest.param(10_000, marks=pytest.mark.long)])
+def test_many_paths_of_one_shape_are_compiled_once(count: int) -> None:
     left, right = MemoryPort(LEFT), MemoryPort(RIGHT)
     graph = router(left, right)
     udp = graph.create_path("left", **UDP_WISH)
     parts: list[str] = []
-    paths = [udp.narrowed(destination_port=number) for number in range(10_000)]
+    paths = [udp.narrowed(destination_port=number) for number in range(count)]
     paths += [graph.create_path("left"), graph.create_path("right")]
     with Supervisor(graph, paths, 1, progress=parts.append) as supervisor:
-        send(left, *(numbered(number, ports=(1, number)) for number in range(0, 10_100, 7)))
+        send(left, *(numbered(number, ports=(1, number)) for number in range(0, count + 100, 7)))
         left.end()
         right.end()
         finished(supervisor)
     assert len([part for part in parts if part.startswith("path")]) == 3
     assert [entered(supervisor, path) for path in paths[:14]] == [1, 0, 0, 0, 0, 0, 0] * 2
-    assert entered(supervisor, paths[10_000]) == len(range(0, 10_100, 7)) - len(range(0, 10_000, 7))
+    assert entered(supervisor, paths[count]) == len(range(0, count + 100, 7)) - len(range(0, count, 7))
 
 
 @pytest.mark.parametrize(
@@ -251,6 +251,7 @@ def test_the_control_socket_creates_and_deletes_paths(tmp_path: FilePath, monkey
         finished(supervisor)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("order", ["completed", "channel"])
 def test_between_kernels_nothing_is_lost_or_overtaken_while_paths_come_and_go(order: str) -> None:
     """The datagrams carry numbers; at most 64 of them are under way, so that no queue overflows."""
@@ -264,7 +265,7 @@ def test_between_kernels_nothing_is_lost_or_overtaken_while_paths_come_and_go(or
             sink = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         with source, sink:
             sink.bind((lab_router.RIGHT, 4001))
-            sink.settimeout(60)
+            sink.settimeout(600)
             came: list[int] = []
             for number in range(3_000):
                 if number % 60 == 20:

@@ -61,10 +61,10 @@ def test_a_replica_dies_while_another_leaves_that_waits_for_its_turn():
         os.kill(dead.pid, signal.SIGKILL)
         await_until(lambda: supervisor.processes[first] is not dead)
         gate["number"] = 0
-        leaver.join(60)
+        leaver.join(600)
         assert not leaver.is_alive() and supervisor.taking_part == [first]
         port.end()
-        assert supervisor.wait(60)
+        assert supervisor.wait(600)
     assert out.sent() == wanted
     assert supervisor.account() == {"received": 16, "out": {"out": 16}, "ended": {}, "drops": {}}
 
@@ -86,9 +86,9 @@ def test_a_replica_that_waits_for_its_turn_stops_when_it_is_told(monkeypatch):
         waits = supervisor.processes[int(np.argmax(cursors["head"]))]
         stopper = threading.Thread(target=supervisor.stop, daemon=True)
         stopper.start()
-        assert waits.join(60) and waits.exitcode == 0
+        assert waits.join(600) and waits.exitcode == 0
         gate["number"] = 0
-        stopper.join(60)
+        stopper.join(600)
         assert not stopper.is_alive()
 
 
@@ -104,10 +104,11 @@ def test_stopping_ends_the_wait_for_a_replica_that_does_not_leave():
         leaver = threading.Thread(target=supervisor.remove_replica, args=(lingers,), daemon=True)
         leaver.start()
         await_until(lambda: supervisor.memory.orders[lingers, 0])
-    leaver.join(60)
+    leaver.join(600)
     assert not leaver.is_alive()
 
 
+@pytest.mark.long
 def test_a_replica_that_is_killed_while_it_leaves_has_its_work_finished(monkeypatch):
     monkeypatch.setattr("scout.membership._LEAVE_GRACE", 600.0)  # else a slow machine kills it before the test does
     port = source()
@@ -119,12 +120,12 @@ def test_a_replica_that_is_killed_while_it_leaves_has_its_work_finished(monkeypa
             leaver.start()
             send(port, range(turn * 100, turn * 100 + 50))  # there is room for them while the replica is stopped
             os.kill(supervisor.processes[2].pid, signal.SIGKILL)
-            leaver.join(60)
+            leaver.join(600)
             assert supervisor.taking_part == [0, 1]
             assert supervisor.add_replica() == 2
             send(port, range(turn * 100 + 50, turn * 100 + 100))
         port.end()
-        assert supervisor.wait(60)
+        assert supervisor.wait(600)
         check_states(supervisor, range(500))
     account = supervisor.account()
     assert account["received"] == sum(sum(account[part].values()) for part in ("out", "ended", "drops"))
@@ -142,7 +143,7 @@ def test_a_stopped_replica_that_does_not_leave_is_killed(monkeypatch):
         monkeypatch.undo()
         send(port, range(1_000))
         port.end()
-        assert supervisor.wait(60)
+        assert supervisor.wait(600)
         check_states(supervisor, range(1_000))
 
 
@@ -156,7 +157,7 @@ def test_the_last_replica_cannot_leave_even_while_the_others_are_leaving():
         with pytest.raises(ScoutError, match="replica 1 is the last one"):
             supervisor.remove_replica(1)
         os.kill(supervisor.processes[0].pid, signal.SIGCONT)
-        leaver.join(60)
+        leaver.join(600)
         assert supervisor.taking_part == [1]
         with pytest.raises(ScoutError, match=r"replica 7 does not take part; those that do: \[1\]"):
             supervisor.remove_replica(7)
@@ -170,7 +171,7 @@ def test_no_replica_joins_or_leaves_after_the_run():
         supervisor.add_replica()
     with supervisor:
         port.end()
-        assert supervisor.wait(60)
+        assert supervisor.wait(600)
     for change in (supervisor.add_replica, lambda: supervisor.remove_replica(0)):
         with pytest.raises(ScoutError, match="does not run any more; start it anew"):
             change()
@@ -188,7 +189,7 @@ def test_a_replica_that_cannot_be_forked_does_not_take_part(monkeypatch):
         send(port, range(1_000))
         assert supervisor.add_replica() == 1
         port.end()
-        assert supervisor.wait(60)
+        assert supervisor.wait(600)
         assert supervisor.taking_part == [0, 1]
         check_states(supervisor, range(1_000))
 
@@ -207,7 +208,7 @@ def test_the_run_outlives_the_thread_that_started_it():
     starter.start()
     starter.join()
     try:
-        assert supervisor.wait(60)
+        assert supervisor.wait(600)
         check_states(supervisor, range(5_000))
     finally:
         supervisor.stop()

@@ -21,7 +21,7 @@ def run_once():
     with Supervisor(graph, [path], 2, report=[].append) as supervisor:
         send(port, range(4_096))
         port.end()
-        assert supervisor.wait(60)
+        assert supervisor.wait(600)
         return graph, weakref.ref(supervisor.channels[0][0])
 
 

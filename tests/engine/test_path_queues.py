@@ -2,83 +2,19 @@
 
 import os
 import signal
-import struct
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from demux_frames import frame
-from port_router import ADDRESSES, HOST, LEFT, RIGHT, awaited, finished, reply
+from harness import one_port
+from port_router import awaited, finished, reply
+from queued import BULK, MAIL, NUMBER, START, VOICE, Queued, numbered, paused
 
-from scout.io.ports.memory import MemoryPort
 from scout.paths.compiler.plan import CompileError
 from scout.paths.framework.events import Handler
 from scout.paths.framework.service import Service
-from scout.paths.model.graph import RouterGraph
 from scout.paths.model.router import GraphError
-from scout.paths.protocols.arp import Arp
-from scout.paths.protocols.ethernet import Ethernet
-from scout.paths.protocols.icmp import Icmp
-from scout.paths.protocols.ipv4 import Ip
 from scout.ring.errors import ScoutError
 from scout.supervisor import Supervisor
-
-L4_PORT, NUMBER = 14 + 22, 14 + 24  # offsets of the destination port and of the number in `numbered`
-VOICE, BULK, MAIL = 5060, 5061, 5062
-START = 1_700_000_000_000_000_000
-
-
-def numbered(number, port, size=4):
-    """A frame to 10.0.1.2 and an L4 port that carries its number."""
-    payload = struct.pack("!I", number) + bytes(index & 0xFF for index in range(size - 4))
-    return frame("10.0.0.2", "10.0.1.2", ports=(1, port), payload=payload)
-
-
-class Queued:
-    """A router between two ports; UDP to some L4 ports has paths with queues, with the wishes given for each."""
-
-    def __init__(self, wishes, service=None, known=True):
-        self.left, self.right = MemoryPort(LEFT), MemoryPort(RIGHT)
-        self.graph = RouterGraph("queued")
-        self.graph.add(Ethernet("left", self.left))
-        self.graph.add(Ethernet("right", self.right))
-        self.graph.add(Ip("ip", ADDRESSES))
-        arp = Arp("arp")
-        if known:
-            arp.pin(1, "10.0.1.2", HOST)
-        self.graph.add(arp)
-        self.graph.add(Icmp("icmp"))
-        for port in ("left", "right"):
-            self.graph.connect("icmp", "ip", port)
-            self.graph.connect("ip", "arp", port)
-        if service:
-            self.graph.add(service)
-            self.graph.connect("ip", service.name, "left")
-        self.queued = [
-            self.graph.create_path("left", protocol="udp", destination_port=port, **wish)
-            for port, wish in wishes.items()
-        ]
-        self.paths = [*self.queued, self.graph.create_path("left"), self.graph.create_path("right")]
-
-    def supervisor(self, replicas=1, **options):
-        return Supervisor(self.graph, self.paths, replicas, report=[].append, **options)
-
-    def end(self):
-        self.left.end()
-        self.right.end()
-
-    def sent(self):
-        """The L4 port and the number of each frame that left on the right."""
-        sent = self.right.sent()
-        return [struct.unpack_from("!H", each, L4_PORT) + struct.unpack_from("!I", each, NUMBER) for each in sent]
-
-
-@contextmanager
-def paused(supervisor):
-    """All that is sent meanwhile waits when the only replica goes on."""
-    os.kill(supervisor.processes[0].pid, signal.SIGSTOP)
-    yield
-    os.kill(supervisor.processes[0].pid, signal.SIGCONT)
 
 
 def served(wishes, given, **options):
@@ -110,17 +46,20 @@ def test_a_batch_leaves_a_queue_at_a_time():
     assert served(wishes, MIXED) == ([BULK] * 10 + [VOICE] * 5) * 2 + [VOICE] * 10
 
 
+@pytest.mark.long
 def test_the_heaviest_path_is_served_first():
     wishes = {VOICE: {"queue": 64, "weight": 9}, BULK: {"queue": 64}}
     assert served(wishes, MIXED, path_schedule="priority") == [VOICE] * 20 + [BULK] * 20
 
 
+@pytest.mark.long
 def test_paths_are_served_by_their_shares():
     wishes = {VOICE: {"queue": 64, "batch": 1, "weight": 3}, BULK: {"queue": 64, "batch": 1}}
     first = served(wishes, MIXED, path_schedule="weighted")[:24]
     assert (first.count(VOICE), first.count(BULK)) == (18, 6)
 
 
+@pytest.mark.long
 def test_the_earliest_deadline_is_served_first():
     wishes = {VOICE: {"queue": 64, "batch": 1, "deadline": 30.5e-6}, BULK: {"queue": 64, "batch": 1, "deadline": 45e-6}}
     wanted = sorted(MIXED, key=lambda each: each[1] + (30.5 if each[0] == VOICE else 45))
@@ -135,6 +74,7 @@ def mail_last(heads):
     return 0 if heads[0].ready else -1
 
 
+@pytest.mark.long
 def test_a_function_of_the_users_chooses():
     wishes = {MAIL: {"queue": 64}, VOICE: {"queue": 64}}
     given = [(MAIL, number) for number in range(10)] + [(VOICE, number) for number in range(10)]
@@ -181,6 +121,7 @@ def wild(heads):
     return len(heads) if heads[0].ready % 2 else -7
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("schedule", [never, wild])
 def test_what_waits_at_the_end_is_accounted_for(schedule):
     router = Queued({VOICE: {"queue": 64}})
@@ -212,7 +153,7 @@ def test_a_replica_that_leaves_serves_its_queues_first():
     with router.supervisor(2) as supervisor:
         for turn in range(4):
             for number in range(100):
-                assert router.left.send(numbered(turn * 100 + number, VOICE), timeout=60)
+                assert router.left.send(numbered(turn * 100 + number, VOICE), timeout=600)
             if turn == 1:
                 supervisor.remove_replica(1)
         router.end()
@@ -225,17 +166,17 @@ def count(frame, end, seen):
     return 0
 
 
+@pytest.mark.long
 def test_replicas_that_die_lose_only_what_they_had_queued():
     """And what replicas must agree on is done at once, on a path without a queue."""
-    service = Service("counting", {"seen": np.zeros(1, np.int64)}, [Handler(count)], "ipv4")
-    router = Queued({}, service)
+    router = Queued({}, counting())
     rest = router.paths[0]
     voice = without_service(router.graph.draft_path("left", protocol="udp", destination_port=VOICE, queue=64))
     with Supervisor(router.graph, [voice, rest, router.paths[1]], 2, report=[].append) as supervisor:
         for turn in range(6):
             os.kill(supervisor.processes[turn % 2].pid, signal.SIGKILL)
             for number in range(1000):
-                assert router.left.send(numbered(number, VOICE if number % 2 else BULK), timeout=60)
+                assert router.left.send(numbered(number, VOICE if number % 2 else BULK), timeout=600)
         router.end()
         account = finished(supervisor)
         seen = [int(supervisor.table("counting.seen", replica)[0]) for replica in (0, 1)]
@@ -254,23 +195,74 @@ def without_service(draft):
     return draft.establish()
 
 
-def test_a_queue_before_replicated_work_is_refused():
-    graph = Queued({}).graph
-    with pytest.raises(GraphError, match=r"left': queue=64, but arp.in may keep state .*leave queue= out, or narrow"):
-        graph.create_path("left", queue=64)
-    service = Service("counting", {"seen": np.zeros(1, np.int64)}, [Handler(count)], "ipv4")
-    with pytest.raises(GraphError, match=r"but counting\.receive may keep state"):
-        Queued({}, service).graph.create_path("left", protocol="udp", queue=64)
+def counting():
+    return Service("counting", {"seen": np.zeros(1, np.int64)}, [Handler(count)], "ipv4")
 
 
-def test_queues_are_made_at_the_start():
-    router = Queued({VOICE: {"queue": 64}})
-    with router.supervisor(most_paths=10) as supervisor:
-        (voice,) = router.queued
-        with pytest.raises(ScoutError, match="queues are made at the start; leave queue= out, or give it then"):
-            supervisor.create_path(voice.narrowed(source="10.0.0.2"))
-        with pytest.raises(ScoutError, match="has a queue, which is made at the start; it stays"):
-            supervisor.delete_path(voice)
+def test_every_replica_does_its_work_at_the_packets_position_and_the_rest_waits():
+    """The second queue never has its turn, the first one has room for eight packets."""
+    router = Queued({VOICE: {"queue": 8}, BULK: {"queue": 64}}, counting())
+    with router.supervisor(2, path_schedule=first_alone) as supervisor:
+        with paused(supervisor, 0), paused(supervisor, 1):
+            for number in range(40):
+                assert router.left.send(numbered(number, VOICE if number % 2 else BULK))
+        awaited(lambda: supervisor.queue_figures()[1]["waiting"] == 20)
+        voice, bulk = (supervisor.path_figures(path) for path in router.queued)
+        seen = [int(supervisor.table("counting.seen", replica)[0]) for replica in (0, 1)]
+        router.end()
+        awaited(lambda: len(router.right.sent()) + voice["drops"].get("queue-full", 0) == 20)
+    account = supervisor.account()
+    assert seen == [40, 40]  # also for packets that are dropped or still wait
+    assert voice["bytes"] == bulk["bytes"] == 20 * len(numbered(0, VOICE))
+    full = account["drops"].get("queue-full", 0)
+    assert account["drops"] == {"queued-at-stop": 20} | ({"queue-full": full} if full else {})
+    assert account["out"] == {"right": 20 - full}
+
+
+def first_alone(heads):
+    return 0 if heads[0].ready else -1
+
+
+def test_replicas_that_die_with_queues_behind_replicated_work_have_equal_states():
+    router = Queued({VOICE: {"queue": 64}, BULK: {}}, counting())
+    with router.supervisor(2) as supervisor:
+        for turn in range(6):
+            os.kill(supervisor.processes[turn % 2].pid, signal.SIGKILL)
+            for number in range(1000):
+                assert router.left.send(numbered(number, VOICE if number % 2 else BULK), timeout=60)
+        router.end()
+        account = finished(supervisor)
+        seen = [int(supervisor.table("counting.seen", replica)[0]) for replica in (0, 1)]
+        assert supervisor.failures == [] and supervisor.diverged() == []
+    assert seen == [6000, 6000]
+    assert set(account["drops"]) <= {"replica-died", "done-again", "queue-full"}
+
+
+def test_a_path_for_all_packets_can_have_a_queue():
+    """What ARP learns is learnt at once."""
+    router = Queued({}, known=False)
+    paths = [router.graph.create_path("left", queue=64), router.paths[1]]
+    with Supervisor(router.graph, paths, 2, report=[].append) as supervisor:
+        assert router.left.send(numbered(7, VOICE))
+        awaited(lambda: len(router.right.sent()) == 1)  # the question for the address
+        router.right.send(reply("10.0.1.2"))
+        awaited(lambda: len(router.right.sent()) == 2)
+        router.end()
+        account = finished(supervisor)
+    assert account["out"]["right"] == 1
+    assert set(account["drops"]) == set()
+
+
+def test_a_queue_with_nothing_behind_it_is_refused():
+    graph = one_port(counting())
+    draft = graph.draft_path("left", queue=64)
+    node = "counting.receive"
+    ((behind, data),) = [(head, data) for _, head, data in draft.out_edges(node, data=True) if data["verdict"] == 0]
+    (end,) = draft.successors(behind)
+    draft.add_edge(node, end, 0, **data)
+    draft.remove_node(behind)
+    with pytest.raises(GraphError, match=r"queue=64, but nothing is left to do behind .*leave queue= out"):
+        draft.establish()
 
 
 def test_a_path_scheduler_without_queues_is_refused():

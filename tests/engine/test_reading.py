@@ -23,7 +23,7 @@ def test_tables_are_read_by_name():
         assert {"folding.state", "folding.finished"} <= set(supervisor.tables)
         send(port, range(100))
         port.end()
-        assert supervisor.wait(60)
+        assert supervisor.wait(600)
         by_object = supervisor.table(supervisor.tables["folding.state"], 1)
         assert by_object["requests"].tolist() == supervisor.table("folding.state", replica=1)["requests"].tolist()
         supervisor.remove_replica(0) if supervisor.alive == 2 else None
@@ -42,7 +42,7 @@ def test_counters_are_read_by_name():
     with Supervisor(graph, [path], 2, report=[].append) as supervisor:
         send(port, range(100))
         port.end()
-        assert supervisor.wait(60)
+        assert supervisor.wait(600)
     counters = supervisor.counters("requests")
     assert counters == supervisor.counters(path)
     assert set(counters) == set(path.counter_names) and 100 in counters.values()
@@ -80,7 +80,7 @@ def test_the_traceback_of_a_stage_is_reported_once_for_all_replicas_and_successo
         send(port, range(1))
         await_until(lambda: len(reports) >= 5)
         send(port, range(1, 2))
-        assert supervisor.wait(60)
+        assert supervisor.wait(600)
     deaths = [line for line in reports if "died" in line]
     assert len(deaths) == 8 and all("died: ValueError: on purpose" in line for line in deaths)
     (traceback,) = [line for line in reports if "died" not in line]

@@ -41,7 +41,7 @@ def test_killed_replicas_end_with_equal_states_and_every_request_had_a_primary()
             os.kill(supervisor.processes[turn % 2].pid, signal.SIGKILL)
             send(port, times[turn * 2_000 + 1_000 : (turn + 1) * 2_000])
         port.end()
-        assert supervisor.wait(60)
+        assert supervisor.wait(600)
         check_states(supervisor, times)
     finished = supervisor.table("folding.finished")["times"]
     assert (finished > 1).sum() <= 10 * 32  # done again: at most a batch for each death
@@ -56,11 +56,11 @@ def test_a_replica_gets_a_successor_even_if_the_spare_process_has_died(spare):
     with Supervisor(graph, [path], 2, report=[].append) as supervisor:
         process = spare[0].process
         process.kill()
-        assert process.join(30)
+        assert process.join(600)
         os.kill(supervisor.processes[1].pid, signal.SIGKILL)
         send(port, range(5_000))
         port.end()
-        assert supervisor.wait(60)
+        assert supervisor.wait(600)
         assert supervisor.taking_part == [0, 1]
         check_states(supervisor, range(5_000))
 
@@ -75,7 +75,7 @@ def test_a_replica_without_a_readable_snapshot_is_retired_and_the_others_go_on(m
         await_until(lambda: supervisor.taking_part == [0])
         send(port, range(1_000, 2_000))
         port.end()
-        assert supervisor.wait(60)
+        assert supervisor.wait(600)
         assert supervisor.table("folding.state")["requests"].tolist() == [2_000]
     assert "its snapshot cannot be read; 1 of 2 replicas go on" in reports[0]
 
@@ -93,7 +93,7 @@ def test_the_clock_does_not_wait_for_room_in_a_full_channel():
         assert not channel.control(0, CONTROL_TICK, 1, 0, 0, timeout=0)
         os.kill(supervisor.processes[0].pid, signal.SIGCONT)
         port.end()
-        assert supervisor.wait(60)
+        assert supervisor.wait(600)
     assert supervisor.account() == {"received": 16, "out": {}, "ended": {"done": 16}, "drops": {}}
 
 
@@ -104,7 +104,7 @@ def test_different_states_are_seen():
         supervisor.table("folding.state", 1)["digest"] = 1  # as if a bit had flipped
         send(port, range(200))
         port.end()
-        assert supervisor.wait(60)
+        assert supervisor.wait(600)
         assert supervisor.diverged() == [64, 128, 192]
 
 
@@ -124,7 +124,7 @@ def test_the_run_ends_and_has_failed_when_the_process_that_brings_packets_dies(m
     with supervisor:
         player[0].kill()
         os.kill(supervisor.processes[0].pid, signal.SIGCONT)
-        assert supervisor.wait(60)
+        assert supervisor.wait(600)
     assert "the process that brings its packets died" in reports[-1]
     assert supervisor.failures == [reports[-1]]
 
@@ -134,7 +134,7 @@ def test_the_run_has_failed_when_no_replica_is_left():
     graph, path = folding(port)
     with Supervisor(graph, [path], 1, report=reports.append, restarts=0) as supervisor:
         os.kill(supervisor.processes[0].pid, signal.SIGKILL)
-        assert supervisor.wait(60)
+        assert supervisor.wait(600)
         assert supervisor.alive == 0
     assert supervisor.failures == ["no replica is left; the run is at its end"]
     assert "it got no further; no replica is left" in reports[0]
@@ -147,7 +147,7 @@ def test_nothing_stays_behind_when_the_supervisor_is_killed(tmp_path):
         from scout.supervisor import Supervisor
         graph, path = folding(source(frames=[bytes(60)] * 100))
         with Supervisor(graph, [path], 2) as supervisor:
-            supervisor.wait(60)
+            supervisor.wait(600)
             print("running", flush=True)
             signal.pause()
         """
@@ -157,5 +157,5 @@ def test_nothing_stays_behind_when_the_supervisor_is_killed(tmp_path):
     assert len(children) >= 3  # two domains and the spare
     process.kill()
     process.wait()
-    gone, alive = psutil.wait_procs(children, timeout=60)
+    gone, alive = psutil.wait_procs(children, timeout=600)
     assert not alive and len(gone) == len(children)

@@ -85,7 +85,7 @@ class Led:
             best = max((each for each in self.routes if address in each), key=lambda each: each.prefixlen)
             self.gateways.append(self.routes[best])
             self.hops.append(self.ip.fib.lookup(str(address)))
-            assert self.left.send(bytes(frame), timeout=60)
+            assert self.left.send(bytes(frame), timeout=600)
 
     def change(self, chance, supervisor):
         """Change some routes; a new gateway's MAC address is set by the same change."""
@@ -116,11 +116,12 @@ class Led:
 FRAMES = {}
 
 
-def test_random_changes_deaths_and_joins_lead_every_packet_by_its_sequence_number():
+@pytest.mark.parametrize("turns", [30, pytest.param(300, marks=pytest.mark.long)])
+def test_random_changes_deaths_and_joins_lead_every_packet_by_its_sequence_number(turns):
     chance = random.Random(4)
     led = Led()
     with Supervisor(led.graph, led.paths, 2, report=[].append, restarts=1000) as supervisor:
-        for turn in range(100):
+        for turn in range(turns):
             led.send(chance, chance.randrange(60))
             led.change(chance, supervisor)
             if turn % 8 == 3:
@@ -132,7 +133,7 @@ def test_random_changes_deaths_and_joins_lead_every_packet_by_its_sequence_numbe
             if turn % 30 == 25:
                 supervisor.remove_replica(supervisor.taking_part[-1])
         led.left.end()
-        assert supervisor.wait(60)
+        assert supervisor.wait(600)
         for replica in supervisor.taking_part:
             assert supervisor.table("noting.total", replica)["value"].tolist() == [len(led.hops)]
             assert supervisor.table("noting.notes", replica)["value"][: len(led.hops)].tolist() == led.hops
@@ -158,7 +159,7 @@ class Receiver(threading.Thread):
         with space.entered():
             self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
             self.socket.bind(("eth0", 0x0800))
-        self.socket.settimeout(60)
+        self.socket.settimeout(600)
 
     def run(self):
         with self.socket, suppress(TimeoutError):
@@ -170,7 +171,7 @@ class Receiver(threading.Thread):
 
 
 @pytest.mark.needs_namespaces
-@pytest.mark.parametrize("order", ["completed", "channel"])
+@pytest.mark.parametrize("order", ["channel", pytest.param("completed", marks=pytest.mark.long)])
 def test_between_kernels_every_change_is_one_switch_and_no_packet_is_lost(order):
     """Each change leads to a new gateway, so that the gateways of the packets tell the changes before them."""
     count, gateways = 3000, [f"10.0.1.{last}" for last in range(10, 160)]
@@ -197,7 +198,7 @@ def test_between_kernels_every_change_is_one_switch_and_no_packet_is_lost(order)
                     os.kill(supervisor.processes[0].pid, signal.SIGKILL)
                 if number == 2 * count // 3:
                     supervisor.add_replica()
-        receiver.join(60)
+        receiver.join(600)
         assert sorted(receiver.got) == list(range(count))
     places = {mac_of(gateway): place for place, gateway in enumerate(gateways)}
     led = [places[mac] for number in range(count) for mac in receiver.got[number]]
@@ -206,6 +207,7 @@ def test_between_kernels_every_change_is_one_switch_and_no_packet_is_lost(order)
     assert led[-1] == len(gateways) - 1
 
 
+@pytest.mark.long
 def test_a_change_that_would_end_what_the_code_of_a_path_relies_on_is_refused():
     """The path looks nothing up, as all its destinations have one next hop."""
     led = Led()

@@ -96,7 +96,7 @@ def numbered(number):
 def send(inputs, sequence, first=0):
     """Send a request to these ports one after the other; what was sent, as it is noted."""
     for number, port in enumerate(sequence, first):
-        assert inputs[port].send(numbered(number), timestamp=number, timeout=60)
+        assert inputs[port].send(numbered(number), timestamp=number, timeout=600)
     return [(port, number) for number, port in enumerate(sequence, first)]
 
 
@@ -119,7 +119,7 @@ def idle(supervisor):
 def ended(supervisor, inputs):
     for port in inputs:
         port.end()
-    assert supervisor.wait(60)
+    assert supervisor.wait(600)
 
 
 def test_two_ports_have_one_order():
@@ -149,7 +149,7 @@ def test_ports_that_are_fed_at_the_same_time_have_one_order():
     inputs = ports(entries=256, frames=[(numbered(number), number) for number in range(count)])
     graph, service, names = noting(inputs)
     with Supervisor(graph, [graph.create_path(name) for name in names], 2) as supervisor:
-        assert supervisor.wait(60)
+        assert supervisor.wait(600)
         order = supervisor.table(service.tables["log"], 0)[: 2 * count].tolist()
         check(supervisor, service, order)
     for index in range(2):
@@ -206,7 +206,7 @@ def test_requests_of_all_ports_leave_in_the_order_of_the_channel(orders):
                 with stopped(supervisor) if count == 150 else nullcontext():
                     for port in pattern(count, turn):
                         wanted.append(len(wanted).to_bytes(8, "big"))
-                        assert inputs[port].send(wanted[-1], timestamp=len(wanted), timeout=60)
+                        assert inputs[port].send(wanted[-1], timestamp=len(wanted), timeout=600)
             if turn % 2:
                 os.kill(supervisor.processes[turn // 2 % 2].pid, signal.SIGKILL)
         ended(supervisor, inputs)
@@ -215,6 +215,7 @@ def test_requests_of_all_ports_leave_in_the_order_of_the_channel(orders):
     assert supervisor.account() == {"received": 6000, "out": {"out": 6000}, "ended": {}, "drops": {}}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("order", ["channel", "completed"])
 def test_a_batch_of_several_ports_whose_primary_dies_over_it_leaves_once(order):
     """A primary dies in the third of its batch's runs of one port: it has sent nothing, its successor sends all."""
@@ -283,6 +284,7 @@ def test_services_on_either_path_get_control_requests_at_one_position():
     assert supervisor.account()["ended"] == {"done": len(order), "control": 10}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("schedule", ["priority", "deadline"])
 def test_a_channel_has_the_greatest_weight_and_the_smallest_deadline_of_its_paths(schedule):
     inputs = ports(3, batch=1)

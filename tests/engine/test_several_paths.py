@@ -46,7 +46,7 @@ WISHES: list[dict[str, Any]] = [  # the narrowest first
 ]
 
 
-@pytest.mark.parametrize("order", ["completed", "channel"])
+@pytest.mark.parametrize("order", ["channel", pytest.param("completed", marks=pytest.mark.long)])
 def test_each_packet_goes_through_its_own_path(order: str) -> None:
     given = mixed(4_000)
     left, right = MemoryPort(LEFT, frames=given), MemoryPort(RIGHT, frames=[])
@@ -109,10 +109,10 @@ def without(path: Path, node: str) -> Path:
     return changed.establish()
 
 
-@pytest.mark.parametrize("killed", [0, 6])
+@pytest.mark.parametrize("killed", [6, pytest.param(0, marks=pytest.mark.long)])
 def test_a_service_on_one_path_sees_its_packets_alone_and_replicas_agree(killed: int) -> None:
     """Also if replicas die: their successors find the same paths again."""
-    given = mixed(12_000)
+    given = mixed(3_000)
     left, right = MemoryPort(LEFT), MemoryPort(RIGHT)
     service = Service("counting", {"seen": np.zeros(1, np.int64)}, [Handler(count_one)], "ipv4")
     graph = router(left, right, service)
@@ -126,10 +126,10 @@ def test_a_service_on_one_path_sees_its_packets_alone_and_replicas_agree(killed:
             if killed:
                 os.kill(supervisor.processes[turn % 2].pid, signal.SIGKILL)
             for each in given[turn * part : (turn + 1) * part]:
-                assert left.send(each, timeout=60)
+                assert left.send(each, timeout=600)
         left.end()
         right.end()
-        assert supervisor.wait(60)
+        assert supervisor.wait(600)
         seen = [int(supervisor.table("counting.seen", replica)[0]) for replica in (0, 1)]
         assert supervisor.failures == []
     passed = supervisor.flows(voice)["left.ipv4", "counting.receive"]

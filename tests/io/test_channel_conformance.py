@@ -23,20 +23,30 @@ from scout.io.batch import BATCH_SIZE, new_batch
 from scout.io.channels.contract import ChannelOperations
 from scout.io.channels.kernel_ring_protocol import MOST_CONTROLS
 from scout.io.channels.software import PLAYER
+from scout.io.channels.tap_device import TAP_FEED
+from scout.io.channels.tap_device import collect as read_frames
+from scout.io.endpoints import message
+from scout.io.endpoints.application import submit
+from scout.io.endpoints.collect import APPLICATION_FEED, collect
 from scout.io.host.lab import Lab
 from scout.io.packet import CONTROL_TICK
 from scout.io.ports.afpacket import AfPacketPort
+from scout.io.ports.applications import ApplicationPort
 from scout.io.ports.memory import MemoryPort
 from scout.io.ports.pcap import PcapPort
+from scout.io.ports.tap_device import TapPort
 from scout.paths.compiler.native import BATCH
 from scout.ring.atomics import load32
 from scout.ring.jit import inline
+from scout.ring.layout import MEMBER
 from scout.ring.segment import address, shared
 from scout.ring.turn import STOP
 
 ENTRIES, MOST = 64, 8  # of software channels: requests, and the most of a batch
 MAC = "02:00:00:00:00:01"
 HEADER = bytes.fromhex("020000000001020000000002") + b"\x88\xb5"  # an ethertype for experiments
+SOCKET = 1 << 16  # the number of a socket in row 0
+REQUEST = struct.pack("!BBHI", message.SEND, 17, 0, SOCKET)
 CONTROL = -1
 """The number that stands for a control request among the numbers of frames."""
 
@@ -196,12 +206,57 @@ def _by_interface(sender: socket.socket) -> Callable[[Bench, int, int], None]:
             bench.channel.feed()
         for number in range(first, first + count):
             sender.send(frame(number))
-        end = time.monotonic() + 60
+        end = time.monotonic() + 600
         while sum(bench.channel.counters().values()) < first + count:  # the kernel's softirq may run later
             assert time.monotonic() < end
             time.sleep(0.001)
 
     return bring
+
+
+def _by_application(bench: "Bench", first: int, count: int) -> None:
+    """Local requests, as an application makes them and a replica collects them; their bytes are those of a frame."""
+    memory = bench.port.memory
+    if first == 0:
+        memory.clear_application(1)
+        memory.attach(1)
+        memory.numbers[0], memory.owners[0] = SOCKET, 1
+    area = address(memory.bytes) + memory.offset_of_application(1)
+    for number in range(first, first + count):
+        request = np.frombuffer(REQUEST + frame(number)[len(REQUEST) :], np.uint8)
+        data = address(request) + message.HEADER
+        size = len(request) - message.HEADER
+        assert submit(area, memory.sizes.request_bytes, memory.bell, address(request), data, size)
+        _collect(bench.channel.ring)
+
+
+def _by_tap(sender: Callable[[], socket.socket]) -> Callable[[Bench, int, int], None]:
+    """Frames that the kernel sends by a TAP device, and that a replica reads which has nothing else to do."""
+    opened: list[socket.socket] = []
+    idle = np.zeros(1, MEMBER)
+    idle["head"] = 1 << 40
+
+    def bring(bench: Bench, first: int, count: int) -> None:
+        if not opened:
+            opened.append(sender())
+        for number in range(first, first + count):
+            opened[0].send(frame(number))
+            _read_frames(bench.channel.ring, idle)
+
+    return bring
+
+
+_FEEDS, _CURSORS = (types.Array(numba.from_dtype(kind), 1, "C") for kind in (TAP_FEED, MEMBER))
+
+
+@numba.njit(types.void(_FEEDS, _CURSORS), error_model="numpy", _nrt=False)
+def _read_frames(feeds: Any, cursors: Any) -> None:
+    read_frames(feeds[0], cursors[0], 0)
+
+
+@numba.njit(types.void(types.Array(numba.from_dtype(APPLICATION_FEED), 1, "C")), error_model="numpy", _nrt=False)
+def _collect(feeds: Any) -> None:
+    collect(feeds[0], 0)
 
 
 def _pcap(folder: Path, numbers: range) -> PcapPort:
@@ -211,7 +266,14 @@ def _pcap(folder: Path, numbers: range) -> PcapPort:
     return PcapPort(file, mac=MAC, entries=ENTRIES, batch=MOST)
 
 
-@pytest.fixture(params=["memory", "pcap", pytest.param("interface", marks=pytest.mark.needs_namespaces)])
+@pytest.fixture(
+    params=[
+        "memory",
+        "pcap",
+        "applications",
+        *(pytest.param(kind, marks=pytest.mark.needs_namespaces) for kind in ("interface", "tap")),
+    ]
+)
 def make(request: Any, tmp_path: Path) -> Iterator[Callable[..., Bench]]:
     """Make a bench of each kind of channel, for a number of replicas."""
     with ExitStack() as stack:
@@ -221,6 +283,21 @@ def make(request: Any, tmp_path: Path) -> Iterator[Callable[..., Bench]]:
                 bench = Bench(MemoryPort(MAC, entries=ENTRIES, batch=MOST), _by_caller, keeps, replicas)
             elif request.param == "pcap":
                 bench = Bench(_pcap(tmp_path, range(0)), _by_records(tmp_path), keeps, replicas)
+            elif request.param == "applications":
+                port = ApplicationPort("channel", sockets=2, entries=ENTRIES, batch=MOST)
+                bench = Bench(port, _by_application, keeps, replicas)
+            elif request.param == "tap":
+                router = stack.enter_context(Lab("channel")).namespace("router")
+
+                def opened() -> socket.socket:
+                    with router.entered():
+                        sender = stack.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))
+                        sender.bind(("tap", 0))
+                    return sender
+
+                with router.entered():
+                    port = TapPort("tap", MAC, entries=ENTRIES, batch=MOST)
+                    bench = Bench(port, _by_tap(opened), keeps, replicas)
             else:
                 lab = stack.enter_context(Lab("channel"))
                 router, host = lab.namespace("router"), lab.namespace("host")
@@ -430,8 +507,8 @@ def test_a_replica_joins_at_the_foremost_and_not_where_requests_are_gone(make: A
 
 def test_packets_that_find_the_ring_full_are_counted_and_the_others_arrive(make: Any) -> None:
     bench = make()
-    if isinstance(bench.port, PcapPort):
-        pytest.skip("records wait for room")
+    if isinstance(bench.port, PcapPort | ApplicationPort | TapPort):
+        pytest.skip("they wait for room outside")
     bench.bring(3 * bench.capacity)
     counted = bench.channel.counters()
     assert counted["received"] == bench.capacity and counted["ring-full"] == 2 * bench.capacity
@@ -444,13 +521,26 @@ def test_packets_that_find_the_ring_full_are_counted_and_the_others_arrive(make:
 
 def test_one_replica_that_lags_makes_the_ring_full_for_all(make: Any) -> None:
     bench = make()
-    if isinstance(bench.port, PcapPort):
-        pytest.skip("records wait for room")
+    if isinstance(bench.port, PcapPort | ApplicationPort | TapPort):
+        pytest.skip("they wait for room outside")
     bench.bring(bench.capacity)
     assert numbers(bench.all(0)) == list(range(bench.capacity))
     bench.bring(1)
     assert bench.channel.counters()["ring-full"] == 1 and bench.take(0) is None
     assert numbers(bench.all(1)) == list(range(bench.capacity))
+
+
+def test_requests_that_find_no_room_wait_for_it(make: Any) -> None:
+    bench = make()
+    if not isinstance(bench.port, ApplicationPort | TapPort):
+        pytest.skip("others lose them, and count them")
+    bench.bring(3 * bench.capacity)
+    got: list[list[Got]] = [[], []]
+    while len(numbers(got[1])) < bench.brought:
+        for replica in range(2):
+            got[replica] += bench.all(replica)
+    assert numbers(got[0]) == numbers(got[1]) == list(range(bench.brought))
+    assert bench.channel.counters() == {"received": bench.brought, "ring-full": 0, "too-long": 0}
 
 
 def test_sharded_flows_go_to_one_replica_and_control_requests_to_all(make: Any) -> None:

@@ -41,7 +41,7 @@ def pair() -> Iterator[tuple[Namespace, Namespace]]:
 def udp(namespace: Namespace, address: str) -> socket.socket:
     with namespace.entered():
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.settimeout(60)
+    sock.settimeout(600)
     sock.bind((address, 0))
     return sock
 
@@ -88,7 +88,7 @@ def test_ping_through_a_router_that_forwards(capfd: pytest.CaptureFixture[str]) 
             assert subprocess.run(["ping", "-n", "-c1", "-W0.2", "10.0.2.2"]).returncode == 1
         router.sysctl("net.ipv4.ip_forward", 1)
         process = left.run(os.execvp, "ping", ["ping", "-n", "-c1", "-W60", "10.0.2.2"])
-        process.join(60)
+        process.join(600)
         assert process.exitcode == 0, capfd.readouterr().out
     assert here() == host
 
@@ -167,7 +167,7 @@ def test_a_process_outlives_the_thread_that_started_it(pair: tuple[Namespace, Na
     thread.join()
     assert processes[0].is_alive()
     processes[0].terminate()
-    assert processes[0].join(60) and processes[0].exitcode == -signal.SIGTERM
+    assert processes[0].join(600) and processes[0].exitcode == -signal.SIGTERM
 
 
 def stubborn(ready: int) -> None:

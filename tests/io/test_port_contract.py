@@ -12,32 +12,42 @@ from numba.core import types
 
 from scout.io.batch import new_batch
 from scout.io.channels.contract import ChannelOperations, PacketChannel
+from scout.io.endpoints.message import DATA, HEADER, HEADER_STRUCT
 from scout.io.host.lab import Lab
 from scout.io.ports.afpacket import AfPacketPort
+from scout.io.ports.applications import ApplicationPort
 from scout.io.ports.contract import Port, PortOperations
 from scout.io.ports.memory import MemoryPort
 from scout.io.ports.pcap import PcapPort
+from scout.io.ports.tap_device import TapPort
 from scout.paths.compiler.native import BATCH
 from scout.ring.membership import MOST_REPLICAS
 from scout.tools.bench.trace_port import TracePort
 
 MAC = "02:00:00:00:00:77"
 FRAME = bytes.fromhex("020000000002020000000077") + b"\x88\xb5" + bytes(46)  # an ethertype for experiments
+SOCKET = 1 << 16  # the number of a socket in row 0
+MESSAGE = HEADER_STRUCT.pack(DATA, 17, 0, SOCKET, 0, 0, 0, 0, HEADER << 16)
 KINDS: dict[str, Callable[[Path], Port]] = {
+    "applications": lambda folder: ApplicationPort("contract", sockets=2),
     "memory": lambda folder: MemoryPort(MAC),
     "pcap": lambda folder: PcapPort(write=folder / "out.pcap", mac=MAC),
     "trace": lambda folder: TracePort(MAC, [FRAME] * 16),
     "interface": lambda folder: AfPacketPort("left", mac=MAC),
+    "tap": lambda folder: TapPort("tap", mac=MAC),
 }
 
 
 @pytest.fixture(
-    params=[pytest.param(kind, marks=[pytest.mark.needs_namespaces] if kind == "interface" else []) for kind in KINDS]
+    params=[
+        pytest.param(kind, marks=[pytest.mark.needs_namespaces] if kind in ("interface", "tap") else [])
+        for kind in KINDS
+    ]
 )
 def port(request: Any, tmp_path: Path) -> Iterator[Port]:
     """An open port of each kind, with one replica."""
     with ExitStack() as stack:
-        if request.param == "interface":
+        if request.param in ("interface", "tap"):
             lab = stack.enter_context(Lab("contract"))
             namespace = lab.namespace("router")
             lab.veth((namespace, "left"), (lab.namespace("host"), "eth0"))
@@ -46,6 +56,8 @@ def port(request: Any, tmp_path: Path) -> Iterator[Port]:
         stack.callback(made.close)
         made.open(0)
         made.enlist(0)
+        if isinstance(made, ApplicationPort):
+            made.memory.numbers[0] = SOCKET
         yield made
 
 
@@ -60,8 +72,9 @@ def add_and_flush(port: Port, count: int) -> None:
         flush(transmits[0])
 
     batch, slots = new_batch(1)
-    slots[64 : 64 + len(FRAME)] = np.frombuffer(FRAME, np.uint8)
-    batch["end"] = batch["frame"] + len(FRAME)
+    frame = MESSAGE if isinstance(port, ApplicationPort) else FRAME
+    slots[64 : 64 + len(frame)] = np.frombuffer(frame, np.uint8)
+    batch["end"] = batch["frame"] + len(frame)
     numba.njit(types.void(array, BATCH, types.int64), error_model="numpy", _nrt=False)(send)(
         port.transmits[:1], batch, count
     )
@@ -70,10 +83,11 @@ def add_and_flush(port: Port, count: int) -> None:
 def test_an_open_port_says_what_it_is(port: Port) -> None:
     assert isinstance(port.operations, PortOperations)
     assert port.transmits.dtype == port.operations.transmit and len(port.transmits) == MOST_REPLICAS
-    assert port.interface and port.mac == 0x02_00_00_00_00_77 and port.mtu == 1500
+    mac, mtu = (0x02_00_00_00_00_00, 65535) if isinstance(port, ApplicationPort) else (0x02_00_00_00_00_77, 1500)
+    assert port.interface and port.mac == mac and port.mtu == mtu
     assert port.fault() == "" and port.warnings() == []
     port.refresh()
-    assert port.mtu == 1500
+    assert port.mtu == mtu
 
 
 def test_frames_that_leave_are_counted(port: Port) -> None:

@@ -129,7 +129,7 @@ def test_killed_replicas_have_successors_and_no_packet_is_lost(order, replicas):
     reports = []
     with supervised(left, right, replicas, order, reports) as supervisor:
         for number, frame in enumerate(frames(count)):
-            assert left.send(frame, timeout=20.0)
+            assert left.send(frame, timeout=600)
             if number % (count // kills) == count // kills // 2:
                 awaited(lambda: len(reports) == number // (count // kills))  # noqa: B023
                 os.kill(supervisor.processes[len(reports) % replicas].pid, signal.SIGKILL)
@@ -153,7 +153,7 @@ def test_a_killed_shard_sends_a_batch_again_at_most():
     with supervised(left, right, 2, reports=reports, service=service) as supervisor:
         owner = None
         for number, frame in enumerate(frames(count)):
-            assert left.send(frame, timeout=20.0)
+            assert left.send(frame, timeout=600)
             if number == 1000:
                 (owner,) = awaited(lambda: [r["id"] for r in supervisor.replica_figures() if r["primary"]])
             if number % (count // kills) == count // kills // 2:
@@ -205,7 +205,7 @@ def test_replicas_join_and_leave_while_packets_flow():
         changes = {5_000: supervisor.add_replica, 15_000: lambda: supervisor.remove_replica(0)}
         changes[25_000] = supervisor.add_replica
         for number, frame in enumerate(frames(count)):
-            assert left.send(frame, timeout=20.0)
+            assert left.send(frame, timeout=600)
             if number in changes:
                 changes[number]()
         left.end()
@@ -225,7 +225,7 @@ def test_no_frame_is_taken_when_no_replica_is_left():
             assert left.send(frame)
         awaited(lambda: len(right.sent()) == 100)
         os.kill(supervisor.processes[0].pid, signal.SIGKILL)
-        assert supervisor.wait(60.0)
+        assert supervisor.wait(600)
         assert supervisor.alive == 0
         assert not left.send(next(frames(1)), timeout=0.01)
     assert supervisor.account() == {"received": 101, "out": {"right": 100}, "ended": {}, "drops": {"ring-full": 1}}

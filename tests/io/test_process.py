@@ -24,7 +24,7 @@ def raises():
 
 def status_of(function, *arguments, **options):
     child = Child(function, *arguments, **options)
-    assert child.join(60)
+    assert child.join(600)
     return child.exitcode
 
 
@@ -39,7 +39,7 @@ def test_the_exit_status_says_how_the_function_ended(capfd):
 
 def test_a_quiet_child_keeps_its_traceback_for_its_parent(capfd):
     child = Child(raises, quiet=True)
-    assert child.join(60)
+    assert child.join(600)
     assert child.error.startswith("Traceback") and child.error.endswith("ValueError: on purpose\n")
     assert capfd.readouterr().err == ""
 
@@ -49,7 +49,7 @@ def test_of_a_long_traceback_the_end_is_kept():
         raise ValueError("x" * 100_000 + " the end")
 
     child = Child(raise_much, quiet=True)
-    assert child.join(60)
+    assert child.join(600)
     assert child.error.endswith("the end\n")
 
 
@@ -61,17 +61,17 @@ def test_what_a_child_prints_is_not_lost_and_not_printed_twice(capfd):
 
 def test_waiting_for_a_process_whose_end_another_thread_has_seen_returns_at_once():
     child = Child(int)
-    assert child.join(60)
+    assert child.join(600)
     waiter = threading.Thread(target=wait_for_any, args=([child], None), daemon=True)
     waiter.start()
-    waiter.join(60)
+    waiter.join(600)
     assert not waiter.is_alive()
 
 
 def test_no_signal_is_sent_to_a_process_that_has_ended(monkeypatch):
     """Its pid may belong to another process by then."""
     child = Child(int)
-    assert child.join(60)
+    assert child.join(600)
     monkeypatch.setattr(os, "kill", lambda *_: pytest.fail("a signal to a pid"))
     child.kill()
     child.terminate()
@@ -87,7 +87,7 @@ def test_killing_while_another_thread_waits_for_the_end():
         for each in (*killers, *waiters):
             if each in killers:
                 each.start()
-            each.join(60)
+            each.join(600)
         assert child.exitcode == -signal.SIGKILL
 
 
@@ -113,10 +113,10 @@ def test_a_child_dies_with_the_thread_that_forked_it_unless_a_forker_did():
     thread.start()
     thread.join()
     bound, free = children
-    assert bound.join(60) and bound.exitcode == -signal.SIGKILL
+    assert bound.join(600) and bound.exitcode == -signal.SIGKILL
     assert free.is_alive()
     forker.close()
-    assert free.join(60)
+    assert free.join(600)
 
 
 def test_a_child_dies_with_a_thread_that_ends_as_soon_as_it_has_forked_it(monkeypatch):
@@ -129,7 +129,7 @@ def test_a_child_dies_with_a_thread_that_ends_as_soon_as_it_has_forked_it(monkey
     thread = threading.Thread(target=lambda: children.append(Child(signal.pause)))
     thread.start()
     thread.join()
-    assert children[0].join(60) and children[0].exitcode == -signal.SIGKILL
+    assert children[0].join(600) and children[0].exitcode == -signal.SIGKILL
 
 
 def test_a_closed_forker_forks_nothing():
@@ -163,7 +163,7 @@ def test_signals_of_the_terminal_are_the_parents_to_handle(number):
 
     child = Child(survive)
     assert select.select([ready], [], [], 60)[0]
-    assert child.join(60) and child.exitcode == 0
+    assert child.join(600) and child.exitcode == 0
     for descriptor in (ready, write):
         with suppress(OSError):
             os.close(descriptor)

@@ -74,7 +74,7 @@ with Lab("sandboxed") as lab:
     with right.entered():
         server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0).close()
-    server.settimeout(5)
+    server.settimeout(600)
     server.bind(("10.0.0.2", 0))
     client.sendto(b"hello", server.getsockname())
     data = server.recv(100).decode()

@@ -205,6 +205,7 @@ def test_a_stage_that_changes_a_replicated_table_runs_on_every_replica() -> None
     assert [int(replicas.table(seen, replica)["packets"][0]) for replica in (0, 1)] == [1, 1]
 
 
+@pytest.mark.long
 def test_icmp_errors_reach_a_replicated_service_in_all_replicas_or_in_none() -> None:
     """The limit of errors is one for all replicas; behind it each keeps it by itself, from the same requests."""
     bucket = TokenBucket("bucket", 1000, 100_000, connects="adjacency")

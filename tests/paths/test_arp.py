@@ -68,7 +68,7 @@ def test_a_static_entry_is_neither_changed_by_a_message_nor_expires(router: Any,
     for later in (1, 61 * SECOND, 86400 * 365 * SECOND):
         leaf, data = router.left.run(to("10.9.0.1"), timestamp=NOW + later)
         assert (leaf, sent_to(data)) == ("to right", GATEWAY)
-    assert router.arp.wishes.initial[0] == 0, "a static entry is not asked for"
+    assert router.arp.wishes.initial["key"][0] == 0, "a static entry is not asked for"
     assert router.arp.changes.initial[0] == 0
 
 
@@ -141,7 +141,7 @@ def test_learns_at_time_0(router: Any) -> None:
 
 def test_asks_at_time_0(router: Any) -> None:
     assert router.left.run(to("10.0.1.9"), timestamp=0)[0] == "arp.resolve holds"
-    assert router.arp.wishes.initial[0] == 1
+    assert router.arp.wishes.initial["key"][0] == 1
 
 
 @pytest.mark.parametrize("back", [2, 3600, 86400 * 365])
@@ -149,14 +149,14 @@ def test_asks_on_after_the_clock_was_set_back(router: Any, back: int) -> None:
     router.left.run(to("10.0.1.9"), timestamp=NOW)
     router.left.run(to("10.0.1.9"), timestamp=NOW - back * SECOND)
     router.left.run(to("10.0.1.9"), timestamp=NOW - (back - 1) * SECOND)
-    assert router.arp.wishes.initial[0] >= 2, "asked again within one interval"
+    assert router.arp.wishes.initial["key"][0] >= 2, "asked again within one interval"
 
 
 def test_an_adjacency_is_asked_for_anew_after_the_clock_was_set_back(router: Any) -> None:
     router.right.run(said(OTHER, "10.0.1.9"), timestamp=NOW)
     before = NOW - 3600 * SECOND
     assert router.left.run(to("10.0.1.9"), timestamp=before)[0] == "to right"
-    assert router.arp.wishes.initial[0] == 1
+    assert router.arp.wishes.initial["key"][0] == 1
     router.right.run(said(OTHER, "10.0.1.9"), timestamp=before)
     assert router.left.run(to("10.0.1.9"), timestamp=before + 60 * SECOND)[0] == "arp.resolve holds"
 
@@ -167,7 +167,7 @@ def test_an_adjacency_is_asked_for_anew_after_the_clock_was_set_back(router: Any
 def test_a_dead_neighbour_starves_no_other(router: Any) -> None:
     """Every host of a /24 is tried every 100 ms; each is asked for once a second."""
     asked: dict[int, list[int]] = {}
-    wishes = router.arp.wishes.initial
+    wishes = router.arp.wishes.initial["key"]
     packets = [to(f"10.0.1.{host}") for host in range(3, 255)]
     for tick in range(31):
         now = NOW + tick * SECOND // 10

@@ -137,25 +137,29 @@ def passed(packet: Any) -> Any:
     return IP(raw(packet))
 
 
-@pytest.fixture(scope="module")
-def compiled() -> tuple[SimpleNamespace, dict[str, Twin]]:
-    made = made_of()
-    return made, {"left": Twin(made.left), "right": Twin(made.right)}
+@pytest.fixture(scope="module", params=["plain", pytest.param("native", marks=pytest.mark.long)])
+def run_both(request: pytest.FixtureRequest) -> tuple[SimpleNamespace, dict[str, Twin]]:
+    """The paths from both ports; compiling both takes long."""
+    made, native = made_of(), request.param == "native"
+    return made, {"left": Twin(made.left, native=native), "right": Twin(made.right, native=native)}
 
 
 @pytest.fixture
-def world(compiled: Any) -> World:
-    return World(*compiled)
+def world(run_both: Any) -> World:
+    return World(*run_both)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.9])
-def test_each_client_keeps_its_backend_and_each_packet_sums_up(world: World, share: float) -> None:
+@pytest.mark.parametrize(
+    ("share", "steps"),
+    [(0.0, 300), (0.9, 300), *(pytest.param(share, 3000, marks=pytest.mark.long) for share in (0.0, 0.9))],
+)
+def test_each_client_keeps_its_backend_and_each_packet_sums_up(world: World, share: float, steps: int) -> None:
     chance = random.Random(61)
     clients = [(chance.choice(list(CLIENTS)), chance.randrange(1, 65536)) for _ in range(40)]
-    for step in range(1000):
+    for step in range(steps):
         world.now += chance.choice((1000, SECOND // 2)) if chance.random() < 0.99 else TIMEOUT * SECOND
         client = clients[0] if chance.random() < share else chance.choice(clients)
-        if step % 200 == 199:
+        if step % 100 == 99:
             world.serve(chance.sample(BACKENDS, chance.choice((0, 1, 2, 4, 5))))
         if chance.random() < 0.6:
             world.out(client, chance.choice(("S", "A", "A", "PA", "FA")), chance.randbytes(chance.randrange(30)))
@@ -163,8 +167,11 @@ def test_each_client_keeps_its_backend_and_each_packet_sums_up(world: World, sha
             known = world.clients.of(client, world.now)
             world.back(known if known and chance.random() < 0.9 else chance.choice(BACKENDS), client)
     assert world.made.service.account() == {"events-lost": 0, "table-full": 0, "evicted": 0}
-    kept = {client: text(backend) for client, (backend, _) in world.clients.known.items()}
-    assert {(str(client.address), client.port): name for client, name in world.made.service.read().items()} == kept
+    found = {(str(client.address), client.port): name for client, name in world.made.service.read().items()}
+    known = {client: text(backend) for client, (backend, _) in world.clients.known.items()}
+    assert found.items() <= known.items()
+    # The row of a client that has been silent for too long may have gone to another.
+    assert {client for client in known if world.clients.of(client, world.now)} <= set(found)
 
 
 def test_all_backends_get_their_share_and_few_clients_move(world: World) -> None:
@@ -284,11 +291,10 @@ def test_a_datagram_that_no_backend_takes_is_dropped_with_all_fragments(world: W
     assert set(leaves[1:]) == {"balancer.receive drops balancer-fragment"}
 
 
-def test_replicas_have_equal_tables_and_the_primary_alone_rewrites(compiled: Any) -> None:
-    made = compiled[0]
+@pytest.mark.long
+def test_replicas_have_equal_tables_and_the_primary_alone_rewrites() -> None:
+    made = made_of()
     assert not made.left.stages["balancer.receive"].writes
-    for twin in compiled[1].values():
-        twin.reset()
     replicas, chance, out = Replicas(made.left), random.Random(62), 0
     for number in range(300):
         client = ("10.0.0.2", 7) if chance.random() < 0.9 else ("10.0.0.3", chance.randrange(1, 50))
@@ -338,7 +344,8 @@ def test_a_backend_that_is_not_there_is_refused() -> None:
 
 
 @pytest.mark.needs_namespaces
-@pytest.mark.parametrize(("replicas", "mode"), [(2, "replicated"), pytest.param(2, "locked", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize(("replicas", "mode"), [(2, "replicated"), (2, "locked")])
 def test_kernels_talk_through_it(replicas: int, mode: str) -> None:
     """With default offloads: a client of the router's own address, and two servers behind it."""
     graph = router_graph()
@@ -356,7 +363,7 @@ def test_kernels_talk_through_it(replicas: int, mode: str) -> None:
 
             def chosen(client: Endpoint) -> str:
                 """The backend, also if replica 0 lags a little."""
-                end = time.monotonic() + 5
+                end = time.monotonic() + 600
                 while time.monotonic() < end:
                     found = service.read(supervisor.table(service.tables["connections"], 0))
                     if client in found:
@@ -368,7 +375,7 @@ def test_kernels_talk_through_it(replicas: int, mode: str) -> None:
                 with left.entered():
                     caller = socket.socket()
                 with caller:
-                    caller.settimeout(5.0)
+                    caller.settimeout(600)
                     caller.connect(("10.0.0.1", 5001))
                     client = caller.getsockname()
                     number = list(service.backends).index(chosen(Endpoint(IPv4Address(client[0]), client[1])))

@@ -388,12 +388,13 @@ def test_holds_until_the_next_hop_is_learnt(router: Any, twin: Twin) -> None:
     held = twin.both(data)
     assert (held.leaf, held.fields["error"]) == ("arp.resolve holds", 3 << 24 | 1 << 16)
     assert held.data == forwarded(data)[14:]  # the IP packet, its TTL decremented
-    assert list(router.arp.wishes.initial[:2]) == [1, 1 << 32 | 0x0A000063]
+    assert router.arp.wishes.initial["key"][:2].tolist() == [1, 1 << 32 | 0x0A000063]
+    assert router.arp.wishes.initial["source"][1] == 0x0A000001
 
     assert twin.both(data).leaf == "arp.resolve holds"
-    assert router.arp.wishes.initial[0] == 1, "asked for twice within a second"
+    assert router.arp.wishes.initial["key"][0] == 1, "asked for twice within a second"
     assert twin.both(data, timestamp=NOW + 1_000_000_000).leaf == "arp.resolve holds"
-    assert router.arp.wishes.initial[0] == 2
+    assert router.arp.wishes.initial["key"][0] == 2
 
     reply = ARP(op=2, hwsrc=mac, psrc="10.0.0.99", hwdst=LEFT, pdst="10.0.0.1")
     assert twin.both(bytes(ether(src=mac) / reply)).leaf == "learnt"
@@ -413,7 +414,7 @@ def test_asks_anew_in_the_last_quarter_of_an_adjacency(router: Any, twin: Twin) 
     twin.both(bytes(said))
     for seconds, leaf, asked in ((44, "to left", 0), (46, "to left", 1), (61, "arp.resolve holds", 2)):
         assert twin.both(udp("10.0.0.99"), timestamp=NOW + seconds * 1_000_000_000).leaf == leaf
-        assert router.arp.wishes.initial[0] == asked
+        assert router.arp.wishes.initial["key"][0] == asked
 
 
 def test_answers_for_a_packet_that_was_held_too_long(twin: Twin) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import networkx as nx
 import pytest
-from harness import number, two_ports
+from harness import number, one_port, two_ports
 
 from scout.paths.compiler.interpreter import run
 from scout.paths.compiler.native import compile_path
@@ -17,6 +17,7 @@ from scout.paths.model.path import Path
 from scout.paths.model.router import GraphError, Router
 from scout.paths.model.stage import Exit, Outcome, Stage
 from scout.paths.model.verdict import drop
+from scout.paths.services.counter import Counter
 
 
 @pytest.fixture
@@ -128,7 +129,18 @@ def test_a_changed_path_is_not_used_before_it_is_established(path: Path, use: An
         use(path.copy())
 
 
-def test_paths_and_graphs_are_pickled_and_copied(path: Path) -> None:
+def counted() -> Path:
+    return one_port(Counter("counter")).create_path("left")
+
+
+def routed() -> Path:
+    """With a FIB, whose memory is large."""
+    return two_ports().graph.create_path("left")
+
+
+@pytest.mark.parametrize("make", [counted, pytest.param(routed, marks=pytest.mark.long)])
+def test_paths_and_graphs_are_pickled_and_copied(make: Any) -> None:
+    path = make()
     frame = bytes.fromhex("02000000000102000000000a0800") + bytes(46)
     for other in (pickle.loads(pickle.dumps(path)), copy.deepcopy(path)):
         assert set(other.edges) == set(path.edges)
@@ -136,7 +148,7 @@ def test_paths_and_graphs_are_pickled_and_copied(path: Path) -> None:
         with pytest.raises(GraphError, match="copy"):
             other.add_node("mine")
     graph = pickle.loads(pickle.dumps(path.router_graph))
-    assert graph.create_path("right").source == "right"
+    assert graph.create_path("left").source == "left"
 
 
 def test_notebooks_get_a_picture(path: Path) -> None:

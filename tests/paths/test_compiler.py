@@ -155,6 +155,7 @@ def waits(frame: Any, end: Any) -> int:
     return HOLD
 
 
+@pytest.mark.long
 def test_a_router_without_icmp_and_with_a_stage_that_holds_starts() -> None:
     frame = bytes.fromhex("02000000000102000000000a0800") + bytes(46)
     graph = RouterGraph('a """graph')
@@ -165,7 +166,7 @@ def test_a_router_without_icmp_and_with_a_stage_that_holds_starts() -> None:
     graph.connect("ip", "mine", "left")
     graph.connect("ip", "arp", "left")
     with Supervisor(graph, [graph.create_path("left")], 1) as supervisor:
-        supervisor.wait(30)
+        supervisor.wait(600)
         assert supervisor.account()["received"] == 1
 
 

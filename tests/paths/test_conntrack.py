@@ -322,7 +322,8 @@ def test_bad_tracking_is_refused(given: dict[str, Any], words: str) -> None:
 
 
 @pytest.mark.needs_namespaces
-@pytest.mark.parametrize(("replicas", "mode"), [(2, "replicated"), pytest.param(2, "locked", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize(("replicas", "mode"), [(2, "replicated"), (2, "locked")])
 def test_two_kernels_talk_through_it_and_nothing_is_dropped(replicas: int, mode: str) -> None:
     graph = router_graph()
     service = graph.add(ConnectionTracking("tracking", mode=mode))
@@ -333,8 +334,8 @@ def test_two_kernels_talk_through_it_and_nothing_is_dropped(replicas: int, mode:
         paths = [graph.create_path(port, order="channel") for port in ("left", "right")]  # as TCP likes it
         supervisor = Supervisor(graph, paths, replicas)
         with router.entered(), supervisor:
-            assert tcp_transfer(left, right, RIGHT, 8 << 20, 30.0)["intact"]
-            assert tcp_transfer(right, left, LEFT, 8 << 20, 30.0)["intact"]
+            assert tcp_transfer(left, right, RIGHT, 8 << 20, 600.0)["intact"]
+            assert tcp_transfer(right, left, LEFT, 8 << 20, 600.0)["intact"]
             with left.entered():
                 caller = socket.socket()
             with caller, pytest.raises(ConnectionRefusedError):

@@ -4,6 +4,7 @@ import doctest
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network
 
+import numba
 import numpy as np
 import pytest
 from fib_oracle import compiled, edges, expected, looked_up, lookup_all
@@ -167,7 +168,7 @@ def test_as_the_naive_longest_match(
         assert look(*fib.arrays, fib.version, address) == (NO_ROUTE if best is None else routes[best])
 
 
-@pytest.mark.parametrize("has_default", [False, True])
+@pytest.mark.parametrize("has_default", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_thousand_routes(has_default: bool) -> None:
     random = np.random.default_rng(24)
     # Few distinct first octets and long common prefixes, so that most routes lie within others.
@@ -185,7 +186,7 @@ def test_thousand_routes(has_default: bool) -> None:
     np.testing.assert_array_equal(looked_up(fib, addresses), expected(routes, addresses))
 
 
-@pytest.mark.skipif(not hasattr(lookup_all.native, "inspect_asm"), reason="nothing is compiled")
+@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled")
 def test_compiled_lookup_neither_counts_references_nor_counts_from_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jit, "CHECKED", True)  # not cached: numba has no assembly of code that comes from the cache
     (assembly,) = jit.Entry(lookup_all.function, lookup_all.signature).native.inspect_asm().values()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from scout.paths.protocols.fib import NO_ROUTE, Fib
 from scout.paths.protocols.fib import tier as tier_module
+from scout.paths.protocols.fib.layout import HOPS
 from scout.ring.errors import ScoutError
 
 ROUTES = [("0.0.0.0/0", 9), ("10.0.0.0/8", 1), ("10.1.0.0/16", 2), ("10.1.2.0/24", 3), ("10.1.2.3/32", 4)]
@@ -98,23 +99,29 @@ PREFIXES = st.builds(
     st.integers(0, 32),
 )
 CHANGES = st.lists(st.dictionaries(PREFIXES, st.integers(-1, 5), max_size=8), min_size=1, max_size=8)
+ADDRESSES = st.lists(st.integers(0, 2**32 - 1), max_size=5)
 
 
-@settings(deadline=None, max_examples=40)  # of 8 changes, and each version is looked at
-@given(CHANGES, st.lists(st.integers(0, 2**32 - 1), max_size=5))
-@pytest.mark.parametrize("few", [0, 10**9], ids=["native", "python"])
-def test_changes_are_as_a_new_table(few: int, changes: list[dict[IPv4Network, int]], addresses: list[int]) -> None:
-    before, tier_module.FEW = tier_module.FEW, few
-    try:
-        fib, routes, versions = Fib(), {}, []
-        for change in changes:
-            gone = [prefix for prefix, hop in change.items() if hop < 0 and prefix in routes]
-            added = {prefix: hop for prefix, hop in change.items() if hop >= 0}
-            fib.change(add=added.items(), remove=gone)
-            routes = {prefix: hop for prefix, hop in (routes | added).items() if prefix not in gone}
-            versions.append((fib.version, dict(routes)))
-    finally:
-        tier_module.FEW = before
+@pytest.mark.parametrize(
+    ("few", "examples"),
+    [(0, 40), (10**9, 6), pytest.param(10**9, 40, marks=pytest.mark.long)],
+    ids=["native", "python", "python-long"],
+)
+def test_changes_are_as_a_new_table(few: int, examples: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tier_module, "FEW", few)
+    check = settings(deadline=None, max_examples=examples)(given(CHANGES, ADDRESSES)(changes_are_as_a_new_table))
+    check()
+
+
+def changes_are_as_a_new_table(changes: list[dict[IPv4Network, int]], addresses: list[int]) -> None:
+    """Look at every version."""
+    fib, routes, versions = Fib(), {}, []
+    for change in changes:
+        gone = [prefix for prefix, hop in change.items() if hop < 0 and prefix in routes]
+        added = {prefix: hop for prefix, hop in change.items() if hop >= 0}
+        fib.change(add=added.items(), remove=gone)
+        routes = {prefix: hop for prefix, hop in (routes | added).items() if prefix not in gone}
+        versions.append((fib.version, dict(routes)))
     looked = np.array([*addresses, *edges([prefix for change in changes for prefix in change]).tolist()], np.int64)
     for version, kept in versions:
         np.testing.assert_array_equal(looked_up(fib, looked, version), expected(list(kept.items()), looked))
@@ -166,6 +173,23 @@ def test_a_change_without_room_changes_nothing_and_loses_no_memory(few: int, mon
     assert (fib.lookup("20.1.2.3"), fib.lookup("10.1.0.0"), fib.lookup("10.1.0.0", version)) == (7, 1, 2)
 
 
+def test_next_hops_beyond_those_that_have_codes_are_found_too() -> None:
+    random = np.random.default_rng(7)
+    prefixes = [IPv4Network((10 << 24 | int(bits) << 6, 26)) for bits in random.choice(1 << 12, 600, replace=False)]
+    routes = dict(zip(prefixes, range(600), strict=True))
+    fib = Fib(routes.items())
+    whole = [(IPv4Network("10.0.0.0/17"), 5000), (IPv4Network("32.0.0.0/5"), 5001), (IPv4Network("10.0.0.1"), 5002)]
+    fib.change(add=whole)
+    looked = np.concatenate([edges(list(routes)), edges([prefix for prefix, _ in whole])])
+    np.testing.assert_array_equal(looked_up(fib, looked), expected([*routes.items(), *whole], looked))
+    assert fib.next_hops(IPv4Network("32.0.0.0/4")) == {5001, NO_ROUTE}
+    assert dict(fib.routes) == routes | dict(whole)
+    fib.change(remove=prefixes)  # their codes are free for others now
+    fib.change(add=[(prefix, 7000 + hop) for prefix, hop in routes.items()])
+    later = [(prefix, 7000 + hop) for prefix, hop in routes.items()]
+    np.testing.assert_array_equal(looked_up(fib, looked), expected([*later, *whole], looked))
+
+
 def test_scattered_memory_is_used_again() -> None:
     fib = Fib(room=40_000)
     for octets in (range(20, 24), range(30, 34), range(40, 44)):
@@ -184,7 +208,7 @@ def test_processes_forked_before_see_versions_made_afterwards() -> None:
     child = os.fork()
     if child == 0:
         version = int.from_bytes(os.read(to_child, 8))
-        os.write(from_child, bytes([fib.arrays[0][2 * version + 256], *_hops(fib, version)]))
+        os.write(from_child, bytes([1 + fib.arrays[0][2 * version + HOPS], *_hops(fib, version)]))
         os._exit(0)
     os.write(from_parent, fib.change(add=[("10.1.2.0/24", 6), ("0.0.0.0/0", 8)]).to_bytes(8))
     assert list(os.read(to_parent, 3)) == [9, 6, 8]

@@ -1,4 +1,4 @@
-"""A million mutated packets: no crash, no access outside the packet, each counted under a reason."""
+"""Mutated packets, a million in the long part: no crash, no access outside the packet, each counted under a reason."""
 
 import json
 import os
@@ -6,26 +6,28 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 FUZZ = Path(__file__).parents[1] / "fuzz.py"
-PACKETS = 1_000_000
 
 
 def fuzz(packets, seed, checked):
     environment = os.environ | ({"SCOUT_CHECKED": "1"} if checked else {})
     command = [sys.executable, str(FUZZ), str(packets), str(seed)]
-    result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280, check=False)
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600, check=False)
     assert result.returncode == 0, result.stderr[-2000:]
     return json.loads(result.stdout)
 
 
-def test_a_million_mutated_packets_stay_in_bounds_and_are_accounted_for():
-    plain, checked = fuzz(PACKETS, 1, False), fuzz(PACKETS, 1, True)
-    assert plain["total"] == PACKETS
+@pytest.mark.parametrize("packets", [50_000, pytest.param(1_000_000, marks=pytest.mark.long)])
+def test_mutated_packets_stay_in_bounds_and_are_accounted_for(packets):
+    plain, checked = fuzz(packets, 1, False), fuzz(packets, 1, True)
+    assert plain["total"] == packets
     assert checked["refused"] == 0
     assert plain["bad_ends"] == 0
     assert plain == checked
     # The mutations reach nearly everything that can happen to a packet.
-    assert plain["out"]["left"] > 1000 and plain["out"]["right"] > 1000 and plain["held"] > 1000
+    assert min(plain["out"]["left"], plain["out"]["right"], plain["held"]) > packets // 1000
     reached = set(plain["drops"]) - {reason for reason, count in plain["drops"].items() if not count}
     for reason in (
         "too-short",

@@ -39,7 +39,7 @@ def test_addresses_that_make_no_sense_are_refused(addresses: dict[str, str], wor
 
 @pytest.mark.parametrize("prefix", ["10.0.0.0/31", "10.0.0.1/31", "10.0.0.0/32"])
 def test_point_to_point_networks_have_no_broadcast_address(prefix: str) -> None:
-    assert str(Ip("ip", {"left": prefix}).addresses["left"]) == prefix
+    assert str(Ip("ip", {"left": prefix}).addresses["left"][0]) == prefix
 
 
 def frame(layer: Any, destination: str = "10.9.0.1", body: bytes = b"", **fields: Any) -> bytes:

@@ -206,7 +206,7 @@ def test_an_mtu_that_cannot_be_is_refused_with_the_routes_beside_it(
 
 def test_versions_of_mtus_come_back(router: SimpleNamespace) -> None:
     in_use = [make(router, SetMtu("right", 100 + number)) for number in range(63)]
-    with pytest.raises(GraphError, match="64 versions of MTUs are in use"):
+    with pytest.raises(GraphError, match="MTUs: 64 versions are in use"):
         make(router, SetMtu("right", 500))
     for amendment in in_use:
         amendment.release()

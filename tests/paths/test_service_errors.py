@@ -97,3 +97,14 @@ def test_what_fails_is_named_with_the_handlers_file_and_line(handler: Any, plain
         path.run(packet())
     with pytest.raises(CompileError, match=at(native)):
         compile_path(path)
+
+
+def returns_bool(frame: Any, end: Any, log: Any) -> Any:
+    return log[0].word == 0
+
+
+def test_a_handler_that_returns_true_or_false_is_refused() -> None:
+    path = one_port(Service("s", {"log": np.zeros(64, WORD)}, [Handler(returns_bool)])).create_path("left")
+    line = returns_bool.__code__.co_firstlineno
+    with pytest.raises(CompileError, match=rf"{HERE}:{line}: .*it returns True or False; return 0 to go on"):
+        compile_path(path)

@@ -38,8 +38,8 @@ def test_every_replica_sees_all_in_order_and_each_request_has_one_primary(replic
     for process in processes:
         process.start()
     for number in range(count):
-        assert channel.send(number.to_bytes(8, "big"), timeout=30)
-    received = [results.get(timeout=60) for _ in processes]
+        assert channel.send(number.to_bytes(8, "big"), timeout=600)
+    received = [results.get(timeout=600) for _ in processes]
     for process in processes:
         process.join()
     for got in received:
@@ -167,7 +167,7 @@ def test_several_producers_make_one_order():
     producers = [fork.Process(target=produce, args=(n,)) for n in range(3)]
     for process in receivers + producers:
         process.start()
-    one, other = ([payload for payload, _ in results.get(timeout=60)] for _ in range(2))
+    one, other = ([payload for payload, _ in results.get(timeout=600)] for _ in range(2))
     for process in receivers + producers:
         process.join()
     assert one == other
@@ -225,9 +225,9 @@ def test_all_ways_to_wait_see_what_is_sent_later(wait):
     process = fork.Process(target=collect)
     process.start()
     for number in range(50):
-        assert channel.send(bytes([number]), timeout=10)
+        assert channel.send(bytes([number]), timeout=600)
         if number % 10 == 0:
             time.sleep(0.002)  # long enough for it to fall asleep
     channel.close()
-    assert results.get(timeout=30) == [bytes([n]) for n in range(50)]
+    assert results.get(timeout=600) == [bytes([n]) for n in range(50)]
     process.join()

@@ -111,7 +111,7 @@ def served(schedule, room=WINDOW):
         outgoing.end()
         incoming.end()
         os.kill(supervisor.processes[0].pid, signal.SIGCONT)
-        assert supervisor.wait(30)
+        assert supervisor.wait(600)
     assert supervisor.account()["ended"] == {"done": 32}
     return supervisor.table(service.tables["log"], 0)["port"][:32].tolist()
 
@@ -122,6 +122,7 @@ def test_outgoing_requests_that_fill_the_window_come_before_incoming_packets():
     assert order == [0] * WINDOW + [1, 0] * (16 - WINDOW) + [1] * (16 - (16 - WINDOW))
 
 
+@pytest.mark.long
 def test_a_domain_goes_by_the_paths_weights():
     assert served("priority") == [1] * 16 + [0] * 16
     assert served("round-robin") == [1, 0] * 16

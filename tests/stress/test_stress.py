@@ -30,6 +30,7 @@ REPLICAS, ENTRIES, BATCH, BURST = 2, 256, 16, 24
 LONGEST = (
     REQUESTS // EVENTS // 3
 )  # requests between a replica's joining and leaving, and from there to its next joining
+POLICIES = ["claim", *(pytest.param(policy, marks=pytest.mark.long) for policy in ("refcount", "modulo"))]
 CORES = sorted(os.sched_getaffinity(0))
 
 
@@ -98,7 +99,7 @@ def bench() -> Iterator[Any]:
             child.kill()
 
 
-@pytest.mark.parametrize("policy", ["claim", "refcount", "modulo"])
+@pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("producers", [1, 2])
 def test_all_replicas_see_all_in_one_order_and_each_request_has_one_primary(
     bench: Any, policy: str, producers: int
@@ -113,7 +114,7 @@ def test_all_replicas_see_all_in_one_order_and_each_request_has_one_primary(
     run.all_saw_the_same()
 
 
-@pytest.mark.parametrize("policy", ["claim", "refcount"])
+@pytest.mark.parametrize("policy", POLICIES[:2])
 @pytest.mark.parametrize("producers", [1, 2])
 def test_a_replica_that_is_overtaken_loses_nobodys_request(bench: Any, policy: str, producers: int) -> None:
     run = bench(requests=REQUESTS // producers * producers, policy=policy, producers=producers, full="lap")
@@ -132,7 +133,7 @@ def test_a_replica_that_is_overtaken_loses_nobodys_request(bench: Any, policy: s
     assert run.findings["lapped"][1] > 0
 
 
-@pytest.mark.parametrize("policy", ["claim", "refcount", "modulo"])
+@pytest.mark.parametrize("policy", POLICIES)
 def test_replicas_that_join_and_leave_all_the_time_take_their_part(bench: Any, policy: str) -> None:
     run = bench(policy=policy)
     channel, last = run.channel, run.requests
@@ -166,7 +167,14 @@ def test_replicas_that_join_and_leave_all_the_time_take_their_part(bench: Any, p
 
 @pytest.mark.parametrize(
     ("policy", "full"),
-    [("claim", "block"), ("refcount", "block"), ("modulo", "block"), ("claim", "lap"), ("refcount", "lap")],
+    [
+        ("claim", "block"),
+        ("claim", "lap"),
+        *(
+            pytest.param(*each, marks=pytest.mark.long)
+            for each in (("refcount", "block"), ("refcount", "lap"), ("modulo", "block"))
+        ),
+    ],
 )
 def test_what_killed_replicas_had_begun_their_successors_finish(bench: Any, policy: str, full: str) -> None:
     run = bench(policy=policy, full=full)

@@ -61,7 +61,7 @@ def packet_socket(namespace: Namespace, interface: str, protocol: int = 0) -> so
     with namespace.entered():
         sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     sock.bind((interface, protocol))
-    sock.settimeout(5)
+    sock.settimeout(600)
     return sock
 
 
@@ -110,7 +110,7 @@ def test_forward_routes_and_says_why_it_drops(forward: Path) -> None:
                     assert all(got[part] == good[part] for part in unchanged)
         finally:
             process.terminate()
-            line = process.communicate(timeout=5)[0]
+            line = process.communicate(timeout=600)[0]
         counters = dict(entry.split("=") for entry in line.split())
         expected = dict.fromkeys(DROPPED, "1") | {"forwarded": "2", "not_sent": "0", "missed": "0"}
         assert counters == expected

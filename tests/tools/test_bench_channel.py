@@ -29,10 +29,10 @@ def test_c_works_on_the_same_records() -> None:
     assert loaded.member_bytes() == MEMBER.itemsize
 
 
-@pytest.mark.parametrize("entry_bytes", [DESCRIPTOR, PACKET])
-@pytest.mark.parametrize("load", ["prefilled", "streaming"])
+@pytest.mark.parametrize("entry_bytes", [DESCRIPTOR, pytest.param(PACKET, marks=pytest.mark.long)])
+@pytest.mark.parametrize("load", ["prefilled", pytest.param("streaming", marks=pytest.mark.long)])
 @pytest.mark.parametrize("policy", ["claim", "refcount", "modulo"])
-@pytest.mark.parametrize("name", ["scout", "c"])
+@pytest.mark.parametrize("name", ["scout", pytest.param("c", marks=pytest.mark.long)])
 def test_all_are_dequeued_and_have_one_primary(
     bench: _Bench, name: str, policy: str, load: str, entry_bytes: int
 ) -> None:
@@ -63,6 +63,7 @@ def test_what_was_not_read_is_noticed(bench: _Bench, monkeypatch: pytest.MonkeyP
         bench.measure(Case("scout", "prefilled", "claim", 32, 1, 1, DESCRIPTOR))
 
 
+@pytest.mark.long
 def test_rows_projections_and_plot(tmp_path, capsys) -> None:
     report, picture = tmp_path / "channel.json", tmp_path / "channel.png"
     bench_channel.run(1, str(report), str(picture), shorter=SHORTER)

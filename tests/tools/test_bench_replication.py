@@ -96,6 +96,7 @@ def test_private_work_is_done_once(mode: int) -> None:
     assert (changed > 0).tolist() == (service.works["primary"] > 0).tolist()
 
 
+@pytest.mark.long
 def test_rows_projections_and_plot(tmp_path, capsys) -> None:
     report, picture = tmp_path / "replication.json", tmp_path / "replication.svg"
     bench_replication.run(1, str(report), str(picture), shorter=SHORTER)

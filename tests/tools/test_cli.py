@@ -156,6 +156,19 @@ def test_a_lesson_is_found_by_its_name_alone(tmp_path: Path, monkeypatch: pytest
         assert '"icmp"' in (tmp_path / "picture.dot").read_text()
 
 
+def test_the_account_explains_frames_that_are_not_for_the_router(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As all frames of a capture are, until its port has the address of the machine that recorded it."""
+    monkeypatch.setenv("COLUMNS", "200")
+    file = tmp_path / "memory_router.py"
+    file.write_text(MEMORY_ROUTER)
+    assert here("run", str(file), "--replicas", "1") == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "not-for-us" in line]
+    assert line.split()[:3] == ["dropped", "not-for-us", "3"]
+    assert "MAC addresses" in line and "mac=..." in line
+
+
 def test_run_reports_the_account_in_flat_rows_and_says_what_it_does(tmp_path: Path) -> None:
     file = tmp_path / "memory_router.py"
     file.write_text(MEMORY_ROUTER)
@@ -174,19 +187,6 @@ def test_run_reports_the_account_in_flat_rows_and_says_what_it_does(tmp_path: Pa
     assert [path.name for path in tmp_path.iterdir()] == ["memory_router.py"]
 
 
-def test_the_account_explains_frames_that_are_not_for_the_router(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """As all frames of a capture are, until its port has the address of the machine that recorded it."""
-    monkeypatch.setenv("COLUMNS", "200")
-    file = tmp_path / "memory_router.py"
-    file.write_text(MEMORY_ROUTER)
-    assert here("run", str(file), "--replicas", "1") == 0
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if "not-for-us" in line]
-    assert line.split()[:3] == ["dropped", "not-for-us", "3"]
-    assert "MAC addresses" in line and "mac=..." in line
-
-
 def test_a_run_that_ended_too_early_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The process that brings a port's packets died, for example (tests/engine/test_recovery.py has one killed)."""
     monkeypatch.setattr(Supervisor, "failures", property(lambda supervisor: ["port left: it died"]))
@@ -195,6 +195,7 @@ def test_a_run_that_ended_too_early_is_a_failure(tmp_path: Path, monkeypatch: py
     assert here("run", str(file), "--replicas", "1") == 1
 
 
+@pytest.mark.long
 def test_without_a_c_compiler_standard_output_holds_the_report_alone(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -207,7 +208,7 @@ def test_without_a_c_compiler_standard_output_holds_the_report_alone(
 
 
 @pytest.mark.needs_namespaces
-@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("replicas", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_demo(replicas: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert demo.run(0.5, replicas, "-", str(tmp_path / "demo.svg")) == 0
     report = json.loads(capsys.readouterr().out)

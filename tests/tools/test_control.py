@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,16 +28,23 @@ BEHIND = "10.9.0.1"  # an address of the right host that no route leads to at fi
 
 
 @pytest.fixture(autouse=True)
-def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def runtime(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A runtime directory without the sockets of other tests."""
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    is_shared = "shared" in request.fixturenames
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(request.getfixturevalue("shared").folder if is_shared else tmp_path))
+
+
+@contextmanager
+def made_lab(name: str) -> Iterator[SimpleNamespace]:
+    with Lab(name) as made:
+        left, router, right = two_hosts(made)
+        yield SimpleNamespace(left=left, router=router, right=right)
 
 
 @pytest.fixture
 def lab() -> Iterator[SimpleNamespace]:
-    with Lab("live") as made:
-        left, router, right = two_hosts(made)
-        yield SimpleNamespace(left=left, router=router, right=right)
+    with made_lab("live") as made:
+        yield made
 
 
 def run(namespace: Namespace, *options: str, file: str = LESSON) -> subprocess.Popen[str]:
@@ -49,16 +57,31 @@ def run(namespace: Namespace, *options: str, file: str = LESSON) -> subprocess.P
     return process
 
 
-@pytest.fixture
-def running(lab: SimpleNamespace, tmp_path: Path) -> Iterator[SimpleNamespace]:
-    """`scout run` of the first lesson on the interfaces of a lab."""
-    lab.report, lab.socket = tmp_path / "run.json", tmp_path / "scout" / "01_router.sock"
-    lab.process = run(lab.router, "--replicas", "1", "--json", str(lab.report))
+@contextmanager
+def ran(lab: SimpleNamespace, folder: Path) -> Iterator[SimpleNamespace]:
+    """`scout run` of the first lesson on the interfaces of a lab; its socket is in `folder`."""
+    lab.folder, lab.report, lab.socket = folder, folder / "run.json", folder / "scout" / "01_router.sock"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(folder))
+        lab.process = run(lab.router, "--replicas", "1", "--json", str(lab.report))
     try:
         yield lab
     finally:
         lab.process.kill()
         lab.process.wait(PATIENCE)
+
+
+@pytest.fixture
+def running(lab: SimpleNamespace, tmp_path: Path) -> Iterator[SimpleNamespace]:
+    with ran(lab, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
+    """One for all tests that leave it running."""
+    with made_lab("shared") as lab, ran(lab, tmp_path_factory.mktemp("runtime")) as made:
+        yield made
 
 
 def ctl(*arguments: str) -> list[dict[str, Any]]:
@@ -108,11 +131,16 @@ def test_a_running_router_is_seen_steered_and_stopped(running: SimpleNamespace) 
 
 
 @pytest.mark.needs_namespaces
-def test_routes_and_neighbours_are_changed_while_packets_flow(running: SimpleNamespace) -> None:
+def test_addresses_routes_and_neighbours_are_changed_while_packets_flow(shared: SimpleNamespace) -> None:
     def answered() -> int:
-        return int(ping(running.left, BEHIND, 1)["received"])
+        return int(ping(shared.left, BEHIND, 1)["received"])
 
-    running.right.address("eth0", f"{BEHIND}/32")
+    ctl("address", "add", "left", "10.0.5.1/24")
+    assert {"router": "ip", "port": "left", "address": "10.0.5.1/24"} in ctl("show", "addresses")
+    assert ping(shared.left, "10.0.5.1", 1)["received"]
+    ctl("address", "delete", "left", "10.0.5.1/24")
+    assert not ping(shared.left, "10.0.5.1", 1)["received"]
+    shared.right.address("eth0", f"{BEHIND}/32")
     assert not answered()
     ctl("route", "add", "10.9.0.0/16", RIGHT)
     assert answered()
@@ -129,9 +157,10 @@ def test_routes_and_neighbours_are_changed_while_packets_flow(running: SimpleNam
     assert not answered()  # nobody answers for that address
     ctl("route", "delete", "10.9.0.0/16")
     assert "10.9.0.0/16" not in {row["prefix"] for row in ctl("show", "routes")}
-    assert ping(running.left, RIGHT, 1)["received"] == 1
+    assert ping(shared.left, RIGHT, 1)["received"] == 1
 
 
+@pytest.mark.long
 @pytest.mark.needs_namespaces
 def test_paths_are_created_and_deleted_while_packets_flow(lab: SimpleNamespace, tmp_path: Path) -> None:
     file = tmp_path / "udp.py"
@@ -159,8 +188,8 @@ def _packets(path: str) -> int:
 
 
 @pytest.mark.needs_namespaces
-def test_top_and_draw_show_the_rates_of_a_running_router(running: SimpleNamespace, tmp_path: Path) -> None:
-    assert ping(running.left, RIGHT, 3)["received"] == 3
+def test_top_and_draw_show_the_rates_of_a_running_router(shared: SimpleNamespace, tmp_path: Path) -> None:
+    assert ping(shared.left, RIGHT, 3)["received"] == 3
     result = scout("top", "--once", "--interval", "0.2", "--json", "-")
     report = json.loads(result.stdout)
     assert report["command"] == "top" and report["parameters"]["file"] == str(Path(LESSON).resolve())
@@ -171,7 +200,7 @@ def test_top_and_draw_show_the_rates_of_a_running_router(running: SimpleNamespac
     assert ports["right"]["sent"] >= replies["left", "right.out", "to right"]["packets"]
     (replica,) = (row for row in rows if row["name"] == "replica")
     assert replica["lag"] == 0 and replica["primary"] >= 6
-    assert psutil.Process(replica["pid"]).ppid() == running.process.pid
+    assert psutil.Process(replica["pid"]).ppid() == shared.process.pid
 
     def rates(*extra: str) -> dict[str, str]:
         picture = tmp_path / "live.mmd"
@@ -183,17 +212,23 @@ def test_top_and_draw_show_the_rates_of_a_running_router(running: SimpleNamespac
 
 
 @pytest.mark.needs_namespaces
-def test_a_picture_is_drawn_again_and_again(running: SimpleNamespace, tmp_path: Path) -> None:
+def test_a_picture_is_drawn_again_and_again(shared: SimpleNamespace, tmp_path: Path) -> None:
     picture = tmp_path / "live.svg"
     with start("draw", LESSON, "-o", str(picture), "--every", "0.1") as process:
         drawn: set[int] = set()
-        while len(drawn) < 3 and process.poll() is None:  # each picture is a new file
-            drawn |= {picture.stat().st_mtime_ns} if picture.exists() else set()
+
+        def are_three() -> bool:
+            if picture.exists():
+                drawn.add(picture.stat().st_mtime_ns)  # each picture is a new file
+            return len(drawn) > 2 or process.poll() is not None
+
+        await_until(are_three, PATIENCE)
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE) == 0
     assert picture.read_text().startswith("<") and list(tmp_path.glob(".live*")) == []
 
 
+@pytest.mark.long
 @pytest.mark.needs_namespaces
 def test_a_killed_router_leaves_a_socket_that_the_next_start_removes(lab: SimpleNamespace, tmp_path: Path) -> None:
     first = run(lab.router, "--replicas", "1")

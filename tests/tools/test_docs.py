@@ -25,7 +25,7 @@ FENCED = re.compile(r"^```(\w+)\n(.*?)^```$\n*(?:^```text\n(.*?)^```$)?", re.MUL
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)")
 MARK = "-- end of a block --"
 SECONDS = 900
-SHORT = {"README", "supervisor"}  # the others take long: each compiles what it shows
+SHORT = {"README"}  # the others take long: each compiles what it shows
 
 
 def blocks(page: Path, language: str) -> list[tuple[int, str, str | None]]:

@@ -226,14 +226,13 @@ def test_the_same_graph_gives_the_same_bytes(tmp_path):
         "from test_draw import *; [draw(with_cycle(), f'{sys.argv[2]}{s}') for s in sys.argv[3:]]"
     )
     suffixes = [".svg", ".png", ".dot", ".mmd"]
-    for seed in ("1", "2"):
-        environment = os.environ | {"PYTHONHASHSEED": seed}
-        arguments = [str(Path(__file__).parent), str(tmp_path / seed), *suffixes]
-        subprocess.run([sys.executable, "-c", program, *arguments], env=environment, check=True)
+    arguments = [str(Path(__file__).parent), str(tmp_path / "other"), *suffixes]
+    environment = os.environ | {"PYTHONHASHSEED": "1"}
+    subprocess.run([sys.executable, "-c", program, *arguments], env=environment, check=True)
     for suffix in suffixes:
         draw(with_cycle(), tmp_path / f"here{suffix}")
         here = (tmp_path / f"here{suffix}").read_bytes()
-        assert here == (tmp_path / f"1{suffix}").read_bytes() == (tmp_path / f"2{suffix}").read_bytes()
+        assert here == (tmp_path / f"other{suffix}").read_bytes()
 
 
 def test_a_browser_without_our_font_takes_another_without_serifs(tmp_path):

@@ -28,9 +28,15 @@ def test_the_lessons_are_numbered():
 
 
 @pytest.mark.parametrize("lesson", ROUTER_FILES, ids=lambda path: path.stem)
-def test_a_lesson_defines_paths_that_compile(lesson):
+def test_a_lesson_defines_paths(lesson):
     graph, paths = load_router(str(lesson))
     assert list(dict.fromkeys(path.source for path in paths)) == graph.ports
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("lesson", ROUTER_FILES, ids=lambda path: path.stem)
+def test_the_paths_of_a_lesson_compile(lesson):
+    _, paths = load_router(str(lesson))
     assert compile_path(paths[0]).file.exists()
 
 
@@ -39,6 +45,7 @@ def test_the_second_lesson_tries_its_stage():
     assert "dropped: True" in printed and "to another: 0" in printed
 
 
+@pytest.mark.long
 def test_the_third_lesson_loses_nothing_by_a_death():
     # The lesson may have been drawn before: code that was compiled for that must not be in the way.
     compile_path(load_router(str(LESSONS[2]))[1][0])
@@ -56,6 +63,7 @@ def test_the_third_lesson_is_the_same_as_plain_python():
     assert shelf["pieces"].tolist() == [1000, 1000, 1000, 100, *[1000] * 12]
 
 
+@pytest.mark.long
 def test_in_the_fourth_lesson_both_receive_all_and_share_the_work():
     lines = run(LESSONS[3]).splitlines()
     requests, total = 100_000, 100_000 * 99_999 // 2
@@ -65,6 +73,7 @@ def test_in_the_fourth_lesson_both_receive_all_and_share_the_work():
         assert sum(int(line.split()[-1]) for line in own) == requests
 
 
+@pytest.mark.long
 def test_in_the_fifth_lesson_every_packet_goes_where_its_number_says():
     lines = run(LESSONS[4]).splitlines()
     far = [number for number in range(20_000, 30_000) if 2 + number % 64 >= 34]
@@ -75,6 +84,7 @@ def test_in_the_fifth_lesson_every_packet_goes_where_its_number_says():
     ]
 
 
+@pytest.mark.long
 def test_in_the_sixth_lesson_attributes_make_a_path_short_and_a_rule_limits_it():
     lines = run(LESSONS[5]).splitlines()
     every, voice = (line.split(": ")[1].split(", ") for line in lines[:2])
@@ -85,6 +95,7 @@ def test_in_the_sixth_lesson_attributes_make_a_path_short_and_a_rule_limits_it()
     assert lines[-4:] == ["to right", "to right", "to right", "limit.in drops too-much-expedited"]
 
 
+@pytest.mark.long
 def test_in_the_seventh_lesson_packets_leave_by_their_deadlines():
     (lesson,) = (each for each in LESSONS if each.name == "07_queues.py")
     order, call, backup, drops = run(lesson).splitlines()
@@ -92,3 +103,12 @@ def test_in_the_seventh_lesson_packets_leave_by_their_deadlines():
     assert call.endswith("port 5060: 20 served, 0 found the queue full")
     assert backup.endswith("port 873: 64 served, 36 found the queue full")
     assert drops == "{'queue-full': 36}"
+
+
+@pytest.mark.long
+@pytest.mark.needs_namespaces
+def test_in_the_eighth_lesson_an_application_is_answered_for_although_a_replica_dies():
+    (lesson,) = (each for each in LESSONS if each.name == "08_udp_endpoint.py")
+    answered, refused = run(lesson).splitlines()
+    assert answered == "answered: 1000 of 1000, and a replica was killed meanwhile"
+    assert refused == "the server was killed: its port is unreachable"

@@ -4,6 +4,7 @@ import os
 import shlex
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,11 +40,16 @@ def endless_router(tmp_path_factory: pytest.TempPathFactory) -> str:
         ("rates lo --interval 0.01 --count 2 > /dev/full", 1),
         ("rates lo --interval 0.01 --count 2 --json /dev/full", 2),
         ("run ROUTER --replicas 1 | true", 0),
-        ("run ROUTER --replicas 1 --json - | true", 0),
-        ("run ROUTER --replicas 1 >&- 2>&-", 0),
-        ("run ROUTER --replicas 1 < /dev/null 2> /dev/full", 0),
         ("run ROUTER --replicas 1 > /dev/full", 1),
-        ("run ROUTER --replicas 1 --json - > /dev/full", 1),
+        *(
+            pytest.param(f"run ROUTER --replicas 1 {rest}", status, marks=pytest.mark.long)
+            for rest, status in (
+                ("--json - | true", 0),
+                (">&- 2>&-", 0),
+                ("< /dev/null 2> /dev/full", 0),
+                ("--json - > /dev/full", 1),
+            )
+        ),
         ("run ROUTER --replicas 1 --json /dev/full", 2),
         ("draw ROUTER -o /dev/full", 2),
     ],
@@ -59,14 +65,15 @@ def test_the_end_is_a_status_and_at_most_one_line(command: str, status: int, rou
     assert all("No space left on device" in line or "cannot draw" in line for line in errors)
 
 
-def test_characters_that_a_terminal_does_not_know_are_replaced(router: str) -> None:
+def test_characters_that_a_terminal_does_not_know_are_replaced() -> None:
     for encoding in ({"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}):
-        for arguments in (["doctor"], ["run", router, "--replicas", "1"]):
-            result = scout(*arguments, env=os.environ | encoding)
-            assert result.returncode in (0, 1) and "Traceback" not in result.stderr
+        result = scout("doctor", env=os.environ | encoding)
+        assert result.returncode in (0, 1) and "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, *(pytest.param(each, marks=pytest.mark.long) for each in (signal.SIGINT, signal.SIGHUP))]
+)
 def test_a_signal_ends_a_running_router_with_its_account(number: signal.Signals, endless_router: str) -> None:
     with start("run", endless_router, "--replicas", "1") as process:
         assert process.stderr
@@ -81,6 +88,27 @@ def test_a_signal_ends_a_running_router_with_its_account(number: signal.Signals,
     assert not [child for child in children if Path(f"/proc/{child}").exists()]
 
 
+INTERRUPTED_IN_A_CALLBACK = """
+import ctypes, os, signal, time
+from scout.tools.guard import guarded
+
+def work():
+    ctypes.CFUNCTYPE(None)(lambda: os.kill(os.getpid(), signal.NUMBER))()
+    while True:
+        time.sleep(1)
+
+guarded(work)
+"""
+
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+def test_a_signal_that_comes_while_c_code_calls_python_is_not_lost(number: str) -> None:
+    """As when a picture's fonts are read."""
+    program = INTERRUPTED_IN_A_CALLBACK.replace("NUMBER", number)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE)
+    assert (done.returncode, done.stderr) == (130, "")
+
+
 def test_an_interruption_as_soon_as_a_router_is_ready_ends_it_with_its_account(
     endless_router: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -93,6 +121,7 @@ def test_an_interruption_as_soon_as_a_router_is_ready_ends_it_with_its_account(
     assert capsys.readouterr().out.startswith("received")
 
 
+@pytest.mark.long
 def test_nohup_keeps_a_router_running_when_the_terminal_is_closed(endless_router: str) -> None:
     def ignore() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import scout
-from scout import Arp, Counter, Ethernet, Icmp, Ip, MemoryPort, RouterGraph, drop
+from scout import ApplicationPort, Applications, Arp, Counter, Ethernet, Icmp, Ip, MemoryPort, RouterGraph, Udp, drop
 
 DOCS = Path(__file__).parents[2] / "docs"
 PORTS = ("left", "right", "bare")  # the last one without ARP
@@ -42,6 +42,15 @@ def standard_graph():
     return graph
 
 
+def with_sockets(graph):
+    """The graph with sockets of applications, which some reasons of routers are about."""
+    graph.add(Udp("udp"))
+    graph.add(Applications("apps", ApplicationPort("reference")))
+    graph.connect("apps", "udp", "ip")
+    graph.connect("udp", "icmp")
+    return graph
+
+
 def no_telnet(frame, end, port):
     return TELNET
 
@@ -66,6 +75,8 @@ def run_example(module, graph):
 def given_by_the_code(module):
     """The reasons at the leaves of the class's stages, on the paths from all ports."""
     graph, found = RouterGraph("requests") if "Requests" in module.classes else standard_graph(), set()
+    if module.kind == "scout.paths.protocols":
+        with_sockets(graph)
     run_example(module, graph)
     names = {router.name for router in graph.routers if type(router) in module.classes.values()}
     for path in [graph.create_path(port) for port in graph.ports]:

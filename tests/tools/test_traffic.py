@@ -91,7 +91,7 @@ def test_frames_of_a_flood_are_right(xdp: bool, monkeypatch: pytest.MonkeyPatch)
         left.offload("eth0", tx_checksum_ip_generic=False)  # the kernel completes the checksums
         with right.entered(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as receiver:
             receiver.bind(("eth0", ETH_P_IP))
-            receiver.settimeout(10)
+            receiver.settimeout(600)
             sent = flood(IMIX, 5, "10.9.0.0/30")
             left.run(sent.run, "eth0", 60.0, None, None, 24).join()
             assert (sent.sent, sent.refused) == (24, 0)
@@ -164,7 +164,7 @@ def test_a_capture_is_sent_again_and_again(tmp_path: Path) -> None:
     wrpcap(capture, [Ether(bytes(60 + index)) for index in range(3)])
     with pair() as (left, right), right.entered(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as receiver:
         receiver.bind(("eth0", 0x0003))
-        receiver.settimeout(10)
+        receiver.settimeout(600)
         replay = Replay(capture)
         left.run(replay.run, "eth0", 60.0, None, None, 7).join()
         assert [len(receiver.recv(2000)) for _ in range(7)] == [60, 61, 62, 60, 61, 62, 60]

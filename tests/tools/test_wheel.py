@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from commands import PATIENCE, ROOT
 
+pytestmark = pytest.mark.long
+
 PARTS = ("io", "paths", "ring", "scout", "tools", "examples", "pyproject.toml", "README.md", "LICENSE")
 
 
@@ -65,7 +67,6 @@ def test_it_draws_the_lessons(installed: Path, tmp_path: Path) -> None:
     assert "no_telnet" in (tmp_path / "own.dot").read_text()
 
 
-@pytest.mark.long
 @pytest.mark.needs_namespaces
 def test_it_shows_the_demo_and_measures(installed: Path, tmp_path: Path) -> None:
     picture = str(tmp_path / "demo.svg")

@@ -4,7 +4,6 @@ They start together at a barrier in shared memory and take the time themselves, 
 time of forking. If there are more processes than cores they share cores, and the figures say so.
 """
 
-import contextlib
 import os
 import resource
 import signal
@@ -12,20 +11,19 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from scout.io.host.process import Child, wait_for_any
 from scout.io.host.process import usable_cores as cores
 from scout.ring.segment import LINE, shared
+from scout.tools.bench.priority import come_first
 
 __all__ = ["Timed", "Worker", "together", "undisturbed"]
 
 _TIMEOUT = 120  # seconds until the kernel ends a worker that waits in vain
 _GONE = -1  # in a worker's word of the barrier: it will not come
 _TRIES = 5
-_PRIORITY = -20
 
 
 @dataclass(frozen=True)
@@ -106,7 +104,8 @@ def _serve(worker: Worker, index: int, ready: np.ndarray, times: np.ndarray) -> 
         os.sched_setaffinity(0, [available[index % len(available)]])
         alone = len(ready) <= len(available)  # else workers have to give way to each other
         if alone:
-            _raise_priority()
+            os.setsid()  # its session ends with it, so the priority of the caller's stays as it is
+            come_first()
         worker.prepare()
         ready[index] = 1
         while not ready.all():
@@ -122,11 +121,3 @@ def _serve(worker: Worker, index: int, ready: np.ndarray, times: np.ndarray) -> 
     except BaseException:
         ready[index] = _GONE  # those that wait at the barrier give up
         raise
-
-
-def _raise_priority() -> None:
-    """Keep other processes from this core for the time of a measurement, as far as this user may."""
-    os.setsid()  # the kernel may share cores out by sessions; priorities count within one session
-    with contextlib.suppress(OSError):  # only root may, and not every kernel has it
-        os.setpriority(os.PRIO_PROCESS, 0, _PRIORITY)
-        Path("/proc/self/autogroup").write_text(str(_PRIORITY))

@@ -93,7 +93,10 @@ class DemuxBench(Bench):
             f"        for start in range(0, packets, {BATCH_SIZE}):",
             f"            batch, count = all_packets[start : start + {BATCH_SIZE}], {BATCH_SIZE}",
             f"            {classify('find_paths', '0')}",
-            *(f"            {line}" for line in grouped({0: f"run(batch, first, last, {names})"}, primary=True)),
+            *(
+                f"            {line}"
+                for line in grouped({"shape == 0": f"run(batch, first, last, {names})"}, primary=True)
+            ),
             "",
         ]
         arrays: list[Any] = [types.Array(numba.from_dtype(dtype), 1, "C") for dtype in (PORT, KIND, ENTRY, PATH)]

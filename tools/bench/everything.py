@@ -16,6 +16,7 @@ BENCHMARKS = {
     "forward": "A router between two namespaces: many flows and one, rates without loss, latency, and TCP.",
     "path": "The compiled path alone, without input and output.",
     "fib": "The forwarding table: lookups, building, changes and memory.",
+    "udp": "UDP sockets of an application, on Scout and on the kernel.",
     "paths": "Paths with queues: deadlines under a flood, path schedulers, early discard; Scout's experiments.",
     "channel": "Dequeuing from a replicated channel; the paper's Figure 2.",
     "replication": "Replicated work against a lock and atomic instructions; the paper's Figure 1(b).",

@@ -111,7 +111,7 @@ class Bench:
         ]
         given = [RUNS, address(self.batch), BATCH_SIZE, address(counters), MAC, OUT_MAC, self.ip.fib.version]
         given += map(address, tables)
-        given += [address(self.ip.suspects.initial), self.arp.lifetime // 4]
+        given += [address(self.ip.own.suspects.initial), self.arp.lifetime // 4]
         arguments = [ctypes.c_uint64(value) for value in given]
         return lambda: self.measure(lambda: function(*arguments))
 

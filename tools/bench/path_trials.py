@@ -116,6 +116,7 @@ def running(
     wishes: Sequence[Mapping[str, Any]],
     schedule: str | None = None,
     closed: bool = False,
+    **options: Any,
 ) -> Iterator[Running]:
     """Run a router on the last core.
 
@@ -131,6 +132,8 @@ def running(
         The path scheduler.
     closed : bool
         True if packets to `CLOSED` are discarded.
+    **options
+        Of the supervisor.
     """
     graph, port = RouterGraph("paths"), TracePort(MACS[0], trace)
     graph.add(Ethernet("left", port))
@@ -159,7 +162,7 @@ def running(
         graph.connect("ip", "arp", name)
     paths = [graph.create_path("left", **wish) for wish in wishes]
     paths += [graph.create_path("left"), graph.create_path("right")]
-    with Supervisor(graph, paths, 1, usable_cores()[-1:], path_schedule=schedule) as supervisor:
+    with Supervisor(graph, paths, 1, usable_cores()[-1:], path_schedule=schedule, **options) as supervisor:
         yield Running(supervisor, port, meters)
 
 

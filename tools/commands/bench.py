@@ -66,14 +66,31 @@ def fib(
 @app.command(epilog="Example: scout bench paths --plot paths.svg --json -")
 def paths(
     rounds: Rounds = 3,
-    measure: Annotated[list[str] | None, typer.Option(help="flood, streams or discard; all by default.")] = None,
+    measure: Annotated[
+        list[str] | None, typer.Option(help="flood, streams, discard, creation or accounting; all by default.")
+    ] = None,
     plot: Plot = None,
     json: Json = None,
 ) -> None:
-    """Paths with queues: missed deadlines under a flood, by path scheduler, and early discard. Scout's experiments."""
+    """Paths: deadlines under a flood, path schedulers, early discard, creation, accounts. Scout's experiments."""
     from scout.tools.bench import paths as work
 
     work.run(rounds, measure or [], plot, json)
+
+
+@app.command(epilog="Example: scout bench udp --rounds 5 --json -")
+def udp(
+    rounds: Rounds = 3,
+    seconds: Annotated[float, typer.Option(help="How long a rate is measured.", min=0.01)] = 0.5,
+    json: Json = None,
+) -> None:
+    """UDP sockets of an application, on Scout and on the kernel: round trips, and rates in both directions."""
+    from scout.io.host.sandbox import enter
+
+    enter()  # before numpy is imported, which starts threads
+    from scout.tools.bench import udp as work
+
+    work.run(rounds, seconds, json)
 
 
 @app.command(epilog="Example: scout bench services --service heavy_hitter --work aes-gcm --json -")

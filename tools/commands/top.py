@@ -20,9 +20,16 @@ __all__ = ["rates", "run", "screen"]
 
 _COUNTED = {
     "port": {"received": "rx_pps", "sent": "tx_pps", "made_here": "made_pps", "not_sent": "not_sent_pps"},
-    "path": {"packets": "pps"},
+    "path": {"packets": "pps", "dropped": "dropped_pps", "bytes": "bytes_per_s", "busy_s": "busy_percent"},
     "edge": {"packets": "pps"},
-    "queue": {"served": "pps", "full": "full_pps", "late": "late_pps", "busy_s": "busy_percent"},
+    "queue": {
+        "served": "pps",
+        "full": "full_pps",
+        "crowded": "crowded_pps",
+        "throttled": "throttled_pps",
+        "late": "late_pps",
+        "busy_s": "busy_percent",
+    },
     "drop": {"packets": "pps"},
     "replica": {"primary": "primary_pps", "seen": "seen_pps", "replayed": "replayed_pps", "cpu_s": "cpu_percent"},
     "channel": {"position": "requests_per_s"},
@@ -35,7 +42,16 @@ _KEYS = ("port", "path", "from", "to", "reason", "channel", "replica")
 _QUEUE = {"waiting": "waiting", "pps": "pps", "full pps": "full_pps", "late pps": "late_pps", "CPU %": "busy_percent"}
 """The figures of a path's queue, by their headings."""
 
-_EDGES = 12  # the screen shows the busiest edges, so many of them
+_PATH = {
+    "pps": "pps",
+    "dropped pps": "dropped_pps",
+    "bytes/s": "bytes_per_s",
+    "CPU %": "busy_percent",
+    "waiting": "waiting",
+}
+"""The figures of a path, by their headings."""
+
+_BUSIEST = 12  # the screen shows the busiest paths and edges, so many of them
 
 
 def rates(before: dict[str, Any], after: dict[str, Any]) -> list[dict[str, Any]]:
@@ -45,6 +61,7 @@ def rates(before: dict[str, Any], after: dict[str, Any]) -> list[dict[str, Any]]
     -------
     list of dict
         The rows of `after`, each with the rates of its counts: packets a second (`pps`), and the percentage of a core.
+        The rate of what is not counted, as the bytes of a path that is not accounted for, is None as its count is.
     """
     span = after["time_s"] - before["time_s"]
     known = {_key(row): row for row in before["rows"]}
@@ -54,9 +71,9 @@ def rates(before: dict[str, Any], after: dict[str, Any]) -> list[dict[str, Any]]
         if earlier.get("pid") != row.get("pid"):
             earlier = earlier | {"cpu_s": 0.0}  # a successor's process counts its CPU time from zero
         for count, rate in _COUNTED[row["name"]].items():
-            moved = row[count] - earlier.get(count, 0)
             weight = 100.0 if rate.endswith("_percent") else 1.0
-            made[rate] = round(max(0.0, moved * weight / span), 3)
+            moved = None if row[count] is None else row[count] - (earlier.get(count) or 0)
+            made[rate] = None if moved is None else round(max(0.0, moved * weight / span), 3)
         rows.append(made)
     return rows
 
@@ -102,8 +119,7 @@ def run(interval: float, once: bool, json_path: str | None, socket: str | None) 
 def screen(router: dict[str, Any], rows: list[dict[str, Any]]) -> RenderableType:
     """Show the rows that `rates` returned, for a terminal of 80 columns."""
     of = {name: [row for row in rows if row["name"] == name] for name in _COUNTED}
-    used = [row for row in of["edge"] if row["pps"] > 0]
-    edges = sorted(used, key=lambda row: row["pps"], reverse=True)[:_EDGES]
+    paths, edges = (_busiest(of[name]) for name in ("path", "edge"))
     lags = {(row["replica"], row["channel"]): row["lag"] for row in of["channel"]}
     for row in of["replica"]:
         row["lags"] = " ".join(f"{lag:,}" for (replica, _), lag in lags.items() if replica == row["replica"])
@@ -115,6 +131,7 @@ def screen(router: dict[str, Any], rows: list[dict[str, Any]]) -> RenderableType
             ("replica", "pid", "core", "state", "lags"),
             {"primary pps": "primary_pps", "seen pps": "seen_pps", "CPU %": "cpu_percent"},
         ),
+        _table(paths, ("path",), _PATH),
         *([_table(of["queue"], ("path", "places"), _QUEUE)] if of["queue"] else []),
         _table(edges, ("path", "from", "to"), {"pps": "pps"}),
         _table([row for row in of["drop"] if row["packets"]], ("reason", "meaning"), {"pps": "pps", "all": "packets"}),
@@ -128,8 +145,17 @@ def _table(rows: Iterable[dict[str, Any]], words: Iterable[str], figures: dict[s
     for heading in figures:
         shown.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
-        shown.add_row(*(Text(str(row[word])) for word in words), *(Text(short(row[key])) for key in figures.values()))
+        values = (row[key] for key in figures.values())
+        shown.add_row(
+            *(Text(str(row[word])) for word in words),
+            *(Text("" if value is None else short(value)) for value in values),
+        )
     return shown
+
+
+def _busiest(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    used = [row for row in rows if row["pps"] > 0 or row.get("dropped_pps", 0) > 0]
+    return sorted(used, key=lambda row: row["pps"], reverse=True)[:_BUSIEST]
 
 
 def _key(row: dict[str, Any]) -> tuple[Any, ...]:

@@ -11,25 +11,25 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scout.paths.protocols.fib.layout import (
+    BLOCK,
     BLOCK_UNITS,
     CHILD,
+    EMPTY_ROOT,
+    ESCAPE,
     FIRST_UNIT,
     LEVELS,
-    NODE,
     ROOT,
     ROOT_UNITS,
     SLOTS,
-    WORDS,
-    node_units,
-    runs,
-    unit_of,
-    width_of,
-    word_of,
+    UNIFORM_BLOCKS,
+    UNIFORM_NODES,
+    words_of,
 )
+from scout.paths.protocols.fib.pieces import has_words, read, runs, units_of, write
 from scout.paths.protocols.fib.tier import Tier
 from scout.ring.segment import LINE, private, shared
 
-__all__ = ["FRAME", "LENGTHS", "Arena", "Memory", "put_back", "retire", "take", "units_of"]
+__all__ = ["FRAME", "LENGTHS", "Arena", "Memory", "put_back", "retire", "take"]
 
 _LINE = LINE // 8  # units
 
@@ -56,8 +56,8 @@ STATE = np.dtype(
 FRAME = np.dtype(
     [
         ("child", np.int64),  # the entry that names the piece at this level, 0 if there is none
-        ("base", np.int64),  # the word of its first entry, or of a node's 64 slots in the writer's working room
-        ("slot", np.int64),  # the next entry to look at
+        ("unit", np.int64),  # the piece's first unit; of a node, the first of 64 words in the writer's working room
+        ("slot", np.int64),  # the next slot, or entry, to look at
         ("last", np.int64),  # the last one
         ("changed", np.int64),  # 1 if an entry was changed
     ]
@@ -84,6 +84,7 @@ class Memory(NamedTuple):
     lengths : uint8[LENGTHS * units]
         For the slots of a piece the lengths of the prefixes that their leaves come from, from LENGTHS * the first unit
         on: by them a change finds the leaves that belong to longer prefixes. 0 where the entry is a child or no route.
+        Uniform pieces have none: the length is that of the slot above.
     stamps : int32[units]
         At the first unit of a piece the transaction that took it.
     retired : int64[units]
@@ -152,33 +153,31 @@ def reclaim(memory: Memory, retired: Any) -> int:
     return len(retired)
 
 
-def units_of(memory: Memory, child: int) -> int:
-    """The units of a node."""
-    return node_units(runs(memory.vectors, unit_of(child)), width_of(child))
-
-
 def mark(memory: Memory, marks: Any, root: int) -> int:
     """Mark the units of all pieces of a version, but not again those that are marked already; 0."""
     level, frames = ROOT, memory.frames
-    frames[ROOT].base, frames[ROOT].slot, frames[ROOT].last = 2 * root, 0, SLOTS[ROOT] - 1
+    frames[ROOT].unit, frames[ROOT].slot, frames[ROOT].last = root, 0, SLOTS[ROOT] - 1
     marks[root : root + ROOT_UNITS] = 1
     while level >= ROOT:
         frame = frames[level]
         if frame.slot > frame.last:
             level -= 1
             continue
-        entry = memory.entries[frame.base + frame.slot]
+        slot = frame.slot
         frame.slot += 1
-        unit = word_of(entry) >> 1 if level == ROOT else unit_of(entry)
+        if level <= BLOCK:
+            entry = read(memory, level, frame.unit, slot)
+        else:
+            entry = memory.entries[words_of(memory.vectors, frame.unit) + slot]
+        unit = entry & ~CHILD
         if entry & CHILD and marks[unit] == 0:
-            size = BLOCK_UNITS if level == ROOT else units_of(memory, entry)
+            size = BLOCK_UNITS if level == ROOT else units_of(memory, unit)
             marks[unit : unit + size] = 1
             level += 1
-            frame = frames[level]
-            frame.base, frame.slot, frame.last = 2 * unit, 0, SLOTS[level] - 1
-            if level >= NODE:
-                frame.base = 2 * unit + 2
-                frame.last = runs(memory.vectors, unit) - 1 if width_of(entry) == WORDS else -1
+            below = frames[level]
+            below.unit, below.slot, below.last = unit, 0, SLOTS[level] - 1
+            if level > BLOCK:
+                below.last = runs(memory, unit) - 1 if has_words(memory, unit) else -1
     return 0
 
 
@@ -195,7 +194,7 @@ class Arena:
     Parameters
     ----------
     units : int
-        Its size, 8 bytes each. Units that were never used cost no memory.
+        Its size, 8 bytes each, besides what is there for all versions. Units that were never used cost no memory.
 
     Attributes
     ----------
@@ -205,7 +204,8 @@ class Arena:
     """
 
     def __init__(self, units: int, tier: Tier) -> None:
-        self._units, self.tier = units, tier
+        self.tier = tier
+        self._units = units = FIRST_UNIT + units
         vectors = shared(units, np.int64)
         self.memory = Memory(
             entries=vectors.view(np.int32),
@@ -220,6 +220,10 @@ class Arena:
             retired=private(units, np.int64),
         )
         self.memory.regions[:2] = FIRST_UNIT, units
+        nodes = vectors[UNIFORM_NODES:UNIFORM_BLOCKS].reshape(ESCAPE, 2)
+        nodes[:, 0], nodes[:, 1] = -1 << 63, np.arange(ESCAPE)  # one run, which ends with the last slot, and its code
+        for slot in range(SLOTS[ROOT]):
+            write(self.memory, ROOT, EMPTY_ROOT, slot, 0)
 
     @property
     def used(self) -> int:
@@ -229,12 +233,13 @@ class Arena:
     @property
     def writer_bytes(self) -> int:
         """Bytes of what the writer has besides: of the units that were ever in use, lengths and stamps."""
-        return (LENGTHS + self.memory.stamps.itemsize) * int(self.memory.state["next"][0])
+        used = max(0, int(self.memory.state["next"][0]) - FIRST_UNIT)
+        return (LENGTHS + self.memory.stamps.itemsize) * used
 
     @property
     def size(self) -> int:
-        """Bytes of the arena."""
-        return 8 * self._units
+        """Bytes that pieces may take."""
+        return 8 * (self._units - FIRST_UNIT)
 
     def begin(self) -> None:
         """Begin a change: what it takes is told by a stamp of its own."""

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from scout.paths.protocols.fib import routes as table
 from scout.paths.protocols.fib.arena import Arena
-from scout.paths.protocols.fib.layout import EMPTY_ROOT, lookup
+from scout.paths.protocols.fib.codes import Codes
+from scout.paths.protocols.fib.layout import CODES, EMPTY_ROOT, HOPS, NO_ROUTE, lookup
 from scout.paths.protocols.fib.prefixes import Prefix, network, ordered, removals, routes_of
 from scout.paths.protocols.fib.tier import Tier
 from scout.paths.protocols.fib.update import change
@@ -47,7 +48,7 @@ class Fib:
     ----------
     routes : iterable of (prefix, next hop), or ndarray
         A prefix is text as in `"10.0.0.0/8"`, where no length means /32, or an `IPv4Network`; a next hop is an index, 0
-        to 2**31 - 2. An array has the fields `network` (host order), `length` and `next_hop` (`ROUTE`).
+        to 2**31 - 257. An array has the fields `network` (host order), `length` and `next_hop` (`ROUTE`).
     room : int
         Bytes that are reserved for all versions that are alive at one time.
 
@@ -74,7 +75,7 @@ class Fib:
         rows = ordered(routes_of(routes))
         self._tier = Tier()
         self._arena = Arena(room // 8, self._tier)
-        self._routes, self._count = table.new_routes(len(rows)), 0
+        self._routes, self._count, self._codes = table.new_routes(len(rows)), 0, Codes()
         self._versions: deque[_Version] = deque()
         self._make(rows)
 
@@ -99,7 +100,9 @@ class Fib:
 
     def listed(self, start: int, stop: int) -> list[tuple[IPv4Network, int]]:
         """A part of `routes`, without making the rest."""
-        return [(network(row), int(row["next_hop"])) for row in table.listed(self._routes)[start:stop]]
+        rows = table.listed(self._routes)[start:stop]
+        next_hops = self._codes.of_leaves(rows["next_hop"])
+        return [(network(row), next_hop) for row, next_hop in zip(rows, next_hops.tolist(), strict=True)]
 
     @property
     def used(self) -> int:
@@ -183,20 +186,27 @@ class Fib:
 
     def _make(self, rows: NDArray[Any]) -> int:
         """Make the next version."""
-        arena, before = self._arena, np.zeros(len(rows), np.int64)
+        arena, codes = self._arena, self._codes
+        leaves, before = codes.leaves(rows["next_hop"]), np.full(len(rows), NO_ROUTE)
         last = self.version if self._versions else EMPTY_ROOT
-        for is_last_try in (False, True):
+        changes = rows.copy()
+        changes["next_hop"] = leaves
+        for _ in range(2):
             arena.begin()
-            root = self._tier.call(len(rows), change, arena.memory, self._routes, rows, before, last)
+            root = self._tier.call(len(rows), change, arena.memory, self._routes, changes, before, last)
             if root > 0:
                 break
             arena.sweep(each.root for each in self._versions)
-            if is_last_try:
-                raise ScoutError(
-                    f"the FIB has no room for {len(rows)} changes: {arena.used >> 20} of {arena.size >> 20} MiB are in "
-                    f"use by {len(self._versions)} versions; release old ones, or make it with more room=..."
-                )
-        self._count += int(np.count_nonzero(rows["next_hop"] >= 0)) - int(np.count_nonzero(before >= 0))
+        codes.count(leaves, before if root > 0 else leaves)
+        if root < 0:
+            raise ScoutError(
+                f"the FIB has no room for {len(rows)} changes: {arena.used >> 20} of {arena.size >> 20} MiB are in "
+                f"use by {len(self._versions)} versions; release old ones, or make it with more room=..."
+            )
+        if len(rows) and rows["length"][0] == 0:
+            codes.next_hops[0] = rows["next_hop"][0]  # of the default route, which is the first in order
+        arena.memory.entries[2 * root + HOPS : 2 * root + HOPS + CODES] = codes.next_hops
+        self._count += int(np.count_nonzero(leaves >= 0)) - int(np.count_nonzero(before >= 0))
         if self._versions:
             self._versions[-1].retired = arena.retired
         self._versions.append(_Version(root))

@@ -3,39 +3,47 @@
 A FIB is a trie in one segment of 64-bit units, seen as such (`vectors`), as 32-bit words (`entries`) and as bytes
 (`leaves`). On the way from the root each level takes some bits of the address, its *slot*:
 
-- level 0, the *root*: 256 entries, one for each slot; then the next hop of the default route plus 1, or 0;
-- level 1, a *block*: 1,024 entries, one for each slot; with the root it takes the first 18 bits;
-- the other levels, *nodes* of 64 slots: one unit of bits, and then the entries, each of 1, 2 or 4 bytes (the node's
-  *width* is the logarithm: 0, 1 or 2). Neighbouring slots with equal entries share one: bit k is set where slot k has
-  another entry than slot k - 1, and always for k = 0. So the entry of a slot is found by counting bits.
+- level 0, the *root*: a unit for each of 256 slots, which leads to a block; then the next hops by their codes;
+- level 1, a *block*: a word for each of 1,024 slots, which leads to a node; with the root it takes the first 18 bits;
+- the other levels, *nodes* of 64 slots: a unit of bits, and a *code*, one byte, for each run of equal entries.
+
+Bit k of a node is set where a run ends with slot k. So the code of a slot is found by counting the bits from k on: the
+codes stand in the order of the counts, the last run's first. A code is 0 for no route, or stands for a next hop, which
+the root has: a lookup reads one word of a block, and one node, mostly within one cache line. The next hop of code 0 is
+that of the default route, which is nowhere else: it would fill all leaves.
+
+The code `ESCAPE` says that a byte is not enough. A node with such a code has a word for each run besides, in the same
+order: a child, which has the bit `CHILD` and is the unit of a node of the next level, or a next hop plus `WIDE`, one of
+those that found no code free.
+
+All slots of a root lead to blocks, and all slots of a block to nodes, so that no branch depends on how short a route
+is: a processor would often guess it wrong. Where all below a slot is alike, it leads to the uniform block or node of
+that code, which all versions share. A root's unit has the block's first word less 1,024 times the slot, as then the
+first 18 bits of an address have to be added; a block's word has the node's first byte.
 
 The bits are those of Poptrie (Asai and Ohara, "Poptrie: A Compressed Trie with Population Count for Fast and Scalable
-Software IP Routing Table Lookup", SIGCOMM '15) for its leaves. Poptrie has a second vector and keeps the children of a
-node side by side. Here an entry of its own names each child, so a child can be replaced by itself. Most nodes have no
-children, and their entries are as narrow as their next hops allow: a node with its entries then is mostly in one cache
-line, and the nodes of a million routes in a processor's cache.
+Software IP Routing Table Lookup", SIGCOMM '15) for its leaves, in the other direction. Poptrie has a second vector and
+keeps the children of a node side by side, and the leaves of all nodes elsewhere. Here an entry of its own names each
+child, so a child can be replaced by itself, and a node's leaves stand behind its bits.
 
-An entry is a leaf, the next hop plus 1 or 0 for no route, or a child, which has the bit `CHILD`: in the root with a
-block's first word, elsewhere with a node's first unit and its width in the low 2 bits. Only entries of 4 bytes are
-children. The default route is not in the leaves: it would fill all of them.
-
-Nothing in an entry or a piece depends on how long an address is. Words are in the order of the machine, which has to be
-little-endian: entry k of a node is in the bits of its units from k times its width on.
+Nothing in an entry or a piece depends on how long an address is. The machine has to be little-endian.
 """
 
 from typing import Any
 
 import numpy as np
 
-from scout.ring.arithmetic import ones_up_to
+from scout.ring.arithmetic import ones_from
 
 __all__ = [
     "BLOCK",
     "BLOCK_UNITS",
     "CHILD",
-    "DEFAULT",
+    "CODES",
     "EMPTY_ROOT",
+    "ESCAPE",
     "FIRST_UNIT",
+    "HOPS",
     "LAST_NEXT_HOP",
     "LEVELS",
     "NODE",
@@ -44,25 +52,25 @@ __all__ = [
     "ROOT",
     "ROOT_UNITS",
     "SLOTS",
+    "SLOT_BITS",
     "STARTS",
-    "WIDTH_BITS",
-    "WORDS",
+    "UNIFORM_BLOCKS",
+    "UNIFORM_NODES",
+    "WIDE",
     "lookup",
-    "node_units",
-    "runs",
-    "unit_of",
-    "width_of",
-    "word_of",
+    "words_of",
 ]
 
 NO_ROUTE = -1
-LAST_NEXT_HOP = 2**31 - 2
 
+ESCAPE = 255
+"""The code that leads to a word."""
+CODES = 256
+WIDE = 256
+"""The first leaf that has no code: leaves below it are codes, others a next hop plus this."""
 CHILD = -(2**31)
 """The bit of an entry that is a child, as an int32."""
-WIDTH_BITS = 2
-BYTES, WORDS = 0, 2
-"""Widths: of the narrowest entries, and of those that may be children."""
+LAST_NEXT_HOP = 2**31 - 1 - WIDE
 
 ROOT, BLOCK, NODE = 0, 1, 2
 """Levels; `NODE` is the first one of nodes."""
@@ -71,16 +79,22 @@ SLOTS = (256, 1024, 64, 64, 64)
 """The slots of each level."""
 STARTS = (0, 8, 18, 24, 30, 36)
 """The bits of an address that are taken above each level, and by all."""
+SLOT_BITS = 10
+"""The bits that a block takes."""
 LEVELS = len(SLOTS)
 PADDING = STARTS[LEVELS] - 32
 """The last level takes more bits than an address has left; the others are 0."""
 
-DEFAULT = SLOTS[ROOT]
-"""The word of a root that has the default route's next hop plus 1."""
-ROOT_UNITS, BLOCK_UNITS = SLOTS[ROOT] // 2 + 1, SLOTS[BLOCK] // 2
+HOPS = 2 * SLOTS[ROOT]
+"""The word of a root at which the next hops by code begin."""
+ROOT_UNITS, BLOCK_UNITS = SLOTS[ROOT] + CODES // 2, SLOTS[BLOCK] // 2
 
-EMPTY_ROOT = BLOCK_UNITS
-"""The root of the version without routes, which all others come from. The units before it are the writer's own."""
+UNIFORM_NODES = BLOCK_UNITS
+"""The unit of the uniform node of code 0; each takes two. The units before it are the writer's own."""
+UNIFORM_BLOCKS = UNIFORM_NODES + 2 * ESCAPE
+"""The unit of the uniform block of code 0. One that was never needed costs no memory."""
+EMPTY_ROOT = UNIFORM_BLOCKS + BLOCK_UNITS * ESCAPE
+"""The root of the version without routes, which all others come from."""
 FIRST_UNIT = EMPTY_ROOT + ROOT_UNITS
 """The first unit that is given out."""
 
@@ -105,51 +119,31 @@ def lookup(entries: Any, vectors: Any, leaves: Any, root: int, address: int) -> 
         The next hop, or -1 if there is no route.
     """
     # An unsigned index has no code that counts from the array's end.
-    default = int(entries[np.uintp(2 * root + DEFAULT)])
-    entry = int(entries[np.uintp(2 * root + (address >> 24))])
-    if entry & CHILD:
-        entry = int(entries[np.uintp(word_of(entry) + (address >> 14 & 1023))])
-        if entry & CHILD:
-            if width_of(entry) == BYTES:
-                unit = unit_of(entry)
-                entry = int(leaves[np.uintp(8 * unit + 7 + ones_up_to(vectors[np.uintp(unit)], address >> 8 & 63))])
-            else:
-                entry = leaf_below(vectors, entry, address)
-    # Without a branch: whether an address has a route is hard to predict. entry - 1 is below 0 where it has none.
-    return (entry | default & entry - 1 >> 63) - 1
+    word = int(vectors[np.uintp(root + (address >> 24))]) + (address >> 14)
+    node = int(entries[np.uintp(word)])
+    vector = int(vectors[np.uintp(node >> 3)])
+    code = int(leaves[np.uintp(node + 7 + ones_from(vector, address >> 8 & 63))])
+    if code == ESCAPE:
+        return below(entries, vectors, leaves, root, node, address)
+    return int(entries[np.uintp(2 * root + HOPS + code)])
 
 
-def leaf_below(vectors: Any, entry: int, address: int) -> int:
-    """Follow the way of an address down from a block's entry that is a child, through nodes of any width."""
+def below(entries: Any, vectors: Any, leaves: Any, root: int, node: int, address: int) -> int:
+    """Go on with a lookup in which the first node, of which `node` is the first byte, has no code for the address."""
     rest = address << 50  # the bits that are left, from bit 63 on
-    while entry & CHILD:
-        unit, width = unit_of(entry), width_of(entry)
-        bit = ones_up_to(vectors[np.uintp(unit)], rest >> 58 & 63) - 1 << width + 3
-        entry = int(vectors[np.uintp(unit + 1 + (bit >> 6))]) >> (bit & 63) & (1 << (8 << width)) - 1
+    while True:
+        unit = node >> 3
+        index = ones_from(int(vectors[np.uintp(unit)]), rest >> 58 & 63)
+        code = int(leaves[np.uintp(node + 7 + index)])
+        if code != ESCAPE:
+            return int(entries[np.uintp(2 * root + HOPS + code)])
+        entry = int(entries[np.uintp(words_of(vectors, unit) + index - 1)])
+        if entry >= 0:
+            return entry - WIDE
+        node = (entry & ~CHILD) << 3
         rest <<= 6
-    return entry
 
 
-def word_of(entry: int) -> int:
-    """The first word of a child that is a block."""
-    return entry & ~CHILD
-
-
-def unit_of(entry: int) -> int:
-    """The first unit of a child that is a node."""
-    return (entry & ~CHILD) >> WIDTH_BITS
-
-
-def width_of(entry: int) -> int:
-    """The width of a child that is a node."""
-    return entry & (1 << WIDTH_BITS) - 1
-
-
-def runs(vectors: Any, unit: int) -> int:
-    """The number of entries of a node."""
-    return ones_up_to(vectors[unit], 63)
-
-
-def node_units(count: int, width: int) -> int:
-    """The units of a node with `count` entries."""
-    return 1 + ((count << width) + 7 >> 3)
+def words_of(vectors: Any, unit: int) -> int:
+    """The first word of a node behind its codes: that of the last run."""
+    return 2 * (unit + 1 + (ones_from(int(vectors[np.uintp(unit)]), 0) + 7 >> 3))

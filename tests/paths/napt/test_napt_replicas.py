@@ -6,6 +6,7 @@ from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from harness import HOST, LEFT, MTU, RIGHT, Replicas
 from napt_traffic import STEPS, Traffic, noted
 from napt_world import REMOTES, World, made_of, udp
@@ -13,6 +14,8 @@ from scapy.all import Ether, raw
 
 from scout.io.ports.memory import MemoryPort
 from scout.supervisor import Supervisor
+
+pytestmark = pytest.mark.long
 
 STATE = ("mappings", "ports", "created", "sessions", "fragments")
 
@@ -63,12 +66,12 @@ def test_two_ports_that_share_a_channel_translate_as_the_plain_run(one_time: Any
     with Supervisor(made.graph, [made.left, made.right], 2, report=reports.append) as supervisor:
         assert len(supervisor.channels) == 1
         for number, (side, data, fields, _) in enumerate(taken):
-            assert ports[side].send(data, timestamp=fields["timestamp"], timeout=20)
+            assert ports[side].send(data, timestamp=fields["timestamp"], timeout=600)
             if number in killed:
                 os.kill(supervisor.processes[killed[number]].pid, signal.SIGKILL)
         for port in ports.values():
             port.end()
-        assert supervisor.wait(60)
+        assert supervisor.wait(600)
         assert supervisor.diverged() == []
     assert len(reports) == 2
     for name, port in ports.items():

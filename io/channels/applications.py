@@ -1,0 +1,102 @@
+"""The channel of application ports: a software channel whose producers are applications, through rings of their own.
+
+Replicas collect the requests of applications (`scout.io.endpoints.collect`); the registry and control requests come
+from the supervisor's process, as in any software channel.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scout.io.channels import software_operations as software
+from scout.io.channels.collected import CollectedFeed
+from scout.io.channels.contract import PacketChannel
+from scout.io.endpoints.collect import APPLICATION_FEED, NEVER, collect
+from scout.ring.jit import Record, inline
+from scout.ring.segment import address, shared
+
+if TYPE_CHECKING:
+    from scout.io.ports.applications import ApplicationPort
+
+__all__ = ["OPERATIONS", "ApplicationFeed"]
+
+_receive, _receive_sharded = software.receive, software.receive_sharded
+
+
+@inline
+def receive(feed: Record, cursor: Record, replica: int, batch: np.ndarray, copies: bool) -> int:
+    """Collect what applications ask for, and receive the next requests; as `scout.io.channels.software_operations`."""
+    collect(feed, replica)
+    return _receive(feed, cursor, replica, batch, copies)
+
+
+@inline
+def receive_sharded(
+    feed: Record, cursor: Record, replica: int, batch: np.ndarray, shards: int, shard_of: Callable[..., int]
+) -> int:
+    """The same for sharded flows."""
+    collect(feed, replica)
+    return _receive_sharded(feed, cursor, replica, batch, shards, shard_of)
+
+
+OPERATIONS = software.OPERATIONS._replace(ring=APPLICATION_FEED, receive=receive, receive_sharded=receive_sharded)
+
+
+class ApplicationFeed(CollectedFeed):
+    """The channel by which replicas receive the local requests of applications.
+
+    The parameters are those of `Feed`; there is one port.
+    """
+
+    operations = OPERATIONS
+
+    def __init__(self, ports: Mapping[int, Any], replicas: int, keeps: bool) -> None:
+        super().__init__(ports, replicas, keeps)
+        ((index, port),) = ports.items()
+        self._port: ApplicationPort = port
+        self._timespec = shared(2, np.int64)
+        endpoints = port.memory.record
+        for name in endpoints.dtype.names or ():
+            self.ring[name] = endpoints[name]
+        self.ring["here"], self.ring["timespec"] = address(self.ring), address(self._timespec)
+        self.ring["port"], self.ring["intent_tail"] = index, NEVER
+        port.memory.follow(self.ring)
+        self.descriptor = port.memory.bell
+        """The bell, which applications ring."""
+
+    def send(self, port: int, frame: bytes, timestamp: int, offload: bytes, timeout: float) -> bool:
+        """Send a local request of the stack's own; as `Feed.send`."""
+        sent = super().send(port, frame, timestamp, offload, timeout)
+        self._ring()
+        return sent
+
+    def control(self, port: int, kind: int, stage: int, argument: int, timestamp: int, timeout: float = 1.0) -> int:
+        """Insert a control request; as `PacketChannel.control`."""
+        number = super().control(port, kind, stage, argument, timestamp, timeout)
+        self._ring()
+        return number
+
+    def _ring(self) -> None:
+        """Wake the replicas: something is in the channel."""
+        self._port.memory.ring()
+
+    def reached(self, position: int) -> bool:
+        """True if every replica that takes part has released all requests before a position."""
+        return all(head >= position for head in self._channel.heads().values())
+
+    @property
+    def sent(self) -> int:
+        """Requests published so far."""
+        return self._channel.sent
+
+    def settle(self, replica: int) -> None:
+        """Note which requests a dead replica has taken that had published them."""
+        feed = self.ring[0]
+        if self._channel.sent >= feed["intent_tail"]:
+            self._port.memory.consumed[int(feed["intent_application"])] = feed["intent_consumed"]
+        feed["intent_tail"] = NEVER
+
+
+if TYPE_CHECKING:
+    _conforms: type[PacketChannel] = ApplicationFeed

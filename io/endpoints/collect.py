@@ -1,0 +1,148 @@
+"""From the rings of applications into the channel: a replica that finds a doorbell rung is the producer for a moment.
+
+It holds the channel's lock, so there is one order of the requests of all applications and of the registry. The lock
+names its holder, and is taken from it when it dies. A request is copied into the channel before it is checked, since
+the application could still change the original. Where the replica dies between the publication of requests and the
+note of how many it took, the supervisor finds the intent when it frees the lock, so that no request is taken twice.
+"""
+
+import numpy as np
+
+from scout.io.channels.collected import COLLECTOR
+from scout.io.channels.software_operations import CONTROL, FEED, FRAME, OFFLOADS, TIMESTAMP
+from scout.io.endpoints.memory import DOORBELL, ENDPOINTS, ENTRY, HEAD, RINGS, SKIP, TAIL, entry_bytes, number_of
+from scout.io.endpoints.message import CONTROL_KINDS, HEADER, LONGEST_DATA, NUMBER, ROW, SOCKET
+from scout.io.system import clock, read
+from scout.ring.atomics import (
+    compare_exchange,
+    copy,
+    exchange,
+    load32,
+    load64,
+    load64_acquire,
+    store32,
+    store64,
+    store64_release,
+)
+from scout.ring.jit import Record, inline
+from scout.ring.layout import LOCK, payload, published, set_length, slot_of, word
+from scout.ring.producer import publish, release, reserve
+
+__all__ = ["APPLICATION_FEED", "NEVER", "collect", "swapped16", "swapped32"]
+
+NEVER = 1 << 62
+"""The value of `intent_tail` where there is no intent."""
+
+APPLICATION_FEED = np.dtype(
+    [
+        ("here", "i8"),  # address of this record
+        ("timespec", "i8"),  # address of a struct timespec for the holder of the lock
+        ("port", "i8"),  # index of the port
+        # The intent of the holder of the lock: when TAIL of the channel has come to `intent_tail`, then
+        # `intent_consumed` bytes were taken from the ring of `intent_application`.
+        ("intent_tail", "i8"),
+        ("intent_application", "i8"),
+        ("intent_consumed", "i8"),
+        *((name, "i8") for name in ENDPOINTS.names or ()),
+        *((name, "i8") for name in FEED.names or ()),
+    ]
+)
+"""A `FEED`, `ENDPOINTS`, and what a producer that collects works with."""
+
+_INTENT_TAIL = int((APPLICATION_FEED.fields or {})["intent_tail"][1])  # type: ignore[index]
+
+
+@inline
+def swapped16(value: int) -> int:
+    """16 bits in the other byte order."""
+    return value >> 8 & 0xFF | (value & 0xFF) << 8
+
+
+@inline
+def swapped32(value: int) -> int:
+    """32 bits in the other byte order."""
+    return swapped16(value >> 16) | swapped16(value) << 16
+
+
+@inline
+def collect(feed: Record, replica: int) -> None:
+    """Copy waiting requests of applications into the channel, unless another process is producing there."""
+    rung = 0
+    for application in range(feed.attached):
+        # Acquire, pairs with the application's exchange. An application that rings later is seen at the next look.
+        rung |= load64_acquire(_area(feed, application) + DOORBELL)
+    # acq_rel, pairs with the last holder's release.
+    if rung == 0 or not compare_exchange(word(feed, LOCK), 0, COLLECTOR + replica + 1):
+        return
+    # The bell before the doorbells: an application whose doorbell is found rung rings no bell, one that finds it quiet
+    # rings the bell again.
+    read(feed.eventfd, feed.scratch, 8)
+    now = clock(feed.timespec)
+    for application in range(feed.attached):
+        # seq_cst, as in the application: it stores TAIL and then exchanges, here it is the other way round.
+        if exchange(_area(feed, application) + DOORBELL, 0):
+            _collect_from(feed, application, now)
+    release(feed)
+
+
+@inline
+def _area(feed: Record, application: int) -> int:
+    return feed.applications + application * feed.application_bytes
+
+
+@inline
+def _collect_from(feed: Record, application: int, now: int) -> None:
+    """Take the requests of one application, as many as there is room for."""
+    area, size = _area(feed, application), feed.request_bytes
+    tail = load64_acquire(area + TAIL)  # pairs with the application's store: its requests can be read
+    taken = load64(feed.consumed + application * 8)
+    room, first, count = reserve(feed, feed.batch), published(feed), 0
+    waits = 0 <= tail - taken <= size
+    while waits and taken < tail and count < room:
+        at = taken & (size - 1)
+        entry = area + RINGS + at
+        length = load64(entry)
+        if length == SKIP:
+            taken += size - at
+            continue
+        waits = HEADER <= length <= HEADER + LONGEST_DATA and at + entry_bytes(length) <= size
+        if waits:
+            count += _take(feed, slot_of(feed, first + count), entry + ENTRY, length, application, now, first + count)
+            taken += entry_bytes(length)
+    if not waits or taken > tail:  # no library of ours writes such a ring: what is left of it has no meaning
+        taken = tail & ~7  # entries begin at multiples of 8: nothing is read behind the ring
+        feed.bad_requests += 1
+    if count:
+        feed.intent_application = application
+        feed.intent_consumed = taken
+        store64_release(feed.here + _INTENT_TAIL, first + count)  # a supervisor that finds it finds all of the intent
+        publish(feed, count)
+    store64(feed.consumed + application * 8, taken)
+    store64_release(feed.here + _INTENT_TAIL, NEVER)
+    store64_release(area + HEAD, taken)  # pairs with the application's load: it may write there again
+    if taken < tail:
+        exchange(area + DOORBELL, 1)  # the channel is full: look again
+
+
+@inline
+def _take(feed: Record, slot: int, source: int, length: int, application: int, now: int, position: int) -> int:
+    """Copy a request into an entry of the channel; 1 if it is one that the application may make, else 0."""
+    request = payload(slot)
+    frame = request + FRAME
+    copy(frame, source, length)
+    number = swapped32(load32(frame + SOCKET))
+    row = number & ROW
+    if (
+        load32(frame) & 0xFF <= CONTROL_KINDS
+        or row >= feed.sockets
+        or number_of(feed, row) != number
+        or load64(feed.owners + row * 8) != application
+    ):
+        feed.bad_requests += 1
+        return 0
+    store32(frame + NUMBER, swapped32(position))
+    store64(request + TIMESTAMP, now)
+    store64(request + OFFLOADS, 0)
+    store64(request + CONTROL, feed.port << 32)  # and the end of the offloads: nothing was left to a device
+    set_length(slot, FRAME + length)
+    return 1

@@ -1,0 +1,268 @@
+"""The memory that applications and the stack share, and what the stack keeps of it for itself.
+
+The memory is one file (memfd_create(2)). It begins with an area for each socket; an area for each application follows::
+
+    socket        ARMED | TAIL and HEAD of replica 0, of 1 … | ring of replica 0 | ring of replica 1 | …
+    application   DOORBELL | TAIL | HEAD | ring
+
+Each word has a cache line of its own, as the two sides write them at the same time. Rings count bytes from 0, and a
+ring is never written behind its HEAD plus its size. An entry of a ring is `length | order | header | data`, padded to 8
+bytes; it does not wrap: `SKIP` in place of a length says that the next entry is at the ring's beginning.
+
+What an application can write, the stack takes for nothing but a wish: positions are checked against the stack's own
+ones, which are kept in `ENDPOINTS`, and requests are copied before they are checked.
+"""
+
+import ctypes
+import mmap
+import os
+import resource
+from contextlib import suppress
+from typing import NamedTuple
+
+import numpy as np
+
+from scout.io.endpoints.message import HEADER, LONGEST_DATA
+from scout.io.ports.contract import PortError
+from scout.ring.atomics import load64
+from scout.ring.jit import Record, inline
+from scout.ring.membership import MOST_REPLICAS
+from scout.ring.segment import LINE, address, shared
+
+__all__ = [
+    "ARMED",
+    "DOORBELL",
+    "ENDPOINTS",
+    "ENTRY",
+    "HEAD",
+    "RINGS",
+    "SKIP",
+    "TAIL",
+    "EndpointMemory",
+    "Sizes",
+    "entry_bytes",
+    "head_of",
+    "number_of",
+    "tail_of",
+]
+
+ARMED, DOORBELL, TAIL, HEAD = 0, 0, LINE, 2 * LINE
+"""Offsets of words: ARMED of a socket's area, the others of an application's."""
+
+RINGS = 4096
+"""Offset of the first ring in an area."""
+
+ENTRY = 16
+"""Bytes of an entry before the header: its length, which counts the header and the data, and a number by which messages
+of several rings are put in order."""
+
+SKIP = -1
+
+_LONGEST_ENTRY = ENTRY + HEADER + LONGEST_DATA + 1
+
+ENDPOINTS = np.dtype(
+    [
+        ("areas", "i8"),  # address of the area of socket 0
+        ("sockets", "i8"),  # how many there are
+        ("socket_bytes", "i8"),  # of a socket's area
+        ("ring_bytes", "i8"),  # of a ring of messages
+        ("applications", "i8"),  # address of the area of application 0
+        ("application_bytes", "i8"),  # of an application's area
+        ("request_bytes", "i8"),  # of its ring
+        ("attached", "i8"),  # no application of this number or a higher one is attached
+        ("eventfd", "i8"),  # descriptor of the eventfd that wakes replicas
+        ("scratch", "i8"),  # address of 8 bytes for the holder of the channel's lock
+        ("numbers", "i8"),  # address of int64[sockets]: the number of the open socket of each row, or -1
+        ("owners", "i8"),  # address of int64[sockets]: the application that the socket belongs to
+        ("bells", "i8"),  # address of int64[sockets]: the descriptor of its eventfd
+        ("consumed", "i8"),  # address of int64[applications]: bytes taken from each ring of requests
+        ("bad_requests", "i8"),  # requests that were refused; written by the holder of the channel's lock
+    ]
+)
+"""What the stack knows of the memory; applications cannot write it."""
+
+
+class Sizes(NamedTuple):
+    """The sizes that an application has to know, all in bytes but `replicas`."""
+
+    socket_bytes: int
+    ring_bytes: int
+    application_bytes: int
+    request_bytes: int
+    replicas: int
+
+
+@inline
+def tail_of(area: int, replica: int) -> int:
+    """Address of TAIL of a replica's ring in a socket's area."""
+    return area + LINE + 2 * LINE * replica
+
+
+@inline
+def head_of(area: int, replica: int) -> int:
+    """Address of HEAD of a replica's ring in a socket's area."""
+    return area + 2 * LINE + 2 * LINE * replica
+
+
+@inline
+def entry_bytes(length: int) -> int:
+    """Bytes that an entry with a header and data of `length` bytes takes in a ring."""
+    return ENTRY + (length + 7 & ~7)
+
+
+@inline
+def number_of(endpoints: Record, row: int) -> int:
+    """The number of the open socket of a row, or -1."""
+    return load64(endpoints.numbers + row * 8)
+
+
+class EndpointMemory:
+    """The memory of one run, and its eventfds, made before replicas are forked.
+
+    Parameters
+    ----------
+    name : str
+        The port's, for errors.
+    sockets, applications : int
+        How many there can be at a time. Application 0 is the registry, which has a doorbell only.
+    ring_bytes, request_bytes : int
+        Bytes of each ring of messages, and of an application's ring of requests; powers of two.
+
+    Attributes
+    ----------
+    record : numpy.ndarray
+        One `ENDPOINTS`, shared.
+    file : int
+        Descriptor of the memory file.
+    bell : int
+        The eventfd that wakes replicas. It is rung only after a doorbell, and read only after a look at them.
+    bells : numpy.ndarray
+        int64[sockets]: the eventfd of each socket.
+    numbers, owners : numpy.ndarray
+        int64[sockets], shared: see `ENDPOINTS`.
+    consumed : numpy.ndarray
+        int64[applications], shared: see `ENDPOINTS`.
+
+    Raises
+    ------
+    PortError
+        If the kernel does not allow that many files.
+    """
+
+    def __init__(self, name: str, sockets: int, applications: int, ring_bytes: int, request_bytes: int) -> None:
+        self.sockets, self.applications = sockets, applications
+        self.sizes = Sizes(
+            RINGS + MOST_REPLICAS * ring_bytes, ring_bytes, RINGS + request_bytes, request_bytes, MOST_REPLICAS
+        )
+        self._descriptors: list[int] = []
+        try:
+            _allow_files(sockets)
+            self.file = os.memfd_create("scout-endpoints", os.MFD_CLOEXEC)
+            self._descriptors.append(self.file)
+            self.bell, *bells = (self._eventfd() for _ in range(1 + sockets))
+        except OSError as error:
+            self.close()
+            raise PortError(
+                f"port {name}: {sockets} sockets: {error.strerror}; give fewer sockets, or raise ulimit -n"
+            ) from error
+        size = sockets * self.sizes.socket_bytes + applications * self.sizes.application_bytes
+        os.truncate(self.file, size)
+        self._memory = mmap.mmap(self.file, size)  # untouched pages cost nothing
+        self.bytes = np.frombuffer(self._memory, np.uint8)
+        self.bells = shared(sockets, np.int64)
+        self.bells[:] = bells
+        self.numbers, self.owners = shared(sockets, np.int64), shared(sockets, np.int64)
+        self.numbers[:] = -1
+        self.consumed = shared(applications, np.int64)
+        self._scratch = shared(1, np.int64)
+        self.record = shared(1, ENDPOINTS)
+        values = self.sizes._asdict() | {
+            "areas": address(self.bytes),
+            "sockets": sockets,
+            "applications": address(self.bytes) + sockets * self.sizes.socket_bytes,
+            "eventfd": self.bell,
+            "scratch": address(self._scratch),
+            "numbers": address(self.numbers),
+            "owners": address(self.owners),
+            "bells": address(self.bells),
+            "consumed": address(self.consumed),
+        }
+        del values["replicas"]
+        self._records = [self.record]
+        for field, value in values.items():
+            self.record[field] = value
+
+    def _eventfd(self) -> int:
+        self._descriptors.append(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
+        return self._descriptors[-1]
+
+    # Areas.
+
+    def offset_of_socket(self, row: int) -> int:
+        """Where a socket's area is in the file."""
+        return row * self.sizes.socket_bytes
+
+    def offset_of_application(self, application: int) -> int:
+        """Where an application's area is in the file."""
+        return self.sockets * self.sizes.socket_bytes + application * self.sizes.application_bytes
+
+    def clear_socket(self, row: int, tails: np.ndarray) -> None:
+        """Make an area, which no socket uses, like new; `tails` is int64[replica, socket], the ends of its rings."""
+        tails[:, row] = 0
+        self._punch(self.offset_of_socket(row), self.sizes.socket_bytes)
+        self._word(self.offset_of_socket(row) + ARMED)[0] = 1
+        with suppress(BlockingIOError):
+            os.eventfd_read(int(self.bells[row]))
+
+    def clear_application(self, application: int) -> None:
+        """Make an area, which no application uses, like new; its ring goes on where the last application's ended."""
+        self._punch(self.offset_of_application(application), self.sizes.application_bytes)
+        for offset in (TAIL, HEAD):
+            self._word(self.offset_of_application(application) + offset)[0] = self.consumed[application]
+
+    def _punch(self, offset: int, size: int) -> None:
+        """Give a part of the file back to the kernel: it is zeros then."""
+        if _libc.fallocate(self.file, _PUNCH_HOLE | _KEEP_SIZE, ctypes.c_long(offset), ctypes.c_long(size)):
+            self.bytes[offset : offset + size] = 0
+
+    def pending(self, application: int) -> bool:
+        """True if requests of an application wait that no replica has taken."""
+        tail = self._word(self.offset_of_application(application) + TAIL)
+        return int(tail[0]) != int(self.consumed[application])
+
+    def _word(self, offset: int) -> np.ndarray:
+        return self.bytes[offset : offset + 8].view(np.int64)
+
+    def follow(self, record: np.ndarray) -> None:
+        """Keep `attached` up to date in another record, which has the fields of `ENDPOINTS`."""
+        self._records.append(record)
+        self.attach(0)
+
+    def attach(self, application: int) -> None:
+        """Let replicas look at an application's doorbell."""
+        for record in self._records:
+            record["attached"] = max(int(record["attached"][0]), application + 1)
+
+    def ring(self, application: int = 0) -> None:
+        """Wake the replicas as an application does; by default the registry has put a request into the channel."""
+        self._word(self.offset_of_application(application) + DOORBELL)[0] = 1
+        os.eventfd_write(self.bell, 1)
+
+    def close(self) -> None:
+        """Close the files. Processes that have mapped the memory keep it."""
+        for descriptor in self._descriptors:
+            os.close(descriptor)
+        self._descriptors.clear()
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_KEEP_SIZE, _PUNCH_HOLE = 1, 2  # linux/falloc.h
+_OTHER_FILES = 256
+
+
+def _allow_files(sockets: int) -> None:
+    """Raise this process's limit of open files, as far as it may, so that each socket can have an eventfd."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = len(os.listdir("/proc/self/fd")) + sockets + _OTHER_FILES
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))

@@ -1,0 +1,156 @@
+"""Congestion control: RFC 5681 with the larger first window of RFC 6928, CUBIC (RFC 9438), and PRR (RFC 6937).
+
+Windows are bytes. CUBIC computes with ints alone: times in milliseconds, its constants C = 0.4 and beta = 0.7 as
+fractions. So plain Python and native code agree to the byte.
+"""
+
+from typing import Any
+
+from scout.paths.protocols.tcp.settings import CONGESTION, CUBIC
+from scout.paths.protocols.tcp.state import FAST, LOSS, OPEN
+
+__all__ = [
+    "enter_loss",
+    "enter_recovery",
+    "first_window",
+    "grow",
+    "in_flight",
+    "leave_recovery",
+    "reduce",
+    "restart",
+    "spread",
+]
+
+MILLISECOND = 1_000_000
+LARGEST = 1 << 30  # RFC 7323 section 2.3: no window is larger
+BURST = 8  # segments by which one acknowledgement may open the window in slow start (RFC 9406 section 4.2)
+_LONGEST = 100_000  # milliseconds from the middle of CUBIC's curve; it is far above LARGEST there
+
+
+def first_window(c: Any) -> None:
+    """The window of a new connection (RFC 6928 section 2; one segment if a SYN was lost, RFC 5681 section 3.1)."""
+    c.cwnd = c.mss if c.syn_repeated else _initial(c)
+    c.ssthresh = LARGEST
+
+
+def _initial(c: Any) -> int:
+    return min(10 * c.mss, max(2 * c.mss, 14600))
+
+
+def restart(c: Any) -> None:
+    """Nothing was sent for longer than the time-out: what the window was grown on is old (RFC 5681 section 4.1)."""
+    c.cwnd = min(c.cwnd, _initial(c))
+    c.cubic_start = 0
+
+
+def in_flight(c: Any) -> int:
+    """Bytes that are taken to be on the way. Without SACK a duplicate acknowledgement tells that a segment arrived."""
+    return c.pipe if c.sack else max(c.pipe - c.duplicates * c.mss, 0)
+
+
+def grow(c: Any, acked: int, now: int) -> None:
+    """Open the window for bytes that were acknowledged, if it held data back."""
+    if c.limited == 0 or c.recovery == FAST:
+        return
+    if c.cwnd < c.ssthresh:
+        c.cwnd = min(c.cwnd + min(acked, BURST * c.mss), LARGEST)
+    elif c.settings[CONGESTION] == CUBIC:
+        _cubic(c, acked, now)
+    else:
+        c.cwnd = min(c.cwnd + max(c.mss * min(acked, c.cwnd) // c.cwnd, 1), LARGEST)
+
+
+def _cubic(c: Any, acked: int, now: int) -> None:
+    """Congestion avoidance of RFC 9438 sections 4.2 to 4.5."""
+    if c.cubic_start == 0:
+        c.cubic_start = now
+        c.cubic_origin = max(c.cubic_max, c.cwnd)
+        c.cubic_k = _root((c.cubic_origin - c.cwnd) * 2_500_000_000 // c.mss)
+        c.cubic_reno = c.cwnd
+    time = (now - c.cubic_start) // MILLISECOND
+    target = min(max(_curve(c, time + c.srtt // MILLISECOND), c.cwnd), c.cwnd + c.cwnd // 2)
+    # alpha = 3 (1 - beta) / (1 + beta), and 1 above the window before the loss
+    share = 529 if c.cubic_reno < c.cubic_max else 1000
+    c.cubic_reno += share * c.mss * acked // (1000 * c.cwnd)
+    if _curve(c, time) < c.cubic_reno:
+        c.cwnd = min(max(c.cwnd, c.cubic_reno), LARGEST)
+    else:
+        c.cwnd = min(c.cwnd + (target - c.cwnd) * min(acked, c.cwnd) // c.cwnd, LARGEST)
+
+
+def _curve(c: Any, time: int) -> int:
+    """W_cubic at so many milliseconds: C (t - K)^3 + W_max, in bytes."""
+    distance = max(min(time - c.cubic_k, _LONGEST), -_LONGEST)
+    return c.cubic_origin + distance * distance * distance // 1000 * 4 * c.mss // 10_000_000
+
+
+def _root(value: int) -> int:
+    """The cube root, rounded down; of less than 2^62."""
+    root = 0
+    for bit in range(20, -1, -1):
+        higher = root | 1 << bit
+        if higher * higher * higher <= value:
+            root = higher
+    return root
+
+
+def reduce(c: Any) -> None:
+    """Set the threshold for a congestion event, and remember the window before it."""
+    c.cubic_start = 0
+    if c.settings[CONGESTION] == CUBIC:
+        c.cubic_max = c.cwnd * 17 // 20 if c.cwnd < c.cubic_max else c.cwnd  # fast convergence, section 4.7
+        c.ssthresh = max(c.cwnd * 7 // 10, 2 * c.mss)
+    else:
+        c.ssthresh = max((c.snd_nxt - c.snd_una) // 2, 2 * c.mss)
+
+
+def enter_recovery(c: Any) -> None:
+    """Acknowledgements tell of a loss."""
+    reduce(c)
+    c.recovery = FAST
+    c.recover = c.snd_nxt
+    c.prr_delivered = 0
+    c.prr_out = 0
+    c.prr_flight = max(c.snd_nxt - c.snd_una, 1)
+    c.cwnd = in_flight(c) + c.mss  # the first lost segment is sent at once
+
+
+def spread(c: Any, delivered: int) -> None:
+    """Proportional rate reduction (RFC 6937 section 3): the window in recovery, when so many bytes were delivered."""
+    c.prr_delivered += delivered
+    flight = in_flight(c)
+    if flight > c.ssthresh:
+        count = -(-c.prr_delivered * c.ssthresh // c.prr_flight) - c.prr_out
+    else:
+        count = min(c.ssthresh - flight, max(c.prr_delivered - c.prr_out, delivered) + c.mss)
+    c.cwnd = flight + max(count, 0)
+
+
+def leave_recovery(c: Any) -> None:
+    """All that was sent when the loss was found is acknowledged."""
+    if c.recovery == FAST:
+        c.cwnd = c.ssthresh
+    c.recovery = OPEN
+    c.duplicates = 0
+
+
+def enter_loss(c: Any) -> None:
+    """The retransmission timer has fired (RFC 5681 section 3.1)."""
+    if c.recovery != LOSS:
+        c.undo = c.timestamps
+        c.undo_cwnd = c.cwnd
+        c.undo_ssthresh = c.ssthresh
+        reduce(c)
+    c.recovery = LOSS
+    c.recover = c.snd_nxt
+    c.cwnd = c.mss
+    c.duplicates = 0
+
+
+def undo_loss(c: Any) -> None:
+    """The time-out came too soon: nothing was lost (RFC 4015)."""
+    c.undo = 0
+    c.recovery = OPEN
+    c.cwnd = c.undo_cwnd
+    c.ssthresh = c.undo_ssthresh
+    c.cubic_start = 0

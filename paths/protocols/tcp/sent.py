@@ -1,0 +1,171 @@
+"""The bytes that are sent and not acknowledged, as transmissions in the order of their positions.
+
+Neighbouring bytes that were sent within a sixteenth of a round trip are one transmission, so that few are needed. They
+are bounded: when they run out, no new bytes are sent until some are acknowledged. It is always allowed to forget what
+the peer has told by SACK (RFC 2018 section 8), so room for one more can be made at any time.
+"""
+
+from typing import Any
+
+from scout.paths.protocols.tcp.state import LOST, RETRANSMITTED, SACKED, TRANSMISSIONS
+from scout.ring.jit import outline
+
+__all__ = [
+    "begin_of",
+    "divide",
+    "drop_sent",
+    "has_room",
+    "mark_lost",
+    "mark_resent",
+    "mark_sacked",
+    "mark_under_way",
+    "note_sent",
+    "transmission",
+]
+
+RESERVE = 8  # kept for dividing transmissions
+
+
+def transmission(c: Any, index: int) -> Any:
+    """The transmission number `index`, from 0."""
+    return c.sent[(c.sent_head + index) & TRANSMISSIONS - 1]
+
+
+def begin_of(c: Any, index: int) -> int:
+    """The position of a transmission's first byte."""
+    return c.snd_una if index == 0 else transmission(c, index - 1).last
+
+
+def has_room(c: Any) -> bool:
+    """True if new bytes may be sent."""
+    if c.sent_count < TRANSMISSIONS - RESERVE:
+        return True
+    return transmission(c, c.sent_count - 1).flags == 0
+
+
+def note_sent(c: Any, last: int, now: int) -> None:
+    """The bytes from `snd_nxt` to `last` - 1 are sent."""
+    if c.snd_una == c.snd_nxt:
+        c.waiting_since = now
+    c.pipe += last - c.snd_nxt
+    c.snd_nxt = last
+    if c.sent_count:
+        newest = transmission(c, c.sent_count - 1)
+        is_full = c.sent_count >= TRANSMISSIONS - RESERVE
+        if newest.flags == 0 and (is_full or now - newest.began < c.srtt >> 4):
+            newest.last = last
+            newest.sent_at = now
+            return
+    added = transmission(c, c.sent_count)
+    c.sent_count += 1
+    added.last = last
+    added.flags = 0
+    added.began = now
+    added.sent_at = now
+
+
+def mark_sacked(c: Any, index: int) -> int:
+    """The peer has told that it has a transmission; its bytes if that is new."""
+    each = transmission(c, index)
+    if each.flags & SACKED:
+        return 0
+    size = each.last - begin_of(c, index)
+    if each.flags & LOST:
+        c.lost -= size
+    else:
+        c.pipe -= size
+    c.sacked_bytes += size
+    each.flags = each.flags & ~LOST | SACKED
+    return size
+
+
+def mark_lost(c: Any, index: int) -> None:
+    """A transmission counts as lost, unless the peer has it."""
+    each = transmission(c, index)
+    if each.flags & (SACKED | LOST) == 0:
+        size = each.last - begin_of(c, index)
+        c.pipe -= size
+        c.lost += size
+        each.flags |= LOST
+
+
+def mark_under_way(c: Any, index: int) -> None:
+    """A transmission that counted as lost is under way after all."""
+    each = transmission(c, index)
+    if each.flags & LOST:
+        size = each.last - begin_of(c, index)
+        c.lost -= size
+        c.pipe += size
+        each.flags &= ~LOST
+
+
+def mark_resent(c: Any, index: int, now: int) -> None:
+    """A lost transmission is sent again."""
+    each = transmission(c, index)
+    size = each.last - begin_of(c, index)
+    c.lost -= size
+    c.pipe += size
+    each.flags = each.flags & ~LOST | RETRANSMITTED
+    each.began = now
+    each.sent_at = now
+
+
+def forget_sacked(c: Any, index: int) -> None:
+    """A transmission that the peer has told to have counts as under way again."""
+    each = transmission(c, index)
+    if each.flags & SACKED:
+        size = each.last - begin_of(c, index)
+        c.sacked_bytes -= size
+        c.pipe += size
+        each.flags &= ~SACKED
+
+
+def drop_sent(c: Any, last: int) -> None:
+    """Remove the bytes before `last` from the first transmission, which it ends or lies in; they are acknowledged."""
+    first = transmission(c, 0)
+    size = last - c.snd_una
+    if first.flags & SACKED:
+        c.sacked_bytes -= size
+    elif first.flags & LOST:
+        c.lost -= size
+    else:
+        c.pipe -= size
+    c.snd_una = last
+    if first.last == last:
+        c.sent_head = (c.sent_head + 1) & TRANSMISSIONS - 1
+        c.sent_count -= 1
+
+
+@outline
+def divide(c: Any, index: int, at: int) -> bool:
+    """Divide a transmission at a position within; False if there is no room."""
+    if c.sent_count == TRANSMISSIONS:
+        if index >= TRANSMISSIONS - 2:
+            return False
+        _join_newest(c)
+    for place in range(c.sent_count, index, -1):
+        _copy(transmission(c, place - 1), transmission(c, place))
+    c.sent_count += 1
+    transmission(c, index).last = at
+    return True
+
+
+def _join_newest(c: Any) -> None:
+    """Make one transmission of the newest two, of which no more is known than of the one of which less is known."""
+    forget_sacked(c, c.sent_count - 1)
+    forget_sacked(c, c.sent_count - 2)
+    newest, other = transmission(c, c.sent_count - 1), transmission(c, c.sent_count - 2)
+    if (newest.flags | other.flags) & LOST:
+        mark_lost(c, c.sent_count - 1)
+        mark_lost(c, c.sent_count - 2)
+    other.last = newest.last
+    other.flags |= newest.flags
+    other.sent_at = max(other.sent_at, newest.sent_at)
+    c.sent_count -= 1
+
+
+def _copy(one: Any, other: Any) -> None:
+    other.last = one.last
+    other.flags = one.flags
+    other.began = one.began
+    other.sent_at = one.sent_at

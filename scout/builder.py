@@ -1,0 +1,106 @@
+"""The builder: one process at a time that compiles while packets flow.
+
+It is forked for the work at hand, so that it has the functions that were written since the start; what it makes it
+leaves in the cache. It runs at the lowest priority, and on cores that no domain is pinned to if there are any.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from queue import SimpleQueue
+from typing import NamedTuple
+
+from scout.io.host.process import Child, Forker, usable_cores
+from scout.ring.errors import ScoutError
+
+__all__ = ["Builder"]
+
+_LOWEST = 19  # nice(2)
+_GRACE = 3.0  # seconds that a killed process gets to end
+
+
+class _Job(NamedTuple):
+    work: Callable[[], None]
+    done: Callable[[str], None]
+
+
+class Builder:
+    """Does one job after the other, each in a process of its own.
+
+    Parameters
+    ----------
+    forker : Forker
+    busy : sequence of int
+        The cores of the domains.
+    """
+
+    def __init__(self, forker: Forker, busy: Sequence[int]) -> None:
+        self._forker = forker
+        free = [core for core in usable_cores() if core not in busy]
+        self._cores = free or usable_cores()
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._process: Child | None = None
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="scout-builder", daemon=True)
+
+    def submit(self, work: Callable[[], None], done: Callable[[str], None]) -> None:
+        """Have `work` done in a process, and then call `done` in this one, with a sentence if the work failed.
+
+        `done` is called in the builder's thread.
+        """
+        with self._lock:
+            if not self._closed:
+                if not self._thread.is_alive():
+                    self._thread.start()
+                self._jobs.put(_Job(work, done))
+                return
+        done("the router does not run any more")
+
+    @property
+    def is_closed(self) -> bool:
+        """True once the run ends."""
+        return self._closed
+
+    def close(self) -> None:
+        """End the process that works; jobs that are not done fail."""
+        with self._lock:
+            self._closed = True
+            self._jobs.put(None)
+            if self._process:
+                self._process.kill()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(_GRACE)
+
+    def _run(self) -> None:
+        while job := self._jobs.get():
+            job.done(self._do(job.work))
+            del job  # or it would live until the next one
+        while not self._jobs.empty():
+            if job := self._jobs.get():
+                job.done("the router does not run any more")
+
+    def _do(self, work: Callable[[], None]) -> str:
+        """Do the work in a process; a sentence if it failed."""
+        try:
+            with self._lock:
+                if self._closed:
+                    return "the router does not run any more"
+                self._process = process = self._forker.fork(_work, self._cores, work, quiet=True)
+            process.join()
+        except (ScoutError, OSError) as error:
+            return f"no process can be forked for the builder: {error}"
+        with self._lock:
+            self._process = None
+        if process.error:
+            return process.error.rstrip().rpartition("\n")[2].partition(": ")[2]
+        return f"the builder ended with status {process.exitcode}" if process.exitcode else ""
+
+
+def _work(cores: Sequence[int], work: Callable[[], None]) -> None:
+    """The process."""
+    with suppress(OSError):
+        os.sched_setaffinity(0, cores)
+    os.nice(_LOWEST)
+    work()

@@ -1,0 +1,1 @@
+"""The registry of sockets, in the supervisor's process (docs/endpoints.md)."""

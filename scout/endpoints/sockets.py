@@ -1,0 +1,233 @@
+"""The registry's table of sockets: which rows are open, by whom, and which addresses and L4 ports they have.
+
+What it decides takes effect by local requests (`BIND`, `CLOSE`), at one position in every replica.
+"""
+
+import errno
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from ipaddress import AddressValueError, IPv4Address, IPv4Network
+from typing import Any
+
+from scout.io.endpoints.message import BIND, CLOSE, HEADER_STRUCT, ROW
+from scout.io.ports.applications import ApplicationPort
+from scout.paths.protocols.next_hop import CONNECTED, LOCAL
+from scout.ring.errors import ScoutError
+
+__all__ = ["Refused", "SocketTable"]
+
+Name = tuple[str, int]
+"""An address and an L4 port, as sockets have them."""
+
+_FIRST_PORT, _LAST_PORT = 49152, 65535  # dynamic ports, RFC 6335 section 6
+_PATIENCE = 5.0  # seconds until every replica must have come to a request
+_DRAIN = 1.0  # seconds for the requests that an application has made before it closes a socket
+_NAP = 2e-4  # seconds between two looks whether it has
+
+
+class Refused(ScoutError):
+    """A request that is refused; `number` is the reason (errno)."""
+
+    def __init__(self, number: int, text: str = "") -> None:
+        super().__init__(text or os.strerror(number))
+        self.number = number
+
+
+@dataclass
+class _Socket:
+    number: int
+    application: int
+    protocol: int
+    local: int = 0
+    local_port: int = 0
+    remote: int = 0
+    remote_port: int = 0
+
+    @property
+    def names(self) -> tuple[Name, Name | None]:
+        """Its own name, and that of the other end."""
+        remote = (str(IPv4Address(self.remote)), self.remote_port) if self.remote_port else None
+        return (str(IPv4Address(self.local)), self.local_port), remote
+
+
+class SocketTable:
+    """The sockets of a port.
+
+    Parameters
+    ----------
+    port : ApplicationPort
+        An open one.
+    transports : mapping of int to Router
+        By protocol.
+    """
+
+    def __init__(self, port: ApplicationPort, transports: Mapping[int, Any]) -> None:
+        self._port, self._transports = port, transports
+        self._lock = threading.Lock()
+        self._free = deque(range(port.sockets))
+        self._generations = [0] * port.sockets
+        self._sockets: dict[int, _Socket] = {}
+        self._next_port = _FIRST_PORT
+        self._closed = False
+
+    def open(self, application: int, protocol: int) -> tuple[int, int]:
+        """Open a socket; its number, and its eventfd."""
+        with self._changing():
+            if protocol not in self._transports:
+                raise Refused(errno.EPROTONOSUPPORT)
+            if not self._free:
+                raise Refused(errno.ENFILE, f"all {self._port.sockets} sockets are open; raise sockets=...")
+            row = self._free.popleft()
+            self._generations[row] = self._generations[row] + 1 & 0xFFFF
+            number = self._generations[row] << 16 | row
+            memory = self._port.memory
+            memory.clear_socket(row, self._port.tails)
+            memory.owners[row] = application
+            memory.numbers[row] = number  # last: from now on replicas take requests and messages for it
+            self._sockets[number] = _Socket(number, application, protocol)
+            return number, int(memory.bells[row])
+
+    def offset(self, number: int) -> int:
+        """Where the area of a socket is in the memory file."""
+        return self._port.memory.offset_of_socket(number & ROW)
+
+    def bind(self, application: int, socket: int, address: str, port: int) -> tuple[Name, Name | None]:
+        """Give a socket an address and an L4 port of its own; 0 is any. Its names."""
+        with self._changing():
+            found = self._found(application, socket)
+            if found.local_port:
+                raise Refused(errno.EINVAL, "the socket has a name already")
+            local = _address(address)
+            if local and self._hop(found, local)[0] != LOCAL:
+                raise Refused(errno.EADDRNOTAVAIL)
+            found.local_port = self._chosen(found, local, port)
+            found.local = local
+            return self._tell(found)
+
+    def connect(self, application: int, socket: int, address: str, port: int) -> tuple[Name, Name | None]:
+        """Give a socket the other end that it talks with, and its own name if it has none. Its names."""
+        with self._changing():
+            found, remote = self._found(application, socket), _address(address)
+            kind, source = self._hop(found, remote)
+            if not 0 <= kind <= CONNECTED:
+                raise Refused(errno.ENETUNREACH)
+            if not 0 < port <= _LAST_PORT:
+                raise Refused(errno.EINVAL, f"no L4 port {port}")
+            found.local_port = found.local_port or self._chosen(found, found.local or source, 0)
+            found.local = found.local or source
+            found.remote, found.remote_port = remote, port
+            return self._tell(found)
+
+    def close(self, application: int, socket: int) -> tuple[None, None]:
+        """Close a socket, when the requests that the application has made before are in the channel."""
+        with self._changing():
+            self._end(self._found(application, socket))
+        return None, None
+
+    def close_all(self, application: int) -> None:
+        """Close all sockets of an application, which has gone."""
+        for each in [each for each in self._sockets.values() if each.application == application]:
+            try:
+                with self._changing():
+                    self._end(each)
+            except ScoutError:
+                return  # the stack is at its end
+
+    def stop(self) -> None:
+        """Refuse everything from now on."""
+        self._closed = True
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        with self._lock:
+            if self._closed:
+                raise Refused(errno.ENETDOWN)
+            yield
+
+    def _found(self, application: int, number: int) -> _Socket:
+        found = self._sockets.get(number)
+        if found is None or found.application != application:
+            raise Refused(errno.EBADF)
+        return found
+
+    def _end(self, socket: _Socket) -> None:
+        memory, row = self._port.memory, socket.number & ROW
+        memory.ring(socket.application)  # it may have died between a request and its doorbell
+        with suppress(Refused):  # it may have written nonsense there
+            self._await(lambda: not memory.pending(socket.application), _DRAIN)
+        del self._sockets[socket.number]
+        self._request(CLOSE, socket)
+        memory.numbers[row] = -1
+        self._free.append(row)
+
+    def _chosen(self, socket: _Socket, local: int, port: int) -> int:
+        """The L4 port that a socket gets: the one it wants, or a free one."""
+        taken = {
+            each.local_port
+            for each in self._sockets.values()
+            if each.protocol == socket.protocol and (not each.local or not local or each.local == local)
+        }
+        if port:
+            if not 0 < port <= _LAST_PORT:
+                raise Refused(errno.EINVAL, f"no L4 port {port}")
+            if port in taken:
+                raise Refused(errno.EADDRINUSE)
+            return port
+        for _ in range(_FIRST_PORT, _LAST_PORT + 1):
+            chosen, self._next_port = self._next_port, self._next_port + 1
+            if self._next_port > _LAST_PORT:
+                self._next_port = _FIRST_PORT
+            if chosen not in taken:
+                return chosen
+        raise Refused(errno.EADDRINUSE)
+
+    def _hop(self, socket: _Socket, address: int) -> tuple[int, int]:
+        """The kind of the next hop of an address, -1 if there is none, and the router's own address there."""
+        ip = self._transports[socket.protocol].ip
+        (row,) = ip.fib.next_hops(IPv4Network((address, 32)))
+        hop = ip.next_hops.initial[row]
+        return (int(hop["kind"]), int(hop["source"])) if row >= 0 else (-1, 0)
+
+    # Local requests.
+
+    def _tell(self, socket: _Socket) -> tuple[Name, Name | None]:
+        self._request(BIND, socket)
+        return socket.names
+
+    def _request(self, kind: int, socket: _Socket) -> None:
+        """Have every replica change its socket table, and wait until all have."""
+        header = HEADER_STRUCT.pack(
+            kind,
+            socket.protocol,
+            0,
+            socket.number,
+            socket.local,
+            socket.remote,
+            socket.local_port,
+            socket.remote_port,
+            0,
+        )
+        feed = self._port.feed
+        position = self._port.request(header, time.time_ns())
+        if not position or feed is None:
+            raise Refused(errno.ENOBUFS)
+        self._await(lambda: feed.reached(position))
+
+    def _await(self, condition: Callable[[], bool], patience: float = _PATIENCE) -> None:
+        deadline = time.monotonic() + patience
+        while not condition() and not self._closed:
+            if time.monotonic() > deadline:
+                raise Refused(errno.ETIMEDOUT, "the replicas do not come to the request; are they stopped?")
+            time.sleep(_NAP)
+
+
+def _address(text: str) -> int:
+    try:
+        return int(IPv4Address(text or "0.0.0.0"))
+    except AddressValueError as error:
+        raise Refused(errno.EINVAL, str(error)) from error

@@ -1,0 +1,136 @@
+"""A running router that an application is attached to: its registry, and the memory that they share."""
+
+import errno
+import json
+import mmap
+import os
+import select
+import socket
+import threading
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from scout.control_socket.place import folder, sockets
+from scout.endpoints.registry import LONGEST, SUFFIX
+from scout.io.endpoints.application import submit
+from scout.ring.errors import ScoutError
+from scout.ring.segment import address
+
+__all__ = ["Stack", "attach", "newest"]
+
+_attached: dict[str, "Stack"] = {}
+_attaching = threading.Lock()
+os.register_at_fork(after_in_child=_attached.clear)  # a child attaches by itself: one connection is one application's
+
+
+class Stack:
+    """A running router that this process is attached to; `attach` makes it.
+
+    Attributes
+    ----------
+    pid : int
+        The process of the router's supervisor.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            self.connection.connect(path)
+        except OSError as problem:
+            self.connection.close()
+            raise ScoutError(
+                f"{path}: no router answers there ({problem.strerror}); start one by scout run"
+            ) from problem
+        self._asking, self._submitting = threading.Lock(), threading.Lock()
+        answer, (self._file, self.bell) = self._answer()
+        self.pid, self.replicas, self.ring_bytes = answer["pid"], answer["replicas"], answer["ring_bytes"]
+        self.socket_bytes, self._request_bytes = answer["socket_bytes"], answer["request_bytes"]
+        self._area = self.mapped(answer["offset"], answer["application_bytes"])
+
+    def ask(self, do: str, **parameters: Any) -> tuple[dict[str, Any], list[int]]:
+        """Make a request of the registry; its answer, and the descriptors that came with it.
+
+        Raises
+        ------
+        OSError
+            If it is refused, or the router has ended.
+        """
+        with self._asking:
+            self.connection.send(json.dumps({"do": do, **parameters}).encode())
+            return self._answer()
+
+    def _answer(self) -> tuple[dict[str, Any], list[int]]:
+        data, descriptors, _, _ = socket.recv_fds(self.connection, LONGEST, 2)
+        if not data:
+            raise ConnectionResetError(errno.ECONNRESET, "the router has ended")
+        answer = json.loads(data)
+        if not answer["ok"]:
+            raise OSError(answer["errno"], answer["error"])
+        return answer, descriptors
+
+    def mapped(self, offset: int, size: int) -> np.ndarray:
+        """A part of the shared memory."""
+        return np.frombuffer(mmap.mmap(self._file, size, offset=offset), np.uint8)
+
+    def submit(self, header: int, data: int, size: int) -> bool:
+        """Make a local request; False if there is no room now."""
+        with self._submitting:
+            return bool(submit(address(self._area), self._request_bytes, self.bell, header, data, size))
+
+    @property
+    def has_ended(self) -> bool:
+        """True if the router has ended, or this process has detached."""
+        if self.connection.fileno() < 0:
+            return True
+        poll = select.poll()
+        poll.register(self.connection, 0)  # the end alone
+        return bool(poll.poll(0))
+
+    def close(self) -> None:
+        """Detach: the router closes all sockets of this process."""
+        if self.connection.fileno() < 0:
+            return
+        with suppress(OSError):  # the router has ended
+            self.connection.shutdown(socket.SHUT_RDWR)  # also if a process that was forked meanwhile has a copy
+        self.connection.close()
+        for descriptor in (self._file, self.bell):
+            os.close(descriptor)
+
+
+def attach(name: str | None = None) -> Stack:
+    """Attach this process to a running router; a second call gives the same `Stack`.
+
+    Parameters
+    ----------
+    name : str, optional
+        The name of the router's `ApplicationPort`, or the path of its registry's socket; by default that of the only
+        router that runs.
+
+    Raises
+    ------
+    ScoutError
+        If there is no such router, or several run and none is named.
+    """
+    with _attaching:
+        path = _path(name)
+        if path not in _attached or _attached[path].has_ended:
+            _attached[path] = Stack(path)
+        return _attached[path]
+
+
+def _path(name: str | None) -> str:
+    if name is not None:
+        return name if "/" in name else str(folder() / f"{name}{SUFFIX}")
+    found = sockets(SUFFIX)
+    if len(found) != 1:
+        names = ", ".join(each.stem for each in found) or "none"
+        raise ScoutError(f"there are several routers, or none, to attach to ({names}); name one by attach(...)")
+    return str(found[0])
+
+
+def newest() -> Stack:
+    """The router that this process attached to last; it attaches to the only one that runs if there is none."""
+    living = [stack for stack in _attached.values() if not stack.has_ended]
+    return living[-1] if living else attach()

@@ -1,0 +1,221 @@
+"""Shapes that come while packets flow: linked at once, fused in the background, swapped in at one request.
+
+A path of a new shape runs in the linked tier (`scout.paths.compiler.linked`) as soon as its stages are compiled one by
+one, which the builder does for the stages of the start. Then the builder fuses it, the code is loaded into memory that
+all replicas execute (`scout.ring.code_memory`), and a change sets the tier of its slot: every replica runs the fused
+code from the same request on.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+
+from scout.builder import Builder
+from scout.changes import Changes
+from scout.domain import CompiledDomain
+from scout.domain_arguments import Channels
+from scout.domain_plan import is_ordered, is_sharded
+from scout.live_memory import FUSED, MOST_SHAPES, LiveMemory
+from scout.path_table import PathTable
+from scout.paths.compiler.context import check_room
+from scout.paths.compiler.objects import Unit, fused_unit, stage_unit
+from scout.paths.compiler.plan import Plan as PathPlan
+from scout.paths.compiler.plan import lower
+from scout.paths.model.change import Amendment
+from scout.paths.model.path import Path
+from scout.paths.model.stage import Stage
+from scout.plan import Plan
+from scout.ring.errors import ScoutError
+from scout.shapes import Shape
+
+__all__ = ["LiveShapes"]
+
+_NAP = 0.01  # seconds until a change that found no room is tried again
+
+
+class LiveShapes:
+    """The shapes of a run that were not there at the start.
+
+    Parameters
+    ----------
+    plan : Plan
+    channels : sequence of tuple
+        The channels, each with its paths.
+    paths : PathTable
+    memory : LiveMemory
+    domain : CompiledDomain
+    changes : Changes
+    builder : Builder
+    say : callable
+        Called with a sentence about what takes long, or fails.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        channels: Channels,
+        paths: PathTable,
+        memory: LiveMemory,
+        domain: CompiledDomain,
+        changes: Changes,
+        builder: Builder,
+        say: Callable[[str], None],
+    ) -> None:
+        self._plan, self._channels, self._paths, self._memory = plan, channels, paths, memory
+        self._domain, self._changes, self._builder, self._say = domain, changes, builder, say
+        self._kinds = {id(table): table.kind for table in domain.tables}
+        self._routers = {router.name for router in plan.graph.routers}
+        self._loaded: dict[str, int] = {}  # addresses of stages, by the digests of their units
+        self._slots = 0
+        self._admitting = threading.Lock()  # held while stages are compiled, so the builder's thread never takes it
+        self._loading = threading.Lock()
+
+    def prepare(self) -> None:
+        """Have the stages of the start compiled for the linked tier, in the background."""
+        if self._memory.loader:
+            self._builder.submit(partial(_build_stages, self._likely()), self._prepared)
+
+    def admit(self, path: Path) -> Shape:
+        """The shape of a path, which is made if it is new; it waits for stages that are not compiled yet.
+
+        Raises
+        ------
+        ScoutError
+            If this run cannot have such a path; says why.
+        """
+        with self._admitting:
+            if found := self._paths.shapes.find(path):
+                return found
+            channel = self._check(path)
+            plan = lower(path)
+            stages = self._stages(path, plan)
+            shape = self._paths.admit(path, self._slots)
+            self._slots += 1
+            self._memory.place(shape.slot, plan, channel, stages)
+            unit = fused_unit(plan)
+            self._builder.submit(partial(_build, [unit]), partial(self._fused, shape, unit))
+            return shape
+
+    def _likely(self) -> list[tuple[str, Stage]]:
+        """The stages that new paths are likely to have: those of the start, and those that routers' rules bring."""
+        plans = {id(plan): plan for plan in map(lower, self._plan.paths)}  # paths of a shape may share it
+        found = [(block.node, block.stage) for plan in plans.values() for block in plan.blocks.values()]
+        rules = dict.fromkeys(rule for router in self._plan.graph.routers for rule in router.rules)
+        return [*found, *((rule.name, stage) for rule in rules for stage in rule.stages)]
+
+    def _prepared(self, error: str) -> None:
+        """Load them; what does not compile by itself is reported when a path needs it."""
+        for node, stage in self._likely():
+            with suppress(ScoutError):
+                self._load(stage_unit(node, stage))
+
+    def _check(self, path: Path) -> int:
+        """Refuse what a run cannot take in; the index of the path's channel."""
+        begin = f"path {path.name!r}: its shape is new"
+        if self._memory.loader is None:
+            raise ScoutError(f"{begin}, and {self._memory.refusal}; give the supervisor a path of it at the start")
+        if self._slots == MOST_SHAPES:
+            raise ScoutError(f"{begin}, and this run has got {MOST_SHAPES} new ones already; start the router anew")
+        plan = lower(path)
+        check_room(plan)
+        served = [index for index, (_, paths) in enumerate(self._channels) if path.source in _sources(paths)]
+        if not served:
+            raise ScoutError(f"{begin}, and no path began at {path.source} at the start; give the supervisor one then")
+        index, paths = served[0], self._channels[served[0]][1]
+        if path.release_order == "channel" and not is_ordered(paths):
+            raise ScoutError(f"{begin}, and packets leave its channel as completed; leave order out")
+        if is_sharded(path) != is_sharded(paths[0]):
+            raise ScoutError(f"{begin}, and flows are sharded among replicas on all paths of a channel, or on none")
+        for node, stage in path.stages.items():
+            router = path.nodes[node]["router"]
+            if router in self._plan.graph and router not in self._routers:
+                raise ScoutError(f"{begin}, and its router {router} came after the start; start the router anew")
+            if any(self._kinds.get(id(table)) != table.kind for table in stage.tables.values()):
+                raise ScoutError(
+                    f"{begin}, and no path had the tables of stage {node} at the start; give the supervisor one then"
+                )
+        if path.replicated and not self._plan.keeps_state:
+            raise ScoutError(f"{begin}, and this run has no state that is the same in all replicas")
+        if _writes(path) and not any(map(_writes, paths)):
+            raise ScoutError(
+                f"{begin}, and other replicas would write packets, as on no path of its channel at the start"
+            )
+        for router in self._plan.sequenced:
+            through = {
+                other for other, (_, each) in enumerate(self._channels) if any(router in p.routers for p in each)
+            }
+            if router in path.routers and through != {index}:
+                raise ScoutError(f"{begin}, and {router} wants all its packets from one channel, which is another one")
+        return index
+
+    def _stages(self, path: Path, plan: PathPlan) -> dict[str, int]:
+        """The addresses of a path's stages, by node; waits for those that are not compiled."""
+        units = {node: stage_unit(node, block.stage) for node, block in plan.blocks.items()}
+        missing = {
+            node: unit for node, unit in units.items() if not (f"{unit.digest} stage" in self._loaded or unit.found())
+        }
+        if missing:
+            self._say(f"path {path.name!r} has its packets when its new stages are compiled: {', '.join(missing)}")
+            done, errors = threading.Event(), list[str]()
+
+            def finish(error: str) -> None:
+                errors.append(error)
+                done.set()
+
+            self._builder.submit(partial(_build, list(missing.values())), finish)
+            done.wait()
+            if errors[0]:
+                raise ScoutError(errors[0])
+        return {node: self._load(unit)["stage"] for node, unit in units.items()}
+
+    def _load(self, unit: Unit) -> dict[str, int]:
+        """Load what a unit's functions were compiled to, unless it was loaded; the address of each."""
+        assert self._memory.loader
+        names = {function: f"{unit.digest} {function}" for function in unit.functions}
+        with self._loading:
+            if not all(name in self._loaded for name in names.values()):
+                found = unit.found()
+                if found is None:
+                    raise ScoutError(f"the code of {unit.name} is not in the cache any more; try again")
+                for function, name in names.items():
+                    self._loaded[name] = self._memory.loader.load(found[function])
+            return {function: self._loaded[name] for function, name in names.items()}
+
+    def _fused(self, shape: Shape, unit: Unit, error: str) -> None:
+        """Swap the fused code in."""
+        try:
+            if error:
+                raise ScoutError(error)
+            code = self._load(unit)
+            self._memory.fuse(shape.slot, code["run_by_context"], code.get("replicate_by_context", 0))
+        except ScoutError as cause:
+            self._say(f"path {shape.path.name!r} stays in the linked tier: {cause}")
+            return
+        while not self._builder.is_closed:
+            with suppress(ScoutError):  # a channel has no room yet
+                self._changes.amend(lambda epoch: [Amendment({self._domain.tiers[shape.slot]: FUSED})])
+                shape.tier, shape.file = "fused", unit.source
+                return
+            time.sleep(_NAP)
+
+
+def _sources(paths: Sequence[Path]) -> set[str]:
+    return {path.source for path in paths}
+
+
+def _writes(path: Path) -> bool:
+    """True if replicas that are not the primary write packets."""
+    return any(path.nodes[node]["stage"].writes for node in path.replicated)
+
+
+def _build(units: Sequence[Unit]) -> None:
+    """The work of the builder's process."""
+    for unit in units:
+        if unit.found() is None:
+            unit.build()
+
+
+def _build_stages(stages: Sequence[tuple[str, Stage]]) -> None:
+    _build([stage_unit(node, stage) for node, stage in stages])

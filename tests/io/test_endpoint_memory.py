@@ -1,0 +1,258 @@
+"""The memory that applications and the stack share: rings both ways, deaths, and applications that write nonsense.
+
+The two sides are called in turn in one process, so nothing depends on how fast anything is.
+"""
+
+import ctypes
+import os
+import random
+import select
+from collections.abc import Iterator
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+from numba.core import types
+
+from scout.io.batch import new_batch
+from scout.io.channels.collected import COLLECTOR
+from scout.io.endpoints.application import EMPTY, submit, take
+from scout.io.endpoints.collect import APPLICATION_FEED, NEVER, collect
+from scout.io.endpoints.deliver import TRANSMIT, enqueue, flush
+from scout.io.endpoints.memory import DOORBELL, RINGS, TAIL
+from scout.io.endpoints.message import BIND, DATA, HEADER, HEADER_STRUCT, LONGEST_DATA, ROW, SEND
+from scout.io.ports.applications import ApplicationPort
+from scout.paths.compiler.native import BATCH
+from scout.ring.layout import LOCK
+from scout.ring.segment import LINE, address
+
+RING = 1 << 17
+APPLICATION, OTHER = 1, 2
+MINE, THEIRS = 1 << 16 | 0, 1 << 16 | 1  # sockets of these two
+
+
+@numba.njit(types.void(types.Array(numba.from_dtype(APPLICATION_FEED), 1, "C")), error_model="numpy", _nrt=False)
+def _collect(feeds: Any) -> None:
+    collect(feeds[0], 0)
+
+
+@numba.njit(
+    types.void(types.Array(numba.from_dtype(TRANSMIT), 1, "C"), BATCH, types.boolean), error_model="numpy", _nrt=False
+)
+def _deliver(transmits: Any, batch: Any, flushes: bool) -> None:
+    enqueue(transmits[0], batch[0], batch.ctypes.data)
+    if flushes:
+        flush(transmits[0])
+
+
+class Bench:
+    """A port, and two applications with a socket each."""
+
+    def __init__(self) -> None:
+        self.port = ApplicationPort("bench", sockets=2, applications=2, receive_bytes=RING, send_bytes=RING, entries=64)
+        self.port.open(0)
+        self.memory = self.port.memory
+        self.feed = self.port.channel({0: self.port}, 1, keeps=False)
+        for application, number in ((APPLICATION, MINE), (OTHER, THEIRS)):
+            self.memory.clear_application(application)
+            self.memory.clear_socket(number & ROW, self.port.tails)
+            self.memory.attach(application)
+            self.memory.numbers[number & ROW], self.memory.owners[number & ROW] = number, application
+        self._batch, self._slots = new_batch(1)
+        self._rest = np.zeros(1, np.uint8)
+        self._room = np.zeros(HEADER + LONGEST_DATA, np.uint8)
+
+    # The application's side.
+
+    def area(self, application: int) -> int:
+        return address(self.memory.bytes) + self.memory.offset_of_application(application)
+
+    def ask(self, data: bytes, kind: int = SEND, socket: int = MINE, application: int = APPLICATION) -> bool:
+        header = np.frombuffer(HEADER_STRUCT.pack(kind, 17, 0, socket, 1, 2, 3, 4, 0), np.uint8)
+        body = np.frombuffer(data or b"\0", np.uint8)
+        names = address(header), address(body), len(data)
+        return bool(submit(self.area(application), RING, self.memory.bell, *names))
+
+    def take(self, socket: int = MINE) -> bytes | None:
+        """The data of the next message to a socket."""
+        row = socket & ROW
+        ring = address(self.memory.bytes) + self.memory.offset_of_socket(row), RING, 3, int(self.memory.bells[row])
+        length = int(take(*ring, address(self._room), len(self._room)))
+        return None if length == EMPTY else self._room[HEADER:length].tobytes()
+
+    def readable(self, socket: int = MINE) -> bool:
+        poll = select.poll()
+        poll.register(int(self.memory.bells[socket & ROW]), select.POLLIN)
+        return bool(poll.poll(0))
+
+    # The stack's side.
+
+    def collect(self) -> list[bytes]:
+        """The data of the requests that are new in the channel."""
+        before = self.feed.sent
+        _collect(self.feed.ring)
+        channel = self.feed.ring[0]
+        found = []
+        for number in range(before, self.feed.sent):
+            at = int(channel["ring"]) + (number & int(channel["entries"]) - 1) * int(channel["stride"])
+            length = int.from_bytes(_bytes(at + 8, 8), "little")
+            found.append(_bytes(at + 16, length)[24 + HEADER :])
+        self.feed.cursors["head"][0] = self.feed.cursors["floor"][0] = self.feed.sent
+        return found
+
+    def deliver(self, data: bytes, replica: int = 0, number: int = 0, socket: int = MINE, flushes: bool = True) -> None:
+        """Send a message: the first 500 bytes in the batch's slot, the rest elsewhere."""
+        frame = HEADER_STRUCT.pack(DATA, 17, 0, socket, 1, 2, 3, 4, HEADER << 16 | len(data)) + data
+        self._slots[64 : 64 + len(frame[:500])] = np.frombuffer(frame[:500], np.uint8)
+        self._rest = np.frombuffer(frame[500:] or b"\0", np.uint8)
+        self._batch["end"] = self._batch["frame"] + len(frame[:500])
+        self._batch["tail"], self._batch["tail_bytes"] = address(self._rest), max(0, len(frame) - 500)
+        self.port.transmits["number"][replica] = number
+        _deliver(self.port.transmits[replica : replica + 1], self._batch, flushes)
+
+
+def _bytes(place: int, size: int) -> bytes:
+    return ctypes.string_at(place, size)
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    made = Bench()
+    yield made
+    made.port.close()
+
+
+def test_requests_arrive_once_and_in_order_also_around_the_end_of_the_ring(bench: Bench) -> None:
+    sizes = [0, 1, 7, 8, 1000, 40_000, 65_000, 65_507, 3]
+    for turn in range(5):
+        for size in sizes:
+            data = bytes([turn * 16 + size & 0xFF]) * size
+            assert bench.ask(data)
+            assert bench.collect() == [data]
+    assert bench.collect() == []
+
+
+def test_a_full_ring_refuses_requests_until_they_are_collected(bench: Bench) -> None:
+    asked = 0
+    while bench.ask(bytes(1000)):
+        asked += 1
+    assert asked == RING // (16 + HEADER + 1000)
+    assert len(bench.collect()) == bench.feed.ring["batch"][0]  # and the doorbell is still rung
+    while bench.collect():
+        pass
+    assert bench.ask(b"again") and bench.collect() == [b"again"]
+
+
+def test_requests_that_an_application_may_not_make_are_left_out(bench: Bench) -> None:
+    for wrong in ({"kind": BIND}, {"socket": THEIRS}, {"socket": MINE + (1 << 16)}, {"socket": 0xFFFF}):
+        bench.ask(b"wrong", **wrong)
+    bench.ask(b"right")
+    bench.ask(b"the other", socket=THEIRS, application=OTHER)
+    assert bench.collect() == [b"right", b"the other"]
+    assert bench.feed.ring["bad_requests"][0] == 4
+
+
+def test_the_bell_is_rung_once_until_the_replicas_look(bench: Bench) -> None:
+    for _ in range(3):
+        bench.ask(b"x")
+    assert os.eventfd_read(bench.memory.bell) == 1
+    bench.collect()
+    bench.ask(b"x")
+    assert os.eventfd_read(bench.memory.bell) == 1
+
+
+@pytest.mark.parametrize("published", [True, False])
+def test_of_a_collector_that_dies_no_request_is_lost_or_doubled(bench: Bench, published: bool) -> None:
+    for number in range(3):
+        bench.ask(b"%d" % number)
+    consumed, feed = bench.memory.consumed, bench.feed.ring
+    before = int(consumed[APPLICATION])
+    if published:  # it died when the requests were in the channel, and it had not noted that it had taken them
+        assert len(bench.collect()) == 3
+        feed["intent_tail"], feed["intent_application"] = bench.feed.sent, APPLICATION
+        feed["intent_consumed"] = consumed[APPLICATION]
+        consumed[APPLICATION] = before
+        bench.memory.ring(APPLICATION)
+    else:
+        feed["intent_tail"], feed["intent_application"] = bench.feed.sent + 3, APPLICATION
+        feed["intent_consumed"] = before + 3 * 72
+    ctypes.c_int64.from_address(int(feed["words"][0]) + LINE * LOCK).value = COLLECTOR + 1
+    assert bench.collect() == []  # the dead one has the lock
+    bench.feed.resume(0, bench.feed.sent, 0)
+    assert bench.collect() == ([] if published else [b"0", b"1", b"2"])
+    assert feed["intent_tail"][0] == NEVER
+
+
+def test_messages_are_merged_by_their_numbers(bench: Bench) -> None:
+    for replica, number in ((2, 5), (0, 1), (1, 3), (0, 4), (2, 6), (1, 7)):
+        bench.deliver(b"%d" % number, replica, number)
+    assert [bench.take() for _ in range(7)] == [b"1", b"3", b"4", b"5", b"6", b"7", None]
+
+
+def test_messages_of_all_sizes_come_whole_also_around_the_end_of_the_ring(bench: Bench) -> None:
+    for turn in range(5):
+        for size in (0, 1, 451, 452, 453, 1472, 40_000, 65_507):
+            data = bytes(index + turn & 0xFF for index in range(size))
+            bench.deliver(data)
+            assert bench.take() == data
+    assert bench.take() is None
+
+
+def test_messages_without_room_are_counted_and_the_others_are_whole(bench: Bench) -> None:
+    sent = 0
+    while not bench.port.transmitted()["socket-full"]:
+        bench.deliver(bytes([sent & 0xFF]) * 5000)
+        sent += 1
+    for number in range(sent - 1):
+        assert bench.take() == bytes([number & 0xFF]) * 5000
+    assert bench.take() is None
+    bench.deliver(b"room again")
+    assert bench.take() == b"room again"
+    assert bench.port.transmitted() == {"sent": sent, "made": 0, "socket-full": 1, "socket-closed": 0}
+
+
+def test_messages_to_a_socket_that_is_closed_are_counted(bench: Bench) -> None:
+    bench.deliver(b"x", socket=MINE + (1 << 16))
+    bench.deliver(b"x", socket=0xFFFF)
+    assert bench.take() is None and bench.port.transmitted()["socket-closed"] == 2
+
+
+def test_a_socket_is_readable_as_long_as_messages_wait(bench: Bench) -> None:
+    assert not bench.readable()
+    bench.deliver(b"1", flushes=False)
+    bench.deliver(b"2")
+    assert bench.readable() and not bench.readable(THEIRS)
+    assert bench.take() == b"1" and bench.readable()
+    assert bench.take() == b"2" and not bench.readable()
+    bench.deliver(b"3", replica=1)
+    assert bench.readable() and bench.take() == b"3" and bench.take() is None and not bench.readable()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_nonsense_of_one_application_harms_nobody_else(bench: Bench, seed: int) -> None:
+    """Random bytes wherever an application can write: the stack neither fails nor writes elsewhere."""
+    chance = random.Random(seed)
+    memory, size = bench.memory, bench.memory.sizes
+    mine = [
+        (memory.offset_of_application(APPLICATION), size.application_bytes),
+        (memory.offset_of_socket(MINE & ROW), size.socket_bytes),
+    ]
+    words = [0, 1, -1, 8, RING, RING + 8, -RING, 1 << 31, 1 << 62, -(1 << 62), HEADER, HEADER + LONGEST_DATA + 1]
+    for _ in range(200):
+        start, _ = chance.choice(mine)
+        offset = start + 8 * chance.choice([*range(100), *range(RINGS // 8, RINGS // 8 + 100)])
+        memory.bytes[offset : offset + 8].view(np.int64)[0] = chance.choice([*words, chance.getrandbits(62)])
+        if chance.random() < 0.5:
+            tail = start + TAIL
+            memory.bytes[tail : tail + 8].view(np.int64)[0] = chance.choice(
+                [*words, int(memory.consumed[APPLICATION]) + 64]
+            )
+        memory.bytes[mine[0][0] + DOORBELL] = 1
+        bench.collect()
+        bench.deliver(bytes(chance.randrange(3000)), replica=chance.randrange(3))
+        word = b"%d" % chance.getrandbits(30)
+        assert bench.ask(word, socket=THEIRS, application=OTHER)
+        assert word in bench.collect()
+        bench.deliver(word, socket=THEIRS)
+        assert bench.take(THEIRS) == word

@@ -1,0 +1,455 @@
+"""Sending: both windows, the Nagle algorithm, the timers, and what is sent again."""
+
+import pytest
+from tcp_end import End, established, join
+from tcp_peer import MILLISECOND, SECOND, Peer, kinds, opened
+
+from scout.paths.protocols.tcp import state as states
+from scout.paths.protocols.tcp.requests import ERROR, PATH_MTU
+from scout.paths.protocols.tcp.settings import KEEPALIVE, RECEIVE_BUFFER, USER_TIMEOUT
+
+SACK = (("MSS", 1000), ("SAckOK", b""))
+
+
+def sizes(segments: list[object]) -> list[int]:
+    return [len(each.payload) for each in segments]  # type: ignore[attr-defined]
+
+
+def test_segments_are_as_large_as_the_peer_takes() -> None:
+    """MUST-14, MUST-16: the peer's MSS, less what options take."""
+    peer = opened((("MSS", 700),))
+    peer.end.write(b"x" * 1400, peer.now)
+    assert sizes(peer.answers()) == [700, 700]
+    peer = opened((("MSS", 700), ("Timestamp", (1, 0))))
+    peer.end.write(b"x" * 688, peer.now)
+    assert sizes(peer.answers()) == [688]
+
+
+@pytest.mark.parametrize("default", [536, 1220])
+def test_a_peer_that_does_not_say_its_mss_gets_the_default(default: int) -> None:
+    """MUST-15: 536 bytes over IPv4, 1220 over IPv6."""
+    peer = opened((), DEFAULT_SEGMENT=default)
+    peer.end.write(b"x" * 3000, peer.now)
+    assert sizes(peer.answers())[0] == default
+
+
+def test_the_mss_is_told_in_a_syn_alone() -> None:
+    """MUST-65, MUST-67."""
+    end = End(1000, LARGEST_SEGMENT=1400)
+    peer = Peer(end)
+    end.connect(peer.now)
+    (syn,) = peer.answers()
+    assert dict(syn.options)["MSS"] == 1400
+    (ack,) = peer.say("SA", 100, 1001, options=[("MSS", 1000)])
+    assert "MSS" not in dict(ack.options)
+
+
+def test_the_window_is_an_unsigned_number() -> None:
+    """MUST-1: with the top bit set it is no negative number."""
+    peer = opened(window=0xFFFF)
+    assert peer.end.c.snd_wnd == 0xFFFF
+
+
+def test_a_window_that_shrinks_is_no_harm() -> None:
+    """MUST-34: nothing new is sent, and what was sent may come in the old window."""
+    peer = opened(window=4000)
+    end = peer.end
+    end.write(b"x" * 4000, peer.now)
+    assert len(peer.answers()) == 4
+    assert peer.say("A", 101, 2001, window=500) == []
+    end.write(b"y" * 2000, peer.now)
+    assert peer.answers() == []
+    assert sizes(peer.say("A", 101, 5001, window=4000)) == [1000, 1000]
+
+
+def test_a_closed_window_is_probed_for_ever() -> None:
+    """MUST-35 to 37: with one byte, first after the time-out, then ever more seldom, as long as the peer answers."""
+    peer = opened(window=0)
+    end = peer.end
+    end.write(b"x" * 2000, peer.now)
+    assert peer.answers() == []
+    begin, gaps = peer.now, []
+    for _ in range(20):
+        (probe,) = peer.after_timer()
+        assert (probe.seq, len(probe.payload)) == (1001, 1)
+        gaps.append(peer.now - begin)
+        begin = peer.now
+        assert peer.say("A", 101, 1001, window=0) == []
+    assert gaps[0] == end.c.rto or gaps[0] >= 200 * MILLISECOND
+    assert gaps == sorted(gaps)
+    assert gaps[-1] == 60 * SECOND
+    assert peer.now > 2 * 300 * SECOND  # longer than the user timeout
+    assert end.state == "ESTABLISHED"
+    assert sizes(peer.say("A", 101, 1001, window=4000)) == [1, 1000]  # and Nagle holds the rest back
+
+
+def test_a_peer_that_does_not_answer_probes_is_given_up() -> None:
+    peer = opened(window=0)
+    peer.end.write(b"x", peer.now)
+    peer.wait(400 * SECOND)
+    assert peer.end.told["reason"] == states.TIMED_OUT
+
+
+def test_small_windows_do_not_make_small_segments() -> None:
+    """MUST-38: less than a segment is sent only if it is half of the largest window, or all there is."""
+    peer = opened(window=1000, NODELAY=1)
+    end = peer.end
+    end.write(b"x" * 5000, peer.now)
+    assert sizes(peer.answers()) == [1000]
+    assert peer.say("A", 101, 2001, window=300) == []
+    assert sizes(peer.say("A", 101, 2001, window=600)) == [600]
+
+
+def test_nagle_holds_small_segments_back() -> None:
+    """SHLD-7."""
+    peer = opened()
+    end = peer.end
+    end.write(b"a" * 10, peer.now)
+    assert sizes(peer.answers()) == [10]
+    end.write(b"b" * 10, peer.now)
+    end.write(b"c" * 1000, peer.now)
+    assert sizes(peer.answers()) == [1000]
+    assert sizes(peer.say("A", 101, 2011)) == [10]
+
+
+def test_the_last_segment_is_pushed() -> None:
+    """MUST-60, 61."""
+    peer = opened()
+    peer.end.write(b"x" * 2500, peer.now)
+    peer.end.close(peer.now)
+    assert [str(each.flags) for each in peer.answers()] == ["A", "A", "FPA"]
+
+
+def test_the_first_window_is_ten_segments() -> None:
+    """RFC 6928."""
+    peer = opened(window=65535)
+    peer.end.write(b"x" * 50_000, peer.now)
+    assert len(peer.answers()) == 10
+    assert len(peer.say("A", 101, 3001)) == 4  # slow start: two acknowledged, two more
+
+
+def test_a_lost_segment_is_sent_again_after_the_timeout() -> None:
+    """MUST-19: with exponential back-off, slow start and congestion avoidance."""
+    peer = opened()
+    end = peer.end
+    end.write(b"x" * 5000, peer.now)
+    peer.answers()
+    gaps, begin = [], peer.now
+    for _ in range(4):
+        (again,) = peer.after_timer()
+        assert (again.seq, len(again.payload)) == (1001, 1000)
+        gaps.append(peer.now - begin)
+        begin = peer.now
+    assert [each // gaps[0] for each in gaps] == [1, 2, 4, 8]
+    assert (end.c.cwnd, end.c.ssthresh) == (1000, 7000)
+    assert len(peer.say("A", 101, 2001)) == 2
+
+
+def test_bytes_sent_twice_are_no_sample() -> None:
+    """MUST-18: Karn's algorithm."""
+    peer = opened()
+    end = peer.end
+    end.write(b"x" * 1000, peer.now)
+    peer.answers()
+    before = end.c.srtt
+    peer.after_timer()
+    peer.now += 50 * SECOND
+    peer.say("A", 101, 2001)
+    assert end.c.srtt == before
+
+
+def test_the_timeout_follows_the_round_trips() -> None:
+    """RFC 6298 rules 2.2 and 2.3."""
+    end = End(1000)
+    peer = Peer(end)
+    end.connect(peer.now)
+    peer.answers()
+    peer.now += 400 * MILLISECOND
+    peer.say("SA", 100, 1001, options=[("MSS", 1000)])
+    assert (end.c.srtt, end.c.rttvar, end.c.rto) == (400 * MILLISECOND, 200 * MILLISECOND, 1200 * MILLISECOND)
+    end.write(b"x", peer.now)
+    peer.now += 800 * MILLISECOND
+    peer.say("A", 101, 1002)
+    assert (end.c.srtt, end.c.rttvar) == (450 * MILLISECOND, 250 * MILLISECOND)
+
+
+def test_a_syn_is_repeated_for_three_minutes() -> None:
+    """MUST-22, MUST-23."""
+    end = End(1000)
+    peer = Peer(end)
+    end.connect(peer.now)
+    begin = peer.now
+    count = len(peer.answers())
+    while end.state == "SYN_SENT":
+        count += len(peer.after_timer())
+    assert peer.now - begin >= 180 * SECOND
+    assert end.told["reason"] == states.TIMED_OUT
+    assert 6 <= count <= 12
+
+
+def test_a_peer_that_vanishes_is_given_up() -> None:
+    """MUST-20: IP is told on the way; MUST-21: after a time that the application sets."""
+    peer = opened(USER_TIMEOUT=20 * SECOND)
+    end = peer.end
+    end.write(b"x", peer.now)
+    begin = peer.now
+    while end.state == "ESTABLISHED":
+        peer.after_timer()
+    assert 20 * SECOND <= peer.now - begin <= 60 * SECOND
+    assert (end.told["reason"], end.advice) == (states.TIMED_OUT, 1)
+
+
+def test_three_duplicates_repair_a_loss_without_sack() -> None:
+    """RFC 5681 section 3.2, RFC 6582."""
+    peer = opened(CONGESTION=0)
+    end = peer.end
+    end.write(b"x" * 8000, peer.now)
+    assert len(peer.answers()) == 8
+    assert peer.say("A", 101, 1001) == []
+    assert peer.say("A", 101, 1001) == []
+    (again,) = peer.say("A", 101, 1001)
+    assert again.seq == 1001
+    assert (end.c.ssthresh, end.c.recovery) == (4000, states.FAST)
+    (second,) = peer.say("A", 101, 3001)  # a partial acknowledgement: the next is lost too
+    assert second.seq == 3001
+    peer.say("A", 101, 9001)
+    assert (end.c.recovery, end.c.cwnd) == (states.OPEN, 4000)
+
+
+def test_sack_tells_what_is_lost() -> None:
+    peer = opened(SACK)
+    end = peer.end
+    end.write(b"x" * 8000, peer.now)
+    peer.answers()
+    peer.now += 10 * MILLISECOND
+    assert peer.say("A", 101, 1001, options=[("SAck", (3001, 4001))]) == []
+    again = peer.say("A", 101, 1001, options=[("SAck", (3001, 6001))])
+    assert [each.seq for each in again] == [1001, 2001][: len(again)]
+    again += peer.say("A", 101, 1001, options=[("SAck", (3001, 9001))])
+    assert [each.seq for each in again] == [1001, 2001]
+    assert end.c.sacked_bytes == 6000
+    peer.say("A", 101, 9001)
+    assert (end.c.recovery, end.c.pipe, end.c.sacked_bytes) == (states.OPEN, 0, 0)
+
+
+def test_reordered_segments_are_waited_for() -> None:
+    """RFC 8985: fewer than three segments past a gap: a quarter of a round trip."""
+    end = End(1000)
+    peer = Peer(end)
+    end.connect(peer.now)
+    peer.answers()
+    peer.now += 40 * MILLISECOND
+    peer.say("SA", 100, 1001, options=SACK)
+    end.write(b"x" * 2000, peer.now)
+    peer.answers()
+    peer.now += 40 * MILLISECOND
+    assert peer.say("A", 101, 1001, options=[("SAck", (2001, 3001))]) == []
+    begin = peer.now
+    (again,) = peer.after_timer()
+    assert (again.seq, peer.now - begin) == (1001, 10 * MILLISECOND)
+
+
+def test_a_lost_tail_is_probed_for() -> None:
+    """RFC 8985 section 7: after two round trips, long before the time-out."""
+    end = End(1000)
+    peer = Peer(end)
+    end.connect(peer.now)
+    peer.answers()
+    peer.now += 40 * MILLISECOND
+    peer.say("SA", 100, 1001, options=SACK)
+    end.write(b"x" * 3000, peer.now)
+    peer.answers()
+    begin = peer.now
+    (probe,) = peer.after_timer()
+    assert (probe.seq, peer.now - begin) == (3001, 80 * MILLISECOND)
+    peer.now += 40 * MILLISECOND
+    # The probe's acknowledgement shows that the two before it are lost.
+    again = peer.say("A", 101, 1001, options=[("SAck", (3001, 4001))]) + peer.wait(20 * MILLISECOND)
+    assert [each.seq for each in again] == [1001, 2001]
+
+
+def test_a_receiver_that_forgets_what_it_has_told() -> None:
+    """RFC 2018 section 8: after a time-out such bytes are sent again."""
+    peer = opened(SACK)
+    end = peer.end
+    end.write(b"x" * 3000, peer.now)
+    peer.answers()
+    peer.say("A", 101, 1001, options=[("SAck", (2001, 4001))])
+    peer.say("A", 101, 2001)
+    peer.answers()
+    sent = []
+    for _ in range(6):
+        sent += [each.seq for each in peer.after_timer()]
+        if sent:
+            break
+    assert 2001 in sent
+
+
+def test_congestion_is_told_once_a_round_trip() -> None:
+    """RFC 3168: ECT on new data, ECE halves once, CWR answers it."""
+    one, other = established(ECN=2, CONGESTION=0)
+    assert (one.c.ecn, other.c.ecn) == (1, 1)
+    one.write(b"x" * 10_000, 1)
+    assert all(each["capable"] for each in one.actions)
+    first, *rest = one.take_sent()
+    other.receive(first, 2, congested=1)
+    for each in rest:
+        other.receive(each, 2)
+    answers = other.take_sent()
+    before = one.c.cwnd
+    for each in answers:
+        assert each[13] & 0x40
+        one.receive(each, 3)
+    assert one.c.cwnd <= before
+    assert one.c.ssthresh < before
+    one.write(b"y" * 3000, 4)
+    assert [each["flags"] >> 7 for each in one.actions].count(1) == 1
+    join(one, other, 5)
+    assert other.c.ecn_echo == 0
+
+
+def test_ecn_needs_both_ends() -> None:
+    peer = opened(ECN=2)
+    assert peer.end.c.ecn == 0
+    end = End(1000, ECN=0)
+    peer = Peer(end)
+    end.listen(peer.now)
+    (answer,) = peer.say("SEC", 100)
+    assert str(answer.flags) == "SA"
+
+
+def test_keepalive_is_off_unless_asked_for() -> None:
+    """MUST-24, 25."""
+    peer = opened()
+    assert peer.wait(10 * 3600 * SECOND) == []
+    assert peer.end.state == "ESTABLISHED"
+
+
+def test_keepalive_asks_a_silent_peer() -> None:
+    """MUST-26 to 29: only when idle, for two hours unless set otherwise; one lost answer is no end."""
+    peer = opened()
+    end = peer.end
+    end.choose(KEEPALIVE, 1, peer.now)
+    assert peer.wait(7200 * SECOND - 1) == []
+    (probe,) = peer.wait(1)
+    assert kinds([probe]) == [("A", 1000, 101, 0)]
+    assert len(peer.wait(75 * SECOND)) == 1
+    assert peer.say("A", 101, 1001) == []
+    assert peer.wait(7100 * SECOND) == []
+    assert end.state == "ESTABLISHED"
+    peer.wait(3600 * SECOND)
+    assert end.told["reason"] == states.TIMED_OUT
+
+
+def test_icmp_errors_end_nothing() -> None:
+    """MUST-54, MUST-56: the application is told."""
+    peer = opened()
+    peer.end.request(ERROR, peer.now, 3 << 8 | 1)
+    assert (peer.end.told["error"], peer.end.state) == (3 << 8 | 1, "ESTABLISHED")
+
+
+def test_a_smaller_path_is_followed() -> None:
+    """RFC 1191: what was too large is sent again in less, and the window stays."""
+    peer = opened()
+    end = peer.end
+    end.write(b"x" * 2000, peer.now)
+    assert sizes(peer.answers()) == [1000, 1000]
+    before = end.c.cwnd
+    end.request(PATH_MTU, peer.now, 600)
+    assert sizes(peer.answers()) == [600, 600, 600, 200]
+    assert end.c.cwnd == before
+
+
+def test_timestamps_keep_old_duplicates_out() -> None:
+    """RFC 7323 section 5: PAWS."""
+    peer = opened((("MSS", 1000), ("Timestamp", (5000, 0))))
+    stamped = [("Timestamp", (6000, 0))]
+    peer.say("PA", 101, 1001, b"new", options=stamped)
+    (answer,) = peer.say("PA", 104, 1001, b"old", options=[("Timestamp", (5999, 0))])
+    assert (answer.ack, peer.end.told["received"]) == (104, 3)
+    assert len(peer.say("PA", 104, 1001, b"without")) == 1
+    assert peer.end.told["received"] == 3
+    peer.say("PA", 104, 1001, b"next", options=stamped)
+    assert peer.end.told["received"] == 7
+
+
+def test_a_large_send_is_left_to_a_device_to_cut() -> None:
+    peer = opened(LARGEST_SEND=64_000)
+    peer.end.write(b"x" * 9500, peer.now)
+    peer.end.actions.pop(0)
+    assert [(each["length"], each["segment"]) for each in peer.end.actions[-1:]] == [(9000, 1000)]
+
+
+def test_more_than_one_requests_actions_is_sent_by_a_timer() -> None:
+    peer = opened((("MSS", 100),), window=65535)
+    end = peer.end
+    end.c.cwnd = 60_000
+    end.write(b"x" * 6000, peer.now)
+    count = len(peer.answers())
+    assert count < 60
+    assert end.due() == peer.now
+    assert count + len(peer.wait(0)) + len(peer.wait(0)) == 60
+
+
+def test_the_user_timeout_is_told_and_followed() -> None:
+    """RFC 5482: in SYNs and when it changes; the longer of both ends', within limits."""
+    one, other = established(OFFER_TIMEOUT=1, USER_TIMEOUT=400 * SECOND)
+    assert other.c.settings[USER_TIMEOUT] == 400 * SECOND
+    one.choose(USER_TIMEOUT, 900 * SECOND, 1)
+    join(one, other, 2)
+    assert other.c.settings[USER_TIMEOUT] == 900 * SECOND
+    one.choose(USER_TIMEOUT, 1 << 50, 3)
+    join(one, other, 4)
+    assert other.c.settings[USER_TIMEOUT] == 3600 * SECOND
+    one.choose(USER_TIMEOUT, 200 * SECOND, 5)
+    other.choose(USER_TIMEOUT, 500 * SECOND, 6)
+    join(one, other, 7)
+    assert one.c.settings[USER_TIMEOUT] == 200 * SECOND  # set by its application
+
+
+def test_a_peer_without_the_option_changes_nothing() -> None:
+    peer = opened((("MSS", 1000), (28, b"\x00\x0a\x00")))
+    assert peer.end.c.settings[USER_TIMEOUT] == 300 * SECOND
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_a_timeout_that_came_too_soon_is_undone(late: bool) -> None:
+    """RFC 3522 and 4015: the timestamp tells whether the original was acknowledged, or what was sent again."""
+    peer = opened((("MSS", 1012), ("Timestamp", (5, 0))))
+    end = peer.end
+    end.write(b"x" * 8000, peer.now)
+    first = peer.answers()[0]
+    peer.now += 5 * MILLISECOND
+    before = end.c.cwnd, end.c.ssthresh
+    (again,) = peer.after_timer()
+    assert end.c.recovery == states.LOSS
+    echo = dict((first if late else again).options)["Timestamp"][0]
+    sent = peer.say("A", 101, 2001, options=[("Timestamp", (6, echo))])
+    assert (end.c.recovery == states.OPEN) == late
+    assert (end.c.lost == 0) == late
+    assert [each.seq for each in sent] == ([] if late else [2001, 3001])
+    if late:
+        assert end.c.cwnd >= before[0]
+        assert end.c.ssthresh == before[1]
+
+
+def test_settings_that_rings_depend_on_do_not_change() -> None:
+    peer = opened()
+    for setting in (RECEIVE_BUFFER, -1, 1000):
+        assert peer.end.choose(setting, 1, peer.now) == 0
+    assert peer.end.choose(KEEPALIVE, 1, peer.now) == 1
+
+
+def test_actions_are_bounded() -> None:
+    """A batch that would need more answers than there is room for loses some, and the report still fits."""
+    end = End(1000)
+    peer = Peer(end)
+    end.listen(peer.now)
+    for number in range(60):
+        peer.say("A", 50 + number, 70, more=1)
+    assert len(peer.say("A", 50, 70)) == 22
+    end.listen(peer.now)
+    for number in range(60):
+        peer.say("A", 50 + number, 70, more=1)
+    peer.say("S", 100)
+    assert end.told["state"] == states.SYN_RECEIVED
