@@ -250,6 +250,7 @@ class Supervisor(Steering, PathFigures):
             self._parts.watcher.stop()
             self._parts.membership.stop()
             self._parts.changes.close()
+            self.memory.bell.close()
         self._forker.close()
         with self._accounts:
             for channel, _ in self.channels:
