@@ -5,7 +5,6 @@ Numba tells LLVM that signed additions and multiplications do not overflow, so t
 
 from typing import Any
 
-from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload
 

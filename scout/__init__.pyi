@@ -23,6 +23,7 @@ from scout.io.ports.afpacket import AfPacketPort as AfPacketPort
 from scout.io.ports.applications import ApplicationPort as ApplicationPort
 from scout.io.ports.memory import MemoryPort as MemoryPort
 from scout.io.ports.pcap import PcapPort as PcapPort
+from scout.io.ports.tap_device import TapPort as TapPort
 from scout.loader import load_router as load_router
 from scout.paths.compiler.interpreter import try_stage as try_stage
 from scout.paths.framework.events import (
@@ -108,6 +109,7 @@ from scout.paths.stages.requests import (
     End as End,
     Requests as Requests,
 )
+from scout.paths.stages.flow_paths import FlowPaths as FlowPaths
 from scout.paths.stages.tee import Tee as Tee
 from scout.paths.wire.flow import (
     five_tuple as five_tuple,

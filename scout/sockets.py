@@ -62,6 +62,11 @@ def socket(family: int = AF_INET, type: int = SOCK_DGRAM, proto: int = 0) -> "So
     return Socket(newest(), family, type, proto)
 
 
+def _error(number: int) -> OSError:
+    """The error of a number; Python chooses the class."""
+    return OSError(number, os.strerror(number))
+
+
 class Socket:
     """A UDP socket of a router, used like a `socket.socket`.
 
@@ -83,7 +88,7 @@ class Socket:
     def __init__(self, stack: Stack, family: int = AF_INET, type: int = SOCK_DGRAM, proto: int = 0) -> None:
         self.family, self.type = kernel.AddressFamily(family), kernel.SocketKind(type)
         if family != AF_INET:
-            raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+            raise _error(errno.EAFNOSUPPORT)
         self.proto = proto or _PROTOCOLS.get(type, 0)
         self._stack = stack
         answer, (self._bell,) = stack.ask("open", protocol=self.proto)
@@ -134,7 +139,7 @@ class Socket:
     def getpeername(self) -> tuple[str, int]:
         """Those of the other end that it is connected to."""
         if self._remote is None:
-            raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
+            raise _error(errno.ENOTCONN)
         return self._remote
 
     # Options.
@@ -156,7 +161,7 @@ class Socket:
     def getsockopt(self, level: int, option: int) -> int:
         """The error that is pending, for `SO_ERROR`, which clears it."""
         if (level, option) != (SOL_SOCKET, SO_ERROR):
-            raise OSError(errno.ENOPROTOOPT, os.strerror(errno.ENOPROTOOPT))
+            raise _error(errno.ENOPROTOOPT)
         found, self._error = self._error, 0
         return found
 
@@ -169,7 +174,7 @@ class Socket:
     def send(self, data: Any, flags: int = 0) -> int:
         """Send a datagram to the other end that the socket is connected to; its size."""
         if self._remote is None:
-            raise OSError(errno.EDESTADDRREQ, os.strerror(errno.EDESTADDRREQ))
+            raise _error(errno.EDESTADDRREQ)
         return self._submit(data, 0, 0, 0)
 
     def sendto(self, data: Any, *flags_and_name: Any) -> int:
@@ -191,7 +196,7 @@ class Socket:
             self.bind(("0.0.0.0", 0))
         size = len(data) if isinstance(data, bytes | bytearray) else memoryview(data).nbytes
         if size > LONGEST_DATAGRAM:
-            raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
+            raise _error(errno.EMSGSIZE)
         place = self._out_address
         with self._sending:
             HEADER_STRUCT.pack_into(self._out, 0, SEND, self.proto, segment, self._opened(), 0, remote, 0, port, 0)
@@ -213,7 +218,9 @@ class Socket:
         return self.recvfrom(size, flags)[0]
 
     def recvfrom(self, size: int, flags: int = 0) -> tuple[bytes, tuple[str, int]]:
-        """Receive a datagram, of which at most `size` bytes are kept; and from where it came."""
+        """Receive a datagram, of which at most `size` bytes are kept; and from where it came. There are no flags."""
+        if flags:
+            raise _error(errno.EOPNOTSUPP)
         with self._receiving:
             if not self._segments:
                 self._next()
@@ -253,7 +260,7 @@ class Socket:
 
     def _late(self) -> OSError:
         """The error of a call that has waited long enough."""
-        return TimeoutError("timed out") if self._timeout else BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return TimeoutError("timed out") if self._timeout else _error(errno.EAGAIN)
 
     def _check_stack(self) -> None:
         """Raise an error if the router has ended."""
@@ -263,12 +270,12 @@ class Socket:
     def _raise_pending(self) -> None:
         if self._error:
             number, self._error = self._error, 0
-            raise OSError(number, os.strerror(number))
+            raise _error(number)
 
     def _opened(self) -> int:
         """Its number in the router."""
         if self._bell < 0:
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+            raise _error(errno.EBADF)
         return self._number
 
     def recvfrom_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, tuple[str, int]]:

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from scout import sockets
@@ -12,6 +13,7 @@ from scout.io.host.lab import Lab
 from scout.io.host.namespace import Namespace
 from scout.io.ports.afpacket import AfPacketPort
 from scout.io.ports.applications import ApplicationPort
+from scout.io.ports.tap_device import TapPort
 from scout.paths.model.graph import RouterGraph
 from scout.paths.protocols.applications import Applications
 from scout.paths.protocols.arp import Arp
@@ -21,6 +23,7 @@ from scout.paths.protocols.ipv4 import Ip
 from scout.paths.protocols.udp import Udp
 from scout.supervisor import Supervisor
 
+_numbers = count()  # of hosts, of which a process may run several
 OURS, PEER = "10.0.0.1", "10.0.0.2"
 
 
@@ -68,20 +71,25 @@ class Host:
 
 
 @contextmanager
-def running_host(replicas: int) -> Iterator[Host]:
-    """A host that runs in a lab, joined to a peer's namespace."""
-    name = f"test-{os.getpid()}"
-    graph = host_graph(AfPacketPort("r0"), name)
+def running_host(replicas: int, tap: bool = False) -> Iterator[Host]:
+    """A host that runs in a lab, joined to a peer's namespace; with `tap` by a TAP device of that namespace."""
+    number = next(_numbers)
+    name = f"test-{os.getpid()}-{number}"
+    graph = host_graph(TapPort("r0") if tap else AfPacketPort("r0"), name)
     reports: list[str] = []
-    with Lab("host") as lab:
-        peer, ours = lab.namespace("peer"), lab.namespace("ours")
-        lab.veth((peer, "eth0"), (ours, "r0"))
-        peer.address("eth0", f"{PEER}/24")
+    with Lab(f"host{number}") as lab:
+        peer = ours = lab.namespace("peer")
+        if not tap:
+            ours = lab.namespace("ours")
+            lab.veth((peer, "eth0"), (ours, "r0"))
+            peer.address("eth0", f"{PEER}/24")
         paths = [graph.create_path("eth0"), graph.create_path("apps")]
         supervisor = Supervisor(graph, paths, replicas, report=reports.append)
         with ours.entered():
             supervisor.__enter__()
         try:
+            if tap:
+                peer.address("r0", f"{PEER}/24")
             stack = sockets.attach(name)
             yield Host(supervisor, peer, stack, name, reports)
             stack.close()

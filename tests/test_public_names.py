@@ -34,6 +34,7 @@ Event                a kind of event
 Exit                 an outcome: the packet leaves the path
 FOREVER              a lifetime: rows never expire
 Filter               a function of one's own between two routers
+FlowPaths            each flow gets a path of its own
 HALT                 a handler's answer: no further handlers
 HOLD                 a verdict: the packet is kept and comes back
 Handler              a function that runs at an event
@@ -63,6 +64,7 @@ Setting              a number that can be changed while packets flow
 Stage                a function and what binds it into a path
 Supervisor           runs the replicas and watches them
 Table                state of a stage
+TapPort              an interface of this machine's kernel, with the router behind it
 Tee                  copies packets to a capture
 To                   an outcome: on to the same router's next stage
 TokenBucket          a policer

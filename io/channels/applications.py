@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scout.io.channels import software_operations as software
+from scout.io.channels.collected import CollectedFeed
 from scout.io.channels.contract import PacketChannel
-from scout.io.channels.software import Feed
-from scout.io.endpoints.collect import APPLICATION_FEED, COLLECTOR, NEVER, collect
+from scout.io.endpoints.collect import APPLICATION_FEED, NEVER, collect
 from scout.ring.jit import Record, inline
 from scout.ring.segment import address, shared
 
@@ -43,7 +43,7 @@ def receive_sharded(
 OPERATIONS = software.OPERATIONS._replace(ring=APPLICATION_FEED, receive=receive, receive_sharded=receive_sharded)
 
 
-class ApplicationFeed(Feed):
+class ApplicationFeed(CollectedFeed):
     """The channel by which replicas receive the local requests of applications.
 
     The parameters are those of `Feed`; there is one port.
@@ -90,24 +90,12 @@ class ApplicationFeed(Feed):
         """Requests published so far."""
         return self._channel.sent
 
-    def resume(self, replica: int, position: int, controls_done: int) -> None:
-        """Let the successor of a dead `replica` replay; as `PacketChannel.resume`."""
-        self._release(replica)
-        super().resume(replica, position, controls_done)
-
-    def retire(self, replica: int, ordered: bool) -> int:
-        """Take out a `replica` that does not run; as `PacketChannel.retire`."""
-        self._release(replica)
-        return super().retire(replica, ordered)
-
-    def _release(self, replica: int) -> None:
-        """Free the producer's lock if a dead replica holds it, and note which requests it had published."""
+    def settle(self, replica: int) -> None:
+        """Note which requests a dead replica has taken that had published them."""
         feed = self.ring[0]
-        if self._channel.holds_lock(COLLECTOR + replica):
-            if self._channel.sent >= feed["intent_tail"]:
-                self._port.memory.consumed[int(feed["intent_application"])] = feed["intent_consumed"]
-            feed["intent_tail"] = NEVER
-            self._channel.free_lock(COLLECTOR + replica)
+        if self._channel.sent >= feed["intent_tail"]:
+            self._port.memory.consumed[int(feed["intent_application"])] = feed["intent_consumed"]
+        feed["intent_tail"] = NEVER
 
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ note of how many it took, the supervisor finds the intent when it frees the lock
 
 import numpy as np
 
+from scout.io.channels.collected import COLLECTOR
 from scout.io.channels.software_operations import CONTROL, FEED, FRAME, OFFLOADS, TIMESTAMP
 from scout.io.endpoints.memory import DOORBELL, ENDPOINTS, ENTRY, HEAD, RINGS, SKIP, TAIL, entry_bytes, number_of
 from scout.io.endpoints.message import CONTROL_KINDS, HEADER, LONGEST_DATA, NUMBER, ROW, SOCKET
@@ -27,10 +28,7 @@ from scout.ring.jit import Record, inline
 from scout.ring.layout import LOCK, payload, published, set_length, slot_of, word
 from scout.ring.producer import publish, release, reserve
 
-__all__ = ["APPLICATION_FEED", "COLLECTOR", "NEVER", "collect", "swapped16", "swapped32"]
-
-COLLECTOR = 1 << 16
-"""The producer's number of replica 0 in the channel's lock; those of others follow."""
+__all__ = ["APPLICATION_FEED", "NEVER", "collect", "swapped16", "swapped32"]
 
 NEVER = 1 << 62
 """The value of `intent_tail` where there is no intent."""

@@ -19,8 +19,8 @@ from scout.io.channels.applications import ApplicationFeed
 from scout.io.endpoints.deliver import TOUCHED, TRANSMIT, enqueue, flush
 from scout.io.endpoints.memory import EndpointMemory
 from scout.io.endpoints.message import HEADER, LONGEST_DATA, ROW
+from scout.io.ports.collected import BATCH, ENTRIES, CollectedPort
 from scout.io.ports.contract import Port, PortError, PortOperations
-from scout.io.ports.fed import BATCH, check_sizes
 from scout.ring.membership import MOST_REPLICAS
 from scout.ring.segment import address, shared
 
@@ -29,7 +29,7 @@ __all__ = ["ApplicationPort"]
 _MOST_APPLICATIONS = 64
 
 
-class ApplicationPort:
+class ApplicationPort(CollectedPort):
     """A port whose other side are sockets of applications in other processes.
 
     Parameters
@@ -68,7 +68,6 @@ class ApplicationPort:
     operations = PortOperations(TRANSMIT, enqueue, flush)
     frame_bytes = HEADER + LONGEST_DATA
     mac, mtu = 0x02_00_00_00_00_00, LONGEST_DATA
-    is_live = True
 
     def __init__(
         self,
@@ -77,9 +76,10 @@ class ApplicationPort:
         applications: int = 16,
         receive_bytes: int = 1 << 18,
         send_bytes: int = 1 << 20,
-        entries: int = 1024,
+        entries: int = ENTRIES,
         batch: int = BATCH,
     ) -> None:
+        super().__init__(name, entries, batch)
         if not 1 <= sockets <= ROW:
             raise PortError(f"port {name}: {sockets} sockets; give 1 to {ROW}")
         if not 1 <= applications <= _MOST_APPLICATIONS:
@@ -87,9 +87,7 @@ class ApplicationPort:
         for what, value in (("receive_bytes", receive_bytes), ("send_bytes", send_bytes)):
             if not 1 << 17 <= value <= 1 << 26 or value & (value - 1):
                 raise PortError(f"port {name}: {what}={value}; give a power of two, {1 << 17} to {1 << 26}")
-        check_sizes(name, entries, batch)
-        self.entries, self.batch = entries, batch
-        self.interface = self.name = name
+        self.name = name
         self.sockets, self.applications = sockets, applications
         self._bytes = receive_bytes, send_bytes
         self.feed: ApplicationFeed | None = None
@@ -140,8 +138,15 @@ class ApplicationPort:
         return self.feed
 
     def request(self, header: bytes, timestamp: int) -> int:
-        """Send a local request of the stack's own; the position behind it, 0 if there was no room for a second."""
-        assert self.feed
+        """Send a local request of the stack's own; the position behind it, 0 if there was no room for a second.
+
+        Raises
+        ------
+        PortError
+            If the port is closed.
+        """
+        if self.feed is None:
+            raise PortError(f"port {self.name}: it is closed; use it inside `with Supervisor(...)`")
         sent = self.feed.send(self._index, header, timestamp, bytes(10), 1.0)
         return self.feed.sent if sent else 0
 
@@ -156,13 +161,6 @@ class ApplicationPort:
         """Messages that reached their sockets, those of them that the router made itself, and others, by reason."""
         names = {"sent": "sent", "made": "made", "full": "socket-full", "closed": "socket-closed"}
         return {name: int(self.transmits[field].sum()) for field, name in names.items()}
-
-    def records(self) -> None:
-        """There are none: all requests come from applications."""
-
-    def at_end(self) -> bool:
-        """False: an application may always attach."""
-        return False
 
     def fault(self) -> str:
         """Nothing: there is no interface that could go down."""

@@ -251,9 +251,9 @@ class Path(StageGraph):
         """
         counted = []
         for node, data in self.nodes(data=True):
-            edges = list(self.in_edges(node, keys=True))
+            # In an order that a copy has too: it shares this path's code.
+            edges = sorted(self.in_edges(node, keys=True), key=lambda edge: (not self.edges[edge]["main"], edge))
             if "stage" in data:
-                edges.sort(key=lambda edge: not self.edges[edge]["main"])
                 edges = edges[1:] if edges and self.edges[edges[0]]["main"] else edges
             counted += edges
         return counted

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numba import types
 
 from scout.io.access import lowering
 from scout.io.ports.contract import PortError
 from scout.io.ports.pcap_file import open_for_append
 from scout.io.ports.records import RECORD_HEADER, record_header, write_header
+from scout.io.system import writev
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.router import GraphError
 from scout.paths.model.table import Table
@@ -40,8 +40,6 @@ NO_ADDRESSES = bytes(ETHERTYPE) + struct.pack("!H", IPV4)
 
 VECTORS, ROOM = 32, 80
 """The room for the arguments of `writev`: both headers at 0, then three of struct iovec, of 16 bytes each."""
-
-writev = types.ExternalFunction("writev", types.int64(types.int32, types.int64, types.int32))
 
 
 def append(frame: Any, end: Any, packet: Any, file: int, room: Any) -> bool:

@@ -17,6 +17,7 @@ from scout.control_socket.place import listen, remove
 from scout.endpoints.sockets import Refused, SocketTable
 from scout.io.ports.applications import ApplicationPort
 from scout.paths.model.graph import RouterGraph
+from scout.ring.errors import ScoutError
 
 __all__ = ["LONGEST", "SUFFIX", "Registry", "registries"]
 
@@ -126,6 +127,8 @@ class Registry:
             return ({"ok": True, "local": local, "remote": remote},)
         except Refused as refused:
             return ({"ok": False, "errno": refused.number, "error": str(refused)},)
+        except ScoutError as error:  # of a port that is closed
+            return ({"ok": False, "errno": errno.ENETDOWN, "error": str(error)},)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             return ({"ok": False, "errno": errno.EINVAL, "error": f"malformed request: {error}"},)
 

@@ -135,7 +135,7 @@ class SocketTable:
             try:
                 with self._changing():
                     self._end(each)
-            except Refused:
+            except ScoutError:
                 return  # the stack is at its end
 
     def stop(self) -> None:
@@ -212,7 +212,8 @@ class SocketTable:
             socket.remote_port,
             0,
         )
-        position, feed = self._port.request(header, time.time_ns()), self._port.feed
+        feed = self._port.feed
+        position = self._port.request(header, time.time_ns())
         if not position or feed is None:
             raise Refused(errno.ENOBUFS)
         self._await(lambda: feed.reached(position))

@@ -7,6 +7,7 @@ import os
 import select
 import socket
 import threading
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ __all__ = ["Stack", "attach", "newest"]
 
 _attached: dict[str, "Stack"] = {}
 _attaching = threading.Lock()
+os.register_at_fork(after_in_child=_attached.clear)  # a child attaches by itself: one connection is one application's
 
 
 class Stack:
@@ -90,6 +92,8 @@ class Stack:
         """Detach: the router closes all sockets of this process."""
         if self.connection.fileno() < 0:
             return
+        with suppress(OSError):  # the router has ended
+            self.connection.shutdown(socket.SHUT_RDWR)  # also if a process that was forked meanwhile has a copy
         self.connection.close()
         for descriptor in (self._file, self.bell):
             os.close(descriptor)

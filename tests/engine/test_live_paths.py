@@ -184,7 +184,7 @@ def test_a_path_that_was_there_at_the_start_can_be_deleted_and_created_again() -
     assert (entered(supervisor, udp), entered(supervisor, supervisor.paths[0])) == (2, 1)
 
 
-@pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [300, pytest.param(10_000, marks=pytest.mark.long)])
 def test_many_paths_of_one_shape_are_compiled_once(count: int) -> None:
     left, right = MemoryPort(LEFT), MemoryPort(RIGHT)
     graph = router(left, right)
@@ -252,6 +252,27 @@ def test_the_control_socket_creates_and_deletes_paths(tmp_path: FilePath, monkey
 
 
 @pytest.mark.long
+def test_packets_are_discarded_at_the_port_by_a_path_of_their_own(
+    tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    left, right, udp, supervisor = started(replicas=2, report=[].append)
+    with ControlSocket(supervisor, "router.py") as control, supervisor:
+        wanted = {"at": "left", "protocol": "udp", "destination_port": 53}
+        (row,) = ask(control.path, "discard add", wanted)["rows"]
+        assert row["state"] == "discards its packets"
+        send(left, *(numbered(number, ports=(1, 53 + number % 2)) for number in range(10)))
+        ask(control.path, "path delete", {"path": row["path"]})
+        send(left, numbered(10, ports=(1, 53)))
+        with pytest.raises(ScoutError, match="discard path from 'left': say which packets it takes"):
+            ask(control.path, "discard add", {"at": "left"})
+        left.end()
+        right.end()
+        account = finished(supervisor)
+    assert (account["out"], account["drops"]) == ({"right": 6}, {"discarded": 5})
+    assert entered(supervisor, udp) == 6
+
+
 @pytest.mark.parametrize("order", ["completed", "channel"])
 def test_between_kernels_nothing_is_lost_or_overtaken_while_paths_come_and_go(order: str) -> None:
     """The datagrams carry numbers; at most 64 of them are under way, so that no queue overflows."""

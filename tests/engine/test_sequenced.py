@@ -215,7 +215,8 @@ def test_requests_of_all_ports_leave_in_the_order_of_the_channel(orders):
     assert supervisor.account() == {"received": 6000, "out": {"out": 6000}, "ended": {}, "drops": {}}
 
 
-@pytest.mark.parametrize("order", ["channel", pytest.param("completed", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("order", ["channel", "completed"])
 def test_a_batch_of_several_ports_whose_primary_dies_over_it_leaves_once(order):
     """A primary dies in the third of its batch's runs of one port: it has sent nothing, its successor sends all."""
     inputs, out = ports(), MemoryPort("02:00:00:00:00:09", frames=[])
@@ -283,7 +284,8 @@ def test_services_on_either_path_get_control_requests_at_one_position():
     assert supervisor.account()["ended"] == {"done": len(order), "control": 10}
 
 
-@pytest.mark.parametrize("schedule", ["deadline", pytest.param("priority", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("schedule", ["priority", "deadline"])
 def test_a_channel_has_the_greatest_weight_and_the_smallest_deadline_of_its_paths(schedule):
     inputs = ports(3, batch=1)
     graph = RouterGraph("weights")

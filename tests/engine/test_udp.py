@@ -1,4 +1,4 @@
-"""UDP sockets of applications, with the kernel as the other end, and one replica or two."""
+"""UDP sockets of applications, with the kernel as the other end: one replica or two, on an interface or a TAP."""
 
 import asyncio
 import errno
@@ -22,9 +22,10 @@ pytestmark = pytest.mark.needs_namespaces
 SIZES = (0, 1, 17, 255, 256, 640, 1000, 1472, 1473, 9000, 65507)
 
 
-@pytest.fixture(scope="module", params=[1, 2])
+@pytest.fixture(scope="module", params=["2", *(pytest.param(kind, marks=pytest.mark.long) for kind in ("1", "tap"))])
 def host(request: pytest.FixtureRequest) -> Iterator[Host]:
-    with running_host(request.param) as running:
+    """A host with one replica or two on an interface, or with two on a TAP device."""
+    with running_host(1 if request.param == "1" else 2, tap=request.param == "tap") as running:
         yield running
 
 
@@ -49,7 +50,7 @@ def test_datagrams_without_a_checksum_are_taken(host: Host) -> None:
         assert ours.recv(100) == b"unchecked"
 
 
-def test_a_burst_is_received_in_order(host: Host) -> None:
+def test_a_burst_is_received_whole(host: Host) -> None:
     with host.ours() as ours, host.theirs() as theirs:
         for number in range(100):
             theirs.sendto(number.to_bytes(2), ours.getsockname())

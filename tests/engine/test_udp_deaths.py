@@ -4,12 +4,15 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
 from host_router import OURS, PEER, Host, running_host
 
+from scout import sockets
+from scout.io.host.process import Child
 from scout.testing import await_until
 
 pytestmark = [pytest.mark.needs_namespaces, pytest.mark.long]
@@ -100,3 +103,28 @@ def test_a_replica_that_dies_as_the_producer_leaves_the_channel_to_others(host: 
             kill(host, round_ % 2)
             ours.sendto(b"%d" % round_, theirs.getsockname())
             assert theirs.recvfrom(10) == (b"%d" % round_, (OURS, ours.getsockname()[1]))
+
+
+def test_calls_that_wait_end_with_the_router() -> None:
+    with running_host(1) as host, host.ours() as ours, ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(ours.recv, 10)
+        host.supervisor.stop()
+        with pytest.raises(ConnectionResetError, match="the router has ended"):
+            waiting.result(30)
+        with pytest.raises(OSError):
+            sockets.Socket(host.stack)
+        assert host.stack.has_ended
+
+
+def test_a_forked_child_attaches_by_itself(host: Host) -> None:
+    def child() -> None:
+        with sockets.Socket(sockets.attach(host.name)) as own:
+            own.bind((OURS, 7010))
+            own.sendto(b"from a child", theirs.getsockname())
+
+    with host.theirs() as theirs:
+        process = Child(child)
+        assert process.join(60) and process.exitcode == 0
+        assert theirs.recvfrom(100) == (b"from a child", (OURS, 7010))
+    with host.ours(7010) as again:  # the child's socket went with it
+        assert again.getsockname() == (OURS, 7010)

@@ -23,6 +23,8 @@ from scout.io.batch import BATCH_SIZE, new_batch
 from scout.io.channels.contract import ChannelOperations
 from scout.io.channels.kernel_ring_protocol import MOST_CONTROLS
 from scout.io.channels.software import PLAYER
+from scout.io.channels.tap_device import TAP_FEED
+from scout.io.channels.tap_device import collect as read_frames
 from scout.io.endpoints import message
 from scout.io.endpoints.application import submit
 from scout.io.endpoints.collect import APPLICATION_FEED, collect
@@ -32,9 +34,11 @@ from scout.io.ports.afpacket import AfPacketPort
 from scout.io.ports.applications import ApplicationPort
 from scout.io.ports.memory import MemoryPort
 from scout.io.ports.pcap import PcapPort
+from scout.io.ports.tap_device import TapPort
 from scout.paths.compiler.native import BATCH
 from scout.ring.atomics import load32
 from scout.ring.jit import inline
+from scout.ring.layout import MEMBER
 from scout.ring.segment import address, shared
 from scout.ring.turn import STOP
 
@@ -226,6 +230,30 @@ def _by_application(bench: "Bench", first: int, count: int) -> None:
         _collect(bench.channel.ring)
 
 
+def _by_tap(sender: Callable[[], socket.socket]) -> Callable[[Bench, int, int], None]:
+    """Frames that the kernel sends by a TAP device, and that a replica reads which has nothing else to do."""
+    opened: list[socket.socket] = []
+    idle = np.zeros(1, MEMBER)
+    idle["head"] = 1 << 40
+
+    def bring(bench: Bench, first: int, count: int) -> None:
+        if not opened:
+            opened.append(sender())
+        for number in range(first, first + count):
+            opened[0].send(frame(number))
+            _read_frames(bench.channel.ring, idle)
+
+    return bring
+
+
+_FEEDS, _CURSORS = (types.Array(numba.from_dtype(kind), 1, "C") for kind in (TAP_FEED, MEMBER))
+
+
+@numba.njit(types.void(_FEEDS, _CURSORS), error_model="numpy", _nrt=False)
+def _read_frames(feeds: Any, cursors: Any) -> None:
+    read_frames(feeds[0], cursors[0], 0)
+
+
 @numba.njit(types.void(types.Array(numba.from_dtype(APPLICATION_FEED), 1, "C")), error_model="numpy", _nrt=False)
 def _collect(feeds: Any) -> None:
     collect(feeds[0], 0)
@@ -239,7 +267,12 @@ def _pcap(folder: Path, numbers: range) -> PcapPort:
 
 
 @pytest.fixture(
-    params=["memory", "pcap", "applications", pytest.param("interface", marks=pytest.mark.needs_namespaces)]
+    params=[
+        "memory",
+        "pcap",
+        "applications",
+        *(pytest.param(kind, marks=pytest.mark.needs_namespaces) for kind in ("interface", "tap")),
+    ]
 )
 def make(request: Any, tmp_path: Path) -> Iterator[Callable[..., Bench]]:
     """Make a bench of each kind of channel, for a number of replicas."""
@@ -253,6 +286,18 @@ def make(request: Any, tmp_path: Path) -> Iterator[Callable[..., Bench]]:
             elif request.param == "applications":
                 port = ApplicationPort("channel", sockets=2, entries=ENTRIES, batch=MOST)
                 bench = Bench(port, _by_application, keeps, replicas)
+            elif request.param == "tap":
+                router = stack.enter_context(Lab("channel")).namespace("router")
+
+                def opened() -> socket.socket:
+                    with router.entered():
+                        sender = stack.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))
+                        sender.bind(("tap", 0))
+                    return sender
+
+                with router.entered():
+                    port = TapPort("tap", MAC, entries=ENTRIES, batch=MOST)
+                    bench = Bench(port, _by_tap(opened), keeps, replicas)
             else:
                 lab = stack.enter_context(Lab("channel"))
                 router, host = lab.namespace("router"), lab.namespace("host")
@@ -462,8 +507,8 @@ def test_a_replica_joins_at_the_foremost_and_not_where_requests_are_gone(make: A
 
 def test_packets_that_find_the_ring_full_are_counted_and_the_others_arrive(make: Any) -> None:
     bench = make()
-    if isinstance(bench.port, PcapPort | ApplicationPort):
-        pytest.skip("records, and requests of applications, wait for room")
+    if isinstance(bench.port, PcapPort | ApplicationPort | TapPort):
+        pytest.skip("they wait for room outside")
     bench.bring(3 * bench.capacity)
     counted = bench.channel.counters()
     assert counted["received"] == bench.capacity and counted["ring-full"] == 2 * bench.capacity
@@ -476,8 +521,8 @@ def test_packets_that_find_the_ring_full_are_counted_and_the_others_arrive(make:
 
 def test_one_replica_that_lags_makes_the_ring_full_for_all(make: Any) -> None:
     bench = make()
-    if isinstance(bench.port, PcapPort | ApplicationPort):
-        pytest.skip("records, and requests of applications, wait for room")
+    if isinstance(bench.port, PcapPort | ApplicationPort | TapPort):
+        pytest.skip("they wait for room outside")
     bench.bring(bench.capacity)
     assert numbers(bench.all(0)) == list(range(bench.capacity))
     bench.bring(1)
@@ -487,7 +532,7 @@ def test_one_replica_that_lags_makes_the_ring_full_for_all(make: Any) -> None:
 
 def test_requests_that_find_no_room_wait_for_it(make: Any) -> None:
     bench = make()
-    if not isinstance(bench.port, ApplicationPort):
+    if not isinstance(bench.port, ApplicationPort | TapPort):
         pytest.skip("others lose them, and count them")
     bench.bring(3 * bench.capacity)
     got: list[list[Got]] = [[], []]

@@ -27,9 +27,9 @@ def put_one(queues, heads, batch, now):
     put(queues[0], heads[0], batch[0], batch.ctypes.data, now)
 
 
-@entry(types.int64(QUEUES, HEADS, ACCOUNTS, PACKETS))
-def take_some(queues, heads, accounts, batch):
-    return take(queues[0], heads[0], accounts[0], batch)
+@entry(types.int64(QUEUES, HEADS, PACKETS))
+def take_some(queues, heads, batch):
+    return take(queues[0], heads[0], batch)
 
 
 @entry(types.void(QUEUES, HEADS, ACCOUNTS, types.int64, types.int64, types.int64))
@@ -64,7 +64,7 @@ class Queue:
 
     def take(self):
         """The first packets, each as one piece."""
-        count = take_some(self.record, self.head, self.account, self.taken)
+        count = take_some(self.record, self.head, self.taken)
         return [ctypes.string_at(int(each["origin"]), int(each["end"] - each["origin"])) for each in self.taken[:count]]
 
     def finish(self, count, began=0, now=0):
@@ -106,7 +106,6 @@ def test_a_packet_waits_in_one_piece_with_the_headers_that_were_pulled():
     assert queue.take() == [data]
     packet = queue.taken[0]
     assert packet["frame"] == packet["origin"] + 14 and packet["tail_bytes"] == 0
-    assert queue.account["bytes"][0] == len(data) - 14
 
 
 def test_there_is_room_before_each_packet_for_headers():

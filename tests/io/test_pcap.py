@@ -18,7 +18,7 @@ from scout.io.ports.pcap import PcapPort
 from scout.io.ports.pcap_file import file_header, read_pcap
 
 
-@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("replicas", [2, pytest.param(1, marks=pytest.mark.long)])
 def test_from_file_to_file(tmp_path, replicas):
     count = 2_500  # more than twice what the channel holds
     given = [packet(number, 18 + number % 900) for number in range(count)]

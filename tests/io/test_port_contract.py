@@ -19,6 +19,7 @@ from scout.io.ports.applications import ApplicationPort
 from scout.io.ports.contract import Port, PortOperations
 from scout.io.ports.memory import MemoryPort
 from scout.io.ports.pcap import PcapPort
+from scout.io.ports.tap_device import TapPort
 from scout.paths.compiler.native import BATCH
 from scout.ring.membership import MOST_REPLICAS
 from scout.tools.bench.trace_port import TracePort
@@ -33,16 +34,20 @@ KINDS: dict[str, Callable[[Path], Port]] = {
     "pcap": lambda folder: PcapPort(write=folder / "out.pcap", mac=MAC),
     "trace": lambda folder: TracePort(MAC, [FRAME] * 16),
     "interface": lambda folder: AfPacketPort("left", mac=MAC),
+    "tap": lambda folder: TapPort("tap", mac=MAC),
 }
 
 
 @pytest.fixture(
-    params=[pytest.param(kind, marks=[pytest.mark.needs_namespaces] if kind == "interface" else []) for kind in KINDS]
+    params=[
+        pytest.param(kind, marks=[pytest.mark.needs_namespaces] if kind in ("interface", "tap") else [])
+        for kind in KINDS
+    ]
 )
 def port(request: Any, tmp_path: Path) -> Iterator[Port]:
     """An open port of each kind, with one replica."""
     with ExitStack() as stack:
-        if request.param == "interface":
+        if request.param in ("interface", "tap"):
             lab = stack.enter_context(Lab("contract"))
             namespace = lab.namespace("router")
             lab.veth((namespace, "left"), (lab.namespace("host"), "eth0"))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from model.bell import BellModel
 from model.claim import ClaimModel
 from model.dekker import DekkerModel
 from model.explore import Model, cases, explore, finds
@@ -29,7 +30,7 @@ RIGHT: list[tuple[Kind, dict[str, Any]]] = [
     (ClaimModel, {**JOIN, "leaves": 1}),
     (ClaimModel, {**JOIN, "keeps": True, "leaves": 1}),
     (ClaimModel, {**PRODUCERS, "deaths": 1}),
-    (ClaimModel, {**LAP, "requests": 2, "deaths": 1}),
+    (ClaimModel, {"laps": True, "requests": 1, "entries": 1, "deaths": 1}),
     (RefcountModel, {"requests": 2, "deaths": 1}),
     (RefcountModel, {"requests": 4, "group": 2}),
     (RefcountModel, {"requests": 2, "group": 2, "deaths": 1}),
@@ -40,6 +41,8 @@ RIGHT: list[tuple[Kind, dict[str, Any]]] = [
     (ModuloModel, {**JOIN, "leaves": 1}),
     (DekkerModel, {}),
     (SnapshotModel, {"deaths": 2}),
+    (BellModel, {}),
+    (BellModel, {"deaths": 1, "frames": 1}),
 ]
 
 LONG: list[tuple[Kind, dict[str, Any]]] = [
@@ -50,6 +53,7 @@ LONG: list[tuple[Kind, dict[str, Any]]] = [
     (ClaimModel, {"requests": 4, "batch": 2, "interval": 2, "keeps": True, "joins": 1, "leaves": 1}),
     (ClaimModel, {**JOIN, "requests": 1, "producers": 2, "deaths": 1}),
     (ClaimModel, {**JOIN, "requests": 2, "producers": 2, "deaths": 1}),
+    (ClaimModel, {**LAP, "requests": 2, "deaths": 1}),
     (ClaimModel, LAP),
     (ClaimModel, {**LAP, "deaths": 1}),
     (ClaimModel, {**LAP, "requests": 4, "entries": 2}),
@@ -64,6 +68,7 @@ LONG: list[tuple[Kind, dict[str, Any]]] = [
     (ModuloModel, {"requests": 3, "deaths": 2}),
     (ModuloModel, {"requests": 3, "group": 2, "joins": 1, "leaves": 1, "deaths": 1}),
     (SnapshotModel, {"saves": 5, "deaths": 3}),
+    (BellModel, {"deaths": 1}),
 ]
 
 CLAIM = {
@@ -79,10 +84,8 @@ CLAIM = {
     "unchecked join": JOIN,
     "off the chain": {"members": 1, "joins": 1, "batch": 2, "interval": 4, "entries": 4},
     "old claims": {"requests": 2, "keeps": True, "joins": 1, "leaves": 1},
-    "one word": {**JOIN, "requests": 2, "producers": 2, "deaths": 1},
     "pushes the living": {**PRODUCERS, "requests": 1},
     "unlock first": {**PRODUCERS, "requests": 1},
-    "trusted floor": {**LAP, "deaths": 1},
     "checked again": {**JOIN, "deaths": 1},
     "laps the busy": LAP,
     "laps all": {**LAP, "requests": 2},
@@ -93,6 +96,8 @@ CLAIM = {
     "forgets its claim": {"requests": 2, "deaths": 1},
 }
 CLAIM_LONG = {
+    "one word": {**JOIN, "requests": 2, "producers": 2, "deaths": 1},
+    "trusted floor": {**LAP, "deaths": 1},
     "head in replay": {
         "members": 1,
         "joins": 1,
@@ -132,6 +137,7 @@ WRONG = [
     *_seeded(ModuloModel, MODULO, requests=3),
     *_seeded(DekkerModel, {bug: {} for bug in DekkerModel.bugs}),
     *_seeded(SnapshotModel, {bug: {} for bug in SnapshotModel.bugs}),
+    *_seeded(BellModel, {bug: {"deaths": int("lookout" in bug), "frames": 1} for bug in BellModel.bugs}),
 ]
 WRONG_LONG = [
     *_seeded(ClaimModel, CLAIM_LONG, requests=3),

@@ -21,12 +21,12 @@ RIGHT: list[tuple[Kind, dict[str, Any]]] = [
     (SoftwareModel, {"requests": 2, "batch": 2, "interval": 2}),
     (SoftwareModel, {"requests": 1, "deaths": 1}),
     (SoftwareModel, {"requests": 2, "ordered": True}),
-    (SoftwareModel, {"requests": 3, **JOINED}),
     (KernelModel, {"requests": 1, "entries": 1}),
     (KernelModel, {"requests": 3, **ALONE, "deaths": 1}),
     (KernelModel, {"requests": 2, **ALONE, "controls": 1, "room": 1}),
 ]
 LONG: list[tuple[Kind, dict[str, Any]]] = [
+    (SoftwareModel, {"requests": 3, **JOINED}),
     (SoftwareModel, {"requests": 3}),
     (SoftwareModel, {"requests": 2, "entries": 1, "deaths": 1}),
     (SoftwareModel, REPLAYED),

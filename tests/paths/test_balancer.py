@@ -291,6 +291,7 @@ def test_a_datagram_that_no_backend_takes_is_dropped_with_all_fragments(world: W
     assert set(leaves[1:]) == {"balancer.receive drops balancer-fragment"}
 
 
+@pytest.mark.long
 def test_replicas_have_equal_tables_and_the_primary_alone_rewrites() -> None:
     made = made_of()
     assert not made.left.stages["balancer.receive"].writes

@@ -173,6 +173,23 @@ def test_a_change_without_room_changes_nothing_and_loses_no_memory(few: int, mon
     assert (fib.lookup("20.1.2.3"), fib.lookup("10.1.0.0"), fib.lookup("10.1.0.0", version)) == (7, 1, 2)
 
 
+def test_next_hops_beyond_those_that_have_codes_are_found_too() -> None:
+    random = np.random.default_rng(7)
+    prefixes = [IPv4Network((10 << 24 | int(bits) << 6, 26)) for bits in random.choice(1 << 12, 600, replace=False)]
+    routes = dict(zip(prefixes, range(600), strict=True))
+    fib = Fib(routes.items())
+    whole = [(IPv4Network("10.0.0.0/17"), 5000), (IPv4Network("32.0.0.0/5"), 5001), (IPv4Network("10.0.0.1"), 5002)]
+    fib.change(add=whole)
+    looked = np.concatenate([edges(list(routes)), edges([prefix for prefix, _ in whole])])
+    np.testing.assert_array_equal(looked_up(fib, looked), expected([*routes.items(), *whole], looked))
+    assert fib.next_hops(IPv4Network("32.0.0.0/4")) == {5001, NO_ROUTE}
+    assert dict(fib.routes) == routes | dict(whole)
+    fib.change(remove=prefixes)  # their codes are free for others now
+    fib.change(add=[(prefix, 7000 + hop) for prefix, hop in routes.items()])
+    later = [(prefix, 7000 + hop) for prefix, hop in routes.items()]
+    np.testing.assert_array_equal(looked_up(fib, looked), expected([*later, *whole], looked))
+
+
 def test_scattered_memory_is_used_again() -> None:
     fib = Fib(room=40_000)
     for octets in (range(20, 24), range(30, 34), range(40, 44)):

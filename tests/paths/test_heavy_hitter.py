@@ -91,7 +91,9 @@ def test_flows_that_do_not_fit_are_counted_and_pass() -> None:
     assert service.account()["table-full"] == missed > 0
 
 
-@pytest.mark.parametrize("mode", ["replicated", "locked", "atomic"])
+@pytest.mark.parametrize(
+    "mode", ["replicated", *(pytest.param(each, marks=pytest.mark.long) for each in ("locked", "atomic"))]
+)
 def test_two_domains_count_as_the_reference(mode: str) -> None:
     sent = traces.skewed_trace(5, 4000, longest=200) + traces.random_trace(6, 2000, longest=200)
     service = HeavyHitter("heavy", THRESHOLD, capacity=256, mode=mode)
@@ -128,6 +130,7 @@ def test_what_the_link_has_padded_does_not_count(heavy: SimpleNamespace) -> None
     assert list(heavy.service.read().values()) == [(1, 29)]
 
 
+@pytest.mark.long
 def test_it_stands_in_a_router() -> None:
     service = HeavyHitter("heavy", 100, capacity=16)
     twin = Twin(two_ports((service, ("ip", "heavy", "left"))).graph.create_path("left"))

@@ -191,7 +191,10 @@ def packets(chance: random.Random, destination: IPv4Network) -> list[bytes]:
     return found
 
 
-@pytest.mark.parametrize("destination", ["10.9.0.0/16", "10.0.1.1", "10.8.0.0/15"])
+@pytest.mark.parametrize(
+    "destination",
+    ["10.9.0.0/16", *(pytest.param(each, marks=pytest.mark.long) for each in ("10.0.1.1", "10.8.0.0/15"))],
+)
 def test_a_path_with_attributes_does_what_the_path_of_all_packets_does(destination: str) -> None:
     made = two_ports()
     prefix = IPv4Network(destination)

@@ -23,6 +23,7 @@ from scout.paths.stages.tee import Tee
 from scout.supervisor import Supervisor
 
 
+@pytest.mark.long
 def test_counts_packets_and_bytes() -> None:
     counter = Counter("counter")
     _, twin = twin_with((counter, ("ip", "counter", "left")))

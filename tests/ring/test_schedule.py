@@ -122,12 +122,9 @@ def test_outgoing_requests_that_fill_the_window_come_before_incoming_packets():
     assert order == [0] * WINDOW + [1, 0] * (16 - WINDOW) + [1] * (16 - (16 - WINDOW))
 
 
+@pytest.mark.long
 def test_a_domain_goes_by_the_paths_weights():
     assert served("priority") == [1] * 16 + [0] * 16
-
-
-@pytest.mark.long
-def test_a_domain_goes_by_every_other_schedule():
     assert served("round-robin") == [1, 0] * 16
     assert served("deadline") == [1] * 16 + [0] * 16  # all deadlines alike: as they came
     first = served("weighted")[:16]

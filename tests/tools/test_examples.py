@@ -63,6 +63,7 @@ def test_the_third_lesson_is_the_same_as_plain_python():
     assert shelf["pieces"].tolist() == [1000, 1000, 1000, 100, *[1000] * 12]
 
 
+@pytest.mark.long
 def test_in_the_fourth_lesson_both_receive_all_and_share_the_work():
     lines = run(LESSONS[3]).splitlines()
     requests, total = 100_000, 100_000 * 99_999 // 2
@@ -104,6 +105,7 @@ def test_in_the_seventh_lesson_packets_leave_by_their_deadlines():
     assert drops == "{'queue-full': 36}"
 
 
+@pytest.mark.long
 @pytest.mark.needs_namespaces
 def test_in_the_eighth_lesson_an_application_is_answered_for_although_a_replica_dies():
     (lesson,) = (each for each in LESSONS if each.name == "08_udp_endpoint.py")

@@ -13,7 +13,7 @@ from scout.tools.drawing.plot import Line, Panel, check_plot, plot
 PANEL = Panel("a title", "x", "y", [(1, "one"), (2, "two")], [Line("a line", [1, 2], [3, 4], 0)])
 
 
-@pytest.mark.parametrize("number", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("number", [1, 4, *(pytest.param(each, marks=pytest.mark.long) for each in (2, 3, 5))])
 def test_any_number_of_panels_can_be_plotted(number: int, tmp_path: Path) -> None:
     files = plot(str(tmp_path / "plot.png"), "All", [PANEL] * number)
     assert files == [tmp_path / "plot.svg", tmp_path / "plot.png"]

@@ -5,7 +5,7 @@ A FIB is a trie in one segment of 64-bit units, seen as such (`vectors`), as 32-
 
 - level 0, the *root*: a unit for each of 256 slots, which leads to a block; then the next hops by their codes;
 - level 1, a *block*: a word for each of 1,024 slots, which leads to a node; with the root it takes the first 18 bits;
-- the other levels, *nodes* of 64 slots: a unit of bits, and a *code*, one byte, for each run of slots with equal entries.
+- the other levels, *nodes* of 64 slots: a unit of bits, and a *code*, one byte, for each run of equal entries.
 
 Bit k of a node is set where a run ends with slot k. So the code of a slot is found by counting the bits from k on: the
 codes stand in the order of the counts, the last run's first. A code is 0 for no route, or stands for a next hop, which
@@ -34,7 +34,6 @@ from typing import Any
 import numpy as np
 
 from scout.ring.arithmetic import ones_from
-from scout.ring.jit import outline
 
 __all__ = [
     "BLOCK",
@@ -129,7 +128,6 @@ def lookup(entries: Any, vectors: Any, leaves: Any, root: int, address: int) -> 
     return int(entries[np.uintp(2 * root + HOPS + code)])
 
 
-@outline
 def below(entries: Any, vectors: Any, leaves: Any, root: int, node: int, address: int) -> int:
     """Go on with a lookup in which the first node, of which `node` is the first byte, has no code for the address."""
     rest = address << 50  # the bits that are left, from bit 63 on

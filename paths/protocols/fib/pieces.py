@@ -68,10 +68,10 @@ def runs(memory: "Memory", unit: int) -> int:
 
 def has_words(memory: "Memory", unit: int) -> bool:
     """True if a code of a node is not enough."""
-    for index in range(1, runs(memory, unit) + 1):
-        if memory.leaves[8 * unit + 7 + index] == ESCAPE:
-            return True
-    return False
+    index = runs(memory, unit)
+    while index > 0 and memory.leaves[8 * unit + 7 + index] != ESCAPE:
+        index -= 1
+    return index > 0
 
 
 def units_of(memory: "Memory", unit: int) -> int:

@@ -101,7 +101,7 @@ def _send_new(c: Any, out: Any, now: int) -> None:
         c.rearm = 1
         emit(c, out, first, last, 1, now)
         c.sent_last_at = now
-    # Slow start may go on while it has not filled the window by less than half (RFC 9293 section 3.8.2, RFC 5681).
+    # A window of which less than half is used has not been tried out, and does not grow (RFC 7661 section 4.1).
     if in_flight(c) * 2 >= c.cwnd:
         c.limited = 1
 

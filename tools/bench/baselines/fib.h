@@ -5,7 +5,7 @@
 
 enum { ESCAPE = 255, WIDE = 256, HOPS = 512 };
 
-static __attribute__((noinline, cold)) int64_t below(const uint32_t *entries, const uint64_t *vectors,
+static inline int64_t below(const uint32_t *entries, const uint64_t *vectors,
                                                      const int32_t *next_hops, uint32_t node, uint32_t address)
 {
     for (uint64_t rest = (uint64_t)address << 50;; rest <<= 6) {

@@ -1,0 +1,39 @@
+"""The common part of ports whose packets replicas bring into a software channel (`scout.io.channels.collected`)."""
+
+from scout.io.ports.fed import BATCH, check_sizes
+
+__all__ = ["BATCH", "ENTRIES", "CollectedPort"]
+
+ENTRIES = 1024
+
+
+class CollectedPort:
+    """What a `Feed` asks of its port; its packets come live, and have no end.
+
+    Parameters
+    ----------
+    name : str
+        In messages.
+    entries : int
+        Requests that the channel holds, a power of two. A replica saves its state after every quarter of them.
+    batch : int
+        Requests that are dequeued together at most, a power of two; all have one primary.
+
+    Raises
+    ------
+    PortError
+        If a number is out of its range.
+    """
+
+    is_live = True
+
+    def __init__(self, name: str, entries: int, batch: int) -> None:
+        check_sizes(name, entries, batch)
+        self.interface, self.entries, self.batch = name, entries, batch
+
+    def records(self) -> None:
+        """There are none: nothing is there from the start."""
+
+    def at_end(self) -> bool:
+        """False: more may always come."""
+        return False
