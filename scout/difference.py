@@ -53,9 +53,9 @@ def difference(running: Sequence[Path], wanted: Sequence[Path]) -> list[Change]:
     _compare_graphs(running, wanted)
     changes: list[Change] = []
     covered: set[int] = set()
-    new = wanted[0].router_graph
+    other_graph = wanted[0].router_graph
     for router in running[0].router_graph.routers:
-        other = new.router(router.name)
+        other = other_graph.router(router.name)
         covered |= {id(table) for table in router.covered}
         changes += router.differences(other)
     settings: dict[int, SetValue] = {}

@@ -89,7 +89,7 @@ class PathKeeper:
         say: Callable[[str], None],
     ) -> None:
         self._memory, self._paths, self._live_paths = memory, memory.paths, live_paths
-        self._say = say
+        self._say, self._demuxes = say, plan.demuxes
         self._idle = IdlePaths(channels, memory)
         self._fields = {name: fields_of(steps(plan.graph, name)) for name in plan.graph.ports}
         self._askers = [_Asker(each.path_requests) for each in plan.graph.routers if each.path_requests]
@@ -98,8 +98,9 @@ class PathKeeper:
         self._thread = threading.Thread(target=self._run, name="scout-paths", daemon=True)
 
     def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
+        """Start the thread, unless there are no paths that come and go."""
+        if self._demuxes:
+            self._thread.start()
 
     def stop(self) -> None:
         """End the thread."""

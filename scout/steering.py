@@ -33,6 +33,14 @@ class Parts(NamedTuple):
     path_keeper: PathKeeper
     builder: Builder
 
+    def stop(self) -> None:
+        """Stop them, in the order in which they need one another."""
+        self.path_keeper.stop()
+        self.builder.close()
+        self.watcher.stop()
+        self.membership.stop()
+        self.changes.close()
+
 
 class Steering:
     """The part of `Supervisor` by which it is told something while packets flow."""

@@ -214,8 +214,7 @@ class Supervisor(Steering, PathFigures):
         for channel, _ in self.channels:
             self._forker.call(channel.feed)  # it may fork processes that bring packets
         watcher.start()
-        if plan.demuxes:
-            keeper.start()
+        keeper.start()
         if live_shapes:
             live_shapes.prepare()
         for registry in registries(plan.graph):
@@ -245,11 +244,7 @@ class Supervisor(Steering, PathFigures):
         for registry in self._registries:
             registry.stop()
         if self._parts:
-            self._parts.path_keeper.stop()
-            self._parts.builder.close()
-            self._parts.watcher.stop()
-            self._parts.membership.stop()
-            self._parts.changes.close()
+            self._parts.stop()
             self.memory.bell.close()
         self._forker.close()
         with self._accounts:
