@@ -157,6 +157,7 @@ class Channel:
             "keeps": keeps,
             "laps": full == "lap",
             "wakes": self.strategy == BLOCK,
+            "bell": 0,
         }
         for name, value in values.items():
             self.record[name] = value

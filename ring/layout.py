@@ -73,7 +73,8 @@ CHANNEL = np.dtype(
         ("interval", "i8"),  # no batch crosses a multiple of this, a power of two
         ("keeps", "i8"),  # not 0: a replica raises its floor when it saves a snapshot
         ("laps", "i8"),  # not 0: the producer does not wait for replicas that are between two batches
-        ("wakes", "i8"),  # not 0: replicas may sleep until something is published
+        ("wakes", "i8"),  # not 0: replicas may sleep on a futex until something is published
+        ("bell", "i8"),  # address of the bell to be rung when something is published; 0 if there is none
     ],
     align=True,
 )

@@ -7,6 +7,7 @@ of its requests (TAIL is stored once), so LOCK can be taken from it without a lo
 """
 
 from scout.ring.atomics import compare_exchange, load64, load64_acquire, store64, store64_release
+from scout.ring.bell import ring_bell
 from scout.ring.floors import refresh_limit
 from scout.ring.jit import Record, inline
 from scout.ring.layout import CLAIM, LOCK, MEMBERS, TAIL, granted_of, mark_of, stamp_of, word
@@ -46,6 +47,8 @@ def publish(channel: Record, count: int) -> None:
     store64_release(word(channel, TAIL), tail + count)  # pairs with `published`
     if channel.wakes:
         wake(channel)
+    if channel.bell:
+        ring_bell(channel.bell)
 
 
 @inline

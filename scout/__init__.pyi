@@ -109,6 +109,7 @@ from scout.paths.stages.requests import (
     End as End,
     Requests as Requests,
 )
+from scout.paths.stages.flow_paths import FlowPaths as FlowPaths
 from scout.paths.stages.tee import Tee as Tee
 from scout.paths.wire.flow import (
     five_tuple as five_tuple,

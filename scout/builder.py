@@ -43,7 +43,9 @@ class Builder:
         self._lock = threading.Lock()
         self._process: Child | None = None
         self._closed = False
-        self._thread = threading.Thread(target=self._run, name="scout-builder", daemon=True)
+        self._thread: threading.Thread | None = (
+            None  # a thread that was never started would refer to this object for ever
+        )
 
     def submit(self, work: Callable[[], None], done: Callable[[str], None]) -> None:
         """Have `work` done in a process, and then call `done` in this one, with a sentence if the work failed.
@@ -52,7 +54,8 @@ class Builder:
         """
         with self._lock:
             if not self._closed:
-                if not self._thread.is_alive():
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._run, name="scout-builder", daemon=True)
                     self._thread.start()
                 self._jobs.put(_Job(work, done))
                 return
@@ -70,7 +73,7 @@ class Builder:
             self._jobs.put(None)
             if self._process:
                 self._process.kill()
-        if self._thread.is_alive() and self._thread is not threading.current_thread():
+        if self._thread and self._thread is not threading.current_thread():
             self._thread.join(_GRACE)
 
     def _run(self) -> None:

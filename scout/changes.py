@@ -103,7 +103,7 @@ class Changes:
 
     def apply(self, changes: Sequence[Change]) -> int:
         """Make changes that take effect together; see `Supervisor.change`."""
-        return self.amend(lambda epoch: self._prepare(changes))
+        return self.amend(lambda epoch: self.prepare(changes))
 
     def amend(self, prepare: Callable[[int], Sequence[Amendment]]) -> int:
         """Make what `prepare` returns, as one change; it is given the epoch of the change, which is returned.
@@ -153,7 +153,8 @@ class Changes:
             self._insert_rest(_ROOM_TIMEOUT)
             return self.epoch
 
-    def _prepare(self, changes: Sequence[Change]) -> list[Amendment]:
+    def prepare(self, changes: Sequence[Change]) -> list[Amendment]:
+        """Have the routers prepare changes that they take; nothing is prepared if one of them refuses."""
         by_router: dict[str, list[Change]] = {}
         values: dict[Setting, int] = {}
         for change in changes:

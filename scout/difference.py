@@ -6,11 +6,13 @@ the paths' code, the functions that it calls, and the numbers and tables that th
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from scout.paths.changes.paths import CreatePath, DeletePath
 from scout.paths.changes.values import SetValue
 from scout.paths.compiler.fingerprint import fingerprint
 from scout.paths.compiler.native import code_of
@@ -46,30 +48,61 @@ def difference(running: Sequence[Path], wanted: Sequence[Path]) -> list[Change]:
     ::
 
         graph, paths = load_router("router.py")  # the file has changed since the router was started
-        print(difference(supervisor.plan.paths, paths))
+        print(difference(supervisor.given_paths, paths))
     """
     _compare_graphs(running, wanted)
     changes: list[Change] = []
     covered: set[int] = set()
-    new = wanted[0].router_graph
+    other_graph = wanted[0].router_graph
     for router in running[0].router_graph.routers:
-        other = new.router(router.name)
+        other = other_graph.router(router.name)
         covered |= {id(table) for table in router.covered}
         changes += router.differences(other)
     settings: dict[int, SetValue] = {}
-    for path, other_path in zip(running, wanted, strict=True):
+    stay, gone, new = _paired(running, wanted)
+    for path, other_path in stay:
         _compare_code(path, other_path)
         for node, stage in path.stages.items():
             for one, two in _bindings(path, node, stage, other_path.stages[node], covered):
                 if one.value != two.value:
                     settings[id(one)] = SetValue(one, two.value)
-    return [*settings.values(), *changes]
+    return [*settings.values(), *changes, *map(DeletePath, gone), *map(CreatePath, new)]
+
+
+def _paired(running: Sequence[Path], wanted: Sequence[Path]) -> tuple[list[tuple[Path, Path]], list[Path], list[Path]]:
+    """The paths that stay, each with the one that is wanted; those that go; and those that are to be created.
+
+    One whose wishes differ, such as its queue, goes and is created anew.
+    """
+    there, other = {path.name: path for path in running}, {path.name: path for path in wanted}
+    same = {name for name in there if name in other and there[name].attributes == other[name].attributes}
+    gone, new = ([path for name, path in each.items() if name not in same] for each in (there, other))
+    for path in (*gone, *new):
+        if not path.attributes.traffic:
+            known = path.name in there and path.name in other
+            what = "its attributes differ" if known else "it is new" if path in new else "it is gone"
+            raise ScoutError(f"path {path.name!r} takes all packets that no other path takes, and {what}; {_NEW_START}")
+    return (
+        [(there[name], other[name]) for name in there if name in same],
+        gone,
+        [_made(running[0], each) for each in new],
+    )
+
+
+def _made(running: Path, wanted: Path) -> Path:
+    """A path of the router graph that runs, like one that is wanted."""
+    attributes = wanted.attributes
+    given = {each.name: getattr(attributes, each.name) for each in fields(attributes) if each.name != "ingress"}
+    made = running.router_graph.create_path(attributes.ingress, rules=wanted.rules, **given)
+    if code_of(made) != code_of(wanted):
+        raise ScoutError(
+            f"path {wanted.name!r} is new, and was edited or relies on routes that differ; {_NEW_START}, or reload the "
+            "routes first"
+        )
+    return made
 
 
 def _compare_graphs(running: Sequence[Path], wanted: Sequence[Path]) -> None:
-    if [path.name for path in running] != [path.name for path in wanted]:
-        names = [", ".join(repr(path.name) for path in paths) for paths in (running, wanted)]
-        raise ScoutError(f"the paths are {names[0]}, and {names[1]} are wanted; {_NEW_START}")
     graph, other = running[0].router_graph, wanted[0].router_graph
     kinds = [{router.name: type(router).__qualname__ for router in each.routers} for each in (graph, other)]
     if list(kinds[0].items()) != list(kinds[1].items()):
@@ -85,8 +118,6 @@ def _compare_graphs(running: Sequence[Path], wanted: Sequence[Path]) -> None:
 
 
 def _compare_code(path: Path, other: Path) -> None:
-    if path.attributes != other.attributes:
-        raise ScoutError(f"the attributes of path {path.name!r} differ; {_NEW_START}")
     if code_of(path) == code_of(other):
         return
     for node, stage in path.stages.items():

@@ -15,7 +15,7 @@ from scout.io.account import ACCOUNT
 from scout.io.channels.contract import PacketChannel
 from scout.io.hold import HOLD
 from scout.io.path_queue import QUEUE
-from scout.io.system import WAITER
+from scout.io.rest import WAITER
 from scout.live_memory import CODE
 from scout.paths.compiler.native import BATCH
 from scout.paths.demux.find import ENTRY, KIND, PATH, PORT

@@ -58,7 +58,8 @@ def loop_source(plan: DomainPlan) -> str:
             "from scout.io.hold import has_expired, is_due, keep, open_bank, see_clock, see_request, take_back",
             "from scout.io.packet import NOT_HELD, RECORD",
             *(["from scout.io.path_queue import finish, take"] if plan.path_scheduler else []),
-            f"from scout.io.system import {'now, ' if plan.path_scheduler or plan.accounts else ''}rest",
+            f"from scout.io.rest import {'now, ' if plan.path_scheduler or plan.accounts else ''}rest",
+            "from scout.ring.bell import may_sleep, ring_bell",
             "from scout.ring.jit import callee, inline",
             "from scout.ring.atomics import load64_acquire",
             "from scout.ring.snapshot import note, save",
@@ -177,6 +178,8 @@ def _channel(plan: DomainPlan, index: int) -> list[str]:
         f"    see_request(hold[0], batch[count - 1], orders + {CLOCK})",
         f"if {channel}_cursor[0].open:",
         "    work += 1",
+        f"    if may_sleep(waiter[0].bell) and {channel}_needs_help({ends}):",
+        "        ring_bell(waiter[0].bell)",
         f"    if count and batch[0].control == {CONTROL_CHANGE}:",
         f"        {plan.change.call(index)}  # no stage sees its request",
         f"        changed[0] += {channel}_cursor[0].primary",
@@ -277,28 +280,16 @@ def _schedule(plan: DomainPlan) -> list[str]:
 def _save(plan: DomainPlan) -> list[str]:
     """Save the state at positions that are the same for all replicas; earlier requests are not needed any more.
 
-    A replica that is about to sleep saves its state too, if that takes no time: poll(2) reports a ring as readable as
-    long as its last frame has not been returned. One that has nothing to do saves it behind a change, so that what the
-    change replaced can be freed though no packets come.
+    A replica that has nothing to do saves its state behind a change too, so that what the change replaced can be freed
+    though no packets come.
     """
     channels = range(len(plan.channels))
     due = " or ".join(f"channel_{index}_snapshot_due({ends_of(index)})" for index in channels)
-    kept = [
-        f"channel_{index}_cursor[0].{floor} != channel_{index}_cursor[0].{done}"
-        for index in channels
-        if plan.channels[index][0].descriptor is not None
-        for floor, done in (("floor", "head"), ("controls_floor", "controls"))
-    ]
-    lines = ["# snapshot", f"due = {due}", "sleepy = False"]
-    if kept:
-        lines += [
-            f"if work == 0 and idle == {SPINS - 1} and (stale == 0 or buffer_bytes <= {_SMALL}):",
-            f"    sleepy = {' or '.join(kept)}",
-        ]
-    lines += [
-        f"if work == 0 and owes and idle == ({SPINS - 1} if stale == 0 or buffer_bytes <= {_SMALL} else {SPINS + 1}):",
-        "    sleepy = True",
-        "if due or sleepy:",
+    idle = f"({SPINS - 1} if stale == 0 or buffer_bytes <= {_SMALL} else {SPINS + 2})"  # before a sleep, or behind it
+    lines = [
+        "# snapshot",
+        f"due = {due}",
+        f"if due or (work == 0 and owes and idle == {idle}):",
     ]
     for index in channels:
         lines += [

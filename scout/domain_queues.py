@@ -17,7 +17,7 @@ from scout.domain_plan import DomainPlan, call, transmits
 from scout.io.account import DEFER, is_over
 from scout.io.packet import DROPPED, RECORD, TO_QUEUE
 from scout.io.path_queue import put
-from scout.io.system import now
+from scout.io.rest import now
 from scout.ring.jit import inline
 from scout.ring.turn import STOP
 

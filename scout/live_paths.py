@@ -12,14 +12,14 @@ the first change after that takes the place of the one by which it was deleted.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from scout.changes import Changes
 from scout.live_shapes import LiveShapes
 from scout.path_table import PathTable
 from scout.paths.demux.table import NoRoom
-from scout.paths.model.change import Amendment
+from scout.paths.model.change import Amendment, Change
 from scout.paths.model.path import Path
 from scout.plan import Plan
 from scout.ring.errors import ScoutError
@@ -68,6 +68,62 @@ class LivePaths:
         if path in self._paths and not path.attributes.traffic:
             raise ScoutError(f"path {path.name!r} takes all packets that no other path takes; it stays")
         return self._changes.amend(partial(self._deletion, path))
+
+    def reload(self, changes: Sequence[Change], gone: Sequence[Path], new: Sequence[Path]) -> int:
+        """Make changes, and delete and create paths, all of it together; the epoch.
+
+        Raises
+        ------
+        ScoutError
+            If something of it cannot be; then nothing is done.
+        """
+        for path in new:
+            self._check(path)
+
+        def prepare(epoch: int) -> list[Amendment]:
+            made = self._changes.prepare(changes)
+            try:
+                for path in gone:
+                    made += self._deletion(path, epoch)
+                for path in new:
+                    made += self._creation(path, epoch)
+            except BaseException:
+                for each in reversed(made):
+                    each.undo()
+                raise
+            return made
+
+        return self._changes.amend(prepare)
+
+    def exchange(self, gone: Sequence[Path], new: Sequence[Path]) -> dict[Path, ScoutError]:
+        """Delete and create paths by one change; those for which it cannot be done, with the reason. Waits for no room.
+
+        Raises
+        ------
+        ScoutError
+            If the change finds no place among the packets; then nothing is done.
+        """
+        refused: dict[Path, ScoutError] = {}
+
+        def attempt(work: Callable[[Path], object], path: Path) -> None:
+            try:
+                work(path)
+            except ScoutError as error:
+                refused[path] = error
+
+        def prepare(epoch: int) -> list[Amendment]:
+            made: list[Amendment] = []
+            for path in gone:
+                attempt(lambda path: made.extend(self._deletion(path, epoch)), path)
+            for path in new:
+                if path not in refused:
+                    attempt(lambda path: made.extend(self._creation(path, epoch)), path)
+            return made or [self._amendment()]
+
+        for path in new:
+            attempt(self._check, path)
+        self._changes.amend(prepare)
+        return refused
 
     def _check(self, path: Path) -> None:
         if not self._plan.demuxes:

@@ -73,9 +73,15 @@ class LiveShapes:
         self._loading = threading.Lock()
 
     def prepare(self) -> None:
-        """Have the stages of the start compiled for the linked tier, in the background."""
+        """Have the stages that new paths are likely to have at hand: load them, or compile them, in the background."""
         if self._memory.loader:
-            self._builder.submit(partial(_build_stages, self._likely()), self._prepared)
+            threading.Thread(target=self._prepare, name="scout-stages", daemon=True).start()
+
+    def _prepare(self) -> None:
+        units = [stage_unit(node, stage) for node, stage in self._likely()]
+        self._load_found(units, "")
+        if missing := [unit for unit in units if unit.found() is None]:
+            self._builder.submit(partial(_build, missing), partial(self._load_found, missing))
 
     def admit(self, path: Path) -> Shape:
         """The shape of a path, which is made if it is new; it waits for stages that are not compiled yet.
@@ -105,11 +111,11 @@ class LiveShapes:
         rules = dict.fromkeys(rule for router in self._plan.graph.routers for rule in router.rules)
         return [*found, *((rule.name, stage) for rule in rules for stage in rule.stages)]
 
-    def _prepared(self, error: str) -> None:
-        """Load them; what does not compile by itself is reported when a path needs it."""
-        for node, stage in self._likely():
+    def _load_found(self, units: Sequence[Unit], error: str) -> None:
+        """Load those that are compiled; what does not compile by itself is reported when a path needs it."""
+        for unit in units:
             with suppress(ScoutError):
-                self._load(stage_unit(node, stage))
+                self._load(unit)
 
     def _check(self, path: Path) -> int:
         """Refuse what a run cannot take in; the index of the path's channel."""
@@ -215,7 +221,3 @@ def _build(units: Sequence[Unit]) -> None:
     for unit in units:
         if unit.found() is None:
             unit.build()
-
-
-def _build_stages(stages: Sequence[tuple[str, Stage]]) -> None:
-    _build([stage_unit(node, stage) for node, stage in stages])

@@ -126,7 +126,7 @@ class Membership:
         with self._lock:
             self._stopped = True
             for replica in self.processes:
-                self._memory.orders[replica, 0] = STOP
+                self._memory.order(replica, STOP)
         deadline = time.monotonic() + _GRACE
         for replica in self.taking_part:
             process = self.processes[replica]
@@ -184,7 +184,7 @@ class Membership:
                     entered.append(channel)
                 if len(entered) < len(self._channels):
                     return False
-                self._memory.orders[replica, 0] = RUN
+                self._memory.order(replica, RUN)
                 self._fork(replica)
                 entered.clear()
             finally:
@@ -236,7 +236,7 @@ class Membership:
                 raise ScoutError(f"replica {replica} is the last one; stop the router instead")
             if replica not in self._leaving:
                 self._leaving[replica] = _Leaving(time.monotonic() + _LEAVE_GRACE)
-                self._memory.orders[replica, 0] = LEAVE
+                self._memory.order(replica, LEAVE)
         while replica in self._leaving and not self._stopped:
             wait_for_any([self.processes[replica]], _CHECK_INTERVAL)
             self.check_processes()  # so that it ends also if the watcher's thread is the caller
@@ -249,7 +249,7 @@ class Membership:
         if leaving.owed:
             if all(channel.position(replica) > position for channel, position in leaving.owed):
                 leaving.owed = []
-                self._memory.orders[replica, 0] = LEAVE
+                self._memory.order(replica, LEAVE)
         elif time.monotonic() > leaving.deadline:
             leaving.deadline = float("inf")
             process.kill()
@@ -279,6 +279,8 @@ class Membership:
     def _replace_or_retire(self, replica: int, process: Child) -> list[str]:
         """Give a replica whose process has ended a successor, or retire it; return the messages to report."""
         seen = time.monotonic()
+        if others := [other for other in self.taking_part if self.processes[other].is_alive()]:
+            self._memory.bell.replace(replica, others[0])
         leaving = self._leaving.get(replica)
         died = bool(process.exitcode) or leaving is None
         if self._counted_ends.get(replica) is not process:
@@ -330,7 +332,7 @@ class Membership:
             self._plan.port(name).resume(replica)
         self._memory.holds["count"][replica] = 0
         self._free_locks(replica)
-        self._memory.orders[replica, 0] = RUN  # also if it was leaving: first it finishes its predecessor's work
+        self._memory.order(replica, RUN)  # also if it was leaving: first it finishes its predecessor's work
         self.processes[replica] = self._spare.call(replica)
         return True
 

@@ -16,7 +16,7 @@ from scout.io.batch import BATCH_SIZE, new_batch
 from scout.io.channels.contract import PacketChannel
 from scout.io.hold import HOLD, new_hold
 from scout.io.packet import PACKET
-from scout.io.system import WAITER
+from scout.io.rest import WAITER
 from scout.live_memory import CODE, LiveMemory
 from scout.path_table import PathTable
 from scout.paths.compiler.native import configuration
@@ -24,6 +24,7 @@ from scout.paths.model.change import ORDER
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.setting import Setting
 from scout.paths.model.table import Table
+from scout.ring.bell import Bell
 from scout.ring.errors import ScoutError
 from scout.ring.membership import MOST_REPLICAS
 from scout.ring.schedule import HEAD
@@ -31,9 +32,6 @@ from scout.ring.segment import LINE, address, private, shared
 from scout.ring.snapshot import Snapshots
 
 __all__ = ["Memory"]
-
-_POLLIN = 1  # poll(2)
-_POLL_TIMEOUT = 10  # milliseconds that a domain sleeps at most, where all its packets come from interfaces
 
 
 class Memory:
@@ -57,6 +55,8 @@ class Memory:
     ----------
     paths : PathTable
         The paths, with what replicas count on them.
+    bell : Bell
+        What wakes the replicas.
     refused : numpy.ndarray
         int64[replica, 8]: the first word counts the packets that no path takes.
     holds : numpy.ndarray
@@ -90,6 +90,9 @@ class Memory:
     ) -> None:
         self._graph, self._channels, self.paths, self.live = graph, channels, paths, live
         self._domain, self._strategy, self._held = domain, strategy, held
+        self.bell = Bell(channel.descriptor for channel, _ in channels if channel.descriptor is not None)
+        for channel, _ in channels:
+            channel.attach(self.bell.address)
         lines = LINE // 8
         self.refused = shared((MOST_REPLICAS, lines), np.int64)
         self.holds = shared(MOST_REPLICAS, HOLD)
@@ -110,6 +113,7 @@ class Memory:
         }
         self._ticked = time.monotonic_ns()
         self._tables: dict[int, dict[int, np.ndarray]] = {}
+        self._waiters: dict[int, np.ndarray] = {}
         self._kept: dict[int, list[Any]] = {}  # arrays that the arguments refer to by address only
         self._arguments: dict[int, tuple[Any, ...]] = {}
 
@@ -178,8 +182,8 @@ class Memory:
         batch, slots = new_batch()
         made, room = new_batch(1)
         hold = self.holds[replica : replica + 1]
-        waiter, descriptors = self._waiter()
-        self._kept[replica] = [slots, room, new_hold(hold, self._held), descriptors]
+        self._waiters[replica] = self._waiter(replica)
+        self._kept[replica] = [slots, room, new_hold(hold, self._held)]
         whole = max((shape.code.whole() for shape in shapes if shape.compiled), key=len)
         contexts = np.zeros(0, np.int64)
         if self.live:
@@ -188,7 +192,7 @@ class Memory:
         own = ReplicaMemory(
             replica=replica,
             orders=address(self.orders[replica]),
-            waiter=waiter,
+            waiter=self._waiters[replica],
             batch=batch,
             resumed=private(BATCH_SIZE, PACKET),
             made=made,
@@ -219,6 +223,11 @@ class Memory:
         )
         self._arguments[replica] = tuple(argument.value(own) for argument in self._domain.arguments)
 
+    def order(self, replica: int, order: int) -> None:
+        """Give a replica an order (`scout.domain_loop`), and wake it."""
+        self.orders[replica, 0] = order
+        self.bell.ring()
+
     def tick(self, live: bool) -> None:
         """Advance the domains' clock by the time since the last call, if packets come live; else it stands still."""
         now = time.monotonic_ns()
@@ -236,19 +245,15 @@ class Memory:
 
     def serve(self, replica: int, core: int | None) -> None:
         """Serve as a replica, pinned to a core; returns when its order says so. For a process of its own."""
+        own = self.bell.listen()
+        self._waiters[replica]["own"] = own.fileno()
         run_domain(core, self._domain.serve, self._arguments[replica])
 
-    def _waiter(self) -> tuple[np.ndarray, np.ndarray]:
-        files = [channel.descriptor for channel, _ in self._channels if channel.descriptor is not None]
-        descriptors = private((max(1, len(files)), 2), np.int32)
-        for index, file in enumerate(files):
-            descriptors[index] = (file, _POLLIN)
+    def _waiter(self, replica: int) -> np.ndarray:
         waiter = private(1, WAITER)
-        waiter["descriptors"], waiter["count"] = address(descriptors), len(files)
-        waiter["strategy"] = self._strategy
-        # Nothing wakes a domain that sleeps here when a request comes to a channel that has no descriptor.
-        waiter["timeout"] = _POLL_TIMEOUT if len(files) == len(self._channels) else 0
-        return waiter, descriptors
+        waiter["strategy"], waiter["replica"] = self._strategy, replica
+        waiter["bell"], waiter["watch"] = self.bell.address, self.bell.watch
+        return waiter
 
 
 def _copied(initial: np.ndarray) -> np.ndarray:

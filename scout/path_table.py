@@ -93,6 +93,11 @@ class PathTable:
             raise ScoutError(f"path {path.name!r} is not one of this run; create it first")
         return self._numbers[path]
 
+    def at(self, number: int) -> Path | None:
+        """The path of a number; None if there is none, or it was deleted."""
+        path, _ = self._paths.get(number, (None, None))
+        return path if path in self._numbers else None
+
     def named(self, name: str) -> Path:
         """The path of this name.
 
@@ -165,6 +170,21 @@ class PathTable:
         number = self.number(path)
         shape = self._paths[number][1]
         return self._counted(shape, number if shape.many else 0, replica)
+
+    def activity(self, paths: Sequence[Path]) -> list[int]:
+        """For each path a number that grows with every packet that enters it."""
+        numbers = [self.number(path) for path in paths]
+        counted = np.zeros(len(paths), np.int64)
+        groups: dict[int, list[int]] = {}  # of indices, by shape
+        for index, number in enumerate(numbers):
+            groups.setdefault(self._paths[number][1].number, []).append(index)
+        with self._counting:
+            for indices in groups.values():
+                shape = self._paths[numbers[indices[0]]][1]
+                rows = [numbers[index] if shape.many else 0 for index in indices]
+                for replica in self._counters:
+                    counted[indices] += self._rows_of(shape, replica)[rows].sum(axis=1)
+        return counted.tolist()
 
     def total(self, shape: Shape) -> np.ndarray:
         """The sum of the counters of all paths of a shape, also of those that were deleted, over all replicas."""

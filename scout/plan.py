@@ -31,6 +31,7 @@ from scout.ring.wait import STRATEGIES
 
 __all__ = ["Plan", "make_plan"]
 
+_TIMES = 2  # room for paths that stages ask for: those that were deleted have theirs until all replicas have passed
 _MOST_MEMORY = 1 << 40
 _LATER_MEMORY = 1 << 28  # by default, for queues of paths that are created later; untouched pages cost nothing
 
@@ -163,6 +164,9 @@ def make_plan(
         raise ScoutError(f"wait {wait!r}: use one of {', '.join(STRATEGIES)}")
     if not 1 <= held <= MOST_TO_HOLD:
         raise ScoutError(f"{held} held packets: give 1 to {MOST_TO_HOLD}")
+    asked = sum(_TIMES * router.path_requests.most for router in graph.routers if router.path_requests)
+    if most_paths is None and asked:
+        most_paths = len(paths) + asked
     _check_ports(graph)
     _check_paths(graph, paths)
     chosen = scheduler(schedule) if schedule else None

@@ -94,7 +94,7 @@ class Socket:
         answer, (self._bell,) = stack.ask("open", protocol=self.proto)
         self._number = answer["socket"]
         self._area = stack.mapped(answer["offset"], stack.socket_bytes)
-        self._ring = (address(self._area), stack.ring_bytes, stack.replicas, self._bell)
+        self._ring = (address(self._area), stack.ring_bytes, self._bell)
         self._in, self._out = (bytearray(HEADER + LONGEST_DATA) for _ in range(2))
         self._in_address, self._out_address = (address(np.frombuffer(each, np.uint8)) for each in (self._in, self._out))
         self._receiving, self._sending = threading.Lock(), threading.Lock()

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from scout.builder import Builder
 from scout.changes import Changes
@@ -10,6 +10,8 @@ from scout.control import Control
 from scout.difference import difference
 from scout.live_paths import LivePaths
 from scout.membership import Membership
+from scout.path_keeper import PathKeeper
+from scout.paths.changes.paths import CreatePath, DeletePath
 from scout.paths.framework.service import Service
 from scout.paths.model.change import Change
 from scout.paths.model.path import Path
@@ -28,13 +30,24 @@ class Parts(NamedTuple):
     control: Control
     changes: Changes
     live_paths: LivePaths
+    path_keeper: PathKeeper
     builder: Builder
+
+    def stop(self) -> None:
+        """Stop them, in the order in which they need one another."""
+        self.path_keeper.stop()
+        self.builder.close()
+        self.watcher.stop()
+        self.membership.stop()
+        self.changes.close()
 
 
 class Steering:
     """The part of `Supervisor` by which it is told something while packets flow."""
 
     plan: Plan
+    given_paths: list[Path]
+    """The paths that it was given, and those that `reload` created in place of them."""
     _parts: Parts | None
 
     @property
@@ -152,14 +165,28 @@ class Steering:
         """
         return self._running.live_paths.delete(path)
 
+    def path_requests(self) -> list[dict[str, Any]]:
+        """For each router whose stages ask for paths (as `FlowPaths`) what became of the requests.
+
+        Returns
+        -------
+        list of dict
+            `router`; `paths` that it has now, of `most`; requests that were granted (`created`), and refused: as the
+            path was there or on its way (`known`), as there were most (`most_reached`), as the supervisor had no room
+            (`no_room`), as it was not possible (`refused`), and as the ring of requests was full (`ring_full`); paths
+            that a stage ended (`ended`), and that were deleted as no packets came (`idle`).
+        """
+        return self._running.path_keeper.figures()
+
     def reload(self, paths: Sequence[Path]) -> list[Change]:
         """Make the router that runs like another one, by changes; what did not change keeps its state.
 
         Parameters
         ----------
         paths : sequence of Path
-            Paths of the other router graph, those that a supervisor would be given. They are compared with those that
-            this one was given; paths that were created while it runs stay.
+            Paths of the other router graph, those that a supervisor would be given. They are compared with
+            `given_paths`; paths that were created while it runs stay. A path of which the traffic or a wish differs is
+            deleted, and one is created.
 
         Returns
         -------
@@ -171,9 +198,13 @@ class Steering:
         ScoutError
             If something differs that cannot be changed while the router runs. Nothing has changed then.
         """
-        changes = difference(self.plan.paths, paths)
+        changes = difference(self.given_paths, paths)
         if changes:
-            self.change(*changes)
+            gone = [each.path for each in changes if isinstance(each, DeletePath)]
+            new = [each.path for each in changes if isinstance(each, CreatePath)]
+            others = [each for each in changes if not isinstance(each, CreatePath | DeletePath)]
+            self._running.live_paths.reload(others, gone, new)
+            self.given_paths = [*(path for path in self.given_paths if path not in gone), *new]
         return changes
 
     def reached(self, epoch: int) -> bool:

@@ -30,6 +30,7 @@ from scout.live_shapes import LiveShapes
 from scout.membership import Membership
 from scout.memory import Memory
 from scout.path_figures import PathFigures
+from scout.path_keeper import PathKeeper
 from scout.path_table import PathTable
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.path import Path
@@ -134,7 +135,7 @@ class Supervisor(Steering, PathFigures):
     ) -> None:
         wishes = schedule, wait, held, most_paths, path_schedule, queue_memory
         self.plan = make_plan(graph, paths, replicas, cores, restarts, *wishes)
-        self.graph = self.plan.graph
+        self.graph, self.given_paths = self.plan.graph, list(self.plan.paths)
         self.channels: list[tuple[PacketChannel, list[Path]]] = []
         """While it runs: what replicas receive from, each with the paths whose ports it serves, in the paths' order."""
         self._say = Reporter(report)
@@ -207,11 +208,13 @@ class Supervisor(Steering, PathFigures):
                 plan, self.channels, paths_by_number, live_memory, domain, changes, builder, self._say
             )
         live_paths = LivePaths(plan, paths_by_number, changes, live_shapes)
-        self._parts = Parts(membership, watcher, control, changes, live_paths, builder)
+        keeper = PathKeeper(plan, self.channels, self.memory, live_paths, self._say)
+        self._parts = Parts(membership, watcher, control, changes, live_paths, keeper, builder)
         membership.start()
         for channel, _ in self.channels:
             self._forker.call(channel.feed)  # it may fork processes that bring packets
         watcher.start()
+        keeper.start()
         if live_shapes:
             live_shapes.prepare()
         for registry in registries(plan.graph):
@@ -241,10 +244,8 @@ class Supervisor(Steering, PathFigures):
         for registry in self._registries:
             registry.stop()
         if self._parts:
-            self._parts.builder.close()
-            self._parts.watcher.stop()
-            self._parts.membership.stop()
-            self._parts.changes.close()
+            self._parts.stop()
+            self.memory.bell.close()
         self._forker.close()
         with self._accounts:
             for channel, _ in self.channels:

@@ -34,6 +34,7 @@ Event                a kind of event
 Exit                 an outcome: the packet leaves the path
 FOREVER              a lifetime: rows never expire
 Filter               a function of one's own between two routers
+FlowPaths            each flow gets a path of its own
 HALT                 a handler's answer: no further handlers
 HOLD                 a verdict: the packet is kept and comes back
 Handler              a function that runs at an event

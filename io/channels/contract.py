@@ -43,6 +43,9 @@ class ChannelOperations(NamedTuple):
     release: Any
     """`release(ring, cursor, replica, ordered)`: the requests of the batch are done. In channel order a batch that must
     not leave, as earlier packets have not left, stays open."""
+    needs_help: Any
+    """`needs_help(ring, cursor) -> bool`: True if replicas that sleep are to wake, at the batch at hand: more requests
+    wait than this replica keeps up with, or one has stayed so far behind that the channel could fill up."""
     snapshot_due: Any
     """`snapshot_due(ring, cursor) -> bool`: True at a position where every replica saves its state, until it has. Such
     positions come often enough that neither packets nor control requests fill the channel before the next one."""
@@ -76,7 +79,10 @@ class PacketChannel(Protocol):
 
     @property
     def descriptor(self) -> int | None:
-        """A file descriptor that becomes readable when packets wait; None if there is none to poll."""
+        """A file descriptor that becomes readable when packets arrive; None if whoever inserts them rings the bell."""
+
+    def attach(self, bell: int) -> None:
+        """Have the bell at this address (`scout.ring.bell`) rung after insertions that no descriptor announces."""
 
     def feed(self) -> None:
         """Start to bring packets. Called once, when all replicas run."""

@@ -142,6 +142,7 @@ class KernelRing:
             "keeps": keeps,
             "laps": 0,
             "wakes": 0,
+            "bell": 0,
         }
         for name, value in values.items():
             self._channel[name] = self.ring[name] = value
@@ -179,9 +180,13 @@ class KernelRing:
 
     @property
     def descriptor(self) -> int:
-        """The file descriptor to poll for packets."""
+        """The socket, which becomes readable when frames arrive."""
         assert self._socket
         return self._socket.fileno()
+
+    def attach(self, bell: int) -> None:
+        """Have this bell rung after control requests."""
+        self.ring["bell"] = bell
 
     def feed(self) -> None:
         """Start to receive.

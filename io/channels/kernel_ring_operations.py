@@ -15,6 +15,7 @@ from scout.io.channels.kernel_ring_protocol import (
     advance_floor,
     control_at,
     frame_at,
+    is_filled,
     next_frame,
     offered,
     open_requests,
@@ -26,6 +27,7 @@ from scout.io.packet import NOT_HELD, OFFLOAD, RECORD
 from scout.ring import layout, turn
 from scout.ring.atomics import load64, store64
 from scout.ring.batch import cut_batch, finish, mark_plain, passes_over
+from scout.ring.bell import must_wake_others
 from scout.ring.claims import NOBODY, claim_at, count_of
 from scout.ring.election import CONTROL
 from scout.ring.jit import Record, inline
@@ -140,6 +142,14 @@ def release(ring: Record, cursor: Record, replica: int, ordered: bool) -> None:
 
 
 @inline
+def needs_help(ring: Record, cursor: Record) -> bool:
+    """True if replicas that sleep are to wake: many frames were there, and more are; or one has stayed far behind."""
+    if cursor.primary and cursor.count >= BACKLOG and is_filled(ring, cursor.head + cursor.count):
+        return True
+    return must_wake_others(ring, cursor)
+
+
+@inline
 def snapshot_due(ring: Record, cursor: Record) -> bool:
     """True if the replica stands at a position where all save a snapshot, and has not saved it yet.
 
@@ -199,6 +209,7 @@ OPERATIONS = ChannelOperations(
     passes_over=passes_over,
     await_turn=await_turn,
     release=release,
+    needs_help=needs_help,
     snapshot_due=snapshot_due,
     advance_floor=advance_floor,
     position=position,

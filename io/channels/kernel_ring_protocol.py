@@ -39,6 +39,7 @@ from scout.ring.atomics import (
     store64_release,
 )
 from scout.ring.batch import take, to_boundary
+from scout.ring.bell import ring_bell
 from scout.ring.claims import claim, claim_at
 from scout.ring.election import follow
 from scout.ring.floors import lowest_floor, refresh_limit
@@ -67,6 +68,7 @@ __all__ = [
     "advance_floor",
     "control_at",
     "frame_at",
+    "is_filled",
     "next_frame",
     "offered",
     "open_requests",
@@ -172,6 +174,15 @@ def offered(ring: Record, cursor: Record) -> int:
 
 
 @inline
+def is_filled(ring: Record, number: int) -> bool:
+    """True if the frame of this number, of which no earlier one is missing, has arrived."""
+    # Acquire, before the status: pairs with the store of RETURNED.
+    if number >= load64_acquire(word(ring, RETURNED)) + ring.entries:
+        return False
+    return load32_acquire(frame_at(ring, number) + STATUS) & STATUS_USER != 0  # pairs with the kernel's release
+
+
+@inline
 def prefetch_frames(ring: Record, first: int, count: int) -> None:
     """Ask for the first cache lines of the `count` frames from number `first` on, which another core has written.
 
@@ -258,6 +269,8 @@ def add_control(rings: np.ndarray, port: int, kind: int, stage: int, argument: i
     store64(address + 24, argument)
     store64(address + 32, timestamp)
     store64_release(word(ring, CONTROLS), number + 1)  # pairs with `offered`
+    if ring.bell:
+        ring_bell(ring.bell)
     return number + 1
 
 

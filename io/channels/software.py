@@ -48,7 +48,7 @@ class Feed:
     operations = OPERATIONS
 
     descriptor: int | None = None
-    """There is nothing to poll for packets."""
+    """There is none: all producers ring the bell."""
 
     def __init__(self, ports: Mapping[int, "FedPort"], replicas: int, keeps: bool) -> None:
         self._ports = dict(ports)
@@ -67,6 +67,10 @@ class Feed:
         self._players: dict[int, Child] = {}
         self._too_long = self._controls = self._refused_controls = 0
         self._shards = 1
+
+    def attach(self, bell: int) -> None:
+        """Have this bell rung after each publication."""
+        self._channel.record["bell"] = self.ring["bell"] = bell
 
     # Producing.
 

@@ -23,6 +23,7 @@ from scout.io.packet import NOT_HELD, OFFLOAD, REACH, RECORD
 from scout.ring import turn
 from scout.ring.atomics import load32, load64, store64, store64_release
 from scout.ring.batch import close_batch, cut_batch, mark_plain, open_up_to, passes_over
+from scout.ring.bell import must_wake_others
 from scout.ring.claims import NOBODY, claim_at
 from scout.ring.jit import Record, inline
 from scout.ring.layout import CHANNEL, MEMBER, floor_of, payload, payload_length, published, slot_of
@@ -155,6 +156,12 @@ def release(feed: Record, cursor: Record, replica: int, ordered: bool) -> None:
 
 
 @inline
+def needs_help(feed: Record, cursor: Record) -> bool:
+    """True if replicas that sleep are to wake: one has stayed far behind. Insertions wake all by themselves."""
+    return must_wake_others(feed, cursor)
+
+
+@inline
 def snapshot_due(feed: Record, cursor: Record) -> bool:
     """True if the replica stands at a position where all save a snapshot, and has not saved it yet."""
     return cursor.head & (feed.interval - 1) == 0 and cursor.floor != cursor.head
@@ -207,6 +214,7 @@ OPERATIONS = ChannelOperations(
     passes_over=passes_over,
     await_turn=await_turn,
     release=release,
+    needs_help=needs_help,
     snapshot_due=snapshot_due,
     advance_floor=advance_floor,
     position=position,

@@ -6,7 +6,19 @@ of a socket.
 
 import numba
 
-from scout.io.endpoints.memory import ARMED, DOORBELL, ENTRY, HEAD, RINGS, SKIP, TAIL, entry_bytes, head_of, tail_of
+from scout.io.endpoints.memory import (
+    ARMED,
+    DOORBELL,
+    ENTRY,
+    HEAD,
+    RINGS,
+    SKIP,
+    TAIL,
+    USED,
+    entry_bytes,
+    head_of,
+    tail_of,
+)
 from scout.io.endpoints.message import HEADER
 from scout.io.system import read, write
 from scout.ring.atomics import (
@@ -65,8 +77,8 @@ def submit(area: int, request_bytes: int, bell: int, header: int, data: int, siz
     return 1
 
 
-@entry(_i8(_i8, _i8, _i8, _i8, _i8, _i8))
-def take(area: int, ring_bytes: int, replicas: int, bell: int, target: int, capacity: int) -> int:
+@entry(_i8(_i8, _i8, _i8, _i8, _i8))
+def take(area: int, ring_bytes: int, bell: int, target: int, capacity: int) -> int:
     """Copy the next message, its header and data, to address `target`; its bytes, or `EMPTY`.
 
     Of a message that is longer than `capacity` the rest is lost. The eventfd stays readable as long as messages wait.
@@ -75,17 +87,15 @@ def take(area: int, ring_bytes: int, replicas: int, bell: int, target: int, capa
     ----------
     area, ring_bytes : int
         Address of the socket's area, and bytes of each ring.
-    replicas : int
-        How many rings there are.
     bell : int
         The socket's eventfd.
     target, capacity : int
         Room for a header and data.
     """
-    chosen = _next(area, ring_bytes, replicas)
+    chosen = _next(area, ring_bytes)
     if chosen < 0:
-        _arm(area, ring_bytes, replicas, bell)
-        chosen = _next(area, ring_bytes, replicas)
+        _arm(area, ring_bytes, bell)
+        chosen = _next(area, ring_bytes)
         if chosen < 0:
             return EMPTY
     head = load64(head_of(area, chosen))
@@ -94,33 +104,33 @@ def take(area: int, ring_bytes: int, replicas: int, bell: int, target: int, capa
     copy(target, place + ENTRY, min(length, capacity))
     # Release, pairs with the replica's load: the message was read.
     store64_release(head_of(area, chosen), head + entry_bytes(length))
-    if _next(area, ring_bytes, replicas) < 0:
-        _arm(area, ring_bytes, replicas, bell)
+    if _next(area, ring_bytes) < 0:
+        _arm(area, ring_bytes, bell)
     return length
 
 
-@entry(numba.void(_i8, _i8, _i8, _i8))
-def settle(area: int, ring_bytes: int, replicas: int, bell: int) -> None:
+@entry(numba.void(_i8, _i8, _i8))
+def settle(area: int, ring_bytes: int, bell: int) -> None:
     """Let the eventfd not be readable unless a message waits, after somebody else has written to it."""
-    if _next(area, ring_bytes, replicas) < 0:
-        _arm(area, ring_bytes, replicas, bell)
+    if _next(area, ring_bytes) < 0:
+        _arm(area, ring_bytes, bell)
 
 
 @inline
-def _next(area: int, ring_bytes: int, replicas: int) -> int:
+def _next(area: int, ring_bytes: int) -> int:
     """The replica whose next message is the first that waits, by the numbers of their batches; -1 if none waits."""
-    chosen, order = -1, 0
-    for replica in range(replicas):
+    chosen, order, replica = -1, 0, -1
+    used = load64_acquire(area + USED)  # pairs with the replica's store
+    while used >> replica + 1:
+        replica += 1
         head = load64(head_of(area, replica))  # our own last store
         tail = load64_acquire(tail_of(area, replica))  # pairs with the replica's store: its messages are whole
-        if head == tail:
+        if used >> replica & 1 == 0 or head == tail:
             continue
         place = area + RINGS + replica * ring_bytes
         if load64(place + (head & (ring_bytes - 1))) == SKIP:
             head += ring_bytes - (head & (ring_bytes - 1))
             store64_release(head_of(area, replica), head)
-        if head == tail:
-            continue
         number = load64(place + (head & (ring_bytes - 1)) + 8)
         if chosen < 0 or number < order:
             chosen, order = replica, number
@@ -128,11 +138,11 @@ def _next(area: int, ring_bytes: int, replicas: int) -> int:
 
 
 @inline
-def _arm(area: int, ring_bytes: int, replicas: int, bell: int) -> None:
+def _arm(area: int, ring_bytes: int, bell: int) -> None:
     """Let the eventfd not be readable, unless a message comes meanwhile."""
     read(bell, area + SCRATCH, 8)
     # seq_cst, before the second look: a replica stores TAIL and then loads ARMED. One side sees the other.
     exchange(area + ARMED, 1)
-    if _next(area, ring_bytes, replicas) >= 0 and exchange(area + ARMED, 0):
+    if _next(area, ring_bytes) >= 0 and exchange(area + ARMED, 0):
         store64(area + ONE, 1)
         write(bell, area + ONE, 8)

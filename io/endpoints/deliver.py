@@ -9,10 +9,10 @@ import numpy as np
 
 from scout.io.batch import BATCH_SIZE
 from scout.io.endpoints.collect import swapped16, swapped32
-from scout.io.endpoints.memory import ARMED, ENTRY, RINGS, SKIP, entry_bytes, head_of, number_of, tail_of
+from scout.io.endpoints.memory import ARMED, ENTRY, RINGS, SKIP, USED, entry_bytes, head_of, number_of, tail_of
 from scout.io.endpoints.message import EXTENT_OFFSET, HEADER, ROW, SOCKET
 from scout.io.system import write
-from scout.ring.atomics import copy, exchange, fence, load32, load64, load64_acquire, store64, store64_release
+from scout.ring.atomics import copy, exchange, fence, fetch_or, load32, load64, load64_acquire, store64, store64_release
 from scout.ring.jit import Record, inline
 
 __all__ = ["TOUCHED", "TRANSMIT", "enqueue", "flush"]
@@ -67,6 +67,9 @@ def enqueue(transmit: Record, packet: Record, record: int) -> None:
     copy(data, header + offset, here)
     copy(data + here, packet.tail + max(0, offset - linear), size - here)
     own = transmit.tails + row * 8
+    if load64(own) == 0:
+        # acq_rel, before the store of TAIL, pairs with the application's load: who sees the message looks at its ring.
+        fetch_or(_area(transmit, row) + USED, 1 << transmit.replica)
     tail = load64(own) + entry_bytes(HEADER + size)
     store64(own, tail)
     # Release, pairs with the application's load: the message is whole.

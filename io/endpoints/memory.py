@@ -2,10 +2,11 @@
 
 The memory is one file (memfd_create(2)). It begins with an area for each socket; an area for each application follows::
 
-    socket        ARMED | TAIL and HEAD of replica 0, of 1 … | ring of replica 0 | ring of replica 1 | …
+    socket        ARMED, USED | TAIL and HEAD of replica 0, of 1 … | ring of replica 0 | ring of replica 1 | …
     application   DOORBELL | TAIL | HEAD | ring
 
-Each word has a cache line of its own, as the two sides write them at the same time. Rings count bytes from 0, and a
+USED has a bit for each replica that has ever written to its ring: an application looks at no others. The other words
+have a cache line each, as the two sides write them at the same time. Rings count bytes from 0, and a
 ring is never written behind its HEAD plus its size. An entry of a ring is `length | order | header | data`, padded to 8
 bytes; it does not wrap: `SKIP` in place of a length says that the next entry is at the ring's beginning.
 
@@ -38,6 +39,7 @@ __all__ = [
     "RINGS",
     "SKIP",
     "TAIL",
+    "USED",
     "EndpointMemory",
     "Sizes",
     "entry_bytes",
@@ -46,8 +48,8 @@ __all__ = [
     "tail_of",
 ]
 
-ARMED, DOORBELL, TAIL, HEAD = 0, 0, LINE, 2 * LINE
-"""Offsets of words: ARMED of a socket's area, the others of an application's."""
+ARMED, USED, DOORBELL, TAIL, HEAD = 0, 24, 0, LINE, 2 * LINE
+"""Offsets of words: ARMED and USED of a socket's area, the others of an application's."""
 
 RINGS = 4096
 """Offset of the first ring in an area."""
@@ -83,13 +85,12 @@ ENDPOINTS = np.dtype(
 
 
 class Sizes(NamedTuple):
-    """The sizes that an application has to know, all in bytes but `replicas`."""
+    """The sizes that an application has to know, in bytes."""
 
     socket_bytes: int
     ring_bytes: int
     application_bytes: int
     request_bytes: int
-    replicas: int
 
 
 @inline
@@ -151,9 +152,7 @@ class EndpointMemory:
 
     def __init__(self, name: str, sockets: int, applications: int, ring_bytes: int, request_bytes: int) -> None:
         self.sockets, self.applications = sockets, applications
-        self.sizes = Sizes(
-            RINGS + MOST_REPLICAS * ring_bytes, ring_bytes, RINGS + request_bytes, request_bytes, MOST_REPLICAS
-        )
+        self.sizes = Sizes(RINGS + MOST_REPLICAS * ring_bytes, ring_bytes, RINGS + request_bytes, request_bytes)
         self._descriptors: list[int] = []
         try:
             _allow_files(sockets)
@@ -187,7 +186,6 @@ class EndpointMemory:
             "bells": address(self.bells),
             "consumed": address(self.consumed),
         }
-        del values["replicas"]
         self._records = [self.record]
         for field, value in values.items():
             self.record[field] = value

@@ -27,7 +27,7 @@ _ADDRESS = "an address differs from replica to replica; use the accessors (load3
 _FORBIDDEN = {
     "time": _CLOCK,
     "datetime": _CLOCK,
-    "scout.io.system.now": _CLOCK,
+    "scout.io.rest.now": _CLOCK,
     "random": _CHANCE,
     "numpy.random": _CHANCE,
     "secrets": _CHANCE,

@@ -26,7 +26,7 @@ PROTOCOLS = {"icmp": ICMP, "tcp": TCP, "udp": UDP, "dccp": DCCP, "sctp": SCTP, "
 TRAFFIC = ("destination", "source", "protocol", "destination_port", "source_port", "dscp")
 """The attributes that describe packets: they decide which packets enter a path."""
 
-WISHES = ("weight", "deadline", "queue", "batch", "account", "cpu", "memory", "over_budget")
+WISHES = ("weight", "deadline", "queue", "batch", "account", "cpu", "memory", "over_budget", "idle")
 """The attributes in which paths may differ that share their stages and code."""
 
 _ORDERS = ("completed", "channel")
@@ -55,6 +55,7 @@ class GivenAttributes(TypedDict, total=False):
     cpu: float
     memory: int
     over_budget: str
+    idle: float
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,8 @@ class Attributes:
         Bytes that its queue takes in each replica, at most; 0: as many as its places need for the longest packets.
     over_budget : {"drop", "defer"}
         What becomes of its packets while it is over its share: they are dropped, or wait in the queue.
+    idle : float
+        Seconds without a packet after which the path is deleted; 0: it stays.
     """
 
     ingress: str
@@ -114,6 +117,7 @@ class Attributes:
     cpu: float = 0.0
     memory: int = 0
     over_budget: str = "drop"
+    idle: float = 0.0
 
     @classmethod
     def checked(cls, ingress: str, **given: Unpack[GivenAttributes]) -> "Attributes":
@@ -216,6 +220,8 @@ class Attributes:
             raise GraphError(
                 f"{place}: packets leave a queue when a scheduler wants them; leave order='channel' out, or queue="
             )
+        if self.idle and not self.traffic:
+            raise GraphError(f"{place}: it takes all packets that no other path takes, and stays; leave idle=... out")
         if not self.queue and (self.memory or self.over_budget == "defer"):
             wish = f"memory={self.memory}" if self.memory else "over_budget='defer'"
             raise GraphError(f"{place}: {wish} is for the packets of a queue; give it queue=... too, or leave it out")
@@ -278,7 +284,7 @@ def _share(value: Any) -> float:
     return float(value)
 
 
-def _deadline(value: Any) -> float:
+def _seconds(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1 << 30:
         raise ValueError
     return float(value)
@@ -304,13 +310,14 @@ _CHECKS: dict[str, tuple[Any, str]] = {
     "dscp": (lambda value: _int(value, 0, 63), "a code point, 0 to 63"),
     "order": (_one_of(*_ORDERS), " or ".join(_ORDERS)),
     "weight": (lambda value: _int(value, 1, (1 << 20) - 1), "at least 1, and less than 2 ** 20"),
-    "deadline": (_deadline, "seconds, at least 0 and less than 2 ** 30"),
+    "deadline": (_seconds, "seconds, at least 0 and less than 2 ** 30"),
     "queue": (_queue, f"0, or a power of two, at most {MOST_PLACES}"),
     "batch": (lambda value: _int(value, 1, BATCH_SIZE), f"1 to {BATCH_SIZE}"),
     "account": (_bool, "True or False"),
     "cpu": (_share, f"a share of each domain's time, {_LEAST_SHARE:g} to 1, or 0 for no budget"),
     "memory": (lambda value: _int(value, 0, _MOST_MEMORY), f"bytes, 0 to {_MOST_MEMORY:,}"),
     "over_budget": (_one_of(*_POLICIES), " or ".join(_POLICIES)),
+    "idle": (_seconds, "seconds, at least 0 and less than 2 ** 30; 0 if it stays"),
 }
 """For each attribute that can be given its check, and what is right."""
 

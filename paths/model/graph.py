@@ -11,6 +11,7 @@ import networkx as nx
 
 from scout.paths.model.attributes import Attributes, GivenAttributes
 from scout.paths.model.creation import create_stages, join
+from scout.paths.model.discarding import make_discarding
 from scout.paths.model.path import Path
 from scout.paths.model.render import svg
 from scout.paths.model.router import GraphError, Router
@@ -237,6 +238,9 @@ class RouterGraph(UncachedViews, nx.DiGraph):
             default, 0, as many as the longest packets need, 64 KiB for each place.
         over_budget : {"drop", "defer"}
             While the path is over its budget, its packets are dropped as over-budget, or wait in its queue.
+        idle : float
+            Seconds: a path that had no packet for so long is deleted; its packets are then taken by the next wider
+            path. By default, 0, it stays.
         rules : iterable of Rule, optional
             Transformation rules, applied after those of the routers (`scout.paths.model.rule`).
 
@@ -253,6 +257,38 @@ class RouterGraph(UncachedViews, nx.DiGraph):
         `Path.establish` has the routers establish them, applies the rules, and freezes the path. The parameters are
         those of `create_path`.
         """
+        path = self._begun(ingress, rules, attributes)
+        join(path, create_stages(path))
+        return path
+
+    def discard_path(self, ingress: str, **attributes: Unpack[GivenAttributes]) -> Path:
+        """A path whose packets are dropped as discarded, at the port: before any other stage and any queue.
+
+        Parameters
+        ----------
+        ingress : str
+            The router at whose port the packets come in.
+        **attributes
+            Which packets, as for `create_path`.
+
+        Raises
+        ------
+        GraphError
+            If an attribute is wrong, or none says which packets.
+
+        Examples
+        --------
+        ::
+
+            supervisor.create_path(graph.discard_path("left", protocol="udp", destination_port=53))
+        """
+        path = self._begun(ingress, (), attributes)
+        if not path.attributes.traffic:
+            raise GraphError(f"discard path from {ingress!r}: say which packets it takes, as in protocol='udp'")
+        return make_discarding(path)
+
+    def _begun(self, ingress: str, rules: Iterable["Rule"], attributes: GivenAttributes) -> Path:
+        """A path without stages."""
         if self.router(ingress).port is None:
             raise GraphError(f"path from {ingress!r}: it has no port; these have: {', '.join(self.ports) or 'none'}")
         checked = Attributes.checked(ingress, **attributes)
@@ -269,7 +305,6 @@ class RouterGraph(UncachedViews, nx.DiGraph):
             applied=(),
             relies_on=(),
         )
-        join(path, create_stages(path))
         return path
 
 

@@ -1,6 +1,7 @@
 """A path: the stages that one kind of traffic goes through, end to end."""
 
 from typing import TYPE_CHECKING, Any, Self, Unpack
+from weakref import ref
 
 import networkx as nx
 import numpy as np
@@ -40,14 +41,14 @@ class Path(StageGraph):
     lowered: Any = None
     """The plan that the compiler made of the path, and what it depends on (`scout.paths.compiler.plan.lower`)."""
 
-    runs_as: Any = None
-    """The shape as which a supervisor runs the path (`scout.shapes.Shape`); None if none does."""
+    _shape: Any = None
+    """A weak reference to what `runs_as` gives: the memory of a run goes with its supervisor."""
 
     def __init__(self, incoming_graph_data: Any = None, **attributes: Any) -> None:
         super().__init__(incoming_graph_data, **attributes)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("lowered", "runs_as")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("lowered", "_shape")}
 
     @property
     def source(self) -> str:
@@ -116,6 +117,15 @@ class Path(StageGraph):
     def queue(self) -> int:
         """Packets that the path's queue holds in each replica; 0 if its packets are not queued."""
         return self.attributes.queue
+
+    @property
+    def runs_as(self) -> Any:
+        """The shape as which a supervisor runs the path (`scout.shapes.Shape`); None if none does."""
+        return self._shape() if self._shape else None
+
+    @runs_as.setter
+    def runs_as(self, shape: Any) -> None:
+        self._shape = ref(shape) if shape else None
 
     @property
     def tier(self) -> str:
@@ -251,9 +261,9 @@ class Path(StageGraph):
         """
         counted = []
         for node, data in self.nodes(data=True):
-            edges = list(self.in_edges(node, keys=True))
+            # In an order that a copy has too: it shares this path's code.
+            edges = sorted(self.in_edges(node, keys=True), key=lambda edge: (not self.edges[edge]["main"], edge))
             if "stage" in data:
-                edges.sort(key=lambda edge: not self.edges[edge]["main"])
                 edges = edges[1:] if edges and self.edges[edges[0]]["main"] else edges
             counted += edges
         return counted

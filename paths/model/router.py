@@ -10,6 +10,7 @@ from scout.paths.model.table import Table
 from scout.ring.errors import ScoutError
 
 if TYPE_CHECKING:
+    from scout.paths.framework.path_requests import PathRequests
     from scout.paths.model.attributes import Attributes
     from scout.paths.model.graph import RouterGraph
     from scout.paths.model.path import Path
@@ -54,6 +55,9 @@ class Router:
 
     lock: Table | None = None
     """A shared table whose first word is 0, or names the replica that holds the router's state: its number plus 1."""
+
+    path_requests: "PathRequests | None" = None
+    """What its stages ask the supervisor for: paths for packets that they see."""
 
     takes: tuple[type[Change], ...] = ()
     """The changes that the router can make while it runs."""

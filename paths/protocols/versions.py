@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
+from weakref import WeakMethod
 
 import numpy as np
 
@@ -33,7 +34,7 @@ class Versions(Generic[Content]):
     content : object
         The first version's.
     write : callable
-        `write(rows, content)` writes a version's content to its rows.
+        `write(rows, content)` writes a version's content to its rows; a method of the object that has the versions.
 
     Attributes
     ----------
@@ -46,7 +47,9 @@ class Versions(Generic[Content]):
     def __init__(
         self, name: str, rows: int, dtype: Any, content: Content, write: Callable[[np.ndarray, Content], None]
     ) -> None:
-        self._name, self._rows, self._write = name, rows, write
+        self._name, self._rows = name, rows
+        # A strong reference would be a cycle: the memory of the tables would not go with their router.
+        self._write = WeakMethod(write)
         # In shared memory: versions are written while replicas run.
         self.table = Table(shared(_MOST * rows, dtype), "constant")
         self.first = Setting(0)
@@ -62,7 +65,12 @@ class Versions(Generic[Content]):
     def rewrite(self) -> None:
         """Write all versions again, as `write` writes them differently now."""
         for first, content in list(self._contents.items()):  # a change may come meanwhile
-            self._write(self._of(first), content)
+            self._fill(first, content)
+
+    def _fill(self, first: int, content: Content) -> None:
+        write = self._write()
+        assert write
+        write(self._of(first), content)
 
     def _of(self, first: int) -> np.ndarray:
         return self.table.initial[first : first + self._rows]
@@ -79,7 +87,7 @@ class Versions(Generic[Content]):
             raise GraphError(f"{self._name}: {_MOST} versions are in use; try again when packets have passed")
         before, first = self.first.value, self._free.popleft()
         self._contents[first] = content
-        self._write(self._of(first), content)
+        self._fill(first, content)
 
         def free(version: int) -> None:
             del self._contents[version]

@@ -12,17 +12,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from scout.paths.model.attributes import Attributes
+from scout.paths.model.discarding import drop_all
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.stage import Outcome, Stage
 from scout.paths.model.verdict import drop
 from scout.paths.stages.filter import Filter
 
-__all__ = ["Discard", "drop_all"]
-
-
-def drop_all(frame: Any, end: Any) -> int:
-    """Drop the packet: the stage's one outcome has the reason."""
-    return 0
+__all__ = ["Discard"]
 
 
 class Discard(Filter):

@@ -81,10 +81,7 @@ class Changes:
         dscp: int | None,
         egress: str | None,
     ) -> dict[str, Any]:
-        given: dict[str, Any] = {"destination": destination, "source": source, "dscp": dscp}
-        given |= {"destination_port": destination_port, "source_port": source_port}
-        given["protocol"] = int(protocol) if protocol and protocol.isdecimal() else protocol
-        traffic = {name: value for name, value in given.items() if value is not None}
+        traffic = _traffic(destination, source, protocol, destination_port, source_port, dscp)
         other = self._supervisor.memory.paths.named(of)
         if egress is None:
             path = other.narrowed(**traffic)
@@ -92,6 +89,10 @@ class Changes:
             graph, order = self._supervisor.graph, other.release_order
             path = graph.create_path(other.source, egress=egress, order=order, **traffic)
         return self._path(path, self._supervisor.create_path(path), "has its packets")
+
+    def discard_add(self, at: str, **given: Any) -> dict[str, Any]:
+        path = self._supervisor.graph.discard_path(at, **_traffic(**given))
+        return self._path(path, self._supervisor.create_path(path), "discards its packets")
 
     def path_delete(self, path: str) -> dict[str, Any]:
         found = self._supervisor.memory.paths.named(path)
@@ -111,7 +112,7 @@ class Changes:
 
     def show_changes(self) -> dict[str, Any]:
         _, paths = load_router(self._file)
-        return answer([{"change": each.text} for each in difference(self._supervisor.plan.paths, paths)])
+        return answer([{"change": each.text} for each in difference(self._supervisor.given_paths, paths)])
 
     def reload(self) -> dict[str, Any]:
         _, paths = load_router(self._file)
@@ -148,6 +149,21 @@ class Changes:
         epoch = self._supervisor.change(change)
         _await(lambda: self._supervisor.reached(epoch), "it will hold when they are done")
         return answer([{"epoch": epoch, "change": type(change).__name__}])
+
+
+def _traffic(
+    destination: IPv4Network | None,
+    source: IPv4Network | None,
+    protocol: str | None,
+    destination_port: int | None,
+    source_port: int | None,
+    dscp: int | None,
+) -> dict[str, Any]:
+    """The attributes that were given of a path's packets."""
+    given: dict[str, Any] = {"destination": destination, "source": source, "dscp": dscp}
+    given |= {"destination_port": destination_port, "source_port": source_port}
+    given["protocol"] = int(protocol) if protocol and protocol.isdecimal() else protocol
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _await(condition: Callable[[], bool], otherwise: str) -> None:

@@ -129,6 +129,9 @@ class Figures:
     def show_queues(self) -> dict[str, Any]:
         return answer(self._supervisor.queue_figures())
 
+    def show_path_requests(self) -> dict[str, Any]:
+        return answer(self._supervisor.path_requests())
+
     def show_drops(self) -> dict[str, Any]:
         stages: dict[str, set[str]] = defaultdict(set)
         modules: dict[str, set[str]] = defaultdict(set)

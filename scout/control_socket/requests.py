@@ -143,6 +143,14 @@ _PORT = Parameter("port", NAME, "the port where the neighbour is")
 _NEIGHBOUR = Parameter("address", ADDRESS, "the neighbour's")
 _AT = Parameter("port", NAME, "the port where the address is")
 _OWN = Parameter("address", INTERFACE, "the router's own")
+_TRAFFIC = (
+    Parameter("destination", PREFIX, "of the packets", None),
+    Parameter("source", PREFIX, "of the packets", None),
+    Parameter("protocol", NAME, "udp, tcp, icmp, or a number", None),
+    Parameter("destination_port", _number(0, 65535), "L4 port", None),
+    Parameter("source_port", _number(0, 65535), "L4 port", None),
+    Parameter("dscp", _number(0, 63), "differentiated services code point", None),
+)
 _SERVICE = Parameter("service", NAME, "the service's name in the router graph")
 _HANDLERS = Parameter("handlers", NAMES, "names of its handlers, which are those of their functions")
 
@@ -150,6 +158,7 @@ GROUPS = {
     "show": "See what the router is, what it does, and what it knows.",
     "address": "Change the router's own addresses, in all replicas from the same packet on.",
     "route": "Change routes, in all replicas from the same packet on.",
+    "discard": "Drop packets at the port where they come in.",
     "path": "Create and delete paths, in all replicas from the same packet on.",
     "neighbour": "Set neighbours by hand.",
 }
@@ -180,6 +189,7 @@ REQUESTS: tuple[Request, ...] = (
     Request("show routes", "the routes, by length of prefix and then by prefix", _PAGE, "--limit 20"),
     Request("show next-hops", "the next hops that routes lead to", _PAGE),
     Request("show neighbours", "the neighbours, whose MAC addresses are known or asked for", _PAGE),
+    Request("show path-requests", "what became of the stages' requests for paths, as those of FlowPaths"),
     Request("show tables", "the tables of routers and services"),
     Request(
         "show table",
@@ -244,14 +254,15 @@ REQUESTS: tuple[Request, ...] = (
         "`egress` the router graph is walked for it, and its shape may be a new one",
         (
             Parameter("of", NAME, "the other path, one of `show paths`"),
-            Parameter("destination", PREFIX, "of the packets", None),
-            Parameter("source", PREFIX, "of the packets", None),
-            Parameter("protocol", NAME, "udp, tcp, icmp, or a number", None),
-            Parameter("destination_port", _number(0, 65535), "L4 port", None),
-            Parameter("source_port", _number(0, 65535), "L4 port", None),
-            Parameter("dscp", _number(0, 63), "differentiated services code point", None),
+            *_TRAFFIC,
             Parameter("egress", NAME, "the port that they leave by", None),
         ),
+        "left --protocol udp --destination-port 53",
+    ),
+    Request(
+        "discard add",
+        "drop packets at the port, before any other stage and any queue: a path, which `path delete` deletes",
+        (Parameter("at", NAME, "the port where the packets come in"), *_TRAFFIC),
         "left --protocol udp --destination-port 53",
     ),
     Request(

@@ -45,8 +45,8 @@ class Stack:
             ) from problem
         self._asking, self._submitting = threading.Lock(), threading.Lock()
         answer, (self._file, self.bell) = self._answer()
-        self.pid, self.replicas, self.ring_bytes = answer["pid"], answer["replicas"], answer["ring_bytes"]
-        self.socket_bytes, self._request_bytes = answer["socket_bytes"], answer["request_bytes"]
+        self.pid, self.socket_bytes, self.ring_bytes = answer["pid"], answer["socket_bytes"], answer["ring_bytes"]
+        self._request_bytes = answer["request_bytes"]
         self._area = self.mapped(answer["offset"], answer["application_bytes"])
 
     def ask(self, do: str, **parameters: Any) -> tuple[dict[str, Any], list[int]]:

@@ -9,6 +9,7 @@ from scout.difference import difference
 from scout.loader import load_router
 from scout.paths.changes.addresses import AddAddress, DeleteAddress
 from scout.paths.changes.neighbours import DeleteNeighbour, SetNeighbour
+from scout.paths.changes.paths import CreatePath, DeletePath
 from scout.paths.changes.routes import AddRoute, DeleteRoute, ReplaceRoute
 from scout.paths.changes.values import SetValue
 from scout.ring.errors import ScoutError
@@ -118,8 +119,11 @@ def test_addresses_that_differ_become_changes_between_those_of_routes(load: Any)
         (('Arp("arp")', 'Arp("arp", timeout=7)'), "of stage arp.* of path 'left' differs"),
         (('Arp("arp")', 'Arp("arp", capacity=64)'), "arp: the capacity differs"),
         (("02:00:00:00:00:02", "02:00:00:00:00:03"), r"port right is MemoryPort\('02:.*:02'\), and .*:03'\) is wanted"),
-        (("create_path(name)", 'create_path(name, order="channel")'), "the attributes of path 'left' differ"),
-        (("for name in graph.ports]", "for name in ['left']]"), "the paths are 'left', 'right', and 'left' are wanted"),
+        (
+            ("create_path(name)", 'create_path(name, order="channel")'),
+            "path 'left' takes all packets that no other path takes, and its attributes differ",
+        ),
+        (("for name in graph.ports]", "for name in ['left']]"), "path 'right' takes all packets .*, and it is gone"),
         (
             ('graph.connect("ip", "short", "left")', 'graph.connect("ip", "short", "right")'),
             "the connection between short and left differs",
@@ -132,6 +136,24 @@ def test_what_cannot_be_changed_is_refused_with_its_name(load: Any, pair: tuple[
         difference(load(), load(pair))
 
 
+UDP = '\npaths += [graph.create_path("left", protocol="udp", destination_port=53)]'
+LAST = "paths = [graph.create_path(name) for name in graph.ports]"
+
+
+def test_paths_that_differ_are_deleted_and_created(load: Any) -> None:
+    running = load((LAST, LAST + UDP))
+    (dns,) = running[2:]
+    assert difference(running, load((LAST, LAST + UDP))) == []
+    assert difference(running, load()) == [DeletePath(dns)]
+    deleted, created = difference(running, load((LAST, LAST + UDP.replace("=53", "=53, weight=7"))))
+    assert deleted == DeletePath(dns) and isinstance(created, CreatePath)
+    assert (created.path.name, created.path.attributes.weight, created.path.router_graph) == (
+        (dns.name, 7, dns.router_graph)
+    )
+    (created,) = difference(load(), load((LAST, LAST + UDP)))
+    assert created.text == "CreatePath left, protocol udp, destination port 53"
+
+
 def test_a_router_is_reloaded_while_it_runs(load: Any) -> None:
     one = ("for name in graph.ports]", "for name in ['left']]")  # the path from the right is of no interest here
     running = load(one)
@@ -142,6 +164,6 @@ def test_a_router_is_reloaded_while_it_runs(load: Any) -> None:
         changes = supervisor.reload(wanted)
         assert DeleteRoute("10.7.0.0/16") in changes and len(changes) == 4
         await_until(lambda: supervisor.reached(2))
-        assert difference(running, wanted) == [] and supervisor.reload(wanted) == []
+        assert difference(supervisor.given_paths, wanted) == [] and supervisor.reload(wanted) == []
         with pytest.raises(ScoutError, match="seven of stage"):
             supervisor.reload(load(one, ("seven=7", "seven=8")))

@@ -213,3 +213,17 @@ def test_the_run_outlives_the_thread_that_started_it():
     finally:
         supervisor.stop()
     assert reports == [] and supervisor.failures == []
+
+
+def test_another_replica_is_the_lookout_when_the_first_has_left_or_died():
+    port = source()
+    graph, path = folding(port)
+    with Supervisor(graph, [path], 3, report=[].append) as supervisor:
+        bell = supervisor.memory.bell
+        assert bell.lookout == 0
+        supervisor.remove_replica(0)
+        assert bell.lookout == 1
+        os.kill(supervisor.processes[1].pid, signal.SIGKILL)
+        await_until(lambda: bell.lookout == 2)
+        port.end()
+        assert supervisor.wait(60)

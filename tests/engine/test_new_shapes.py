@@ -125,6 +125,7 @@ def test_a_shape_is_compiled_once_and_counts_as_the_others_do() -> None:
         assert account["out"] == {"right": 60}
 
 
+@pytest.mark.long
 def test_a_stage_that_no_path_has_had_is_compiled_first_and_the_packets_go_on() -> None:
     said: list[str] = []
     left, right, supervisor = started(replicas=1, said=said)
@@ -204,6 +205,7 @@ def test_shapes_that_need_what_was_not_there_at_the_start_are_refused() -> None:
         finished(supervisor)
 
 
+@pytest.mark.long
 def test_the_control_socket_creates_paths_of_new_shapes(tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     left, right, supervisor = started(replicas=1)

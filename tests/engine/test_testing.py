@@ -64,6 +64,7 @@ def test_what_cannot_be_sent_is_said():
         assert router.drops() == {"too-long": 1}
 
 
+@pytest.mark.long
 def test_ports_in_memory_take_the_place_of_others(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "scout_router_02_own_stage", None)  # restored afterwards
     graph, paths = load_router(str(EXAMPLES / "02_own_stage.py"))

@@ -71,6 +71,7 @@ def test_a_report_callback_may_stop_the_run():
         assert process.join(600)
 
 
+@pytest.mark.long
 def test_supervision_survives_a_closed_standard_error(tmp_path):
     text = """
         import os
@@ -89,6 +90,7 @@ def test_supervision_survives_a_closed_standard_error(tmp_path):
     assert (done.returncode, done.stdout) == (0, "whole\n")
 
 
+@pytest.mark.long
 def test_a_program_that_does_not_stop_its_router_exits_in_silence(tmp_path):
     text = """
         from folding import *

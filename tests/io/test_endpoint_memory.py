@@ -77,7 +77,7 @@ class Bench:
     def take(self, socket: int = MINE) -> bytes | None:
         """The data of the next message to a socket."""
         row = socket & ROW
-        ring = address(self.memory.bytes) + self.memory.offset_of_socket(row), RING, 3, int(self.memory.bells[row])
+        ring = address(self.memory.bytes) + self.memory.offset_of_socket(row), RING, int(self.memory.bells[row])
         length = int(take(*ring, address(self._room), len(self._room)))
         return None if length == EMPTY else self._room[HEADER:length].tobytes()
 

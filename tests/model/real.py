@@ -84,6 +84,7 @@ class Code:
         self._loaded: dict[str, Any] = {
             "scout.ring.atomics": _atomics(self.memory),
             "scout.ring.jit": SimpleNamespace(inline=_same, entry=lambda signature: _same, Record=Any),
+            "scout.ring.bell": SimpleNamespace(ring_bell=lambda bell: None),
             "scout.ring.wait": SimpleNamespace(relax=_wait, wake=lambda channel: None),
         }
         unused = list(patches)
@@ -250,6 +251,7 @@ class RealModel(Model):
             keeps=int(keeps),
             laps=0,
             wakes=0,
+            bell=0,
             controls=_CONTROLS,
         )
         bytes_ = MEMBER.itemsize

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from model.bell import BellModel
 from model.claim import ClaimModel
 from model.dekker import DekkerModel
 from model.explore import Model, cases, explore, finds
@@ -40,6 +41,8 @@ RIGHT: list[tuple[Kind, dict[str, Any]]] = [
     (ModuloModel, {**JOIN, "leaves": 1}),
     (DekkerModel, {}),
     (SnapshotModel, {"deaths": 2}),
+    (BellModel, {}),
+    (BellModel, {"deaths": 1, "frames": 1}),
 ]
 
 LONG: list[tuple[Kind, dict[str, Any]]] = [
@@ -65,6 +68,7 @@ LONG: list[tuple[Kind, dict[str, Any]]] = [
     (ModuloModel, {"requests": 3, "deaths": 2}),
     (ModuloModel, {"requests": 3, "group": 2, "joins": 1, "leaves": 1, "deaths": 1}),
     (SnapshotModel, {"saves": 5, "deaths": 3}),
+    (BellModel, {"deaths": 1}),
 ]
 
 CLAIM = {
@@ -133,6 +137,7 @@ WRONG = [
     *_seeded(ModuloModel, MODULO, requests=3),
     *_seeded(DekkerModel, {bug: {} for bug in DekkerModel.bugs}),
     *_seeded(SnapshotModel, {bug: {} for bug in SnapshotModel.bugs}),
+    *_seeded(BellModel, {bug: {"deaths": int("lookout" in bug), "frames": 1} for bug in BellModel.bugs}),
 ]
 WRONG_LONG = [
     *_seeded(ClaimModel, CLAIM_LONG, requests=3),

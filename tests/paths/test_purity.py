@@ -17,7 +17,7 @@ import pytest
 from harness import marked
 
 from scout.io.access import length, load8, load32
-from scout.io.system import now
+from scout.io.rest import now
 from scout.paths.framework.events import Event, Handler, raise_event
 from scout.paths.framework.flow_table import claim, new_table, place
 from scout.paths.framework.purity import assignments, impurities

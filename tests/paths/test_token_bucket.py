@@ -176,6 +176,7 @@ def test_a_gso_packet_longer_than_the_burst_passes_at_the_rate(policer: SimpleNa
     assert policer.twin.both(data, timestamp=NOW + 3600 * second, **fields).leaf == POLICED
 
 
+@pytest.mark.long
 def test_it_polices_what_a_router_sends() -> None:
     service = TokenBucket("policer", RATE, BURST, capacity=16, connects="adjacency")
     twin = Twin(two_ports((service, ("ip", "policer", "arp"))).graph.create_path("left"))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from scout.io.host.process import Child
-from scout.io.system import WAITER, rest
+from scout.io.rest import WAITER, rest
 from scout.ring.channel import Channel
 from scout.ring.jit import entry
 from scout.ring.layout import CHANNEL, LIMIT, REFUSED, SLEEPERS, TAIL, TURN
@@ -18,7 +18,7 @@ from scout.ring.schedule import HEAD, weighted
 from scout.ring.segment import address, shared
 from scout.ring.snapshot import PART, Snapshots, save
 from scout.ring.turn import STOP, await_turn, pass_turn
-from scout.ring.wait import BLOCK, SPINS, YIELD
+from scout.ring.wait import YIELD
 
 _CHANNELS = numba.types.Array(numba.from_dtype(CHANNEL), 1, "C")
 
@@ -133,27 +133,6 @@ def test_a_replica_that_yields_naps_when_nothing_comes():
     idle(waiters, 3_000)
     wall, cpu = time.monotonic() - wall, time.thread_time() - cpu
     assert cpu < 0.8 * wall
-
-
-@entry(numba.void(_WAITERS, numba.int64))
-def rest_after(waiters, looks):
-    rest(waiters, looks)
-
-
-def test_a_packet_that_ends_a_wait_is_dealt_with_at_once():
-    reading, writing = os.pipe()
-    descriptors = np.array([(reading, 1)], "i4")  # POLLIN
-    waiters = np.zeros(1, WAITER)
-    waiters["strategy"], waiters["timeout"] = BLOCK, 1
-    waiters["descriptors"], waiters["count"] = address(descriptors), 1
-    rest_after(waiters, SPINS + 1)  # it waits for the whole of its timeout
-    os.write(writing, b"x")
-    rest_after(waiters, SPINS + 2)
-    assert waiters["ready"][0] and not waiters["time"].any()
-    rest_after(waiters, SPINS + 3)  # what made the descriptor readable was nothing to deal with
-    assert waiters["time"].any()
-    os.close(reading)
-    os.close(writing)
 
 
 def test_a_weighted_schedule_has_no_limit_of_requests():

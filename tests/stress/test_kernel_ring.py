@@ -125,7 +125,7 @@ def test_all_replicas_see_all_frames_and_control_requests_in_one_order(bench: An
     assert run.found["handled"].sum() == REQUESTS
 
 
-@pytest.mark.parametrize("keeps", [False, True])
+@pytest.mark.parametrize("keeps", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_what_killed_replicas_had_begun_their_successors_finish(bench: Any, keeps: bool) -> None:
     run = bench(keeps)
     kills = Events(run.pace, EVENTS)
@@ -143,7 +143,7 @@ def test_what_killed_replicas_had_begun_their_successors_finish(bench: Any, keep
     run.finish(deaths=EVENTS)
 
 
-@pytest.mark.parametrize("keeps", [False, True])
+@pytest.mark.parametrize("keeps", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_replicas_that_join_and_leave_all_the_time_take_their_part(bench: Any, keeps: bool) -> None:
     run = bench(keeps)
     joins, generator = Events(run.pace, EVENTS), random.Random(2)

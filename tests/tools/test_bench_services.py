@@ -48,6 +48,7 @@ def test_rows_and_plot(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert f"{cores} independent processes reach" in capsys.readouterr().out
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("short")
 def test_a_trace_that_does_not_pass_its_service_is_no_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service_trials, "KNOCK", 7001)  # the trace knocks at 7000

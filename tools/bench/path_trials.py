@@ -116,6 +116,7 @@ def running(
     wishes: Sequence[Mapping[str, Any]],
     schedule: str | None = None,
     closed: bool = False,
+    discards: Sequence[Mapping[str, Any]] = (),
     **options: Any,
 ) -> Iterator[Running]:
     """Run a router on the last core.
@@ -131,7 +132,9 @@ def running(
     schedule : str, optional
         The path scheduler.
     closed : bool
-        True if packets to `CLOSED` are discarded.
+        True if a filter drops packets to `CLOSED`.
+    discards : sequence of mapping
+        The attributes of each path that discards its packets.
     **options
         Of the supervisor.
     """
@@ -161,6 +164,7 @@ def running(
     for name in ("left", "right"):
         graph.connect("ip", "arp", name)
     paths = [graph.create_path("left", **wish) for wish in wishes]
+    paths += [graph.discard_path("left", **each) for each in discards]
     paths += [graph.create_path("left"), graph.create_path("right")]
     with Supervisor(graph, paths, 1, usable_cores()[-1:], path_schedule=schedule, **options) as supervisor:
         yield Running(supervisor, port, meters)

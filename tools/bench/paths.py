@@ -5,8 +5,8 @@
   for all.
 - `streams`: eight slow streams that send bursts, and a fast one. The earliest deadline first against round robin, by
   the length of the queues. The slow streams have time until their next burst, packets of the fast one have little.
-- `discard`: packets that a filter drops, 15 of 16. The highest rate that the router survives, if the filter is in a
-  path without a queue, which ends there; and if it is behind the queue.
+- `discard`: packets that are dropped, 15 of 16. The highest rate that the router survives, if a path that discards
+  takes them; if a filter drops them in a path without a queue, which ends there; and if the filter is behind the queue.
 - `creation`: how fast paths come and go, and what they cost (`scout.tools.bench.path_creation`).
 - `accounting`: what it costs to account for paths (`scout.tools.bench.path_accounting`).
 
@@ -60,7 +60,9 @@ SCHEDULES = {"deadline": "earliest deadline first", "round-robin": "round robin"
 
 # discard
 GOOD = Kind("good", range(5000, 5001), 0.0, 1.0)
+CLOSED_ONLY: Mapping[str, Any] = {"protocol": "udp", "destination_port": CLOSED}
 ONE_OF = 16  # packets, one is let through
+DEMUX = "discard path"
 AT_PORT, BEHIND, SHARED = "filter at the port", "filter behind a queue of its own", "filter behind one queue for all"
 
 
@@ -123,16 +125,16 @@ class _Discard:
         self.name, self.variant, self.parameters = "discard", variant, {"discarded": f"{ONE_OF - 1} of {ONE_OF}"}
         count = ENTRIES // ONE_OF
         self._trace = spread_evenly(ENTRIES, datagram(GOOD.ports.start), count, datagram(CLOSED))
-        closed = {"protocol": "udp", "destination_port": CLOSED}
         wish = {"queue": 1024}
-        self._wishes: list[Mapping[str, Any]] = [{**GOOD.only, **wish}, closed]
-        if variant == BEHIND:
-            self._wishes = [{**GOOD.only, **wish}, {**closed, **wish}]
+        self._wishes: list[Mapping[str, Any]] = [{**GOOD.only, **wish}]
+        if variant in (AT_PORT, BEHIND):
+            self._wishes.append({**CLOSED_ONLY, **(wish if variant == BEHIND else {})})
         elif variant == SHARED:
             self._wishes = [{"protocol": "udp", **wish}]
 
     def measure(self) -> dict[str, float]:
-        with running(self._trace, [GOOD], self._wishes, "round-robin", closed=True) as router:
+        discards = [CLOSED_ONLY] if self.variant == DEMUX else []
+        with running(self._trace, [GOOD], self._wishes, "round-robin", closed=True, discards=discards) as router:
             rate = survived(router, GOOD, 1 / ONE_OF, SECONDS / 10)
         return {"rate": rate * (ONE_OF - 1) / ONE_OF, "good_pps": rate / ONE_OF}
 
@@ -213,7 +215,7 @@ def _trials(name: str, alone: float) -> list[Any]:
     if name == "streams":
         return [_Streams(schedule, length) for schedule in SCHEDULES for length in LENGTHS]
     if name == "discard":
-        return [_Discard(variant) for variant in (AT_PORT, BEHIND, SHARED)]
+        return [_Discard(variant) for variant in (DEMUX, AT_PORT, BEHIND, SHARED)]
     return []  # the others have no variants that are measured in turn
 
 
@@ -229,8 +231,8 @@ def _sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             for name, row in floods.items()
         ),
         *(
-            f"{AT_PORT}: the router survives {rates[AT_PORT] / rates[other]:.1f} times the flood of {other}"
-            for other in (BEHIND, SHARED)
+            f"{DEMUX}: the router survives {rates[DEMUX] / rates[other]:.1f} times the flood of {other}"
+            for other in (AT_PORT, BEHIND, SHARED)
             if rates
         ),
         *(

@@ -28,6 +28,7 @@ def set_resend(c: Any, now: int) -> None:
     if c.snd_una == c.snd_nxt:
         if c.snd_end + c.fin > c.snd_nxt and c.state >= ESTABLISHED:  # the peer's window holds it back
             if c.timers[RESEND_TIMER] == FOREVER or c.resend != PERSIST:
+                c.waiting_since = now
                 start_resend(c, PERSIST, timeout(c), now)
         else:
             c.timers[RESEND_TIMER] = FOREVER

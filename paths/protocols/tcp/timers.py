@@ -9,7 +9,7 @@ from scout.paths.protocols.tcp.loss import find_losses, lose_all
 from scout.paths.protocols.tcp.output import emit
 from scout.paths.protocols.tcp.resend import start_resend
 from scout.paths.protocols.tcp.roundtrip import clock, timeout
-from scout.paths.protocols.tcp.sent import begin_of, divide, note_sent, transmission
+from scout.paths.protocols.tcp.sent import begin_of, divide, has_room, note_sent, transmission
 from scout.paths.protocols.tcp.settings import (
     KEEP_IDLE,
     KEEP_INTERVAL,
@@ -106,7 +106,7 @@ def _probe_tail(c: Any, out: Any, now: int) -> None:
     """Send a new segment, or the last one again, so that its acknowledgement tells of losses (RFC 8985 section 7.3)."""
     edge = c.snd_una + c.snd_wnd
     c.probe_again = 0
-    if c.snd_end > c.snd_nxt and edge > c.snd_nxt:
+    if c.snd_end > c.snd_nxt and edge > c.snd_nxt and has_room(c):
         first = c.snd_nxt
         last = min(c.snd_end, edge, first + c.mss)
         note_sent(c, last, now)
@@ -127,16 +127,24 @@ def _probe_tail(c: Any, out: Any, now: int) -> None:
 
 
 def _probe_window(c: Any, out: Any, now: int) -> None:
-    """Send one byte that the peer may have no room for; its answer has its window (MUST-36)."""
+    """Send one byte that the peer may have no room for; its answer has its window (MUST-36).
+
+    A window that is open, but too small for a segment that is not silly, is used now (RFC 9293 section 3.8.6.2.1).
+    """
+    room = min(c.snd_una + c.snd_wnd, c.snd_end) - c.snd_nxt
+    if room > 0 and has_room(c):
+        first = c.snd_nxt
+        note_sent(c, first + min(room, c.mss), now)
+        emit(c, out, first, c.snd_nxt, 1, now)
+        return
     c.backoff += 1
     if c.snd_una < c.snd_nxt:
-        first = transmission(c, 0)
-        first.flags |= RETRANSMITTED
+        transmission(c, 0).flags |= RETRANSMITTED
         emit(c, out, c.snd_una, c.snd_una + 1, 0, now)
     elif c.snd_end + c.fin > c.snd_nxt:
-        first_position = c.snd_nxt
-        note_sent(c, first_position + 1, now)
-        emit(c, out, first_position, first_position + 1, 0, now)
+        first = c.snd_nxt
+        note_sent(c, first + 1, now)
+        emit(c, out, first, first + 1, 0, now)
     c.rearm = 0
     start_resend(c, PERSIST, timeout(c), now)
 

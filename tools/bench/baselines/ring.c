@@ -3,7 +3,7 @@
  * memory orders (scout.ring.batch, scout.ring.claims, scout.ring.election, scout.ring.producer), as a C programmer would
  * write it; with the loops of `scout bench channel`. And the paper's own scheme: a count for every entry that all replicas decrement.
  *
- * `keeps`, `laps` and `wakes` are not needed by the benchmark and left out.
+ * `keeps`, `laps`, `wakes` and `bell` are not needed by the benchmark and left out.
  */
 #include <sched.h>
 #include <stdint.h>
@@ -21,7 +21,7 @@ enum { OWNER_BITS = 6, COUNT_BITS = 14, LAP_BITS = 43 };
 
 struct channel {
     int64_t ring, entries, stride, words, members, marks, mark_count, mark_stride, lap_bits, policy, batch, group, interval,
-        keeps, laps, wakes;
+        keeps, laps, wakes, bell;
 };
 struct member {
     int64_t head, controls, floor, controls_floor, state, tail, role, end, until, open, count, primary, last_granted, seen,

@@ -1,0 +1,150 @@
+"""The bell: how replicas that sleep are woken, whatever channels they serve.
+
+A replica with nothing to do sleeps in epoll_wait(2), on one of two instances:
+
+- One replica, the *lookout*, sleeps on the bell and on the descriptors of all channels. An arriving packet wakes
+  it, and no other replica.
+- The others sleep on the bell alone, an eventfd. It is rung by whoever inserts a request that the kernel does not
+  announce (a control request, a packet of a software channel), by the supervisor after an order, and by a replica that
+  needs help: it does not keep up, or another one has stayed so far behind that the ring could fill up.
+
+Both are registered once, edge-triggered: an event between a replica's last look and its sleep is kept, and ends the
+sleep. Level-triggered, a ring would be readable as long as any replica needs a frame in it, and an eventfd that nobody
+reads would be so for ever.
+
+A sleeper sets SLEEPERS, looks at its channels once more, and then sleeps. Whoever publishes something loads SLEEPERS
+after that. Both are sequentially consistent, so the sleeper finds what was published, or its flag is found. The flag is
+cleared before the bell is rung: a replica that sets it after that finds what was published before. So there is at most
+one system call for each sleep. A process that dies between the two leaves sleepers without a bell, and a lookout that
+dies leaves packets without a replica: no sleep is longer than some milliseconds (`scout.io.rest`).
+"""
+
+import os
+import select
+from collections.abc import Iterable
+from typing import Any
+
+import numba
+import numpy as np
+from numba.core import types
+
+from scout.ring.atomics import exchange, fence, load64, load64_acquire, load64_seq
+from scout.ring.jit import Record, entry, inline
+from scout.ring.layout import GATING, head_of, word
+from scout.ring.segment import LINE, address, shared
+
+__all__ = ["Bell", "announce_sleep", "is_lookout", "may_sleep", "must_wake_others", "ring_bell"]
+
+_SLEEPERS, _LOOKOUT, _EVENT, _ONE = 0, 8, 16, 24
+"""Offsets in the bell's line: not 0 if a replica may sleep; the number of the lookout; the eventfd; the number 1."""
+
+_write: Any = types.ExternalFunction("write", types.int64(types.int32, types.int64, types.int64))
+
+
+@inline
+def announce_sleep(bell: int) -> None:
+    """For a replica, before it looks at its channels for the last time before it sleeps."""
+    exchange(bell + _SLEEPERS, 1)  # seq_cst, before that look; pairs with `ring_bell`
+
+
+@inline
+def is_lookout(bell: int, replica: int) -> bool:
+    """True if arriving packets wake this replica."""
+    return load64_acquire(bell + _LOOKOUT) == replica  # pairs with Bell.replace
+
+
+@inline
+def may_sleep(bell: int) -> bool:
+    """True if a replica may sleep that does not see what the caller has claimed before."""
+    return load64_seq(bell + _SLEEPERS) != 0  # seq_cst, after the claim; pairs with `announce_sleep`
+
+
+@inline
+def ring_bell(bell: int) -> None:
+    """Wake all replicas that sleep, after what they are to see was stored."""
+    fence()
+    # seq_cst, after the store of what was published; pairs with `announce_sleep`.
+    if load64_seq(bell + _SLEEPERS) and exchange(bell + _SLEEPERS, 0):
+        _write(load64(bell + _EVENT), bell + _ONE, 8)
+
+
+@inline
+def must_wake_others(channel: Record, member: Record) -> bool:
+    """True if the batch at hand leads past a multiple of an eighth of the ring, and a replica is behind by as much.
+
+    The entries that it may still read cannot be filled again.
+    """
+    eighth, end = max(1, channel.entries >> 3), member.head + member.count
+    if member.head // eighth == end // eighth:
+        return False
+    gating, replica = load64_acquire(word(channel, GATING)), 0  # pairs with join and leave
+    while gating >> replica:
+        # Acquire, pairs with `finish`; nothing goes with it.
+        if gating >> replica & 1 and end - load64_acquire(head_of(channel, replica)) >= eighth:
+            return True
+        replica += 1
+    return False
+
+
+@entry(numba.void(numba.int64))
+def _ring(bell: int) -> None:
+    ring_bell(bell)
+
+
+class Bell:
+    """The bell of a run, and what its replicas sleep on; made before they are forked.
+
+    Parameters
+    ----------
+    descriptors : iterable of int
+        Those of the channels: they become readable when packets arrive.
+
+    Attributes
+    ----------
+    address : int
+        Of the bell, in memory that all processes share.
+    watch : int
+        The descriptor of the epoll instance with the bell and all channels.
+    """
+
+    def __init__(self, descriptors: Iterable[int]) -> None:
+        self._line = shared(LINE // 8, np.int64)
+        self.address = address(self._line)
+        self._event = os.eventfd(0)
+        self._line[_EVENT // 8], self._line[_ONE // 8] = self._event, 1
+        self._watch = self._listening([self._event, *descriptors])
+        self.watch = self._watch.fileno()
+
+    def listen(self) -> select.epoll:
+        """An epoll instance with the bell alone; for a replica's own process, whose sleep nobody else's ends."""
+        return self._listening([self._event])
+
+    @staticmethod
+    def _listening(descriptors: Iterable[int]) -> select.epoll:
+        instance = select.epoll()
+        for descriptor in descriptors:
+            instance.register(descriptor, select.EPOLLIN | select.EPOLLET)
+        return instance
+
+    @property
+    def lookout(self) -> int:
+        """The number of the replica that arriving packets wake."""
+        return int(self._line[_LOOKOUT // 8])
+
+    def replace(self, replica: int, other: int) -> None:
+        """If `replica`, which does not run any more, is the lookout, make the `other` one the lookout."""
+        if self.lookout == replica:
+            self._line[_LOOKOUT // 8] = other
+            # Even if no replica may sleep: the other one may have been woken on the instance that it now leaves.
+            os.eventfd_write(self._event, 1)
+
+    def ring(self) -> None:
+        """Wake all replicas that sleep: there is an order for them."""
+        _ring(self.address)
+
+    def close(self) -> None:
+        """Close the descriptors, once no replica runs and nobody rings."""
+        if self._event >= 0:
+            self._watch.close()
+            os.close(self._event)
+            self._event = -1

@@ -1,0 +1,146 @@
+"""The bell: whom it wakes, and what it costs."""
+
+import os
+
+import numba
+import numpy as np
+import pytest
+
+from scout.io.host.process import Child
+from scout.io.rest import WAITER, rest
+from scout.ring.bell import Bell, announce_sleep, may_sleep, must_wake_others
+from scout.ring.channel import Channel
+from scout.ring.jit import entry
+from scout.ring.layout import CHANNEL, MEMBER
+from scout.ring.wait import BLOCK, SPINS
+
+_WAITERS, _CHANNELS, _MEMBERS = (
+    numba.types.Array(numba.from_dtype(each), 1, "C") for each in (WAITER, CHANNEL, MEMBER)
+)
+LONG = 60.0  # seconds; nothing waits for so long unless the test fails
+
+
+@entry(numba.void(numba.int64))
+def announce(bell):
+    announce_sleep(bell)
+
+
+@entry(numba.boolean(numba.int64))
+def sleeps(bell):
+    return may_sleep(bell)
+
+
+@entry(numba.void(_WAITERS, numba.int64))
+def rest_after(waiters, looks):
+    rest(waiters, looks)
+
+
+@entry(numba.boolean(_CHANNELS, _MEMBERS, numba.int64))
+def wakes(channels, members, replica):
+    return must_wake_others(channels[0], members[replica])
+
+
+@pytest.fixture
+def pipe():
+    ends = os.pipe()
+    yield ends
+    for end in ends:
+        os.close(end)
+
+
+@pytest.fixture
+def bell(pipe):
+    """The bell of a run with one channel, of which packets come by a pipe."""
+    made = Bell([pipe[0]])
+    yield made
+    made.close()
+
+
+def test_the_bell_wakes_every_sleeper_and_is_rung_once_for_a_sleep(bell):
+    with bell.listen() as own, bell.listen() as other:
+        announce(bell.address)
+        bell.ring()
+        assert own.poll(LONG) and other.poll(LONG)
+        assert not sleeps(bell.address)
+        bell.ring()  # nobody has announced a sleep since
+        assert not own.poll(0) and not other.poll(0)
+        announce(bell.address)
+        bell.ring()  # though nobody has read the eventfd
+        assert own.poll(LONG) and other.poll(LONG)
+
+
+def test_a_ring_between_the_announcement_and_the_sleep_is_not_lost(bell):
+    with bell.listen() as own:
+        announce(bell.address)
+        bell.ring()
+        assert own.poll(LONG)
+
+
+def test_a_packet_wakes_the_lookout_alone_though_earlier_ones_are_still_there(bell, pipe):
+    watch = os.dup(bell.watch)
+    with bell.listen() as own, type(own).fromfd(watch) as watching:
+        for _ in range(2):
+            os.write(pipe[1], b"x")
+            assert watching.poll(LONG)
+            assert not watching.poll(0)  # the pipe is still readable
+        assert not own.poll(0)
+
+
+def test_a_new_lookout_is_woken_though_nobody_has_announced_a_sleep(bell):
+    with bell.listen() as own:
+        bell.replace(1, 2)
+        assert bell.lookout == 0 and not own.poll(0)
+        bell.replace(0, 2)
+        assert bell.lookout == 2 and own.poll(LONG)
+
+
+def test_a_forked_process_sleeps_and_is_woken(bell):
+    def sleep():
+        with bell.listen() as own:
+            announce(bell.address)
+            raise SystemExit(0 if own.poll(LONG) else 1)
+
+    child = Child(sleep)
+    while not sleeps(bell.address):
+        pass
+    bell.ring()
+    assert child.join(LONG) and child.exitcode == 0
+
+
+def test_a_replica_announces_its_sleep_and_looks_once_more_before_it(bell):
+    waiters = np.zeros(1, WAITER)
+    waiters["strategy"], waiters["bell"], waiters["watch"] = BLOCK, bell.address, bell.watch
+    rest_after(waiters, SPINS - 1)
+    assert not sleeps(bell.address)
+    rest_after(waiters, SPINS)
+    assert sleeps(bell.address)
+    rest_after(waiters, SPINS + 1)  # it is the lookout; no sleep is longer than some milliseconds
+    bell.ring()
+    rest_after(waiters, SPINS + 2)
+    assert sleeps(bell.address)  # announced again before each sleep
+
+
+def test_a_request_of_a_software_channel_rings_the_bell(bell):
+    channel = Channel(16, 8, 1)
+    channel.record["bell"] = bell.address
+    with bell.listen() as own:
+        announce(bell.address)
+        assert channel.send(b"x")
+        assert own.poll(LONG)
+
+
+@pytest.mark.parametrize(
+    ("head", "count", "other", "needed"),
+    [
+        (0, 7, 0, False),  # no multiple of 8 is crossed
+        (0, 8, 0, True),
+        (6, 2, 1, False),  # behind by less than an eighth
+        (14, 4, 10, True),
+        (6, 60, 6, True),  # a batch as long as the ring
+    ],
+)
+def test_a_replica_that_is_behind_is_woken_before_the_ring_is_full(head, count, other, needed):
+    channel = Channel(64, 8, 2)
+    channel.members["head"][:2] = head, other
+    channel.members["count"][0] = count
+    assert wakes(channel.record, channel.members, 0) == needed
