@@ -27,6 +27,7 @@ from scout.supervisor import Supervisor
 
 SECOND = 1_000_000_000
 NOW = 1_700_000_000 * SECOND
+# Paths are idle by the packets' time and by the clock: so the idle times here are longer than a test takes.
 
 
 def started(flows: FlowPaths, replicas: int = 1, service: Service | None = None, **options: Any) -> Any:
@@ -60,20 +61,20 @@ def send(left: MemoryPort, *frames: bytes, at: float = 0.0) -> None:
 
 
 def test_the_first_packet_of_a_flow_creates_its_path_and_silence_ends_it() -> None:
-    left, right, supervisor = started(FlowPaths("flows", idle=5.0))
+    left, right, supervisor = started(FlowPaths("flows", idle=5000.0))
     with supervisor:
         wide = supervisor.paths[0]
         send(left, numbered(0, ports=(1, 53)), numbered(1, ports=(1, 80)))
         awaited(lambda: figures(supervisor)["created"] == 2)
         dns, web = (flow_path(supervisor, port) for port in (53, 80))
         assert dns and web and dns.name.startswith("left, destination 10.0.1.2/32, source 10.0.0.2/32, protocol udp")
-        send(left, *(numbered(number, ports=(1, 53)) for number in range(2, 12)), at=1.0)
+        send(left, *(numbered(number, ports=(1, 53)) for number in range(2, 12)), at=1000.0)
         awaited(lambda: entered(supervisor, dns) == 10)  # and no one of them asks again
         assert (entered(supervisor, wide), entered(supervisor, web)) == (2, 0)
-        send(left, numbered(12, ports=(1, 53)), at=5.5)
+        send(left, numbered(12, ports=(1, 53)), at=5500.0)
         awaited(lambda: figures(supervisor)["idle"] == 1)
         assert flow_path(supervisor, 80) is None and flow_path(supervisor, 53) is dns
-        send(left, numbered(13, ports=(1, 80)), at=5.6)  # a new flow again
+        send(left, numbered(13, ports=(1, 80)), at=5600.0)  # a new flow again
         awaited(lambda: figures(supervisor)["created"] == 3)
         left.end()
         right.end()
@@ -151,17 +152,17 @@ def test_an_idle_path_of_ones_own_ends_and_its_packets_go_to_the_wider_one() -> 
     udp = graph.create_path("left", protocol="udp")
     paths = [graph.create_path("left"), graph.create_path("right"), udp]
     with Supervisor(graph, paths, 1, most_paths=8) as supervisor:
-        brief, lasting = (udp.narrowed(destination_port=53, idle=2.0), udp.narrowed(destination_port=54))
+        brief, lasting = (udp.narrowed(destination_port=53, idle=2000.0), udp.narrowed(destination_port=54))
         for path in (brief, lasting):
             supervisor.create_path(path)
         send(left, *(numbered(number, ports=(1, 53 + number % 2)) for number in range(10)))
         awaited(lambda: entered(supervisor, brief) == entered(supervisor, lasting) == 5)
-        send(left, numbered(10, ports=(1, 99)), at=1.9)
+        send(left, numbered(10, ports=(1, 99)), at=1900.0)
         awaited(lambda: entered(supervisor, udp) == 1)
         assert brief in supervisor.paths
-        send(left, numbered(11, ports=(1, 99)), at=2.0)
+        send(left, numbered(11, ports=(1, 99)), at=2000.0)
         awaited(lambda: brief not in supervisor.paths)
-        send(left, numbered(12, ports=(1, 53)), at=2.1)
+        send(left, numbered(12, ports=(1, 53)), at=2100.0)
         awaited(lambda: entered(supervisor, udp) == 3)
         assert lasting in supervisor.paths
         left.end()
