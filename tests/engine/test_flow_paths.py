@@ -12,6 +12,7 @@ from demux_frames import frame
 from port_router import LEFT, RIGHT, awaited, finished
 from several import count_one, entered, numbered, numbers, router
 
+from scout.idle_paths import IdlePaths
 from scout.io.ports.memory import MemoryPort
 from scout.paths.framework.events import Handler
 from scout.paths.framework.path_requests import CREATE, FULL, READ, PathRequests, request_path
@@ -168,6 +169,24 @@ def test_an_idle_path_of_ones_own_ends_and_its_packets_go_to_the_wider_one() -> 
         left.end()
         right.end()
         assert finished(supervisor)["out"] == {"right": 13}
+
+
+def test_the_first_packet_tells_the_time_and_ends_no_path() -> None:
+    left, right = MemoryPort(LEFT, entries=256), MemoryPort(RIGHT, entries=256)
+    graph = router(left, right)
+    udp = graph.create_path("left", protocol="udp")
+    paths = [graph.create_path("left"), graph.create_path("right"), udp]
+    with Supervisor(graph, paths, 1, most_paths=8) as supervisor:
+        quiet = udp.narrowed(destination_port=53, idle=1000.0)
+        supervisor.create_path(quiet)
+        idle = IdlePaths(supervisor.channels, supervisor.memory)
+        awaited(lambda: supervisor.memory.now(supervisor.channels[0][0]) > 0)  # by the supervisor's clock
+        assert idle.find() == []
+        send(left, numbered(0, ports=(1, 99)))
+        awaited(lambda: entered(supervisor, udp) == 1)
+        assert idle.find() == []
+        send(left, numbered(1, ports=(1, 99)), at=1001.0)
+        awaited(lambda: quiet not in supervisor.paths)
 
 
 def test_a_full_ring_counts_what_it_refuses() -> None:
