@@ -111,6 +111,26 @@ def test_when_there_are_most_paths_flows_stay_in_the_wide_one_and_a_reset_makes_
     assert entered(supervisor, wide) == 5
 
 
+def test_requests_are_answered_though_no_change_can_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scout.changes._LOCK_TIMEOUT", 0.01)
+    left, right, supervisor = started(FlowPaths("flows"))
+    with supervisor:
+        send(left, numbered(0, protocol=TCP, ports=(1, 50)))
+        awaited(lambda: figures(supervisor)["created"] == 1)
+        assert supervisor._parts
+        with supervisor._parts.changes.paused():
+            reset = struct.pack("!IIBBHI", 4, 0, 0x50, RST, 0, 0)
+            send(left, frame("10.0.0.2", "10.0.1.2", TCP, (1, 50), payload=reset))
+            send(left, numbered(1, protocol=TCP, ports=(1, 51)))
+            awaited(lambda: figures(supervisor)["no_room"] == 1)
+        awaited(lambda: figures(supervisor)["ended"] == 1)
+        send(left, numbered(2, protocol=TCP, ports=(1, 51)), at=1.0)
+        awaited(lambda: figures(supervisor)["created"] == 2)
+        left.end()
+        right.end()
+        finished(supervisor)
+
+
 def test_fragments_have_no_l4_ports_and_stay_and_destinations_can_have_paths_too() -> None:
     left, right, supervisor = started(FlowPaths("flows", by=("destination",), account=True))
     with supervisor:
