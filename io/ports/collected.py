@@ -8,7 +8,7 @@ ENTRIES = 1024
 
 
 class CollectedPort:
-    """What a `Feed` asks of its port; its packets come live, and have no end.
+    """A port as a `Feed` needs it; its packets come live, and have no end.
 
     Parameters
     ----------
