@@ -184,6 +184,11 @@ def test_of_a_collector_that_dies_no_request_is_lost_or_doubled(bench: Bench, pu
     assert feed["intent_tail"][0] == NEVER
 
 
+def test_an_application_cannot_make_the_memory_shorter(bench: Bench) -> None:
+    with pytest.raises(PermissionError):
+        os.truncate(bench.memory.file, 0)
+
+
 def test_messages_are_merged_by_their_numbers(bench: Bench) -> None:
     for replica, number in ((2, 5), (0, 1), (1, 3), (0, 4), (2, 6), (1, 7)):
         bench.deliver(b"%d" % number, replica, number)
