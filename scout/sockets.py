@@ -67,6 +67,21 @@ def _error(number: int) -> OSError:
     return OSError(number, os.strerror(number))
 
 
+def _refuse_flags(flags: int = 0) -> None:
+    if flags:
+        raise _error(errno.EOPNOTSUPP)
+
+
+def _destination(name: tuple[str, int]) -> tuple[int, int]:
+    """The address, as a number, and the L4 port that a datagram is to be sent to; port 0 is none."""
+    host, port = name
+    if not 0 <= port <= 65535:
+        raise OverflowError("port must be 0-65535.")  # as Python's sockets
+    if port == 0:
+        raise _error(errno.EINVAL)
+    return int.from_bytes(kernel.inet_aton(host)), port
+
+
 class Socket:
     """A UDP socket of a router, used like a `socket.socket`.
 
@@ -172,23 +187,28 @@ class Socket:
     # Data.
 
     def send(self, data: Any, flags: int = 0) -> int:
-        """Send a datagram to the other end that the socket is connected to; its size."""
+        """Send a datagram to the other end that the socket is connected to; its size. There are no flags."""
+        _refuse_flags(flags)
         if self._remote is None:
             raise _error(errno.EDESTADDRREQ)
         return self._submit(data, 0, 0, 0)
 
     def sendto(self, data: Any, *flags_and_name: Any) -> int:
         """Send a datagram to an address and L4 port: `sendto(data, name)` or `sendto(data, flags, name)`; its size."""
-        host, port = flags_and_name[-1]
-        return self._submit(data, int.from_bytes(kernel.inet_aton(host)), port, 0)
+        *flags, name = flags_and_name
+        _refuse_flags(*flags)
+        return self._submit(data, *_destination(name), 0)
 
     def send_segments(self, data: Any, segment: int, name: tuple[str, int] | None = None) -> int:
         """Send datagrams of `segment` bytes each, the last one may be shorter, in one request; the bytes sent.
 
         As the kernel's UDP_SEGMENT (udp(7)), for as many bytes as one datagram can have.
         """
-        host, port = name or ("0.0.0.0", 0)
-        return self._submit(data, int.from_bytes(kernel.inet_aton(host)), port, segment)
+        if not 0 < segment <= LONGEST_DATAGRAM:
+            raise _error(errno.EINVAL)
+        if name is None and self._remote is None:
+            raise _error(errno.EDESTADDRREQ)
+        return self._submit(data, *(_destination(name) if name else (0, 0)), segment)
 
     def _submit(self, data: Any, remote: int, port: int, segment: int) -> int:
         self._raise_pending()
@@ -219,8 +239,7 @@ class Socket:
 
     def recvfrom(self, size: int, flags: int = 0) -> tuple[bytes, tuple[str, int]]:
         """Receive a datagram, of which at most `size` bytes are kept; and from where it came. There are no flags."""
-        if flags:
-            raise _error(errno.EOPNOTSUPP)
+        _refuse_flags(flags)
         with self._receiving:
             if not self._segments:
                 self._next()

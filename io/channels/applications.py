@@ -91,11 +91,16 @@ class ApplicationFeed(CollectedFeed):
         return self._channel.sent
 
     def settle(self, replica: int) -> None:
-        """Note which requests a dead replica has taken that had published them."""
+        """Note which requests a dead replica has taken that had published them, and ring for those it has left.
+
+        It may have silenced the doorbells of applications before it died, and not yet looked at their rings.
+        """
         feed = self.ring[0]
         if self._channel.sent >= feed["intent_tail"]:
             self._port.memory.consumed[int(feed["intent_application"])] = feed["intent_consumed"]
         feed["intent_tail"] = NEVER
+        for application in range(int(feed["attached"])):
+            self._port.memory.ring(application)
 
 
 if TYPE_CHECKING:

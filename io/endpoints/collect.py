@@ -8,6 +8,7 @@ note of how many it took, the supervisor finds the intent when it frees the lock
 
 import numpy as np
 
+from scout.io.byte_order import swapped32
 from scout.io.channels.collected import COLLECTOR
 from scout.io.channels.software_operations import CONTROL, FEED, FRAME, OFFLOADS, TIMESTAMP
 from scout.io.endpoints.memory import DOORBELL, ENDPOINTS, ENTRY, HEAD, RINGS, SKIP, TAIL, entry_bytes, number_of
@@ -28,7 +29,7 @@ from scout.ring.jit import Record, inline
 from scout.ring.layout import LOCK, payload, published, set_length, slot_of, word
 from scout.ring.producer import publish, release, reserve
 
-__all__ = ["APPLICATION_FEED", "NEVER", "collect", "swapped16", "swapped32"]
+__all__ = ["APPLICATION_FEED", "NEVER", "collect"]
 
 NEVER = 1 << 62
 """The value of `intent_tail` where there is no intent."""
@@ -50,18 +51,6 @@ APPLICATION_FEED = np.dtype(
 """A `FEED`, `ENDPOINTS`, and what a producer that collects works with."""
 
 _INTENT_TAIL = int((APPLICATION_FEED.fields or {})["intent_tail"][1])  # type: ignore[index]
-
-
-@inline
-def swapped16(value: int) -> int:
-    """16 bits in the other byte order."""
-    return value >> 8 & 0xFF | (value & 0xFF) << 8
-
-
-@inline
-def swapped32(value: int) -> int:
-    """32 bits in the other byte order."""
-    return swapped16(value >> 16) | swapped16(value) << 16
 
 
 @inline

@@ -8,7 +8,7 @@ then wakes the applications that wait.
 import numpy as np
 
 from scout.io.batch import BATCH_SIZE
-from scout.io.endpoints.collect import swapped16, swapped32
+from scout.io.byte_order import swapped16, swapped32
 from scout.io.endpoints.memory import ARMED, ENTRY, RINGS, SKIP, USED, entry_bytes, head_of, number_of, tail_of
 from scout.io.endpoints.message import EXTENT_OFFSET, HEADER, ROW, SOCKET
 from scout.io.system import write

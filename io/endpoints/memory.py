@@ -15,9 +15,11 @@ ones, which are kept in `ENDPOINTS`, and requests are copied before they are che
 """
 
 import ctypes
+import fcntl
 import mmap
 import os
 import resource
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -156,7 +158,7 @@ class EndpointMemory:
         self._descriptors: list[int] = []
         try:
             _allow_files(sockets)
-            self.file = os.memfd_create("scout-endpoints", os.MFD_CLOEXEC)
+            self.file = os.memfd_create("scout-endpoints", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
             self._descriptors.append(self.file)
             self.bell, *bells = (self._eventfd() for _ in range(1 + sockets))
         except OSError as error:
@@ -166,6 +168,8 @@ class EndpointMemory:
             ) from error
         size = sockets * self.sizes.socket_bytes + applications * self.sizes.application_bytes
         os.truncate(self.file, size)
+        # An application that made the file shorter would end every process that uses the memory (SIGBUS).
+        fcntl.fcntl(self.file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
         self._memory = mmap.mmap(self.file, size)  # untouched pages cost nothing
         self.bytes = np.frombuffer(self._memory, np.uint8)
         self.bells = shared(sockets, np.int64)
@@ -245,6 +249,11 @@ class EndpointMemory:
         """Wake the replicas as an application does; by default the registry has put a request into the channel."""
         self._word(self.offset_of_application(application) + DOORBELL)[0] = 1
         os.eventfd_write(self.bell, 1)
+
+    def wake(self, rows: Iterable[int]) -> None:
+        """Make the eventfds of sockets readable, whether messages wait or not."""
+        for row in rows:
+            os.eventfd_write(int(self.bells[row]), 1)
 
     def close(self) -> None:
         """Close the files. Processes that have mapped the memory keep it."""

@@ -154,7 +154,12 @@ class ApplicationPort(CollectedPort):
         """Do nothing: the sending side of every replica is there."""
 
     def resume(self, replica: int) -> None:
-        """Prepare the sending side for the successor of a dead replica, which wakes no application for that one."""
+        """Prepare the sending side for the successor of a dead replica, and wake the applications that it had to wake.
+
+        It may have died between its note that an application is awake (ARMED) and the wake-up.
+        """
+        touched = self._touched[replica, : int(self.transmits["count"][replica])]
+        self.memory.wake(touched)
         self.transmits["count"][replica] = 0
 
     def transmitted(self) -> dict[str, int]:

@@ -11,6 +11,7 @@ options) ends all super-frames.
 """
 
 from scout.io.batch import BATCH_SIZE
+from scout.io.byte_order import swapped16
 from scout.io.packet import REACH
 from scout.io.system import MESSAGE, MESSAGE_VECTOR, MESSAGE_VECTORS, VECTOR, VECTORS, VNET_HEADER
 from scout.io.transmit.segment_rules import (
@@ -154,11 +155,6 @@ def _append(transmit: Record, first: int, index: int) -> bool:
 
 
 @inline
-def _swapped16(value: int) -> int:
-    return (value & 0xFF) << 8 | value >> 8
-
-
-@inline
 def _join(transmit: Record, first: int, count: int, room: int, target: int) -> tuple[int, int]:
     """Write the super-frame of the `count` packets from `first` on: its headers to `room`, its iovecs to `target`.
 
@@ -207,15 +203,15 @@ def _write_headers(transmit: Record, first: int, last: int, headers: int, size: 
     store64(room, PARTIAL | kind << 8 | headers << 16 | size << 32)
     made = room + VNET_HEADER
     before = headers - IP + size
-    store32(made + TOTAL, _swapped16(total) | (load32(frame + TOTAL) & ~0xFFFF))
+    store32(made + TOTAL, swapped16(total) | (load32(frame + TOTAL) & ~0xFFFF))
     checksum = updated(load16(frame + IP_CHECK) ^ 0xFFFF, before, total) ^ 0xFFFF
-    store32(made + IP_CHECK, _swapped16(checksum) | (load32(frame + IP_CHECK) & ~0xFFFF))
+    store32(made + IP_CHECK, swapped16(checksum) | (load32(frame + IP_CHECK) & ~0xFFFF))
     before, total = before + IP - TRANSPORT, total + IP - TRANSPORT
     if headers == UDP_END:
         checksum = updated(load16(frame + UDP_CHECK), before, total)
-        store32(made + UDP_LENGTH, _swapped16(total) | _swapped16(checksum) << 16)
+        store32(made + UDP_LENGTH, swapped16(total) | swapped16(checksum) << 16)
     else:
         checksum = updated(load16(frame + TCP_CHECK), before, total)
-        store32(made + TCP_CHECK, _swapped16(checksum) | (load32(frame + TCP_CHECK) & ~0xFFFF))
+        store32(made + TCP_CHECK, swapped16(checksum) | (load32(frame + TCP_CHECK) & ~0xFFFF))
         # Cutting clears PSH in all segments but the last.
         store32(made + FLAGS, load32(frame_of(transmit.vectors + last * VECTORS) + FLAGS))

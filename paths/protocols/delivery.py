@@ -25,10 +25,10 @@ FIRST, OTHERS, FRAGMENTS, SECOND = range(4)
 
 def deliver(frame: Any, end: Any, first: int, second: int) -> int:
     """Tell packets to the router itself by their protocol."""
-    if load16(frame, ipv4.FRAGMENT) & ipv4.FRAGMENTED:
-        return FRAGMENTS
     if header_length(frame, 0) > ipv4.HEADER and is_source_routed(frame, end):
         return SOURCE_ROUTED  # RFC 1812 section 5.2.4.1 lets a router refuse to go on by the route
+    if load16(frame, ipv4.FRAGMENT) & ipv4.FRAGMENTED:
+        return FRAGMENTS
     return by_protocol(frame, first, second)
 
 

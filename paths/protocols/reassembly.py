@@ -115,16 +115,20 @@ def reassemble(
     acquire(lock, number)
     row = row_of(datagrams, units, *key_of(frame), packet.timestamp)
     datagram = datagrams[row]
-    verdict = add(datagram, units, row * UNITS + first, first * UNIT, size, is_last)
+    verdict = judge(datagram, units, row * UNITS + first, first * UNIT, size, is_last)
     if verdict == WHOLE:
         save(frame, header, size, pieces, row * PIECE + DATA + first * UNIT)
         if first == 0:
             save(frame, 0, header, pieces, row * PIECE)
             datagram.header = header
+        # Behind the copies: of a replica that dies in between no bytes count that it has not copied.
+        note(datagram, units, row * UNITS + first, first * UNIT, size, is_last)
         if datagram.size < 0 or datagram.received < datagram.size or datagram.header == 0:
             verdict = WAITS
+    total = datagram.header + datagram.size
+    if verdict == WHOLE and total > ipv4.LONGEST:
+        verdict = BAD_FRAGMENT  # the first fragment has more options than the last one, which fitted
     if verdict == WHOLE:
-        total = datagram.header + datagram.size
         frame = restore(frame, packet, whole, whole_index, pieces, row * PIECE, datagram.header, datagram.size)
         store16(frame, ipv4.TOTAL_LENGTH, total)
         store16(frame, ipv4.FRAGMENT, 0)
@@ -165,8 +169,8 @@ def row_of(datagrams: Any, units: Any, key: int, source: int, now: int) -> int:
     return chosen
 
 
-def add(datagram: Any, units: Any, unit: int, start: int, size: int, is_last: bool) -> int:
-    """Note that a fragment was received: `WHOLE` if its bytes are new, `WAITS` if they are known, or a drop."""
+def judge(datagram: Any, units: Any, unit: int, start: int, size: int, is_last: bool) -> int:
+    """Compare a fragment with those received: `WHOLE` if its bytes are new, `WAITS` if they are known, or a drop."""
     known, count, end = 0, (size + UNIT - 1) // UNIT, start + size
     for each in range(unit, unit + count):
         known += units[each]
@@ -174,16 +178,20 @@ def add(datagram: Any, units: Any, unit: int, start: int, size: int, is_last: bo
         return WAITS
     if is_last:
         misfits = datagram.reach > end or (datagram.size >= 0 and datagram.size != end)
-        datagram.size = end
     else:
         misfits = datagram.size >= 0 and end > datagram.size
-    if known or misfits:
-        return OVERLAPS
-    for each in range(unit, unit + count):
+    return OVERLAPS if known or misfits else WHOLE
+
+
+def note(datagram: Any, units: Any, unit: int, start: int, size: int, is_last: bool) -> None:
+    """Note that a fragment was received."""
+    end = start + size
+    for each in range(unit, unit + (size + UNIT - 1) // UNIT):
         units[each] = 1
     datagram.received += size
+    if is_last:
+        datagram.size = end
     datagram.reach = max(datagram.reach, end)
-    return WHOLE
 
 
 class Reassembly:

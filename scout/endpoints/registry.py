@@ -116,7 +116,7 @@ class Registry:
     def _answer(self, application: int, data: bytes) -> tuple[Any, ...]:
         """The answer to a request, and the descriptors that go with it."""
         try:
-            request = json.loads(data)
+            request = json.loads(data, parse_float=int, parse_constant=int)  # so these are malformed
             do = request.pop("do")
             if do == "open":
                 number, bell = self._table.open(application, **request)
@@ -129,7 +129,7 @@ class Registry:
             return ({"ok": False, "errno": refused.number, "error": str(refused)},)
         except ScoutError as error:  # of a port that is closed
             return ({"ok": False, "errno": errno.ENETDOWN, "error": str(error)},)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             return ({"ok": False, "errno": errno.EINVAL, "error": f"malformed request: {error}"},)
 
 

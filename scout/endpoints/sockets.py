@@ -131,12 +131,11 @@ class SocketTable:
 
     def close_all(self, application: int) -> None:
         """Close all sockets of an application, which has gone."""
-        for each in [each for each in self._sockets.values() if each.application == application]:
-            try:
-                with self._changing():
-                    self._end(each)
-            except ScoutError:
-                return  # the stack is at its end
+        with self._lock:
+            left = [each for each in self._sockets.values() if each.application == application]
+        for each in left:
+            with suppress(ScoutError), self._changing():  # the stack is at its end, or its replicas are stopped
+                self._end(each)
 
     def stop(self) -> None:
         """Refuse everything from now on."""

@@ -7,7 +7,9 @@ import os
 import select
 import socket
 import threading
+from collections.abc import Iterable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,9 +42,7 @@ class Stack:
             self.connection.connect(path)
         except OSError as problem:
             self.connection.close()
-            raise ScoutError(
-                f"{path}: no router answers there ({problem.strerror}); start one by scout run"
-            ) from problem
+            raise ScoutError(_unreachable(path, problem)) from problem
         self._asking, self._submitting = threading.Lock(), threading.Lock()
         answer, (self._file, self.bell) = self._answer()
         self.pid, self.socket_bytes, self.ring_bytes = answer["pid"], answer["socket_bytes"], answer["ring_bytes"]
@@ -62,7 +62,7 @@ class Stack:
             return self._answer()
 
     def _answer(self) -> tuple[dict[str, Any], list[int]]:
-        data, descriptors, _, _ = socket.recv_fds(self.connection, LONGEST, 2)
+        data, descriptors, _, _ = socket.recv_fds(self.connection, LONGEST, 2, socket.MSG_CMSG_CLOEXEC)
         if not data:
             raise ConnectionResetError(errno.ECONNRESET, "the router has ended")
         answer = json.loads(data)
@@ -124,10 +124,25 @@ def _path(name: str | None) -> str:
     if name is not None:
         return name if "/" in name else str(folder() / f"{name}{SUFFIX}")
     found = sockets(SUFFIX)
-    if len(found) != 1:
-        names = ", ".join(each.stem for each in found) or "none"
-        raise ScoutError(f"there are several routers, or none, to attach to ({names}); name one by attach(...)")
+    if not found:
+        raise ScoutError(f"no router with an ApplicationPort runs (none in {folder()}); start one by scout run")
+    if len(found) > 1:
+        raise ScoutError(f"several routers run ({_names(found)}); choose one by attach(NAME)")
     return str(found[0])
+
+
+def _names(found: Iterable[Path]) -> str:
+    return ", ".join(each.stem for each in found)
+
+
+def _unreachable(path: str, problem: OSError) -> str:
+    """The message about a registry that does not take a connection."""
+    if isinstance(problem, PermissionError):
+        return f"{path}: the router there runs as another user; run this program as that user"
+    others = _names(sockets(SUFFIX)) or "none"
+    return (
+        f"{path}: no router runs there ({problem.strerror}); start it by scout run, or choose one that runs: {others}"
+    )
 
 
 def newest() -> Stack:

@@ -125,6 +125,31 @@ def test_what_cannot_be_sent_is_told(host: Host) -> None:
             assert raised.value.errno == number
 
 
+def test_calls_that_no_datagram_can_come_of_are_refused_at_once(host: Host) -> None:
+    with host.ours() as ours:
+        ours.connect((PEER, 9))
+        for port, kind in ((0, OSError), (70_000, OverflowError), (-1, OverflowError)):
+            with pytest.raises(kind):
+                ours.sendto(b"x", (PEER, port))
+        for segment in (0, -1, 70_000):
+            with pytest.raises(OSError, match="Invalid argument"):
+                ours.send_segments(b"x", segment)
+        for call in (lambda: ours.send(b"x", 1), lambda: ours.sendto(b"x", 1, (PEER, 9)), lambda: ours.recv(1, 1)):
+            with pytest.raises(OSError, match="not supported"):
+                call()
+
+
+def test_the_registry_refuses_malformed_requests(host: Host) -> None:
+    with sockets.Socket(host.stack) as ours:
+        wrong = {"port": 1.5}, {"port": "1"}, {"port": None}, {"address": [1], "port": 1}, {"port": float("nan")}
+        for each in wrong:
+            with pytest.raises(OSError) as raised:
+                host.stack.ask("bind", **{"socket": ours._number, "address": "", **each})
+            assert raised.value.errno == errno.EINVAL
+        ours.bind((OURS, 7020))  # nothing came of these
+        assert ours.getsockname() == (OURS, 7020)
+
+
 def test_names(host: Host) -> None:
     with sockets.Socket(host.stack) as first, sockets.Socket(host.stack) as second:
         assert first.getsockname() == ("0.0.0.0", 0)

@@ -20,7 +20,7 @@ from scout.io.channels.collected import COLLECTOR
 from scout.io.endpoints.application import EMPTY, submit, take
 from scout.io.endpoints.collect import APPLICATION_FEED, NEVER, collect
 from scout.io.endpoints.deliver import TRANSMIT, enqueue, flush
-from scout.io.endpoints.memory import DOORBELL, RINGS, TAIL
+from scout.io.endpoints.memory import ARMED, DOORBELL, RINGS, TAIL
 from scout.io.endpoints.message import BIND, DATA, HEADER, HEADER_STRUCT, LONGEST_DATA, ROW, SEND
 from scout.io.ports.applications import ApplicationPort
 from scout.paths.compiler.native import BATCH
@@ -182,6 +182,31 @@ def test_of_a_collector_that_dies_no_request_is_lost_or_doubled(bench: Bench, pu
     bench.feed.resume(0, bench.feed.sent, 0)
     assert bench.collect() == ([] if published else [b"0", b"1", b"2"])
     assert feed["intent_tail"][0] == NEVER
+
+
+def test_a_collector_that_dies_before_it_looks_leaves_the_doorbell_rung(bench: Bench) -> None:
+    bench.ask(b"x")
+    place = bench.memory.offset_of_application(APPLICATION) + DOORBELL
+    bench.memory.bytes[place] = 0  # it had silenced the doorbell, and read the bell,
+    os.eventfd_read(bench.memory.bell)
+    ctypes.c_int64.from_address(int(bench.feed.ring["words"][0]) + LINE * LOCK).value = COLLECTOR + 1
+    bench.feed.resume(0, bench.feed.sent, 0)
+    assert os.eventfd_read(bench.memory.bell)  # replicas that sleep wake
+    assert bench.collect() == [b"x"]
+
+
+def test_a_replica_that_dies_before_it_wakes_an_application_leaves_that_to_its_successor(bench: Bench) -> None:
+    bench.deliver(b"x", replica=1, flushes=False)
+    armed = bench.memory.offset_of_socket(MINE & ROW) + ARMED
+    bench.memory.bytes[armed : armed + 8] = 0
+    assert not bench.readable()
+    bench.port.resume(1)
+    assert bench.readable() and bench.take() == b"x" and not bench.readable()
+
+
+def test_an_application_cannot_make_the_memory_shorter(bench: Bench) -> None:
+    with pytest.raises(PermissionError):
+        os.truncate(bench.memory.file, 0)
 
 
 def test_messages_are_merged_by_their_numbers(bench: Bench) -> None:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from harness import HOST, LEFT, NOW, Twin, number
 from host_router import OURS, PEER, host_graph
-from scapy.all import ICMP, IP, UDP, Ether, IPerror, Raw, UDPerror, fragment, raw
+from scapy.all import ICMP, IP, UDP, Ether, IPerror, IPOption_LSRR, IPOption_NOP, Raw, UDPerror, fragment, raw
 
 from scout.io.endpoints.message import BIND, CLOSE, DATA, ERROR, FAILED, HEADER, HEADER_STRUCT, SEND
 from scout.io.packet import NEEDS_CHECKSUM
@@ -224,6 +224,26 @@ def test_fragments_that_no_datagram_has_are_refused(made) -> None:
     far = IP(src=PEER, dst=OURS, id=5, frag=8189, proto=17) / Raw(bytes(100))
     for bad in (odd, far):
         assert made.network.both(frame(bad)).leaf == "ip.reassemble drops bad-fragment"
+
+
+def test_a_whole_that_is_longer_than_a_datagram_is_refused(made) -> None:
+    """The last fragment fits behind a header of 20 bytes; the first one has a header of 60."""
+    fields = {"src": PEER, "dst": OURS, "id": 6, "proto": UDP_PROTOCOL}
+    last = IP(**fields, frag=8189) / Raw(bytes(3))
+    rest = [IP(**fields, flags="MF", frag=at // 8) / Raw(bytes(1448)) for at in range(1448, 8189 * 8 - 1448, 1448)]
+    at = 1448 * (len(rest) + 1)
+    rest.append(IP(**fields, flags="MF", frag=at // 8) / Raw(bytes(8189 * 8 - at)))
+    first = IP(**fields, flags="MF", options=[IPOption_NOP()] * 40) / Raw(bytes(1448))
+    for part in (last, *rest):
+        assert made.network.both(frame(part)).leaf == "fragment kept"
+    assert made.network.both(frame(first)).leaf == "ip.reassemble drops bad-fragment"
+
+
+def test_source_routed_fragments_are_refused_as_whole_datagrams_are(made) -> None:
+    route = [IPOption_LSRR(routers=[PEER])]
+    for flags in (0, "MF"):
+        packet = IP(src=PEER, dst=OURS, id=7, flags=flags, options=route) / UDP(sport=1000, dport=53) / Raw(bytes(16))
+        assert made.network.both(frame(packet)).leaf == "ip.deliver drops source-route"
 
 
 def test_a_datagram_is_given_up_in_time(made) -> None:
