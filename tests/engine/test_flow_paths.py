@@ -56,6 +56,20 @@ def flow_path(supervisor: Supervisor, port: int) -> Path | None:
     return found[0] if found else None
 
 
+@pytest.fixture(autouse=True)
+def frequent_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scout.path_keeper._MOST_IDLE", 0.05)
+
+
+def looked(supervisor: Supervisor) -> None:
+    """Wait until the path keeper has begun and ended a look for idle paths."""
+    assert supervisor._parts
+    keeper = supervisor._parts.path_keeper
+    for _ in range(2):  # the first one may have begun before
+        before = keeper._next_idle
+        awaited(lambda before=before: keeper._next_idle != before)
+
+
 def send(left: MemoryPort, *frames: bytes, at: float = 0.0) -> None:
     for each in frames:
         assert left.send(each, timestamp=NOW + int(at * SECOND), timeout=60)
@@ -68,9 +82,11 @@ def test_the_first_packet_of_a_flow_creates_its_path_and_silence_ends_it() -> No
         send(left, numbered(0, ports=(1, 53)), numbered(1, ports=(1, 80)))
         awaited(lambda: figures(supervisor)["created"] == 2)
         dns, web = (flow_path(supervisor, port) for port in (53, 80))
+        looked(supervisor)
         assert dns and web and dns.name.startswith("left, destination 10.0.1.2/32, source 10.0.0.2/32, protocol udp")
         send(left, *(numbered(number, ports=(1, 53)) for number in range(2, 12)), at=1000.0)
         awaited(lambda: entered(supervisor, dns) == 10)  # and no one of them asks again
+        looked(supervisor)
         assert (entered(supervisor, wide), entered(supervisor, web)) == (2, 0)
         send(left, numbered(12, ports=(1, 53)), at=5500.0)
         awaited(lambda: figures(supervisor)["idle"] == 1)
@@ -178,12 +194,13 @@ def test_an_idle_path_of_ones_own_ends_and_its_packets_go_to_the_wider_one() -> 
             supervisor.create_path(path)
         send(left, *(numbered(number, ports=(1, 53 + number % 2)) for number in range(10)))
         awaited(lambda: entered(supervisor, brief) == entered(supervisor, lasting) == 5)
-        send(left, numbered(10, ports=(1, 99)), at=1900.0)
+        looked(supervisor)
+        send(left, numbered(10, ports=(1, 99)), at=1000.0)
         awaited(lambda: entered(supervisor, udp) == 1)
         assert brief in supervisor.paths
-        send(left, numbered(11, ports=(1, 99)), at=2000.0)
+        send(left, numbered(11, ports=(1, 99)), at=4000.0)
         awaited(lambda: brief not in supervisor.paths)
-        send(left, numbered(12, ports=(1, 53)), at=2100.0)
+        send(left, numbered(12, ports=(1, 53)), at=4100.0)
         awaited(lambda: entered(supervisor, udp) == 3)
         assert lasting in supervisor.paths
         left.end()
@@ -205,7 +222,8 @@ def test_the_first_packet_tells_the_time_and_ends_no_path() -> None:
         send(left, numbered(0, ports=(1, 99)))
         awaited(lambda: entered(supervisor, udp) == 1)
         assert idle.find() == []
-        send(left, numbered(1, ports=(1, 99)), at=1001.0)
+        looked(supervisor)
+        send(left, numbered(1, ports=(1, 99)), at=4000.0)
         awaited(lambda: quiet not in supervisor.paths)
 
 
