@@ -16,8 +16,8 @@ from scout.ring.jit import Record, inline
 __all__ = ["ACCOUNT", "DEFER", "DROP", "DROP_AT_QUEUE", "SAVED", "is_over", "spend"]
 
 DROP, DROP_AT_QUEUE, DEFER = 0, 1, 2
-"""What becomes of the packets of a path over its budget: they are dropped when they come; they are dropped when they
-would be queued; or they wait in the queue."""
+"""The policies for the packets of a path that is over its budget: they are dropped when they come; they are dropped
+when they would be queued; or they wait in the queue."""
 
 SAVED = 20_000_000
 """Nanoseconds whose share a path may use at once, if it did not use it when it could. A domain that has nothing to do

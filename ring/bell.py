@@ -4,17 +4,17 @@ A replica with nothing to do sleeps in epoll_wait(2), on one of two instances:
 
 - One replica, the *lookout*, sleeps on the bell and on the descriptors of all channels. An arriving packet wakes
   it, and no other replica.
-- The others sleep on the bell alone, an eventfd. It is rung by whoever inserts a request that the kernel does not
-  announce (a control request, a packet of a software channel), by the supervisor after an order, and by a replica that
-  needs help: it does not keep up, or another one has stayed so far behind that the ring could fill up.
+- The others sleep on the bell alone, an eventfd. It is rung by a process that inserts a request which the kernel does
+  not announce (a control request, a packet of a software channel), by the supervisor after an order, and by a replica
+  that needs help: it does not keep up, or another one has stayed so far behind that the ring could fill up.
 
 Both are registered once, edge-triggered: an event between a replica's last look and its sleep is kept, and ends the
 sleep. Level-triggered, a ring would be readable as long as any replica needs a frame in it, and an eventfd that nobody
-reads would be so for ever.
+reads would be readable for ever.
 
-A sleeper sets SLEEPERS, looks at its channels once more, and then sleeps. Whoever publishes something loads SLEEPERS
-after that. Both are sequentially consistent, so the sleeper finds what was published, or its flag is found. The flag is
-cleared before the bell is rung: a replica that sets it after that finds what was published before. So there is at most
+A sleeper sets SLEEPERS, looks at its channels once more, and then sleeps. A process that publishes something loads
+SLEEPERS after that. Both are sequentially consistent, so the sleeper finds the publication, or its flag is found. The
+flag is cleared before the bell is rung: a replica that sets it after that finds the publication. So there is at most
 one system call for each sleep. A process that dies between the two leaves sleepers without a bell, and a lookout that
 dies leaves packets without a replica: no sleep is longer than some milliseconds (`scout.io.rest`).
 """
@@ -147,4 +147,5 @@ class Bell:
         if self._event >= 0:
             self._watch.close()
             os.close(self._event)
-            self._event = -1
+            # In the line too: the number may soon be that of another file, and a late ring must not write to that.
+            self._event = self._line[_EVENT // 8] = -1

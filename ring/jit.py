@@ -93,6 +93,11 @@ class Entry:
         self._native: Any = None
 
     @property
+    def is_ready(self) -> bool:
+        """True if it is compiled, so that a call does not wait for the compiler."""
+        return self._native is not None
+
+    @property
     def native(self) -> Any:
         """Numba's compiled function."""
         if self._native is None:

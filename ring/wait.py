@@ -3,8 +3,8 @@
 - `spin`: the shortest delay, for a process that has a core of its own.
 - `yield`: spins a little, then yields its core to other processes, one of which may be awaited. After a while it also
   sleeps for moments, because a kernel may give the core back to a process that only yields, again and again.
-- `block`: spins a little, then sleeps in the kernel, by means of the caller: a futex here, poll(2) in
-  `scout.io.system`.
+- `block`: spins a little, then sleeps in the kernel, by means of the caller: a futex here, the bell in
+  `scout.io.rest`.
 """
 
 import platform

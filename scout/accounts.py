@@ -1,4 +1,4 @@
-"""The accounts of a run: what became of every packet, and how much each replica has done."""
+"""The accounts of a run: the fate of every packet, and the work of each replica."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -25,7 +25,7 @@ def figures(channels: Sequence[Any], replica: int) -> dict[str, int]:
 
 
 def queue_figures(memory: Memory) -> list[dict[str, Any]]:
-    """What each path's queue holds and has done, in all replicas together; see `Supervisor.queue_figures`."""
+    """The figures of each path's queue, the sums of all replicas; see `Supervisor.queue_figures`."""
     rows = memory.paths.queues.figures()
     for row in rows:
         used = memory.paths.account_of(row.pop("number"))
@@ -34,7 +34,7 @@ def queue_figures(memory: Memory) -> list[dict[str, Any]]:
 
 
 def path_figures(path: Path, memory: Memory) -> dict[str, Any]:
-    """What a path has used, and what became of its packets; see `Supervisor.path_figures`."""
+    """The use of a path, and the fate of its packets; see `Supervisor.path_figures`."""
     counted = memory.paths.counters(path)
     flows = path.flows(counted)
     drops = {reason: count for reason, count in path.account(counted)["drops"].items() if count}

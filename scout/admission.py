@@ -1,9 +1,9 @@
 """Admission: whether there is CPU and memory left for a path, and what it gets of them.
 
 Every domain serves every path, so a path's share of a domain's time (`cpu=`) is one of each domain's. The shares of all
-paths are a whole domain at most; paths without one have what is left. Memory is that of the queues: each replica has a
-pool of it from its beginning, as no memory can be given to a replica that runs. A queue is at the same place in all of
-these pools.
+paths are a whole domain at most; paths without one use the rest. Memory is that of the queues: each replica has a pool
+of it from its beginning, as no memory can be given to a replica that runs. A queue has the same offset in all of these
+pools.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _WHOLE = 1.0 + 1e-9  # shares such as 0.1 are no exact numbers
 
 @dataclass(frozen=True)
 class Grant:
-    """What a path got.
+    """A path's share of the CPU and its queue's memory.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class Grant:
 
 
 class Admission:
-    """Keeps what is left.
+    """Keeps count of the CPU and the memory that are left.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class Admission:
         return Grant(offset, size, room, cpu)
 
     def release(self, grant: Grant) -> None:
-        """Take back what a path got."""
+        """Take back the share and the memory of a path."""
         self._cpu = max(0.0, self._cpu - grant.cpu)
         if grant.size:
             merged: list[tuple[int, int]] = []

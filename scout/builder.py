@@ -1,7 +1,7 @@
 """The builder: one process at a time that compiles while packets flow.
 
-It is forked for the work at hand, so that it has the functions that were written since the start; what it makes it
-leaves in the cache. It runs at the lowest priority, and on cores that no domain is pinned to if there are any.
+It is forked for each job, so that it has the functions that were written since the start. It leaves the compiled code
+in the cache. It runs at the lowest priority, and on cores that no domain is pinned to if there are any.
 """
 
 import os
@@ -80,9 +80,6 @@ class Builder:
         while job := self._jobs.get():
             job.done(self._do(job.work))
             del job  # or it would live until the next one
-        while not self._jobs.empty():
-            if job := self._jobs.get():
-                job.done("the router does not run any more")
 
     def _do(self, work: Callable[[], None]) -> str:
         """Do the work in a process; a sentence if it failed."""

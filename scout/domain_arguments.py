@@ -200,14 +200,14 @@ _DEMUX = [
     Argument("demux_refused", types.int64[::1], lambda own: own.refused),
     Argument("accounts", _array(ACCOUNT), lambda own: own.accounts),
 ]
-"""What finds the path of a packet, and what paths have used."""
+"""The tables by which the path of a packet is found, and the accounts of paths."""
 
 _QUEUES = [
     Argument("queues", _array(QUEUE), lambda own: own.queues),
     Argument("queue_heads", _array(HEAD), lambda own: own.queue_heads),
     Argument("queues_used", types.int64[::1], lambda own: own.queues_used),
 ]
-"""Where packets wait by path."""
+"""The queues of paths."""
 
 
 _LIVE = [

@@ -280,16 +280,24 @@ def _schedule(plan: DomainPlan) -> list[str]:
 def _save(plan: DomainPlan) -> list[str]:
     """Save the state at positions that are the same for all replicas; earlier requests are not needed any more.
 
-    A replica that has nothing to do saves its state behind a change too, so that what the change replaced can be freed
-    though no packets come.
+    A replica that is about to sleep saves its state too, if that takes no time, so that the whole ring is free for what
+    comes next. Behind a change it saves it in any case, so that what the change replaced can be freed though no packets
+    come.
     """
     channels = range(len(plan.channels))
     due = " or ".join(f"channel_{index}_snapshot_due({ends_of(index)})" for index in channels)
-    idle = f"({SPINS - 1} if stale == 0 or buffer_bytes <= {_SMALL} else {SPINS + 2})"  # before a sleep, or behind it
+    kept = " or ".join(
+        f"channel_{index}_cursor[0].{floor} != channel_{index}_cursor[0].{done}"
+        for index in channels
+        if plan.channels[index][0].descriptor is not None
+        for floor, done in (("floor", "head"), ("controls_floor", "controls"))
+    )
+    quick = f"(stale == 0 or buffer_bytes <= {_SMALL})"
     lines = [
         "# snapshot",
         f"due = {due}",
-        f"if due or (work == 0 and owes and idle == {idle}):",
+        f"sleepy = work == 0 and idle == {SPINS - 1} and {quick} and (owes or {kept or 'False'})",
+        f"if due or sleepy or (work == 0 and owes and idle == {SPINS + 2}):  # before a sleep, or behind it",
     ]
     for index in channels:
         lines += [

@@ -28,7 +28,7 @@ MOST_RECEIVED = 4096
 to be served, would keep it from the queues for ever. To receive so many takes some 0.3 ms."""
 
 QUEUE_HEADS = "queue_heads[: queues_used[0]]"
-"""What the path scheduler sees: not the room for queues of paths that may be created later."""
+"""The heads that the path scheduler sees: without the room for queues of paths that may be created later."""
 
 
 @inline

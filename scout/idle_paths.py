@@ -19,7 +19,7 @@ _SECOND = 1e9  # nanoseconds
 
 @dataclass
 class _Seen:
-    """What was known of a path when packets were seen last: what its counters add up to, and when that was."""
+    """A path when packets were seen last: the sum of its counters, the packets' time (0: unknown), and the clock's."""
 
     counted: int
     time: int
@@ -49,7 +49,7 @@ class IdlePaths:
             return []
         counted, clock = paths.activity(waiting), time.monotonic()
         times = {path.source: channel for channel, served in self._channels for path in served}
-        now = {source: self._memory.now(channel) for source, channel in times.items()}
+        now = {source: self._memory.packet_time(channel) for source, channel in times.items()}
         live = {source: channel.is_live for source, channel in times.items()}
         idle = []
         for path, count in zip(waiting, counted, strict=True):
@@ -57,6 +57,7 @@ class IdlePaths:
             if seen is None or seen.counted != count:
                 self._seen[path] = _Seen(count, now[path.source], clock)
                 continue
+            seen.time = seen.time or now[path.source]
             quiet = (now[path.source] - seen.time) / _SECOND
             if live[path.source]:  # a replica that sleeps sees no time pass
                 quiet = max(quiet, clock - seen.clock)

@@ -24,7 +24,7 @@ MOST_SHAPES = 64
 """Shapes that may come while packets flow."""
 
 LINKED, FUSED = 0, 1
-"""The tiers: what the setting of a slot says that its code is."""
+"""The tiers, as the setting of a slot has them."""
 
 CODE = np.dtype([("run", "i8"), ("replicate", "i8"), ("held", "i4"), ("channel", "i2"), ("keeps", "i2")])
 """The code of a shape in a tier: the addresses of what the primary and the other replicas run, 0 if these do nothing;
@@ -79,9 +79,10 @@ class LiveMemory:
     def enlist(self, replica: int, find_table: FindTable) -> np.ndarray:
         """Make the memory of a replica; its room for whole packets."""
         self._find_table = find_table
-        self.contexts[replica] = shared((MOST_SHAPES, CONTEXT), np.int64)
         self.counters[replica] = shared((self._room, ROOM.counters), np.int64)
         self._whole[replica] = private(WHOLE, np.uint8)
+        # Last: another thread may be in `place`. A shape that comes now is written by one of the two, or by both.
+        self.contexts[replica] = shared((MOST_SHAPES, CONTEXT), np.int64)
         for slot in range(len(self._plans)):
             self._write_context(replica, slot)
         return self._whole[replica]
@@ -95,7 +96,7 @@ class LiveMemory:
         self._plans.append(plan)
         run, replicate = self._tiers
         self._set_code(slot, LINKED, run, replicate if plan.replicated else 0, channel)
-        for replica in self.contexts:
+        for replica in list(self.contexts):
             self._write_context(replica, slot)
 
     def fuse(self, slot: int, run: int, replicate: int) -> None:
@@ -103,7 +104,7 @@ class LiveMemory:
         self._set_code(slot, FUSED, run, replicate, int(self.codes[slot, LINKED]["channel"]))
 
     def counted(self, replica: int, plan: Plan) -> np.ndarray:
-        """What a replica counted on paths of a shape: int64[number, counter], of which each has some of the rows."""
+        """A replica's counters for paths of a shape: int64[number, counter]; each path has the row of its number."""
         return self.counters[replica][:, : plan.row]
 
     def write_record(self, number: int, plan: Plan) -> None:

@@ -5,10 +5,10 @@ A path of a known shape is a row in shared tables and some patterns in the demux
 epoch on, so it has its packets from one request on in every replica. Deleting is a change after which its patterns do
 not hold.
 
-What a deleted path had is given back in two steps. When no replica can receive the request of the change again, and no
-packet is held, its patterns are taken out of the lists. A replica may be on them even then, in its search. So their
-memory is used again when a later change has passed all replicas. A path with a queue is also served to its end before:
-the first change after that takes the place of the one by which it was deleted.
+The memory of a deleted path is given back in two steps. When no replica can receive the request of the change again,
+and no packet is held, its patterns are taken out of the lists. A replica may be on them even then, in its search. So
+their memory is used again when a later change has passed all replicas. A path with a queue is also served to its end
+before: the first change after that takes the place of the one by which it was deleted.
 """
 
 import time

@@ -197,7 +197,8 @@ class LiveShapes:
             code = self._load(unit)
             self._memory.fuse(shape.slot, code["run_by_context"], code.get("replicate_by_context", 0))
         except ScoutError as cause:
-            self._say(f"path {shape.path.name!r} stays in the linked tier: {cause}")
+            if not self._builder.is_closed:  # else it was interrupted by the end of the run
+                self._say(f"path {shape.path.name!r} stays in the linked tier: {cause}")
             return
         while not self._builder.is_closed:
             with suppress(ScoutError):  # a channel has no room yet

@@ -7,7 +7,6 @@ that a death is handled at once. The reporter is called without the lock, so tha
 supervisor.
 """
 
-import signal
 import threading
 import time
 from contextlib import suppress
@@ -23,7 +22,7 @@ from scout.io.channels.contract import PacketChannel
 from scout.io.hold import HOLD_TIME
 from scout.io.host.process import Child, Forker, wait_for_any
 from scout.memory import Memory
-from scout.paths.model.references import module_name, written
+from scout.obituary import obituary
 from scout.plan import Plan
 from scout.reports import Reporter
 from scout.ring.errors import ScoutError
@@ -308,7 +307,9 @@ class Membership:
         if not died:
             return []
         self.stalls.append(time.monotonic() - seen)
-        return self._obituary(replica, process, f"its successor is process {self.processes[replica].pid}")
+        return obituary(
+            self._plan, self._reporter, replica, process, f"its successor is process {self.processes[replica].pid}"
+        )
 
     def _count_death(self, replica: int) -> None:
         position = sum(channel.position(replica) for channel, _ in self._channels)
@@ -354,49 +355,13 @@ class Membership:
             return []
         alive = len(self.taking_part)
         rest = f"{alive} of {len(self.processes)} replicas go on" if alive else "no replica is left"
-        return self._obituary(replica, process, f"no successor, since {why}; {rest}")
+        return obituary(self._plan, self._reporter, replica, process, f"no successor, since {why}; {rest}")
 
     def _release(self, replica: int) -> None:
         for channel, paths in self._channels:
             channel.retire(replica, is_ordered(paths))
 
-    def _obituary(self, replica: int, process: Child, rest: str) -> list[str]:
-        """The messages about a death: one sentence, and when an error occurs for the first time also its traceback."""
-        where = f"replica {replica} (core {self._plan.core(replica)}, process {process.pid})"
-        lines = [f"{where} died: {_cause(process)}{self._suspects(process)}; {rest}"]
-        innermost = process.error.rpartition("  File ")[2]  # the outer frames differ between replicas and successors
-        if process.error and self._reporter.is_new(innermost):
-            lines.append(process.error.rstrip())
-        return lines
-
-    def _suspects(self, process: Child) -> str:
-        """The stages whose native code may have raised what ended a process: it does not know the user's line."""
-        if not _cause(process).startswith(("IndexError", "ZeroDivisionError")):
-            return ""
-        found = [
-            f"{node} of the path from {path.source}"
-            for path in self._plan.paths
-            for node, stage in path.stages.items()
-            if not all(module_name(function).startswith("scout.") for function in written(stage.function))
-        ]
-        return f" in stage {' or '.join(found)}: send the frame through path.run to see the line" if found else ""
-
 
 def _serve(plan: Plan, memory: Memory, replica: int) -> None:
     """The process of a replica."""
     memory.serve(replica, plan.core(replica))
-
-
-def _cause(process: Child) -> str:
-    """Why a process ended, in a few words."""
-    if process.error:
-        return process.error.rstrip().rpartition("\n")[2]
-    code = process.exitcode or 0
-    return f"signal {_signal_name(-code)}" if code < 0 else f"exit status {code}"
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # Python names only the first and the last real-time signal
-        return f"SIGRTMIN+{number - signal.SIGRTMIN}" if number > signal.SIGRTMIN else str(number)

@@ -243,6 +243,11 @@ class Memory:
         """
         return max((int(self.holds["now"][each]) for each in self._arguments if channel.is_member(each)), default=0)
 
+    def packet_time(self, channel: PacketChannel) -> int:
+        """The same; 0 until the first packet: its timestamp is the first one that is not of the supervisor's clock."""
+        now = self.now(channel)
+        return now if now > int(self.orders[0, CLOCK // 8]) else 0
+
     def serve(self, replica: int, core: int | None) -> None:
         """Serve as a replica, pinned to a core; returns when its order says so. For a process of its own."""
         own = self.bell.listen()

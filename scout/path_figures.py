@@ -1,4 +1,4 @@
-"""What the paths of a run have counted."""
+"""The part of a supervisor that reads the counters of paths."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ class PathFigures:
         return dict(zip(found.counter_names, self.memory.paths.counters(found, replica).tolist(), strict=False))
 
     def path_figures(self, path: str | Path) -> dict[str, Any]:
-        """What a path has used, and what became of its packets, in all replicas together.
+        """The use of a path, and the fate of its packets, the sums of all replicas.
 
         Parameters
         ----------

@@ -93,6 +93,7 @@ class PathKeeper:
         self._idle = IdlePaths(channels, memory)
         self._fields = {name: fields_of(steps(plan.graph, name)) for name in plan.graph.ports}
         self._askers = [_Asker(each.path_requests) for each in plan.graph.routers if each.path_requests]
+        self._gone: dict[Path, str] = {}  # paths that could not be deleted yet, with the reasons why they are
         self._next_idle = 0.0
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="scout-paths", daemon=True)
@@ -133,7 +134,8 @@ class PathKeeper:
 
     def _serve(self) -> None:
         wanted: dict[str, tuple[Path, _Asker]] = {}
-        gone: dict[Path, str] = {}
+        gone = {path: reason for path, reason in self._gone.items() if path in self._paths}
+        self._gone = {}
         for asker in self._askers:
             for request in self._read(asker):
                 self._note(asker, request, wanted, gone)
@@ -148,7 +150,12 @@ class PathKeeper:
 
     def _exchange(self, wanted: dict[str, tuple[Path, _Asker]], gone: dict[Path, str]) -> None:
         """Delete and create paths, by one change, and count what became of the requests."""
-        refused = self._live_paths.exchange(list(gone), [path for path, _ in wanted.values()])
+        new = [path for path, _ in wanted.values()]
+        try:
+            refused = self._live_paths.exchange(list(gone), new)
+        except ScoutError as cause:  # the change found no place among the packets
+            refused = dict.fromkeys([*gone, *new], NoRoom(str(cause)))
+            self._gone = gone
         for name, (path, asker) in wanted.items():
             error = refused.get(path)
             asker.figures["created" if error is None else "no_room" if isinstance(error, NoRoom) else "refused"] += 1

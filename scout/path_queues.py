@@ -64,7 +64,7 @@ class PathQueues:
             self._lay_out(replica, index)
 
     def add(self, path: Path, number: int) -> tuple[int, Grant]:
-        """Give a path its queue, if it has one, and its share of the CPU: the queue's index, and what it got.
+        """Give a path its queue, if it has one, and its share of the CPU: the queue's index, and the grant.
 
         Raises
         ------
@@ -88,7 +88,7 @@ class PathQueues:
         return index, grant
 
     def remove(self, index: int, grant: Grant) -> None:
-        """Take back what a path got; its queue, if it has one, is empty and stays it."""
+        """Take back a path's share, and its queue if it has one, which is empty and gets no more packets."""
         if grant.size:
             for counter, reason in DROPS.items():
                 self.gone[reason] += int(self.queues[counter][list(self._pools), index].sum())
@@ -112,14 +112,14 @@ class PathQueues:
         return int(self.queues["length"][found, : int(self.used[0])].sum())
 
     def figures(self) -> list[dict[str, Any]]:
-        """For each queue its path's number, and what it holds and has done, in all replicas together."""
+        """For each queue its path, that path's number, and the counters of the queue, the sums of all replicas."""
         return [
             {"path": made.path.name, "number": made.number, "places": made.path.queue, **self.figures_of(index)}
             for index, made in sorted(self._made.items())
         ]
 
     def figures_of(self, index: int) -> dict[str, int]:
-        """What a queue holds and has done."""
+        """The counters of a queue, the sums of all replicas."""
         queue, head = (each[list(self._pools), index] for each in (self.queues, self.heads))
         counted = {name: int(queue[name].sum()) for name in (*DROPS, "late")}
         return {"waiting": int(queue["length"].sum()), "served": int(head["served"].sum()), **counted}

@@ -1,6 +1,6 @@
 """The paths of a run by their numbers, and the shared tables by which replicas find the path of a packet.
 
-The supervisor alone changes them. What replicas may still read is given back by steps, as `scout.live_paths` says.
+The supervisor alone changes them. Rows that replicas may still read are given back by steps (`scout.live_paths`).
 """
 
 import threading
@@ -111,7 +111,7 @@ class PathTable:
             raise ScoutError(f"no path begins at {name!r}; paths begin at {', '.join(list(names)[:10])}")
         return names[name]
 
-    # What paths count, in rows of shared arrays: a shape of many paths has a row for each number that a path can have.
+    # The counters of paths, rows of shared arrays: a shape of many paths has a row for each number of a path.
 
     def enlist(self, replica: int) -> list[np.ndarray]:
         """Make room for what a replica counts: for each shape int64[rows * counters]. Unused rows cost nothing."""
@@ -131,7 +131,7 @@ class PathTable:
         return accounts
 
     def account(self, path: Path) -> dict[str, int]:
-        """What a path has used, in all replicas: `bytes`, nanoseconds `busy`, and packets `throttled`."""
+        """The use of a path, the sums of all replicas: `bytes`, nanoseconds `busy`, and packets `throttled`."""
         return self.account_of(self.number(path))
 
     def account_of(self, number: int) -> dict[str, int]:
@@ -141,7 +141,7 @@ class PathTable:
         return {name: sum(int(row[name]) for row in rows) for name in ("bytes", "busy", "throttled")}
 
     def queue_of(self, path: Path) -> dict[str, int]:
-        """What a path's queue holds and has done; empty if it has none."""
+        """The counters of a path's queue; empty if it has none."""
         return self.queues.figures_of(self._got[self.number(path)][0]) if path.queue else {}
 
     @property
@@ -160,7 +160,7 @@ class PathTable:
         return rows + grant.size + self.demux.bytes_of(number)
 
     def counters(self, path: Path, replica: int | None = None) -> np.ndarray:
-        """What a replica, or by default all of them, counted on a path: int64[counter], a copy.
+        """The counters of a path in a replica, by default the sums of all replicas: int64[counter], a copy.
 
         Raises
         ------
@@ -196,7 +196,7 @@ class PathTable:
             return np.sum([self._gone[shape.number], *found], axis=0)
 
     def _rows_of(self, shape: Shape, replica: int) -> np.ndarray:
-        """What a replica counts on paths of a shape, a row for each number of a path."""
+        """The counters of a replica for paths of a shape, a row for each number of a path."""
         if shape.slot < 0:
             return self._counters[replica][shape.number]
         assert self._live
@@ -311,7 +311,7 @@ class PathTable:
         return self.queues.is_empty(self._got[number][0], replicas)
 
     def free(self, number: int) -> None:
-        """Give back what a path had; no replica is in the batch any more in which it was at `unlink`."""
+        """Give back the rows and the queue of a path; every replica has left the batch in which it was at `unlink`."""
         self.demux.free(number)
         self.queues.remove(*self._got.pop(number))
         del self._paths[number]

@@ -35,8 +35,8 @@ class Parts(NamedTuple):
 
     def stop(self) -> None:
         """Stop them, in the order in which they need one another."""
+        self.builder.close()  # the path keeper may be waiting for a stage that is compiled
         self.path_keeper.stop()
-        self.builder.close()
         self.watcher.stop()
         self.membership.stop()
         self.changes.close()

@@ -44,9 +44,7 @@ from scout.steering import Parts, Steering
 from scout.tables import find_table, named_tables
 from scout.watcher import Watcher
 
-__all__ = [
-    "Supervisor",
-]
+__all__ = ["Supervisor"]
 
 
 class Supervisor(Steering, PathFigures):

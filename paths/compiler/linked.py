@@ -55,7 +55,7 @@ BLOCK = np.dtype(
 """A stage (`scout.paths.compiler.plan.Block`)."""
 
 EDGE = np.dtype([("verdict", "i8"), ("target", "i4"), ("pull", "i4"), ("egress", "i4"), ("counter", "i4")])
-"""What a verdict leads to: a block `target`, or out of the path by `egress`, which is `_GOES_ON` for a block, and
+"""Where a verdict leads: to a block `target`, or out of the path by `egress`, which is `_GOES_ON` for a block, and
 `TO_QUEUE` for a block before which packets are queued.
 `counter` is -1 if the edge has none."""
 
@@ -174,6 +174,6 @@ def walk(batch: np.ndarray, first: int, last: int, context: int) -> None:
 
 @entry(ENTRY)
 def replay(batch: np.ndarray, first: int, last: int, context: int) -> None:
-    """What every replica but the primary does."""
+    """The linked tier, for the other replicas, of packets `first` to `last`."""
     for index in range(first, last):
         _led(batch, index, context, False)

@@ -57,7 +57,7 @@ class Router:
     """A shared table whose first word is 0, or names the replica that holds the router's state: its number plus 1."""
 
     path_requests: "PathRequests | None" = None
-    """What its stages ask the supervisor for: paths for packets that they see."""
+    """The paths that its stages ask the supervisor for, for packets that they see."""
 
     takes: tuple[type[Change], ...] = ()
     """The changes that the router can make while it runs."""

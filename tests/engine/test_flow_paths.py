@@ -12,6 +12,7 @@ from demux_frames import frame
 from port_router import LEFT, RIGHT, awaited, finished
 from several import count_one, entered, numbered, numbers, router
 
+from scout.idle_paths import IdlePaths
 from scout.io.ports.memory import MemoryPort
 from scout.paths.framework.events import Handler
 from scout.paths.framework.path_requests import CREATE, FULL, READ, PathRequests, request_path
@@ -27,6 +28,7 @@ from scout.supervisor import Supervisor
 
 SECOND = 1_000_000_000
 NOW = 1_700_000_000 * SECOND
+# Paths are idle by the packets' time and by the clock: so the idle times here are longer than a test takes.
 
 
 def started(flows: FlowPaths, replicas: int = 1, service: Service | None = None, **options: Any) -> Any:
@@ -60,20 +62,20 @@ def send(left: MemoryPort, *frames: bytes, at: float = 0.0) -> None:
 
 
 def test_the_first_packet_of_a_flow_creates_its_path_and_silence_ends_it() -> None:
-    left, right, supervisor = started(FlowPaths("flows", idle=5.0))
+    left, right, supervisor = started(FlowPaths("flows", idle=5000.0))
     with supervisor:
         wide = supervisor.paths[0]
         send(left, numbered(0, ports=(1, 53)), numbered(1, ports=(1, 80)))
         awaited(lambda: figures(supervisor)["created"] == 2)
         dns, web = (flow_path(supervisor, port) for port in (53, 80))
         assert dns and web and dns.name.startswith("left, destination 10.0.1.2/32, source 10.0.0.2/32, protocol udp")
-        send(left, *(numbered(number, ports=(1, 53)) for number in range(2, 12)), at=1.0)
+        send(left, *(numbered(number, ports=(1, 53)) for number in range(2, 12)), at=1000.0)
         awaited(lambda: entered(supervisor, dns) == 10)  # and no one of them asks again
         assert (entered(supervisor, wide), entered(supervisor, web)) == (2, 0)
-        send(left, numbered(12, ports=(1, 53)), at=5.5)
+        send(left, numbered(12, ports=(1, 53)), at=5500.0)
         awaited(lambda: figures(supervisor)["idle"] == 1)
         assert flow_path(supervisor, 80) is None and flow_path(supervisor, 53) is dns
-        send(left, numbered(13, ports=(1, 80)), at=5.6)  # a new flow again
+        send(left, numbered(13, ports=(1, 80)), at=5600.0)  # a new flow again
         awaited(lambda: figures(supervisor)["created"] == 3)
         left.end()
         right.end()
@@ -107,6 +109,26 @@ def test_when_there_are_most_paths_flows_stay_in_the_wide_one_and_a_reset_makes_
         account = finished(supervisor)
     assert account["out"] == {"right": 6}
     assert entered(supervisor, wide) == 5
+
+
+def test_requests_are_answered_though_no_change_can_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scout.changes._LOCK_TIMEOUT", 0.01)
+    left, right, supervisor = started(FlowPaths("flows"))
+    with supervisor:
+        send(left, numbered(0, protocol=TCP, ports=(1, 50)))
+        awaited(lambda: figures(supervisor)["created"] == 1)
+        assert supervisor._parts
+        with supervisor._parts.changes.paused():
+            reset = struct.pack("!IIBBHI", 4, 0, 0x50, RST, 0, 0)
+            send(left, frame("10.0.0.2", "10.0.1.2", TCP, (1, 50), payload=reset))
+            send(left, numbered(1, protocol=TCP, ports=(1, 51)))
+            awaited(lambda: figures(supervisor)["no_room"] == 1)
+        awaited(lambda: figures(supervisor)["ended"] == 1)
+        send(left, numbered(2, protocol=TCP, ports=(1, 51)), at=1.0)
+        awaited(lambda: figures(supervisor)["created"] == 2)
+        left.end()
+        right.end()
+        finished(supervisor)
 
 
 def test_fragments_have_no_l4_ports_and_stay_and_destinations_can_have_paths_too() -> None:
@@ -151,22 +173,40 @@ def test_an_idle_path_of_ones_own_ends_and_its_packets_go_to_the_wider_one() -> 
     udp = graph.create_path("left", protocol="udp")
     paths = [graph.create_path("left"), graph.create_path("right"), udp]
     with Supervisor(graph, paths, 1, most_paths=8) as supervisor:
-        brief, lasting = (udp.narrowed(destination_port=53, idle=2.0), udp.narrowed(destination_port=54))
+        brief, lasting = (udp.narrowed(destination_port=53, idle=2000.0), udp.narrowed(destination_port=54))
         for path in (brief, lasting):
             supervisor.create_path(path)
         send(left, *(numbered(number, ports=(1, 53 + number % 2)) for number in range(10)))
         awaited(lambda: entered(supervisor, brief) == entered(supervisor, lasting) == 5)
-        send(left, numbered(10, ports=(1, 99)), at=1.9)
+        send(left, numbered(10, ports=(1, 99)), at=1900.0)
         awaited(lambda: entered(supervisor, udp) == 1)
         assert brief in supervisor.paths
-        send(left, numbered(11, ports=(1, 99)), at=2.0)
+        send(left, numbered(11, ports=(1, 99)), at=2000.0)
         awaited(lambda: brief not in supervisor.paths)
-        send(left, numbered(12, ports=(1, 53)), at=2.1)
+        send(left, numbered(12, ports=(1, 53)), at=2100.0)
         awaited(lambda: entered(supervisor, udp) == 3)
         assert lasting in supervisor.paths
         left.end()
         right.end()
         assert finished(supervisor)["out"] == {"right": 13}
+
+
+def test_the_first_packet_tells_the_time_and_ends_no_path() -> None:
+    left, right = MemoryPort(LEFT, entries=256), MemoryPort(RIGHT, entries=256)
+    graph = router(left, right)
+    udp = graph.create_path("left", protocol="udp")
+    paths = [graph.create_path("left"), graph.create_path("right"), udp]
+    with Supervisor(graph, paths, 1, most_paths=8) as supervisor:
+        quiet = udp.narrowed(destination_port=53, idle=1000.0)
+        supervisor.create_path(quiet)
+        idle = IdlePaths(supervisor.channels, supervisor.memory)
+        awaited(lambda: supervisor.memory.now(supervisor.channels[0][0]) > 0)  # by the supervisor's clock
+        assert idle.find() == []
+        send(left, numbered(0, ports=(1, 99)))
+        awaited(lambda: entered(supervisor, udp) == 1)
+        assert idle.find() == []
+        send(left, numbered(1, ports=(1, 99)), at=1001.0)
+        awaited(lambda: quiet not in supervisor.paths)
 
 
 def test_a_full_ring_counts_what_it_refuses() -> None:

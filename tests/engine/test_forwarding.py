@@ -75,7 +75,7 @@ def test_every_frame_leaves_or_found_the_ring_full_and_the_sums_add_up(replicas)
 
 
 @pytest.mark.parametrize("replicas", REPLICAS)
-def test_a_router_with_nothing_to_do_has_returned_all_frames_so_that_it_can_sleep(replicas):
+def test_a_router_with_nothing_to_do_has_returned_all_frames_before_it_sleeps(replicas):
     with running(replicas) as run:
         assert ping(run.left, RIGHT, 5)["received"] == 5
         cursors = [channel.cursors[:replicas] for channel, _ in run.supervisor.channels]

@@ -6,8 +6,10 @@ import signal
 import socket
 import struct
 import threading
+import time
 from contextlib import suppress
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -28,6 +30,7 @@ from scout.paths.protocols.ipv4 import Ip
 from scout.ring.errors import ScoutError
 from scout.supervisor import Supervisor
 from scout.testing import await_until
+from scout.tools.bench.prefixes import NEXT_HOPS, internet
 from scout.tools.traffic.two_hosts import MACS
 
 MOST = 1 << 14
@@ -56,10 +59,11 @@ def frame_to(destination):
 class Led:
     """A router between two ports in memory, and the same routes in a slow table."""
 
-    def __init__(self):
-        self.left, self.right = MemoryPort(LEFT, entries=256), MemoryPort(RIGHT, frames=[])
-        self.ip, self.arp = Ip("ip", ADDRESSES, {"0.0.0.0/0": DEFAULT}), Arp("arp")
-        self.arp.pin("right", DEFAULT, mac_of(DEFAULT).hex(":"))
+    def __init__(self, routes=MappingProxyType({"0.0.0.0/0": DEFAULT}), entries=256):
+        self.left, self.right = MemoryPort(LEFT, entries=entries), MemoryPort(RIGHT, frames=[])
+        self.ip, self.arp = Ip("ip", ADDRESSES, routes), Arp("arp")
+        for gateway in set(routes.values()):
+            self.arp.pin("right", gateway, mac_of(gateway).hex(":"))
         state = {"notes": np.zeros(MOST, CELL), "total": np.zeros(1, CELL)}
         graph = RouterGraph("led")
         for name, port in (("left", self.left), ("right", self.right)):
@@ -80,12 +84,32 @@ class Led:
         for _ in range(count):
             prefix = chance.choice(PREFIXES)
             address = prefix[chance.randrange(prefix.num_addresses)]
-            frame = bytearray(FRAMES.setdefault(address, frame_to(str(address))))
-            frame[UDP_PAYLOAD : UDP_PAYLOAD + 4] = struct.pack("!I", len(self.gateways))
             best = max((each for each in self.routes if address in each), key=lambda each: each.prefixlen)
-            self.gateways.append(self.routes[best])
-            self.hops.append(self.ip.fib.lookup(str(address)))
-            assert self.left.send(bytes(frame), timeout=600)
+            self.send_one(address, self.routes[best])
+
+    def send_one(self, address, gateway):
+        """Send a numbered packet, which is to be led to a gateway."""
+        frame = bytearray(FRAMES.setdefault(address, frame_to(str(address))))
+        frame[UDP_PAYLOAD : UDP_PAYLOAD + 4] = struct.pack("!I", len(self.gateways))
+        self.gateways.append(gateway)
+        self.hops.append(self.ip.fib.lookup(str(address)))
+        assert self.left.send(bytes(frame), timeout=600)
+
+    def end(self, supervisor):
+        """End the input, and compare the notes of all replicas with where the packets were to be led."""
+        self.left.end()
+        assert supervisor.wait(600)
+        for replica in supervisor.taking_part:
+            assert supervisor.table("noting.total", replica)["value"].tolist() == [len(self.hops)]
+            assert supervisor.table("noting.notes", replica)["value"][: len(self.hops)].tolist() == self.hops
+        assert supervisor.diverged() == []
+
+    def check_sent(self):
+        """Every packet left, and to its gateway."""
+        sent = self.right.sent()
+        assert sorted(set(numbers(sent))) == list(range(len(self.gateways)))  # none is lost
+        for frame, number in zip(sent, numbers(sent), strict=True):
+            assert frame[:6] == mac_of(self.gateways[number])
 
     def change(self, chance, supervisor):
         """Change some routes; a new gateway's MAC address is set by the same change."""
@@ -105,12 +129,18 @@ class Led:
                 changes.append(SetNeighbour("right", gateway, mac_of(gateway).hex(":")))
                 self.known.add(gateway)
 
-        def made():
-            with suppress(ScoutError):  # a dead replica has no successor yet
-                return supervisor.change(*changes)
-
-        await_until(made)
+        make(supervisor, changes)
         self.routes = wanted
+
+
+def make(supervisor, changes):
+    """Make changes, as soon as they can be made."""
+
+    def made():
+        with suppress(ScoutError):  # a dead replica has no successor yet
+            return supervisor.change(*changes)
+
+    await_until(made)
 
 
 FRAMES = {}
@@ -132,16 +162,54 @@ def test_random_changes_deaths_and_joins_lead_every_packet_by_its_sequence_numbe
                 supervisor.add_replica()
             if turn % 30 == 25:
                 supervisor.remove_replica(supervisor.taking_part[-1])
-        led.left.end()
-        assert supervisor.wait(600)
-        for replica in supervisor.taking_part:
-            assert supervisor.table("noting.total", replica)["value"].tolist() == [len(led.hops)]
-            assert supervisor.table("noting.notes", replica)["value"][: len(led.hops)].tolist() == led.hops
-        assert supervisor.diverged() == []
-    sent = led.right.sent()
-    assert sorted(set(numbers(sent))) == list(range(len(led.gateways)))  # none is lost
-    for frame, number in zip(sent, numbers(sent), strict=True):
-        assert frame[:6] == mac_of(led.gateways[number])
+        led.end(supervisor)
+    led.check_sent()
+
+
+INTERNET = 1_000_000
+BLOCKS, CHANGES, PACKETS = 120, 100, 100
+"""Blocks of changes; routes in each; packets between two."""
+
+
+@pytest.mark.long
+def test_blocks_of_changes_of_a_million_routes_lead_every_packet_by_its_sequence_number():
+    """Every block gives its routes other gateways than before; packets go to the routes of the last blocks."""
+    routes, changing = internet_routes()
+    led, seconds = Led(routes, entries=4096), 0.0
+    with Supervisor(led.graph, led.paths, 2, report=[].append) as supervisor:
+        for block in range(BLOCKS):
+            chosen = [changing[(block * CHANGES // 2 + each) % len(changing)] for each in range(CHANGES)]
+            routes.update((str(prefix), other_gateway(routes[str(prefix)])) for prefix in chosen)
+            begin = time.perf_counter()
+            make(supervisor, [ReplaceRoute(prefix, routes[str(prefix)]) for prefix in chosen])
+            seconds += time.perf_counter() - begin
+            for number in range(PACKETS):
+                prefix = chosen[number % CHANGES]
+                led.send_one(prefix[1 + number % 200], routes[str(prefix)])
+            if block == BLOCKS // 3:
+                os.kill(supervisor.processes[0].pid, signal.SIGKILL)
+            if block == 2 * BLOCKS // 3:
+                supervisor.add_replica()
+        led.end(supervisor)
+    led.check_sent()
+    print(f"{BLOCKS * CHANGES / seconds:,.0f} route changes a second among {len(routes):,} routes")
+
+
+def internet_routes():
+    """A million routes as text, with gateways on the right; and those of them that change: no other is within them."""
+    rows = internet(INTERNET, 1)
+    routes = {
+        f"{IPv4Address(int(row['network']))}/{row['length']}": f"10.0.1.{10 + row['next_hop']}"
+        for row in rows
+        if row["network"] >> 24 not in (10, 127)
+    }
+    longer = set((rows["network"][rows["length"] > 24] >> 8).tolist())
+    slash_24 = rows["network"][(rows["length"] == 24) & (rows["network"] >> 24 == 20)]
+    return routes, [IPv4Network((network, 24)) for network in slash_24.tolist() if network >> 8 not in longer]
+
+
+def other_gateway(gateway):
+    return f"10.0.1.{10 + (int(gateway.rpartition('.')[2]) - 9) % NEXT_HOPS}"
 
 
 def numbered_frame(number):

@@ -4,7 +4,7 @@ import ctypes
 
 import numba
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba.core import types
 
@@ -160,6 +160,7 @@ def test_packets_take_the_room_that_they_need():
     assert [queue.serve()[0][:1] for _ in range(3)] == [bytes([960 & 0xFF]), bytes([1984 & 0xFF]), b"b"]
 
 
+@settings(deadline=None)  # the machine may stop the process for a while
 @given(st.lists(st.one_of(st.binary(max_size=3), st.integers(0, 3)), max_size=60))
 def test_it_is_a_bounded_queue(steps):
     """Bytes are put; a number takes, and finishes so many of what was taken."""
@@ -177,6 +178,7 @@ def test_it_is_a_bounded_queue(steps):
     assert queue.head["ready"][0] == len(model) and queue.record["full"][0] == full
 
 
+@settings(deadline=None)  # the machine may stop the process for a while
 @given(st.lists(st.one_of(st.integers(64, 3000), st.none()), max_size=60))
 def test_packets_in_little_room_stay_whole(sizes):
     """A number puts a packet of so many bytes, None serves one; a packet may be refused, and no other is changed."""

@@ -1,18 +1,24 @@
 """Versions of the FIB: changes as the oracle has them, old versions, memory, failures."""
 
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ipaddress import IPv4Network
 
+import numba
 import numpy as np
 import pytest
 from fib_oracle import edges, expected, looked_up
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba.core.compiler_lock import global_compiler_lock
 
 from scout.paths.protocols.fib import NO_ROUTE, Fib
 from scout.paths.protocols.fib import tier as tier_module
 from scout.paths.protocols.fib.layout import HOPS
 from scout.ring.errors import ScoutError
+from scout.testing import await_until
 
 ROUTES = [("0.0.0.0/0", 9), ("10.0.0.0/8", 1), ("10.1.0.0/16", 2), ("10.1.2.0/24", 3), ("10.1.2.3/32", 4)]
 
@@ -171,6 +177,42 @@ def test_a_change_without_room_changes_nothing_and_loses_no_memory(few: int, mon
         assert fib.lookup("10.1.0.0") == 2
     fib.change(add=many[:2], remove=["10.1.0.0/16"])
     assert (fib.lookup("20.1.2.3"), fib.lookup("10.1.0.0"), fib.lookup("10.1.0.0", version)) == (7, 1, 2)
+
+
+@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled")
+def test_changes_one_by_one_do_not_wait_for_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tier_module, "FEW", 10)
+    monkeypatch.setattr(tier_module, "_compiled", compiled := {})
+    fib, routes = Fib(), [(IPv4Network((10 << 24 | number << 8, 24)), number) for number in range(20)]
+    with compiler_busy():
+        for route in routes:
+            fib.change(add=[route])
+        assert compiled and not any(function.is_ready for function in compiled.values())
+    await_until(lambda: all(function.is_ready for function in compiled.values()))
+    fib.change(add=[("10.0.0.0/8", 99)])
+    looked = edges([prefix for prefix, _ in routes])
+    known = [*routes, (IPv4Network("10.0.0.0/8"), 99)]
+    assert [fib.lookup(address) for address in looked.tolist()] == expected(known, looked).tolist()
+
+
+@contextmanager
+def compiler_busy() -> Iterator[None]:
+    """Another thread compiles something for the time of a `with` block."""
+    begun, done = threading.Event(), threading.Event()
+
+    def compile_something() -> None:
+        with global_compiler_lock:
+            begun.set()
+            done.wait()
+
+    thread = threading.Thread(target=compile_something)
+    thread.start()
+    begun.wait()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def test_next_hops_beyond_those_that_have_codes_are_found_too() -> None:

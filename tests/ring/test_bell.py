@@ -56,6 +56,17 @@ def bell(pipe):
     made.close()
 
 
+def test_a_ring_after_the_end_writes_to_no_other_file(bell):
+    announce(bell.address)
+    bell.close()
+    others = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(2)]  # they get the numbers of the bell's descriptors
+    bell.ring()
+    for other in others:
+        with pytest.raises(BlockingIOError):
+            os.eventfd_read(other)
+        os.close(other)
+
+
 def test_the_bell_wakes_every_sleeper_and_is_rung_once_for_a_sleep(bell):
     with bell.listen() as own, bell.listen() as other:
         announce(bell.address)

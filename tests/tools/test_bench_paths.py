@@ -41,7 +41,9 @@ def test_rows_and_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
 
 
 def test_a_measure_that_is_not_there_is_named() -> None:
-    with pytest.raises(ScoutError, match=r"--measure latency: give one of flood, streams, discard"):
+    with pytest.raises(
+        ScoutError, match=r"--measure latency: give one of flood, streams, discard, creation, accounting"
+    ):
         paths.run(1, ["latency"], None, None)
 
 

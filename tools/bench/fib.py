@@ -6,6 +6,9 @@ random ones again and again (hot). A generator in the loop makes the addresses (
 baselines are the same lookup in C, in the same memory, and DIR-24-8, which Scout used before: its table is in huge
 pages where the kernel gives them. One core.
 
+Before and after the changes, the next hop of every address of the loads is compared with that of a slow, obviously
+right table (`longest_match`); the baselines have to come to the same sum.
+
 Changes take one route away or bring it back, each by a version of its own that is released at the next one.
 """
 
@@ -13,6 +16,7 @@ import ctypes
 import time
 from collections.abc import Callable
 from functools import partial
+from ipaddress import IPv4Address
 from typing import Any
 
 import numpy as np
@@ -25,6 +29,7 @@ from scout.paths.protocols.fib.prefixes import network
 from scout.ring.jit import entry, inline
 from scout.ring.segment import address
 from scout.tools.bench.baselines import compile_c, dir_24_8
+from scout.tools.bench.longest_match import longest_matches
 from scout.tools.bench.prefixes import NEXT_HOPS, internet
 from scout.tools.bench.rounds import interleaved, rounded, spread
 from scout.tools.report import Report
@@ -57,6 +62,19 @@ def _lookups(entries, vectors, leaves, root, hot, count):  # type: ignore[no-unt
         address = hot[state * len(hot) >> 32] if len(hot) > 0 else state
         total += _lookup(entries, vectors, leaves, root, address)
     return total
+
+
+@entry(
+    types.void(
+        types.int32[::1], types.int64[::1], types.uint8[::1], types.int64, _HOT, types.int64[::1], types.int64[::1]
+    )
+)
+def _looked_up(entries, vectors, leaves, root, hot, addresses, next_hops):  # type: ignore[no-untyped-def]
+    state = SEED
+    for index in range(len(addresses)):
+        state = _next(state)
+        addresses[index] = hot[state * len(hot) >> 32] if len(hot) > 0 else state
+        next_hops[index] = _lookup(entries, vectors, leaves, root, addresses[index])
 
 
 @entry(types.int64(types.int32[::1], types.int32[::1], _HOT, types.int64))
@@ -108,10 +126,22 @@ class _Bench:
         entries, vectors, _ = self.fib.arrays
         return [self.fib.version, address(entries), address(vectors), SEED, address(hot), len(hot), LOOKUPS]
 
+    def check(self, hot: NDArray[np.int64]) -> None:
+        """Compare the next hop of every address of a load with that of a slow table."""
+        addresses, next_hops = np.empty(LOOKUPS, np.int64), np.empty(LOOKUPS, np.int64)
+        _looked_up(*self.fib.arrays, self.fib.version, hot, addresses, next_hops)
+        addresses, places = np.unique(addresses, return_inverse=True)  # in order: the search is faster
+        wrong = next_hops != longest_matches(self.routes, addresses)[places]
+        if wrong.any():
+            raise RuntimeError(
+                f"scout finds a wrong next hop for {IPv4Address(int(addresses[places[wrong.argmax()]]))}"
+            )
+
     def lookups(self, rounds: int) -> list[dict[str, Any]]:
         """The rows for lookups."""
         contenders, rows = self.contenders(), []
         for load, hot in self.loads.items():
+            self.check(hot)
             sums = {name: contender(hot) for name, contender in contenders.items()}
             for name, total in sums.items():
                 if total != sums["scout"]:
@@ -140,6 +170,7 @@ class _Bench:
             "changes_per_second": rounded(CHANGES / _timed(self.change)),
             "mib_after_changes": rounded(self.fib.used / 2**20),
         }
+        self.check(self.loads["random"])
         baseline = {
             "name": "dir-24-8",
             "build_seconds": rounded(_fastest(lambda: dir_24_8.build(self.routes))),

@@ -117,6 +117,7 @@ def running(
     schedule: str | None = None,
     closed: bool = False,
     discards: Sequence[Mapping[str, Any]] = (),
+    **options: Any,
 ) -> Iterator[Running]:
     """Run a router on the last core.
 
@@ -134,6 +135,8 @@ def running(
         True if a filter drops packets to `CLOSED`.
     discards : sequence of mapping
         The attributes of each path that discards its packets.
+    **options
+        Of the supervisor.
     """
     graph, port = RouterGraph("paths"), TracePort(MACS[0], trace)
     graph.add(Ethernet("left", port))
@@ -163,7 +166,7 @@ def running(
     paths = [graph.create_path("left", **wish) for wish in wishes]
     paths += [graph.discard_path("left", **each) for each in discards]
     paths += [graph.create_path("left"), graph.create_path("right")]
-    with Supervisor(graph, paths, 1, usable_cores()[-1:], path_schedule=schedule) as supervisor:
+    with Supervisor(graph, paths, 1, usable_cores()[-1:], path_schedule=schedule, **options) as supervisor:
         yield Running(supervisor, port, meters)
 
 

@@ -7,6 +7,8 @@
   the length of the queues. The slow streams have time until their next burst, packets of the fast one have little.
 - `discard`: packets that are dropped, 15 of 16. The highest rate that the router survives, if a path that discards
   takes them; if a filter drops them in a path without a queue, which ends there; and if the filter is behind the queue.
+- `creation`: how fast paths come and go, and what they cost (`scout.tools.bench.path_creation`).
+- `accounting`: what it costs to account for paths (`scout.tools.bench.path_accounting`).
 
 The traffic comes from a trace in memory (`scout.tools.bench.trace_port`), so the core spends nothing on sending and
 receiving. A packet's time ends behind the work. A miss is a packet of the stream that came later than its deadline, or
@@ -19,6 +21,7 @@ from statistics import median
 from typing import Any
 
 from scout.ring.errors import ScoutError
+from scout.tools.bench import path_accounting, path_creation
 from scout.tools.bench.path_trials import (
     CLOSED,
     Kind,
@@ -36,7 +39,7 @@ from scout.tools.report import Report
 
 __all__ = ["MEASURES", "run"]
 
-MEASURES = ("flood", "streams", "discard")
+MEASURES = ("flood", "streams", "discard", "creation", "accounting")
 ENTRIES = 1 << 14  # of the channel
 SECONDS = 1.0  # of an offer; in `discard` a tenth of that, for each step of the search
 
@@ -173,7 +176,7 @@ def run(rounds: int, measures: Sequence[str], picture: str | None, json_path: st
     measures : sequence of str
         Out of `MEASURES`; empty for all.
     picture : str or None
-        Where to plot the misses of `streams`, as SVG and PNG.
+        Where to plot the misses of `streams`, and the packets' times by the paths of `creation`, as SVG and PNG.
     json_path : str or None
         Where to write the figures.
     """
@@ -183,12 +186,16 @@ def run(rounds: int, measures: Sequence[str], picture: str | None, json_path: st
         alone = capacity(FLOOD, ENTRIES) if "flood" in chosen else 0.0
         trials = [trial for name in chosen for trial in _trials(name, alone)]
         measured = interleaved([trial.measure for trial in trials], rounds, "paths")
-    rows = [_row(trial, figures) for trial, figures in zip(trials, measured, strict=True)]
+        rows = [_row(trial, figures) for trial, figures in zip(trials, measured, strict=True)]
+        rows += path_creation.rows(rounds, ENTRIES) if "creation" in chosen else []
+        rows += path_accounting.rows(rounds) if "accounting" in chosen else []
     for name in dict.fromkeys(row["name"] for row in rows):
         report.show([row for row in rows if row["name"] == name])
     report.say(*_sentences(rows))
-    if picture and "streams" in chosen:
-        files = plot(picture, "Missed deadlines of nine streams", [_panel(rows)])
+    if picture and {"streams", "creation"} & set(chosen):
+        panels = [_panel(rows)] if "streams" in chosen else []
+        panels += [_alive_panel(rows)] if "creation" in chosen else []
+        files = plot(picture, "Paths: missed deadlines, and what many paths cost", panels)
         report.say(f"plotted: {files[0]}, {files[1]}")
     parameters = {"rounds": rounds, "seconds": SECONDS, "stream_pps": STREAM_PPS, "stream_share": SHARE, "load": LOAD}
     report.write({**parameters, "flood_capacity_pps": round(alone), "entries": ENTRIES}, rows)
@@ -207,7 +214,9 @@ def _trials(name: str, alone: float) -> list[Any]:
         return [_Flood(one_queue, pps) for one_queue in (False, True) for pps in (0, TIMES * alone)]
     if name == "streams":
         return [_Streams(schedule, length) for schedule in SCHEDULES for length in LENGTHS]
-    return [_Discard(variant) for variant in (DEMUX, AT_PORT, BEHIND, SHARED)]
+    if name == "discard":
+        return [_Discard(variant) for variant in (DEMUX, AT_PORT, BEHIND, SHARED)]
+    return []  # the others have no variants that are measured in turn
 
 
 def _sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -226,6 +235,16 @@ def _sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             for other in (AT_PORT, BEHIND, SHARED)
             if rates
         ),
+        *(
+            f"a path has its first packet {row['p50_us']:g} us after the call, 99 of 100 within {row['p99_us']:g} us"
+            for row in rows
+            if row["name"] == "creation" and row["variant"] == path_creation.FIRST
+        ),
+        *(
+            f"{row['paths']} paths, {row['variant']}: {row['overhead_percent']:g} % more time for a packet"
+            for row in rows
+            if row["name"] == "accounting" and row["variant"] != path_accounting.NONE
+        ),
     ]
 
 
@@ -237,3 +256,11 @@ def _panel(rows: Sequence[Mapping[str, Any]]) -> Panel:
         lines.append(Line(variant, [row["queue"] for row in found], [row["misses"] for row in found], style))
     ticks = [(length, str(length)) for length in LENGTHS]
     return Panel("8 slow streams and a fast one", "packets in each queue, at most", "misses", ticks, lines)
+
+
+def _alive_panel(rows: Sequence[Mapping[str, Any]]) -> Panel:
+    """The time of a packet by the paths that there are."""
+    found = [row for row in rows if row["name"] == "alive" and row["paths"]]
+    counts, times = ([row[key] for row in found] for key in ("paths", "ns_per_packet"))
+    ticks = [(count, f"{count:,}") for count in counts]
+    return Panel("Packets of all paths in turn", "paths", "ns a packet", ticks, [Line("", counts, times, 0)])

@@ -38,6 +38,7 @@ sleep takes a virtual machine over 10 µs: with these it uses 2 to 4 % of a core
 
 _LOOK = 20_000  # nanoseconds between two looks whether a channel is drained
 _PATIENCE = 10_000_000_000  # nanoseconds that a channel may take to be drained
+_LENGTH = 8  # offset of an entry's length in its header
 _EVERYONE = (1 << MOST_REPLICAS) - 1
 
 
@@ -65,18 +66,36 @@ class TracePort(MemoryPort):
         """Make the channel, with the trace in it."""
         if len(ports) > 1:
             raise ScoutError(f"port {self.interface}: what it plays fills a channel; it cannot share one")
-        channel = super().channel(ports, replicas, keeps)
-        feed = channel.ring[0]
         for number, frame in enumerate(self._trace):
-            request = REQUEST.pack(0, bytes(10), 0, 0, self._index) + frame
             if len(frame) > self.frame_bytes:
                 raise ScoutError(
                     f"frame {number} of the trace has {len(frame)} bytes, the port takes {self.frame_bytes}"
                 )
-            slot = int(feed["ring"] + number * feed["stride"])
-            ctypes.memmove(slot, bytes(8) + len(request).to_bytes(8, "little"), HEADER)
-            ctypes.memmove(slot + HEADER, request, len(request))
+        channel = super().channel(ports, replicas, keeps)
+        self._write(channel.ring[0])
         return channel
+
+    def settle(self) -> None:
+        """Wait until all that was offered is served."""
+        _in_time(_await(self._fed.ring, _EVERYONE, 0, np.zeros(2, np.int64)))
+
+    def restore(self) -> None:
+        """Write the trace again, once all requests are served: a control request takes the place of a frame.
+
+        It would be published again where a frame should be. And frames are offered until the next request has the place
+        of the first frame: replicas save their state there, and then there is room for a whole trace.
+        """
+        self.settle()
+        self._write(self._fed.ring[0])
+        self.offer(0.0, 1.0, -self._fed.position(0) % len(self._trace))
+        self.settle()
+
+    def _write(self, feed: Record) -> None:
+        for number, frame in enumerate(self._trace):
+            request = REQUEST.pack(0, bytes(10), 0, 0, self._index) + frame
+            slot = int(feed["ring"] + number * feed["stride"])
+            ctypes.memmove(slot + _LENGTH, len(request).to_bytes(8, "little"), 8)
+            ctypes.memmove(slot + HEADER, request, len(request))
 
     def offer(self, pps: float, seconds: float, most: int = 1 << 62) -> "Offered":
         """Offer packets at a rate, or as fast as they are taken; at a rate once those of earlier offers are served.

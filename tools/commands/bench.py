@@ -66,11 +66,13 @@ def fib(
 @app.command(epilog="Example: scout bench paths --plot paths.svg --json -")
 def paths(
     rounds: Rounds = 3,
-    measure: Annotated[list[str] | None, typer.Option(help="flood, streams or discard; all by default.")] = None,
+    measure: Annotated[
+        list[str] | None, typer.Option(help="flood, streams, discard, creation or accounting; all by default.")
+    ] = None,
     plot: Plot = None,
     json: Json = None,
 ) -> None:
-    """Paths with queues: missed deadlines under a flood, by path scheduler, and early discard. Scout's experiments."""
+    """Paths: deadlines under a flood, path schedulers, early discard, creation, accounts. Scout's experiments."""
     from scout.tools.bench import paths as work
 
     work.run(rounds, measure or [], plot, json)
