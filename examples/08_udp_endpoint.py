@@ -5,8 +5,8 @@
 It needs no root where the kernel allows user namespaces. The first run compiles for a minute; from then on it takes a
 few seconds.
 
-A path may end in an application: a port of a router graph may be the sockets of other processes. What an application
-sends is a request on a channel, like a packet that comes in, so every replica sees it. The replicated state is the
+A path may end in an application: a port of a router graph may be the sockets of other processes. An application
+sends by a request on a channel, which every replica sees like a packet that comes in. The replicated state is the
 table that says which L4 port belongs to which socket; the primary of a datagram alone verifies its checksum and copies
 its data to the application.
 

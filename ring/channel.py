@@ -41,7 +41,7 @@ from scout.ring.layout import (
     word,
 )
 from scout.ring.membership import CHANNELS, MOST_REPLICAS, join
-from scout.ring.producer import acquire, publish, release, reserve
+from scout.ring.producer import acquire_soon, publish, release, reserve
 from scout.ring.replica import Replica
 from scout.ring.retirement import retire, unfinished
 from scout.ring.segment import LINE, address, shared
@@ -201,6 +201,8 @@ class Channel:
     def send(self, request: bytes, timeout: float = 1.0, producer: int = 0) -> bool:
         """Broadcast a request; False if it was refused: there was no room for `timeout` seconds, or now (drop).
 
+        It is also refused if another producer keeps its turn for so long: it may be dead (`free_lock`).
+
         Raises
         ------
         ScoutError
@@ -311,10 +313,14 @@ class Channel:
 
 @entry(numba.int64(CHANNELS, numba.int64, numba.int64, numba.int64, numba.int64))
 def _send(channels: np.ndarray, source: int, size: int, count: int, producer: int) -> int:
-    """Send up to `count` requests of `size` bytes each; how many there was room for. By turns unless `producer` < 0."""
+    """Send up to `count` requests of `size` bytes each, by turns unless `producer` < 0.
+
+    How many there was room for; 0 if another producer keeps its turn.
+    """
     channel = channels[0]
-    if producer >= 0:
-        acquire(channel, producer)
+    # The caller may be the thread that frees the locks of dead producers once it sees their deaths: no long wait.
+    if producer >= 0 and not acquire_soon(channel, producer):
+        return 0
     sent = 0
     while sent < count:
         room = reserve(channel, min(count - sent, channel.batch))

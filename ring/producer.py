@@ -13,7 +13,9 @@ from scout.ring.jit import Record, inline
 from scout.ring.layout import CLAIM, LOCK, MEMBERS, TAIL, granted_of, mark_of, stamp_of, word
 from scout.ring.wait import relax, wake
 
-__all__ = ["acquire", "publish", "release", "reserve"]
+__all__ = ["acquire", "acquire_soon", "publish", "release", "reserve"]
+
+_LOOKS = 1024  # some 40 ms: a holder needs a fraction of one, unless other processes have its core
 
 
 @inline
@@ -53,12 +55,22 @@ def publish(channel: Record, count: int) -> None:
 
 @inline
 def acquire(channel: Record, producer: int) -> None:
-    """Take LOCK for `producer`, counted from 0."""
+    """Take LOCK for `producer`, counted from 0. Not for the process that frees the lock of dead producers."""
+    while not acquire_soon(channel, producer):
+        pass
+
+
+@inline
+def acquire_soon(channel: Record, producer: int) -> bool:
+    """Take LOCK for `producer`, counted from 0; False if its holder keeps it for long, and may be dead."""
     looks = 0
     # acq_rel, pairs with `release`: the last holder's stores are seen.
     while not compare_exchange(word(channel, LOCK), 0, producer + 1):
+        if looks == _LOOKS:
+            return False
         relax(looks)
         looks += 1
+    return True
 
 
 @inline

@@ -152,7 +152,7 @@ class Socket:
         return self._local
 
     def getpeername(self) -> tuple[str, int]:
-        """Those of the other end that it is connected to."""
+        """The address and L4 port of the other end that the socket is connected to."""
         if self._remote is None:
             raise _error(errno.ENOTCONN)
         return self._remote
@@ -273,6 +273,7 @@ class Socket:
     def _wait(self, deadline: float | None) -> None:
         left = None if deadline is None else deadline - time.monotonic()
         if left is not None and left <= 0:
+            self._check_stack()
             raise self._late()
         self._poll.poll(None if left is None else left * 1000)
         self._check_stack()

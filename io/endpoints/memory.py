@@ -10,8 +10,8 @@ have a cache line each, as the two sides write them at the same time. Rings coun
 ring is never written behind its HEAD plus its size. An entry of a ring is `length | order | header | data`, padded to 8
 bytes; it does not wrap: `SKIP` in place of a length says that the next entry is at the ring's beginning.
 
-What an application can write, the stack takes for nothing but a wish: positions are checked against the stack's own
-ones, which are kept in `ENDPOINTS`, and requests are copied before they are checked.
+The stack does not trust the words that an application can write: it checks positions against its own ones, which are
+kept in `ENDPOINTS`, and it copies requests before it checks them.
 """
 
 import ctypes
@@ -83,7 +83,7 @@ ENDPOINTS = np.dtype(
         ("bad_requests", "i8"),  # requests that were refused; written by the holder of the channel's lock
     ]
 )
-"""What the stack knows of the memory; applications cannot write it."""
+"""The stack's own description of the memory; applications cannot write it."""
 
 
 class Sizes(NamedTuple):

@@ -1,4 +1,4 @@
-"""Ports for applications: what enters are local requests of other processes, what leaves are messages to their sockets.
+"""Ports for applications: local requests of other processes enter, and messages to their sockets leave.
 
 Applications open sockets by `scout.sockets` (docs/endpoints.md). The port needs no root and no interface.
 

@@ -8,7 +8,7 @@ ENTRIES = 1024
 
 
 class CollectedPort:
-    """A port as a `Feed` needs it; its packets come live, and have no end.
+    """The part of a port that a `Feed` needs; its packets come live, and have no end.
 
     Parameters
     ----------

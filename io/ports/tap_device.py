@@ -1,8 +1,8 @@
 """Ports on TAP devices: an interface of this machine's own kernel whose other side is the router.
 
-What programs of this machine send through the interface comes in at the port, and what leaves by the port reaches them:
-they talk to the router without a second namespace. Frames pass with their virtio-net headers, so that checksums and
-segmentation stay undone where nobody needs them.
+Frames that programs of this machine send through the interface come in at the port, and frames that leave by the port
+reach these programs: they talk to the router without a second namespace. Frames pass with their virtio-net headers, so
+that checksums and segmentation stay undone where nobody needs them.
 
 Drops
     tx-full: the kernel has no room for a packet.

@@ -1,6 +1,6 @@
-"""Local delivery to transports: what `Ip` does with packets to the router's own addresses if transports stand on it.
+"""Local delivery to transports: the way of packets to the router's own addresses if transports stand on `Ip`.
 
-Fragments are put together first (`scout.paths.protocols.reassembly`). What is for no transport goes the way that it
+Fragments are put together first (`scout.paths.protocols.reassembly`). Packets for no transport go the way that they
 would go without any: to ICMP, or to be answered with an error.
 """
 

@@ -1,4 +1,4 @@
-"""IPv4: what RFC 1812 asks of a router, without fragmentation, reassembly and multicast.
+"""IPv4: a router as RFC 1812 has it, without multicast; it fragments no packet that it forwards.
 
 Usage: Ip(name, addresses, routes)
 Requires: ipv4 (one or more interfaces), adjacency (finds the next hop's MAC address).

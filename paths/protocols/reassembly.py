@@ -142,7 +142,7 @@ def reassemble(
 
 
 def key_of(frame: Any) -> tuple[int, int]:
-    """What the fragments of a datagram have in common, in two words, of which the first is not 0."""
+    """The key that all fragments of a datagram have, in two words, of which the first is not 0."""
     protocol, identification = load8(frame, ipv4.PROTOCOL), load16(frame, ipv4.IDENTIFICATION)
     return 1 << 60 | protocol << 48 | identification << 32 | load32(frame, ipv4.DESTINATION), load32(frame, ipv4.SOURCE)
 

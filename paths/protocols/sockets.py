@@ -26,7 +26,7 @@ SOCKET = np.dtype(
 )
 
 COUNTS = np.dtype([("refused", "i8"), ("evicted", "i8")])
-"""What `place` of flow tables counts."""
+"""The counters of `place` of flow tables."""
 
 _WORD = 1 << 62  # in both words of a key, so that neither is 0
 _OPEN = 4  # rows of the table of bindings for each socket: it stays sparse, so that no socket is refused

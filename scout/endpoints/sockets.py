@@ -1,6 +1,6 @@
 """The registry's table of sockets: which rows are open, by whom, and which addresses and L4 ports they have.
 
-What it decides takes effect by local requests (`BIND`, `CLOSE`), at one position in every replica.
+Its decisions take effect by local requests (`BIND`, `CLOSE`), at one position in every replica.
 """
 
 import errno

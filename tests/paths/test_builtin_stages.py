@@ -22,7 +22,7 @@ from scout.io.packet import GSO_NONE, PACKET, REACH
 from scout.paths.compiler.inlining import native
 from scout.paths.compiler.interpreter import try_stage
 from scout.paths.protocols.adjacencies import FOREVER
-from scout.paths.protocols.arp import WISHES, request
+from scout.paths.protocols.arp import WISH, WISHES, request
 from scout.paths.protocols.icmp import LONGEST_ERROR
 
 BROADCAST = "ff:ff:ff:ff:ff:ff"
@@ -429,28 +429,27 @@ def test_answers_for_a_packet_that_was_held_too_long(twin: Twin) -> None:
 
 def test_makes_an_arp_request(router: Any, twin: Twin) -> None:
     expected = Ether(src=RIGHT, dst=BROADCAST) / ARP(op="who-has", hwsrc=RIGHT, psrc="10.0.1.1", pdst="10.0.1.9")
-    wishes = np.zeros(WISHES, np.int64)
-    interfaces = router.arp.interfaces.initial
+    wishes, macs = np.zeros(WISHES, WISH), router.arp.macs.initial
 
     def wish() -> None:
-        wishes[:2] = 1, 2 << 32 | 0x0A000109
+        wishes[:2] = [(1, 0), (2 << 32 | 0x0A000109, 0x0A000101)]
 
     wish()
-    made, data = try_stage(request, bytes(42), wishes=wishes, interfaces=interfaces)
-    assert (made, data, wishes[0]) == (1, bytes(expected), 0)
-    assert try_stage(request, bytes(42), wishes=wishes, interfaces=interfaces)[0] == 0
+    made, data = try_stage(request, bytes(42), wishes=wishes, macs=macs)
+    assert (made, data, wishes["key"][0]) == (1, bytes(expected), 0)
+    assert try_stage(request, bytes(42), wishes=wishes, macs=macs)[0] == 0
 
     compiled = native(request)
 
     @numba.njit
-    def emit(place, packets, wishes, interfaces):  # type: ignore[no-untyped-def]
+    def emit(place, packets, wishes, macs):  # type: ignore[no-untyped-def]
         allow(place, place + 42, True)
-        return compiled(place, place + 42, packets[0], wishes, interfaces)
+        return compiled(place, place + 42, packets[0], wishes, macs)
 
     wish()
     room, packets = np.zeros(42, np.uint8), np.zeros(1, PACKET)
-    assert emit(room.ctypes.data, packets, wishes, interfaces) == 1
-    assert (room.tobytes(), packets[0]["egress"], wishes[0]) == (bytes(expected), 1, 0)
+    assert emit(room.ctypes.data, packets, wishes, macs) == 1
+    assert (room.tobytes(), packets[0]["egress"], wishes["key"][0]) == (bytes(expected), 1, 0)
 
 
 # Any frame at all.

@@ -123,7 +123,7 @@ def test_explain_tells_what_was_fused():
     for word in (
         "ip.lookup",
         "pulls 14 bytes",
-        "arp_in_address",
+        "arp_in_mac",
         "replicated on every core: left.in, arp.in",
     ):
         assert word in text

@@ -1,4 +1,4 @@
-"""What stands for next hops in a FIB: codes of one byte, and wide leaves for those that find no code free."""
+"""The leaves that stand for next hops in a FIB: codes of one byte, and wide leaves where no code was free."""
 
 from collections import Counter
 

@@ -30,7 +30,7 @@ class Routes(NamedTuple):
     keys : int64[2**k]
         The network << _LENGTH_BITS | the length, plus 1; 0 is an empty place.
     leaves : int32[2**k]
-        What stands for the next hop in the FIB (`pieces`).
+        The leaf of the next hop in the FIB (`pieces`).
     """
 
     keys: Any

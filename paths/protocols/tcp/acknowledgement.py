@@ -1,4 +1,4 @@
-"""What an arriving acknowledgement makes of the sender: bytes delivered, losses, both windows."""
+"""The effects of an arriving acknowledgement on the sender: bytes delivered, losses, both windows."""
 
 from typing import Any
 

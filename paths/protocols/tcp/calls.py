@@ -1,4 +1,7 @@
-"""What applications ask of a connection, and what IP tells it (RFC 9293 section 3.10). `finish` has to follow."""
+"""The calls of applications on a connection, and the reports of IP to it (RFC 9293 section 3.10).
+
+`finish` has to follow.
+"""
 
 from typing import Any
 

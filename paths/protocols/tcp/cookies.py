@@ -44,7 +44,9 @@ _Flow = tuple[int, int, int, int, int]
 
 
 def _cookie(secret: Any, flow: _Flow, irs: int, minute: int, index: int) -> int:
-    more = irs << 32 | (minute & 31) << 8 | index << 4 | 2  # unlike the last words of other uses of the secret
+    # Of the minute more than the cookie tells: else it were good again every 32 minutes. The word is unlike the last
+    # words of other uses of the secret.
+    more = irs << 32 | (minute & 0xFFFFFF) << 8 | index << 4 | 2
     tag = authenticate(secret, flow[0], flow[1], flow[2], flow[3], flow[4], more)
     return (minute & 31) << 27 | index << 24 | tag & _HASH
 

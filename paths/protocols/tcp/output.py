@@ -1,4 +1,4 @@
-"""What a connection sends: lost bytes again, new bytes, a FIN, or an acknowledgement alone.
+"""The segments that a connection sends: lost bytes again, new bytes, a FIN, or an acknowledgement alone.
 
 It runs once behind all segments of a batch, so they are acknowledged together (MUST-58, MUST-59).
 """

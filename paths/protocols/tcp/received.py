@@ -1,4 +1,4 @@
-"""What has been received, what may be received, and when it is acknowledged.
+"""The receiver: the bytes that have come, the window, and the time of acknowledgements.
 
 A segment reaches the state only when its per-byte work has succeeded: the checksum is right, and the bytes are in the
 receive ring at the place that their position gives. Any other segment leaves a gap, exactly as a lost one does. So an

@@ -1,4 +1,4 @@
-"""What applications and the host may choose for a connection: a vector of int64 in its state, by these indices."""
+"""The settings that applications and the host may choose for a connection: int64 in its state, by these indices."""
 
 from typing import Any
 

@@ -89,7 +89,7 @@ RESEND_TIMER, ACK_TIMER, KEEP_TIMER, LIFE_TIMER, MORE_TIMER = range(5)
 a request has left to do because its actions were full."""
 
 TIMEOUT, PROBE, REORDER, PERSIST = range(4)
-"""What the sender's timer is for: retransmission (RFC 6298), a tail loss probe and reordered segments (RFC 8985), a
+"""The purposes of the sender's timer: retransmission (RFC 6298), a tail loss probe and reordered segments (RFC 8985), a
 probe of a closed window (RFC 9293 section 3.8.6.1)."""
 
 OPEN, FAST, LOSS = range(3)
@@ -219,7 +219,7 @@ CONNECTION = np.dtype(
         ("challenges", "i8"),
         ("timeout_due", "i8"),  # 1: the user timeout is to be told
         ("soft_error", "i8"),  # an ICMP error that did not end it
-        # What the socket was told.
+        # The values that were last reported to the socket.
         ("told_state", "i8"),
         ("told_received", "i8"),
         ("told_acknowledged", "i8"),
