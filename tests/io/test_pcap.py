@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -89,10 +90,18 @@ def test_a_full_disk_is_counted(monkeypatch, tmp_path):
     assert account["out"] == {} and account["drops"] == {"tx-full": 10}
 
 
+class SlowPort(PcapPort):
+    """A port whose feeding process does not come to the end of its file."""
+
+    def play(self, feed, producer):
+        super().play(feed, producer)
+        signal.pause()
+
+
 def test_a_feeding_process_that_dies_is_reported(tmp_path):
     record = struct.pack("=IIII", 0, 0, 60, 60) + next(frames(1))
-    (tmp_path / "in.pcap").write_bytes(file_header() + record * 1_000_000)
-    left, reports = PcapPort(read=tmp_path / "in.pcap", mac=LEFT), []
+    (tmp_path / "in.pcap").write_bytes(file_header() + record * 100)
+    left, reports = SlowPort(read=tmp_path / "in.pcap", mac=LEFT), []
     with supervised(left, without_packets(tmp_path), 1, reports=reports) as supervisor:
         left._feed._players[0].kill()
         awaited(lambda: reports)
