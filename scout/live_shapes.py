@@ -114,7 +114,7 @@ class LiveShapes:
     def _load_found(self, units: Sequence[Unit], error: str) -> None:
         """Load those that are compiled; what does not compile by itself is reported when a path needs it."""
         for unit in units:
-            with suppress(ScoutError):
+            with suppress(ScoutError, OSError):
                 self._load(unit)
 
     def _check(self, path: Path) -> int:
@@ -196,7 +196,7 @@ class LiveShapes:
                 raise ScoutError(error)
             code = self._load(unit)
             self._memory.fuse(shape.slot, code["run_by_context"], code.get("replicate_by_context", 0))
-        except ScoutError as cause:
+        except (ScoutError, OSError) as cause:  # OSError: the cache cannot be read
             if not self._builder.is_closed:  # else it was interrupted by the end of the run
                 self._say(f"path {shape.path.name!r} stays in the linked tier: {cause}")
             return
