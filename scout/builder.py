@@ -1,7 +1,7 @@
 """The builder: one process at a time that compiles while packets flow.
 
 It is forked for each job, so that it has the functions that were written since the start. It leaves the compiled code
-in the cache. It runs at the lowest priority, and on cores that no domain is pinned to if there are any.
+in the cache. It runs at a low priority, and on cores that no domain is pinned to if there are any.
 """
 
 import os
@@ -16,7 +16,7 @@ from scout.ring.errors import ScoutError
 
 __all__ = ["Builder"]
 
-_LOWEST = 19  # nice(2)
+_NICENESS = 10  # a tenth of a core, if the others have enough to do: nice(2); at 19 a job would take many minutes there
 _GRACE = 3.0  # seconds that a killed process gets to end
 
 
@@ -102,5 +102,5 @@ def _work(cores: Sequence[int], work: Callable[[], None]) -> None:
     """The process."""
     with suppress(OSError):
         os.sched_setaffinity(0, cores)
-    os.nice(_LOWEST)
+    os.nice(_NICENESS)
     work()

@@ -115,7 +115,7 @@ def test_a_shape_is_compiled_once_and_counts_as_the_others_do() -> None:
         shapes = supervisor.memory.paths.shapes
         assert len(shapes) == 3 and shapes.find(one) is shapes.find(other)
         send(left, *(numbered(number, ports=(1, 53 + number % 3)) for number in range(30)))
-        awaited(lambda: one.tier == other.tier == "fused", 120)
+        awaited(lambda: one.tier == other.tier == "fused", 600)
         assert f"fused into {shapes.find(one).file}" in one.explain()
         send(left, *(numbered(number, ports=(1, 53 + number % 3)) for number in range(30)))
         left.end()
@@ -139,7 +139,7 @@ def test_a_stage_that_no_path_has_had_is_compiled_first_and_the_packets_go_on() 
         assert words.startswith(f"path {path.name!r} has its packets when its new stages are compiled: ")
         assert words.endswith("odd.in")
         send(left, *(numbered(number, ports=(1, 50 + number % 2)) for number in range(10, 20)))
-        awaited(lambda: path.tier == "fused", 120)
+        awaited(lambda: path.tier == "fused", 600)
         send(left, *(numbered(number, ports=(1, 50 + number % 2)) for number in range(20, 30)))
         left.end()
         right.end()
@@ -217,7 +217,7 @@ def test_the_control_socket_creates_paths_of_new_shapes(tmp_path: FilePath, monk
         wish = {"of": "left", "protocol": "udp", "destination": TO_RIGHT, "egress": "right"}
         (row,) = ask(control.path, "path create", wish, 120)["rows"]
         assert tiers()[row["path"]] in ("linked", "fused")
-        awaited(lambda: tiers()[row["path"]] == "fused", 120)
+        awaited(lambda: tiers()[row["path"]] == "fused", 600)
         send(left, numbered(0))
         left.end()
         right.end()
