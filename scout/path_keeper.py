@@ -96,17 +96,18 @@ class PathKeeper:
         self._gone: dict[Path, str] = {}  # paths that could not be deleted yet, with the reasons why they are
         self._next_idle = 0.0
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="scout-paths", daemon=True)
+        self._thread: threading.Thread | None = None  # one that was never started would refer to this object for ever
 
     def start(self) -> None:
         """Start the thread, unless there are no paths that come and go."""
         if self._demuxes:
+            self._thread = threading.Thread(target=self._run, name="scout-paths", daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
         """End the thread."""
         self._stopped.set()
-        if self._thread.is_alive():
+        if self._thread:
             self._thread.join(_GRACE)
 
     def figures(self) -> list[dict[str, Any]]:

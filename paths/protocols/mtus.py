@@ -45,7 +45,7 @@ class Mtus:
     def refresh(self, port: int, mtu: int) -> None:
         """Take the MTU of an interface, in all versions."""
         self._of_interfaces[port] = mtu
-        self._versions.rewrite()
+        self._versions.rewrite(self._write)
 
     def _write(self, rows: np.ndarray, wanted: dict[str, int]) -> None:
         for index, (port, mtu) in enumerate(zip(self._ports, self._of_interfaces, strict=True)):
@@ -63,7 +63,7 @@ class Mtus:
             wanted.pop(change.port, None)
             if change.mtu is not None:
                 wanted[change.port] = change.mtu
-        return self._versions.prepare(wanted)
+        return self._versions.prepare(wanted, self._write)
 
     def _check(self, change: SetMtu) -> None:
         if change.port not in self._ports:

@@ -157,7 +157,7 @@ class OwnAddresses:
             undo, release = after - before, before - after
             return Amendment(undo=lambda: self._suspect(undo, -1), release=lambda: self._suspect(release, -1))
 
-        return together([lambda: self._versions.prepare(wanted), watch])
+        return together([lambda: self._versions.prepare(wanted, self._write), watch])
 
     def _suspect(self, addresses: Iterable[IPv4Interface], more: int = 1) -> None:
         """Look more closely at sources that may be one of these addresses, or, with -1, no more because of them."""

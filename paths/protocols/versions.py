@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
-from weakref import WeakMethod
 
 import numpy as np
 
@@ -23,6 +22,10 @@ Content = TypeVar("Content")
 class Versions(Generic[Content]):
     """The versions of some rows that stages read.
 
+    `write(rows, content)`, which writes a version's content to its rows, is given to each call that needs it. It is a
+    method of the object that has the versions: a reference to it would be a cycle, and the memory of the tables would
+    not go with their router.
+
     Parameters
     ----------
     name : str
@@ -34,7 +37,7 @@ class Versions(Generic[Content]):
     content : object
         The first version's.
     write : callable
-        `write(rows, content)` writes a version's content to its rows; a method of the object that has the versions.
+        Writes the first version.
 
     Attributes
     ----------
@@ -48,34 +51,27 @@ class Versions(Generic[Content]):
         self, name: str, rows: int, dtype: Any, content: Content, write: Callable[[np.ndarray, Content], None]
     ) -> None:
         self._name, self._rows = name, rows
-        # A strong reference would be a cycle: the memory of the tables would not go with their router.
-        self._write = WeakMethod(write)
         # In shared memory: versions are written while replicas run.
         self.table = Table(shared(_MOST * rows, dtype), "constant")
         self.first = Setting(0)
         self._contents = {0: content}  # of the versions that are alive, by their first rows
         self._free = deque(range(rows, _MOST * rows, rows))
-        self.rewrite()
+        self.rewrite(write)
 
     @property
     def current(self) -> Content:
         """The content of the newest version."""
         return self._contents[self.first.value]
 
-    def rewrite(self) -> None:
+    def rewrite(self, write: Callable[[np.ndarray, Content], None]) -> None:
         """Write all versions again, as `write` writes them differently now."""
         for first, content in list(self._contents.items()):  # a change may come meanwhile
-            self._fill(first, content)
-
-    def _fill(self, first: int, content: Content) -> None:
-        write = self._write()
-        assert write
-        write(self._of(first), content)
+            write(self._of(first), content)
 
     def _of(self, first: int) -> np.ndarray:
         return self.table.initial[first : first + self._rows]
 
-    def prepare(self, content: Content) -> Amendment:
+    def prepare(self, content: Content, write: Callable[[np.ndarray, Content], None]) -> Amendment:
         """Make a version with this content, and prepare to have packets led by it.
 
         Raises
@@ -87,7 +83,7 @@ class Versions(Generic[Content]):
             raise GraphError(f"{self._name}: {_MOST} versions are in use; try again when packets have passed")
         before, first = self.first.value, self._free.popleft()
         self._contents[first] = content
-        self._fill(first, content)
+        write(self._of(first), content)
 
         def free(version: int) -> None:
             del self._contents[version]
