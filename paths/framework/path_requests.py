@@ -89,7 +89,7 @@ class PathRequests:
     Attributes
     ----------
     bindings : dict of str to Table
-        What stages are bound to: `requests` and `progress`.
+        The bindings of stages: `requests` and `progress`.
 
     Raises
     ------

@@ -89,7 +89,7 @@ class Attributes:
     batch : int
         Packets that leave the queue at a time, at most.
     account : bool
-        What the path uses is measured.
+        The path's bytes and time are measured.
     cpu : float
         Its share of each domain's time, 0 to 1; 0: no budget, and no share of its own.
     memory : int
