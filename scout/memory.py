@@ -56,7 +56,7 @@ class Memory:
     paths : PathTable
         The paths, with what replicas count on them.
     bell : Bell
-        What wakes the replicas.
+        The bell that wakes the replicas.
     refused : numpy.ndarray
         int64[replica, 8]: the first word counts the packets that no path takes.
     holds : numpy.ndarray

@@ -22,7 +22,7 @@ def obituary(plan: Plan, reporter: Reporter, replica: int, process: Child, rest:
     process : Child
         The process that died.
     rest : str
-        What follows from the death: the end of the sentence.
+        The consequence of the death: the end of the sentence.
     """
     where = f"replica {replica} (core {plan.core(replica)}, process {process.pid})"
     lines = [f"{where} died: {_cause(process)}{_suspects(plan, process)}; {rest}"]

@@ -95,7 +95,7 @@ class Attributes:
     memory : int
         Bytes that its queue takes in each replica, at most; 0: as many as its places need for the longest packets.
     over_budget : {"drop", "defer"}
-        What becomes of its packets while it is over its share: they are dropped, or wait in the queue.
+        The fate of its packets while it is over its share: they are dropped, or wait in the queue.
     idle : float
         Seconds without a packet after which the path is deleted; 0: it stays.
     """

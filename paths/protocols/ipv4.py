@@ -285,7 +285,7 @@ class Ip(Router):
 
     @property
     def sending(self) -> dict[str, Any]:
-        """What a transport's stage needs to find the next hop of a packet, and the source and the MTU there."""
+        """The bindings by which a transport's stage finds a packet's next hop, and the source and the MTU there."""
         return self._lookups | {"next_hops": self.next_hops, "mtus": self.mtus, "first": self._mtus.first}
 
     def start(self, graph: RouterGraph) -> None:

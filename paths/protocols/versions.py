@@ -29,7 +29,7 @@ class Versions(Generic[Content]):
     Parameters
     ----------
     name : str
-        What has versions, for errors, as "ip: MTUs".
+        The name of the rows in errors, as "ip: MTUs".
     rows : int
         Rows of each version.
     dtype : dtype-like

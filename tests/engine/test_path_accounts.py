@@ -1,4 +1,4 @@
-"""What paths use is accounted for, what they may use is bounded, and the other paths do not notice."""
+"""The accounts of paths, and their budgets: a path that exceeds its budget does not disturb the others."""
 
 import numpy as np
 import pytest

@@ -38,7 +38,7 @@ class Peer:
         return self.answers()
 
     def answers(self) -> list[Any]:
-        """What the end has sent since."""
+        """The segments that the end has sent since."""
         return [TCP(each) for each in self.end.take_sent()]
 
     def wait(self, time: int) -> list[Any]:

@@ -16,7 +16,7 @@ MILLISECOND, SECOND = 1_000_000, 1_000_000_000
 
 @dataclass
 class Impairment:
-    """What a link does to segments; shares are 0 to 1, times nanoseconds."""
+    """The impairments of a link; shares are 0 to 1, times nanoseconds."""
 
     loss: float = 0
     burst: float = 0  # how often a run of losses begins
