@@ -8,7 +8,7 @@ from pathlib import Path
 __all__ = ["come_first", "preferred"]
 
 _HIGHEST = -20  # sched(7)
-_SESSION = Path("/proc/self/autogroup")  # "/autogroup-15970 nice 0"
+_SESSION = Path("/proc/self/autogroup")  # "/autogroup-15970 nice 0"; empty in a cgroup that has its own share
 
 
 def come_first() -> None:
@@ -28,7 +28,7 @@ def preferred() -> Iterator[None]:
     """Have this process and its children come first; the session, that of the caller's terminal, only meanwhile."""
     before = ""
     with suppress(OSError):
-        before = _SESSION.read_text().split()[-1]
+        before = _SESSION.read_text().rpartition(" ")[2]
     come_first()
     try:
         yield
