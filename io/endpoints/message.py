@@ -14,28 +14,40 @@ socket's number has its row in the low 16 bits, and above it how often the row w
 import struct
 
 __all__ = [
+    "ABORT",
+    "ACCEPTED",
     "BIND",
     "CLOSE",
+    "CONNECT",
     "CONTROL_KINDS",
     "DATA",
     "ERROR",
+    "EXPIRE",
     "EXTENT_OFFSET",
     "EXTENT_SIZE",
     "FAILED",
     "HEADER",
     "HEADER_STRUCT",
     "KIND",
+    "LISTEN",
     "LOCAL",
     "LOCAL_PORT",
     "LONGEST_DATA",
     "NOTE",
     "NUMBER",
+    "OFFER",
+    "OPTION",
     "PROTOCOL",
+    "READ",
     "REMOTE",
     "REMOTE_PORT",
+    "REPORT",
     "ROW",
+    "SEGMENT",
     "SEND",
+    "SHUTDOWN",
     "SOCKET",
+    "WRITE",
 ]
 
 KIND, PROTOCOL, NOTE, SOCKET, LOCAL_PORT, REMOTE_PORT, NUMBER = 0, 1, 2, 4, 40, 42, 44
@@ -52,8 +64,15 @@ LONGEST_DATA = 65535
 ROW = 0xFFFF
 """The bits of a socket's number that are its row."""
 
-BIND, CLOSE = 1, 2
-"""Kinds of local requests that only the stack makes: a socket has these addresses and L4 ports from now on, or none."""
+BIND, CLOSE, LISTEN, OFFER, CONNECT = 1, 2, 3, 4, 5
+"""Kinds of local requests that only the registry makes: a socket has these addresses and L4 ports from now on, or none;
+it takes connections; it is a spare one which the next connection of a listener gets, whose number is in the 4 bytes of
+data; it opens a connection to the remote address and port."""
+
+SEGMENT, EXPIRE = 8, 9
+"""Kinds of local requests that replicas make: a segment whose per-byte work has succeeded; the time of a timer has
+come. Of a segment the data are the IP header and the transport's header, and the note is 1 if its bytes are in the
+receive ring of the socket, 0 if it has none or they are not there."""
 
 CONTROL_KINDS = 15
 """Kinds up to this one are the stack's; an application may make requests of all others."""
@@ -62,7 +81,13 @@ SEND = 16
 """Kind of a local request: send data, to the remote address and port; 0 for those that the socket is connected to. The
 note is the size of the segments that the data is to be cut into, or 0."""
 
-DATA, ERROR, FAILED = 1, 2, 3
+WRITE, READ, SHUTDOWN, ABORT, OPTION = 17, 18, 19, 20, 21
+"""Kinds of local requests about a stream (`scout.io.endpoints.stream`): bytes up to a position, of 8 bytes in the data,
+are in the send ring, or were read; no more will be written; the connection is to be aborted; an option, of 8 bytes, has
+the value of the next 8."""
+
+DATA, ERROR, FAILED, ACCEPTED, REPORT = 1, 2, 3, 4, 5
 """Kinds of messages: data from the remote address and port, whose note is the size of the segments that it consists of,
-or 0; an error that the network has reported, whose note is its number (errno); or the error for which a request of the
-socket failed."""
+or 0; an error that the network has reported, whose note is its number (errno); the error for which a request of the
+socket failed; a connection for a listener, from the remote address and port, whose socket's number is in the 4 bytes of
+data; or the words of the stack in a stream (`scout.io.endpoints.stream.REPORTED`), which are written there."""
