@@ -34,6 +34,7 @@ __all__ = [
     "LOCAL_PORT",
     "LONGEST_DATA",
     "NOTE",
+    "NOTICE",
     "NUMBER",
     "OFFER",
     "OPTION",
@@ -69,10 +70,14 @@ BIND, CLOSE, LISTEN, OFFER, CONNECT = 1, 2, 3, 4, 5
 it takes connections; it is a spare one which the next connection of a listener gets, whose number is in the 4 bytes of
 data; it opens a connection to the remote address and port."""
 
-SEGMENT, EXPIRE = 8, 9
+SEGMENT, EXPIRE, NOTICE = 8, 9, 10
 """Kinds of local requests that replicas make: a segment whose per-byte work has succeeded; the time of a timer has
-come. Of a segment the data are the IP header and the transport's header, and the note is 1 if its bytes are in the
-receive ring of the socket, 0 if it has none or they are not there."""
+come; an ICMP error about a segment of a connection. They leave a path as messages of these kinds, and enter as requests
+that end where the data begin (`EXTENT_OFFSET`). Of a segment the request has the IP header and the transport's header,
+the first 8 bytes of the local address field are the position of its data in the peer's stream, -1 if it is to be placed
+nowhere, and the note is 1 if the data are in the receive ring of the socket. Of a notice the note is the number of the
+error (errno), and behind the header are 4 bytes each: the sequence number of the segment that the error quotes, and the
+MTU of the path, or 0."""
 
 CONTROL_KINDS = 15
 """Kinds up to this one are the stack's; an application may make requests of all others."""
