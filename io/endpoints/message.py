@@ -88,8 +88,9 @@ note is the size of the segments that the data is to be cut into, or 0."""
 
 WRITE, READ, SHUTDOWN, ABORT, OPTION = 17, 18, 19, 20, 21
 """Kinds of local requests about a stream (`scout.io.endpoints.stream`): bytes up to a position, of 8 bytes in the data,
-are in the send ring, or were read; no more will be written; the connection is to be aborted; an option, of 8 bytes, has
-the value of the next 8."""
+are in the send ring, or were read; no more will be written; the connection is to be aborted; an option, of 8 bytes (its
+index in `scout.paths.protocols.tcp.settings`), has the value of the next 8. Options are told for open connections only:
+an application keeps what is chosen before, and tells it then."""
 
 DATA, ERROR, FAILED, ACCEPTED, REPORT = 1, 2, 3, 4, 5
 """Kinds of messages: data from the remote address and port, whose note is the size of the segments that it consists of,
