@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from scout.io.packet import CONSUMED, DROPPED
+from scout.paths.compiler.ahead import Ahead, parts_ahead
 from scout.paths.model.agreement import agree
 from scout.paths.model.path import Path
 from scout.paths.model.references import module_name
@@ -124,6 +125,8 @@ class Plan:
         By their names in generated code.
     timeouts : dict of str to int
         Where packets enter that were held at a stage for too long: the number of the block, by the stage's node.
+    ahead : dict of str to Ahead
+        The parts of stages of the main line that run for a group of packets before these do, by node.
     """
 
     source: str
@@ -139,6 +142,7 @@ class Plan:
     settings: dict[str, str]
     tables: dict[str, Table]
     timeouts: dict[str, int]
+    ahead: dict[str, Ahead]
 
     @property
     def row(self) -> int:
@@ -291,6 +295,7 @@ def _lower(path: Path) -> Plan:
             for node, data in path.nodes(data=True)
             if data.get("timeout") is not None
         },
+        parts_ahead(path, blocks, names),
     )
 
 
