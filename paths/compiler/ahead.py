@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from scout.paths.model.ahead import FOUND, Halves, halves
 from scout.paths.model.effects import effects
@@ -13,7 +13,7 @@ from scout.ring.errors import ScoutError
 from scout.ring.local import local
 
 if TYPE_CHECKING:
-    from scout.paths.compiler.plan import Block
+    from scout.paths.compiler.plan import Block, Names
 
 __all__ = ["GROUP", "Ahead", "AheadError", "parts_ahead", "results"]
 
@@ -52,22 +52,24 @@ class Ahead:
     offset: int
 
 
-def parts_ahead(path: Path, blocks: Mapping[str, "Block"], names: Any) -> dict[str, Ahead]:
+def parts_ahead(
+    path: Path, blocks: Mapping[str, "Block"], offsets: Mapping[str, int], names: "Names"
+) -> dict[str, Ahead]:
     """The parts of the path's stages that can run ahead, by node.
 
-    The packet has to come to the stage along the main line, with one number of bytes pulled, and with the fields that
-    such a part may read as it came in; and not from a queue.
+    Packets have to come to the stage along the main line, with the fields that such a part may read as they came in,
+    and not from a queue; and the header has to be at one of the `offsets` (`header_offsets`).
 
     Raises
     ------
     AheadError
         If a part reads what may change among the packets of a group.
     """
-    untouched, offsets, early = untouched_stages(path), _offsets(path, blocks), path.early
+    reached = untouched_stages(path) & (path.early or set(path.main_line)) & set(offsets)
     found = {}
-    for node in path.main_line:
+    for node in offsets:
         parts = halves(blocks[node].stage.function)
-        if parts is None or node not in untouched or offsets[node] is None or (early and node not in early):
+        if parts is None or node not in reached:
             continue
         _check(node, blocks[node], parts)
         given = dict(zip(blocks[node].stage.parameters, blocks[node].arguments, strict=True))
@@ -80,23 +82,8 @@ def parts_ahead(path: Path, blocks: Mapping[str, "Block"], names: Any) -> dict[s
             names.give(name, "found"),
             tuple(given[each] for each in parts.first_arguments),
             tuple(given[each] for each in parts.rest_arguments),
-            offsets[node] or 0,
+            offsets[node],
         )
-    return found
-
-
-def _offsets(path: Path, blocks: Mapping[str, "Block"]) -> dict[str, int | None]:
-    """How far the header that each stage of the main line works on is from that at which packets enter; None if that
-    is not the same for all of them."""
-    before: dict[str, int | None] = {path.main_line[0]: 0}
-    found: dict[str, int | None] = {}
-    for node in path.main_line:
-        start = before[node]
-        found[node] = start = None if start is None else start - blocks[node].stage.push
-        for edge in blocks[node].edges:
-            if edge.main and edge.egress is None:
-                further = None if start is None else start + edge.pull
-                before[edge.target] = further if before.get(edge.target, further) == further else None
     return found
 
 

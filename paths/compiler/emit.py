@@ -220,7 +220,7 @@ class _Function:
         if edge is None:
             return self._leave(DROPPED, block.unknown)
         if edge.egress is not None:
-            return self._leave(edge.egress, edge.counter)
+            return self._leave(edge.egress, edge.counter, self._is_where_it_entered(block))
         if not self.primary and edge.target not in self.present:
             return [self.next_packet]  # nothing replicated there
         pull = [f"frame += {edge.pull}"] if edge.pull else []
@@ -229,12 +229,17 @@ class _Function:
         count = [self._count(edge.counter, edge.main)] if edge.counter is not None and self.primary else []
         return [*pull, *count, f"at = {self.plan.blocks[edge.target].index}"]
 
-    def _leave(self, egress: int, counter: int | None) -> list[str]:
-        """Have a packet leave the path."""
+    def _is_where_it_entered(self, block: Block) -> bool:
+        """True if the header is that at which the packet entered, so that its record has the address already."""
+        has_moved = any(each.stage.gathers or each.stage.payload for each in self.blocks)
+        return self.name == "run" and self.plan.offsets.get(block.node) == 0 and not has_moved
+
+    def _leave(self, egress: int, counter: int | None, is_noted: bool = False) -> list[str]:
+        """Have a packet leave the path; `is_noted`: its record has the address of its header."""
         if not self.primary:
             return [self.next_packet]
         by_port = egress >= 0
-        frame = ["packet.frame = frame"] if by_port else []
+        frame = ["packet.frame = frame"] if by_port and not is_noted else []
         count = [self._count(counter, by_port)] if counter is not None else []
         return [*frame, f"packet.egress = {egress}", *count, self.next_packet]
 
