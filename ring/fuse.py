@@ -19,8 +19,11 @@ from numba.core.typed_passes import NativeLowering, NopythonRewrites, NopythonTy
 
 from scout.ring.integers import check_integers
 from scout.ring.lowering import Lowering
+from scout.ring.stores import keep_stores
 
 __all__ = ["EntryCompiler", "EntryLibrary", "EntryLowering", "fused", "pipeline"]
+
+keep_stores()
 
 
 def fused(function: Callable[..., Any], **options: Any) -> Any:

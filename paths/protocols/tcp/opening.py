@@ -58,11 +58,7 @@ def scale_of(buffer: int) -> int:
 
 
 def begin(c: Any, settings: Any, iss: int, ts_offset: int, now: int) -> None:
-    """Make a cleared record a closed connection that is about to be opened.
-
-    It does not clear the record itself: in a function that calls `clear`, or another accessor that numba inlines, numba
-    leaves out stores to an array within a record as dead code, if their index is a variable.
-    """
+    """Make a cleared record a closed connection that is about to be opened."""
     for index in range(SETTINGS):
         c.settings[index] = settings[index]
     for index in range(len(c.timers)):
