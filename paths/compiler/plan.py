@@ -130,6 +130,8 @@ class Plan:
         The distance of the header that a stage of the main line works on from where packets enter, by node.
     ahead : dict of str to Ahead
         The parts of stages of the main line that run for a group of packets before these do, by node.
+    emissions : dict of Table to int
+        Where packets begin that stages make: the number of the block, by the table that says how many wait.
     """
 
     source: str
@@ -147,6 +149,7 @@ class Plan:
     timeouts: dict[str, int]
     offsets: dict[str, int]
     ahead: dict[str, Ahead]
+    emissions: dict[Table, int]
 
     @property
     def row(self) -> int:
@@ -302,6 +305,11 @@ def _lower(path: Path) -> Plan:
         },
         offsets,
         parts_ahead(path, blocks, offsets, names),
+        {
+            stage.emits.waiting: path.nodes[path.emissions[node]]["index"]
+            for node, stage in path.stages.items()
+            if stage.emits
+        },
     )
 
 
