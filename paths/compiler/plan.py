@@ -124,6 +124,8 @@ class Plan:
         By their names in generated code.
     timeouts : dict of str to int
         Where packets enter that were held at a stage for too long: the number of the block, by the stage's node.
+    emissions : dict of Table to int
+        Where packets begin that stages make: the number of the block, by the table that says how many wait.
     """
 
     source: str
@@ -139,6 +141,7 @@ class Plan:
     settings: dict[str, str]
     tables: dict[str, Table]
     timeouts: dict[str, int]
+    emissions: dict[Table, int]
 
     @property
     def row(self) -> int:
@@ -290,6 +293,11 @@ def _lower(path: Path) -> Plan:
             node: path.nodes[data["timeout"]]["index"]
             for node, data in path.nodes(data=True)
             if data.get("timeout") is not None
+        },
+        {
+            stage.emits.waiting: path.nodes[path.emissions[node]]["index"]
+            for node, stage in path.stages.items()
+            if stage.emits
         },
     )
 

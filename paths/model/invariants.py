@@ -27,6 +27,7 @@ def intact_stages(path: "Path") -> frozenset[str]:
     stages = path.stages
     changed: set[str] = set()
     waiting = [further for node, stage in stages.items() if not leaves_intact(stage) for further in path.ways(node)]
+    waiting += path.emissions.values()  # packets that the router makes itself
     while waiting:
         node = waiting.pop()
         if node not in changed:
