@@ -138,6 +138,8 @@ class LiveShapes:
             raise ScoutError(f"{begin}, and packets leave its channel as completed; leave order out")
         if is_sharded(path) != is_sharded(paths[0]):
             raise ScoutError(f"{begin}, and flows are sharded among replicas on all paths of a channel, or on none")
+        if makers := list(path.emissions):
+            raise ScoutError(f"{begin}, and {makers[0]} makes packets; give the supervisor a path of it at the start")
         for node, stage in path.stages.items():
             router = path.nodes[node]["router"]
             if router in self._plan.graph and router not in self._routers:

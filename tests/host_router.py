@@ -53,9 +53,9 @@ class Host:
     name: str
     reports: list[str]
 
-    def ours(self, port: int = 0) -> sockets.Socket:
+    def ours(self, port: int = 0) -> sockets.DatagramSocket:
         """A socket of the host, bound to an L4 port of its address."""
-        made = sockets.Socket(self.stack)
+        made = sockets.DatagramSocket(self.stack)
         made.settimeout(30)
         made.bind((OURS, port))
         return made

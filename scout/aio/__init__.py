@@ -41,7 +41,7 @@ class EventLoop(asyncio.SelectorEventLoop):
             raise
 
 
-def _opened(local: tuple[str, int] | None, remote: tuple[str, int] | None) -> sockets.Socket:
+def _opened(local: tuple[str, int] | None, remote: tuple[str, int] | None) -> sockets.DatagramSocket:
     """A socket with these names. The calls wait for the router, for some milliseconds."""
     made = sockets.socket()
     try:
