@@ -93,18 +93,17 @@ class WrongVerdict(ScoutError):
         self.function = function
 
 
-def verdict_of(function: Callable[..., Any], *given: Any, **more: Any) -> int:
+def verdict_of(function: Callable[..., Any], *given: Any, **more: Any) -> Any:
     """Call a stage function, or a handler; its verdict.
 
     Raises
     ------
     WrongVerdict
     """
-    value: Any = function(*given, **more)
+    value = function(*given, **more)
     if not isinstance(value, int | np.integer) or isinstance(value, bool):
         raise WrongVerdict(function, value)
-    verdict: int = value
-    return verdict
+    return value
 
 
 def checked(function: Callable[..., Any]) -> Callable[..., int]:
