@@ -35,13 +35,18 @@ class StreamSocket(Socket):
     """A TCP socket of a router.
 
     Its descriptor is readable as long as data, the end of the peer's stream, an error or a connection to accept waits;
-    likewise if room to write has come after a call found none, and when `connect` has come to its end.
+    likewise if room to write has come after a call found too little, and when `connect` has come to its end.
 
     Parameters
     ----------
     stack : Stack
     place : tuple of int, optional
         Number, offset of the area and eventfd of a socket that is open already.
+
+    Attributes
+    ----------
+    aborts : bool
+        True if `close` resets the connection, so that bytes not yet sent are lost.
 
     Raises
     ------
@@ -54,10 +59,12 @@ class StreamSocket(Socket):
 
     def __init__(self, stack: Stack, place: tuple[int, int, int] | None = None) -> None:
         super().__init__(stack, SOCK_STREAM, IPPROTO_TCP, *(place or opened(stack, IPPROTO_TCP)), 8 * _WORDS)
-        self.stream = ByteStream(self._area, stack.stream_offset, stack.stream_bytes, self._bell)
+        self._stream = ByteStream(self._area, stack.stream_offset, stack.stream_bytes, self._bell)
         self._listener: Listener | None = None
+        self._from: Listener | None = None  # the one that it was accepted from
         self._connecting = False
-        self._shut_read = self._shut_write = self._was_told = self._aborts = False
+        self._shut_read = self._shut_write = self._was_told = False
+        self._watches_data, self.aborts = True, False
         self._settings: dict[int, int] = {}  # those that were chosen
         self._io_refs, self._closed = 0, False  # as Python's sockets, for `makefile`
 
@@ -76,11 +83,11 @@ class StreamSocket(Socket):
         deadline = self._deadline()
         self._name("connect", name)
         self._connecting = True
-        while self._connecting and self.stream.phase()[0] == OPENING:
+        while self._connecting and self._stream.phase()[0] == OPENING:
             if self._timeout == 0:
-                self.settle()
+                self._settle()
                 raise error_of(errno.EINPROGRESS)
-            self.settle()
+            self._settle()
             self._wait(deadline)
         self._end_connecting()
         self._raise_pending()
@@ -97,11 +104,11 @@ class StreamSocket(Socket):
 
     def _end_connecting(self) -> None:
         """See that the connection is open, or has failed, which is noted in `_error`."""
-        if not self._connecting or self.stream.phase()[0] == OPENING:
+        if not self._connecting or self._stream.phase()[0] == OPENING:
             return
         self._connecting = False
-        self.settle()
-        if self.stream.phase()[0] == ESTABLISHED:
+        self._settle()
+        if self._stream.phase()[0] == ESTABLISHED:
             for setting, value in self._settings.items():
                 self._tell(OPTION, setting, value)
         else:
@@ -112,8 +119,8 @@ class StreamSocket(Socket):
         if self._local[1] == 0:
             self.bind(("", 0))
         if self._listener is None:
-            self._stack.ask("listen", socket=self._opened())
-            self._listener = Listener(self._stack, self._number, (self._area, self._bell))
+            self.stack.ask("listen", socket=self._opened())
+            self._listener = Listener(self.stack, self._number, (self._area, self._bell))
         self._listener.backlog = max(backlog, 1)
         self._listener.refill()
 
@@ -126,8 +133,8 @@ class StreamSocket(Socket):
             while not (found := self._listener.next() if self._opened() else None):
                 self._wait(deadline)
         place, local, remote = found
-        made = StreamSocket(self._stack, place)
-        made._local, made._remote = local, remote
+        made = StreamSocket(self.stack, place)
+        made._local, made._remote, made._from = local, remote, self._listener
         for setting, value in self._settings.items():
             made._choose(setting, value)
         return made, remote
@@ -140,7 +147,7 @@ class StreamSocket(Socket):
         Connections that a listener accepts get what is chosen for it. SO_REUSEADDR changes nothing.
         """
         if (level, option) == options.LINGER:
-            self._aborts = options.lingers(value)
+            self.aborts = options.lingers(value)
         elif (level, option) in options.SETTINGS:
             setting, unit = options.SETTINGS[level, option]
             self._choose(setting, options.value_of(value) * unit)
@@ -156,7 +163,7 @@ class StreamSocket(Socket):
         """An option that was chosen, 0 for others; for SO_ERROR the error that is pending, which is cleared."""
         if (level, option) == (SOL_SOCKET, SO_ERROR):
             self._end_connecting()
-            if self._remote and self.stream.closed():
+            if self._remote and self._stream.closed():
                 self._see_end()
             return super().getsockopt(level, option)
         if (level, option) not in options.SETTINGS:
@@ -171,7 +178,7 @@ class StreamSocket(Socket):
         refuse_flags(flags)
         with self._receiving:
             count = min(self._await_data(size > 0), size)
-            return self._read(count, lambda: self.stream.take(count)) if count else b""
+            return self._read(count, lambda: self._stream.take(count)) if count else b""
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """As `recv`, into a buffer; how many bytes."""
@@ -180,7 +187,7 @@ class StreamSocket(Socket):
         with self._receiving:
             count = min(self._await_data(len(target) > 0), nbytes or len(target), len(target))
             if count:
-                self._read(count, lambda: self.stream.take_into(target, count))
+                self._read(count, lambda: self._stream.take_into(target, count))
             return count
 
     def read_view(self) -> memoryview:
@@ -189,14 +196,14 @@ class StreamSocket(Socket):
         The view is valid until `consume`. It ends where the ring does, so more bytes may wait than it shows.
         """
         with self._receiving:
-            return self.stream.read_view() if self._await_data(True) else memoryview(b"")
+            return self._stream.read_view() if self._await_data(True) else memoryview(b"")
 
     def consume(self, size: int) -> None:
         """Have read the first `size` bytes of `read_view`."""
         with self._receiving:
-            if not 0 <= size <= self.stream.readable():
+            if not 0 <= size <= self._stream.readable():
                 raise error_of(errno.EINVAL)
-            self._read(size, lambda: self.stream.free(size))
+            self._read(size, lambda: self._stream.free(size))
 
     def _await_data(self, wants: bool) -> int:
         """Wait for bytes; how many wait, 0 if there will be none."""
@@ -204,16 +211,16 @@ class StreamSocket(Socket):
         while wants and not self._shut_read:
             self._connected()
             # First the phase: bytes that came before the end of the connection are seen then.
-            is_closed = self.stream.closed()
-            if count := self.stream.readable():
+            is_closed = self._stream.closed()
+            if count := self._stream.readable():
                 return count
-            if self.stream.ended():
+            if self._stream.ended():
                 return 0
             if is_closed:
                 self._raise_end()
                 return 0
             self._tell_read()
-            self.settle()
+            self._settle()
             self._wait(deadline)
         return 0
 
@@ -221,14 +228,14 @@ class StreamSocket(Socket):
         """Read bytes; tell the stack if it is time, and be readable no longer than bytes wait."""
         data = copy()
         self._tell_read()
-        if self.stream.readable() == 0:
-            self.settle()
+        if self._stream.readable() == 0:
+            self._settle()
         return data
 
     def _tell_read(self) -> None:
-        if position := self.stream.owed():
+        if position := self._stream.owed():
             self._tell(message.READ, position)
-            self.stream.told(position)
+            self._stream.told(position)
 
     # Writing.
 
@@ -239,8 +246,10 @@ class StreamSocket(Socket):
         with self._sending:
             count = min(self._await_room(len(view) > 0), len(view))
             if count:
-                self.stream.put(view[:count])
-                self._tell(WRITE, self.stream.written)
+                self._stream.put(view[:count])
+                self._tell(WRITE, self._stream.written)
+                if count < len(view):
+                    self._await_part(True)
             return count
 
     def sendall(self, data: Any, flags: int = 0) -> None:
@@ -256,15 +265,15 @@ class StreamSocket(Socket):
         """
         with self._sending:
             self._await_room(True)
-            return self.stream.write_view()
+            return self._stream.write_view()
 
     def commit(self, size: int) -> None:
         """Send the first `size` bytes of `write_view`."""
         with self._sending:
-            if not 0 <= size <= self.stream.room():
+            if not 0 <= size <= self._stream.room():
                 raise error_of(errno.EINVAL)
-            self.stream.written += size
-            self._tell(WRITE, self.stream.written)
+            self._stream.written += size
+            self._tell(WRITE, self._stream.written)
 
     def _await_room(self, wants: bool) -> int:
         """Wait for room; for how many bytes there is."""
@@ -273,31 +282,33 @@ class StreamSocket(Socket):
             self._connected()
             if self._shut_write:
                 raise error_of(errno.EPIPE)
-            room = self.stream.room()
+            room = self._stream.room()
             if room < 0:
                 self._raise_end()
                 raise error_of(errno.EPIPE)
             if room:
-                if self.stream.awaits_room:
-                    self.await_room(False)
+                if self._stream.awaits_room:
+                    self._await_part(False)
                 return room
-            self.await_room(True)
+            self._await_part(True)
             self._wait(deadline)
         return 0
 
-    def await_room(self, waits: bool) -> None:
+    def _await_part(self, waits: bool) -> None:
         """Let the descriptor be readable when a part of the full send ring is free again, or not any more."""
-        self.stream.await_room(waits)
-        self.settle()
+        self._stream.await_room(waits)
+        self._settle()
 
     # Waiting.
 
-    def settle(self, reads: bool = True) -> None:
-        """Let the descriptor be readable as long as something waits; with `reads` false data and the end do not count.
+    def watch_data(self, watches: bool) -> None:
+        """Let the descriptor be readable as long as data or the end waits, or only for other reasons."""
+        self._watches_data = watches
+        self._settle()
 
-        Programs that use the memory or the descriptor in their own way call it; all other methods do.
-        """
-        self.stream.settle((READ if reads else 0) | (CONNECT if self._connecting else 0))
+    def _settle(self) -> None:
+        """Let the descriptor be readable as long as something waits."""
+        self._stream.settle((READ if self._watches_data else 0) | (CONNECT if self._connecting else 0))
 
     def _connected(self) -> None:
         """Raise an error if there is no connection."""
@@ -312,8 +323,8 @@ class StreamSocket(Socket):
         """Note the error for which the connection has ended, the first time."""
         if not self._was_told:
             self._was_told = True
-            reason = self.stream.phase()[1]
-            soft = self.stream.soft_error() if reason == state.TIMED_OUT else 0
+            reason = self._stream.phase()[1]
+            soft = self._stream.soft_error() if reason == state.TIMED_OUT else 0
             self._error = soft or _REASONS.get(reason, errno.ECONNABORTED)
 
     def _raise_end(self) -> None:
@@ -352,16 +363,13 @@ class StreamSocket(Socket):
         if self._closed:
             self.close()
 
-    def abort(self) -> None:
-        """Close the socket, and reset the connection: what is not sent yet is lost."""
-        self._aborts = True
-        self._end()
-
     def _end(self) -> None:
-        if self._bell >= 0 and self._aborts and self._remote:
+        if self._bell >= 0 and self.aborts and self._remote:
             with self._sending:
                 self._tell(ABORT)
         listener, self._listener = self._listener, None
         super().close()
         if listener:
             listener.close()
+        if self._from:
+            self._from.top_up()
