@@ -66,6 +66,7 @@ from scout.paths.model.router import Router as Router
 from scout.paths.model.rule import Rule as Rule
 from scout.paths.model.setting import Setting as Setting
 from scout.paths.model.stage import (
+    Emission as Emission,
     Exit as Exit,
     Outcome as Outcome,
     Stage as Stage,

@@ -28,6 +28,7 @@ DeleteNeighbour      a change: ARP asks for a neighbour again
 DeleteRoute          a change: a prefix loses its route
 Discard              a router that drops all that reaches it
 EVICT                a full table: the oldest row makes room
+Emission             packets that a stage makes besides the one at hand
 End                  the end of requests that were served
 Ethernet             frames on a port
 Event                a kind of event

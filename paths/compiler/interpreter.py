@@ -25,7 +25,7 @@ from scout.paths.model.table import Table
 from scout.paths.model.verdict import HOLD, TOO_LONG, reason_of
 from scout.ring.errors import ScoutError
 
-__all__ = ["UnknownVerdict", "Visit", "run", "started", "try_stage", "visits", "walk"]
+__all__ = ["UnknownVerdict", "Visit", "emissions", "emit", "run", "started", "try_stage", "visits", "walk"]
 
 _MTU = 1500
 """Bytes that a port which is not open is taken to send."""
@@ -46,6 +46,29 @@ def run(path: Path, data: bytes, fields: Mapping[str, int]) -> tuple[str, bytes]
     with started(path, data):
         leaf, frame, _ = walk(path, data, fields)
     return leaf, bytes(frame)
+
+
+def emit(path: Path, fields: Mapping[str, int]) -> list[tuple[str, bytes]]:
+    """See `Path.emit`."""
+    made = []
+    with started(path, b""):
+        for begin in emissions(path):
+            leaf, frame, _ = walk(path, bytes(REACH), {**fields, "at": begin})
+            made.append((leaf, bytes(frame)))
+    return made
+
+
+def emissions(path: Path, arrays: Mapping[int, np.ndarray] | None = None) -> Iterator[int]:
+    """For each packet that a stage wants to be made now, the number of the stage at which it begins.
+
+    The caller sends a frame of `REACH` bytes through the path from there (`visits`); `arrays` as there.
+    """
+    for table, begin in lower(path).emissions.items():
+        waiting = (arrays or {}).get(id(table), table.initial)
+        before = waiting[0] + 1
+        while 0 < waiting[0] < before:
+            before = waiting[0]
+            yield begin
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import numpy as np
 from scout.io.access import Frame
 from scout.io.mac import mac_text
 from scout.io.packet import HEADROOM, NOTES, REACH
-from scout.paths.compiler.interpreter import Visit, started, visits
+from scout.paths.compiler.interpreter import Visit, emissions, started, visits
 from scout.paths.compiler.plan import at
 from scout.paths.model.path import Path
 from scout.paths.model.stage import Stage
@@ -113,6 +113,8 @@ class _WatchedFrame(Frame):
 def trace(path: Path, data: bytes, arrays: Mapping[int, np.ndarray] | None = None, **fields: int) -> Iterator[Step]:
     """Send one frame through a path as plain Python, and tell of each stage what it did.
 
+    The packets that stages make for it follow.
+
     Parameters
     ----------
     path : Path
@@ -141,15 +143,21 @@ def trace(path: Path, data: bytes, arrays: Mapping[int, np.ndarray] | None = Non
         for step in trace(path, frame):
             print(step.stage, *map(str, step.changes), step.target)
     """
-    frame = _WatchedFrame(data)
     arrays = arrays or {}
-    before = _State(path, frame, {}, arrays)
     with started(path, data):
-        for visit in visits(path, frame, fields, arrays):
-            after = _State(path, frame, _notes_of(visit), arrays)
-            yield _step(visit, before, after)
-            before = after
-            frame.data.read.clear()
+        yield from _steps(path, data, arrays, fields)
+        for begin in emissions(path, arrays):
+            yield from _steps(path, bytes(REACH), arrays, fields | {"at": begin})
+
+
+def _steps(path: Path, data: bytes, arrays: Mapping[int, np.ndarray], fields: Mapping[str, int]) -> Iterator[Step]:
+    frame = _WatchedFrame(data)
+    before = _State(path, frame, {}, arrays)
+    for visit in visits(path, frame, fields, arrays):
+        after = _State(path, frame, _notes_of(visit), arrays)
+        yield _step(visit, before, after)
+        before = after
+        frame.data.read.clear()
 
 
 def _notes_of(visit: Visit) -> dict[str, int]:
