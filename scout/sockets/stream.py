@@ -59,7 +59,7 @@ class StreamSocket(Socket):
 
     def __init__(self, stack: Stack, place: tuple[int, int, int] | None = None) -> None:
         super().__init__(stack, SOCK_STREAM, IPPROTO_TCP, *(place or opened(stack, IPPROTO_TCP)), 8 * _WORDS)
-        self._stream = ByteStream(self._area, stack.stream_offset, stack.stream_bytes, self._bell)
+        self.stream = ByteStream(self._area, stack.stream_offset, stack.stream_bytes, self._bell)
         self._listener: Listener | None = None
         self._from: Listener | None = None  # the one that it was accepted from
         self._connecting = False
@@ -83,7 +83,7 @@ class StreamSocket(Socket):
         deadline = self._deadline()
         self._name("connect", name)
         self._connecting = True
-        while self._connecting and self._stream.phase()[0] == OPENING:
+        while self._connecting and self.stream.phase()[0] == OPENING:
             if self._timeout == 0:
                 self._settle()
                 raise error_of(errno.EINPROGRESS)
@@ -104,11 +104,11 @@ class StreamSocket(Socket):
 
     def _end_connecting(self) -> None:
         """See that the connection is open, or has failed, which is noted in `_error`."""
-        if not self._connecting or self._stream.phase()[0] == OPENING:
+        if not self._connecting or self.stream.phase()[0] == OPENING:
             return
         self._connecting = False
         self._settle()
-        if self._stream.phase()[0] == ESTABLISHED:
+        if self.stream.phase()[0] == ESTABLISHED:
             for setting, value in self._settings.items():
                 self._tell(OPTION, setting, value)
         else:
@@ -163,7 +163,7 @@ class StreamSocket(Socket):
         """An option that was chosen, 0 for others; for SO_ERROR the error that is pending, which is cleared."""
         if (level, option) == (SOL_SOCKET, SO_ERROR):
             self._end_connecting()
-            if self._remote and self._stream.closed():
+            if self._remote and self.stream.closed():
                 self._see_end()
             return super().getsockopt(level, option)
         if (level, option) not in options.SETTINGS:
@@ -178,7 +178,7 @@ class StreamSocket(Socket):
         refuse_flags(flags)
         with self._receiving:
             count = min(self._await_data(size > 0), size)
-            return self._read(count, lambda: self._stream.take(count)) if count else b""
+            return self._read(count, lambda: self.stream.take(count)) if count else b""
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """As `recv`, into a buffer; how many bytes."""
@@ -187,7 +187,7 @@ class StreamSocket(Socket):
         with self._receiving:
             count = min(self._await_data(len(target) > 0), nbytes or len(target), len(target))
             if count:
-                self._read(count, lambda: self._stream.take_into(target, count))
+                self._read(count, lambda: self.stream.take_into(target, count))
             return count
 
     def read_view(self) -> memoryview:
@@ -196,14 +196,14 @@ class StreamSocket(Socket):
         The view is valid until `consume`. It ends where the ring does, so more bytes may wait than it shows.
         """
         with self._receiving:
-            return self._stream.read_view() if self._await_data(True) else memoryview(b"")
+            return self.stream.read_view() if self._await_data(True) else memoryview(b"")
 
     def consume(self, size: int) -> None:
         """Have read the first `size` bytes of `read_view`."""
         with self._receiving:
-            if not 0 <= size <= self._stream.readable():
+            if not 0 <= size <= self.stream.readable():
                 raise error_of(errno.EINVAL)
-            self._read(size, lambda: self._stream.free(size))
+            self._read(size, lambda: self.stream.free(size))
 
     def _await_data(self, wants: bool) -> int:
         """Wait for bytes; how many wait, 0 if there will be none."""
@@ -211,10 +211,10 @@ class StreamSocket(Socket):
         while wants and not self._shut_read:
             self._connected()
             # First the phase: bytes that came before the end of the connection are seen then.
-            is_closed = self._stream.closed()
-            if count := self._stream.readable():
+            is_closed = self.stream.closed()
+            if count := self.stream.readable():
                 return count
-            if self._stream.ended():
+            if self.stream.ended():
                 return 0
             if is_closed:
                 self._raise_end()
@@ -228,14 +228,14 @@ class StreamSocket(Socket):
         """Read bytes; tell the stack if it is time, and be readable no longer than bytes wait."""
         data = copy()
         self._tell_read()
-        if self._stream.readable() == 0:
+        if self.stream.readable() == 0:
             self._settle()
         return data
 
     def _tell_read(self) -> None:
-        if position := self._stream.owed():
+        if position := self.stream.owed():
             self._tell(message.READ, position)
-            self._stream.told(position)
+            self.stream.told(position)
 
     # Writing.
 
@@ -246,8 +246,8 @@ class StreamSocket(Socket):
         with self._sending:
             count = min(self._await_room(len(view) > 0), len(view))
             if count:
-                self._stream.put(view[:count])
-                self._tell(WRITE, self._stream.written)
+                self.stream.put(view[:count])
+                self._tell(WRITE, self.stream.written)
                 if count < len(view):
                     self._await_part(True)
             return count
@@ -265,15 +265,15 @@ class StreamSocket(Socket):
         """
         with self._sending:
             self._await_room(True)
-            return self._stream.write_view()
+            return self.stream.write_view()
 
     def commit(self, size: int) -> None:
         """Send the first `size` bytes of `write_view`."""
         with self._sending:
-            if not 0 <= size <= self._stream.room():
+            if not 0 <= size <= self.stream.room():
                 raise error_of(errno.EINVAL)
-            self._stream.written += size
-            self._tell(WRITE, self._stream.written)
+            self.stream.written += size
+            self._tell(WRITE, self.stream.written)
 
     def _await_room(self, wants: bool) -> int:
         """Wait for room; for how many bytes there is."""
@@ -282,12 +282,12 @@ class StreamSocket(Socket):
             self._connected()
             if self._shut_write:
                 raise error_of(errno.EPIPE)
-            room = self._stream.room()
+            room = self.stream.room()
             if room < 0:
                 self._raise_end()
                 raise error_of(errno.EPIPE)
             if room:
-                if self._stream.awaits_room:
+                if self.stream.awaits_room:
                     self._await_part(False)
                 return room
             self._await_part(True)
@@ -296,7 +296,7 @@ class StreamSocket(Socket):
 
     def _await_part(self, waits: bool) -> None:
         """Let the descriptor be readable when a part of the full send ring is free again, or not any more."""
-        self._stream.await_room(waits)
+        self.stream.await_room(waits)
         self._settle()
 
     # Waiting.
@@ -308,7 +308,7 @@ class StreamSocket(Socket):
 
     def _settle(self) -> None:
         """Let the descriptor be readable as long as something waits."""
-        self._stream.settle((READ if self._watches_data else 0) | (CONNECT if self._connecting else 0))
+        self.stream.settle((READ if self._watches_data else 0) | (CONNECT if self._connecting else 0))
 
     def _connected(self) -> None:
         """Raise an error if there is no connection."""
@@ -323,8 +323,8 @@ class StreamSocket(Socket):
         """Note the error for which the connection has ended, the first time."""
         if not self._was_told:
             self._was_told = True
-            reason = self._stream.phase()[1]
-            soft = self._stream.soft_error() if reason == state.TIMED_OUT else 0
+            reason = self.stream.phase()[1]
+            soft = self.stream.soft_error() if reason == state.TIMED_OUT else 0
             self._error = soft or _REASONS.get(reason, errno.ECONNABORTED)
 
     def _raise_end(self) -> None:
