@@ -2,11 +2,12 @@
 
 The memory is one file (memfd_create(2)). It begins with an area for each socket; an area for each application follows::
 
-    socket        ARMED, USED | TAIL and HEAD of replica 0, of 1 … | ring of replica 0 | ring of replica 1 | …
+    socket        ARMED, USED | TAIL and HEAD of replica 0, of 1 … | ring of replica 0 | ring of replica 1 | … | stream
     application   DOORBELL | TAIL | HEAD | ring
 
 USED has a bit for each replica that has ever written to its ring: an application looks at no others. The other words
-have a cache line each, as the two sides write them at the same time. Rings count bytes from 0, and a
+have a cache line each, as the two sides write them at the same time. The stream is for sockets of transports that have
+streams (`scout.io.endpoints.stream`). Rings count bytes from 0, and a
 ring is never written behind its HEAD plus its size. An entry of a ring is `length | order | header | data`, padded to 8
 bytes; it does not wrap: `SKIP` in place of a length says that the next entry is at the ring's beginning.
 
@@ -26,6 +27,7 @@ from typing import NamedTuple
 import numpy as np
 
 from scout.io.endpoints.message import HEADER, LONGEST_DATA
+from scout.io.endpoints.stream import WORDS
 from scout.io.ports.contract import PortError
 from scout.ring.atomics import load64
 from scout.ring.jit import Record, inline
@@ -70,6 +72,8 @@ ENDPOINTS = np.dtype(
         ("sockets", "i8"),  # how many there are
         ("socket_bytes", "i8"),  # of a socket's area
         ("ring_bytes", "i8"),  # of a ring of messages
+        ("stream_offset", "i8"),  # of the stream in a socket's area
+        ("stream_bytes", "i8"),  # of each of its two rings; 0: there are no streams
         ("applications", "i8"),  # address of the area of application 0
         ("application_bytes", "i8"),  # of an application's area
         ("request_bytes", "i8"),  # of its ring
@@ -91,6 +95,8 @@ class Sizes(NamedTuple):
 
     socket_bytes: int
     ring_bytes: int
+    stream_offset: int
+    stream_bytes: int
     application_bytes: int
     request_bytes: int
 
@@ -128,8 +134,9 @@ class EndpointMemory:
         The port's, for errors.
     sockets, applications : int
         How many there can be at a time. Application 0 is the registry, which has a doorbell only.
-    ring_bytes, request_bytes : int
-        Bytes of each ring of messages, and of an application's ring of requests; powers of two.
+    ring_bytes, request_bytes, stream_bytes : int
+        Bytes of each ring of messages, of an application's ring of requests, and of both rings of a stream; powers of
+        two. 0 `stream_bytes`: there are no streams.
 
     Attributes
     ----------
@@ -152,9 +159,13 @@ class EndpointMemory:
         If the kernel does not allow that many files.
     """
 
-    def __init__(self, name: str, sockets: int, applications: int, ring_bytes: int, request_bytes: int) -> None:
+    def __init__(
+        self, name: str, sockets: int, applications: int, ring_bytes: int, request_bytes: int, stream_bytes: int
+    ) -> None:
         self.sockets, self.applications = sockets, applications
-        self.sizes = Sizes(RINGS + MOST_REPLICAS * ring_bytes, ring_bytes, RINGS + request_bytes, request_bytes)
+        stream = RINGS + MOST_REPLICAS * ring_bytes
+        area = stream + (WORDS + 2 * stream_bytes if stream_bytes else 0)
+        self.sizes = Sizes(area, ring_bytes, stream, stream_bytes, RINGS + request_bytes, request_bytes)
         self._descriptors: list[int] = []
         try:
             _allow_files(sockets)

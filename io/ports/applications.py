@@ -45,6 +45,9 @@ class ApplicationPort(CollectedPort):
         nothing.
     send_bytes : int
         Bytes of requests that wait in an application at most; a power of two.
+    stream_bytes : int
+        Bytes that a connected socket of a transport with streams (`Tcp`) keeps for its reader at most, and from its
+        writer; a power of two. Memory that is not used costs nothing.
     entries : int
         Requests that the channel holds, a power of two. A replica saves its state after every quarter of them.
     batch : int
@@ -76,6 +79,7 @@ class ApplicationPort(CollectedPort):
         applications: int = 16,
         receive_bytes: int = 1 << 18,
         send_bytes: int = 1 << 20,
+        stream_bytes: int = 1 << 20,
         entries: int = ENTRIES,
         batch: int = BATCH,
     ) -> None:
@@ -87,9 +91,11 @@ class ApplicationPort(CollectedPort):
         for what, value in (("receive_bytes", receive_bytes), ("send_bytes", send_bytes)):
             if not 1 << 17 <= value <= 1 << 26 or value & (value - 1):
                 raise PortError(f"port {name}: {what}={value}; give a power of two, {1 << 17} to {1 << 26}")
+        if not 1 << 12 <= stream_bytes <= 1 << 26 or stream_bytes & (stream_bytes - 1):
+            raise PortError(f"port {name}: stream_bytes={stream_bytes}; give a power of two, {1 << 12} to {1 << 26}")
         self.name = name
         self.sockets, self.applications = sockets, applications
-        self._bytes = receive_bytes, send_bytes
+        self._bytes = receive_bytes, send_bytes, stream_bytes
         self.feed: ApplicationFeed | None = None
         self._index = -1
         self._memory: EndpointMemory | None = None
