@@ -14,23 +14,61 @@ long as something waits: `select`, `selectors` and asyncio take such a socket li
 """
 
 import errno
-from socket import AF_INET, AF_UNSPEC, IPPROTO_UDP, SO_ERROR, SOCK_DGRAM, SOL_SOCKET, gaierror, herror
+from socket import (
+    AF_INET,
+    AF_UNSPEC,
+    IPPROTO_TCP,
+    IPPROTO_UDP,
+    SHUT_RD,
+    SHUT_RDWR,
+    SHUT_WR,
+    SO_ERROR,
+    SO_KEEPALIVE,
+    SO_LINGER,
+    SO_REUSEADDR,
+    SOCK_DGRAM,
+    SOCK_STREAM,
+    SOL_SOCKET,
+    TCP_KEEPCNT,
+    TCP_KEEPIDLE,
+    TCP_KEEPINTVL,
+    TCP_NODELAY,
+    TCP_USER_TIMEOUT,
+    gaierror,
+    herror,
+)
+from typing import Any
 
 from scout.endpoints.stack import Stack, attach, newest
 from scout.sockets.base import Socket
 from scout.sockets.datagram import DatagramSocket
 from scout.sockets.errors import error_of
+from scout.sockets.stream import StreamSocket
 
 __all__ = [
     "AF_INET",
     "AF_UNSPEC",
+    "IPPROTO_TCP",
     "IPPROTO_UDP",
+    "SHUT_RD",
+    "SHUT_RDWR",
+    "SHUT_WR",
     "SOCK_DGRAM",
+    "SOCK_STREAM",
     "SOL_SOCKET",
     "SO_ERROR",
+    "SO_KEEPALIVE",
+    "SO_LINGER",
+    "SO_REUSEADDR",
+    "TCP_KEEPCNT",
+    "TCP_KEEPIDLE",
+    "TCP_KEEPINTVL",
+    "TCP_NODELAY",
+    "TCP_USER_TIMEOUT",
     "DatagramSocket",
     "Socket",
     "Stack",
+    "StreamSocket",
     "attach",
     "error",
     "gaierror",
@@ -41,16 +79,16 @@ __all__ = [
 
 error, timeout = OSError, TimeoutError
 
+_PROTOCOLS: dict[int, int] = {SOCK_DGRAM: IPPROTO_UDP, SOCK_STREAM: IPPROTO_TCP}
 
-def socket(
-    family: int = AF_INET, type: int = SOCK_DGRAM, proto: int = 0, *, stack: Stack | None = None
-) -> DatagramSocket:
-    """Open a socket.
+
+def socket(family: int = AF_INET, type: int = SOCK_DGRAM, proto: int = 0, *, stack: Stack | None = None) -> Any:
+    """Open a socket, a `DatagramSocket` or a `StreamSocket`.
 
     Parameters
     ----------
     family, type, proto : int
-        AF_INET; SOCK_DGRAM; and 0 or the protocol of this type.
+        AF_INET; SOCK_DGRAM or SOCK_STREAM; and 0 or the protocol of this type.
     stack : Stack, optional
         The router; by default the one that this process attached to last, or the only one that runs.
 
@@ -61,6 +99,6 @@ def socket(
     """
     if family != AF_INET:
         raise error_of(errno.EAFNOSUPPORT)
-    if type != SOCK_DGRAM or proto not in (0, IPPROTO_UDP):
+    if type not in _PROTOCOLS or proto not in (0, _PROTOCOLS[type]):
         raise error_of(errno.EPROTONOSUPPORT)
-    return DatagramSocket(stack or newest())
+    return (StreamSocket if type == SOCK_STREAM else DatagramSocket)(stack or newest())

@@ -54,9 +54,6 @@ class Socket:
         self._remote: Name | None = None
         self._error = 0
         self._timeout = kernel.getdefaulttimeout()
-        self._poll = select.poll()
-        self._poll.register(bell, select.POLLIN)
-        self._poll.register(stack.connection, 0)  # only for its end
 
     def __enter__(self) -> Self:
         return self
@@ -141,8 +138,16 @@ class Socket:
         if left is not None and left <= 0:
             self._check_stack()
             raise self._late()
-        self._poll.poll(None if left is None else left * 1000)
+        self._poll(None if left is None else left * 1000)
         self._check_stack()
+
+    def _poll(self, milliseconds: float | None) -> list[tuple[int, int]]:
+        """Wait until the eventfd is readable, or the router has ended."""
+        self._opened()
+        poll = select.poll()  # no two threads may use the same one
+        poll.register(self._bell, select.POLLIN)
+        poll.register(self._stack.connection, 0)  # only for its end
+        return poll.poll(milliseconds)
 
     def _late(self) -> OSError:
         """The error of a call that has waited long enough."""
@@ -150,7 +155,7 @@ class Socket:
 
     def _check_stack(self) -> None:
         """Raise an error if the router has ended."""
-        if any(descriptor != self._bell for descriptor, _ in self._poll.poll(0)):
+        if any(descriptor != self._bell for descriptor, _ in self._poll(0)):
             raise ConnectionResetError(errno.ECONNRESET, "the router has ended")
 
     def _raise_pending(self) -> None:
