@@ -94,8 +94,12 @@ def _check(node: str, block: "Block", parts: Halves) -> None:
     if wrong := sorted({"packet", "primary", *GATHER} & set(parts.first_arguments)):
         raise AheadError(f"{place}, is given {wrong[0]!r}; give it frame, end, settings and constant tables")
     own = dict(zip(parts.first_arguments, code.co_varnames, strict=False))
-    changing = {own[name]: table.kind not in ("constant", "setting") for name, table in stage.tables.items() if name in own}
+    changing = {
+        own[name]: table.kind not in ("constant", "setting") for name, table in stage.tables.items() if name in own
+    }
     does = effects(parts.first, changing)
     if does.assignments or does.varies:
         tables = ", ".join(name for name, each in changing.items() if each) or "the packet"
-        raise AheadError(f"{place}, changes something, or depends on {tables}, which the packets of a group may change; let it prefetch rows only")
+        raise AheadError(
+            f"{place}, changes something, or depends on {tables}, which the packets of a group may change; let it prefetch rows only"
+        )
