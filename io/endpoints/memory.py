@@ -31,7 +31,7 @@ from typing import NamedTuple
 import numpy as np
 
 from scout.io.endpoints.message import HEADER, LONGEST_DATA
-from scout.io.endpoints.stream import WORDS, placing_of
+from scout.io.endpoints.stream import PHASE, WORDS, placing_of
 from scout.io.ports.contract import PortError
 from scout.ring.atomics import load64
 from scout.ring.jit import Record, inline
@@ -280,6 +280,10 @@ class EndpointMemory:
 
     def _word(self, offset: int) -> np.ndarray:
         return self.bytes[offset : offset + 8].view(np.int64)
+
+    def phase(self, row: int) -> int:
+        """The phase of a socket's connection (`scout.io.endpoints.stream`)."""
+        return int(self._word(self.offset_of_socket(row) + self.sizes.stream_offset + PHASE)[0]) >> 8
 
     def follow(self, record: np.ndarray) -> None:
         """Keep `attached` up to date in another record, which has the fields of `ENDPOINTS`."""

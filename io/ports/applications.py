@@ -95,7 +95,7 @@ class ApplicationPort(CollectedPort):
         if not 1 << 12 <= stream_bytes <= 1 << 26 or stream_bytes & (stream_bytes - 1):
             raise PortError(f"port {name}: stream_bytes={stream_bytes}; give a power of two, {1 << 12} to {1 << 26}")
         self.name = name
-        self.sockets, self.applications = sockets, applications
+        self.sockets, self.applications, self.stream_bytes = sockets, applications, stream_bytes
         self._bytes = receive_bytes, send_bytes, stream_bytes
         self.feed: ApplicationFeed | None = None
         self._index = -1

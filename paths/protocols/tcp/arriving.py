@@ -19,6 +19,7 @@ from scout.paths.protocols.tcp.arrival import ANEW
 from scout.paths.protocols.tcp.cookies import answer_with_cookie, open_by_cookie
 from scout.paths.protocols.tcp.header import read_header
 from scout.paths.protocols.tcp.output import finish
+from scout.paths.protocols.tcp.requests import serve
 from scout.paths.protocols.tcp.rows import (
     CONNECTED,
     LISTENS,
@@ -41,7 +42,7 @@ from scout.ring.jit import outline
 
 __all__ = ["POSITION", "take_notice", "take_segment"]
 
-BAD_REQUEST, NO_CONNECTION, NO_ROOM = drop("bad-request"), drop("tcp-no-connection"), drop("tcp-no-room")
+BAD_REQUEST, NO_CONNECTION = drop("bad-request"), drop("tcp-no-connection")
 
 POSITION = message.LOCAL - 12
 """Offset in a SEGMENT request of the position of its data; of a segment for no connection, the MTU of its port."""
@@ -145,7 +146,7 @@ def take_opening(
     host.request.one = iss
     host.request.two = offset
     host.request.more = 1
-    requests.serve(connections, row, host.request, segment, host.settings, host.out)
+    serve(connections, row, host.request, segment, host.settings, host.out)
     ask(requests.ARRIVE, 0, 0, row, now, host, rows, bindings, connections, deadlines)
     return PLACED
 

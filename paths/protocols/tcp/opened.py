@@ -1,4 +1,4 @@
-"""Requests of the registry: a socket gets its name, listens, is offered to a listener, connects, and is closed."""
+"""Requests of the registry: a socket listens, is offered to a listener, connects, and is closed."""
 
 import errno
 from typing import Any
@@ -27,17 +27,12 @@ from scout.paths.protocols.tcp.secret import initial_number, timestamp_offset
 from scout.paths.protocols.tcp.settled import ask, listens
 from scout.paths.protocols.tcp.state import TIME_WAIT
 
-__all__ = ["GRACEFUL", "NOW", "TIME_WAIT_ONLY", "bind", "close", "connect", "listen", "offer_spare"]
+__all__ = ["GRACEFUL", "NOW", "TIME_WAIT_ONLY", "close", "connect", "listen", "offer_spare"]
 
 BAD_REQUEST = drop("bad-request")
 
 GRACEFUL, NOW, TIME_WAIT_ONLY = range(3)
 """Notes of CLOSE: what was written is sent; the connection is aborted; only a connection in TIME-WAIT is ended."""
-
-
-def bind(frame: Any, rows: Any) -> int:
-    """Give a socket a name (`BIND`)."""
-    return 0 if name_row(frame, rows) >= 0 else BAD_REQUEST
 
 
 def listen(frame: Any, host: Any, rows: Any, bindings: Any) -> int:

@@ -39,10 +39,8 @@ def address(text: str) -> int:
 class Port(ApplicationPort):
     """A port with memory of its own, which is never opened."""
 
-    stream_bytes = RING
-
     def __init__(self) -> None:
-        super().__init__("test", sockets=ROWS)
+        super().__init__("test", sockets=ROWS, stream_bytes=RING)
         self.bytes = np.zeros(ROWS * SOCKET_BYTES, np.uint8)
         self.own = SimpleNamespace(
             record={"areas": [address_of(self.bytes)]},

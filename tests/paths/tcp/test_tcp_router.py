@@ -6,7 +6,7 @@ from host_router import OURS, PEER
 from scapy.all import IP, TCP, Ether, Raw, raw
 from tcp_router import MILLISECOND, RING, SECOND, TcpHost, address
 
-from scout.io.endpoints.message import BIND, CLOSE, CONNECT, LISTEN, OFFER, READ, SHUTDOWN
+from scout.io.endpoints.message import CLOSE, CONNECT, LISTEN, OFFER, READ, SHUTDOWN
 from scout.io.endpoints.stream import CLOSED, ESTABLISHED, OPENING
 from scout.paths.protocols.tcp.state import FINISHED, REFUSED, RESET
 
@@ -26,7 +26,6 @@ def host(made: TcpHost) -> TcpHost:
 
 
 def listen(host: TcpHost, *spares: int) -> None:
-    assert host.request(BIND, LISTENER, (OURS, 80)) == "served"
     assert host.request(LISTEN, LISTENER, (OURS, 80)) == "served"
     for each in spares:
         assert host.request(OFFER, each, data=LISTENER.to_bytes(4)) == "served"
