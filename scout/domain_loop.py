@@ -15,7 +15,7 @@ from scout.domain_demux import classify, classify_source, grouped
 from scout.domain_emission import emission, no_emission
 from scout.domain_held import divert, held, holds
 from scout.domain_live import is_live, live_call
-from scout.domain_plan import DomainPlan, call, ends_of, is_ordered, is_sharded, transmits
+from scout.domain_plan import DomainPlan, call, ends_of, is_ordered, is_sharded, see, transmits
 from scout.domain_queues import queue_call, serve_queues
 from scout.io.packet import CONTROL_CHANGE, HELD
 from scout.paths.demux.find import QUEUE_UP
@@ -58,6 +58,7 @@ def loop_source(plan: DomainPlan) -> str:
             *(["from scout.domain_queues import empty, queue_up, show, waiting"] if plan.path_scheduler else []),
             "from scout.io.batch import kept_to_main_line",
             "from scout.io.hold import has_expired, is_due, keep, open_bank, see_clock, see_request, take_back",
+            "from scout.io.latency import see_latencies",
             "from scout.io.packet import NOT_HELD, RECORD",
             *(["from scout.io.path_queue import finish, take"] if plan.path_scheduler else []),
             f"from scout.io.rest import {'now, ' if plan.path_scheduler or plan.accounts else ''}rest",
@@ -168,7 +169,7 @@ def _channel(plan: DomainPlan, index: int) -> list[str]:
         receive = f"{channel}_receive({ends}, replica, batch, {copies})"
     number = f"{index} << {_NUMBER} | {channel}_batch_number({ends})"
     send = f"send(batch, count, hold, {number}, {transmits(plan)})"
-    leave = [*(sending(send) if plan.accounts else [send]), *emission(plan, shapes)]
+    leave = [*(sending(send) if plan.accounts else [send]), see("batch"), *emission(plan, shapes)]
     stay = no_emission(plan, shapes) if ordered else []
     others = _by_path(plan, shapes, "replicate")
     epoch = f"positions[{2 * len(plan.channels) + index}]"

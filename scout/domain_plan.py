@@ -11,7 +11,7 @@ from scout.paths.model.path import Path
 from scout.paths.model.stage import Stage
 from scout.shapes import Shape
 
-__all__ = ["DomainPlan", "call", "ends_of", "is_of", "is_ordered", "is_sharded", "transmits"]
+__all__ = ["DomainPlan", "call", "ends_of", "is_of", "is_ordered", "is_sharded", "see", "transmits"]
 
 
 @dataclass(frozen=True)
@@ -78,3 +78,8 @@ def is_of(plan: DomainPlan, shape: Shape) -> str:
     if plan.demuxes:
         return f"demux_paths[packet.path].shape == {shape.number}"
     return f"packet.port == {shape.path.ports.index(shape.path.source)}"
+
+
+def see(batch: str) -> str:
+    """The call that counts `count` packets of a batch, which were sent just now, by their latencies, if wanted."""
+    return f"see_latencies(orders, {batch}, count, latencies, waiter)"

@@ -36,6 +36,10 @@ class Stack:
     ----------
     pid : int
         The process of the router's supervisor.
+    stream_bytes, stream_offset : int
+        Bytes of each ring of a stream, and where it is in a socket's area.
+    ended : select.epoll
+        Readable once the router has ended.
     """
 
     def __init__(self, path: str) -> None:
@@ -45,6 +49,8 @@ class Stack:
         except OSError as problem:
             self.connection.close()
             raise ScoutError(_unreachable(path, problem)) from problem
+        self.ended = select.epoll()
+        self.ended.register(self.connection, 0)  # for its end alone
         self._asking, self._submitting = threading.Lock(), threading.Lock()
         answer, (self._file, self.bell) = self._answer()
         self.pid, self.socket_bytes, self.ring_bytes = answer["pid"], answer["socket_bytes"], answer["ring_bytes"]
@@ -88,9 +94,7 @@ class Stack:
         """True if the router has ended, or this process has detached."""
         if self.connection.fileno() < 0:
             return True
-        poll = select.poll()
-        poll.register(self.connection, 0)  # the end alone
-        return bool(poll.poll(0))
+        return bool(self.ended.poll(0))
 
     def close(self) -> None:
         """Detach: the router closes all sockets of this process."""
@@ -99,6 +103,7 @@ class Stack:
         with suppress(OSError):  # the router has ended
             self.connection.shutdown(socket.SHUT_RDWR)  # also if a process that was forked meanwhile has a copy
         self.connection.close()
+        self.ended.close()
         for descriptor in (self._file, self.bell):
             os.close(descriptor)
 

@@ -207,7 +207,8 @@ def test_readiness(pair: Any) -> None:
 def test_a_full_ring_is_told_and_its_room_too(pair: Any) -> None:
     sock, peer = pair
     sock.setblocking(False)
-    sent = 0
+    sent = sock.send(bytes(100_000))  # a part
+    assert sent == RING
     with pytest.raises(BlockingIOError):
         while True:
             sent += sock.send(bytes(100_000))
