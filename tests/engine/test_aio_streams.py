@@ -88,7 +88,7 @@ def test_a_protocol_is_paused_when_it_writes_faster_than_the_peer_reads() -> Non
         with socket.create_server((HERE, 0)) as listener:
             reader, writer = await aio.open_connection(*listener.getsockname())
             peer, _ = listener.accept()
-        peer.settimeout(60)
+        peer.settimeout(300)
         writer.transport.set_write_buffer_limits(high=100_000)
         writer.write(bytes(8_000_000))
         assert writer.transport.get_write_buffer_size() > 100_000

@@ -32,13 +32,13 @@ def stack() -> Iterator[Any]:
 
 def ours(stack: Any) -> StreamSocket:
     made: StreamSocket = sockets.socket(sockets.AF_INET, sockets.SOCK_STREAM, stack=stack)
-    made.settimeout(60)
+    made.settimeout(300)
     return made
 
 
 def theirs() -> socket.socket:
     made = socket.create_server((HERE, 0))
-    made.settimeout(60)
+    made.settimeout(300)
     return made
 
 
@@ -48,7 +48,7 @@ def pair(stack: Any) -> Iterator[tuple[StreamSocket, socket.socket]]:
     with theirs() as listener, ours(stack) as sock:
         sock.connect(listener.getsockname())
         peer, name = listener.accept()
-        peer.settimeout(60)
+        peer.settimeout(300)
         assert name == sock.getsockname() and sock.getpeername() == listener.getsockname()
         with peer:
             yield sock, peer
@@ -138,7 +138,7 @@ def test_a_half_closed_connection_goes_on_in_the_other_direction(pair: Any) -> N
 def test_bytes_before_a_reset_are_read_and_then_its_error_once(pair: Any) -> None:
     sock, peer = pair
     peer.sendall(b"last words")
-    assert select.select([sock], [], [], 60)[0]
+    assert select.select([sock], [], [], 300)[0]
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     peer.close()
     sock.setblocking(True)
@@ -169,7 +169,7 @@ def test_a_refused_connection(stack: Any) -> None:
             with pytest.raises(BlockingIOError) as raised:
                 sock.connect(name)
             assert raised.value.errno == errno.EINPROGRESS
-            assert select.select([sock], [], [], 60)[0]
+            assert select.select([sock], [], [], 300)[0]
             assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED
             assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
 
@@ -178,7 +178,7 @@ def test_a_socket_that_does_not_wait_is_told_when_it_is_connected(stack: Any) ->
     with theirs() as listener, ours(stack) as sock:
         sock.setblocking(False)
         assert sock.connect_ex(listener.getsockname()) == errno.EINPROGRESS
-        assert select.select([sock], [], [], 60)[0]
+        assert select.select([sock], [], [], 300)[0]
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
         assert sock.connect_ex(listener.getsockname()) == errno.EISCONN
 
@@ -190,7 +190,7 @@ def test_readiness(pair: Any) -> None:
         assert not selector.select(0)
         peer.sendall(b"twelve bytes")
         for _ in range(3):  # as long as data waits
-            assert selector.select(60)
+            assert selector.select(300)
             assert len(sock.recv(4)) == 4
         assert not selector.select(0)
         sock.setblocking(False)
@@ -200,7 +200,7 @@ def test_readiness(pair: Any) -> None:
         with pytest.raises(TimeoutError):
             sock.recv(10)
         peer.close()
-        assert selector.select(60) and sock.recv(10) == b""
+        assert selector.select(300) and sock.recv(10) == b""
         assert selector.select(0)  # the end stays
 
 
