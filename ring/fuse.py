@@ -21,8 +21,11 @@ from numba.core.untyped_passes import InlineClosureLikes
 
 from scout.ring.integers import check_integers
 from scout.ring.lowering import Lowering
+from scout.ring.stores import keep_stores
 
 __all__ = ["EntryCompiler", "EntryLibrary", "EntryLowering", "fused", "pipeline"]
+
+keep_stores()
 
 
 def fused(function: Callable[..., Any], **options: Any) -> Any:
@@ -116,7 +119,9 @@ class _Flags(Flags):
         return self._hash
 
     def __eq__(self, other: object) -> bool:
-        return (isinstance(other, Flags) and self._values == other._values) or bool(super().__eq__(other))
+        if isinstance(other, Flags) and self._values == other._values:
+            return True
+        return super().__eq__(other)  # flags that were set to their defaults equal those that were not set
 
 
 class _CompilerBase(CompilerBase):

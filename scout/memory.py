@@ -15,8 +15,9 @@ from scout.domain_loop import CLOCK
 from scout.io.batch import BATCH_SIZE, new_batch
 from scout.io.channels.contract import PacketChannel
 from scout.io.hold import HOLD, new_hold
+from scout.io.latency import BINS, LOOK
 from scout.io.packet import PACKET
-from scout.io.rest import WAITER
+from scout.io.rest import NEVER, WAITER
 from scout.live_memory import CODE, LiveMemory
 from scout.path_table import PathTable
 from scout.paths.compiler.native import configuration
@@ -72,6 +73,8 @@ class Memory:
         For each replica int64[channels, settings], also part of its state: the settings' values.
     log : numpy.ndarray
         `ORDER`[LOG]: the changes (`scout.changes`).
+    latencies : numpy.ndarray
+        int64[replica, BINS]: packets by their latencies (`scout.io.latency`), of the times in which somebody looked.
     changed : numpy.ndarray
         int64[replica, 8]: in the first word of each row the changes that the replica was the primary of.
     snapshots : Snapshots
@@ -97,6 +100,8 @@ class Memory:
         self.refused = shared((MOST_REPLICAS, lines), np.int64)
         self.holds = shared(MOST_REPLICAS, HOLD)
         self.orders = shared((MOST_REPLICAS, lines), np.int64)
+        self.latencies = shared((MOST_REPLICAS, BINS), np.int64)
+        self._look_until = 0.0
         self.snapshots = Snapshots()
         self.positions: dict[int, np.ndarray] = {}
         self.settings: dict[int, np.ndarray] = {}
@@ -192,6 +197,7 @@ class Memory:
         own = ReplicaMemory(
             replica=replica,
             orders=address(self.orders[replica]),
+            latencies=self.latencies[replica],
             waiter=self._waiters[replica],
             batch=batch,
             resumed=private(BATCH_SIZE, PACKET),
@@ -228,8 +234,15 @@ class Memory:
         self.orders[replica, 0] = order
         self.bell.ring()
 
+    def look(self, seconds: float) -> None:
+        """Have replicas measure latencies for so long, from the next `tick` on."""
+        self._look_until = time.monotonic() + seconds
+
     def tick(self, live: bool) -> None:
         """Advance the domains' clock by the time since the last call, if packets come live; else it stands still."""
+        wanted = int(time.monotonic() < self._look_until)
+        if self.orders[0, LOOK // 8] != wanted:
+            self.orders[:, LOOK // 8] = wanted  # a word of its own: nothing else goes with it
         now = time.monotonic_ns()
         if live:
             self.orders[:, CLOCK // 8] += now - self._ticked  # a single word each: nothing else goes with it
@@ -257,7 +270,7 @@ class Memory:
     def _waiter(self, replica: int) -> np.ndarray:
         waiter = private(1, WAITER)
         waiter["strategy"], waiter["replica"] = self._strategy, replica
-        waiter["bell"], waiter["watch"] = self.bell.address, self.bell.watch
+        waiter["bell"], waiter["watch"], waiter["until"] = self.bell.address, self.bell.watch, NEVER
         return waiter
 
 

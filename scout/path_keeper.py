@@ -1,4 +1,4 @@
-"""The thread that creates the paths that stages ask for, and deletes those that are idle.
+"""The thread that creates the paths that stages ask for, and deletes those that are idle, or have to make room.
 
 Replicas write requests to rings (`scout.paths.framework.path_requests`); each round of this thread makes one change of
 all that were found. So paths are created and deleted at one request in every replica, and packets never wait for it.
@@ -9,6 +9,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from scout.domain_arguments import Channels
 from scout.idle_paths import IdlePaths
 from scout.live_paths import LivePaths
 from scout.memory import Memory
+from scout.path_table import PathTable
 from scout.paths.demux.pattern import patterns
 from scout.paths.demux.table import NoRoom
 from scout.paths.demux.walk import fields_of, steps
@@ -36,7 +38,7 @@ _SLOW_ROUND = 0.05  # where no stage asks for paths
 _LEAST_IDLE, _MOST_IDLE = 0.05, 1.0  # seconds between two looks for idle paths
 _GRACE = 3.0
 
-_FIGURES = ("created", "ended", "idle", "known", "most_reached", "no_room", "refused")
+_FIGURES = ("created", "ended", "idle", "evicted", "known", "most_reached", "no_room", "refused")
 
 
 @entry(types.int64(types.int64))
@@ -52,18 +54,72 @@ def _store(place: int, value: int) -> None:
 
 
 class _Asker:
-    """A router whose stages ask for paths, and the paths that it got."""
+    """A router whose stages ask for paths, and the paths that it got.
+
+    Attributes
+    ----------
+    paths : dict of str to Path
+        By their names; if it evicts, then in the order in which their last packets were seen (`sort`).
+    """
 
     def __init__(self, requests: PathRequests) -> None:
         self.requests = requests
-        self.paths: dict[str, Path] = {}  # by name
+        self.paths: dict[str, Path] = {}
         self.figures: Counter[str] = Counter()
         self._templates: dict[Path, Path] = {}
+        self._counted: dict[str, int] = {}  # the activity of the paths, when it was looked at last
+
+    def sort(self, table: PathTable) -> None:
+        """Put the paths that had packets since the last call behind the others; a new path has had some."""
+        counted = dict(zip(self.paths, table.activity(list(self.paths.values())), strict=True))
+        for name, count in counted.items():
+            if count != self._counted.get(name):
+                self.paths[name] = self.paths.pop(name)
+        self._counted = counted
 
     def template(self, path: Path) -> Path:
         if path not in self._templates:
             self._templates[path] = self.requests.template(path)
         return self._templates[path]
+
+
+@dataclass
+class _Round:
+    """What one round of the thread is to change.
+
+    Attributes
+    ----------
+    wanted : dict of str to tuple
+        Paths to create, by name, and who asked for them.
+    gone : dict of Path to str
+        Paths to delete, and the figures that count them.
+    more : Counter of _Asker
+        By how many paths each asker's grow.
+    oldest : dict of _Asker to iterator of Path
+        The paths that may be evicted, from the one that was idle longest.
+    """
+
+    wanted: dict[str, tuple[Path, _Asker]] = field(default_factory=dict)
+    gone: dict[Path, str] = field(default_factory=dict)
+    more: Counter[_Asker] = field(default_factory=Counter)
+    oldest: dict[_Asker, Iterator[Path]] = field(default_factory=dict)
+
+    def delete(self, asker: _Asker, path: Path, reason: str) -> None:
+        """Note that a path of an asker is to go."""
+        self.more[asker] -= path not in self.gone
+        self.gone[path] = reason
+
+    def make_room(self, asker: _Asker, table: PathTable) -> bool:
+        """Note that the path that was idle longest is to go, if the asker evicts, and there is one."""
+        if not asker.requests.evicts:
+            return False
+        if asker not in self.oldest:
+            asker.sort(table)
+            self.oldest[asker] = iter(list(asker.paths.values()))
+        path = next((path for path in self.oldest[asker] if path not in self.gone), None)
+        if path is not None:
+            self.delete(asker, path, "evicted")
+        return path is not None
 
 
 class PathKeeper:
@@ -134,20 +190,21 @@ class PathKeeper:
                 told = True
 
     def _serve(self) -> None:
-        wanted: dict[str, tuple[Path, _Asker]] = {}
-        gone = {path: reason for path, reason in self._gone.items() if path in self._paths}
+        changes = _Round(gone={path: reason for path, reason in self._gone.items() if path in self._paths})
         self._gone = {}
         for asker in self._askers:
             for request in self._read(asker):
-                self._note(asker, request, wanted, gone)
+                self._note(asker, request, changes)
         if time.monotonic() >= self._next_idle:
-            gone |= dict.fromkeys(self._idle.find(), "idle")
+            changes.gone |= dict.fromkeys(self._idle.find(), "idle")
             shortest = min((path.attributes.idle for path in self._paths if path.attributes.idle), default=_MOST_IDLE)
             self._next_idle = time.monotonic() + min(_MOST_IDLE, max(_LEAST_IDLE, shortest / 4))
             for asker in self._askers:  # without those that were deleted by others
                 asker.paths = {name: path for name, path in asker.paths.items() if path in self._paths}
-        if wanted or gone:
-            self._exchange(wanted, gone)
+                if asker.requests.evicts:
+                    asker.sort(self._paths)
+        if changes.wanted or changes.gone:
+            self._exchange(changes.wanted, changes.gone)
 
     def _exchange(self, wanted: dict[str, tuple[Path, _Asker]], gone: dict[Path, str]) -> None:
         """Delete and create paths, by one change, and count what became of the requests."""
@@ -168,37 +225,35 @@ class PathKeeper:
                     del asker.paths[path.name]
                     asker.figures[reason] += 1
 
-    def _note(
-        self, asker: _Asker, request: np.void, wanted: dict[str, tuple[Path, _Asker]], gone: dict[Path, str]
-    ) -> None:
+    def _note(self, asker: _Asker, request: np.void, changes: _Round) -> None:
         """Note what a request asks for, or count why it is refused."""
         path = self._paths.at(int(request["path"]))
         key = int(request["word_0"]), int(request["word_1"])
         if path is None:
             asker.figures["refused"] += 1  # it was deleted meanwhile
         elif request["operation"] == CREATE:
-            self._note_wanted(asker, path, key, wanted)
+            self._note_wanted(asker, path, key, changes)
         elif path.name in asker.paths and self._takes(path, key):
-            gone[path] = "ended"
+            changes.delete(asker, path, "ended")
 
     def _takes(self, path: Path, key: tuple[int, int]) -> bool:
         return any(pattern.takes(*key) for pattern in patterns(path.attributes, self._fields[path.source]))
 
-    def _note_wanted(
-        self, asker: _Asker, path: Path, key: tuple[int, int], wanted: dict[str, tuple[Path, _Asker]]
-    ) -> None:
+    def _note_wanted(self, asker: _Asker, path: Path, key: tuple[int, int], changes: _Round) -> None:
         requests, fields = asker.requests, self._fields[path.source]
         try:
             made = asker.template(path).narrowed(**requests.traffic(key, fields), **requests.wishes)
         except ScoutError:
             asker.figures["refused"] += 1
             return
-        if made.name in wanted or made.name in asker.paths:
+        room = requests.most - len(asker.paths) - changes.more[asker]
+        if made.name in changes.wanted or made.name in asker.paths:
             asker.figures["known"] += 1
-        elif len(asker.paths) + sum(other is asker for _, other in wanted.values()) >= requests.most:
-            asker.figures["most_reached"] += 1
+        elif room > 0 or changes.make_room(asker, self._paths):
+            changes.wanted[made.name] = made, asker
+            changes.more[asker] += 1
         else:
-            wanted[made.name] = made, asker
+            asker.figures["most_reached"] += 1
 
     def _rings(self, asker: _Asker) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The ring of each replica that there was, and its progress; none if no path leads to the router."""

@@ -172,16 +172,18 @@ class PathTable:
         return self._counted(shape, number if shape.many else 0, replica)
 
     def activity(self, paths: Sequence[Path]) -> list[int]:
-        """For each path a number that grows with every packet that enters it."""
-        numbers = [self.number(path) for path in paths]
+        """For each path a number that grows with every packet that enters it; 0 if the path was deleted meanwhile."""
         counted = np.zeros(len(paths), np.int64)
-        groups: dict[int, list[int]] = {}  # of indices, by shape
-        for index, number in enumerate(numbers):
-            groups.setdefault(self._paths[number][1].number, []).append(index)
+        groups: dict[Shape, tuple[list[int], list[int]]] = {}  # indices and rows, by shape
+        for index, path in enumerate(paths):
+            number = self._numbers.get(path, NO_PATH)
+            _, shape = self._paths.get(number, (None, None))
+            if shape:
+                indices, rows = groups.setdefault(shape, ([], []))
+                indices.append(index)
+                rows.append(number if shape.many else 0)
         with self._counting:
-            for indices in groups.values():
-                shape = self._paths[numbers[indices[0]]][1]
-                rows = [numbers[index] if shape.many else 0 for index in indices]
+            for shape, (indices, rows) in groups.items():
                 for replica in self._counters:
                     counted[indices] += self._rows_of(shape, replica)[rows].sum(axis=1)
         return counted.tolist()

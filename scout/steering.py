@@ -174,7 +174,8 @@ class Steering:
             `router`; `paths` that it has now, of `most`; requests that were granted (`created`), and refused: as the
             path was there or on its way (`known`), as there were most (`most_reached`), as the supervisor had no room
             (`no_room`), as it was not possible (`refused`), and as the ring of requests was full (`ring_full`); paths
-            that a stage ended (`ended`), and that were deleted as no packets came (`idle`).
+            that a stage ended (`ended`), and that were deleted as no packets came (`idle`), or for a flow's request, as
+            those that were idle longest (`evicted`).
         """
         return self._running.path_keeper.figures()
 

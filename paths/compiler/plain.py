@@ -1,14 +1,21 @@
-"""Arrays and records for the plain run, as compiled code sees them.
+"""Arrays, records and verdicts for the plain run, as compiled code sees them.
 
 Fields are attributes. Numbers are read as Python's own, which do not overflow as numpy's small ones do, and cut to the
-field's width when they are written. A float does not go into an integer field, as when compiled.
+field's width when they are written. A float does not go into an integer field, and True is no verdict, as when
+compiled.
 """
 
+from collections.abc import Callable
+from functools import partial, update_wrapper
 from typing import Any
 
+import numba
 import numpy as np
 
-__all__ = ["Record", "View"]
+from scout.ring.errors import ScoutError
+from scout.ring.integers import no_verdict
+
+__all__ = ["Record", "View", "WrongVerdict", "checked", "verdict_of"]
 
 
 class Record:
@@ -76,3 +83,38 @@ def _cut(value: Any, dtype: np.dtype) -> Any:
         raise TypeError(f"{value!r} stored into an integer of {bits} bits: use int(...), or //")
     value = int(value) & (1 << bits) - 1
     return value - (1 << bits) if kind == "i" and value >> bits - 1 else value
+
+
+class WrongVerdict(ScoutError):
+    """A function returned something that is no verdict.
+
+    Attributes
+    ----------
+    function : callable
+    """
+
+    def __init__(self, function: Callable[..., Any], value: Any) -> None:
+        try:
+            kind = numba.typeof(value)
+        except ValueError:  # numba has no such type
+            kind = type(value).__name__
+        super().__init__(no_verdict(kind))
+        self.function = function
+
+
+def verdict_of(function: Callable[..., Any], *given: Any, **more: Any) -> Any:
+    """Call a stage function, or a handler; its verdict.
+
+    Raises
+    ------
+    WrongVerdict
+    """
+    value = function(*given, **more)
+    if not isinstance(value, int | np.integer) or isinstance(value, bool):
+        raise WrongVerdict(function, value)
+    return value
+
+
+def checked(function: Callable[..., Any]) -> Callable[..., int]:
+    """The function, for the plain run alone, with a check of its verdict."""
+    return update_wrapper(partial(verdict_of, function), function)

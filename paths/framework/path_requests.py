@@ -38,6 +38,7 @@ of the replica's own, those for which there was no room."""
 
 _PLACES = 256  # of a ring, a power of two
 _WORDS = 16
+_POLICIES = ("refuse", "evict")
 
 
 def request_path(requests: Any, progress: Any, operation: int, path: int, word_0: int, word_1: int) -> int:
@@ -80,11 +81,14 @@ class PathRequests:
     by : sequence of str
         The attributes that a path of their own gets from its packets: out of `scout.paths.model.attributes.TRAFFIC`.
     most : int
-        Paths that there may be of them at a time; beyond that requests are refused.
+        Paths that there may be of them at a time.
     wishes : mapping
         Attributes of these paths that are none of their traffic, as `{"idle": 30.0, "queue": 16}`.
     own : mapping
         The parameters (`Own`) of the router's stages that have other values in these paths.
+    when_full : {"refuse", "evict"}
+        What a request does where there are most paths: it is refused, or the path that was idle longest is deleted for
+        it.
 
     Attributes
     ----------
@@ -94,18 +98,27 @@ class PathRequests:
     Raises
     ------
     GraphError
-        If there is no such attribute, or `most` is too small.
+        If there is no such attribute or policy, or `most` is too small.
     """
 
     def __init__(
-        self, name: str, by: Sequence[str], most: int, wishes: Mapping[str, Any], own: Mapping[str, int]
+        self,
+        name: str,
+        by: Sequence[str],
+        most: int,
+        wishes: Mapping[str, Any],
+        own: Mapping[str, int],
+        when_full: str = "refuse",
     ) -> None:
         for each in by:
             if each not in TRAFFIC:
                 raise GraphError(f"{name}: by {each!r}: give attributes of packets: {', '.join(TRAFFIC)}")
         if not by or most < 1:
             raise GraphError(f"{name}: {most} paths by {len(by)} attributes; give 1 or more of both")
+        if when_full not in _POLICIES:
+            raise GraphError(f"{name}: when_full={when_full!r}; give {' or '.join(_POLICIES)}")
         self.name, self.by, self.most, self.wishes, self.own = name, tuple(by), most, dict(wishes), dict(own)
+        self.evicts = when_full == "evict"
         self.requests = Table(np.zeros(_PLACES, REQUEST), "private")
         self.progress = Table(np.zeros(_WORDS, np.int64), "private")
 

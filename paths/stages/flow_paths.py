@@ -1,6 +1,6 @@
 """FlowPaths: each flow gets a path of its own, which is created for its first packet.
 
-Usage: FlowPaths(name, by, most, **wishes)
+Usage: FlowPaths(name, by, most, when_full, **wishes)
 Requires and provides: ipv4.
 Drops: nothing.
 
@@ -83,8 +83,11 @@ class FlowPaths(Router):
         destination address gets a path. Packets that do not show one of them, as fragments do not show L4 ports, stay
         in the path that they are in.
     most : int
-        Paths of flows that there may be at a time; the supervisor makes room for them. Further flows stay in the wide
-        path, and their requests are counted as refused (`supervisor.path_requests()`, `scout ctl show path-requests`).
+        Paths of flows that there may be at a time; the supervisor makes room for them.
+    when_full : {"refuse", "evict"}
+        What becomes of further flows. "refuse": they stay in the wide path. "evict": each gets a path, and the one that
+        was idle longest is deleted; its flow goes on in the wide path, and asks again. Both are counted
+        (`supervisor.path_requests()`, `scout ctl show path-requests`).
     **wishes
         Attributes of these paths that are none of their traffic, as `idle`, `account`, `cpu` and `queue`; see
         `RouterGraph.create_path`.
@@ -92,7 +95,7 @@ class FlowPaths(Router):
     Raises
     ------
     GraphError
-        If there is no such attribute, or a number makes no sense.
+        If there is no such attribute or policy, or a number makes no sense.
 
     Examples
     --------
@@ -104,14 +107,19 @@ class FlowPaths(Router):
     through = {"up": "down", "down": "up"}
 
     def __init__(
-        self, name: str, by: Sequence[str] = FIVE_TUPLE, most: int = 1024, **wishes: Unpack[GivenAttributes]
+        self,
+        name: str,
+        by: Sequence[str] = FIVE_TUPLE,
+        most: int = 1024,
+        when_full: str = "refuse",
+        **wishes: Unpack[GivenAttributes],
     ) -> None:
         super().__init__(name)
         for each in wishes:
             if each not in WISHES:
                 raise GraphError(f"{name}: {each}=... is no wish for a path; give {', '.join(WISHES)}")
         Attributes.checked(name, protocol="tcp").narrowed(**wishes)
-        self.path_requests: PathRequests = PathRequests(name, by, most, wishes, own={"asks": 0})
+        self.path_requests: PathRequests = PathRequests(name, by, most, wishes, {"asks": 0}, when_full)
         capacity = 1 << (2 * most - 1).bit_length()
         self.asked = Table(np.zeros(2 * max(capacity, 64), np.int64), "shared")
 

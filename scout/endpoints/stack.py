@@ -22,6 +22,8 @@ from scout.ring.segment import address
 
 __all__ = ["Stack", "attach", "newest"]
 
+_DESCRIPTORS = 64  # that come with one answer at most
+
 _attached: dict[str, "Stack"] = {}
 _attaching = threading.Lock()
 os.register_at_fork(after_in_child=_attached.clear)  # a child attaches by itself: one connection is one application's
@@ -34,6 +36,10 @@ class Stack:
     ----------
     pid : int
         The process of the router's supervisor.
+    stream_bytes, stream_offset : int
+        Bytes of each ring of a stream, and where it is in a socket's area.
+    ended : select.epoll
+        Readable once the router has ended.
     """
 
     def __init__(self, path: str) -> None:
@@ -43,10 +49,14 @@ class Stack:
         except OSError as problem:
             self.connection.close()
             raise ScoutError(_unreachable(path, problem)) from problem
+        self.ended = select.epoll()
+        self.ended.register(self.connection, 0)  # for its end alone
         self._asking, self._submitting = threading.Lock(), threading.Lock()
         answer, (self._file, self.bell) = self._answer()
         self.pid, self.socket_bytes, self.ring_bytes = answer["pid"], answer["socket_bytes"], answer["ring_bytes"]
+        self.stream_bytes, self.stream_offset = answer["stream_bytes"], answer["stream_offset"]
         self._request_bytes = answer["request_bytes"]
+        self._memory = np.frombuffer(mmap.mmap(self._file, 0), np.uint8)  # the whole file
         self._area = self.mapped(answer["offset"], answer["application_bytes"])
 
     def ask(self, do: str, **parameters: Any) -> tuple[dict[str, Any], list[int]]:
@@ -62,7 +72,7 @@ class Stack:
             return self._answer()
 
     def _answer(self) -> tuple[dict[str, Any], list[int]]:
-        data, descriptors, _, _ = socket.recv_fds(self.connection, LONGEST, 2, socket.MSG_CMSG_CLOEXEC)
+        data, descriptors, _, _ = socket.recv_fds(self.connection, LONGEST, _DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
         if not data:
             raise ConnectionResetError(errno.ECONNRESET, "the router has ended")
         answer = json.loads(data)
@@ -72,7 +82,7 @@ class Stack:
 
     def mapped(self, offset: int, size: int) -> np.ndarray:
         """A part of the shared memory."""
-        return np.frombuffer(mmap.mmap(self._file, size, offset=offset), np.uint8)
+        return self._memory[offset : offset + size]
 
     def submit(self, header: int, data: int, size: int) -> bool:
         """Make a local request; False if there is no room now."""
@@ -84,9 +94,7 @@ class Stack:
         """True if the router has ended, or this process has detached."""
         if self.connection.fileno() < 0:
             return True
-        poll = select.poll()
-        poll.register(self.connection, 0)  # the end alone
-        return bool(poll.poll(0))
+        return bool(self.ended.poll(0))
 
     def close(self) -> None:
         """Detach: the router closes all sockets of this process."""
@@ -95,6 +103,7 @@ class Stack:
         with suppress(OSError):  # the router has ended
             self.connection.shutdown(socket.SHUT_RDWR)  # also if a process that was forked meanwhile has a copy
         self.connection.close()
+        self.ended.close()
         for descriptor in (self._file, self.bell):
             os.close(descriptor)
 

@@ -107,8 +107,8 @@ def test_the_first_packet_of_a_flow_creates_its_path_and_silence_ends_it() -> No
         account = finished(supervisor)
     assert account["out"] == {"right": 14} and account["drops"] == {}
     assert figures(supervisor) == {
-        "router": "flows", "paths": 2, "most": 1024, "created": 3, "ended": 0, "idle": 1, "known": 0,
-        "most_reached": 0, "no_room": 0, "refused": 0, "ring_full": 0,
+        "router": "flows", "paths": 2, "most": 1024, "created": 3, "ended": 0, "idle": 1, "evicted": 0,
+        "known": 0, "most_reached": 0, "no_room": 0, "refused": 0, "ring_full": 0,
     }  # fmt: skip
 
 
@@ -134,6 +134,55 @@ def test_when_there_are_most_paths_flows_stay_in_the_wide_one_and_a_reset_makes_
         account = finished(supervisor)
     assert account["out"] == {"right": 6}
     assert entered(supervisor, wide) == 5
+
+
+def test_a_full_router_evicts_the_path_that_was_idle_longest() -> None:
+    left, right, supervisor = started(FlowPaths("flows", most=3, when_full="evict"))
+
+    def alive() -> list[int]:
+        return sorted(path.attributes.destination_port.start for path in supervisor.paths if path.attributes.traffic)
+
+    with supervisor:
+        wide = supervisor.paths[0]
+        for number in range(3):
+            send(left, numbered(number, ports=(1, 50 + number)))
+            awaited(lambda count=number: figures(supervisor)["created"] == count + 1)
+        looked(supervisor)
+        for number, port in enumerate((50, 52), start=3):
+            send(left, numbered(number, ports=(1, port)))
+        awaited(lambda: sum(entered(supervisor, path) for path in supervisor.paths if path is not wide) == 2)
+        send(left, numbered(5, ports=(1, 53)))
+        awaited(lambda: figures(supervisor)["created"] == 4)
+        assert alive() == [50, 52, 53]
+        send(left, numbered(6, ports=(1, 51)), at=1.0)  # whose path is gone: it asks again, and 50 is the oldest
+        awaited(lambda: figures(supervisor)["created"] == 5)
+        assert alive() == [51, 52, 53]
+        left.end()
+        right.end()
+        account = finished(supervisor)
+    assert account["out"] == {"right": 7} and account["drops"] == {}
+    found = figures(supervisor)
+    assert (found["paths"], found["evicted"], found["most_reached"]) == (3, 2, 0)
+    assert entered(supervisor, wide) == 5
+
+
+def test_more_requests_than_paths_at_a_time_are_refused_though_paths_are_evicted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("scout.changes._LOCK_TIMEOUT", 600.0)
+    left, right, supervisor = started(FlowPaths("flows", most=2, when_full="evict"))
+    with supervisor:
+        assert supervisor._parts
+        with supervisor._parts.changes.paused():  # so that a round of the path keeper finds many requests
+            send(left, *(numbered(number, ports=(1, 50 + number)) for number in range(9)))
+            awaited(lambda: entered(supervisor, supervisor.paths[0]) == 9)
+        awaited(lambda: sum(figures(supervisor)[name] for name in ("created", "most_reached", "no_room")) == 9)
+        left.end()
+        right.end()
+        assert finished(supervisor)["out"] == {"right": 9}
+    found = figures(supervisor)
+    assert found["paths"] <= 2 and found["created"] - found["evicted"] == found["paths"]
+    assert found["most_reached"] > 0
 
 
 def test_requests_are_answered_though_no_change_can_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,6 +301,8 @@ def test_what_makes_no_sense_is_refused() -> None:
         FlowPaths("flows", protocol="udp")
     with pytest.raises(GraphError, match=r"flows: 0 paths by 5 attributes"):
         FlowPaths("flows", most=0)
+    with pytest.raises(GraphError, match=r"flows: when_full='wait'; give refuse or evict"):
+        FlowPaths("flows", when_full="wait")
     with pytest.raises(GraphError, match=r"idle=-1; give seconds"):
         FlowPaths("flows", idle=-1)
     with pytest.raises(GraphError, match=r"it takes all packets .* and stays; leave idle=... out"):

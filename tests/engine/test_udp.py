@@ -140,7 +140,7 @@ def test_calls_that_no_datagram_can_come_of_are_refused_at_once(host: Host) -> N
 
 
 def test_the_registry_refuses_malformed_requests(host: Host) -> None:
-    with sockets.Socket(host.stack) as ours:
+    with sockets.DatagramSocket(host.stack) as ours:
         wrong = {"port": 1.5}, {"port": "1"}, {"address": [1], "port": 1}, {"port": float("nan")}
         for each in wrong:
             with pytest.raises(OSError) as raised:
@@ -151,7 +151,7 @@ def test_the_registry_refuses_malformed_requests(host: Host) -> None:
 
 
 def test_names(host: Host) -> None:
-    with sockets.Socket(host.stack) as first, sockets.Socket(host.stack) as second:
+    with sockets.DatagramSocket(host.stack) as first, sockets.DatagramSocket(host.stack) as second:
         assert first.getsockname() == ("0.0.0.0", 0)
         first.bind(("", 7002))
         assert first.getsockname() == ("0.0.0.0", 7002)
