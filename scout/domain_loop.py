@@ -82,7 +82,7 @@ def loop_source(plan: DomainPlan) -> str:
             "@entry",
             f"def serve({', '.join(argument.name for argument in plan.arguments)}):",
             '    """Serve until the word at address `orders` says STOP (acquire: the supervisor\'s store)."""',
-            "    hold[0].count = 0  # what a predecessor held is gone with its memory",
+            "    hold[0].count = hold[0].held = 0  # what a predecessor held is gone with its memory",
             *(f"    {line}  # its successor does the requests again" for line in no_emission(plan, plan.shapes)),
             *(["    empty(queues, queue_heads)", "    received = 0"] if plan.path_scheduler else []),
             *(f"    {line}" for line in begin_timers(plan)),

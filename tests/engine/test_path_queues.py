@@ -140,7 +140,7 @@ def test_packets_from_a_queue_are_held_and_come_back():
     with router.supervisor() as supervisor:
         for number in range(5):
             assert router.left.send(numbered(number, VOICE))
-        awaited(lambda: supervisor.memory.holds["count"].sum() == 5)
+        awaited(lambda: supervisor.memory.holds["held"].sum() == 5)
         router.right.send(reply("10.0.1.2"))
         awaited(lambda: len(router.right.sent()) == 6)  # with the question for the address
         router.end()
