@@ -142,7 +142,9 @@ class StreamSocket(Socket):
     # Options.
 
     def setsockopt(self, level: int, option: int, value: Any) -> None:
-        """Choose TCP_NODELAY, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT, SO_KEEPALIVE or SO_LINGER.
+        """Choose an option.
+
+        TCP_NODELAY, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT, IP_TOS, SO_KEEPALIVE or SO_LINGER.
 
         Connections that a listener accepts get what is chosen for it. SO_REUSEADDR changes nothing.
         """

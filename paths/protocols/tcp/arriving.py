@@ -76,18 +76,18 @@ def take_segment(
     remote, local = load32(frame, at + ipv4.SOURCE), load32(frame, at + ipv4.DESTINATION)
     remote_port, local_port = load16(frame, tcp_at + tcp.SOURCE), load16(frame, tcp_at + tcp.DESTINATION)
     number = bound_socket(bindings, local, local_port, remote, remote_port)
-    ports = local_port << 16 | remote_port
+    ports, ended = local_port << 16 | remote_port, 0
     if number >= 0 and rows[number & message.ROW].role == CONNECTED:
         row = number & message.ROW
         begin_with(host, rows[row])
         lost = hide_lost(frame, connections[row], segment, number)
         if ask(requests.ARRIVE, 0, 0, row, now, host, rows, bindings, connections, deadlines) != ANEW:
             return lost
-        # The connection that was is over: its SYN is for a listener.
+        # The connection that was is over: the SYN is for a listener.
+        ended = number + 1
         number = bound_socket(bindings, local, local_port, remote, remote_port)
-        if number < 0:
-            return 0  # the application has closed the listener; the peer finds out by its next SYN
     begin(host, -1, local, remote, ports)
+    host.ended = ended
     if number >= 0 and rows[number & message.ROW].role == LISTENS:
         mtu = load32(frame, POSITION + 4) if load64(frame, POSITION) > 0 else 0
         return take_opening(number & message.ROW, mtu, now, host, rows, bindings, connections, deadlines)
