@@ -52,7 +52,7 @@ class StreamTransport(_FlowControl, asyncio.Transport):  # type: ignore[misc]
         self, loop: "EventLoop", sock: StreamSocket, protocol: Any, waiter: Any, extra: Any, server: Any
     ) -> None:
         names = {"socket": trsock.TransportSocket(sock), "sockname": sock.getsockname(), "peername": sock.getpeername()}  # type: ignore[arg-type]
-        super().__init__({**(extra or {}), **names}, loop)
+        _FlowControl.__init__(self, {**(extra or {}), **names}, loop)
         self._sock, self._server = sock, server
         self._protocol = protocol
         self._buffer: deque[memoryview] = deque()
