@@ -66,6 +66,12 @@ def test_the_earliest_deadline_is_served_first():
     assert served(wishes, MIXED, path_schedule="deadline") == [port for port, _ in wanted]
 
 
+@pytest.mark.long
+def test_the_queue_that_will_be_full_first_is_served_first():
+    wishes = {BULK: {"queue": 64}, VOICE: {"queue": 32}}
+    assert served(wishes, MIXED, path_schedule="bottleneck") == [VOICE] * 20 + [BULK] * 20
+
+
 def mail_last(heads):
     """The queues in the order of their paths, the first one last."""
     for index in range(1, len(heads)):
@@ -140,7 +146,7 @@ def test_packets_from_a_queue_are_held_and_come_back():
     with router.supervisor() as supervisor:
         for number in range(5):
             assert router.left.send(numbered(number, VOICE))
-        awaited(lambda: supervisor.memory.holds["count"].sum() == 5)
+        awaited(lambda: supervisor.memory.holds["held"].sum() == 5)
         router.right.send(reply("10.0.1.2"))
         awaited(lambda: len(router.right.sent()) == 6)  # with the question for the address
         router.end()

@@ -7,6 +7,7 @@ import select
 import selectors
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -108,6 +109,28 @@ def test_both_directions_at_once_are_intact(pair: Any) -> None:
     assert (first, second) == (hashlib.sha256(one).hexdigest(), hashlib.sha256(two).hexdigest())
 
 
+def test_a_reader_and_a_writer_make_their_requests_one_after_the_other(stack: Any, pair: Any) -> None:
+    sock, peer = pair
+    submit, busy, clashes = stack.submit, threading.Lock(), []
+
+    def slow(*request: int) -> bool:
+        if not busy.acquire(blocking=False):
+            clashes.append(request)
+            return bool(submit(*request))
+        try:
+            time.sleep(0.001)  # the other thread comes meanwhile
+            return bool(submit(*request))
+        finally:
+            busy.release()
+
+    stack.submit = slow
+    data = bytes(10 * RING)
+    *_, first, second = together(
+        lambda: send_all(sock, data), lambda: send_all(peer, data), lambda: digest_of(peer), lambda: digest_of(sock)
+    )
+    assert first == second == hashlib.sha256(data).hexdigest() and not clashes
+
+
 def test_connections_are_accepted_with_their_names(stack: Any) -> None:
     with ours(stack) as listener:
         listener.bind((HERE, 0))
@@ -156,6 +179,16 @@ def test_an_abort_resets_the_connection(pair: Any) -> None:
     sock.close()
     with pytest.raises(ConnectionResetError):
         peer.recv(100)
+
+
+def test_what_was_read_is_told_before_the_end(stack: Any, pair: Any) -> None:
+    """Bytes that nobody has read would have the peer see a reset."""
+    sock, peer = pair
+    connection = stack.connections[sock._number]
+    peer.sendall(b"a little")
+    assert receive(sock, 8) == b"a little" and connection.read == 0
+    sock.close()
+    assert connection.read == 8
 
 
 def test_a_refused_connection(stack: Any) -> None:

@@ -13,6 +13,7 @@ from model.claim import ClaimModel
 from model.dekker import DekkerModel
 from model.explore import Model, cases, explore, finds
 from model.modulo import ModuloModel
+from model.placing import PlacingModel
 from model.refcount import RefcountModel
 from model.ring import RingModel
 from model.snapshot import SnapshotModel
@@ -43,6 +44,7 @@ RIGHT: list[tuple[Kind, dict[str, Any]]] = [
     (SnapshotModel, {"deaths": 2}),
     (BellModel, {}),
     (BellModel, {"deaths": 1, "frames": 1}),
+    (PlacingModel, {"deaths": 2}),
 ]
 
 LONG: list[tuple[Kind, dict[str, Any]]] = [
@@ -139,6 +141,7 @@ WRONG = [
     *_seeded(ModuloModel, MODULO, requests=3),
     *_seeded(DekkerModel, {bug: {} for bug in DekkerModel.bugs}),
     *_seeded(SnapshotModel, {bug: {} for bug in SnapshotModel.bugs}),
+    *_seeded(PlacingModel, {bug: {} for bug in PlacingModel.bugs}),
     *_seeded(BellModel, {bug: size for bug, size in BELL.items() if bug != "new lookout by flag"}),
 ]
 WRONG_LONG = [

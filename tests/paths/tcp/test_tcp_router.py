@@ -281,9 +281,9 @@ def test_no_connection_to_a_group() -> None:
     table = SocketTable(host.port, {6: host.tcp})
     host.port.open(1)
     number, _ = table.open(1, 6)
-    for address in ("10.0.0.255", "255.255.255.255", "224.0.0.1", "127.0.0.1", "10.0.0.1"):
+    for group in ("10.0.0.255", "255.255.255.255", "224.0.0.1", "127.0.0.1", "10.0.0.1"):
         with pytest.raises(Refused) as refused:
-            table.connect(1, number, address, 80)
+            table.connect(1, number, group, 80)
         assert refused.value.number == errno.ENETUNREACH
     host.port.close()
 
