@@ -22,7 +22,7 @@ from pathlib import Path
 
 from scout.ring.errors import ScoutError
 
-__all__ = ["cache_folder", "locked"]
+__all__ = ["cache_folder", "locked", "write"]
 
 KEPT = 8
 """Folders of other sources that are kept, the last used ones."""
@@ -52,9 +52,7 @@ def cache_folder() -> Path:
             if chosen:
                 reason = error.strerror if isinstance(error, OSError) else error
                 raise ScoutError(f"SCOUT_CACHE={chosen}: {reason}; give a folder of your own, or unset it") from error
-    folder = Path(tempfile.mkdtemp(prefix="scout-"))
-    atexit.register(_remove, folder, os.getpid())
-    return folder
+    return _temporary()
 
 
 @contextmanager
@@ -67,7 +65,22 @@ def locked(name: str) -> Iterator[None]:
     folder.mkdir(mode=0o700, exist_ok=True)
     with open(folder / hashlib.sha256(name.encode()).hexdigest()[:_DIGITS], "w") as file:
         fcntl.lockf(file, fcntl.LOCK_EX)  # the process's own; the kernel releases it when the process closes the file
-        yield
+        with _writing():
+            yield
+
+
+def write(file: Path, content: bytes) -> None:
+    """Write a file of the cache: aside, and renamed when it is whole, since another process may be reading."""
+    file.parent.mkdir(mode=0o700, exist_ok=True)
+    with _writing():
+        descriptor, aside = tempfile.mkstemp(prefix=f"{file.name}{_ASIDE}", dir=file.parent)
+        try:
+            with open(descriptor, "wb") as opened:
+                opened.write(content)
+            os.replace(aside, file)
+        except BaseException:
+            os.unlink(aside)
+            raise
 
 
 def _default_roots() -> list[Path]:
@@ -94,6 +107,8 @@ def _prepared(root: Path) -> Path:
         raise ScoutError(f"{folder} cannot be written to")
     if is_new:
         _prune(root, folder)
+    else:
+        _delete_partial(folder)
     os.utime(folder)
     return folder
 
@@ -120,6 +135,59 @@ def _prune(root: Path, current: Path) -> None:
     for folder in oldest_first[: max(len(oldest_first) - KEPT, 0)]:
         if time.time() - last_use[folder] > IN_USE:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+_ASIDE = ".tmp."
+"""In the name of a file that is being written: in numba's as in Scout's own."""
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    """Have no other process delete files that are not whole yet for the time of a `with` block."""
+    with open(cache_folder() / "writing", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)  # the counterpart is in `_delete_partial`
+        yield
+
+
+def _delete_partial(folder: Path) -> None:
+    """Delete what processes were writing when they were killed, unless a process is writing now."""
+    with open(folder / "writing", "w") as file, suppress(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for partial in folder.rglob(f"*{_ASIDE}*"):
+            partial.unlink(missing_ok=True)
+
+
+def _temporary() -> Path:
+    """Make a folder that serves until this process ends, and delete those of processes that were killed."""
+    prefix = f"scout-{os.getuid()}-"
+    for found in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        with suppress(OSError):  # another user's, or one in use
+            os.close(_held(found))
+            shutil.rmtree(found, ignore_errors=True)
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=prefix))
+        with suppress(OSError):  # another process that starts now may take it for a dead one's
+            _held(folder)
+            if folder.exists():
+                atexit.register(_remove, folder, os.getpid())
+                return folder
+
+
+def _held(folder: Path) -> int:
+    """Take the lock of a temporary folder: a descriptor that keeps it as long as this process and its children live.
+
+    Raises
+    ------
+    OSError
+        If a process holds it, or it is no folder.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def _remove(folder: Path, owner: int) -> None:

@@ -73,7 +73,7 @@ def account(graph: RouterGraph, channels: Channels, memory: Memory, over: bool, 
     out: dict[str, int] = {}
     ended: dict[str, int] = {}
     drops: dict[str, int] = {}
-    received = claimed = 0
+    received = claimed = made = 0
     for channel, _ in channels:
         claimed += int(channel.cursors["claimed"].sum())  # read first: replicas may still claim packets
         counted_before = channel.counters()
@@ -81,7 +81,9 @@ def account(graph: RouterGraph, channels: Channels, memory: Memory, over: bool, 
         claimed += sum(counted_before.values()) - counted_before.pop("received")
         _add(drops, counted_before)
     for shape in memory.paths.shapes:
-        counted = shape.path.account(memory.paths.total(shape))
+        total = memory.paths.total(shape)
+        made += shape.path.emitted(total)
+        counted = shape.path.account(total)
         _add(drops, counted["drops"])
         _add(ended, counted["ended"])
     _add(drops, {"no-path": int(memory.refused[:, 0].sum())})
@@ -90,17 +92,18 @@ def account(graph: RouterGraph, channels: Channels, memory: Memory, over: bool, 
         _add(out, {name: transmitted.pop("sent") - transmitted.pop("made")})
         _add(drops, transmitted)
     _add(ended, {"change": int(memory.changed.sum())})
-    held = {field: int(memory.holds[field].sum()) for field in ("full", "expired", "count")}
+    held = {field: int(memory.holds[field].sum()) for field in ("full", "expired", "held")}
     _add(drops, {"hold-full": held["full"], "hold-expired": held["expired"]})
     _add(drops, {**memory.paths.queues.drops(), "over-budget": memory.paths.throttled})
     if over:
-        _add(drops, {"held-at-stop": held["count"], "queued-at-stop": memory.paths.queues.waiting()})
+        _add(drops, {"held-at-stop": held["held"], "queued-at-stop": memory.paths.queues.waiting()})
         if not deaths:
             _add(drops, {"unread-at-stop": received - claimed})
         else:
-            missing = received - sum(sum(part.values()) for part in (out, ended, drops))
+            missing = received + made - sum(sum(part.values()) for part in (out, ended, drops))
             _add(drops, {"replica-died" if missing > 0 else "done-again": missing})
-    return {"received": received, "out": out, "ended": ended, "drops": drops}
+    emitted = {"made": made} if made else {}
+    return {"received": received, **emitted, "out": out, "ended": ended, "drops": drops}
 
 
 def _add(total: dict[str, int], more: dict[str, int]) -> None:
@@ -112,6 +115,7 @@ def _add(total: dict[str, int], more: dict[str, int]) -> None:
 def account_rows(account: dict[str, Any]) -> list[dict[str, Any]]:
     """The account of a supervisor as flat rows: `name`, `packets`, and the port or the reason."""
     rows: list[dict[str, Any]] = [{"name": "received", "packets": account["received"]}]
+    rows += [{"name": "made", "packets": account["made"]}] if account.get("made") else []
     rows += _counted("out", "port", account["out"])
     rows += _counted("ended", "reason", account["ended"])
     rows += _counted("dropped", "reason", account["drops"])

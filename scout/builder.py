@@ -4,11 +4,12 @@ It is forked for each job, so that it has the functions that were written since 
 in the cache. It runs at a low priority, and on cores that no domain is pinned to if there are any.
 """
 
+import heapq
 import os
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from queue import SimpleQueue
+from itertools import count
 from typing import NamedTuple
 
 from scout.io.host.process import Child, Forker, usable_cores
@@ -21,6 +22,8 @@ _GRACE = 3.0  # seconds that a killed process gets to end
 
 
 class _Job(NamedTuple):
+    rank: int
+    number: int
     work: Callable[[], None]
     done: Callable[[str], None]
 
@@ -39,25 +42,31 @@ class Builder:
         self._forker = forker
         free = [core for core in usable_cores() if core not in busy]
         self._cores = free or usable_cores()
-        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-        self._lock = threading.Lock()
+        self._jobs: list[_Job] = []  # a heap
+        self._numbers = count()
+        self._changed = threading.Condition()
+        self._rank = 0  # of the job in work
         self._process: Child | None = None
         self._closed = False
         self._thread: threading.Thread | None = (
             None  # a thread that was never started would refer to this object for ever
         )
 
-    def submit(self, work: Callable[[], None], done: Callable[[str], None]) -> None:
+    def submit(self, work: Callable[[], None], done: Callable[[str], None], rank: int = 0) -> None:
         """Have `work` done in a process, and then call `done` in this one, with a sentence if the work failed.
 
-        `done` is called in the builder's thread.
+        `done` is called in the builder's thread. Jobs of a lower rank go first: one that is in work and has a higher
+        rank is ended, and begins anew afterwards.
         """
-        with self._lock:
+        with self._changed:
             if not self._closed:
                 if self._thread is None:
                     self._thread = threading.Thread(target=self._run, name="scout-builder", daemon=True)
                     self._thread.start()
-                self._jobs.put(_Job(work, done))
+                heapq.heappush(self._jobs, _Job(rank, next(self._numbers), work, done))
+                if self._process and self._rank > rank:
+                    self._process.kill()
+                self._changed.notify()
                 return
         done("the router does not run any more")
 
@@ -68,31 +77,42 @@ class Builder:
 
     def close(self) -> None:
         """End the process that works; jobs that are not done fail."""
-        with self._lock:
+        with self._changed:
             self._closed = True
-            self._jobs.put(None)
+            self._changed.notify()
             if self._process:
                 self._process.kill()
         if self._thread and self._thread is not threading.current_thread():
             self._thread.join(_GRACE)
 
     def _run(self) -> None:
-        while job := self._jobs.get():
-            job.done(self._do(job.work))
+        while job := self._next():
+            if (error := self._do(job)) is not None:
+                job.done(error)
             del job  # or it would live until the next one
 
-    def _do(self, work: Callable[[], None]) -> str:
-        """Do the work in a process; a sentence if it failed."""
+    def _next(self) -> _Job | None:
+        """Wait for a job; None if there will be none."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._jobs or self._closed)
+            return heapq.heappop(self._jobs) if self._jobs else None
+
+    def _do(self, job: _Job) -> str | None:
+        """Do a job in a process; a sentence, empty if all went well, or None if it has to begin anew."""
         try:
-            with self._lock:
+            with self._changed:
                 if self._closed:
                     return "the router does not run any more"
-                self._process = process = self._forker.fork(_work, self._cores, work, quiet=True)
+                self._rank = job.rank
+                self._process = process = self._forker.fork(_work, self._cores, job.work, quiet=True)
             process.join()
         except (ScoutError, OSError) as error:
             return f"no process can be forked for the builder: {error}"
-        with self._lock:
+        with self._changed:
             self._process = None
+            if process.exitcode and self._jobs and self._jobs[0].rank < job.rank and not self._closed:
+                heapq.heappush(self._jobs, job)  # it was ended for the sake of another one
+                return None
         if process.error:
             return process.error.rstrip().rpartition("\n")[2].partition(": ")[2]
         return f"the builder ended with status {process.exitcode}" if process.exitcode else ""

@@ -34,6 +34,10 @@ __all__ = ["LiveShapes"]
 
 _NAP = 0.01  # seconds until a change that found no room is tried again
 
+_AWAITED, _LIKELY, _FUSED = range(3)
+"""Ranks of the builder's jobs: stages that a path waits for; stages that paths are likely to have; fused code, without
+which a path runs too."""
+
 
 class LiveShapes:
     """The shapes of a run that were not there at the start.
@@ -81,7 +85,7 @@ class LiveShapes:
         units = [stage_unit(node, stage) for node, stage in self._likely()]
         self._load_found(units, "")
         if missing := [unit for unit in units if unit.found() is None]:
-            self._builder.submit(partial(_build, missing), partial(self._load_found, missing))
+            self._builder.submit(partial(_build, missing), partial(self._load_found, missing), _LIKELY)
 
     def admit(self, path: Path) -> Shape:
         """The shape of a path, which is made if it is new; it waits for stages that are not compiled yet.
@@ -101,7 +105,7 @@ class LiveShapes:
             self._slots += 1
             self._memory.place(shape.slot, plan, channel, stages)
             unit = fused_unit(plan)
-            self._builder.submit(partial(_build, [unit]), partial(self._fused, shape, unit))
+            self._builder.submit(partial(_build, [unit]), partial(self._fused, shape, unit), _FUSED)
             return shape
 
     def _likely(self) -> list[tuple[str, Stage]]:
@@ -134,6 +138,8 @@ class LiveShapes:
             raise ScoutError(f"{begin}, and packets leave its channel as completed; leave order out")
         if is_sharded(path) != is_sharded(paths[0]):
             raise ScoutError(f"{begin}, and flows are sharded among replicas on all paths of a channel, or on none")
+        if makers := list(path.emissions):
+            raise ScoutError(f"{begin}, and {makers[0]} makes packets; give the supervisor a path of it at the start")
         for node, stage in path.stages.items():
             router = path.nodes[node]["router"]
             if router in self._plan.graph and router not in self._routers:
@@ -170,7 +176,7 @@ class LiveShapes:
                 errors.append(error)
                 done.set()
 
-            self._builder.submit(partial(_build, list(missing.values())), finish)
+            self._builder.submit(partial(_build, list(missing.values())), finish, _AWAITED)
             done.wait()
             if errors[0]:
                 raise ScoutError(errors[0])

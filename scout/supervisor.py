@@ -384,8 +384,9 @@ class Supervisor(Steering, PathFigures):
         Returns
         -------
         dict
-            `received` (packets, and control requests), `out` (by port), `ended` and `drops` (by reason). Once the
-            supervisor is stopped it is exact: `received` is the sum of the others.
+            `received` (packets, and control requests), `made` (packets that stages made besides, if they made any),
+            `out` (by port), `ended` and `drops` (by reason). Once the supervisor is stopped it is exact: `received`
+            and `made` are the sum of the others.
         """
         membership, watcher = self._running.membership, self._running.watcher
         with self._accounts:

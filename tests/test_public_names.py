@@ -28,6 +28,7 @@ DeleteNeighbour      a change: ARP asks for a neighbour again
 DeleteRoute          a change: a prefix loses its route
 Discard              a router that drops all that reaches it
 EVICT                a full table: the oldest row makes room
+Emission             packets that a stage makes besides the one at hand
 End                  the end of requests that were served
 Ethernet             frames on a port
 Event                a kind of event
@@ -65,6 +66,7 @@ Stage                a function and what binds it into a path
 Supervisor           runs the replicas and watches them
 Table                state of a stage
 TapPort              an interface of this machine's kernel, with the router behind it
+Tcp                  TCP for applications
 Tee                  copies packets to a capture
 To                   an outcome: on to the same router's next stage
 TokenBucket          a policer

@@ -34,6 +34,7 @@ __all__ = [
     "LOCAL_PORT",
     "LONGEST_DATA",
     "NOTE",
+    "NOTICE",
     "NUMBER",
     "OFFER",
     "OPTION",
@@ -69,10 +70,14 @@ BIND, CLOSE, LISTEN, OFFER, CONNECT = 1, 2, 3, 4, 5
 it takes connections; it is a spare one which the next connection of a listener gets, whose number is in the 4 bytes of
 data; it opens a connection to the remote address and port."""
 
-SEGMENT, EXPIRE = 8, 9
+SEGMENT, EXPIRE, NOTICE = 8, 9, 10
 """Kinds of local requests that replicas make: a segment whose per-byte work has succeeded; the time of a timer has
-come. Of a segment the data are the IP header and the transport's header, and the note is 1 if its bytes are in the
-receive ring of the socket, 0 if it has none or they are not there."""
+come; an ICMP error about a segment of a connection. They leave a path as messages of these kinds, and enter as requests
+that end where the data begin (`EXTENT_OFFSET`). Of a segment the request has the IP header and the transport's header,
+the first 8 bytes of the local address field are the position of its data in the peer's stream, -1 if it is to be placed
+nowhere, and the note is 1 if the data are in the receive ring of the socket. Of a notice the note is the number of the
+error (errno), and behind the header are 4 bytes each: the sequence number of the segment that the error quotes, and the
+MTU of the path, or 0."""
 
 CONTROL_KINDS = 15
 """Kinds up to this one are the stack's; an application may make requests of all others."""
@@ -83,8 +88,9 @@ note is the size of the segments that the data is to be cut into, or 0."""
 
 WRITE, READ, SHUTDOWN, ABORT, OPTION = 17, 18, 19, 20, 21
 """Kinds of local requests about a stream (`scout.io.endpoints.stream`): bytes up to a position, of 8 bytes in the data,
-are in the send ring, or were read; no more will be written; the connection is to be aborted; an option, of 8 bytes, has
-the value of the next 8."""
+are in the send ring, or were read; no more will be written; the connection is to be aborted; an option, of 8 bytes (its
+index in `scout.paths.protocols.tcp.settings`), has the value of the next 8. Options are told for open connections only:
+an application keeps what is chosen before, and tells it then."""
 
 DATA, ERROR, FAILED, ACCEPTED, REPORT = 1, 2, 3, 4, 5
 """Kinds of messages: data from the remote address and port, whose note is the size of the segments that it consists of,

@@ -16,7 +16,9 @@ the stack how far it has come (`WRITE`). A replica that sends late what the peer
 there; the peer throws such a segment away by its numbers.
 
 *The words of the stack* only grow, since every replica that reports stores the larger value (compare-exchange, acq_rel;
-the application's load acquires).
+the application's load acquires). They are stored in the order of `REPORTED`, so an application that sees one of a
+report sees those before it too. A report wakes the application if a word has grown, `ACKNOWLEDGED` alone only if it has
+come to `AWAITED`: an application that waits for data is not woken by every acknowledgement.
 """
 
 from scout.ring.membership import MOST_REPLICAS
@@ -24,6 +26,7 @@ from scout.ring.segment import LINE
 
 __all__ = [
     "ACKNOWLEDGED",
+    "AWAITED",
     "CLOSED",
     "ENDED",
     "ESTABLISHED",
@@ -41,7 +44,7 @@ __all__ = [
 
 RECEIVED, ACKNOWLEDGED, PHASE, ENDED, SOFT_ERROR, URGENT = (LINE * index for index in range(6))
 """Words of the stack: bytes of the peer's stream that are there; bytes of this end's stream that the peer has; where
-the connection is, one of `OPENING` to `CLOSED` << 8 | the reason (`scout.paths.protocols.tcp.state`) of its end; 1 +
+the connection is, `OPENING` to `CLOSED`, << 8 | the reason (`scout.paths.protocols.tcp.state`) of its end; 1 +
 the bytes of the peer's whole stream, 0 as long as it has not ended; 1 + the number (errno) of an ICMP error that did
 not end the connection, with a count above it (<< 16); bytes of the peer's stream up to the last urgent one."""
 
@@ -50,6 +53,11 @@ REPORTED = (RECEIVED, ACKNOWLEDGED, PHASE, ENDED, SOFT_ERROR, URGENT)
 
 FREED = 6 * LINE
 """Word of the application: bytes of the peer's stream that it has read, so that they may be written over."""
+
+AWAITED = 7 * LINE
+"""Word of the application: it waits until the peer has so many bytes of this end's stream, so that there is room to
+write; 0: it does not wait. (The application stores it, and then loads `ACKNOWLEDGED`; a replica stores `ACKNOWLEDGED`,
+and then loads it. Both have a fence between the two.)"""
 
 PLACING = 8 * LINE
 """Words of the replicas, a line each: 1 + the lowest byte that the replica is about to write; 0: it writes nothing."""

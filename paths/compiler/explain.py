@@ -23,6 +23,8 @@ def explain(path: Path) -> str:
         lines += ["relies on:", *(f"      {fact}" for fact in path.relies_on)]
     for block in plan.blocks.values():
         lines += _stage(block, leads=block.node in plan.replicated and not block.stage.keeps_state)
+        if made := path.emissions.get(block.node):
+            lines.append(f"      makes packets that begin at {made}")
     lines.append("constants in the code: the verdicts, headers pulled and pushed, port numbers")
     lines.append("read from one record, once a batch:")
     record = plan.configuration

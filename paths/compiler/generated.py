@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.util
-import os
 import re
 import sys
 from functools import partial
@@ -10,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from scout.ring.cache import cache_folder
+from scout.ring.cache import cache_folder, write
 from scout.ring.jit import Entry
 
 __all__ = ["digest_of", "executed", "file_of", "load_generated", "write_generated"]
@@ -66,12 +65,8 @@ def executed(name: str, digest: str, text: str, given: dict[str, Any]) -> Module
 def write_generated(folder: str, name: str, digest: str, text: str) -> Path:
     """Write `text` to a folder of the cache, unless it is there; the file."""
     file = file_of(folder, name, digest)
-    file.parent.mkdir(mode=0o700, exist_ok=True)
-    if not file.exists():
-        # Written aside and renamed: another process may be reading. The time stamp is part of numba's key.
-        aside = file.with_suffix(f".{os.getpid()}.tmp")
-        aside.write_text(text, encoding="utf-8")
-        aside.replace(file)
+    if not file.exists():  # its time stamp is part of numba's key
+        write(file, text.encode())
     return file
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from scout.io.access import Frame
 from scout.io.batch import gather
 from scout.io.packet import PACKET, REACH
-from scout.paths.compiler.plain import Record, View
+from scout.paths.compiler.plain import Record, View, WrongVerdict, verdict_of
 from scout.paths.compiler.plan import Block, Edge, lower
 from scout.paths.model.path import Path
 from scout.paths.model.references import written
@@ -25,7 +25,7 @@ from scout.paths.model.table import Table
 from scout.paths.model.verdict import HOLD, TOO_LONG, reason_of
 from scout.ring.errors import ScoutError
 
-__all__ = ["UnknownVerdict", "Visit", "run", "started", "try_stage", "visits", "walk"]
+__all__ = ["UnknownVerdict", "Visit", "emissions", "emit", "run", "started", "try_stage", "visits", "walk"]
 
 _MTU = 1500
 """Bytes that a port which is not open is taken to send."""
@@ -46,6 +46,29 @@ def run(path: Path, data: bytes, fields: Mapping[str, int]) -> tuple[str, bytes]
     with started(path, data):
         leaf, frame, _ = walk(path, data, fields)
     return leaf, bytes(frame)
+
+
+def emit(path: Path, fields: Mapping[str, int]) -> list[tuple[str, bytes]]:
+    """See `Path.emit`."""
+    made = []
+    with started(path, b""):
+        for begin in emissions(path):
+            leaf, frame, _ = walk(path, bytes(REACH), {**fields, "at": begin})
+            made.append((leaf, bytes(frame)))
+    return made
+
+
+def emissions(path: Path, arrays: Mapping[int, np.ndarray] | None = None) -> Iterator[int]:
+    """For each packet that a stage wants to be made now, the number of the stage at which it begins.
+
+    The caller sends a frame of `REACH` bytes through the path from there (`visits`); `arrays` as there.
+    """
+    for table, begin in lower(path).emissions.items():
+        waiting = (arrays or {}).get(id(table), table.initial)
+        before = waiting[0] + 1
+        while 0 < waiting[0] < before:
+            before = waiting[0]
+            yield begin
 
 
 @contextmanager
@@ -239,10 +262,7 @@ def _call(stage: Stage, frame: Frame, packet: Record, arrays: Mapping[int, np.nd
     if missing:
         raise TypeError(f"parameter {missing[0]!r} is not bound; give {missing[0]}=...")
     arguments = {name: _argument(given[name], arrays) for name in stage.parameters}
-    verdict = stage.function(frame, None, **arguments)
-    if not isinstance(verdict, int | np.integer) or isinstance(verdict, bool):
-        raise TypeError(f"returned {verdict!r}; return 0 to go on, or a drop(...)")
-    return verdict
+    return verdict_of(getattr(stage.function, "plain", stage.function), frame, None, **arguments)
 
 
 def _argument(value: Any, arrays: Mapping[int, np.ndarray]) -> Any:
@@ -261,6 +281,8 @@ def _blamed(function: Any, name: str) -> Any:
     try:
         yield
     except Exception as error:
+        if isinstance(error, WrongVerdict):
+            function = error.function
         code = function.__code__
         files = {each.__code__.co_filename for each in written(function)}
         own = [at for at in traceback.extract_tb(error.__traceback__) if at.filename in files]

@@ -24,7 +24,7 @@ from scout.paths.compiler.emit import emit, module_of
 from scout.paths.compiler.fingerprint import fingerprint
 from scout.paths.compiler.generated import load_generated
 from scout.paths.compiler.global_state import changed_globals
-from scout.paths.compiler.inlining import native
+from scout.paths.compiler.inlining import native, native_helper
 from scout.paths.compiler.plan import CompileError, Plan, lower
 from scout.paths.model.path import Path
 from scout.paths.model.stage import Stage
@@ -115,12 +115,12 @@ def check_globals(stages: Mapping[str, Stage]) -> None:
 
 
 def user_functions(plan: Plan) -> dict[str, Any]:
-    """The stage functions that generated code cannot import, by their names there."""
-    return {
-        block.name: native(block.stage.function)
-        for block in plan.blocks.values()
-        if module_of(block.stage.function) is None
-    }
+    """The stage functions, and parts of them, that generated code cannot import, by their names there."""
+    stages = {block.name: block.stage.function for block in plan.blocks.values()}
+    stages |= {each.rest: each.halves.rest for each in plan.ahead.values()}
+    firsts = {each.name: each.halves.first for each in plan.ahead.values()}
+    found = {name: native(function) for name, function in stages.items() if module_of(function) is None}
+    return found | {name: native_helper(each) for name, each in firsts.items() if module_of(each) is None}
 
 
 def code_of(path: Path, many: bool = False) -> tuple[str, str]:

@@ -4,7 +4,6 @@ A builder process writes them and the supervisor loads them (`scout.ring.code_me
 depend on without compiling anything, so that a file that is there already is found at once.
 """
 
-import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -40,7 +39,7 @@ from scout.paths.compiler.plan import Plan, at, text_of
 from scout.paths.model.setting import Setting
 from scout.paths.model.stage import GATHER, Stage
 from scout.paths.model.table import Table
-from scout.ring.cache import cache_folder
+from scout.ring.cache import cache_folder, write
 from scout.ring.errors import ScoutError
 from scout.ring.jit import CHECKED, inline
 from scout.ring.linked import viewer
@@ -104,11 +103,7 @@ class Unit:
             common = {"entry": inline, "words_at": words_at, "whole_at": whole_at}
             module = executed(self.name, self.digest, self.text, self.given() | views | common)
             for function in self.functions:
-                file = self._file(function)
-                file.parent.mkdir(mode=0o700, exist_ok=True)
-                aside = file.with_suffix(f".{os.getpid()}.tmp")
-                aside.write_bytes(object_code(getattr(module, function), self.signature))
-                aside.replace(file)  # another process may be reading
+                write(self._file(function), object_code(getattr(module, function), self.signature))
         except (ScoutError, OSError):
             raise
         except Exception as error:  # numba raises exceptions of many classes, also TypeError and KeyError

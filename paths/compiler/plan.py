@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from scout.io.packet import CONSUMED, DROPPED
+from scout.paths.compiler.ahead import Ahead, parts_ahead
+from scout.paths.compiler.headers import header_offsets
 from scout.paths.model.agreement import agree
 from scout.paths.model.path import Path
 from scout.paths.model.references import module_name
@@ -124,6 +126,12 @@ class Plan:
         By their names in generated code.
     timeouts : dict of str to int
         Where packets enter that were held at a stage for too long: the number of the block, by the stage's node.
+    offsets : dict of str to int
+        The distance of the header that a stage of the main line works on from where packets enter, by node.
+    ahead : dict of str to Ahead
+        The parts of stages of the main line that run for a group of packets before these do, by node.
+    emissions : dict of Table to int
+        Where packets begin that stages make: the number of the block, by the table that says how many wait.
     """
 
     source: str
@@ -139,6 +147,9 @@ class Plan:
     settings: dict[str, str]
     tables: dict[str, Table]
     timeouts: dict[str, int]
+    offsets: dict[str, int]
+    ahead: dict[str, Ahead]
+    emissions: dict[Table, int]
 
     @property
     def row(self) -> int:
@@ -273,6 +284,7 @@ def _lower(path: Path) -> Plan:
             path.unknown_counter(node),
             path.held_counter(node),
         )
+    offsets = header_offsets(path, blocks)
     return Plan(
         path.source,
         blocks,
@@ -290,6 +302,13 @@ def _lower(path: Path) -> Plan:
             node: path.nodes[data["timeout"]]["index"]
             for node, data in path.nodes(data=True)
             if data.get("timeout") is not None
+        },
+        offsets,
+        parts_ahead(path, blocks, offsets, names),
+        {
+            stage.emits.waiting: path.nodes[path.emissions[node]]["index"]
+            for node, stage in path.stages.items()
+            if stage.emits
         },
     )
 

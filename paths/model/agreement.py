@@ -37,6 +37,12 @@ def agree(path: "Path") -> None:
         timeout = path.nodes[node].get("timeout")
         if timeout and (stages[timeout].keeps_state or timeout in behind):
             del path.nodes[node]["timeout"]
+        made = path.nodes[node].get("emission")
+        if made and (stages[made].keeps_state or made in behind):
+            raise GraphError(
+                f"{node} makes packets, which their primary alone has, and {behind.get(made, made)}, to which they "
+                "come, is replicated: let them go another way"
+            )
 
 
 def _behind(path: "Path", stages: Mapping[str, Stage]) -> dict[str, str]:

@@ -41,12 +41,13 @@ class Ways:
     ----------
     outcomes : list of Way
         In the order in which the walk came back from them.
-    timeouts : list of (str, str)
-        Stages that hold packets, each with the stage that takes those that were held too long.
+    entrances : list of (str, str, str)
+        Stages at which packets begin anew: the stage on whose account they do, the attribute of its node that says so
+        ("timeout": they were held there too long; "emission": it makes them), and the stage at which they begin.
     """
 
     outcomes: list[Way] = field(default_factory=list)
-    timeouts: list[tuple[str, str]] = field(default_factory=list)
+    entrances: list[tuple[str, str, str]] = field(default_factory=list)
 
 
 def create_stages(path: Path) -> Ways:
@@ -66,8 +67,8 @@ def join(path: Path, ways: Ways) -> None:
     """Phase 2: connect the stages."""
     for way in ways.outcomes:
         path.add_outcome(*way)
-    for node, target in ways.timeouts:
-        path.nodes[node]["timeout"] = target
+    for node, kind, target in ways.entrances:
+        path.nodes[node][kind] = target
 
 
 class _Walk:
@@ -78,17 +79,17 @@ class _Walk:
         egress = self._attributes.egress
         self._leaves = self._graph.ports if egress is None else egress
         self._found = Ways()
-        self._waiting: list[tuple[str, str, To | Via]] = []
+        self._waiting: list[tuple[str, str, str, To | Via]] = []
 
     def run(self) -> Ways:
         source = self._path.source
         entry = self._path.add_port(source, entry=True)
         self._found.outcomes.append(Way(entry, 0, "", self._place(source, ""), "frame", 0, True))
-        while self._waiting:  # a timeout may lead to a stage that is being placed: they are followed last
-            router, node, hop = self._waiting.pop()
-            target, _ = self._follow(router, node, Outcome("held too long", hop))
+        while self._waiting:  # they may lead to a stage that is being placed: they are followed last
+            router, node, kind, hop = self._waiting.pop()
+            target, _ = self._follow(router, node, Outcome(kind, hop))
             if "stage" in self._path.nodes[target]:
-                self._found.timeouts.append((node, target))
+                self._found.entrances.append((node, kind, target))
         return self._found
 
     def _place(self, router: str, key: str) -> str:
@@ -103,7 +104,9 @@ class _Walk:
             main = index == 0 or outcome.common
             self._found.outcomes.append(Way(node, index, outcome.label, target, service, outcome.pull, main))
         if stage.on_timeout:
-            self._waiting.append((router, node, stage.on_timeout))
+            self._waiting.append((router, node, "timeout", stage.on_timeout))
+        if stage.emits:
+            self._waiting.append((router, node, "emission", To(stage.emits.key)))
         return node
 
     def _follow(self, router: str, node: str, outcome: Outcome) -> tuple[str, str]:

@@ -129,6 +129,8 @@ class StageGraph(UncachedViews, nx.MultiDiGraph):
             self.add_outcome(node, verdict, data["outcome"], head, data["service"], data["pull"], main)
         if not stage.holds:
             self.nodes[node].pop("timeout", None)
+        if not stage.emits:
+            self.nodes[node].pop("emission", None)
         self.prune()
 
     def remove(self, node: str, verdict: int = 0) -> None:
@@ -146,6 +148,8 @@ class StageGraph(UncachedViews, nx.MultiDiGraph):
             raise GraphError(
                 f"remove of {node}: it has no outcome {verdict}; there are {', '.join(map(str, outcomes))}"
             )
+        if makers := [other for other, data in self.nodes(data=True) if data.get("emission") == node]:
+            raise GraphError(f"remove of {node}: packets that {makers[0]} makes begin there; replace it")
         head, out = outcomes[verdict]
         moved = out["pull"] - self.nodes[node]["stage"].push
         held = [other for other, data in self.nodes(data=True) if data.get("timeout") == node]
@@ -197,10 +201,22 @@ class StageGraph(UncachedViews, nx.MultiDiGraph):
 
     # Queries.
 
+    @property
+    def stages(self) -> dict[str, Stage]:
+        """The stages by name, in the order in which they run."""
+        found = {node: data for node, data in self.nodes(data=True) if "stage" in data}
+        ranked = sorted(found, key=lambda node: found[node].get("index", 0))
+        return {node: found[node]["stage"] for node in ranked}
+
+    @property
+    def emissions(self) -> dict[str, str]:
+        """The stages that make packets besides the one at hand, each with the stage at which these begin."""
+        return {node: data["emission"] for node, data in self.nodes(data=True) if data.get("emission")}
+
     def ways(self, node: str) -> list[str]:
-        """The nodes that packets go to from a node: by its outcomes, and if they were held too long."""
-        timeout = self.nodes[node].get("timeout")
-        return [*self.successors(node), *([timeout] if timeout else [])]
+        """The nodes that packets go to from a node: by its outcomes, or as they were held too long, or made there."""
+        data = self.nodes[node]
+        return [*self.successors(node), *(data[kind] for kind in ("timeout", "emission") if data.get(kind))]
 
     def is_ruled_out(self, node: str, verdict: int) -> bool:
         """True if no packet of this path takes an outcome of stage `node` (`rule_out`)."""

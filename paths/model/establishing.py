@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import networkx as nx
+import numpy as np
 
 from scout.paths.model.agreement import agree
 from scout.paths.model.router import GraphError
@@ -96,6 +97,12 @@ def add_drops(path: "Path") -> None:
 
 def check_wishes(path: "Path") -> None:
     """Refuse a budget or a queue that would hold up work which belongs at the packets' positions in the channel."""
+    for node in path.emissions if path.queue else ():
+        if node not in positioned(path):
+            raise GraphError(
+                f"path from {path.source!r}: queue={path.queue}, but {node} makes packets, which leave when a batch is "
+                "done; leave queue= out"
+            )
     early = positioned(path) if path.queue or path.attributes.cpu else set()
     if not early:
         return
@@ -153,6 +160,28 @@ def _faults(path: "Path") -> Iterator[str]:
         if (timeout := path.nodes[node].get("timeout", node)) not in path:
             yield f"{node} sends packets that were held too long to {timeout}, which is gone; put it back"
         yield from _outcome_faults(path, node)
+    for node, target in path.emissions.items():
+        yield from _emission_faults(path, node, target)
+
+
+def _emission_faults(path: "Path", node: str, target: str) -> Iterator[str]:
+    if target not in path:
+        yield f"{node} makes packets that begin at {target}, which is gone; put it back"
+        return
+    emission, stages = path.nodes[node]["stage"].emits, path.stages
+    if emission is None:
+        yield f"{node} leads to {target} by emission, but its stage makes no packets; give the stage emits="
+        return
+    waiting = emission.waiting
+    if waiting.kind != "private" or waiting.initial.shape != (1,) or waiting.initial.dtype != np.int64:
+        yield f"{node}: the table of packets that wait to be made is to be Table(np.zeros(1, np.int64), 'private')"
+    for each in (node, target):
+        if not any(table is waiting for table in stages[each].tables.values()):
+            yield f"{each} is not bound to the table of packets that {node} makes; bind a parameter to it"
+    if nx.has_path(path, target, node):
+        yield f"packets that {node} makes at {target} come to {node} again; let them go another way"
+    if holding := [each for each in nx.ancestors(path, node) & set(stages) if stages[each].holds]:
+        yield f"{node} makes packets, but {holding[0]} before it holds some; put {node} before {holding[0]}"
 
 
 def _outcome_faults(path: "Path", node: str) -> Iterator[str]:

@@ -14,7 +14,7 @@ from scout.paths.model.stage import Stage
 if TYPE_CHECKING:
     from scout.paths.model.path import Path
 
-__all__ = ["intact_stages", "leaves_intact"]
+__all__ = ["intact_stages", "leaves_intact", "untouched_stages"]
 
 
 def intact_stages(path: "Path") -> frozenset[str]:
@@ -22,11 +22,15 @@ def intact_stages(path: "Path") -> frozenset[str]:
 
     Those are addresses, protocol, L4 ports and DSCP. Empty if no attribute describes the path's packets.
     """
-    if not path.attributes.traffic:
-        return frozenset()
+    return untouched_stages(path) if path.attributes.traffic else frozenset()
+
+
+def untouched_stages(path: "Path") -> frozenset[str]:
+    """The stages at which these fields of every packet are those that it came in with, whatever they are."""
     stages = path.stages
     changed: set[str] = set()
     waiting = [further for node, stage in stages.items() if not leaves_intact(stage) for further in path.ways(node)]
+    waiting += path.emissions.values()  # packets that the router makes itself
     while waiting:
         node = waiting.pop()
         if node not in changed:

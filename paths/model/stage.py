@@ -12,6 +12,7 @@ from scout.paths.model.verdict import TOO_LONG, DropReason, Hold
 
 __all__ = [
     "GATHER",
+    "Emission",
     "Exit",
     "Outcome",
     "Own",
@@ -64,6 +65,26 @@ class Outcome:
     common: bool = False
 
 
+@dataclass(frozen=True)
+class Emission:
+    """Packets that the primary makes besides the one at hand.
+
+    They begin at the same router's stage `key`, once the packets of the batch have left and before its requests are
+    released: if the primary dies, its successor makes them again. There is no edge to that stage. It gets a packet of
+    `REACH` bytes without contents, cuts it to size, and takes one off `waiting`.
+
+    Parameters
+    ----------
+    key : str
+    waiting : Table
+        A private table of one int64, to which both stages are bound: how many packets wait to be made. It is 0 again
+        where waiting packets must not be made, since a predecessor has made them.
+    """
+
+    key: str
+    waiting: Table
+
+
 class Own(int):
     """An int that a stage is bound to for one path alone: paths that differ in nothing else share their code."""
 
@@ -109,6 +130,8 @@ class Stage:
     on_timeout : To or Via, optional
         Where packets go that were held too long. They enter there anew: it is no edge of the path. Only their primary
         has them, so where replicated work would stand behind they are dropped instead.
+    emits : Emission, optional
+        The packets that it makes besides the one at hand.
     """
 
     function: Callable[..., int]
@@ -125,6 +148,7 @@ class Stage:
     keeps_flow: bool = False
     note: str = ""
     on_timeout: "To | Via | None" = None
+    emits: Emission | None = None
 
     def __post_init__(self) -> None:
         # Of a generated function its generator says what it does.

@@ -41,6 +41,7 @@ from scout.io.packet import GSO_NONE, NEEDS_CHECKSUM
 from scout.paths.changes.addresses import AddAddress, DeleteAddress
 from scout.paths.changes.mtus import SetMtu
 from scout.paths.changes.routes import AddRoute, DeleteRoute, ReplaceRoute
+from scout.paths.model.ahead import ahead
 from scout.paths.model.attributes import Attributes
 from scout.paths.model.change import Amendment, Change, together
 from scout.paths.model.classifier import Classifier
@@ -50,6 +51,7 @@ from scout.paths.model.stage import Outcome, Stage, To, Via
 from scout.paths.model.table import Table
 from scout.paths.model.verdict import drop
 from scout.paths.protocols.delivery import Delivery, transports_of
+from scout.paths.protocols.fib import NO_ROUTE
 from scout.paths.protocols.fib import lookup as find
 from scout.paths.protocols.ipv4_check import check
 from scout.paths.protocols.ipv4_demux import CLASSIFIER
@@ -84,11 +86,23 @@ BAD_UDP_LENGTH, BAD_UDP_CHECKSUM = drop("udp-bad-length"), drop("udp-bad-checksu
 BAD_TCP_HEADER, BAD_TCP_CHECKSUM = drop("tcp-bad-header"), drop("tcp-bad-checksum")
 
 
+@ahead
+def find_next_hop(frame: Any, end: Any, entries: Any, vectors: Any, leaves: Any, root: Any) -> int:
+    """Find the next hop by the longest matching prefix (RFC 1812 section 5.2.4)."""
+    if not require(frame, end, ipv4.HEADER):
+        return NO_ROUTE
+    return find(entries, vectors, leaves, root, load32(frame, ipv4.DESTINATION))
+
+
 def lookup(
     frame: Any, end: Any, packet: Any, entries: Any, vectors: Any, leaves: Any, root: Any, next_hops: Any
 ) -> int:
-    """Find the next hop by the longest matching prefix (RFC 1812 section 5.2.4)."""
-    hop = find(entries, vectors, leaves, root, load32(frame, ipv4.DESTINATION))
+    """Find the next hop, and tell from its kind what becomes of the packet."""
+    return take_next_hop(packet, find_next_hop(frame, end, entries, vectors, leaves, root), next_hops)
+
+
+def take_next_hop(packet: Any, hop: int, next_hops: Any) -> int:
+    """Note the next hop; tell from its kind what becomes of the packet."""
     packet.next_hop = hop
     if hop < 0:
         packet.error = NET_UNREACHABLE
@@ -287,6 +301,10 @@ class Ip(Router):
     def sending(self) -> dict[str, Any]:
         """The bindings by which a transport's stage finds a packet's next hop, and the source and the MTU there."""
         return self._lookups | {"next_hops": self.next_hops, "mtus": self.mtus, "first": self._mtus.first}
+
+    def mtu_of(self, port: int) -> int:
+        """The MTU of the port of an index, after the newest change."""
+        return int(self.mtus.initial[self._mtus.first.value + port])
 
     def start(self, graph: RouterGraph) -> None:
         for index, name in enumerate(graph.ports):

@@ -5,6 +5,7 @@ the router's address and L4 port; else by the L4 port alone, if it is bound to a
 every replica changes them at the same local request.
 """
 
+import errno
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,19 @@ import numpy as np
 from scout.io.access import load16, load32, store32, store64
 from scout.io.endpoints import message
 from scout.paths.framework.flow_table import FOREVER, REFUSE, find, new_table, place, remove
+from scout.paths.wire import icmp
 
-__all__ = ["COUNTS", "SOCKET", "bind", "bound_socket", "new_bindings", "socket_of", "write_message"]
+__all__ = [
+    "COUNTS",
+    "SOCKET",
+    "bind",
+    "bound_socket",
+    "error_number",
+    "new_bindings",
+    "socket_key",
+    "socket_of",
+    "write_message",
+]
 
 SOCKET = np.dtype(
     [
@@ -37,16 +49,21 @@ def new_bindings(sockets: int) -> np.ndarray:
     return new_table(max(64, 1 << (_OPEN * sockets - 1).bit_length()), [("number", "i8")])
 
 
+def socket_key(address: int, port: int) -> int:
+    """One word of the key of a binding: an address and an L4 port; 0 is any."""
+    return _WORD | address << 16 | port
+
+
 def bound_socket(bindings: Any, local: int, local_port: int, remote: int, remote_port: int) -> int:
     """The number of the socket that a packet is for; -1 if there is none."""
-    here, there = _WORD | local << 16 | local_port, _WORD | remote << 16 | remote_port
+    here, there = socket_key(local, local_port), socket_key(remote, remote_port)
     row = find(bindings, here, there, 0, FOREVER)
     if row < 0:
         row = find(bindings, here, _WORD, 0, FOREVER)
     if row < 0:
-        row = find(bindings, _WORD | local_port, there, 0, FOREVER)
+        row = find(bindings, socket_key(0, local_port), there, 0, FOREVER)
     if row < 0:
-        row = find(bindings, _WORD | local_port, _WORD, 0, FOREVER)
+        row = find(bindings, socket_key(0, local_port), _WORD, 0, FOREVER)
     return bindings[row].number if row >= 0 else -1
 
 
@@ -65,7 +82,7 @@ def bind(frame: Any, sockets: Any, bindings: Any, counts: Any, opens: bool) -> i
         return -1
     socket = sockets[row]
     if socket.number != 0:
-        here, there = _WORD | socket.local << 16 | socket.local_port, _WORD | socket.remote << 16 | socket.remote_port
+        here, there = socket_key(socket.local, socket.local_port), socket_key(socket.remote, socket.remote_port)
         old = find(bindings, here, there, 0, FOREVER)
         if old >= 0:
             remove(bindings, old)
@@ -76,7 +93,7 @@ def bind(frame: Any, sockets: Any, bindings: Any, counts: Any, opens: bool) -> i
     socket.local_port = load16(frame, message.LOCAL_PORT)
     socket.remote = load32(frame, message.REMOTE)
     socket.remote_port = load16(frame, message.REMOTE_PORT)
-    here, there = _WORD | socket.local << 16 | socket.local_port, _WORD | socket.remote << 16 | socket.remote_port
+    here, there = socket_key(socket.local, socket.local_port), socket_key(socket.remote, socket.remote_port)
     new = place(bindings, counts, here, there, 0, FOREVER, REFUSE)
     if new < 0:
         return -1
@@ -101,3 +118,20 @@ def write_message(
     store32(frame, message.REMOTE, remote)
     store32(frame, message.LOCAL_PORT, ports)
     store32(frame, message.EXTENT_OFFSET, extent)
+
+
+def error_number(kind: int, code: int) -> int:
+    """The error (errno) that an ICMP error is to a socket, as in Linux (icmp_err_convert in net/ipv4/icmp.c)."""
+    if kind == icmp.PARAMETER_PROBLEM:
+        return errno.EPROTO
+    if kind == icmp.TIME_EXCEEDED:
+        return errno.EHOSTUNREACH
+    if code == 0 or code == 6 or code == 9 or code == 11:
+        return errno.ENETUNREACH
+    if code == 2:
+        return errno.ENOPROTOOPT
+    if code == 3:
+        return errno.ECONNREFUSED
+    if code == 4:
+        return errno.EMSGSIZE
+    return errno.EOPNOTSUPP if code == 5 else errno.EHOSTUNREACH

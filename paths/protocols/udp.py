@@ -41,7 +41,16 @@ from scout.paths.model.table import Table
 from scout.paths.model.verdict import drop
 from scout.paths.protocols.fib import lookup as find
 from scout.paths.protocols.next_hop import BROADCAST, CONNECTED, MULTICAST
-from scout.paths.protocols.sockets import COUNTS, SOCKET, bind, bound_socket, new_bindings, socket_of, write_message
+from scout.paths.protocols.sockets import (
+    COUNTS,
+    SOCKET,
+    bind,
+    bound_socket,
+    error_number,
+    new_bindings,
+    socket_of,
+    write_message,
+)
 from scout.paths.wire import icmp, ipv4, udp
 from scout.paths.wire.checksum import pseudo_header_sum
 from scout.paths.wire.icmp import PORT_UNREACHABLE
@@ -105,23 +114,6 @@ def notice(frame: Any, end: Any, packet: Any, bindings: Any) -> int:
     note = error_number(load8(frame, kind_at + icmp.TYPE), load8(frame, kind_at + icmp.CODE))
     write_message(frame, ERROR, ipv4.UDP, note, number, local, remote, local_port << 16 | remote_port, 0)
     return 0
-
-
-def error_number(kind: int, code: int) -> int:
-    """The error (errno) that an ICMP error is to a socket, as in Linux (icmp_err_convert in net/ipv4/icmp.c)."""
-    if kind == icmp.PARAMETER_PROBLEM:
-        return errno.EPROTO
-    if kind == icmp.TIME_EXCEEDED:
-        return errno.EHOSTUNREACH
-    if code == 0 or code == 6 or code == 9 or code == 11:
-        return errno.ENETUNREACH
-    if code == 2:
-        return errno.ENOPROTOOPT
-    if code == 3:
-        return errno.ECONNREFUSED
-    if code == 4:
-        return errno.EMSGSIZE
-    return errno.EOPNOTSUPP if code == 5 else errno.EHOSTUNREACH
 
 
 def request(frame: Any, end: Any) -> int:

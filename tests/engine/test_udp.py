@@ -4,6 +4,7 @@ import asyncio
 import errno
 import multiprocessing
 import os
+import resource
 import select
 import selectors
 import signal
@@ -140,7 +141,7 @@ def test_calls_that_no_datagram_can_come_of_are_refused_at_once(host: Host) -> N
 
 
 def test_the_registry_refuses_malformed_requests(host: Host) -> None:
-    with sockets.Socket(host.stack) as ours:
+    with sockets.DatagramSocket(host.stack) as ours:
         wrong = {"port": 1.5}, {"port": "1"}, {"address": [1], "port": 1}, {"port": float("nan")}
         for each in wrong:
             with pytest.raises(OSError) as raised:
@@ -150,8 +151,22 @@ def test_the_registry_refuses_malformed_requests(host: Host) -> None:
         assert ours.getsockname() == (OURS, 7020)
 
 
+def test_an_application_that_may_open_no_more_files_is_told_and_takes_no_socket(host: Host) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    next_free = os.dup(0)
+    os.close(next_free)
+    before = int((host.supervisor.port("apps").memory.numbers >= 0).sum())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (next_free, hard))
+    try:
+        with pytest.raises(OSError, match="ulimit -n"):
+            sockets.DatagramSocket(host.stack)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert int((host.supervisor.port("apps").memory.numbers >= 0).sum()) == before
+
+
 def test_names(host: Host) -> None:
-    with sockets.Socket(host.stack) as first, sockets.Socket(host.stack) as second:
+    with sockets.DatagramSocket(host.stack) as first, sockets.DatagramSocket(host.stack) as second:
         assert first.getsockname() == ("0.0.0.0", 0)
         first.bind(("", 7002))
         assert first.getsockname() == ("0.0.0.0", 7002)

@@ -112,13 +112,13 @@ def test_calls_that_wait_end_with_the_router() -> None:
         with pytest.raises(ConnectionResetError, match="the router has ended"):
             waiting.result(30)
         with pytest.raises(OSError):
-            sockets.Socket(host.stack)
+            sockets.DatagramSocket(host.stack)
         assert host.stack.has_ended
 
 
 def test_a_forked_child_attaches_by_itself(host: Host) -> None:
     def child() -> None:
-        with sockets.Socket(sockets.attach(host.name)) as own:
+        with sockets.DatagramSocket(sockets.attach(host.name)) as own:
             own.bind((OURS, 7010))
             own.sendto(b"from a child", theirs.getsockname())
 

@@ -133,3 +133,90 @@ def test_the_folder_depends_on_all_sources(tmp_path: Path, monkeypatch: Any) -> 
         part.write_text("A = 2\n")
         seen.add(cache._fingerprint())
     assert len(seen) == len(parts) + 1
+
+
+WRITE = """
+import os, signal
+from scout.ring import cache
+
+def stop(*names):
+    print("about to rename", flush=True)
+    input()
+    rename(*names)
+
+rename, os.replace = os.replace, stop
+cache.write(cache.cache_folder() / "objects" / "a.o", b"whole")
+"""
+
+
+def partial(root: Path) -> list[Path]:
+    return [each for each in root.rglob("*") if ".tmp" in each.name]
+
+
+def test_what_a_killed_process_was_writing_is_deleted_at_the_next_start(tmp_path: Path) -> None:
+    root = tmp_path / "cache"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITE], **pipes, env=os.environ | {"SCOUT_CACHE": str(root)})
+        for _ in range(2)
+    ]
+    for each in writers:
+        assert each.stdout.readline() == "about to rename\n"
+    killed, alive = writers
+    killed.kill()
+    killed.communicate()
+    current = Path(folder(SCOUT_CACHE=str(root)).stdout.strip())
+    assert len(partial(root)) == 2, "a process is writing"
+    alive.communicate("\n")
+    assert alive.returncode == 0 and (current / "objects" / "a.o").read_bytes() == b"whole"
+    (current / "numba").mkdir()
+    (current / "numba" / "f.nbi.tmp.0123456789abcdef").touch()  # numba's, as a killed process leaves it
+    assert len(partial(root)) == 2
+    folder(SCOUT_CACHE=str(root))
+    assert not partial(root) and (current / "objects" / "a.o").exists()
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatch: Any) -> None:
+    from scout.ring import cache
+
+    def full(*names: Any) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(cache.os, "replace", full)
+    with pytest.raises(OSError, match="No space"):
+        cache.write(tmp_path / "objects" / "a.o", b"whole")
+    assert not list((tmp_path / "objects").iterdir())
+
+
+LONG = """
+import os, sys
+from scout.ring.cache import cache_folder
+
+print(cache_folder(), flush=True)
+if not os.fork():
+    sys.stdout.close()
+input()
+"""
+
+
+def test_a_killed_process_leaves_its_temporary_folder_to_the_next_start(tmp_path: Path) -> None:
+    environment = {"SCOUT_CACHE": None, "XDG_CACHE_HOME": "/proc/nowhere", "TMPDIR": str(tmp_path)}
+    (tmp_path / f"scout-{os.getuid()}").touch()  # so that the usual folder cannot be used
+    foreign = tmp_path / "scout-notes"
+    foreign.mkdir()
+    given = {name: value for name, value in (os.environ | environment).items() if value is not None}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": given}
+    process = subprocess.Popen([sys.executable, "-c", LONG], **pipes)
+    used = Path(process.stdout.readline().strip())
+    process.kill()
+    process.wait()
+    assert used.parent == tmp_path
+    folder(**environment)
+    assert used.exists(), "a child of the process still uses it"
+    process.stdin.close()  # its end
+    process.stdout.close()
+    for _ in range(1000):
+        folder(**environment)
+        if not used.exists():
+            break
+    assert not used.exists() and foreign.exists()

@@ -131,6 +131,8 @@ def _reload(supervisor: Supervisor, file: str, report: Report) -> None:
 def _show(console: Console, account: dict[str, Any]) -> None:
     shown = Table.grid(padding=(0, 2))
     shown.add_row("received", f"{account['received']:,}")
+    if "made" in account:
+        shown.add_row("made", f"{account['made']:,}", "by stages, for what was received")
     for part, word in (("out", "out"), ("ended", "ended"), ("drops", "dropped")):
         for key, count in sorted(account[part].items()):
             shown.add_row(f"{word} {key}", f"{count:,}", _EXPLAINED.get(key, "") if part == "drops" else "")

@@ -48,7 +48,7 @@ def dot(graph: nx.DiGraph, title: str = "") -> str:
             f' style="{style}", fillcolor="{fill}", color="{border}"{small}];'
         )
     for source, target, data in graph.edges(data=True):
-        main = ", weight=8" if data.get("main") else ""
+        main = ", weight=8" if data.get("main") else ", style=dashed" if data.get("dashed") else ""
         lines.append(
             f"  {_dot_text([source])} {arrow} {_dot_text([target])}"
             f" [label={_dot_text(edge_lines(data))}, penwidth={line_width(data):.1f}{main}];"

@@ -34,8 +34,8 @@ def mermaid(graph: nx.DiGraph, title: str = "") -> str:
         text = _mermaid_text(node_lines(graph, node))
         lines.append(f"  {name}{opening}{text}{closing}:::{classes[paints[node]]}")
     for source, target, data in graph.edges(data=True):
-        shaft = "==" if data.get("main") else "--"
-        arrow = shaft + (shaft[0] if is_undirected(graph) else ">")
+        shaft, end = ("-.-", "") if data.get("dashed") else ("==", "=") if data.get("main") else ("--", "-")
+        arrow = shaft + (end if is_undirected(graph) else ">")
         label = f"|{_mermaid_text(edge_lines(data))}|" if edge_lines(data) else ""
         lines.append(f"  {names[source]} {arrow}{label} {names[target]}")
     for (fill, border, dashed), name in classes.items():

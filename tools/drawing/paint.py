@@ -103,7 +103,8 @@ def _paint_route(axes: Any, graph: nx.DiGraph, edge: Edge, route: Route) -> None
         head = [(x, y), (x + along * length, y - half), (x + along * length, y + half)]
         axes.add_patch(Polygon(head, facecolor=colour, edgecolor="none"))
     codes = [Curve.MOVETO] + [Curve.CURVE4] * (len(curve) - 1)
-    axes.add_patch(PathPatch(Curve(curve, codes), facecolor="none", edgecolor=colour, linewidth=wide))
+    style = "--" if data.get("dashed") else "-"
+    axes.add_patch(PathPatch(Curve(curve, codes), facecolor="none", edgecolor=colour, linewidth=wide, linestyle=style))
 
 
 def _write(axes: Any, box: Box, lines: Sequence[tuple[str, float, bool]]) -> None:

@@ -2,7 +2,8 @@
 
 Node attributes: `router` (the router that the stage belongs to, which decides the colour; the only attribute that is
 required), `kind` (a key of `KINDS`), `label` (by default the node's name), `note` (a second line). Edge attributes:
-`service`, `outcome` and `rate` (packets a second), which make the label, and `main` (True on edges of outcome 0).
+`service`, `outcome` and `rate` (packets a second), which make the label, `main` (True on edges of outcome 0), and
+`dashed` (True where no packet passes: the stage has others made).
 Graph attributes: `undirected` (True leaves the arrowheads out) and `routers` (the names of all routers of the router
 graph, so that a router has the same colour in every picture of that graph).
 """

@@ -1,0 +1,220 @@
+"""Segments and ICMP errors as requests: the row that they are for, what a listener makes of a SYN, and what is refused.
+
+A replica has placed the data of a segment before the segment became a request, by its own copy of the state, which may
+have been older. So the state decides here, in every replica alike, whether the data count: they do if they lie where
+the stream has them. Else the segment is served as if its data were lost on the way.
+"""
+
+import errno
+from typing import Any
+
+from scout.io.access import load8, load16, load32, load64, require
+from scout.io.endpoints import message
+from scout.paths.framework.flow_table import FOREVER, find
+from scout.paths.model.verdict import drop
+from scout.paths.protocols.sockets import bound_socket, socket_key
+from scout.paths.protocols.tcp import requests
+from scout.paths.protocols.tcp.actions import refuse
+from scout.paths.protocols.tcp.arrival import ANEW
+from scout.paths.protocols.tcp.cookies import answer_with_cookie, open_by_cookie
+from scout.paths.protocols.tcp.header import read_header
+from scout.paths.protocols.tcp.output import finish
+from scout.paths.protocols.tcp.requests import serve
+from scout.paths.protocols.tcp.rows import (
+    CONNECTED,
+    LISTENS,
+    begin,
+    begin_with,
+    bind_row,
+    choose_segment,
+    flow_of,
+    take_spare,
+    write_back,
+)
+from scout.paths.protocols.tcp.secret import initial_number, timestamp_offset
+from scout.paths.protocols.tcp.sequence import position
+from scout.paths.protocols.tcp.settled import ask, settle
+from scout.paths.protocols.tcp.state import SYN_RECEIVED
+from scout.paths.wire import ipv4, tcp
+from scout.paths.wire.ipv4 import header_length
+from scout.paths.wire.tcp import ACK, FIN, RST, SYN
+from scout.ring.jit import outline
+
+__all__ = ["POSITION", "take_notice", "take_segment"]
+
+BAD_REQUEST, NO_CONNECTION = drop("bad-request"), drop("tcp-no-connection")
+
+POSITION = message.LOCAL - 12
+"""Offset in a SEGMENT request of the position of its data; of a segment for no connection, the MTU of its port."""
+
+PLACED, LOST = 0, 1
+"""Verdicts for segments: its data are there, or it had none; its data count as lost."""
+
+COOKIE_LIFE = 120_000_000_000
+"""Nanoseconds after a listener's last cookie in which an acknowledgement may open a connection."""
+
+CONGESTED = 3
+"""The ECN bits of an IP header (RFC 3168 section 5)."""
+
+LEAST_MTU = 552
+"""Bytes below which an ICMP error that says nothing better does not bring the MTU of a path."""
+
+IP_AND_TCP = 40
+
+
+def take_segment(
+    frame: Any, end: Any, now: int, host: Any, rows: Any, bindings: Any, connections: Any, deadlines: Any
+) -> int:
+    """Take a segment (`SEGMENT`)."""
+    at, segment = message.HEADER, host.segment
+    header = header_length(frame, at)
+    tcp_at, size = at + header, load16(frame, at + ipv4.TOTAL_LENGTH) - header
+    if read_header(frame, end, tcp_at, size, segment) == 0:
+        return BAD_REQUEST
+    if load8(frame, at + ipv4.TOS) & CONGESTED == CONGESTED:
+        segment.congested = 1
+    remote, local = load32(frame, at + ipv4.SOURCE), load32(frame, at + ipv4.DESTINATION)
+    remote_port, local_port = load16(frame, tcp_at + tcp.SOURCE), load16(frame, tcp_at + tcp.DESTINATION)
+    number = bound_socket(bindings, local, local_port, remote, remote_port)
+    ports, ended = local_port << 16 | remote_port, 0
+    if number >= 0 and rows[number & message.ROW].role == CONNECTED:
+        row = number & message.ROW
+        begin_with(host, rows[row])
+        lost = hide_lost(frame, connections[row], segment, number)
+        if ask(requests.ARRIVE, 0, 0, row, now, host, rows, bindings, connections, deadlines) != ANEW:
+            return lost
+        # The connection that was is over: the SYN is for a listener.
+        ended = number + 1
+        number = bound_socket(bindings, local, local_port, remote, remote_port)
+    begin(host, -1, local, remote, ports)
+    host.ended = ended
+    if number >= 0 and rows[number & message.ROW].role == LISTENS:
+        mtu = load32(frame, POSITION + 4) if load64(frame, POSITION) > 0 else 0
+        return take_opening(number & message.ROW, mtu, now, host, rows, bindings, connections, deadlines)
+    refuse(segment, host.out)
+    return PLACED
+
+
+def hide_lost(frame: Any, c: Any, segment: Any, number: int) -> int:
+    """Take the data out of a segment whose data are not where the stream has them (`LOST`)."""
+    if segment.length == 0:
+        return PLACED
+    if c.state >= SYN_RECEIVED and segment.flags & SYN == 0:
+        first = position(segment.sequence, c.rcv_nxt)
+        if first + segment.length <= c.rcv_nxt or first >= max(c.rcv_edge, c.rcv_nxt) or c.reader_gone:
+            return PLACED  # they were there before, there is no room for them, or nobody will read: none of them counts
+        if (
+            load16(frame, message.NOTE) == 1
+            and load32(frame, message.SOCKET) == number
+            and load64(frame, POSITION) == first - c.irs - 1
+        ):
+            return PLACED
+    segment.length = 0
+    segment.flags &= ~FIN
+    return LOST
+
+
+@outline
+def take_opening(
+    listener: int, mtu: int, now: int, host: Any, rows: Any, bindings: Any, connections: Any, deadlines: Any
+) -> int:
+    """Take a segment for a listener: a SYN, or the acknowledgement of a cookie."""
+    segment = host.segment
+    if segment.flags & RST:
+        return NO_CONNECTION
+    if segment.flags & ACK:
+        if now - rows[listener].since >= COOKIE_LIFE or not take_cookie(
+            listener, mtu, now, host, rows, bindings, connections, deadlines
+        ):
+            refuse(segment, host.out)
+        return PLACED
+    if segment.flags & SYN == 0:
+        return NO_CONNECTION
+    segment.length = 0
+    segment.flags &= ~FIN
+    if mtu:
+        choose_segment(host, mtu)
+    flow = flow_of(host.local, host.remote, host.ports)
+    row = open_row(listener, now, host, rows, bindings)
+    if row < 0:
+        rows[listener].since = now
+        answer_with_cookie(host.secret, flow, segment, host.settings, host.out, now)
+        return PLACED
+    iss, offset = initial_number(host.secret, flow, now), timestamp_offset(host.secret, flow)
+    host.request.kind = requests.LISTEN_FOR
+    host.request.now = now
+    host.request.one = iss
+    host.request.two = offset
+    host.request.more = 1
+    serve(connections, row, host.request, segment, host.settings, host.out)
+    ask(requests.ARRIVE, 0, 0, row, now, host, rows, bindings, connections, deadlines)
+    return PLACED
+
+
+def open_row(listener: int, now: int, host: Any, rows: Any, bindings: Any) -> int:
+    """Take a spare socket of a listener for the ends of the segment at hand; its row, -1 if there is none."""
+    row = take_spare(rows, listener, now)
+    if row < 0:
+        return -1
+    socket = rows[row]
+    socket.local = host.local
+    socket.local_port = host.ports >> 16
+    socket.remote = host.remote
+    socket.remote_port = host.ports & 0xFFFF
+    if bind_row(rows, bindings, host.counts, row) >= 0:
+        write_back(rows, listener, row, now)
+        return -1
+    socket.role = CONNECTED
+    host.number = socket.number - 1
+    return row
+
+
+def take_cookie(
+    listener: int, mtu: int, now: int, host: Any, rows: Any, bindings: Any, connections: Any, deadlines: Any
+) -> bool:
+    """Open a connection by the acknowledgement of a cookie, if it is one and a spare socket is there."""
+    row = rows[listener].first - 1
+    if row < 0 or rows[row].since > now:
+        return False
+    segment = host.segment
+    segment.length = 0
+    segment.flags &= ~FIN
+    if mtu:
+        choose_segment(host, mtu)
+    flow = flow_of(host.local, host.remote, host.ports)
+    if not open_by_cookie(connections, row, host.secret, flow, segment, host.settings, host.out, now):
+        return False
+    if open_row(listener, now, host, rows, bindings) != row:
+        return False
+    finish(connections[row], host.out, now)
+    settle(row, now, host, rows, bindings, connections, deadlines)
+    return True
+
+
+@outline
+def take_notice(
+    frame: Any, end: Any, now: int, host: Any, rows: Any, bindings: Any, connections: Any, deadlines: Any
+) -> int:
+    """Take an ICMP error (`NOTICE`), if the segment that it quotes is under way (RFC 5927 section 4.1)."""
+    if not require(frame, end, message.HEADER + 8):
+        return BAD_REQUEST
+    here = socket_key(load32(frame, message.LOCAL), load16(frame, message.LOCAL_PORT))
+    there = socket_key(load32(frame, message.REMOTE), load16(frame, message.REMOTE_PORT))
+    index = find(bindings, here, there, 0, FOREVER)
+    if index < 0 or rows[bindings[index].number & message.ROW].role != CONNECTED:
+        return NO_CONNECTION
+    row = bindings[index].number & message.ROW
+    socket, c = rows[row], connections[row]
+    quoted = position(load32(frame, message.HEADER), c.snd_una)
+    if not c.snd_una <= quoted < max(c.snd_nxt, c.snd_una + 1):
+        return NO_CONNECTION
+    error, mtu = load16(frame, message.NOTE), load32(frame, message.HEADER + 4)
+    begin_with(host, socket)
+    if error == errno.EMSGSIZE:
+        largest = max(mtu, LEAST_MTU) - IP_AND_TCP
+        ask(requests.PATH_MTU, largest, 0, row, now, host, rows, bindings, connections, deadlines)
+    else:
+        socket.errors += 1
+        told = socket.errors << 16 | error + 1
+        ask(requests.ERROR, told, 0, row, now, host, rows, bindings, connections, deadlines)
+    return 0

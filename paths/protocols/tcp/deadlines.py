@@ -1,0 +1,43 @@
+"""The times at which connections want timer requests, so that the earliest is known at once.
+
+`deadlines` is int64: the earliest time of all rows, then that of each block of `BLOCK` rows. Both may be too early: a
+time that moves back is found when its request is served.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from scout.paths.protocols.tcp.state import FOREVER
+
+__all__ = ["BLOCK", "new_deadlines", "refresh", "watch"]
+
+BLOCK = 64
+"""Rows of a block."""
+
+
+def new_deadlines(rows: int) -> np.ndarray:
+    """The array for so many rows, none of which waits for a time."""
+    return np.full(1 + -(-rows // BLOCK), FOREVER, np.int64)
+
+
+def watch(deadlines: Any, rows: Any, row: int, time: int) -> None:
+    """A row wants a timer request at this time."""
+    rows[row].due = time
+    if time < deadlines[1 + row // BLOCK]:
+        deadlines[1 + row // BLOCK] = time
+        if time < deadlines[0]:
+            deadlines[0] = time
+
+
+def refresh(deadlines: Any, rows: Any, block: int) -> None:
+    """Find the earliest time of a block, and that of all, anew."""
+    soonest = FOREVER
+    for row in range(block * BLOCK, min((block + 1) * BLOCK, len(rows))):
+        if rows[row].due < soonest:
+            soonest = rows[row].due
+    deadlines[1 + block] = soonest
+    deadlines[0] = FOREVER
+    for index in range(1, len(deadlines)):
+        if deadlines[index] < deadlines[0]:
+            deadlines[0] = deadlines[index]

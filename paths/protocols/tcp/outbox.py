@@ -1,0 +1,188 @@
+"""The outbox: what a primary has still to do for the requests that it served, in its own memory.
+
+Every replica computes the actions of the core; the primary copies them here, with all that is needed to carry them out,
+and `transmit` makes a packet of each.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from scout.io.endpoints import stream
+from scout.paths.protocols.tcp import actions
+from scout.paths.protocols.tcp.header import MOST_SACKS
+from scout.paths.protocols.tcp.state import CLOSED, ESTABLISHED, FINISHED, NONE, RANGE
+from scout.paths.wire.tcp import ACK
+
+__all__ = ["ACCEPTED", "ENTRIES", "ENTRY", "REPORT", "SEGMENT", "next_entry", "post"]
+
+SEGMENT, REPORT, ACCEPTED = range(3)
+"""Kinds of entries: a segment to be sent; the words of a stream; a connection for a listener."""
+
+ENTRIES = 8192
+"""Entries of the box; it is empty behind every batch of requests."""
+
+RESERVED = 1024
+"""Entries that segments leave free: a segment that is not sent is like one that the network loses, a message to a
+socket that is not sent is lost for good."""
+
+ENTRY = np.dtype(
+    [
+        ("kind", "i8"),
+        ("number", "i8"),  # of the socket that a message goes to, or whose send ring has the data
+        ("local", "i8"),
+        ("remote", "i8"),
+        ("ports", "i8"),  # the local one << 16 | the remote one
+        ("traffic", "i8"),
+        # SEGMENT: the fields of `scout.paths.protocols.tcp.actions.ACTION`, by which `write_header` writes the header.
+        ("flags", "i8"),
+        ("sequence", "i8"),
+        ("acknowledgement", "i8"),
+        ("window", "i8"),
+        ("urgent", "i8"),
+        ("length", "i8"),
+        ("offset", "i8"),
+        ("segment", "i8"),
+        ("capable", "i8"),
+        ("mss", "i8"),
+        ("scale", "i8"),
+        ("sack_permitted", "i8"),
+        ("has_timestamp", "i8"),
+        ("tsval", "i8"),
+        ("tsecr", "i8"),
+        ("user_timeout", "i8"),
+        ("sack_count", "i8"),
+        ("sacks", RANGE, (MOST_SACKS,)),
+        # REPORT: `scout.io.endpoints.stream.REPORTED`. ACCEPTED: the number of the connection's socket in the first.
+        ("words", "i8", (6,)),
+    ]
+)
+
+
+def next_entry(outbox: Any, waiting: Any, sent: Any, reserved: int) -> int:
+    """The index of a new entry, -1 if no more than `reserved` are free.
+
+    `waiting` says how many entries wait, and `sent` the index of the first of them, if some do.
+    """
+    if waiting[0] == 0:
+        sent[0] = 0
+    index = sent[0] + waiting[0]
+    if index + reserved >= len(outbox):
+        return -1
+    waiting[0] += 1
+    return index
+
+
+def post(outbox: Any, waiting: Any, sent: Any, host: Any) -> None:
+    """Put what is to be done for a request (`scout.paths.protocols.tcp.rows.HOST`) into the box."""
+    for index in range(host.out.count):
+        action = host.out.actions[index]
+        if action.kind == actions.EMIT:
+            _post_segment(outbox, waiting, sent, action, host)
+        elif action.kind == actions.REPORT:
+            _post_report(outbox, waiting, sent, action, host.number)
+    if host.listener:
+        _post_accepted(outbox, waiting, sent, host)
+    if host.closed:
+        _post_closed(outbox, waiting, sent, host.number, NONE, host.error)
+    if host.ended:
+        _post_closed(outbox, waiting, sent, host.ended - 1, FINISHED, 0)
+
+
+def _post_segment(outbox: Any, waiting: Any, sent: Any, action: Any, host: Any) -> None:
+    place = sent[0] + waiting[0] - 1
+    if waiting[0] == 0 or not _replaces(action, outbox[place], host):
+        place = next_entry(outbox, waiting, sent, RESERVED)
+    if place < 0:
+        return
+    entry = outbox[place]
+    entry.kind = SEGMENT
+    entry.number = host.number
+    entry.local = host.local
+    entry.remote = host.remote
+    entry.ports = host.ports
+    entry.traffic = host.traffic
+    entry.flags = action.flags
+    entry.sequence = action.sequence
+    entry.acknowledgement = action.acknowledgement
+    entry.window = action.window
+    entry.urgent = action.urgent
+    entry.length = action.length
+    entry.offset = action.offset
+    entry.segment = action.segment
+    entry.capable = action.capable
+    entry.mss = action.mss
+    entry.scale = action.scale
+    entry.sack_permitted = action.sack_permitted
+    entry.has_timestamp = action.has_timestamp
+    entry.tsval = action.tsval
+    entry.tsecr = action.tsecr
+    entry.user_timeout = action.user_timeout
+    entry.sack_count = action.sack_count
+    for index in range(action.sack_count):
+        entry.sacks[index].first = action.sacks[index].first
+        entry.sacks[index].last = action.sacks[index].last
+
+
+def _replaces(action: Any, entry: Any, host: Any) -> bool:
+    """True if an acknowledgement makes the one before it, which waits, superfluous (MUST-58, MUST-59).
+
+    It has to acknowledge more: the number of equal ones tells a peer without SACK of a loss (RFC 5681 section 3.2).
+    """
+    if entry.kind != SEGMENT or entry.number != host.number or entry.ports != host.ports:
+        return False
+    if action.flags != ACK or entry.flags != ACK or action.length or entry.length:
+        return False
+    return action.acknowledgement != entry.acknowledgement and entry.sack_count + entry.user_timeout == 0
+
+
+def _post_report(outbox: Any, waiting: Any, sent: Any, action: Any, number: int) -> None:
+    place = next_entry(outbox, waiting, sent, 0)
+    if place < 0:
+        return
+    entry = outbox[place]
+    entry.kind = REPORT
+    entry.number = number
+    words = entry.words
+    words[0] = action.received
+    words[1] = action.acknowledged
+    words[2] = phase_of(action.state, action.reason)
+    words[3] = action.received + 1 if action.ended else 0
+    words[4] = action.error
+    words[5] = action.urgent_until
+
+
+def phase_of(state: int, reason: int) -> int:
+    """The word PHASE of a connection's state."""
+    if state == CLOSED:
+        return stream.CLOSED << 8 | reason
+    return stream.ESTABLISHED << 8 if state >= ESTABLISHED else stream.OPENING << 8
+
+
+def _post_closed(outbox: Any, waiting: Any, sent: Any, number: int, reason: int, error: int) -> None:
+    """Tell a socket that it has no connection, and why: the reason of its end, or an error."""
+    place = next_entry(outbox, waiting, sent, 0)
+    if place < 0:
+        return
+    entry = outbox[place]
+    entry.kind = REPORT
+    entry.number = number
+    words = entry.words
+    for index in range(len(words)):
+        words[index] = 0
+    words[2] = phase_of(CLOSED, reason)
+    words[4] = error + 1 if error else 0
+
+
+def _post_accepted(outbox: Any, waiting: Any, sent: Any, host: Any) -> None:
+    """Tell a listener of a connection."""
+    place = next_entry(outbox, waiting, sent, 0)
+    if place < 0:
+        return
+    entry = outbox[place]
+    entry.kind = ACCEPTED
+    entry.number = host.listener - 1
+    entry.local = host.local
+    entry.remote = host.remote
+    entry.ports = host.ports
+    entry.words[0] = host.number

@@ -1,0 +1,110 @@
+"""The stages of the primary of a received packet: per-byte work, and then a request (docs/tcp.md).
+
+`receive` verifies a segment and says where its data belong in the peer's stream, by the replica's own copy of the
+state, which it only reads. `notice` reads an ICMP error about a segment.
+"""
+
+from typing import Any
+
+from scout.io.access import add16, load8, load16, load32, require, store32, store64, sum16
+from scout.io.batch import gather
+from scout.io.endpoints import message
+from scout.io.endpoints.message import NOTICE, SEGMENT
+from scout.io.packet import NEEDS_CHECKSUM
+from scout.paths.model.verdict import drop
+from scout.paths.protocols.sockets import bound_socket, error_number, write_message
+from scout.paths.protocols.tcp.arriving import POSITION
+from scout.paths.protocols.tcp.rows import CONNECTED
+from scout.paths.protocols.tcp.sequence import position
+from scout.paths.protocols.tcp.state import FIN_WAIT_2, SYN_RECEIVED
+from scout.paths.wire import icmp, ipv4, tcp
+from scout.paths.wire.checksum import pseudo_header_sum
+from scout.paths.wire.ipv4 import header_length
+from scout.paths.wire.tcp import SYN, tcp_header_length
+
+__all__ = ["NOWHERE", "notice", "receive"]
+
+BAD_HEADER, BAD_CHECKSUM, GROUP = drop("tcp-bad-header"), drop("tcp-bad-checksum"), drop("tcp-group")
+NO_CONNECTION = drop("tcp-no-connection")
+
+NOWHERE = -1
+"""The position of data that are placed nowhere."""
+
+UNKNOWN = 0xFFFFFFFF
+"""In place of a socket's number: no connection is known here."""
+
+
+def receive(
+    frame: Any,
+    end: Any,
+    packet: Any,
+    rows: Any,
+    bindings: Any,
+    connections: Any,
+    mtus: Any,
+    first: int,
+    whole: Any,
+    whole_index: int,
+) -> int:
+    """Verify a segment, and make a message of it that becomes a request."""
+    at = message.HEADER  # of the packet, behind the room for the message's header
+    header = header_length(frame, at)
+    size, tcp_at = load16(frame, at + ipv4.TOTAL_LENGTH) - header, at + header
+    if size < tcp.HEADER or not require(frame, end, tcp_at + tcp.HEADER):
+        return BAD_HEADER
+    data = tcp_header_length(frame, tcp_at)
+    if data < tcp.HEADER or data > size or not require(frame, end, tcp_at + data):
+        return BAD_HEADER
+    if packet.link_broadcast:
+        return GROUP  # RFC 9293 section 3.9.2.3, MUST-57
+    if packet.flags & NEEDS_CHECKSUM == 0:  # else the sender left it to a device that the packet has not passed
+        frame = gather(frame, packet, whole, whole_index)
+        total = add16(pseudo_header_sum(frame, at, ipv4.TCP, size), sum16(frame, tcp_at, size))
+        if total != 0xFFFF:
+            return BAD_CHECKSUM
+    remote, local = load32(frame, at + ipv4.SOURCE), load32(frame, at + ipv4.DESTINATION)
+    remote_port, local_port = load16(frame, tcp_at + tcp.SOURCE), load16(frame, tcp_at + tcp.DESTINATION)
+    number = bound_socket(bindings, local, local_port, remote, remote_port)
+    place = NOWHERE
+    if number >= 0 and rows[number & message.ROW].role == CONNECTED:
+        if size > data and load8(frame, tcp_at + tcp.FLAGS) & SYN == 0:
+            sequence = load32(frame, tcp_at + tcp.SEQUENCE)
+            place = place_of(connections[number & message.ROW], sequence, size - data)
+    else:
+        number = UNKNOWN
+        place = mtus[first + packet.port]
+    extent = (tcp_at + data) << 16 | size - data
+    write_message(frame, SEGMENT, ipv4.TCP, 0, number, local, remote, local_port << 16 | remote_port, extent)
+    store64(frame, POSITION, place)
+    return 0
+
+
+def place_of(c: Any, sequence: int, size: int) -> int:
+    """The position in the peer's stream of the data of a segment, `NOWHERE` if they may not be placed.
+
+    All of them are new or were received, and none is beyond the window. An application that has gone reads nothing.
+    """
+    if c.state < SYN_RECEIVED or c.state > FIN_WAIT_2 or c.reader_gone:
+        return NOWHERE
+    begin = position(sequence, c.rcv_nxt)
+    if begin <= c.irs or begin + size <= c.rcv_nxt or begin + size > c.rcv_edge:
+        return NOWHERE
+    return begin - c.irs - 1
+
+
+def notice(frame: Any, end: Any) -> int:
+    """Make a request of an ICMP error about a segment."""
+    at = message.HEADER
+    kind_at = at + header_length(frame, at)
+    quote = kind_at + icmp.HEADER
+    tcp_at = quote + header_length(frame, quote)
+    if not require(frame, end, tcp_at + tcp.SEQUENCE + 4):
+        return NO_CONNECTION
+    local, remote = load32(frame, quote + ipv4.SOURCE), load32(frame, quote + ipv4.DESTINATION)
+    ports, sequence = load32(frame, tcp_at + tcp.SOURCE), load32(frame, tcp_at + tcp.SEQUENCE)
+    mtu = load32(frame, kind_at + icmp.REST) & 0xFFFF
+    note = error_number(load8(frame, kind_at + icmp.TYPE), load8(frame, kind_at + icmp.CODE))
+    write_message(frame, NOTICE, ipv4.TCP, note, UNKNOWN, local, remote, ports, (message.HEADER + 8) << 16)
+    store32(frame, message.HEADER, sequence)
+    store32(frame, message.HEADER + 4, mtu)
+    return 0

@@ -1,0 +1,241 @@
+"""Sockets as rows: of each its addresses, its role, and its place among the spare sockets of a listener.
+
+A connection has the row of its socket, in `ROW` as in `CONNECTION`. Both, the table that finds the row of a segment
+(`scout.paths.protocols.sockets`) and `HOST` are replicated: every replica changes them at the same requests.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from scout.io.access import load16, load32
+from scout.io.endpoints import message
+from scout.paths.framework.flow_table import FOREVER, REFUSE, find, place, remove
+from scout.paths.protocols.sockets import COUNTS, SOCKET, socket_key
+from scout.paths.protocols.tcp.actions import OUT
+from scout.paths.protocols.tcp.header import SEGMENT
+from scout.paths.protocols.tcp.requests import REQUEST
+from scout.paths.protocols.tcp.secret import SECRET
+from scout.paths.protocols.tcp.settings import LARGEST_SEGMENT, SETTINGS
+from scout.paths.wire import ipv4
+from scout.paths.wire.address import MAPPED
+from scout.paths.wire.flow import KNOWN
+
+__all__ = [
+    "CONNECTED",
+    "ENDED",
+    "HOST",
+    "LISTENS",
+    "ROW",
+    "SPARE",
+    "UNUSED",
+    "begin",
+    "begin_with",
+    "bind_row",
+    "choose_segment",
+    "flow_of",
+    "name_row",
+    "offer",
+    "row_of",
+    "take_spare",
+    "unbind_row",
+    "withdraw",
+    "write_back",
+]
+
+UNUSED, LISTENS, SPARE, CONNECTED, ENDED = range(5)
+"""Roles of a row: none yet; it takes connections; a listener may give it a connection; it has a connection, in any
+state but CLOSED; its connection is CLOSED."""
+
+ROW = np.dtype(
+    [
+        *SOCKET.descr,  # number, addresses and L4 ports, as those of other transports
+        ("role", "i8"),
+        ("listener", "i8"),  # number, plus 1, of the socket whose spare it is, or was until its connection was accepted
+        ("first", "i8"),  # of a listener: row, plus 1, of its first spare socket; 0 if it has none
+        ("last", "i8"),  # of its last one
+        ("next", "i8"),  # of a spare socket: row, plus 1, of the next one
+        ("since", "i8"),  # of a spare socket: when it may be used; of a listener: when it last sent a cookie
+        ("left", "i8"),  # 1: the application has closed it
+        ("errors", "i8"),  # ICMP errors that were told
+        ("traffic", "i8"),  # the DSCP of what it sends, in the upper 6 of 8 bits
+        ("due", "i8"),  # when the connection wants a timer request
+    ],
+    align=True,
+)
+
+HOST = np.dtype(
+    [
+        ("settings", "i8", (SETTINGS,)),  # of new connections
+        ("most", "i8"),  # LARGEST_SEGMENT as it was chosen; that of a connection also depends on its port
+        ("secret", SECRET),
+        ("counts", COUNTS, (1,)),
+        # What the request at hand works with.
+        ("request", REQUEST),
+        ("segment", SEGMENT),
+        # What its primary has to do.
+        ("out", OUT),
+        ("number", "i8"),  # of the socket that the actions are about, -1 if they are about none,
+        ("local", "i8"),  # and both ends of its connection
+        ("remote", "i8"),
+        ("ports", "i8"),
+        ("traffic", "i8"),
+        ("listener", "i8"),  # number, plus 1, of the socket that is told of the connection; 0: none
+        ("closed", "i8"),  # 1: the socket is told that it has no connection,
+        ("error", "i8"),  # and why it could have none (errno), or 0
+        ("ended", "i8"),  # number, plus 1, of a socket whose connection in TIME-WAIT made room for this one; 0: none
+    ],
+    align=True,
+)
+"""All replicated state of TCP that belongs to no row: one record."""
+
+IP_AND_TCP = 40  # bytes of both headers without options
+
+
+def row_of(frame: Any, rows: Any) -> int:
+    """The row of the socket that a local request is for; -1 if it has another number, or is unknown."""
+    number = load32(frame, message.SOCKET)
+    row = number & message.ROW
+    return row if row < len(rows) and rows[row].number == number + 1 else -1
+
+
+def name_row(frame: Any, rows: Any) -> int:
+    """Give the socket of a request of the registry the addresses and L4 ports there; its row, -1 if there is none.
+
+    A row that had a socket of another number begins anew.
+    """
+    number = load32(frame, message.SOCKET)
+    row = number & message.ROW
+    if row >= len(rows):
+        return -1
+    socket = rows[row]
+    if socket.number != number + 1:
+        socket.number = number + 1
+        socket.role = UNUSED
+        socket.listener = 0
+        socket.left = 0
+        socket.errors = 0
+        socket.traffic = 0
+    socket.local = load32(frame, message.LOCAL)
+    socket.local_port = load16(frame, message.LOCAL_PORT)
+    socket.remote = load32(frame, message.REMOTE)
+    socket.remote_port = load16(frame, message.REMOTE_PORT)
+    return row
+
+
+def bind_row(rows: Any, bindings: Any, counts: Any, row: int) -> int:
+    """Let segments find a row by its addresses and L4 ports; -1 if it is bound, else the row that is bound to these.
+
+    The result is the row itself if there is no room.
+    """
+    socket = rows[row]
+    here, there = socket_key(socket.local, socket.local_port), socket_key(socket.remote, socket.remote_port)
+    other = find(bindings, here, there, 0, FOREVER)
+    if other >= 0:
+        return bindings[other].number & message.ROW
+    new = place(bindings, counts, here, there, 0, FOREVER, REFUSE)
+    if new < 0:
+        return row
+    bindings[new].number = socket.number - 1
+    return -1
+
+
+def unbind_row(rows: Any, bindings: Any, row: int) -> None:
+    """Let no segment find a row any more."""
+    socket = rows[row]
+    here, there = socket_key(socket.local, socket.local_port), socket_key(socket.remote, socket.remote_port)
+    index = find(bindings, here, there, 0, FOREVER)
+    if index >= 0 and bindings[index].number == socket.number - 1:
+        remove(bindings, index)
+
+
+def begin(host: Any, number: int, local: int, remote: int, ports: int) -> None:
+    """Begin with a request about a socket, or about none; `ports` is the local one << 16 | the remote one."""
+    host.out.count = 0
+    host.number = number
+    host.local = local
+    host.remote = remote
+    host.ports = ports
+    host.traffic = 0
+    host.listener = 0
+    host.closed = 0
+    host.error = 0
+    host.ended = 0
+
+
+def begin_with(host: Any, socket: Any) -> None:
+    """Begin with a request about the socket of a row."""
+    ports = socket.local_port << 16 | socket.remote_port
+    begin(host, socket.number - 1, socket.local, socket.remote, ports)
+    host.traffic = socket.traffic
+
+
+def flow_of(local: int, remote: int, ports: int) -> tuple[int, int, int, int, int]:
+    """The words (`scout.paths.wire.flow.flow_words`) of what this end sends between two IPv4 addresses."""
+    return KNOWN | ipv4.TCP << 32 | ports, 0, MAPPED | local, 0, MAPPED | remote
+
+
+def choose_segment(host: Any, mtu: int) -> None:
+    """Let the settings of the next new connection suit a port of this MTU."""
+    host.settings[LARGEST_SEGMENT] = max(min(host.most, mtu - IP_AND_TCP), 1)
+
+
+# The spare sockets of a listener: a list through `next`, those that may be used at once in front.
+
+
+def offer(rows: Any, listener: int, row: int) -> None:
+    """Put a socket before the other spare ones of a listener, both given by their rows."""
+    spare, taker = rows[row], rows[listener]
+    spare.role = SPARE
+    spare.listener = taker.number
+    spare.since = 0
+    spare.next = taker.first
+    taker.first = row + 1
+    if taker.last == 0:
+        taker.last = row + 1
+
+
+def write_back(rows: Any, listener: int, row: int, since: int) -> None:
+    """Put a socket whose connection came to nothing behind the other spare ones of its listener.
+
+    It may be used from the time `since` on: until then a replica may still come to a segment of what was.
+    """
+    spare, taker = rows[row], rows[listener]
+    spare.role = SPARE
+    spare.since = since
+    spare.next = 0
+    if taker.last:
+        rows[taker.last - 1].next = row + 1
+    else:
+        taker.first = row + 1
+    taker.last = row + 1
+
+
+def take_spare(rows: Any, listener: int, now: int) -> int:
+    """Take the first spare socket of a listener that may be used; its row, -1 if there is none."""
+    taker = rows[listener]
+    row = taker.first - 1
+    if row < 0 or rows[row].since > now:
+        return -1
+    taker.first = rows[row].next
+    if taker.first == 0:
+        taker.last = 0
+    return row
+
+
+def withdraw(rows: Any, row: int) -> None:
+    """Take a spare socket away from its listener."""
+    listener = rows[row].listener - 1 & message.ROW
+    taker = rows[listener]
+    each, before = taker.first - 1, -1
+    while each >= 0 and each != row:
+        before = each
+        each = rows[each].next - 1
+    if each < 0:
+        return
+    if before < 0:
+        taker.first = rows[row].next
+    else:
+        rows[before].next = rows[row].next
+    if taker.last == row + 1:
+        taker.last = before + 1

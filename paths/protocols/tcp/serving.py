@@ -1,0 +1,174 @@
+"""The stage `serve`: every local request of TCP, in every replica, in the order of the channel.
+
+It finds the row, has the core serve the request (`scout.paths.protocols.tcp.requests`), and settles what follows: a
+connection that is established is told to its listener, one that is closed leaves the table of bindings, and the time of
+the next timer is noted. All that is replicated. The primary then puts what is to be done outside into its outbox.
+"""
+
+from typing import Any
+
+from scout.io.access import load8, load64, require
+from scout.io.endpoints import message
+from scout.io.endpoints.message import (
+    ABORT,
+    CLOSE,
+    CONNECT,
+    EXPIRE,
+    LISTEN,
+    NOTICE,
+    OFFER,
+    OPTION,
+    READ,
+    SEGMENT,
+    SHUTDOWN,
+    WRITE,
+)
+from scout.paths.model.verdict import drop
+from scout.paths.protocols.tcp import requests
+from scout.paths.protocols.tcp.arriving import take_notice, take_segment
+from scout.paths.protocols.tcp.deadlines import BLOCK, refresh
+from scout.paths.protocols.tcp.opened import close, connect, listen, offer_spare
+from scout.paths.protocols.tcp.outbox import post
+from scout.paths.protocols.tcp.rows import CONNECTED, begin, begin_with, row_of
+from scout.paths.protocols.tcp.settings import (
+    KEEP_IDLE,
+    KEEP_INTERVAL,
+    KEEP_PROBES,
+    MILLISECOND,
+    TRAFFIC_CLASS,
+    USER_TIMEOUT,
+)
+from scout.paths.protocols.tcp.settled import ask
+from scout.ring.jit import outline
+
+__all__ = ["serve"]
+
+BAD_REQUEST, NOT_CONNECTED = drop("bad-request"), drop("tcp-not-connected")
+
+EXPIRED = 64
+"""Rows whose timers one request serves at most; another one follows at once for the others."""
+
+_LONGEST = 1 << 60  # nanoseconds; such times can be added to the clock's
+
+
+def serve(
+    frame: Any,
+    end: Any,
+    packet: Any,
+    primary: Any,
+    hosts: Any,
+    rows: Any,
+    bindings: Any,
+    connections: Any,
+    deadlines: Any,
+    outbox: Any,
+    waiting: Any,
+    sent: Any,
+) -> int:
+    """Serve a local request."""
+    kind, now, host = load8(frame, message.KIND), packet.timestamp, hosts[0]
+    if kind == EXPIRE:
+        expire(now, primary, host, rows, bindings, connections, deadlines, outbox, waiting, sent)
+        return 0
+    begin(host, -1, 0, 0, 0)
+    if kind == SEGMENT:
+        verdict = take_segment(frame, end, now, host, rows, bindings, connections, deadlines)
+    elif kind > message.CONTROL_KINDS:
+        verdict = call(frame, end, now, host, rows, bindings, connections, deadlines)
+    else:
+        verdict = control(kind, frame, end, now, host, rows, bindings, connections, deadlines)
+    if primary:
+        post(outbox, waiting, sent, host)
+    return verdict
+
+
+@outline
+def control(
+    kind: int,
+    frame: Any,
+    end: Any,
+    now: int,
+    host: Any,
+    rows: Any,
+    bindings: Any,
+    connections: Any,
+    deadlines: Any,
+) -> int:
+    """A request of the registry, or about an ICMP error."""
+    if kind == NOTICE:
+        return take_notice(frame, end, now, host, rows, bindings, connections, deadlines)
+    if kind == LISTEN:
+        return listen(frame, host, rows, bindings)
+    if kind == OFFER:
+        return offer_spare(frame, end, rows)
+    if kind == CONNECT:
+        return connect(frame, now, host, rows, bindings, connections, deadlines)
+    if kind == CLOSE:
+        return close(frame, now, host, rows, bindings, connections, deadlines)
+    return BAD_REQUEST
+
+
+@outline
+def call(frame: Any, end: Any, now: int, host: Any, rows: Any, bindings: Any, connections: Any, deadlines: Any) -> int:
+    """A request of the application about its connection."""
+    row, kind = row_of(frame, rows), load8(frame, message.KIND)
+    if row < 0 or rows[row].role != CONNECTED:
+        return NOT_CONNECTED
+    c, one, two = connections[row], 0, 0
+    if kind == SHUTDOWN:
+        kind = requests.CLOSE
+    elif kind == ABORT:
+        kind = requests.ABORT
+    elif not require(frame, end, message.HEADER + (16 if kind == OPTION else 8)):
+        return BAD_REQUEST
+    else:
+        one = load64(frame, message.HEADER)
+        if kind == WRITE:
+            kind, one = requests.SEND, one - (c.snd_end - c.iss - 1)
+        elif kind == READ:
+            kind, one = requests.READ, one - (c.rcv_read - c.irs - 1)
+        elif kind == OPTION and one == TRAFFIC_CLASS:
+            rows[row].traffic = load64(frame, message.HEADER + 8) & 0xFC
+            return 0
+        elif kind == OPTION:
+            kind, two = requests.CHOOSE, within(one, load64(frame, message.HEADER + 8))
+        else:
+            return BAD_REQUEST
+    begin_with(host, rows[row])
+    ask(kind, one, two, row, now, host, rows, bindings, connections, deadlines)
+    return 0
+
+
+def within(setting: int, value: int) -> int:
+    """The value nearest to the one that an application has chosen with which a setting works."""
+    if setting in (USER_TIMEOUT, KEEP_IDLE, KEEP_INTERVAL):
+        return min(max(value, MILLISECOND), _LONGEST)
+    return min(max(value, 1 if setting == KEEP_PROBES else 0), 127)
+
+
+@outline
+def expire(
+    now: int,
+    primary: Any,
+    host: Any,
+    rows: Any,
+    bindings: Any,
+    connections: Any,
+    deadlines: Any,
+    outbox: Any,
+    waiting: Any,
+    sent: Any,
+) -> None:
+    """Serve the timers that are due."""
+    served = 0
+    for block in range(len(deadlines) - 1):
+        if deadlines[1 + block] > now:
+            continue
+        for row in range(block * BLOCK, min((block + 1) * BLOCK, len(rows))):
+            if rows[row].due <= now and served < EXPIRED:
+                served += 1
+                begin_with(host, rows[row])
+                ask(requests.EXPIRE, 0, 0, row, now, host, rows, bindings, connections, deadlines)
+                if primary:
+                    post(outbox, waiting, sent, host)
+        refresh(deadlines, rows, block)

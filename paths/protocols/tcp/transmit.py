@@ -1,0 +1,104 @@
+"""The stage `transmit`: the primary makes a packet of the next entry of `scout.paths.protocols.tcp.outbox`.
+
+A segment gets its headers; its data stay in the send ring of the socket. One that is longer than a packet of the next
+hop's port is cut by the device (TCP segmentation offload).
+"""
+
+from typing import Any
+
+from scout.io.access import require, store16, store32, store64, trim
+from scout.io.endpoints import message
+from scout.io.endpoints.stream_access import append
+from scout.io.packet import NEEDS_CHECKSUM
+from scout.paths.model.verdict import drop
+from scout.paths.protocols.fib import lookup as find
+from scout.paths.protocols.next_hop import CONNECTED
+from scout.paths.protocols.sockets import write_message
+from scout.paths.protocols.tcp.header import write_header
+from scout.paths.protocols.tcp.outbox import REPORT, SEGMENT
+from scout.paths.wire import ipv4, tcp
+from scout.paths.wire.checksum import pseudo_header_sum
+
+__all__ = ["transmit"]
+
+NOTHING, NO_ROUTE = drop("tcp-nothing-to-send"), drop("no-route")
+
+SENT, TOLD = 0, 1
+"""Outcomes: a segment; a message to a socket."""
+
+GSO_TCP = 1  # VIRTIO_NET_HDR_GSO_TCPV4, linux/virtio_net.h
+ECT_0 = 2  # the ECN bits of a packet of a transport that knows ECN (RFC 3168 section 5)
+
+
+def transmit(
+    frame: Any,
+    end: Any,
+    packet: Any,
+    outbox: Any,
+    waiting: Any,
+    sent: Any,
+    entries: Any,
+    vectors: Any,
+    leaves: Any,
+    root: int,
+    next_hops: Any,
+    mtus: Any,
+    first: int,
+    ttl: int,
+    rings: int,
+    socket_bytes: int,
+    ring_bytes: int,
+    whole: Any,
+    whole_index: int,
+) -> int:
+    """Make a packet of the next entry: a segment (`SENT`), or a message (`TOLD`)."""
+    if waiting[0] <= 0 or not require(frame, end, message.HEADER + 48):
+        return NOTHING
+    entry = outbox[sent[0]]
+    waiting[0] -= 1
+    sent[0] += 1
+    if entry.kind != SEGMENT:
+        write_told(frame, end, packet, entry)
+        return TOLD
+    tcp_at = ipv4.HEADER
+    hop = find(entries, vectors, leaves, root, entry.remote)
+    if hop < 0 or next_hops[hop].kind > CONNECTED:
+        return NO_ROUTE
+    header, size = write_header(frame, tcp_at, entry.ports >> 16, entry.ports & 0xFFFF, entry), entry.length
+    total = tcp_at + header + size
+    traffic = entry.traffic | (ECT_0 if entry.capable else 0)
+    store32(frame, ipv4.VERSION_IHL, 0x45 << 24 | traffic << 16 | total)
+    # Identification 0 and don't fragment: an atomic datagram (RFC 6864).
+    store32(frame, ipv4.IDENTIFICATION, ipv4.DONT_FRAGMENT)
+    store32(frame, ipv4.TTL, ttl << 24 | ipv4.TCP << 16)
+    store32(frame, ipv4.SOURCE, entry.local)
+    store32(frame, ipv4.DESTINATION, entry.remote)
+    store16(frame, tcp_at + tcp.CHECKSUM, pseudo_header_sum(frame, 0, ipv4.TCP, header + size))
+    packet.flags = NEEDS_CHECKSUM
+    packet.checksum_start = tcp_at
+    packet.checksum_offset = tcp.CHECKSUM
+    segment = min(entry.segment, mtus[first + next_hops[hop].port] - tcp_at - header)
+    if size > segment:
+        packet.gso_type = GSO_TCP
+        packet.gso_size = segment
+        packet.header_bytes = tcp_at + header
+    ring = rings + (entry.number & message.ROW) * socket_bytes
+    append(frame, packet, tcp_at + header, ring, ring_bytes, entry.offset, size, whole, whole_index)
+    return SENT
+
+
+def write_told(frame: Any, end: Any, packet: Any, entry: Any) -> None:
+    """Write a message to a socket: the words of its stream, or a connection of a listener."""
+    if entry.kind == REPORT:
+        size = 8 * len(entry.words)
+        write_message(frame, message.REPORT, ipv4.TCP, 0, entry.number, 0, 0, 0, message.HEADER << 16 | size)
+        for index in range(len(entry.words)):
+            store64(frame, message.HEADER + 8 * index, entry.words[index])
+    else:
+        size = 4
+        extent = message.HEADER << 16 | size
+        write_message(
+            frame, message.ACCEPTED, ipv4.TCP, 0, entry.number, entry.local, entry.remote, entry.ports, extent
+        )
+        store32(frame, message.HEADER, entry.words[0])
+    trim(frame, end, packet, message.HEADER + size)
