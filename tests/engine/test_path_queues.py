@@ -237,8 +237,7 @@ def test_replicas_that_die_with_queues_behind_replicated_work_have_equal_states(
             os.kill(supervisor.processes[turn % 2].pid, signal.SIGKILL)
             for number in range(1000):
                 assert router.left.send(numbered(number, VOICE if number % 2 else BULK), timeout=600)
-        counts = [supervisor.table("counting.seen", replica) for replica in (0, 1)]
-        awaited(lambda: [int(seen[0]) for seen in counts] == [6000, 6000])
+        awaited(lambda: all(supervisor.table("counting.seen", replica)[0] == 6000 for replica in (0, 1)))
         router.end()
         supervisor.stop()
         assert supervisor.failures == [] and supervisor.diverged() == []
