@@ -108,7 +108,8 @@ class Memory:
         self.log = shared(LOG, ORDER)
         self.changed = shared((MOST_REPLICAS, lines), np.int64)
         self._heads = shared((MOST_REPLICAS, len(channels)), HEAD)
-        for index, (_, served) in enumerate(channels):
+        for index, (channel, served) in enumerate(channels):
+            self._heads["places"][:, index] = channel.ring["entries"][0]
             self._heads["weight"][:, index] = max(path.weight for path in served)
             self._heads["deadline"][:, index] = min(path.deadline for path in served)
         self._common = {

@@ -104,6 +104,10 @@ class Router:
         """A stage without outcomes that makes packets: it fills one, sets its `egress`, and returns 1, or 0."""
         return None
 
+    def awaited(self, number: int) -> str:
+        """The name of what a packet waits for that a stage of this router holds, by `packet.awaited`."""
+        return ""
+
     def port_mac(self) -> int:
         """The MAC address of its port.
 

@@ -88,7 +88,7 @@ def test_a_protocol_is_paused_when_it_writes_faster_than_the_peer_reads() -> Non
         with socket.create_server((HERE, 0)) as listener:
             reader, writer = await aio.open_connection(*listener.getsockname())
             peer, _ = listener.accept()
-        peer.settimeout(60)
+        peer.settimeout(300)
         writer.transport.set_write_buffer_limits(high=100_000)
         writer.write(bytes(8_000_000))
         assert writer.transport.get_write_buffer_size() > 100_000
@@ -117,6 +117,26 @@ def test_a_protocol_is_paused_when_it_writes_faster_than_the_peer_reads() -> Non
             await reader.read()
 
     aio.run(main())
+
+
+def test_a_file_is_sent(tmp_path: Path) -> None:
+    """By `loop.sendfile`, as HTTP libraries do."""
+    data = random.Random(3).randbytes(300_000)
+    (tmp_path / "file").write_bytes(data)
+
+    async def send(reader: Any, writer: Any) -> None:
+        with open(tmp_path / "file", "rb") as file:
+            await asyncio.get_running_loop().sendfile(writer.transport, file)
+        writer.close()
+
+    async def main() -> bytes:
+        async with await aio.start_server(send, HERE, 0) as server:
+            reader, writer = await aio.open_connection(*server.sockets[0].getsockname())
+            got = await reader.read()
+            writer.close()
+            return bytes(got)
+
+    assert aio.run(main()) == data
 
 
 def test_errors_are_those_of_asyncio(stack: Any) -> None:

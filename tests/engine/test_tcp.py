@@ -57,7 +57,7 @@ def accepted(host: Host, port: int) -> tuple[Any, Any]:
         theirs.connect((OURS, port))
         ours, name = listener.accept()
         assert name == theirs.getsockname() and ours.getsockname() == (OURS, port)
-    ours.settimeout(60)
+    ours.settimeout(300)
     return ours, theirs
 
 
@@ -69,7 +69,7 @@ def connected(host: Host, port: int) -> tuple[Any, Any]:
         ours.connect((PEER, port))
         theirs, name = listener.accept()
         assert name == ours.getsockname()
-    theirs.settimeout(60)
+    theirs.settimeout(300)
     return ours, theirs
 
 
