@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 
 if __name__ == "__main__":
     from scout.io.host.sandbox import enter
@@ -139,7 +140,7 @@ def serve(module):
         print("ready", flush=True)
         while True:
             control, _ = listener.accept()
-            with control:
+            with control, suppress(ConnectionError):  # a client may go at any time
                 serve_test(listener, control)
 
 
@@ -159,13 +160,13 @@ def serve_test(listener, control):
     streams = Streams(connections, sends=asked.get("reverse", False))
     await_state(control, TEST_END)
     found = streams.stop()
+    for connection in connections:
+        connection.close()  # a client that is still reading sees the end
     send_state(control, EXCHANGE_RESULTS)
     receive_json(control)
     send_json(control, found)
     send_state(control, DISPLAY_RESULTS)
     await_state(control, DONE)
-    for connection in connections:
-        connection.close()
 
 
 def measure(module, server, parallel, reverse):

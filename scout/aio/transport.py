@@ -82,6 +82,8 @@ class StreamTransport(_FlowControl, asyncio.Transport):  # type: ignore[misc]
             self._flush()
         if self._watches_data():
             self._read()
+        elif not self._lost:
+            self._sock.watch_data(False)  # the descriptor told of something that waits for another call
 
     # Reading.
 

@@ -145,6 +145,24 @@ def test_connections_are_accepted_with_their_names(stack: Any) -> None:
                     assert sock.recv(100) == b"%d" % number
 
 
+def test_a_listener_goes_on_when_sockets_are_free_again() -> None:
+    stack = StandIn(RING, sockets=4)
+    with ours(stack) as listener:
+        listener.bind((HERE, 0))
+        listener.listen(8)
+        peers = [socket.create_connection(listener.getsockname()) for _ in range(4)]
+        first, *rest = (listener.accept()[0] for _ in range(3))
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+        first.close()
+        listener.settimeout(300)
+        for each in (*rest, listener.accept()[0], *peers):
+            each.close()
+    stack.stop()
+    stack.close()
+
+
 def test_a_half_closed_connection_goes_on_in_the_other_direction(pair: Any) -> None:
     sock, peer = pair
     sock.sendall(b"question")

@@ -125,6 +125,15 @@ def test_half_closed_connections_go_on(host: Host) -> None:
         assert received(ours) == hashlib.sha256(DATA[:100_000]).hexdigest()
 
 
+def test_a_socket_that_has_read_all_ends_without_a_reset(host: Host) -> None:
+    ours, theirs = accepted(host, 7011)
+    with theirs:
+        theirs.sendall(b"hello")
+        assert ours.recv(100) == b"hello"
+        ours.close()
+        assert theirs.recv(100) == b""
+
+
 def test_closing_leaves_nothing(host: Host) -> None:
     """More connections than there are sockets: rows in TIME-WAIT are given to others."""
     for number in range(100):

@@ -20,7 +20,8 @@ from test_tcp import accepted, check_transfers, connected
 
 from scout import Tcp, aio
 
-pytestmark = pytest.mark.needs_namespaces
+# `test_aio_streams.py` shows the same in short, without the stack.
+pytestmark = [pytest.mark.needs_namespaces, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +143,6 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.long
 def test_a_thousand_connections_at_once() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -157,7 +157,6 @@ def test_a_thousand_connections_at_once() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("opened", [accepted, connected])
 def test_a_hundred_megabytes_are_intact_both_ways_at_once(host: Host, opened: Any) -> None:
     ours, theirs = opened(host, 7205)

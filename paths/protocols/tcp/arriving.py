@@ -27,6 +27,7 @@ from scout.paths.protocols.tcp.rows import (
     begin_with,
     bind_row,
     choose_segment,
+    first_spare,
     flow_of,
     take_spare,
     write_back,
@@ -42,7 +43,7 @@ from scout.ring.jit import outline
 
 __all__ = ["POSITION", "take_notice", "take_segment"]
 
-BAD_REQUEST, NO_CONNECTION = drop("bad-request"), drop("tcp-no-connection")
+BAD_REQUEST, NO_CONNECTION, NO_SPARE = drop("bad-request"), drop("tcp-no-connection"), drop("tcp-no-spare")
 
 POSITION = message.LOCAL - 12
 """Offset in a SEGMENT request of the position of its data; of a segment for no connection, the MTU of its port."""
@@ -123,9 +124,10 @@ def take_opening(
     if segment.flags & RST:
         return NO_CONNECTION
     if segment.flags & ACK:
-        if now - rows[listener].since >= COOKIE_LIFE or not take_cookie(
-            listener, mtu, now, host, rows, bindings, connections, deadlines
-        ):
+        has_sent_cookies = now - rows[listener].since < COOKIE_LIFE
+        if has_sent_cookies and first_spare(rows, listener, now) < 0:
+            return NO_SPARE  # the peer sends its data again, and by then the application may have offered more
+        if not has_sent_cookies or not take_cookie(listener, mtu, now, host, rows, bindings, connections, deadlines):
             refuse(segment, host.out)
         return PLACED
     if segment.flags & SYN == 0:
@@ -172,11 +174,8 @@ def open_row(listener: int, now: int, host: Any, rows: Any, bindings: Any) -> in
 def take_cookie(
     listener: int, mtu: int, now: int, host: Any, rows: Any, bindings: Any, connections: Any, deadlines: Any
 ) -> bool:
-    """Open a connection by the acknowledgement of a cookie, if it is one and a spare socket is there."""
-    row = rows[listener].first - 1
-    if row < 0 or rows[row].since > now:
-        return False
-    segment = host.segment
+    """Open a connection of a spare socket by the acknowledgement of a cookie, if it is one."""
+    row, segment = first_spare(rows, listener, now), host.segment
     segment.length = 0
     segment.flags &= ~FIN
     if mtu:

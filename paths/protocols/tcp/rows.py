@@ -33,6 +33,7 @@ __all__ = [
     "begin_with",
     "bind_row",
     "choose_segment",
+    "first_spare",
     "flow_of",
     "name_row",
     "offer",
@@ -211,11 +212,16 @@ def write_back(rows: Any, listener: int, row: int, since: int) -> None:
     taker.last = row + 1
 
 
+def first_spare(rows: Any, listener: int, now: int) -> int:
+    """The row of the first spare socket of a listener that may be used; -1 if there is none."""
+    row = rows[listener].first - 1
+    return -1 if row < 0 or rows[row].since > now else row
+
+
 def take_spare(rows: Any, listener: int, now: int) -> int:
     """Take the first spare socket of a listener that may be used; its row, -1 if there is none."""
-    taker = rows[listener]
-    row = taker.first - 1
-    if row < 0 or rows[row].since > now:
+    taker, row = rows[listener], first_spare(rows, listener, now)
+    if row < 0:
         return -1
     taker.first = rows[row].next
     if taker.first == 0:
