@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from scout.io.system import clock, epoll_wait
+from scout.io.packet import FOREVER
+from scout.io.system import clock, epoll_wait, ppoll
+from scout.ring.atomics import store64
 from scout.ring.bell import announce_sleep, is_lookout
 from scout.ring.jit import inline
 from scout.ring.wait import SPINS, back_off
@@ -29,6 +31,9 @@ _FIRST, _NEXT = 1, 10
 come to those of a lookout that gets no processor, and return frames to the kernel, within the first."""
 
 
+_MILLISECOND, _POLLIN = 1_000_000, 1
+
+
 @inline
 def now(waiter: np.ndarray) -> int:
     """Nanoseconds since 1970, the clock of the kernel's time stamps. Never for replicated work."""
@@ -36,10 +41,11 @@ def now(waiter: np.ndarray) -> int:
 
 
 @inline
-def rest(waiter: np.ndarray, idle: int) -> None:
+def rest(waiter: np.ndarray, idle: int, until: int) -> None:
     """Wait for requests, after `idle` rounds in vain, by the replica's strategy; to block is to sleep on the bell.
 
-    Before each sleep the replica announces it, and has one more round.
+    Before each sleep the replica announces it, and has one more round. It sleeps no longer than `until`, a time of
+    `now`, or `FOREVER`.
     """
     me = waiter[0]
     if back_off(me.strategy, idle):
@@ -48,4 +54,19 @@ def rest(waiter: np.ndarray, idle: int) -> None:
         announce_sleep(me.bell)
         return
     sleeps_on = me.watch if is_lookout(me.bell, me.replica) else me.own
-    epoll_wait(sleeps_on, waiter.ctypes.data + _EVENT, 1, _FIRST if idle == SPINS + 1 else _NEXT)
+    longest = _FIRST if idle == SPINS + 1 else _NEXT
+    if until != FOREVER:
+        _sleep(waiter, sleeps_on, min(longest * _MILLISECOND, until - now(waiter)))
+        longest = 0  # the event that ended the sleep is not to end the next one
+    epoll_wait(sleeps_on, waiter.ctypes.data + _EVENT, 1, longest)
+
+
+@inline
+def _sleep(waiter: np.ndarray, sleeps_on: int, nanoseconds: int) -> None:
+    """Sleep, more exactly than epoll_wait(2) does, until an event or for so many nanoseconds."""
+    if nanoseconds > 0:
+        poll, time = waiter.ctypes.data + _EVENT, waiter.ctypes.data + _TIME
+        store64(poll, _POLLIN << 32 | sleeps_on)  # struct pollfd
+        store64(time, 0)
+        store64(time + 8, nanoseconds)
+        ppoll(poll, 1, time, 0)

@@ -88,6 +88,7 @@ def compile_domain(
     demuxes: bool = False,
     accounts: bool = False,
     grows: bool = False,
+    delays: bool = False,
 ) -> CompiledDomain:
     """Compile the loop that serves these paths of a graph, or load it from the cache.
 
@@ -110,6 +111,8 @@ def compile_domain(
         True if paths without queues may be accounted for; then packets are told apart.
     grows : bool
         True if paths of new shapes may come while packets flow.
+    delays : bool
+        True if packets may wait until a time.
 
     Raises
     ------
@@ -137,6 +140,7 @@ def compile_domain(
         demuxes=demuxes,
         accounts=accounts,
         grows=grows,
+        delays=delays,
     )
     given: dict[str, Any] = {f"emit_{name}": native(stage.function) for name, stage in emitters.items()}
     given |= {f"amend_{index}": native(stage.function) for index, stage in stages.items()}

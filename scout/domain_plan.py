@@ -42,6 +42,8 @@ class DomainPlan:
     """True if a path without a queue may be accounted for."""
     grows: bool
     """True if paths of new shapes may come (`scout.domain_live`)."""
+    delays: bool
+    """True if packets may wait until a time (`scout.domain_delayed`)."""
 
 
 def is_sharded(path: Path) -> bool:
