@@ -61,11 +61,16 @@ class Shipped:
 
     @property
     def kind(self) -> str:
-        return self.name.rpartition(".")[0]
+        return _kind(self.name)
 
     @property
     def file(self) -> str:
         return self.name.removeprefix("scout.").replace(".", "/") + ".py"
+
+
+def _kind(module: str) -> str:
+    """The package that a module belongs to; a protocol with a package of its own has its router in `router.py`."""
+    return module.removesuffix(".router").rpartition(".")[0]
 
 
 def shipped() -> list[Shipped]:
@@ -73,7 +78,7 @@ def shipped() -> list[Shipped]:
     found: dict[str, dict[str, Any]] = {}
     for name in scout.__all__:
         value = getattr(scout, name)
-        if inspect.isclass(value) and value.__module__.rpartition(".")[0] in KINDS:
+        if inspect.isclass(value) and _kind(value.__module__) in KINDS:
             found.setdefault(value.__module__, {})[name] = value
     modules = [_read(name, classes) for name, classes in found.items()]
     return sorted(modules, key=lambda module: (list(KINDS).index(module.kind), module.name))

@@ -2,7 +2,7 @@
 
 from scout.ring.jit import inline
 
-__all__ = ["swapped16", "swapped32"]
+__all__ = ["swapped16", "swapped32", "swapped64"]
 
 
 @inline
@@ -15,3 +15,9 @@ def swapped16(value: int) -> int:
 def swapped32(value: int) -> int:
     """32 bits in the other byte order."""
     return swapped16(value >> 16) | swapped16(value) << 16
+
+
+@inline
+def swapped64(value: int) -> int:
+    """64 bits in the other byte order."""
+    return swapped32(value >> 32) | swapped32(value) << 32

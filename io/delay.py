@@ -19,7 +19,8 @@ import numpy as np
 
 from scout.io.batch import BATCH_SIZE, LONGEST, copy_whole
 from scout.io.hold import HOLD
-from scout.io.packet import FOREVER, HEADROOM, NOT_HELD, RECORD, SECOND
+from scout.io.packet import HEADROOM, NOT_HELD, RECORD, SECOND
+from scout.io.rest import NEVER
 from scout.ring.atomics import copy, load64, load64_acquire, store64, store64_release
 from scout.ring.jit import Record, inline
 from scout.ring.membership import MOST_REPLICAS
@@ -93,7 +94,7 @@ def _slot(hold: Record, place: int) -> int:
 @inline
 def forget_delayed(hold: Record, here: int) -> None:
     """Begin without packets: what a predecessor had is gone with its memory. `here` is the record's address."""
-    hold.delayed, hold.pending, hold.due = 0, 0, FOREVER
+    hold.delayed, hold.pending, hold.due = 0, 0, NEVER
     for place in range(hold.most_delayed):
         store64(_places(hold) + place * 8, place)
     _show(hold, here)
@@ -133,7 +134,7 @@ def _show(hold: Record, here: int) -> None:
 @inline
 def others_due(hold: Record, here: int) -> int:
     """The time of the first packet that another replica has, and has not let go."""
-    first = FOREVER
+    first = NEVER
     for replica in range(MOST_REPLICAS):
         other = hold.all + replica * _HOLD_BYTES
         # Acquire, pairs with `_show`; 0: there was no such replica.
@@ -216,7 +217,7 @@ def _remove_first(hold: Record) -> None:
         at = child
     if at != hold.pending:
         copy(hold.agenda + at * _ENTRY, last, _ENTRY)
-    hold.due = load64(hold.agenda) if hold.pending else FOREVER
+    hold.due = load64(hold.agenda) if hold.pending else NEVER
 
 
 @inline

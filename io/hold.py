@@ -59,7 +59,7 @@ _ENTRY, _PLACE, _SUPERSEDED = 24, 8, 16  # bytes of an entry; offsets of its sec
 
 HOLD = np.dtype(
     [
-        ("count", "i8"),  # packets held
+        ("count", "i8"),  # packets in the bank that is filled
         ("now", "i8"),  # the time of the packets: nanoseconds since 1970; the supervisor reads it
         ("clock", "i8"),  # what the supervisor's clock said when `now` was set
         ("changes", "i8"),  # how many changes were known when the packets were tried last ...
@@ -74,7 +74,7 @@ HOLD = np.dtype(
         ("entries", "i8"),  # address of the entries, both banks
         ("taken", "i8"),  # packets taken back from the other bank,
         ("waiting", "i8"),  # of so many in it
-        ("all", "i8"),  # address of the first replica's record
+        ("held", "i8"),  # packets held, also those that are being tried again; the supervisor reads it
         # Packets that wait until a time (`scout.io.delay`):
         ("delayed", "i8"),  # how many: their places are in use
         ("pending", "i8"),  # those of them that are not on their way yet
@@ -83,7 +83,7 @@ HOLD = np.dtype(
         ("put", "i8"),  # packets that waited so far
         ("most_delayed", "i8"),  # packets that wait at most
         ("agenda", "i8"),  # address of the memory for them
-        ("spare", "i8"),
+        ("all", "i8"),  # address of the first replica's record
     ]
 )
 """The state of the packets that a replica holds, three cache lines; written by it alone.
@@ -154,6 +154,7 @@ def keep(hold: Record, packet: Record, record: int) -> None:
     if place < 0:
         hold.full += 1
         return
+    hold.held = max(hold.held, hold.count)
     place += hold.bank * hold.most
     copy_whole(packet, hold.slots + place * _SLOT + HEADROOM)
     if packet.held_since == NOT_HELD:
@@ -219,6 +220,8 @@ def take_back(hold: Record, batch: np.ndarray) -> int:
     """Put the next of these packets into `batch`, which needs no slots of its own; how many, 0 at the end."""
     other = (1 - hold.bank) * hold.most
     count = min(hold.waiting - hold.taken, BATCH_SIZE)
+    if count == 0:
+        hold.held = hold.count
     for index in range(count):
         place = other + load64(hold.entries + (other + hold.taken + index) * _ENTRY + _PLACE)
         copy(batch.ctypes.data + index * RECORD, hold.records + place * RECORD, RECORD)

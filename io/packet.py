@@ -14,7 +14,6 @@ __all__ = [
     "CONTROL_TICK",
     "DROPPED",
     "EVERYONES",
-    "FOREVER",
     "GSO_NONE",
     "HEADROOM",
     "HELD",
@@ -33,9 +32,6 @@ __all__ = [
 
 SECOND = 1_000_000_000
 """Nanoseconds of a second: timestamps, and all durations that are compared with them, are in nanoseconds."""
-
-FOREVER = 1 << 62
-"""A time that never comes."""
 
 REACH = 640
 """Bytes of a frame that a stage sees if it does not ask for the payload: enough for any header, and for the quote in an

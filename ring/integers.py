@@ -8,7 +8,7 @@ from typing import Any
 from numba.core import ir, types
 from numba.core.errors import TypingError
 
-__all__ = ["check_integers"]
+__all__ = ["check_integers", "no_verdict"]
 
 
 def check_integers(state: Any) -> None:
@@ -42,7 +42,12 @@ def _check_verdict(state: Any) -> None:
     kinds = [(state.typemap[each.value.value.name], each.loc) for each in casts]
     for kind, loc in [(state.return_type, state.func_ir.loc), *kinds]:
         if not isinstance(kind, types.Integer):
-            raise TypingError(f"it returns {_words(kind)}; return 0 to go on, or a drop(...)", loc=loc)
+            raise TypingError(no_verdict(kind), loc=loc)
+
+
+def no_verdict(kind: Any) -> str:
+    """The sentence about a stage function that returns a value of a numba type that is no integer."""
+    return f"it returns {_words(kind)}; return 0 to go on, or a drop(...)"
 
 
 def _words(kind: Any) -> str:

@@ -95,6 +95,7 @@ from scout.paths.changes.routes import (
 from scout.paths.protocols.ethernet import Ethernet as Ethernet
 from scout.paths.protocols.icmp import Icmp as Icmp
 from scout.paths.protocols.ipv4 import Ip as Ip
+from scout.paths.protocols.tcp.router import Tcp as Tcp
 from scout.paths.protocols.udp import Udp as Udp
 from scout.paths.services.balancer import LoadBalancer as LoadBalancer
 from scout.paths.services.conntrack import ConnectionTracking as ConnectionTracking

@@ -50,7 +50,7 @@ class _Made:
     numbers: dict[int, int] = field(default_factory=dict)
     """By channel: the number of its control request, once that was inserted."""
     held: dict[int, int] = field(default_factory=dict)
-    """By replica that held packets when the requests had passed: its time then."""
+    """By replica that held packets when the requests had passed: its time then, or the earliest one since."""
 
 
 class Changes:
@@ -254,7 +254,7 @@ class Changes:
                 made = self._sent.popleft()
                 made.held = {replica: self._now(replica) for replica in self.members() if self._holds(replica)}
                 self._passed.append(made)
-            while self._passed and not any(self._may_hold(*each) for each in self._passed[0].held.items()):
+            while self._passed and not any([self._may_hold(self._passed[0], each) for each in self.members()]):
                 for release in self._passed.popleft().release:
                     release()
         finally:
@@ -266,15 +266,16 @@ class Changes:
             self._channels[index][0].passed(number) for index, number in made.numbers.items()
         )
 
-    def _may_hold(self, replica: int, since: int) -> bool:
-        """True if a replica may still hold a packet that it held at its time `since`."""
-        if replica not in self.members() or not self._holds(replica):
+    def _may_hold(self, made: _Made, replica: int) -> bool:
+        """True if a replica may still hold a packet that it held when the requests of a change had passed."""
+        if replica not in made.held or not self._holds(replica):
             return False
+        made.held[replica] = since = min(made.held[replica], self._now(replica))  # earlier if time was set back
         delayed = self._memory.delayed([replica]) > 0
         return self._now(replica) - since <= _HELD + MOST_DELAY * delayed
 
     def _holds(self, replica: int) -> int:
-        return int(self._memory.holds["count"][replica]) + self._memory.delayed([replica])
+        return int(self._memory.holds["held"][replica]) + self._memory.delayed([replica])
 
     def _now(self, replica: int) -> int:
         return int(self._memory.holds["now"][replica])

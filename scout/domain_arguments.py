@@ -42,7 +42,10 @@ class ReplicaMemory:
 
     replica: int
     orders: int
-    """Address of its orders, a cache line: the first word, and `CLOCK` of `scout.domain`."""
+    """Address of its orders, a cache line: the first word, `CLOCK` of `scout.domain_loop`, `LOOK` of
+    `scout.io.latency`."""
+    latencies: np.ndarray
+    """int64[BINS]: the packets that it sent, by their latencies."""
     waiter: np.ndarray
     batch: np.ndarray
     resumed: np.ndarray
@@ -117,6 +120,7 @@ def domain_arguments(
     return [
         Argument("replica", types.int64, lambda own: own.replica),
         Argument("orders", types.int64, lambda own: own.orders),
+        Argument("latencies", types.int64[::1], lambda own: own.latencies),
         Argument("waiter", _array(WAITER), lambda own: own.waiter),
         Argument("batch", BATCH, lambda own: own.batch),
         Argument("resumed", BATCH, lambda own: own.resumed),

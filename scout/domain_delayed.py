@@ -5,8 +5,7 @@ import numpy as np
 from scout.domain_live import live_waited
 from scout.domain_plan import DomainPlan, call, is_of, transmits
 from scout.io.delay import ENDED, LIVE, PATIENCE, others_due
-from scout.io.packet import FOREVER
-from scout.io.rest import now
+from scout.io.rest import NEVER, now
 from scout.ring.atomics import load64_acquire
 from scout.ring.jit import Record, inline
 
@@ -24,13 +23,13 @@ def time_of_delays(hold: Record, here: int, waiter: np.ndarray, way: int) -> int
     if passes == LIVE:
         time = now(waiter)
         return min(time, max(others, time - PATIENCE))
-    return min(others, FOREVER if passes == ENDED else hold.now)
+    return min(others, NEVER if passes == ENDED else hold.now)
 
 
 @inline
 def wake_for_delays(hold: Record, way: int) -> int:
     """The time at which a replica that sleeps has to wake, since a packet goes on."""
-    return hold.due if load64_acquire(way) == LIVE else FOREVER  # pairs with the supervisor's store
+    return hold.due if load64_acquire(way) == LIVE else NEVER  # pairs with the supervisor's store
 
 
 def delayed(plan: DomainPlan, way: str) -> list[str]:

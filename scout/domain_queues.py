@@ -13,7 +13,7 @@ scheduler as long as it is.
 import numpy as np
 
 from scout.domain_live import is_live, live_serve
-from scout.domain_plan import DomainPlan, call, transmits
+from scout.domain_plan import DomainPlan, call, see, transmits
 from scout.io.account import DEFER, is_over
 from scout.io.packet import DROPPED, RECORD, TO_QUEUE
 from scout.io.path_queue import put
@@ -129,6 +129,7 @@ def serve_queues(plan: DomainPlan, leave: int) -> list[str]:
     return [
         *lines,
         f"        send(resumed, count, hold, -1, {transmits(plan)})",
+        f"        {see('resumed')}",
         f"        finish({chosen}, accounts[path], count, began, now(waiter))",
         f"        if order != {leave} or load64_acquire(orders) == {STOP}:",
         "            break",

@@ -24,7 +24,7 @@ OF_EVERY_PATH = {
 
 OF_THE_ACCOUNTS = {
     "no-path": "the port has paths for some packets only, and the packet is none of them",
-    "hold-full": "there was no room to hold or to delay the packet, or a later packet for the same next hop took its place",
+    "hold-full": "there was no room for a packet that waits, or a later one for the same next hop took its place",
     "hold-expired": "the packet was held too long, since its next hop did not answer",
     "queue-full": "the queue of the packet's path was full",
     "queue-memory": "the packets in the queue of the packet's path took all memory that the path may have",

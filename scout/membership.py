@@ -332,7 +332,7 @@ class Membership:
             channel.resume(replica, position, controls)
         for name in self._plan.graph.ports:
             self._plan.port(name).resume(replica)
-        self._memory.holds["count"][replica] = 0
+        self._memory.holds["held"][replica] = 0  # what it held is gone with its memory
         self._forget_delayed(replica)
         self._free_locks(replica)
         self._memory.order(replica, RUN)  # also if it was leaving: first it finishes its predecessor's work

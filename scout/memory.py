@@ -17,8 +17,9 @@ from scout.io.batch import BATCH_SIZE, new_batch
 from scout.io.channels.contract import PacketChannel
 from scout.io.delay import ENDED, LIVE, RECORDED, new_delays
 from scout.io.hold import HOLD, new_hold
+from scout.io.latency import BINS, LOOK
 from scout.io.packet import PACKET
-from scout.io.rest import WAITER
+from scout.io.rest import NEVER, WAITER
 from scout.live_memory import CODE, LiveMemory
 from scout.path_table import PathTable
 from scout.paths.compiler.native import configuration
@@ -76,6 +77,8 @@ class Memory:
         For each replica int64[channels, settings], also part of its state: the settings' values.
     log : numpy.ndarray
         `ORDER`[LOG]: the changes (`scout.changes`).
+    latencies : numpy.ndarray
+        int64[replica, BINS]: packets by their latencies (`scout.io.latency`), of the times in which somebody looked.
     changed : numpy.ndarray
         int64[replica, 8]: in the first word of each row the changes that the replica was the primary of.
     snapshots : Snapshots
@@ -102,13 +105,16 @@ class Memory:
         self.refused = shared((MOST_REPLICAS, lines), np.int64)
         self.holds = shared(MOST_REPLICAS, HOLD)
         self.orders = shared((MOST_REPLICAS, lines), np.int64)
+        self.latencies = shared((MOST_REPLICAS, BINS), np.int64)
+        self._look_until = 0.0
         self.snapshots = Snapshots()
         self.positions: dict[int, np.ndarray] = {}
         self.settings: dict[int, np.ndarray] = {}
         self.log = shared(LOG, ORDER)
         self.changed = shared((MOST_REPLICAS, lines), np.int64)
         self._heads = shared((MOST_REPLICAS, len(channels)), HEAD)
-        for index, (_, served) in enumerate(channels):
+        for index, (channel, served) in enumerate(channels):
+            self._heads["places"][:, index] = channel.ring["entries"][0]
             self._heads["weight"][:, index] = max(path.weight for path in served)
             self._heads["deadline"][:, index] = min(path.deadline for path in served)
         self._common = {
@@ -198,6 +204,7 @@ class Memory:
         own = ReplicaMemory(
             replica=replica,
             orders=address(self.orders[replica]),
+            latencies=self.latencies[replica],
             waiter=self._waiters[replica],
             batch=batch,
             resumed=private(BATCH_SIZE, PACKET),
@@ -238,11 +245,18 @@ class Memory:
         self.orders[replica, 0] = order
         self.bell.ring()
 
+    def look(self, seconds: float) -> None:
+        """Have replicas measure latencies for so long, from the next `tick` on."""
+        self._look_until = time.monotonic() + seconds
+
     def tick(self, live: bool, ended: bool) -> None:
         """Advance the domains' clock by the time since the last call, if packets come live; else it stands still.
 
         `ended` is True if no more packets will come.
         """
+        wanted = int(time.monotonic() < self._look_until)
+        if self.orders[0, LOOK // 8] != wanted:
+            self.orders[:, LOOK // 8] = wanted  # a word of its own: nothing else goes with it
         now = time.monotonic_ns()
         self.orders[:, WAY // 8] = LIVE if live else ENDED if ended else RECORDED  # likewise
         if live:
@@ -271,7 +285,7 @@ class Memory:
     def _waiter(self, replica: int) -> np.ndarray:
         waiter = private(1, WAITER)
         waiter["strategy"], waiter["replica"] = self._strategy, replica
-        waiter["bell"], waiter["watch"] = self.bell.address, self.bell.watch
+        waiter["bell"], waiter["watch"], waiter["until"] = self.bell.address, self.bell.watch, NEVER
         return waiter
 
 

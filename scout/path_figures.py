@@ -1,16 +1,19 @@
-"""The part of a supervisor that reads the counters of paths."""
+"""The part of a supervisor that reads the counters of paths, and how long their packets take."""
 
 from typing import Any
 
 from scout.accounts import path_figures, queue_figures
+from scout.io.latency import bounds
 from scout.memory import Memory
 from scout.paths.model.path import Path
 
 __all__ = ["PathFigures"]
 
+_LOOK = 10.0  # seconds
+
 
 class PathFigures:
-    """The part of `Supervisor` that reads the counters of paths."""
+    """The part of `Supervisor` that reads the counters of paths, and how long their packets take."""
 
     memory: Memory
 
@@ -78,3 +81,23 @@ class PathFigures:
         shape.
         """
         return [(shape.path, shape.path.flows(self.memory.paths.total(shape))) for shape in self.memory.paths.shapes]
+
+    def latencies(self) -> list[dict[str, Any]]:
+        """How long packets took from when they were received, by their time stamps, until they were sent: histograms.
+
+        Replicas measure it while somebody looks: for 10 seconds from each call on. So the difference of two calls tells
+        of the packets between them. Packets that waited for a next hop, and those that routers made, are left out.
+
+        Returns
+        -------
+        list of dict
+            `replica`; the microseconds `from_us` and `below_us` which that one's `packets` took.
+        """
+        self.memory.look(_LOOK)
+        edges = (bounds() / 1000).round(3).tolist()
+        return [
+            {"replica": replica, "from_us": edges[index], "below_us": edges[index + 1], "packets": count}
+            for replica in self.memory.settings
+            for index, count in enumerate(self.memory.latencies[replica].tolist())
+            if count
+        ]

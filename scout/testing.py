@@ -166,7 +166,7 @@ class MemoryRouter:
         )
 
     def _held(self) -> int:
-        return int(self.supervisor.memory.holds["count"].sum())
+        return int(self.supervisor.memory.holds["held"].sum())
 
     def _so_far(self) -> str:
         """What the router has done with its packets until now, in a sentence."""

@@ -31,7 +31,7 @@ def trace_rows(path: Path, number: int, timestamp: int, frame: bytes, steps: Seq
         All with the same keys. `hex` has the bytes after the stage, from a header of the kind `header` on.
     """
     row: dict[str, Any] = {"name": f"port {path.source}", "frame": number, "timestamp_ns": timestamp, "function": ""}
-    row |= {"reads": "", "changes": "", "notes": "", "tables": "", "outcome": "received"}
+    row |= {"reads": "", "changes": "", "notes": "", "tables": "", "outcome": "received", "awaits": ""}
     row |= {"target": steps[0].stage, "dropped": False, "meaning": "", "header": "ethernet"}
     row["hex"] = frame.hex()
     return [row, *(row | _row(path, step) for step in steps)]
@@ -48,6 +48,7 @@ def _row(path: Path, step: Step) -> dict[str, Any]:
         "outcome": step.outcome,
         "target": step.target,
         "dropped": step.is_drop,
+        "awaits": step.awaits,
         "meaning": _meaning(path, step),
         "header": step.header,
         "hex": step.frame.hex(),

@@ -24,7 +24,7 @@ from scout.ring.segment import LINE
 
 __all__ = ["StandIn"]
 
-SOCKETS = 64
+SOCKETS = 256
 
 
 class Connection:
@@ -33,7 +33,7 @@ class Connection:
     def __init__(self, stack: "StandIn", row: int) -> None:
         self.stack, self.row, self.number = stack, row, 1 << 16 | row
         self.kernel: socket.socket | None = None
-        self.listens = self.connecting = self.shut = self.ended = False
+        self.is_open = self.listens = self.connecting = self.shut = self.ended = False
         self.spares: list[Connection] = []
         self.options: list[tuple[int, int]] = []
         self.written = self.sent = self.received = self.read = self.messages = 0
@@ -109,7 +109,7 @@ class Connection:
         if error := self.kernel.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             self.end(REFUSED if error == errno.ECONNREFUSED else RESET)
         else:
-            self.connecting = False
+            self.connecting, self.is_open = False, True
             self.report(PHASE, ESTABLISHED << 8)
 
     def accept(self) -> None:
@@ -117,7 +117,7 @@ class Connection:
         made, name = self.kernel.accept()
         made.setblocking(False)
         spare = self.spares.pop(0)
-        spare.kernel = made
+        spare.kernel, spare.is_open = made, True
         spare.report(PHASE, ESTABLISHED << 8)
         self.message(ACCEPTED, name, spare.number.to_bytes(4))
 
@@ -159,6 +159,8 @@ class StandIn:
         self.stream_bytes, self.stream_offset = sizes.stream_bytes, sizes.stream_offset
         self.socket_bytes, self.ring_bytes = sizes.socket_bytes, sizes.ring_bytes
         self.connection, self._registry = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.ended = select.epoll()
+        self.ended.register(self.connection, 0)
         self.connections: dict[int, Connection] = {}
         self._tails = np.zeros((31, SOCKETS), np.int64)
         self._lock, self._stops = threading.Lock(), False
@@ -173,8 +175,13 @@ class StandIn:
         for each in self.connections.values():
             each.drop()
 
+    @property
+    def has_ended(self) -> bool:
+        return bool(self.ended.poll(0))
+
     def close(self) -> None:
         self.connection.close()
+        self.ended.close()
         self.memory.close()
 
     def mapped(self, offset: int, size: int) -> np.ndarray:
@@ -204,7 +211,9 @@ class StandIn:
         return True
 
     def _open(self, protocol: int) -> tuple[dict[str, Any], list[int]]:
-        row = next(each for each in range(SOCKETS) if 1 << 16 | each not in self.connections)
+        row = next((each for each in range(SOCKETS) if 1 << 16 | each not in self.connections), SOCKETS)
+        if row == SOCKETS:
+            raise OSError(errno.ENFILE, "no more sockets")
         self.memory.clear_socket(row, self._tails)
         made = Connection(self, row)
         self.connections[made.number] = made
@@ -237,9 +246,7 @@ class StandIn:
         return {}, []
 
     def _spares(self, socket: int, count: int) -> tuple[dict[str, Any], list[int]]:
-        made = [self._open(6) for _ in range(min(count, SOCKETS - len(self.connections)))]
-        if not made:
-            raise OSError(errno.ENFILE, "no more sockets")
+        made = [self._open(6) for _ in range(count)]
         found = [(answer["socket"], answer["offset"]) for answer, _ in made]
         self.connections[socket].spares += [self.connections[number] for number, _ in found]
         return {"sockets": found}, [bells[0] for _, bells in made]
@@ -265,4 +272,10 @@ class StandIn:
                     each.step()
 
     def _with_kernel(self) -> Iterator[Any]:
-        return iter([each for each in self.connections.values() if each.kernel])
+        return iter(
+            [
+                each
+                for each in self.connections.values()
+                if each.kernel and (each.is_open or each.listens or each.connecting)
+            ]
+        )

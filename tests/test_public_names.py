@@ -67,6 +67,7 @@ Stage                a function and what binds it into a path
 Supervisor           runs the replicas and watches them
 Table                state of a stage
 TapPort              an interface of this machine's kernel, with the router behind it
+Tcp                  TCP for applications
 Tee                  copies packets to a capture
 To                   an outcome: on to the same router's next stage
 TokenBucket          a policer

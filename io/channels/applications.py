@@ -97,10 +97,17 @@ class ApplicationFeed(CollectedFeed):
         """
         feed = self.ring[0]
         if self._channel.sent >= feed["intent_tail"]:
-            self._port.memory.consumed[int(feed["intent_application"])] = feed["intent_consumed"]
+            self._port.memory.consumed[int(feed["intent_producer"])] = feed["intent_consumed"]
         feed["intent_tail"] = NEVER
         for application in range(int(feed["attached"])):
             self._port.memory.ring(application)
+        for each in range(int(feed["replicas"])):
+            self._port.memory.ring_for(each)
+
+    def retire(self, replica: int, ordered: bool) -> int:
+        """Take out a `replica` that does not run; as `PacketChannel.retire`. Its own requests are collected."""
+        self._port.leave(replica)
+        return super().retire(replica, ordered)
 
 
 if TYPE_CHECKING:

@@ -2,20 +2,45 @@
 
 A message that leaves by the port (`scout.io.endpoints.message`) is copied to the ring of its socket that belongs to the
 replica, which alone writes it. TAIL is stored once the message is whole: a replica that dies leaves no hole. `flush`
-then wakes the applications that wait.
+then wakes the applications that wait. A report raises the words of a stream in place of that.
+
+Requests of replicas leave by the port too: the payload of a segment is placed in its stream, and the headers become a
+request of the replica, which `flush` brings into the channel if nobody else does.
+
+The row of a socket may be given to another one when nobody writes there: a replica says in `writing` to which row it is
+about to write, and then looks whether the socket is open. The registry closes the socket, and then waits until no
+replica writes there.
 """
 
+import numba
 import numpy as np
+from numba.core import types
 
 from scout.io.batch import BATCH_SIZE
-from scout.io.byte_order import swapped16, swapped32
-from scout.io.endpoints.memory import ARMED, ENTRY, RINGS, SKIP, USED, entry_bytes, head_of, number_of, tail_of
-from scout.io.endpoints.message import EXTENT_OFFSET, HEADER, ROW, SOCKET
+from scout.io.byte_order import swapped16, swapped32, swapped64
+from scout.io.endpoints.collect import APPLICATION_FEED, collect
+from scout.io.endpoints.memory import ARMED, ENTRY, RINGS, SKIP, USED, entry_bytes, head_of, tail_of
+from scout.io.endpoints.message import EXPIRE, EXTENT_OFFSET, HEADER, LOCAL, NOTICE, REPORT, ROW, SEGMENT, SOCKET
+from scout.io.endpoints.placing import place
+from scout.io.endpoints.replica_requests import LONGEST_REQUEST, new_request, publish_requests
+from scout.io.endpoints.reporting import REPORT_BYTES, report
 from scout.io.system import write
-from scout.ring.atomics import copy, exchange, fence, fetch_or, load32, load64, load64_acquire, store64, store64_release
+from scout.ring.atomics import (
+    copy,
+    exchange,
+    fence,
+    fetch_or,
+    load32,
+    load64,
+    load64_acquire,
+    store32,
+    store64,
+    store64_release,
+)
 from scout.ring.jit import Record, inline
+from scout.ring.linked import viewer
 
-__all__ = ["TOUCHED", "TRANSMIT", "enqueue", "flush"]
+__all__ = ["TOUCHED", "TRANSMIT", "enqueue", "expire", "flush"]
 
 TRANSMIT = np.dtype(
     [
@@ -35,34 +60,91 @@ TRANSMIT = np.dtype(
         ("sent", "i8"),  # messages that reached a ring
         ("full", "i8"),  # messages for which the ring had no room
         ("closed", "i8"),  # messages to sockets that are closed
+        ("here", "i8"),  # address of this record
+        ("writing", "i8"),  # 1 + the row of the socket that the replica is writing to; 0: none
+        ("stream_offset", "i8"),  # as in ENDPOINTS,
+        ("stream_bytes", "i8"),
+        ("requests", "i8"),  # address of the area of the replica's own requests,
+        ("request_tail", "i8"),  # the end of those that it has made,
+        ("requested", "i8"),  # and how many were made since `flush`
+        ("feed", "i8"),  # address of the channel (APPLICATION_FEED); 0 if there is none
+        ("crowded", "i8"),  # requests for which the ring had no room
+        ("expiry", "i8"),  # address of room for the header of a request EXPIRE
+        ("spare", "i8", 6),
     ]
 )
-"""The sending side of a replica, two cache lines, written by it alone. The supervisor sets it up."""
+"""The sending side of a replica, four cache lines, written by it alone. The supervisor sets it up."""
 
 TOUCHED = BATCH_SIZE
+
+_WRITING = int((TRANSMIT.fields or {})["writing"][1])  # type: ignore[index]
+_POSITION = LOCAL - 12
+"""Offset in a segment's header of the position of its data, in the place of the local address."""
+
+_feed_at = viewer(types.Array(numba.from_dtype(APPLICATION_FEED), 1, "C"), (1,))
 
 
 @inline
 def enqueue(transmit: Record, packet: Record, record: int) -> None:
-    """Copy a message to its socket's ring."""
+    """Take what leaves: a message or a report to its socket, or a request of the replica itself."""
     header = packet.frame
-    number = swapped32(load32(header + SOCKET))
-    row = number & ROW
-    if row >= transmit.sockets or number_of(transmit, row) != number:
-        transmit.closed += 1
-        return
+    kind, number = load32(header) & 0xFF, swapped32(load32(header + SOCKET))
     extent = load32(header + EXTENT_OFFSET)
     offset, size = swapped16(extent), swapped16(extent >> 16)
     linear = packet.end - header
     size = max(0, min(size, linear + packet.tail_bytes - offset))
+    if kind in (SEGMENT, NOTICE):
+        _enqueue_request(transmit, packet, kind, number, offset, size)
+        return
+    row = number & ROW
+    if not _begin_writing(transmit, row, number):
+        transmit.closed += 1
+        return
+    wakes = True
+    if kind == REPORT:
+        if transmit.stream_bytes and size >= REPORT_BYTES and offset + size <= linear:
+            wakes = report(_area(transmit, row) + transmit.stream_offset, header + offset)
+            transmit.sent += 1
+        else:
+            transmit.closed += 1
+    else:
+        wakes = _enqueue_message(transmit, packet, row, offset, size)
+    _end_writing(transmit)
+    if wakes and (transmit.count == 0 or load64(transmit.touched + (transmit.count - 1) * 8) != row):
+        store64(transmit.touched + transmit.count * 8, row)
+        transmit.count += 1
+
+
+@inline
+def _begin_writing(transmit: Record, row: int, number: int) -> bool:
+    """True if the socket of this number is open, and its row will be given to no other one until `_end_writing`."""
+    if row >= transmit.sockets:
+        return False
+    # seq_cst, before the load of the number: the registry closes the socket and then looks here. One sees the other.
+    exchange(transmit.here + _WRITING, row + 1)
+    if load64_acquire(transmit.numbers + row * 8) == number:  # pairs with the registry's stores
+        return True
+    _end_writing(transmit)
+    return False
+
+
+@inline
+def _end_writing(transmit: Record) -> None:
+    store64_release(transmit.here + _WRITING, 0)  # pairs with the registry's load: the area is written no more
+
+
+@inline
+def _enqueue_message(transmit: Record, packet: Record, row: int, offset: int, size: int) -> bool:
+    """Copy a message to its socket's ring; False if there is no room."""
+    header = packet.frame
     place = _room(transmit, row, entry_bytes(HEADER + size))
     if place == 0:
         transmit.full += 1
-        return
+        return False
     store64(place, HEADER + size)
     store64(place + 8, transmit.number)
     copy(place + ENTRY, header, HEADER)
-    data = place + ENTRY + HEADER
+    data, linear = place + ENTRY + HEADER, packet.end - header
     here = max(0, min(size, linear - offset))
     copy(data, header + offset, here)
     copy(data + here, packet.tail + max(0, offset - linear), size - here)
@@ -75,14 +157,50 @@ def enqueue(transmit: Record, packet: Record, record: int) -> None:
     # Release, pairs with the application's load: the message is whole.
     store64_release(tail_of(_area(transmit, row), transmit.replica), tail)
     transmit.sent += 1
-    if transmit.count == 0 or load64(transmit.touched + (transmit.count - 1) * 8) != row:
-        store64(transmit.touched + transmit.count * 8, row)
-        transmit.count += 1
+    return True
+
+
+@inline
+def _enqueue_request(transmit: Record, packet: Record, kind: int, number: int, offset: int, size: int) -> None:
+    """Make a request of the packet up to its data, which are placed in the stream of its socket if it has some."""
+    header = packet.frame
+    length = min(offset, packet.end - header)
+    if not HEADER <= length <= LONGEST_REQUEST:
+        transmit.closed += 1
+        return
+    request = new_request(transmit, header, length)
+    if request == 0:
+        transmit.crowded += 1
+        return
+    transmit.sent += 1
+    if kind == NOTICE:
+        return
+    position, placed, row = swapped64(load64(header + _POSITION)), 0, number & ROW
+    if size and position >= 0 and transmit.stream_bytes and _begin_writing(transmit, row, number):
+        stream = _area(transmit, row) + transmit.stream_offset
+        placed = place(stream, transmit.stream_bytes, transmit.replica, position, packet, header, offset, size)
+        _end_writing(transmit)
+    kind_and_note = load32(request) & 0xFFFF
+    store32(request, kind_and_note | swapped16(placed) << 16)
+
+
+@inline
+def expire(transmit: Record, protocol: int) -> None:
+    """Make a request for the timers of a transport, and bring it into the channel."""
+    store64(transmit.expiry, EXPIRE | protocol << 8)  # the rest of the header is 0
+    transmit.number = -1  # it is none of the batch before
+    if new_request(transmit, transmit.expiry, HEADER) == 0:
+        transmit.crowded += 1
+    flush(transmit)
 
 
 @inline
 def flush(transmit: Record) -> None:
-    """Wake the applications that wait for these messages."""
+    """Bring the replica's requests into the channel, and wake the applications that wait for messages."""
+    if transmit.requested:
+        publish_requests(transmit)
+        if transmit.feed:
+            collect(_feed_at(transmit.feed)[0], transmit.replica)
     if transmit.count == 0:
         return
     fence()  # between the stores of TAIL and the loads of ARMED; an application arms, and then loads TAIL

@@ -13,6 +13,9 @@ bytes; it does not wrap: `SKIP` in place of a length says that the next entry is
 
 The stack does not trust the words that an application can write: it checks positions against its own ones, which are
 kept in `ENDPOINTS`, and it copies requests before it checks them.
+
+Replicas make requests too (`scout.io.endpoints.replica_requests`). Each has an area like an application's, in memory
+that applications do not map.
 """
 
 import ctypes
@@ -20,6 +23,7 @@ import fcntl
 import mmap
 import os
 import resource
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import NamedTuple
@@ -27,7 +31,7 @@ from typing import NamedTuple
 import numpy as np
 
 from scout.io.endpoints.message import HEADER, LONGEST_DATA
-from scout.io.endpoints.stream import WORDS
+from scout.io.endpoints.stream import PHASE, WORDS, placing_of
 from scout.io.ports.contract import PortError
 from scout.ring.atomics import load64
 from scout.ring.jit import Record, inline
@@ -40,6 +44,8 @@ __all__ = [
     "ENDPOINTS",
     "ENTRY",
     "HEAD",
+    "REPLICA_AREA",
+    "REPLICA_RING",
     "RINGS",
     "SKIP",
     "TAIL",
@@ -64,6 +70,11 @@ of several rings are put in order."""
 
 SKIP = -1
 
+REPLICA_RING = 1 << 17
+"""Bytes of a replica's ring of requests: some 700 segments, and small, as it is to stay in the cache."""
+
+REPLICA_AREA = RINGS + REPLICA_RING
+
 _LONGEST_ENTRY = ENTRY + HEADER + LONGEST_DATA + 1
 
 ENDPOINTS = np.dtype(
@@ -83,7 +94,10 @@ ENDPOINTS = np.dtype(
         ("numbers", "i8"),  # address of int64[sockets]: the number of the open socket of each row, or -1
         ("owners", "i8"),  # address of int64[sockets]: the application that the socket belongs to
         ("bells", "i8"),  # address of int64[sockets]: the descriptor of its eventfd
-        ("consumed", "i8"),  # address of int64[applications]: bytes taken from each ring of requests
+        ("consumed", "i8"),  # address of int64[producers]: bytes taken from each ring of requests
+        ("capacity", "i8"),  # how many areas of applications there are; the producers behind them are the replicas
+        ("replicas", "i8"),  # no replica of this number or a higher one was enlisted
+        ("replica_areas", "i8"),  # address of the area of replica 0
         ("bad_requests", "i8"),  # requests that were refused; written by the holder of the channel's lock
     ]
 )
@@ -151,7 +165,11 @@ class EndpointMemory:
     numbers, owners : numpy.ndarray
         int64[sockets], shared: see `ENDPOINTS`.
     consumed : numpy.ndarray
-        int64[applications], shared: see `ENDPOINTS`.
+        int64[producers], shared: see `ENDPOINTS`.
+    replica_areas : numpy.ndarray
+        uint8[replica, `REPLICA_AREA`], shared: the rings of requests that replicas make.
+    writing : numpy.ndarray or None
+        int64[replica]: 1 + the row of the socket that a replica is writing to, 0 if it writes to none.
 
     Raises
     ------
@@ -187,7 +205,9 @@ class EndpointMemory:
         self.bells[:] = bells
         self.numbers, self.owners = shared(sockets, np.int64), shared(sockets, np.int64)
         self.numbers[:] = -1
-        self.consumed = shared(applications, np.int64)
+        self.consumed = shared(applications + MOST_REPLICAS, np.int64)
+        self.replica_areas = shared((MOST_REPLICAS, REPLICA_AREA), np.uint8)
+        self.writing: np.ndarray | None = None
         self._scratch = shared(1, np.int64)
         self.record = shared(1, ENDPOINTS)
         values = self.sizes._asdict() | {
@@ -200,6 +220,8 @@ class EndpointMemory:
             "owners": address(self.owners),
             "bells": address(self.bells),
             "consumed": address(self.consumed),
+            "capacity": applications,
+            "replica_areas": address(self.replica_areas),
         }
         self._records = [self.record]
         for field, value in values.items():
@@ -220,7 +242,20 @@ class EndpointMemory:
         return self.sockets * self.sizes.socket_bytes + application * self.sizes.application_bytes
 
     def clear_socket(self, row: int, tails: np.ndarray) -> None:
-        """Make an area, which no socket uses, like new; `tails` is int64[replica, socket], the ends of its rings."""
+        """Make an area, which no socket uses, like new; `tails` is int64[replica, socket], the ends of its rings.
+
+        A replica that has found the row's last socket open may still be writing there: that is awaited.
+
+        Raises
+        ------
+        PortError
+            If a replica does not come to its end.
+        """
+        deadline = time.monotonic() + _PATIENCE
+        while self.writing is not None and np.any(self.writing == row + 1):
+            if time.monotonic() > deadline:
+                raise PortError("a replica has written to a socket for seconds; is it stopped?")
+            time.sleep(_NAP)
         tails[:, row] = 0
         self._punch(self.offset_of_socket(row), self.sizes.socket_bytes)
         self._word(self.offset_of_socket(row) + ARMED)[0] = 1
@@ -246,15 +281,40 @@ class EndpointMemory:
     def _word(self, offset: int) -> np.ndarray:
         return self.bytes[offset : offset + 8].view(np.int64)
 
+    def phase(self, row: int) -> int:
+        """The phase of a socket's connection (`scout.io.endpoints.stream`)."""
+        return int(self._word(self.offset_of_socket(row) + self.sizes.stream_offset + PHASE)[0]) >> 8
+
     def follow(self, record: np.ndarray) -> None:
         """Keep `attached` up to date in another record, which has the fields of `ENDPOINTS`."""
         self._records.append(record)
         self.attach(0)
+        record["replicas"] = self.record["replicas"]
 
     def attach(self, application: int) -> None:
         """Let replicas look at an application's doorbell."""
         for record in self._records:
             record["attached"] = max(int(record["attached"][0]), application + 1)
+
+    def enlist(self, replica: int) -> None:
+        """Let replicas look at the doorbell of a replica."""
+        for record in self._records:
+            record["replicas"] = max(int(record["replicas"][0]), replica + 1)
+
+    def published(self, replica: int) -> int:
+        """The end of the requests that a replica has published."""
+        return int(self.replica_areas[replica, TAIL : TAIL + 8].view(np.int64)[0])
+
+    def ring_for(self, replica: int) -> None:
+        """Have the requests of a replica collected that it has published."""
+        self.replica_areas[replica, DOORBELL : DOORBELL + 8].view(np.int64)[0] = 1
+        os.eventfd_write(self.bell, 1)
+
+    def stop_placing(self, row: int, replica: int) -> None:
+        """Let the application know that a dead replica writes to a stream no longer."""
+        if self.sizes.stream_bytes:
+            self._word(self.offset_of_socket(row) + self.sizes.stream_offset + placing_of(replica))[0] = 0
+            self.wake([row])
 
     def ring(self, application: int = 0) -> None:
         """Wake the replicas as an application does; by default the registry has put a request into the channel."""
@@ -276,6 +336,7 @@ class EndpointMemory:
 _libc = ctypes.CDLL(None, use_errno=True)
 _KEEP_SIZE, _PUNCH_HOLE = 1, 2  # linux/falloc.h
 _OTHER_FILES = 256
+_PATIENCE, _NAP = 5.0, 1e-4  # seconds: until a replica has written a message; between two looks whether it has
 
 
 def _allow_files(sockets: int) -> None:

@@ -6,6 +6,7 @@ Drops
     ring-full: a request of the stack's own finds no room in the channel.
     socket-full: a message finds no room in the ring of its socket; the application is too slow.
     socket-closed: a message to a socket that was closed meanwhile.
+    requests-full: a segment finds no room among the requests of its replica; it is as if the network had lost it.
 Example
     ApplicationPort("apps")
 """
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scout.io.channels.applications import ApplicationFeed
-from scout.io.endpoints.deliver import TOUCHED, TRANSMIT, enqueue, flush
+from scout.io.endpoints.deliver import TOUCHED, TRANSMIT, enqueue, expire, flush
 from scout.io.endpoints.memory import EndpointMemory
 from scout.io.endpoints.message import HEADER, LONGEST_DATA, ROW
 from scout.io.ports.collected import BATCH, ENTRIES, CollectedPort
@@ -68,7 +69,7 @@ class ApplicationPort(CollectedPort):
         If a number is out of its range.
     """
 
-    operations = PortOperations(TRANSMIT, enqueue, flush)
+    operations = PortOperations(TRANSMIT, enqueue, flush, expire)
     frame_bytes = HEADER + LONGEST_DATA
     mac, mtu = 0x02_00_00_00_00_00, LONGEST_DATA
 
@@ -94,7 +95,7 @@ class ApplicationPort(CollectedPort):
         if not 1 << 12 <= stream_bytes <= 1 << 26 or stream_bytes & (stream_bytes - 1):
             raise PortError(f"port {name}: stream_bytes={stream_bytes}; give a power of two, {1 << 12} to {1 << 26}")
         self.name = name
-        self.sockets, self.applications = sockets, applications
+        self.sockets, self.applications, self.stream_bytes = sockets, applications, stream_bytes
         self._bytes = receive_bytes, send_bytes, stream_bytes
         self.feed: ApplicationFeed | None = None
         self._index = -1
@@ -122,10 +123,23 @@ class ApplicationPort(CollectedPort):
         self._memory = memory = EndpointMemory(self.name, self.sockets, 1 + self.applications, *self._bytes)
         self.tails = shared((MOST_REPLICAS, self.sockets), np.int64)
         self._touched, self._one = shared((MOST_REPLICAS, TOUCHED), np.int64), shared(1, np.int64)
+        self._expiry = shared((MOST_REPLICAS, HEADER), np.uint8)
         self._one[:] = 1
         self.transmits = shared(MOST_REPLICAS, TRANSMIT)
-        for field in ("areas", "sockets", "socket_bytes", "ring_bytes", "numbers", "bells"):
+        for field in (
+            "areas",
+            "sockets",
+            "socket_bytes",
+            "ring_bytes",
+            "numbers",
+            "bells",
+            "stream_offset",
+            "stream_bytes",
+        ):
             self.transmits[field] = memory.record[field]
+        for field, rows in (("here", self.transmits), ("requests", memory.replica_areas), ("expiry", self._expiry)):
+            self.transmits[field] = address(rows) + np.arange(MOST_REPLICAS) * rows.strides[0]
+        memory.writing = self.transmits["writing"]
         self.transmits["one"], self.transmits["replica"] = address(self._one), range(MOST_REPLICAS)
         for field, rows in (("tails", self.tails), ("touched", self._touched)):
             self.transmits[field] = address(rows) + np.arange(MOST_REPLICAS) * rows.strides[0]
@@ -141,6 +155,7 @@ class ApplicationPort(CollectedPort):
         if len(ports) != 1:
             raise PortError(f"port {self.name}: it shares no channel with other ports")
         self.feed = ApplicationFeed(ports, replicas, keeps)
+        self.transmits["feed"] = address(self.feed.ring)
         return self.feed
 
     def request(self, header: bytes, timestamp: int) -> int:
@@ -157,7 +172,8 @@ class ApplicationPort(CollectedPort):
         return self.feed.sent if sent else 0
 
     def enlist(self, replica: int) -> None:
-        """Do nothing: the sending side of every replica is there."""
+        """Have the requests of one more replica collected; its sending side is there."""
+        self.memory.enlist(replica)
 
     def resume(self, replica: int) -> None:
         """Prepare the sending side for the successor of a dead replica, and wake the applications that it had to wake.
@@ -167,10 +183,29 @@ class ApplicationPort(CollectedPort):
         touched = self._touched[replica, : int(self.transmits["count"][replica])]
         self.memory.wake(touched)
         self.transmits["count"][replica] = 0
+        self.leave(replica)
+
+    def leave(self, replica: int) -> None:
+        """Finish what a dead replica has begun: it writes to no socket, and its requests are collected.
+
+        Requests that it has not published are made again, as the packets that they came from are done again.
+        """
+        own = self.transmits[replica]
+        if row := int(own["writing"]):
+            self.memory.stop_placing(row - 1, replica)
+        own["writing"] = own["requested"] = 0
+        own["request_tail"] = self.memory.published(replica)
+        self.memory.ring_for(replica)
 
     def transmitted(self) -> dict[str, int]:
         """Messages that reached their sockets, those of them that the router made itself, and others, by reason."""
-        names = {"sent": "sent", "made": "made", "full": "socket-full", "closed": "socket-closed"}
+        names = {
+            "sent": "sent",
+            "made": "made",
+            "full": "socket-full",
+            "closed": "socket-closed",
+            "crowded": "requests-full",
+        }
         return {name: int(self.transmits[field].sum()) for field, name in names.items()}
 
     def fault(self) -> str:

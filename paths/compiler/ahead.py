@@ -8,24 +8,23 @@ from scout.paths.model.ahead import FOUND, Halves, halves
 from scout.paths.model.effects import effects
 from scout.paths.model.invariants import untouched_stages
 from scout.paths.model.path import Path
-from scout.paths.model.stage import GATHER
-from scout.ring.errors import ScoutError
+from scout.paths.model.router import GraphError
+from scout.paths.model.stage import GATHER, Stage
 from scout.ring.local import local
 
 if TYPE_CHECKING:
     from scout.paths.compiler.plan import Block, Names
 
-__all__ = ["GROUP", "Ahead", "AheadError", "parts_ahead", "results"]
+__all__ = ["GROUP", "Ahead", "parts_ahead", "results"]
 
 GROUP = 16
 """Packets whose lookups run together: with more, what was fetched for the first one may be gone when it is needed."""
 
+_STILL = ("constant", "setting")
+"""The kinds of tables that stay as they are while a batch is served."""
+
 results = local(GROUP)
 """Room for what a part finds for each packet of a group; for compiled code."""
-
-
-class AheadError(ScoutError):
-    """A part that cannot run ahead."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def parts_ahead(
 
     Raises
     ------
-    AheadError
+    GraphError
         If a part reads what may change among the packets of a group.
     """
     reached = untouched_stages(path) & (path.early or set(path.main_line)) & set(offsets)
@@ -71,7 +70,7 @@ def parts_ahead(
         parts = halves(blocks[node].stage.function)
         if parts is None or node not in reached:
             continue
-        _check(node, blocks[node], parts)
+        _check(node, blocks[node].stage, parts)
         given = dict(zip(blocks[node].stage.parameters, blocks[node].arguments, strict=True))
         given |= {FOUND: FOUND, "frame": "frame", "end": "end"}
         name = blocks[node].name
@@ -87,15 +86,20 @@ def parts_ahead(
     return found
 
 
-def _check(node: str, block: "Block", parts: Halves) -> None:
-    stage = block.stage
+def _check(node: str, stage: Stage, parts: Halves) -> None:
+    """Refuse a part whose result could be another one by the time that its packet comes to the stage."""
     code = parts.first.__code__
-    place = f"{code.co_filename}:{code.co_firstlineno}: {parts.first.__name__}, which runs ahead of stage {node}"
-    if wrong := sorted({"packet", "primary", *GATHER} & set(parts.first_arguments)):
-        raise AheadError(f"{place}, is given {wrong[0]!r}; give it frame, end, settings and constant tables")
-    own = dict(zip(parts.first_arguments, code.co_varnames, strict=False))
-    changing = {own[name]: table.kind not in ("constant", "setting") for name, table in stage.tables.items() if name in own}
-    does = effects(parts.first, changing)
-    if does.assignments or does.varies:
-        tables = ", ".join(name for name, each in changing.items() if each) or "the packet"
-        raise AheadError(f"{place}, changes something, or depends on {tables}, which the packets of a group may change; let it prefetch rows only")
+    place = f"{code.co_filename}:{code.co_firstlineno}: {parts.first.__name__}, which runs ahead of stage {node},"
+    if given := {"packet", "primary", *GATHER} & set(parts.first_arguments):
+        raise GraphError(f"{place} is given {min(given)}; give it frame, end, settings and constant tables alone")
+    names = dict(zip(parts.first_arguments, code.co_varnames, strict=False))
+    tables = {name: table for name, table in stage.tables.items() if name in names}
+    found = effects(parts.first, {names[name]: table.kind not in _STILL for name, table in tables.items()})
+    if found.assignments:
+        raise GraphError(
+            f"{found.assignments[0].place}: {parts.first.__name__} runs ahead of stage {node} and changes "
+            f"{found.assignments[0].parameter}; do that in {parts.rest.__name__}"
+        )
+    if found.varies:
+        changing = ", ".join(name for name, table in tables.items() if table.kind not in _STILL)
+        raise GraphError(f"{place} depends on {changing}, which stages change; read that in {parts.rest.__name__}")

@@ -15,7 +15,7 @@ import numpy as np
 from scout.io.access import Frame
 from scout.io.batch import gather
 from scout.io.packet import NOT_HELD, PACKET, REACH
-from scout.paths.compiler.plain import Record, View
+from scout.paths.compiler.plain import Record, View, WrongVerdict, verdict_of
 from scout.paths.compiler.plan import Block, Edge, lower
 from scout.paths.model.path import Path
 from scout.paths.model.references import written
@@ -264,10 +264,7 @@ def _call(stage: Stage, frame: Frame, packet: Record, arrays: Mapping[int, np.nd
     if missing:
         raise TypeError(f"parameter {missing[0]!r} is not bound; give {missing[0]}=...")
     arguments = {name: _argument(given[name], arrays) for name in stage.parameters}
-    verdict = stage.function(frame, None, **arguments)
-    if not isinstance(verdict, int | np.integer) or isinstance(verdict, bool):
-        raise TypeError(f"returned {verdict!r}; return 0 to go on, or a drop(...)")
-    return verdict
+    return verdict_of(getattr(stage.function, "plain", stage.function), frame, None, **arguments)
 
 
 def _argument(value: Any, arrays: Mapping[int, np.ndarray]) -> Any:
@@ -286,6 +283,8 @@ def _blamed(function: Any, name: str) -> Any:
     try:
         yield
     except Exception as error:
+        if isinstance(error, WrongVerdict):
+            function = error.function
         code = function.__code__
         files = {each.__code__.co_filename for each in written(function)}
         own = [at for at in traceback.extract_tb(error.__traceback__) if at.filename in files]

@@ -15,6 +15,7 @@ from scout.io.packet import HEADROOM, NOTES, REACH
 from scout.paths.compiler.interpreter import Visit, emissions, started, visits
 from scout.paths.compiler.plan import at
 from scout.paths.model.path import Path
+from scout.paths.model.router import Router
 from scout.paths.model.stage import Stage
 from scout.paths.wire import ethernet, ipv4
 from scout.paths.wire.decode import Field, decode
@@ -76,6 +77,8 @@ class Step:
         The kind of that header, as of `scout.paths.wire.decode.decode`; "data" if it is unknown.
     is_drop : bool
         True if the packet is dropped here.
+    awaits : str
+        What the packet waits for, as right/10.0.1.2 for a neighbour, if it is held here; else empty.
     """
 
     stage: str
@@ -89,6 +92,7 @@ class Step:
     frame: bytes
     header: str
     is_drop: bool
+    awaits: str
 
 
 class _WatchedBytes(bytearray):
@@ -155,16 +159,23 @@ def _steps(path: Path, data: bytes, arrays: Mapping[int, np.ndarray], fields: Ma
     before = _State(path, frame, {}, arrays)
     for visit in visits(path, frame, fields, arrays):
         after = _State(path, frame, _notes_of(visit), arrays)
-        yield _step(visit, before, after)
+        yield _step(path, visit, before, after)
         before = after
         frame.data.read.clear()
 
 
 def _notes_of(visit: Visit) -> dict[str, int]:
     """The notes that the packet's record has now."""
-    held = visit.edge is None and visit.block.stage.holds
     # The field of a held packet's destination says what the packet waits for.
-    return {name: getattr(visit.packet, name) for name in NOTES if not (held and name == "destination")}
+    return {name: getattr(visit.packet, name) for name in NOTES if not (_is_held(visit) and name == "destination")}
+
+
+def _is_held(visit: Visit) -> bool:
+    return visit.edge is None and visit.block.stage.holds
+
+
+def _router(path: Path, visit: Visit) -> Router:
+    return path.router_graph.router(path.nodes[visit.block.node]["router"])
 
 
 class _State:
@@ -180,7 +191,7 @@ class _State:
         }
 
 
-def _step(visit: Visit, before: _State, after: _State) -> Step:
+def _step(path: Path, visit: Visit, before: _State, after: _State) -> Step:
     frame, edge, block = visit.frame, visit.edge, visit.block
     read = list(frame.data.read)  # type: ignore[attr-defined]
     return Step(
@@ -195,6 +206,7 @@ def _step(visit: Visit, before: _State, after: _State) -> Step:
         frame=after.data[frame.start :],
         header=_header(after.data, frame.start),
         is_drop=edge is not None and edge.verdict < 0,
+        awaits=_router(path, visit).awaited(visit.packet.awaited) if _is_held(visit) else "",
     )
 
 

@@ -8,10 +8,13 @@ runs on this replica alone. The text goes to a file of the cache that people can
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path as FilePath
-from types import ModuleType
+from types import FunctionType, ModuleType
+from typing import Any
 
+from scout.paths.compiler.plain import checked
 from scout.paths.framework.events import ARRIVAL, Event, Handler
 from scout.paths.framework.state import atomically
+from scout.paths.model.references import rebound
 from scout.paths.model.stage import GATHER
 
 __all__ = ["Source", "load_service"]
@@ -245,7 +248,10 @@ def _indented(lines: Iterable[str], by: int = 4) -> list[str]:
 def load_service(
     file: FilePath, text: str, functions: Mapping[str, Callable[..., int]], atomic: bool
 ) -> Callable[..., int]:
-    """The function of a generated module, which finds the handlers by their names; `atomic`: with atomic accessors."""
+    """The function of a generated module, which finds the handlers by their names; `atomic`: with atomic accessors.
+
+    Its attribute `plain` is a copy for the plain run, which checks what the handlers return.
+    """
     for function in functions.values():
         function.returns_verdict = True  # type: ignore[attr-defined]  # as a stage function does (`ring.integers`)
     module = ModuleType(f"scout_service_{file.stem}")
@@ -253,4 +259,18 @@ def load_service(
     sys.modules[module.__name__] = module  # numba looks a function's module up there, also for code from the cache
     exec(compile(text, str(file), "exec"), module.__dict__)
     function = atomically(module.service) if atomic else module.service
+    function.plain = _with_checks(module.service, functions.values())
     return function
+
+
+def _with_checks(function: Any, handlers: Iterable[Callable[..., int]]) -> Any:
+    """A copy of a generated function that checks the verdicts of the handlers, which it or its own functions call."""
+    wanted = list(handlers)
+
+    def translated(value: Any) -> Any:
+        if value in wanted:
+            return checked(value)
+        generated = isinstance(value, FunctionType) and value.__globals__ is function.__globals__
+        return rebound(value, translated) if generated else value
+
+    return rebound(function, translated)

@@ -67,7 +67,7 @@ def halves(function: Any) -> Halves | None:
     statements = source.tree.body[ast.get_docstring(source.tree) is not None :]
     if len(statements) != 1 or not isinstance(statements[0], ast.Return):
         return None
-    call = statements[0].value
+    call: Any = statements[0].value
     found = [each for each in _arguments(source, call) if isinstance(each, ast.Call)]
     if len(found) != 1 or not hasattr(source.value(found[0].func), "runs_ahead"):
         return None

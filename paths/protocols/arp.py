@@ -262,6 +262,10 @@ class Arp(Router):
             port = self._neighbours.index(port, address)
         self._neighbours.pin(port, address, mac)
 
+    def awaited(self, number: int) -> str:
+        """A neighbour, as right/10.0.1.2."""
+        return "/".join(self._neighbours.place_of(number))
+
     # Changing.
 
     @property

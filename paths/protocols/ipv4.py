@@ -302,6 +302,10 @@ class Ip(Router):
         """The bindings by which a transport's stage finds a packet's next hop, and the source and the MTU there."""
         return self._lookups | {"next_hops": self.next_hops, "mtus": self.mtus, "first": self._mtus.first}
 
+    def mtu_of(self, port: int) -> int:
+        """The MTU of the port of an index, after the newest change."""
+        return int(self.mtus.initial[self._mtus.first.value + port])
+
     def start(self, graph: RouterGraph) -> None:
         for index, name in enumerate(graph.ports):
             self._mtus.refresh(index, graph.router(name).port.mtu)

@@ -158,13 +158,13 @@ class Neighbours:
         """The changes that make the neighbours set by hand like those of another router."""
         if len(self._adjacencies.initial) != len(wanted._adjacencies.initial):
             raise GraphError(f"{self._name}: the capacity differs; that needs a new start")
-        changes: list[Change] = [DeleteNeighbour(*self._place(key)) for key in self.macs if key not in wanted.macs]
+        changes: list[Change] = [DeleteNeighbour(*self.place_of(key)) for key in self.macs if key not in wanted.macs]
         for key, mac in wanted.macs.items():
             if self.macs.get(key) != mac:
-                changes.append(SetNeighbour(*self._place(key), mac_text(mac)))
+                changes.append(SetNeighbour(*self.place_of(key), mac_text(mac)))
         return changes
 
-    def _place(self, key: int) -> tuple[str, str]:
+    def place_of(self, key: int) -> tuple[str, str]:
         """The port and the address of a key."""
         return self.ports[(key >> 32) - 1], str(IPv4Address(key & 0xFFFFFFFF))
 

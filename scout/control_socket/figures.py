@@ -1,6 +1,7 @@
 """Answers about what a router is and does: its graph, paths, ports and replicas, and where packets went.
 
-All figures are in shared memory anyway, so that reading them costs the domains nothing.
+All figures are in shared memory anyway, so that reading them costs the domains nothing. Latencies alone are measured
+only while somebody reads them.
 """
 
 import os
@@ -165,6 +166,9 @@ class Figures:
             rows.append(row)
         return answer(rows)
 
+    def show_latencies(self) -> dict[str, Any]:
+        return answer(self._supervisor.latencies())
+
     def show_account(self) -> dict[str, Any]:
         return answer(account_rows(self._supervisor.account()))
 
@@ -177,6 +181,7 @@ class Figures:
             "drop": self.show_drops(),
             "channel": self.show_channels(),
             "replica": self.show_replicas(),
+            "latency": self.show_latencies(),
         }
         return answer([{"name": name} | row for name, part in parts.items() for row in part["rows"]])
 

@@ -203,8 +203,16 @@ REQUESTS: tuple[Request, ...] = (
     ),
     Request("show handlers", "the handlers of services, and which are bound"),
     Request("show settings", "the settings of filters and services, and their values"),
+    Request(
+        "show latencies",
+        "packets by replica and by how long they took to be sent, of the times in which somebody looked: up to 10 "
+        "seconds from each such request, or one of `show figures`, on",
+    ),
     Request("show account", "what became of every packet"),
-    Request("show figures", "what `scout top` shows: ports, paths, edges, queues, drops and replicas in one answer"),
+    Request(
+        "show figures",
+        "what `scout top` shows: ports, paths, edges, queues, drops, replicas and latencies in one answer",
+    ),
     Request(
         "trace",
         "follow packets that a port receives, stage by stage, on a copy of the router's state; answered when there are "

@@ -1,4 +1,4 @@
-"""The registry: applications attach here, and open, bind, connect and close their sockets.
+"""The registry: applications attach here, and open, bind, connect, let listen and close their sockets.
 
 It listens on an AF_UNIX socket and has a thread for each application. A request is one JSON object in one packet, and
 so is its answer; the memory and the eventfds come with the answers (SCM_RIGHTS). When the connection of an application
@@ -121,7 +121,11 @@ class Registry:
             if do == "open":
                 number, bell = self._table.open(application, **request)
                 return {"ok": True, "socket": number, "offset": self._table.offset(number)}, bell
-            if do not in ("bind", "connect", "close"):
+            if do == "spares":
+                made = self._table.spares(application, **request)
+                places = [(number, self._table.offset(number)) for number, _ in made]
+                return {"ok": True, "sockets": places}, *(bell for _, bell in made)
+            if do not in ("bind", "connect", "listen", "close"):
                 raise Refused(errno.EINVAL, f"no request {do!r}")
             local, remote = getattr(self._table, do)(application, **request)
             return ({"ok": True, "local": local, "remote": remote},)

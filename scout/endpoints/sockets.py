@@ -1,6 +1,7 @@
 """The registry's table of sockets: which rows are open, by whom, and which addresses and L4 ports they have.
 
-Its decisions take effect by local requests (`BIND`, `CLOSE`), at one position in every replica.
+Its decisions take effect by local requests (`BIND`, `LISTEN`, `CONNECT`, `OFFER`, `CLOSE`), at one position in every
+replica. The row of a stream socket that was closed stays taken until its connection has come to its end.
 """
 
 import errno
@@ -14,9 +15,12 @@ from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
 from typing import Any
 
-from scout.io.endpoints.message import BIND, CLOSE, HEADER_STRUCT, ROW
+from scout.io.endpoints import stream
+from scout.io.endpoints.message import BIND, CLOSE, CONNECT, HEADER_STRUCT, LISTEN, OFFER, ROW
 from scout.io.ports.applications import ApplicationPort
 from scout.paths.protocols.next_hop import CONNECTED, LOCAL
+from scout.paths.protocols.tcp.opened import GRACEFUL, NOW, TIME_WAIT_ONLY
+from scout.paths.wire import ipv4
 from scout.ring.errors import ScoutError
 
 __all__ = ["Refused", "SocketTable"]
@@ -28,6 +32,8 @@ _FIRST_PORT, _LAST_PORT = 49152, 65535  # dynamic ports, RFC 6335 section 6
 _PATIENCE = 5.0  # seconds until every replica must have come to a request
 _DRAIN = 1.0  # seconds for the requests that an application has made before it closes a socket
 _NAP = 2e-4  # seconds between two looks whether it has
+_MOST_SPARES = 64  # that one request opens
+_STREAMS = (ipv4.TCP,)  # protocols whose sockets have connections
 
 
 class Refused(ScoutError):
@@ -47,6 +53,12 @@ class _Socket:
     local_port: int = 0
     remote: int = 0
     remote_port: int = 0
+    listens: bool = False
+
+    @property
+    def is_stream(self) -> bool:
+        """True if it may have a connection."""
+        return self.protocol in _STREAMS
 
     @property
     def names(self) -> tuple[Name, Name | None]:
@@ -72,25 +84,31 @@ class SocketTable:
         self._free = deque(range(port.sockets))
         self._generations = [0] * port.sockets
         self._sockets: dict[int, _Socket] = {}
+        self._leaving: dict[int, _Socket] = {}  # closed, but their connections have not come to their ends
         self._next_port = _FIRST_PORT
         self._closed = False
 
     def open(self, application: int, protocol: int) -> tuple[int, int]:
         """Open a socket; its number, and its eventfd."""
         with self._changing():
-            if protocol not in self._transports:
-                raise Refused(errno.EPROTONOSUPPORT)
-            if not self._free:
-                raise Refused(errno.ENFILE, f"all {self._port.sockets} sockets are open; raise sockets=...")
-            row = self._free.popleft()
-            self._generations[row] = self._generations[row] + 1 & 0xFFFF
-            number = self._generations[row] << 16 | row
-            memory = self._port.memory
-            memory.clear_socket(row, self._port.tails)
-            memory.owners[row] = application
-            memory.numbers[row] = number  # last: from now on replicas take requests and messages for it
-            self._sockets[number] = _Socket(number, application, protocol)
-            return number, int(memory.bells[row])
+            return self._open(application, protocol)
+
+    def _open(self, application: int, protocol: int) -> tuple[int, int]:
+        if protocol not in self._transports:
+            raise Refused(errno.EPROTONOSUPPORT)
+        if not self._free:
+            self._make_room()
+        if not self._free:
+            raise Refused(errno.ENFILE, f"all {self._port.sockets} sockets are open; raise sockets=...")
+        row = self._free.popleft()
+        self._generations[row] = self._generations[row] + 1 & 0xFFFF
+        number = self._generations[row] << 16 | row
+        memory = self._port.memory
+        memory.clear_socket(row, self._port.tails)
+        memory.owners[row] = application
+        memory.numbers[row] = number  # last: from now on replicas take requests and messages for it
+        self._sockets[number] = _Socket(number, application, protocol)
+        return number, int(memory.bells[row])
 
     def offset(self, number: int) -> int:
         """Where the area of a socket is in the memory file."""
@@ -113,7 +131,9 @@ class SocketTable:
         """Give a socket the other end that it talks with, and its own name if it has none. Its names."""
         with self._changing():
             found, remote = self._found(application, socket), _address(address)
-            kind, source = self._hop(found, remote)
+            if found.is_stream and (found.listens or found.remote_port):
+                raise Refused(errno.EISCONN)
+            kind, source, mtu = self._hop(found, remote)
             if not 0 <= kind <= CONNECTED:
                 raise Refused(errno.ENETUNREACH)
             if not 0 < port <= _LAST_PORT:
@@ -121,12 +141,48 @@ class SocketTable:
             found.local_port = found.local_port or self._chosen(found, found.local or source, 0)
             found.local = found.local or source
             found.remote, found.remote_port = remote, port
+            if found.is_stream:  # the application waits until it is open
+                self._request(CONNECT, found, mtu, waits=False)
+                return found.names
             return self._tell(found)
+
+    def listen(self, application: int, socket: int) -> tuple[Name, Name | None]:
+        """Let a stream socket take connections, for which it needs spare ones. Its names."""
+        with self._changing():
+            found = self._found(application, socket)
+            if not found.is_stream:
+                raise Refused(errno.EOPNOTSUPP)
+            if found.listens or found.remote_port:
+                raise Refused(errno.EINVAL, "the socket listens, or has a connection")
+            found.local_port = found.local_port or self._chosen(found, found.local, 0)
+            self._request(LISTEN, found)
+            found.listens = True
+            return found.names
+
+    def spares(self, application: int, socket: int, count: int) -> list[tuple[int, int]]:
+        """Open sockets which the next connections of a listener get; the number and the eventfd of each."""
+        with self._changing():
+            found = self._found(application, socket)
+            if not found.listens:
+                raise Refused(errno.EINVAL, "the socket does not listen")
+            if not 0 < count <= _MOST_SPARES:
+                raise Refused(errno.EINVAL, f"{count} spare sockets; ask for 1 to {_MOST_SPARES}")
+            made: list[tuple[int, int]] = []
+            while len(made) < count:
+                try:
+                    made.append(self._open(application, found.protocol))
+                except Refused:
+                    if made:  # those that there are
+                        break
+                    raise
+            for number, _ in made:
+                self._request(OFFER, self._sockets[number], data=socket.to_bytes(4), waits=False)
+            return made
 
     def close(self, application: int, socket: int) -> tuple[None, None]:
         """Close a socket, when the requests that the application has made before are in the channel."""
         with self._changing():
-            self._end(self._found(application, socket))
+            self._end(self._found(application, socket), GRACEFUL)
         return None, None
 
     def close_all(self, application: int) -> None:
@@ -135,7 +191,7 @@ class SocketTable:
             left = [each for each in self._sockets.values() if each.application == application]
         for each in left:
             with suppress(ScoutError), self._changing():  # the stack is at its end, or its replicas are stopped
-                self._end(each)
+                self._end(each, NOW)
 
     def stop(self) -> None:
         """Refuse everything from now on."""
@@ -154,21 +210,47 @@ class SocketTable:
             raise Refused(errno.EBADF)
         return found
 
-    def _end(self, socket: _Socket) -> None:
+    def _end(self, socket: _Socket, note: int) -> None:
         memory, row = self._port.memory, socket.number & ROW
         memory.ring(socket.application)  # it may have died between a request and its doorbell
         with suppress(Refused):  # it may have written nonsense there
             self._await(lambda: not memory.pending(socket.application), _DRAIN)
         del self._sockets[socket.number]
+        if socket.is_stream:
+            memory.owners[row] = -1
+            self._leaving[socket.number] = socket
+            self._request(CLOSE, socket, note, waits=False)  # its row is free when the connection has ended, not before
+            self._reap()
+            return
         self._request(CLOSE, socket)
-        memory.numbers[row] = -1
+        self._release(socket)
+
+    def _release(self, socket: _Socket) -> None:
+        row = socket.number & ROW
+        self._port.memory.numbers[row] = -1
         self._free.append(row)
+
+    def _reap(self) -> None:
+        """Free the rows of closed sockets whose connections have come to their ends."""
+        for number in [each for each in self._leaving if self._port.memory.phase(each & ROW) == stream.CLOSED]:
+            self._release(self._leaving.pop(number))
+
+    def _make_room(self) -> None:
+        """End connections in TIME-WAIT, the oldest first, until a row is free."""
+        self._reap()
+        oldest = list(self._leaving.values())
+        while oldest and not self._free:
+            some, oldest = oldest[:_MOST_SPARES], oldest[_MOST_SPARES:]
+            for each in some:
+                self._request(CLOSE, each, TIME_WAIT_ONLY, waits=each is some[-1])
+            self._reap()
 
     def _chosen(self, socket: _Socket, local: int, port: int) -> int:
         """The L4 port that a socket gets: the one it wants, or a free one."""
+        others = [*self._sockets.values(), *(() if port else self._leaving.values())]
         taken = {
             each.local_port
-            for each in self._sockets.values()
+            for each in others
             if each.protocol == socket.protocol and (not each.local or not local or each.local == local)
         }
         if port:
@@ -185,25 +267,26 @@ class SocketTable:
                 return chosen
         raise Refused(errno.EADDRINUSE)
 
-    def _hop(self, socket: _Socket, address: int) -> tuple[int, int]:
-        """The kind of the next hop of an address, -1 if there is none, and the router's own address there."""
+    def _hop(self, socket: _Socket, address: int) -> tuple[int, int, int]:
+        """The kind of the next hop of an address, -1 if there is none; the router's own address, and the MTU, there."""
         ip = self._transports[socket.protocol].ip
         (row,) = ip.fib.next_hops(IPv4Network((address, 32)))
         hop = ip.next_hops.initial[row]
-        return (int(hop["kind"]), int(hop["source"])) if row >= 0 else (-1, 0)
+        return (int(hop["kind"]), int(hop["source"]), ip.mtu_of(int(hop["port"]))) if row >= 0 else (-1, 0, 0)
 
     # Local requests.
 
     def _tell(self, socket: _Socket) -> tuple[Name, Name | None]:
-        self._request(BIND, socket)
+        if not socket.is_stream:  # the name of a stream socket is told with what comes of it
+            self._request(BIND, socket)
         return socket.names
 
-    def _request(self, kind: int, socket: _Socket) -> None:
+    def _request(self, kind: int, socket: _Socket, note: int = 0, data: bytes = b"", waits: bool = True) -> None:
         """Have every replica change its socket table, and wait until all have."""
         header = HEADER_STRUCT.pack(
             kind,
             socket.protocol,
-            0,
+            note,
             socket.number,
             socket.local,
             socket.remote,
@@ -212,10 +295,11 @@ class SocketTable:
             0,
         )
         feed = self._port.feed
-        position = self._port.request(header, time.time_ns())
+        position = self._port.request(header + data, time.time_ns())
         if not position or feed is None:
             raise Refused(errno.ENOBUFS)
-        self._await(lambda: feed.reached(position))
+        if waits:
+            self._await(lambda: feed.reached(position))
 
     def _await(self, condition: Callable[[], bool], patience: float = _PATIENCE) -> None:
         deadline = time.monotonic() + patience

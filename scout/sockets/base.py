@@ -37,6 +37,10 @@ class Socket:
         Its number in the router, where its area is in the shared memory, and its eventfd.
     request_bytes : int
         Bytes of the longest data of its local requests.
+
+    Attributes
+    ----------
+    stack : Stack
     """
 
     family = kernel.AF_INET
@@ -45,7 +49,7 @@ class Socket:
         self, stack: Stack, kind: int, proto: int, number: int, offset: int, bell: int, request_bytes: int
     ) -> None:
         self.type, self.proto = kernel.SocketKind(kind), proto
-        self._stack, self._number, self._bell = stack, number, bell
+        self.stack, self._number, self._bell = stack, number, bell
         self._area = stack.mapped(offset, stack.socket_bytes)
         self._out = bytearray(HEADER + request_bytes)
         self._out_address = address(np.frombuffer(self._out, np.uint8))
@@ -71,7 +75,7 @@ class Socket:
         self._name("bind", name)
 
     def _name(self, do: str, name: Name) -> None:
-        answer, _ = self._stack.ask(do, socket=self._opened(), address=name[0], port=name[1])
+        answer, _ = self.stack.ask(do, socket=self._opened(), address=name[0], port=name[1])
         self._local = tuple(answer["local"])
         self._remote = answer["remote"] and tuple(answer["remote"])
 
@@ -117,12 +121,12 @@ class Socket:
     def _request(self, size: int, deadline: float | None, *header: int) -> None:
         """Make the local request whose data, `size` bytes, are in `_out`; wait until there is room for it.
 
-        `header` is kind, note, remote address and remote port. The caller holds `_sending`.
+        `header` is kind, note, remote address and remote port. One thread at a time makes a request.
         """
         kind, note, remote, port = header
         HEADER_STRUCT.pack_into(self._out, 0, kind, self.proto, note, self._opened(), 0, remote, 0, port, 0)
         place = self._out_address
-        while not self._stack.submit(place, place + HEADER, size):
+        while not self.stack.submit(place, place + HEADER, size):
             if deadline is not None and time.monotonic() >= deadline:
                 raise self._late()
             self._check_stack()
@@ -141,13 +145,13 @@ class Socket:
         self._poll(None if left is None else left * 1000)
         self._check_stack()
 
-    def _poll(self, milliseconds: float | None) -> list[tuple[int, int]]:
+    def _poll(self, milliseconds: float | None) -> None:
         """Wait until the eventfd is readable, or the router has ended."""
         self._opened()
         poll = select.poll()  # no two threads may use the same one
         poll.register(self._bell, select.POLLIN)
-        poll.register(self._stack.connection, 0)  # only for its end
-        return poll.poll(milliseconds)
+        poll.register(self.stack.ended, select.POLLIN)
+        poll.poll(milliseconds)
 
     def _late(self) -> OSError:
         """The error of a call that has waited long enough."""
@@ -155,7 +159,7 @@ class Socket:
 
     def _check_stack(self) -> None:
         """Raise an error if the router has ended."""
-        if any(descriptor != self._bell for descriptor, _ in self._poll(0)):
+        if self.stack.has_ended:
             raise ConnectionResetError(errno.ECONNRESET, "the router has ended")
 
     def _raise_pending(self) -> None:
@@ -177,7 +181,7 @@ class Socket:
             bell, self._bell = self._bell, -1
             os.close(bell)
             with suppress(OSError):  # the router has ended, and the socket with it
-                self._stack.ask("close", socket=self._number)
+                self.stack.ask("close", socket=self._number)
 
 
 def opened(stack: Stack, proto: int) -> tuple[int, int, int]:

@@ -6,6 +6,7 @@ says which of them a connection has got (`ACCEPTED`).
 
 import os
 import socket as kernel
+import threading
 from contextlib import suppress
 
 import numpy as np
@@ -44,6 +45,7 @@ class Listener:
         self._ring = (address(area), stack.ring_bytes, bell)
         self._in = bytearray(HEADER + 8)
         self._in_address = address(np.frombuffer(self._in, np.uint8))
+        self._filling, self._closed = threading.Lock(), False
         self._spares: dict[int, tuple[int, int, int]] = {}  # by number: number, offset of the area, eventfd
 
     def refill(self) -> None:
@@ -54,15 +56,22 @@ class Listener:
         OSError
             If the router has no more sockets, and none is offered.
         """
-        while (wanted := self.backlog - len(self._spares)) > 0:
-            try:
-                answer, bells = self._stack.ask("spares", socket=self._number, count=min(wanted, _MOST))
-            except OSError:
-                if not self._spares:
-                    raise
-                return
-            for (number, offset), bell in zip(answer["sockets"], bells, strict=True):
-                self._spares[number] = (number, offset, bell)
+        with self._filling:
+            while (wanted := self.backlog - len(self._spares)) > 0 and not self._closed:
+                try:
+                    answer, bells = self._stack.ask("spares", socket=self._number, count=min(wanted, _MOST))
+                except OSError:
+                    if not self._spares:
+                        raise
+                    return
+                for (number, offset), bell in zip(answer["sockets"], bells, strict=True):
+                    self._spares[number] = (number, offset, bell)
+
+    def top_up(self) -> None:
+        """Offer spare sockets again, if many are in use and the router has more."""
+        if len(self._spares) <= self.backlog // 2:
+            with suppress(OSError):
+                self.refill()
 
     def next(self) -> tuple[tuple[int, int, int], Name, Name] | None:
         """The next connection: number, area and eventfd of its socket, its own name and that of the other end."""
@@ -71,18 +80,19 @@ class Listener:
             # A message may come twice, when a replica dies; its socket is no spare one then.
             found = self._spares.pop(int.from_bytes(self._in[HEADER : HEADER + 4]), None)
             if kind == ACCEPTED and found:
-                if len(self._spares) <= self.backlog // 2:
-                    self.refill()
+                self.top_up()
                 return found, _name(local, local_port), _name(remote, remote_port)
         return None
 
     def close(self) -> None:
         """Close the spare sockets, also those that have got a connection which nobody has accepted."""
-        for number, _, bell in self._spares.values():
-            os.close(bell)
-            with suppress(OSError):  # the router has ended
-                self._stack.ask("close", socket=number)
-        self._spares.clear()
+        with self._filling:
+            self._closed = True
+            for number, _, bell in self._spares.values():
+                os.close(bell)
+                with suppress(OSError):  # the router has ended
+                    self._stack.ask("close", socket=number)
+            self._spares.clear()
 
 
 def _name(address: int, port: int) -> Name:

@@ -2,7 +2,9 @@
 
 import errno
 import socket as kernel
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from socket import IPPROTO_TCP, SHUT_RD, SHUT_RDWR, SHUT_WR, SO_ERROR, SOCK_STREAM, SOL_SOCKET
 from typing import Any
 
@@ -35,13 +37,18 @@ class StreamSocket(Socket):
     """A TCP socket of a router.
 
     Its descriptor is readable as long as data, the end of the peer's stream, an error or a connection to accept waits;
-    likewise if room to write has come after a call found none, and when `connect` has come to its end.
+    likewise if room to write has come after a call found too little, and when `connect` has come to its end.
 
     Parameters
     ----------
     stack : Stack
     place : tuple of int, optional
         Number, offset of the area and eventfd of a socket that is open already.
+
+    Attributes
+    ----------
+    aborts : bool
+        True if `close` resets the connection, so that bytes not yet sent are lost.
 
     Raises
     ------
@@ -55,9 +62,12 @@ class StreamSocket(Socket):
     def __init__(self, stack: Stack, place: tuple[int, int, int] | None = None) -> None:
         super().__init__(stack, SOCK_STREAM, IPPROTO_TCP, *(place or opened(stack, IPPROTO_TCP)), 8 * _WORDS)
         self.stream = ByteStream(self._area, stack.stream_offset, stack.stream_bytes, self._bell)
+        self._telling = threading.Lock()
         self._listener: Listener | None = None
+        self._from: Listener | None = None  # the one that it was accepted from
         self._connecting = False
-        self._shut_read = self._shut_write = self._was_told = self._aborts = False
+        self._shut_read = self._shut_write = self._was_told = False
+        self._watches_data, self.aborts = True, False
         self._settings: dict[int, int] = {}  # those that were chosen
         self._io_refs, self._closed = 0, False  # as Python's sockets, for `makefile`
 
@@ -78,9 +88,9 @@ class StreamSocket(Socket):
         self._connecting = True
         while self._connecting and self.stream.phase()[0] == OPENING:
             if self._timeout == 0:
-                self.settle()
+                self._settle()
                 raise error_of(errno.EINPROGRESS)
-            self.settle()
+            self._settle()
             self._wait(deadline)
         self._end_connecting()
         self._raise_pending()
@@ -100,7 +110,7 @@ class StreamSocket(Socket):
         if not self._connecting or self.stream.phase()[0] == OPENING:
             return
         self._connecting = False
-        self.settle()
+        self._settle()
         if self.stream.phase()[0] == ESTABLISHED:
             for setting, value in self._settings.items():
                 self._tell(OPTION, setting, value)
@@ -112,8 +122,8 @@ class StreamSocket(Socket):
         if self._local[1] == 0:
             self.bind(("", 0))
         if self._listener is None:
-            self._stack.ask("listen", socket=self._opened())
-            self._listener = Listener(self._stack, self._number, (self._area, self._bell))
+            self.stack.ask("listen", socket=self._opened())
+            self._listener = Listener(self.stack, self._number, (self._area, self._bell))
         self._listener.backlog = max(backlog, 1)
         self._listener.refill()
 
@@ -126,8 +136,8 @@ class StreamSocket(Socket):
             while not (found := self._listener.next() if self._opened() else None):
                 self._wait(deadline)
         place, local, remote = found
-        made = StreamSocket(self._stack, place)
-        made._local, made._remote = local, remote
+        made = StreamSocket(self.stack, place)
+        made._local, made._remote, made._from = local, remote, self._listener
         for setting, value in self._settings.items():
             made._choose(setting, value)
         return made, remote
@@ -135,12 +145,14 @@ class StreamSocket(Socket):
     # Options.
 
     def setsockopt(self, level: int, option: int, value: Any) -> None:
-        """Choose TCP_NODELAY, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT, SO_KEEPALIVE or SO_LINGER.
+        """Choose an option.
+
+        TCP_NODELAY, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT, IP_TOS, SO_KEEPALIVE or SO_LINGER.
 
         Connections that a listener accepts get what is chosen for it. SO_REUSEADDR changes nothing.
         """
         if (level, option) == options.LINGER:
-            self._aborts = options.lingers(value)
+            self.aborts = options.lingers(value)
         elif (level, option) in options.SETTINGS:
             setting, unit = options.SETTINGS[level, option]
             self._choose(setting, options.value_of(value) * unit)
@@ -213,7 +225,7 @@ class StreamSocket(Socket):
                 self._raise_end()
                 return 0
             self._tell_read()
-            self.settle()
+            self._settle()
             self._wait(deadline)
         return 0
 
@@ -222,11 +234,11 @@ class StreamSocket(Socket):
         data = copy()
         self._tell_read()
         if self.stream.readable() == 0:
-            self.settle()
+            self._settle()
         return data
 
-    def _tell_read(self) -> None:
-        if position := self.stream.owed():
+    def _tell_read(self, least: int = 0) -> None:
+        if position := self.stream.owed(least):
             self._tell(message.READ, position)
             self.stream.told(position)
 
@@ -241,6 +253,8 @@ class StreamSocket(Socket):
             if count:
                 self.stream.put(view[:count])
                 self._tell(WRITE, self.stream.written)
+                if count < len(view):
+                    self._await_part(True)
             return count
 
     def sendall(self, data: Any, flags: int = 0) -> None:
@@ -279,25 +293,27 @@ class StreamSocket(Socket):
                 raise error_of(errno.EPIPE)
             if room:
                 if self.stream.awaits_room:
-                    self.await_room(False)
+                    self._await_part(False)
                 return room
-            self.await_room(True)
+            self._await_part(True)
             self._wait(deadline)
         return 0
 
-    def await_room(self, waits: bool) -> None:
+    def _await_part(self, waits: bool) -> None:
         """Let the descriptor be readable when a part of the full send ring is free again, or not any more."""
         self.stream.await_room(waits)
-        self.settle()
+        self._settle()
 
     # Waiting.
 
-    def settle(self, reads: bool = True) -> None:
-        """Let the descriptor be readable as long as something waits; with `reads` false data and the end do not count.
+    def watch_data(self, watches: bool) -> None:
+        """Let the descriptor be readable as long as data or the end waits, or only for other reasons."""
+        self._watches_data = watches
+        self._settle()
 
-        Programs that use the memory or the descriptor in their own way call it; all other methods do.
-        """
-        self.stream.settle((READ if reads else 0) | (CONNECT if self._connecting else 0))
+    def _settle(self) -> None:
+        """Let the descriptor be readable as long as something waits."""
+        self.stream.settle((READ if self._watches_data else 0) | (CONNECT if self._connecting else 0))
 
     def _connected(self) -> None:
         """Raise an error if there is no connection."""
@@ -322,9 +338,10 @@ class StreamSocket(Socket):
 
     def _tell(self, kind: int, *words: int) -> None:
         """Make a request about the connection; as soon as there is room, also for a socket that does not wait."""
-        for index, word in enumerate(words):
-            self._out[HEADER + 8 * index : HEADER + 8 * index + 8] = word.to_bytes(8)
-        self._request(8 * len(words), None, kind, 0, 0, 0)
+        with self._telling:  # the reader and the writer may be two threads
+            for index, word in enumerate(words):
+                self._out[HEADER + 8 * index : HEADER + 8 * index + 8] = word.to_bytes(8)
+            self._request(8 * len(words), None, kind, 0, 0, 0)
 
     # The end.
 
@@ -352,16 +369,15 @@ class StreamSocket(Socket):
         if self._closed:
             self.close()
 
-    def abort(self) -> None:
-        """Close the socket, and reset the connection: what is not sent yet is lost."""
-        self._aborts = True
-        self._end()
-
     def _end(self) -> None:
-        if self._bell >= 0 and self._aborts and self._remote:
-            with self._sending:
-                self._tell(ABORT)
+        if self._bell >= 0 and self._remote:
+            with suppress(OSError):  # the router has ended
+                self._tell_read(1)  # unread bytes would have the peer see a reset
+                if self.aborts:
+                    self._tell(ABORT)
         listener, self._listener = self._listener, None
         super().close()
         if listener:
             listener.close()
+        if self._from:
+            self._from.top_up()

@@ -1,5 +1,6 @@
 """Routes that change while packets flow: every packet goes where its route led at its sequence number."""
 
+import itertools
 import os
 import random
 import signal
@@ -17,6 +18,7 @@ from lab_router import running
 from port_router import ADDRESSES, HOST, LEFT, RIGHT, UDP_PAYLOAD, numbers
 from scapy.all import IP, UDP, Ether, Raw, raw
 
+from scout.io.packet import SECOND
 from scout.io.ports.memory import MemoryPort
 from scout.paths.changes.neighbours import SetNeighbour
 from scout.paths.changes.routes import AddRoute, DeleteRoute, ReplaceRoute
@@ -164,6 +166,30 @@ def test_random_changes_deaths_and_joins_lead_every_packet_by_its_sequence_numbe
                 supervisor.remove_replica(supervisor.taking_part[-1])
         led.end(supervisor)
     led.check_sent()
+
+
+def test_what_changes_replaced_is_freed_although_the_time_of_the_packets_was_set_back():
+    """Some packet is always held, none of them for long; it would take an hour until the old time is reached again."""
+    led = Led()
+    with Supervisor(led.graph, led.paths, 1) as supervisor:
+        supervisor.change(AddRoute(PREFIXES[4], "10.0.1.77"))  # which nobody has
+        now = itertools.count(time.time_ns(), SECOND)
+
+        def hold():
+            return led.left.send(frame_to(str(PREFIXES[4][1])), timestamp=next(now), timeout=60)
+
+        def is_freed():
+            return len(led.ip.fib._versions) == 1
+
+        await_until(is_freed)
+        hold()
+        await_until(lambda: supervisor.memory.holds["held"][0] == 1)
+        supervisor.change(AddRoute(PREFIXES[0], DEFAULT))
+        await_until(lambda: supervisor._running.changes._passed)
+        now = itertools.count(next(now) - 3600 * SECOND, SECOND)
+        await_until(lambda: hold() and is_freed())
+        led.left.end()
+        assert supervisor.wait(60)
 
 
 INTERNET = 1_000_000

@@ -88,7 +88,7 @@ def test_held_packets_come_back_to_their_own_paths() -> None:
     with Supervisor(graph, paths, 1) as supervisor:
         for each in given:
             assert left.send(each)
-        awaited(lambda: supervisor.memory.holds["count"].sum() == len(given))
+        awaited(lambda: supervisor.memory.holds["held"].sum() == len(given))
         right.send(reply("10.0.1.77"))
         awaited(lambda: len(right.sent()) > len(given))  # with the question for the address
         left.end()

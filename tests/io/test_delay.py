@@ -11,7 +11,8 @@ from numba.core import types
 from scout.io.batch import LONGEST, new_batch
 from scout.io.delay import MOST_DELAY, delay, forget_delayed, free_delayed, new_delays, take_due
 from scout.io.hold import HOLD
-from scout.io.packet import FOREVER, NOT_HELD, PACKET
+from scout.io.packet import NOT_HELD, PACKET
+from scout.io.rest import NEVER
 from scout.ring.jit import entry
 
 HOLDS = types.Array(numba.from_dtype(HOLD), 1, "C")
@@ -80,7 +81,7 @@ def test_packets_go_on_at_their_times_and_those_of_one_time_in_the_order_in_whic
     assert delays.take(19) == [1, 3, 5]
     assert delays.due == 20
     assert delays.take(1000) == [2, 0, 4]
-    assert (delays.delayed, delays.pending, delays.due) == (0, 0, FOREVER)
+    assert (delays.delayed, delays.pending, delays.due) == (0, 0, NEVER)
 
 
 def test_a_packet_that_goes_on_has_its_time_and_was_never_held():
@@ -107,7 +108,7 @@ def test_what_there_is_no_room_for_is_counted():
 
 def test_a_packet_does_not_wait_for_ever():
     delays = Delays()
-    delays.put(1, FOREVER, timestamp=5)
+    delays.put(1, NEVER, timestamp=5)
     assert delays.due == 5 + MOST_DELAY
     assert delays.take(10) == []
     assert delays.take(-(1 << 40)) == [1]  # the clock was set back

@@ -1,119 +1,20 @@
-"""The memory that applications and the stack share: rings both ways, deaths, and applications that write nonsense.
-
-The two sides are called in turn in one process, so nothing depends on how fast anything is.
-"""
+"""The memory that applications and the stack share: rings both ways, deaths, and applications that write nonsense."""
 
 import ctypes
 import os
 import random
-import select
 from collections.abc import Iterator
-from typing import Any
 
-import numba
 import numpy as np
 import pytest
-from numba.core import types
+from endpoint_bench import APPLICATION, MINE, OTHER, RING, THEIRS, Bench
 
-from scout.io.batch import new_batch
 from scout.io.channels.collected import COLLECTOR
-from scout.io.endpoints.application import EMPTY, submit, take
-from scout.io.endpoints.collect import APPLICATION_FEED, NEVER, collect
-from scout.io.endpoints.deliver import TRANSMIT, enqueue, flush
+from scout.io.endpoints.collect import NEVER
 from scout.io.endpoints.memory import ARMED, DOORBELL, RINGS, TAIL
-from scout.io.endpoints.message import BIND, DATA, HEADER, HEADER_STRUCT, LONGEST_DATA, ROW, SEND
-from scout.io.ports.applications import ApplicationPort
-from scout.paths.compiler.native import BATCH
+from scout.io.endpoints.message import BIND, HEADER, LONGEST_DATA, ROW
 from scout.ring.layout import LOCK
-from scout.ring.segment import LINE, address
-
-RING = 1 << 17
-APPLICATION, OTHER = 1, 2
-MINE, THEIRS = 1 << 16 | 0, 1 << 16 | 1  # sockets of these two
-
-
-@numba.njit(types.void(types.Array(numba.from_dtype(APPLICATION_FEED), 1, "C")), error_model="numpy", _nrt=False)
-def _collect(feeds: Any) -> None:
-    collect(feeds[0], 0)
-
-
-@numba.njit(
-    types.void(types.Array(numba.from_dtype(TRANSMIT), 1, "C"), BATCH, types.boolean), error_model="numpy", _nrt=False
-)
-def _deliver(transmits: Any, batch: Any, flushes: bool) -> None:
-    enqueue(transmits[0], batch[0], batch.ctypes.data)
-    if flushes:
-        flush(transmits[0])
-
-
-class Bench:
-    """A port, and two applications with a socket each."""
-
-    def __init__(self) -> None:
-        self.port = ApplicationPort("bench", sockets=2, applications=2, receive_bytes=RING, send_bytes=RING, entries=64)
-        self.port.open(0)
-        self.memory = self.port.memory
-        self.feed = self.port.channel({0: self.port}, 1, keeps=False)
-        for application, number in ((APPLICATION, MINE), (OTHER, THEIRS)):
-            self.memory.clear_application(application)
-            self.memory.clear_socket(number & ROW, self.port.tails)
-            self.memory.attach(application)
-            self.memory.numbers[number & ROW], self.memory.owners[number & ROW] = number, application
-        self._batch, self._slots = new_batch(1)
-        self._rest = np.zeros(1, np.uint8)
-        self._room = np.zeros(HEADER + LONGEST_DATA, np.uint8)
-
-    # The application's side.
-
-    def area(self, application: int) -> int:
-        return address(self.memory.bytes) + self.memory.offset_of_application(application)
-
-    def ask(self, data: bytes, kind: int = SEND, socket: int = MINE, application: int = APPLICATION) -> bool:
-        header = np.frombuffer(HEADER_STRUCT.pack(kind, 17, 0, socket, 1, 2, 3, 4, 0), np.uint8)
-        body = np.frombuffer(data or b"\0", np.uint8)
-        names = address(header), address(body), len(data)
-        return bool(submit(self.area(application), RING, self.memory.bell, *names))
-
-    def take(self, socket: int = MINE) -> bytes | None:
-        """The data of the next message to a socket."""
-        row = socket & ROW
-        ring = address(self.memory.bytes) + self.memory.offset_of_socket(row), RING, int(self.memory.bells[row])
-        length = int(take(*ring, address(self._room), len(self._room)))
-        return None if length == EMPTY else self._room[HEADER:length].tobytes()
-
-    def readable(self, socket: int = MINE) -> bool:
-        poll = select.poll()
-        poll.register(int(self.memory.bells[socket & ROW]), select.POLLIN)
-        return bool(poll.poll(0))
-
-    # The stack's side.
-
-    def collect(self) -> list[bytes]:
-        """The data of the requests that are new in the channel."""
-        before = self.feed.sent
-        _collect(self.feed.ring)
-        channel = self.feed.ring[0]
-        found = []
-        for number in range(before, self.feed.sent):
-            at = int(channel["ring"]) + (number & int(channel["entries"]) - 1) * int(channel["stride"])
-            length = int.from_bytes(_bytes(at + 8, 8), "little")
-            found.append(_bytes(at + 16, length)[24 + HEADER :])
-        self.feed.cursors["head"][0] = self.feed.cursors["floor"][0] = self.feed.sent
-        return found
-
-    def deliver(self, data: bytes, replica: int = 0, number: int = 0, socket: int = MINE, flushes: bool = True) -> None:
-        """Send a message: the first 500 bytes in the batch's slot, the rest elsewhere."""
-        frame = HEADER_STRUCT.pack(DATA, 17, 0, socket, 1, 2, 3, 4, HEADER << 16 | len(data)) + data
-        self._slots[64 : 64 + len(frame[:500])] = np.frombuffer(frame[:500], np.uint8)
-        self._rest = np.frombuffer(frame[500:] or b"\0", np.uint8)
-        self._batch["end"] = self._batch["frame"] + len(frame[:500])
-        self._batch["tail"], self._batch["tail_bytes"] = address(self._rest), max(0, len(frame) - 500)
-        self.port.transmits["number"][replica] = number
-        _deliver(self.port.transmits[replica : replica + 1], self._batch, flushes)
-
-
-def _bytes(place: int, size: int) -> bytes:
-    return ctypes.string_at(place, size)
+from scout.ring.segment import LINE
 
 
 @pytest.fixture
@@ -170,12 +71,12 @@ def test_of_a_collector_that_dies_no_request_is_lost_or_doubled(bench: Bench, pu
     before = int(consumed[APPLICATION])
     if published:  # it died when the requests were in the channel, and it had not noted that it had taken them
         assert len(bench.collect()) == 3
-        feed["intent_tail"], feed["intent_application"] = bench.feed.sent, APPLICATION
+        feed["intent_tail"], feed["intent_producer"] = bench.feed.sent, APPLICATION
         feed["intent_consumed"] = consumed[APPLICATION]
         consumed[APPLICATION] = before
         bench.memory.ring(APPLICATION)
     else:
-        feed["intent_tail"], feed["intent_application"] = bench.feed.sent + 3, APPLICATION
+        feed["intent_tail"], feed["intent_producer"] = bench.feed.sent + 3, APPLICATION
         feed["intent_consumed"] = before + 3 * 72
     ctypes.c_int64.from_address(int(feed["words"][0]) + LINE * LOCK).value = COLLECTOR + 1
     assert bench.collect() == []  # the dead one has the lock
@@ -234,7 +135,13 @@ def test_messages_without_room_are_counted_and_the_others_are_whole(bench: Bench
     assert bench.take() is None
     bench.deliver(b"room again")
     assert bench.take() == b"room again"
-    assert bench.port.transmitted() == {"sent": sent, "made": 0, "socket-full": 1, "socket-closed": 0}
+    assert bench.port.transmitted() == {
+        "sent": sent,
+        "made": 0,
+        "socket-full": 1,
+        "socket-closed": 0,
+        "requests-full": 0,
+    }
 
 
 def test_messages_to_a_socket_that_is_closed_are_counted(bench: Bench) -> None:

@@ -30,7 +30,7 @@ def test_packets_held_until_their_next_hop_is_known_leave_whole():
             assert left.send(frame)
         question = Ether(awaited(right.sent)[0])
         assert question[ARP].pdst == "10.0.1.2"
-        awaited(lambda: supervisor.memory.holds["count"].sum() == 3)
+        awaited(lambda: supervisor.memory.holds["held"].sum() == 3)
         assert right.send(raw(Ether(dst=RIGHT, src=HOST) / ARP(op=2, hwsrc=HOST, psrc="10.0.1.2", pdst="10.0.1.1")))
         sent = awaited(lambda: right.sent()[3:] and right.sent()[1:])
         left.end()
@@ -137,7 +137,7 @@ def test_a_replica_that_leaves_sends_the_packets_that_it_holds_before():
     with supervised(left, right, 2, known=False) as supervisor:
         for frame in frames(8):
             assert left.send(frame)
-        holds = supervisor.memory.holds["count"]
+        holds = supervisor.memory.holds["held"]
         awaited(lambda: holds.sum() == 8)
         leaver = int(holds.argmax())
         thread = threading.Thread(target=supervisor.remove_replica, args=[leaver])

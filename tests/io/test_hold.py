@@ -83,6 +83,16 @@ def test_packets_come_back_in_their_order_and_may_be_kept_again_meanwhile():
     assert hold.take_back() == [0, 1, 2] and hold.take_back() == []
 
 
+def test_packets_that_are_tried_again_count_as_held():
+    hold = Hold()
+    for number in range(3):
+        hold.keep(number, 7)
+    assert take_back(hold.record, hold._back, True) == 3 and hold.record["held"][0] == 3
+    hold.keep(1, 7)
+    assert hold.record["held"][0] == 3
+    assert take_back(hold.record, hold._back, False) == 0 and hold.record["held"][0] == 1
+
+
 def test_too_many_for_one_neighbour_push_out_their_oldest():
     hold = Hold(most=10, most_for_one=3)
     for number in range(5):

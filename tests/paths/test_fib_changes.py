@@ -99,6 +99,24 @@ def test_leaves_that_become_equal_are_merged() -> None:
     assert fib.used == empty
 
 
+def test_stamps_of_changes_begin_anew_before_they_do_not_fit() -> None:
+    """A piece whose stamp is that of the change in progress is written to, although older versions may have it."""
+    other, fib = Fib(ROUTES), Fib(ROUTES)
+    stamps, state = fib._arena.memory.stamps, fib._arena.memory.state
+    assert stamps.max() == state["transaction"][0] == 1
+    state["transaction"] = np.iinfo(stamps.dtype).max - 3
+    changes = [[(f"10.1.{block}.{4 * host}/30", 7) for block in range(3)] for host in range(8)]
+    versions = [fib.version]
+    for change in changes:
+        other.change(change)
+        versions.append(fib.change(change))
+        assert len(fib._arena.retired) == len(other._arena.retired), "a piece of the change's own is not copied again"
+    assert 0 < state["transaction"][0] < 10
+    for index, version in enumerate(versions):
+        found = [fib.lookup(f"10.1.1.{4 * host}", version) for host in range(8)]
+        assert found == [7] * index + [2] * (8 - index)
+
+
 PREFIXES = st.builds(
     lambda bits, length: IPv4Network((bits, length), strict=False),
     st.integers(0x0A0101F0, 0x0A01040F) | st.integers(0, 2**32 - 1),

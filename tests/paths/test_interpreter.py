@@ -68,7 +68,7 @@ def misspelt(frame: Any, end: Any, packet: Any) -> int:
     ("function", "line", "telling"),
     [
         (careless, 1, "IndexError: bytes 600 to 602 of a packet of 48: call require first"),
-        (silent, 0, "TypeError: returned None; return 0 to go on"),
+        (silent, 0, "it returns none; return 0 to go on"),
         (misspelt, 1, "AttributeError: no field 'destinatoin'"),
     ],
 )

@@ -10,7 +10,7 @@ from harness import one_port
 
 from scout.paths.compiler.native import compile_path
 from scout.paths.compiler.plan import CompileError
-from scout.paths.framework.events import ARRIVAL, Handler, raise_event
+from scout.paths.framework.events import ARRIVAL, Event, Handler, raise_event
 from scout.paths.framework.service import Service
 from scout.paths.model.router import GraphError
 from scout.ring.errors import ScoutError
@@ -103,8 +103,33 @@ def returns_bool(frame: Any, end: Any, log: Any) -> Any:
     return log[0].word == 0
 
 
-def test_a_handler_that_returns_true_or_false_is_refused() -> None:
-    path = one_port(Service("s", {"log": np.zeros(64, WORD)}, [Handler(returns_bool)])).create_path("left")
-    line = returns_bool.__code__.co_firstlineno
-    with pytest.raises(CompileError, match=rf"{HERE}:{line}: .*it returns True or False; return 0 to go on"):
+def returns_float(frame: Any, end: Any, log: Any) -> Any:
+    return log[0].word + 0.5
+
+
+def returns_nothing(frame: Any, end: Any, log: Any) -> Any:
+    log[0].word + 1  # a sum that nobody takes
+
+
+def raises(frame: Any, end: Any, events: Any) -> int:
+    raise_event(events, LATER, 0)
+    return 0
+
+
+LATER = Event("later")
+
+
+@pytest.mark.parametrize("run", ["all", "primary", "raised"])
+@pytest.mark.parametrize(
+    ("handler", "words"),
+    [(returns_bool, "True or False"), (returns_float, "float64"), (returns_nothing, "none")],
+)
+def test_a_handler_that_returns_no_verdict_is_refused_in_both_runs(handler: Any, words: str, run: str) -> None:
+    handlers = [Handler(raises), Handler(handler, LATER)] if run == "raised" else [Handler(handler, run=run)]
+    path = one_port(Service("s", {"log": np.zeros(64, WORD)}, handlers)).create_path("left")
+    line = handlers[-1].function.__code__.co_firstlineno
+    words = f"it returns {words}; return 0 to go on, or a drop"
+    with pytest.raises(ScoutError, match=f"^{HERE}:{line}: stage s.receive: {words}"):
+        path.run(packet())
+    with pytest.raises(CompileError, match=f"^{HERE}:{line}: stage s.receive does not compile: {words}"):
         compile_path(path)

@@ -10,13 +10,13 @@ from demux_frames import fields_in
 
 from scout.ring.errors import ScoutError
 from scout.tools.bench import paths
-from scout.tools.bench.path_trials import CLOSED, Kind, datagram, running, spread_evenly, survived
+from scout.tools.bench.path_trials import CLOSED, Kind, datagram, running, spread_evenly
 from scout.tools.bench.path_work import FIGURES, meter, rounds_for, spin
 
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    values = {"ENTRIES": 1024, "SECONDS": 0.1, "TIMES": 0.1, "LENGTHS": (16, 64)}
+    values = {"ENTRIES": 1024, "SECONDS": 0.1, "TIMES": 0.1, "LENGTHS": (16, 64), "PLACES": 64, "BURSTS": 2}
     for name, value in values.items():
         monkeypatch.setattr(paths, name, value)
 
@@ -47,15 +47,15 @@ def test_a_measure_that_is_not_there_is_named() -> None:
         paths.run(1, ["latency"], None, None)
 
 
-def test_the_search_ends_just_below_where_packets_are_lost() -> None:
-    class Router:
-        """Serves up to 700,000 packets a second."""
-
-        def offer(self, rate: float, seconds: float, kind: Kind) -> tuple[int, tuple[int, int]]:
-            return round(rate * seconds), (round(min(rate, 7e5) * seconds / 4), 0)
-
-    found = survived(Router(), Kind("good", range(1)), 1 / 4, 1.0)  # type: ignore[arg-type]
-    assert 6.9e5 < found <= 7.08e5
+@pytest.mark.long
+@pytest.mark.usefixtures("small")
+def test_a_burst_of_packets_to_be_dropped_takes_the_room_of_others_only_in_their_queue() -> None:
+    row = {
+        variant: paths._Discard(variant).measure()  # more of them than a queue of 64 holds come at a time
+        for variant in (paths.DEMUX, paths.SHARED)
+    }
+    assert row[paths.DEMUX]["others_lost_percent"] == 0 < row[paths.SHARED]["others_lost_percent"]
+    assert all(each["rate"] > 0 and each["ns_per_packet"] > 0 for each in row.values())
 
 
 @pytest.mark.long

@@ -199,7 +199,7 @@ def test_top_and_draw_show_the_rates_of_a_running_router(shared: SimpleNamespace
     ports = {row["port"]: row for row in rows if row["name"] == "port"}
     assert ports["right"]["sent"] >= replies["left", "right.out", "to right"]["packets"]
     (replica,) = (row for row in rows if row["name"] == "replica")
-    assert replica["lag"] == 0 and replica["primary"] >= 6
+    assert replica["lag"] == 0 and replica["primary"] >= 6 and "p99_us" in replica
     assert psutil.Process(replica["pid"]).ppid() == shared.process.pid
 
     def rates(*extra: str) -> dict[str, str]:
@@ -259,8 +259,24 @@ def test_rates_are_those_of_the_counts_between_two_answers() -> None:
 
     edge, replica = top.rates(answer(10.0, 100, 7, 3.0), answer(12.0, 500, 7, 4.0))
     assert edge["pps"] == 200.0 and replica["primary_pps"] == 200.0 and replica["cpu_percent"] == 50.0
+    assert replica["p50_us"] is None
     _, successor = top.rates(answer(10.0, 100, 7, 3.0), answer(12.0, 500, 8, 0.5))
     assert successor["cpu_percent"] == 25.0 and successor["seen_pps"] == 200.0
+
+
+def test_percentiles_are_of_the_packets_between_two_answers() -> None:
+    def answer(time_s: float, *counts: int) -> dict[str, Any]:
+        figures = dict.fromkeys(("pid", "cpu_s", "primary", "seen", "replayed"), 0)
+        rows: list[dict[str, Any]] = [{"name": "replica", "replica": 1, **figures}]
+        bins = zip((10.0, 20.0, 30.0), counts, strict=True)
+        rows += [{"name": "latency", "replica": 1, "below_us": edge, "packets": count} for edge, count in bins if count]
+        rows.append({"name": "latency", "replica": 2, "below_us": 99.0, "packets": int(time_s)})
+        return {"time_s": time_s, "rows": rows}
+
+    (replica,) = top.rates(answer(1.0, 0, 70, 0), answer(3.0, 50, 110, 10))
+    assert {name: replica[name] for name in ("p50_us", "p90_us", "p99_us", "max_us")} == {
+        "p50_us": 10.0, "p90_us": 20.0, "p99_us": 30.0, "max_us": 30.0,
+    }  # fmt: skip
 
 
 def test_rates_of_the_router_graph_are_those_of_all_paths_in_both_directions() -> None:

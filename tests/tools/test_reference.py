@@ -9,7 +9,20 @@ from pathlib import Path
 import pytest
 
 import scout
-from scout import ApplicationPort, Applications, Arp, Counter, Ethernet, Icmp, Ip, MemoryPort, RouterGraph, Udp, drop
+from scout import (
+    ApplicationPort,
+    Applications,
+    Arp,
+    Counter,
+    Ethernet,
+    Icmp,
+    Ip,
+    MemoryPort,
+    RouterGraph,
+    Tcp,
+    Udp,
+    drop,
+)
 
 DOCS = Path(__file__).parents[2] / "docs"
 PORTS = ("left", "right", "bare")  # the last one without ARP
@@ -45,9 +58,12 @@ def standard_graph():
 def with_sockets(graph):
     """The graph with sockets of applications, which some reasons of routers are about."""
     graph.add(Udp("udp"))
+    graph.add(Tcp("tcp"))
     graph.add(Applications("apps", ApplicationPort("reference")))
     graph.connect("apps", "udp", "ip")
+    graph.connect("apps", "tcp", "ip")
     graph.connect("udp", "icmp")
+    graph.connect("tcp", "icmp")
     return graph
 
 

@@ -24,7 +24,8 @@ def test_a_frame_leaves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 def test_packets_are_held_where_the_neighbour_is_not_known(capsys: pytest.CaptureFixture[str]) -> None:
     assert here("trace", LESSON, "--from", "left", "--hex", bytes(FRAME).hex()) == 0
-    assert "held at arp.resolve" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "held at arp.resolve until right/10.0.1.2 is known: --neighbour right/10.0.1.2=MAC makes it known" in said
 
 
 def test_brief_prints_one_line_a_frame(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,9 @@
 The frames have 60 bytes and go to random destinations in 1,000 prefixes, 256 frames to a batch. They are in the cache,
 as they are when the kernel has just received them. One core.
 
+The C program looks up the route of a packet when it comes to it (`c`), or those of a group of packets ahead, as Scout
+does (`c-ahead`).
+
 The same path behind demux (`demux.py`) shows what it costs to find the path of each packet among others.
 
 The same path for the packets of one prefix (`attributes.py`) shows what its attributes save.
@@ -12,11 +15,13 @@ sum of its parts, which are the path of 6 stages and what each half of the other
 """
 
 import ctypes
+from statistics import median
 from typing import Any
 
 import numpy as np
 
 from scout.io.batch import BATCH_SIZE
+from scout.paths.compiler.ahead import GROUP
 from scout.paths.stages.filter import Filter
 from scout.tools.bench.attributes import attribute_benches
 from scout.tools.bench.baselines import compile_c
@@ -27,6 +32,15 @@ from scout.tools.bench.stages import filters, no_telnet
 from scout.tools.report import Report
 
 __all__ = ["run"]
+
+_USER_STAGE, _AHEAD = "-DUSER_STAGE", f"-DAHEAD={GROUP}"
+_C = {
+    "c": (),
+    "c-user-stage": (_USER_STAGE,),
+    "c-ahead": (_AHEAD,),
+    "c-ahead-user-stage": (_AHEAD, _USER_STAGE),
+}
+"""The baselines in C, and how each is compiled: with the user's stage, and with lookups ahead as Scout does them."""
 
 
 def run(rounds: int, brief: bool, json_path: str | None) -> None:
@@ -41,7 +55,7 @@ def run(rounds: int, brief: bool, json_path: str | None) -> None:
     benches |= {**attribute_benches(), **demux_benches()}
     contenders = {name: bench.scout() for name, bench in benches.items()}
     counters = {}
-    for name, flags in (("c", ()), ("c-user-stage", ("-DUSER_STAGE",))):
+    for name, flags in _C.items():
         library = compile_c("main_line.c", "-shared", "-fPIC", *flags)
         if library:
             counters[name] = np.zeros(16, np.int64)
@@ -59,17 +73,28 @@ def run(rounds: int, brief: bool, json_path: str | None) -> None:
     for name, (expected, forwarded) in done.items():
         if forwarded != expected:
             raise RuntimeError(f"of {expected} packets {name} forwarded {forwarded}")
-    median = {name: row["ns_per_packet_median"] for name, row in rows.items()}
+    by_name = dict(zip(contenders, figures, strict=True))
+
+    def ratio(name: str, other: str) -> float:
+        """The median of the ratios of each round: what disturbs the machine for long disturbs both."""
+        return rounded(median(one / two for one, two in zip(by_name[name], by_name[other], strict=True)))
+
     if counters:
-        rows["scout"]["ratio_to_c"] = rounded(median["scout"] / median["c"])
-        rows["scout-user-stage"]["ratio_to_c"] = rounded(median["scout-user-stage"] / median["c-user-stage"])
+        for stage in ("", "-user-stage"):
+            for baseline in ("c", "c-ahead"):
+                key = f"ratio_to_{baseline.replace('-', '_')}"
+                rows[f"scout{stage}"][key] = ratio(f"scout{stage}", f"{baseline}{stage}")
     for name in ("attributes-destination", "attributes"):
-        rows[name]["ratio_to_one_prefix"] = rounded(median[name] / median["one-prefix"])
+        rows[name]["ratio_to_one_prefix"] = ratio(name, "one-prefix")
     for name, baseline in BASELINES.items():
-        rows[name]["added_ns_per_packet"] = rounded(median[name] - median[baseline])
+        added = (one - other for one, other in zip(by_name[name], by_name[baseline], strict=True))
+        rows[name]["added_ns_per_packet"] = rounded(median(added))
     if not brief:
-        parts = median["scout-first-half"] + median["scout-other-half"] - median["scout"]
-        rows["scout-12-stages"]["ratio_to_parts"] = rounded(median["scout-12-stages"] / parts)
+        whole, first, other, none = (
+            rows[name]["ns_per_packet_median"]
+            for name in ("scout-12-stages", "scout-first-half", "scout-other-half", "scout")
+        )
+        rows["scout-12-stages"]["ratio_to_parts"] = rounded(whole / (first + other - none))
     keys = dict.fromkeys(key for row in rows.values() for key in row)
     report.show([{key: row.get(key, "") for key in keys} for row in rows.values()])
     if not counters:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from scout.io.host.process import usable_cores
+from scout.io.ports.fed import BATCH
 from scout.io.ports.memory import MemoryPort
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.table import Table
@@ -28,10 +29,9 @@ from scout.paths.wire.checksum import checksum
 from scout.ring.errors import ScoutError
 from scout.supervisor import Supervisor
 from scout.tools.bench.path_work import FIGURES, meter, rounds_for, spin
-from scout.tools.bench.search import highest_passing
 from scout.tools.bench.trace_port import TracePort, drain
 
-__all__ = ["CLOSED", "Kind", "Running", "capacity", "datagram", "running", "spread_evenly", "survived"]
+__all__ = ["CLOSED", "Kind", "Running", "capacity", "datagram", "running", "spread_evenly"]
 
 MACS = ("02:00:00:00:00:01", "02:00:00:00:00:02")
 CLOSED = 9
@@ -39,8 +39,6 @@ CLOSED = 9
 
 _PATIENCE = 10.0  # seconds until what is queued has to be served
 _LOOK = 0.002
-_LOSS = 0.01
-_STEPS = 6  # of a search, after the first success and failure
 
 
 @dataclass(frozen=True)
@@ -94,6 +92,21 @@ class Running:
         self.settle()
         return offered, self.figures(kind) - before
 
+    def burst(self) -> int:
+        """Have a full channel come at once; nanoseconds until it and all queues are empty.
+
+        Raises
+        ------
+        ScoutError
+            If that takes more than 10 seconds.
+        """
+        taken, began = drain([self.port]), time.perf_counter_ns()
+        waiting = self.supervisor.memory.paths.queues.waiting
+        while waiting():
+            if time.perf_counter_ns() - began > _PATIENCE * 1e9:
+                raise ScoutError(f"packets still wait after {_PATIENCE:.0f} seconds: {self.supervisor.account()}")
+        return taken + time.perf_counter_ns() - began
+
     def settle(self) -> None:
         """Wait until no packets wait.
 
@@ -117,6 +130,7 @@ def running(
     schedule: str | None = None,
     closed: bool = False,
     discards: Sequence[Mapping[str, Any]] = (),
+    batch: int = BATCH,
     **options: Any,
 ) -> Iterator[Running]:
     """Run a router on the last core.
@@ -135,10 +149,12 @@ def running(
         True if a filter drops packets to `CLOSED`.
     discards : sequence of mapping
         The attributes of each path that discards its packets.
+    batch : int
+        Packets that are received together at most.
     **options
         Of the supervisor.
     """
-    graph, port = RouterGraph("paths"), TracePort(MACS[0], trace)
+    graph, port = RouterGraph("paths"), TracePort(MACS[0], trace, batch)
     graph.add(Ethernet("left", port))
     graph.add(Ethernet("right", MemoryPort(MACS[1], frames=[], capacity=0)))
     graph.add(Ip("ip", {"left": "10.0.0.1/24", "right": "10.0.1.1/24"}))
@@ -175,23 +191,3 @@ def capacity(kind: Kind, entries: int) -> float:
     with running([datagram(kind.ports.start)] * entries, [kind], [kind.only]) as router:
         drain([router.port])
         return entries / min(drain([router.port]) for _ in range(5)) * 1e9
-
-
-def survived(router: Running, kind: Kind, share: float, seconds: float) -> float:
-    """The highest rate of all traffic, packets a second, at which at most 1 % of a kind are lost.
-
-    Parameters
-    ----------
-    router : Running
-    kind : Kind
-        Makes up `share` of the traffic.
-    share : float
-    seconds : float
-        How long each trial lasts.
-    """
-
-    def passes(rate: float) -> bool:
-        offered, (came, _) = router.offer(rate, seconds, kind)
-        return bool(came >= (1 - _LOSS) * offered * share)
-
-    return highest_passing(passes, 1e5, 2, 0.5, _STEPS)

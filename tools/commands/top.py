@@ -33,10 +33,11 @@ _COUNTED = {
     "drop": {"packets": "pps"},
     "replica": {"primary": "primary_pps", "seen": "seen_pps", "replayed": "replayed_pps", "cpu_s": "cpu_percent"},
     "channel": {"position": "requests_per_s"},
+    "latency": {"packets": "pps"},
 }
 """By the kind of row: its counts, and what the rate of each is called."""
 
-_KEYS = ("port", "path", "from", "to", "reason", "channel", "replica")
+_KEYS = ("port", "path", "from", "to", "reason", "channel", "replica", "below_us")
 """The keys by which a row is found again."""
 
 _QUEUE = {"waiting": "waiting", "pps": "pps", "full pps": "full_pps", "late pps": "late_pps", "CPU %": "busy_percent"}
@@ -51,6 +52,9 @@ _PATH = {
 }
 """The figures of a path, by their headings."""
 
+_PERCENTILES = {"p50_us": 0.5, "p90_us": 0.9, "p99_us": 0.99, "max_us": 1.0}
+"""The figures of the latencies of a replica's packets, and how many packets took no longer."""
+
 _BUSIEST = 12  # the screen shows the busiest paths and edges, so many of them
 
 
@@ -62,6 +66,7 @@ def rates(before: dict[str, Any], after: dict[str, Any]) -> list[dict[str, Any]]
     list of dict
         The rows of `after`, each with the rates of its counts: packets a second (`pps`), and the percentage of a core.
         The rate of what is not counted, as the bytes of a path that is not accounted for, is None as its count is.
+        A replica's row has the percentiles of its packets' latencies, None if it sent none.
     """
     span = after["time_s"] - before["time_s"]
     known = {_key(row): row for row in before["rows"]}
@@ -75,7 +80,27 @@ def rates(before: dict[str, Any], after: dict[str, Any]) -> list[dict[str, Any]]
             moved = None if row[count] is None else row[count] - (earlier.get(count) or 0)
             made[rate] = None if moved is None else round(max(0.0, moved * weight / span), 3)
         rows.append(made)
+    latencies = [row for row in rows if row["name"] == "latency"]
+    rows = [row for row in rows if row["name"] != "latency"]
+    for row in rows:
+        if row["name"] == "replica":
+            row |= _percentiles([each for each in latencies if each["replica"] == row["replica"]])
     return rows
+
+
+def _percentiles(bins: list[dict[str, Any]]) -> dict[str, float | None]:
+    """The percentiles of latencies, each the end of the bin in which it is; bins are in ascending order."""
+    total = sum(each["pps"] for each in bins)
+    found: dict[str, float | None] = {}
+    for name, part in _PERCENTILES.items():
+        left = part * total * (1 - 1e-9)
+        found[name] = None
+        for each in bins if total else ():
+            left -= each["pps"]
+            if left <= 0:
+                found[name] = each["below_us"]
+                break
+    return found
 
 
 def run(interval: float, once: bool, json_path: str | None, socket: str | None) -> None:
@@ -131,6 +156,7 @@ def screen(router: dict[str, Any], rows: list[dict[str, Any]]) -> RenderableType
             ("replica", "pid", "core", "state", "lags"),
             {"primary pps": "primary_pps", "seen pps": "seen_pps", "CPU %": "cpu_percent"},
         ),
+        _table(of["replica"], ("replica",), {f"latency {key}".replace("_us", ", µs"): key for key in _PERCENTILES}),
         _table(paths, ("path",), _PATH),
         *([_table(of["queue"], ("path", "places"), _QUEUE)] if of["queue"] else []),
         _table(edges, ("path", "from", "to"), {"pps": "pps"}),

@@ -112,9 +112,9 @@ def run(
     for _, of_frame in groupby(rows, key=lambda row: row["frame"]):
         received, *steps = of_frame
         if brief:
-            report.say(f"{_received(received)}: {_end(steps[-1])}")
+            report.say(f"{_received(received)}: {_end(steps[-1], picked.live)}")
         else:
-            _show(report, received, steps)
+            _show(report, received, steps, picked.live)
     if not rows:
         report.say("no such packet came")
     if pcapng:
@@ -182,18 +182,20 @@ def _received(row: dict[str, Any]) -> str:
     return f"frame {row['frame']}: {len(row['hex']) // 2} bytes at {row['name']}"
 
 
-def _end(last: dict[str, Any]) -> str:
+def _end(last: dict[str, Any], is_live: bool) -> str:
     """What became of a frame, by the row of its last stage."""
     if last["dropped"]:
         return f"dropped at {last['name']}: {last['outcome']}{': ' if last['meaning'] else ''}{last['meaning']}"
     if last["target"] == f"{last['name']} holds":
-        return f"held at {last['name']} until its next hop is known: --neighbour PORT/ADDRESS=MAC makes it known"
+        known = f" until {last['awaits']} is known" if last["awaits"] else ""
+        fix = f": --neighbour {last['awaits']}=MAC makes it known" if known and not is_live else ""
+        return f"held at {last['name']}{known}{fix}"
     if last["target"].startswith("to "):
         return f"leaves {last['target']}: {len(last['hex']) // 2} bytes"
     return f"ends at {last['name']}: {last['target']}"
 
 
-def _show(report: Report, received: dict[str, Any], steps: Sequence[dict[str, Any]]) -> None:
+def _show(report: Report, received: dict[str, Any], steps: Sequence[dict[str, Any]], is_live: bool) -> None:
     """Print one frame's way for people."""
     last = steps[-1]
     report.say(_received(received), *_headers(bytes.fromhex(received["hex"])))
@@ -210,7 +212,7 @@ def _show(report: Report, received: dict[str, Any], steps: Sequence[dict[str, An
         report.console.width = 160
     report.console.print(table)
     leaves = last["target"].startswith("to ")
-    report.say(_end(last), *(_headers(bytes.fromhex(last["hex"])) if leaves else []))
+    report.say(_end(last, is_live), *(_headers(bytes.fromhex(last["hex"])) if leaves else []))
     report.say("")
 
 

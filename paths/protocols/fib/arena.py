@@ -242,8 +242,15 @@ class Arena:
         return 8 * (self._units - FIRST_UNIT)
 
     def begin(self) -> None:
-        """Begin a change: what it takes is told by a stamp of its own."""
-        state = self.memory.state
+        """Begin a change: what it takes is told by a stamp of its own.
+
+        Stamps are used up after 2**31 - 1 changes, which is in 60 hours at 10,000 a second. Then they begin anew, and
+        no piece may have an old one: the change with that stamp would write to what older versions have.
+        """
+        state, stamps = self.memory.state, self.memory.stamps
+        if state["transaction"] == np.iinfo(stamps.dtype).max:
+            stamps[stamps != 0] = 0  # what was never in use costs no memory
+            state["transaction"] = 0
         state["transaction"] += 1
         state["retired"] = state["full"] = 0
 

@@ -19,6 +19,7 @@ from scout.paths.protocols.tcp.arrival import ANEW
 from scout.paths.protocols.tcp.cookies import answer_with_cookie, open_by_cookie
 from scout.paths.protocols.tcp.header import read_header
 from scout.paths.protocols.tcp.output import finish
+from scout.paths.protocols.tcp.requests import serve
 from scout.paths.protocols.tcp.rows import (
     CONNECTED,
     LISTENS,
@@ -41,7 +42,7 @@ from scout.ring.jit import outline
 
 __all__ = ["POSITION", "take_notice", "take_segment"]
 
-BAD_REQUEST, NO_CONNECTION, NO_ROOM = drop("bad-request"), drop("tcp-no-connection"), drop("tcp-no-room")
+BAD_REQUEST, NO_CONNECTION = drop("bad-request"), drop("tcp-no-connection")
 
 POSITION = message.LOCAL - 12
 """Offset in a SEGMENT request of the position of its data; of a segment for no connection, the MTU of its port."""
@@ -75,18 +76,18 @@ def take_segment(
     remote, local = load32(frame, at + ipv4.SOURCE), load32(frame, at + ipv4.DESTINATION)
     remote_port, local_port = load16(frame, tcp_at + tcp.SOURCE), load16(frame, tcp_at + tcp.DESTINATION)
     number = bound_socket(bindings, local, local_port, remote, remote_port)
-    ports = local_port << 16 | remote_port
+    ports, ended = local_port << 16 | remote_port, 0
     if number >= 0 and rows[number & message.ROW].role == CONNECTED:
         row = number & message.ROW
         begin_with(host, rows[row])
         lost = hide_lost(frame, connections[row], segment, number)
         if ask(requests.ARRIVE, 0, 0, row, now, host, rows, bindings, connections, deadlines) != ANEW:
             return lost
-        # The connection that was is over: its SYN is for a listener.
+        # The connection that was is over: the SYN is for a listener.
+        ended = number + 1
         number = bound_socket(bindings, local, local_port, remote, remote_port)
-        if number < 0:
-            return 0  # the application has closed the listener; the peer finds out by its next SYN
     begin(host, -1, local, remote, ports)
+    host.ended = ended
     if number >= 0 and rows[number & message.ROW].role == LISTENS:
         mtu = load32(frame, POSITION + 4) if load64(frame, POSITION) > 0 else 0
         return take_opening(number & message.ROW, mtu, now, host, rows, bindings, connections, deadlines)
@@ -145,7 +146,7 @@ def take_opening(
     host.request.one = iss
     host.request.two = offset
     host.request.more = 1
-    requests.serve(connections, row, host.request, segment, host.settings, host.out)
+    serve(connections, row, host.request, segment, host.settings, host.out)
     ask(requests.ARRIVE, 0, 0, row, now, host, rows, bindings, connections, deadlines)
     return PLACED
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from scout.paths.protocols.tcp.ending import abort, end, linger
 from scout.paths.protocols.tcp.loss import lose_all
-from scout.paths.protocols.tcp.opening import TIMESTAMP_BYTES
+from scout.paths.protocols.tcp.opening import SMALLEST_SEGMENT, TIMESTAMP_BYTES
 from scout.paths.protocols.tcp.received import readable
 from scout.paths.protocols.tcp.settings import (
     FOLLOW_TIMEOUT,
@@ -130,8 +130,11 @@ def see_error(c: Any, error: int) -> None:
 
 
 def see_path_mtu(c: Any, largest: int) -> None:
-    """The path takes no more than so many bytes of data and TCP options in a packet (RFC 1191): send again in less."""
-    size = max(largest - (TIMESTAMP_BYTES if c.timestamps else 0), 1)
+    """The path takes no more than so many bytes of data and TCP options in a packet (RFC 1191): send again in less.
+
+    Less than `SMALLEST_SEGMENT` is not believed.
+    """
+    size = max(largest, SMALLEST_SEGMENT) - (TIMESTAMP_BYTES if c.timestamps else 0)
     if size < c.mss:
         c.mss = size
         lose_all(c)

@@ -1,4 +1,4 @@
-"""Requests of the registry: a socket gets its name, listens, is offered to a listener, connects, and is closed."""
+"""Requests of the registry: a socket listens, is offered to a listener, connects, and is closed."""
 
 import errno
 from typing import Any
@@ -27,17 +27,12 @@ from scout.paths.protocols.tcp.secret import initial_number, timestamp_offset
 from scout.paths.protocols.tcp.settled import ask, listens
 from scout.paths.protocols.tcp.state import TIME_WAIT
 
-__all__ = ["GRACEFUL", "NOW", "TIME_WAIT_ONLY", "bind", "close", "connect", "listen", "offer_spare"]
+__all__ = ["GRACEFUL", "NOW", "TIME_WAIT_ONLY", "close", "connect", "listen", "offer_spare"]
 
 BAD_REQUEST = drop("bad-request")
 
 GRACEFUL, NOW, TIME_WAIT_ONLY = range(3)
 """Notes of CLOSE: what was written is sent; the connection is aborted; only a connection in TIME-WAIT is ended."""
-
-
-def bind(frame: Any, rows: Any) -> int:
-    """Give a socket a name (`BIND`)."""
-    return 0 if name_row(frame, rows) >= 0 else BAD_REQUEST
 
 
 def listen(frame: Any, host: Any, rows: Any, bindings: Any) -> int:
@@ -78,12 +73,14 @@ def connect(frame: Any, now: int, host: Any, rows: Any, bindings: Any, connectio
     if row < 0 or rows[row].role != UNUSED:
         return BAD_REQUEST
     socket = rows[row]
-    other = bind_row(rows, bindings, host.counts, row)
+    other, ended = bind_row(rows, bindings, host.counts, row), 0
     if other >= 0 and other != row and connections[other].state == TIME_WAIT:
+        ended = rows[other].number
         begin_with(host, rows[other])
         ask(requests.ABORT, 0, 0, other, now, host, rows, bindings, connections, deadlines)
         other = bind_row(rows, bindings, host.counts, row)
     begin_with(host, socket)
+    host.ended = ended
     if other >= 0:
         fail(host, errno.EADDRINUSE if other != row else errno.ENOBUFS)
         return 0

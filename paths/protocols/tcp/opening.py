@@ -27,6 +27,7 @@ from scout.paths.wire.tcp import CWR, ECE
 
 __all__ = [
     "LARGEST_SCALE",
+    "SMALLEST_SEGMENT",
     "TIMESTAMP_BYTES",
     "answer_syn",
     "connect",
@@ -47,6 +48,13 @@ SHORTEST_USER_TIMEOUT, LONGEST_USER_TIMEOUT = 100 * SECOND, 3600 * SECOND
 
 LARGEST_SCALE = 14
 """RFC 7323 section 2.3."""
+
+SMALLEST_SEGMENT = 48
+"""Bytes of data and options that every peer and path is taken to carry in a segment, whatever it says.
+
+A peer could have a window cut into segments of a byte each, which cost as much as long ones (CVE-2019-11479). Linux has
+the same floor (tcp_min_snd_mss). It allows an MTU of 88 bytes; a network must have one of 68 (RFC 791 section 3.2).
+"""
 
 
 def scale_of(buffer: int) -> int:
@@ -130,7 +138,8 @@ def synchronize(c: Any, segment: Any, now: int) -> None:
 
 def agree(c: Any, segment: Any, now: int) -> None:
     """Use the options that both ends want."""
-    largest = min(c.settings[LARGEST_SEGMENT], segment.mss if segment.mss else c.settings[DEFAULT_SEGMENT])
+    told = segment.mss if segment.mss else c.settings[DEFAULT_SEGMENT]
+    largest = min(c.settings[LARGEST_SEGMENT], max(told, SMALLEST_SEGMENT))
     c.sack &= segment.sack_permitted
     c.timestamps &= segment.has_timestamp
     if c.timestamps:

@@ -104,8 +104,6 @@ class Tcp(Router):
             raise GraphError(f"{self.name} has no sockets above; connect Applications(...) to it")
         self.ip: Any = graph.router(below[0][0])
         self._port: Any = graph.router(above[0][0]).port
-        if not self._port.stream_bytes:
-            raise GraphError(f"{self.name}: {self._port!r} has no room for streams; give it stream_bytes=1 << 20")
         rows = np.zeros(self._port.sockets, ROW)
         rows["due"] = FOREVER
         host = np.zeros(1, HOST)

@@ -58,6 +58,7 @@ ROW = np.dtype(
         ("since", "i8"),  # of a spare socket: when it may be used; of a listener: when it last sent a cookie
         ("left", "i8"),  # 1: the application has closed it
         ("errors", "i8"),  # ICMP errors that were told
+        ("traffic", "i8"),  # the DSCP of what it sends, in the upper 6 of 8 bits
         ("due", "i8"),  # when the connection wants a timer request
     ],
     align=True,
@@ -78,9 +79,11 @@ HOST = np.dtype(
         ("local", "i8"),  # and both ends of its connection
         ("remote", "i8"),
         ("ports", "i8"),
+        ("traffic", "i8"),
         ("listener", "i8"),  # number, plus 1, of the socket that is told of the connection; 0: none
         ("closed", "i8"),  # 1: the socket is told that it has no connection,
         ("error", "i8"),  # and why it could have none (errno), or 0
+        ("ended", "i8"),  # number, plus 1, of a socket whose connection in TIME-WAIT made room for this one; 0: none
     ],
     align=True,
 )
@@ -112,6 +115,7 @@ def name_row(frame: Any, rows: Any) -> int:
         socket.listener = 0
         socket.left = 0
         socket.errors = 0
+        socket.traffic = 0
     socket.local = load32(frame, message.LOCAL)
     socket.local_port = load16(frame, message.LOCAL_PORT)
     socket.remote = load32(frame, message.REMOTE)
@@ -152,15 +156,18 @@ def begin(host: Any, number: int, local: int, remote: int, ports: int) -> None:
     host.local = local
     host.remote = remote
     host.ports = ports
+    host.traffic = 0
     host.listener = 0
     host.closed = 0
     host.error = 0
+    host.ended = 0
 
 
 def begin_with(host: Any, socket: Any) -> None:
     """Begin with a request about the socket of a row."""
     ports = socket.local_port << 16 | socket.remote_port
     begin(host, socket.number - 1, socket.local, socket.remote, ports)
+    host.traffic = socket.traffic
 
 
 def flow_of(local: int, remote: int, ports: int) -> tuple[int, int, int, int, int]:

@@ -6,6 +6,7 @@ from scout.io.endpoints import message
 from scout.paths.protocols.tcp import requests
 from scout.paths.protocols.tcp.actions import EMIT
 from scout.paths.protocols.tcp.deadlines import watch
+from scout.paths.protocols.tcp.requests import serve
 from scout.paths.protocols.tcp.rows import ENDED, LISTENS, UNUSED, unbind_row, write_back
 from scout.paths.protocols.tcp.state import CLOSED, ESTABLISHED
 from scout.paths.protocols.tcp.timers import due
@@ -36,7 +37,7 @@ def ask(
     host.request.one = one
     host.request.two = two
     host.request.more = 0
-    result = requests.serve(connections, row, host.request, host.segment, host.settings, host.out)
+    result = serve(connections, row, host.request, host.segment, host.settings, host.out)
     settle(row, now, host, rows, bindings, connections, deadlines)
     return result
 
@@ -52,7 +53,7 @@ def settle(row: int, now: int, host: Any, rows: Any, bindings: Any, connections:
         else:  # the application has closed the listener meanwhile
             socket.listener = 0
             host.request.kind = requests.ABORT
-            requests.serve(connections, row, host.request, host.segment, host.settings, host.out)
+            serve(connections, row, host.request, host.segment, host.settings, host.out)
     if c.state == CLOSED:
         unbind_row(rows, bindings, row)
         if socket.listener:

@@ -37,12 +37,10 @@ def address(text: str) -> int:
 
 
 class Port(ApplicationPort):
-    """A port with memory of its own, which is never opened."""
-
-    stream_bytes = RING
+    """A port with memory of its own, as long as it is not open."""
 
     def __init__(self) -> None:
-        super().__init__("test", sockets=ROWS)
+        super().__init__("test", sockets=ROWS, stream_bytes=RING)
         self.bytes = np.zeros(ROWS * SOCKET_BYTES, np.uint8)
         self.own = SimpleNamespace(
             record={"areas": [address_of(self.bytes)]},
@@ -51,7 +49,7 @@ class Port(ApplicationPort):
 
     @property
     def memory(self) -> Any:
-        return self.own
+        return self._memory or self.own
 
     def ring(self, row: int, sending: bool) -> np.ndarray:
         first = row * SOCKET_BYTES + stream.WORDS + (RING if sending else 0)

@@ -1,5 +1,7 @@
 """Sending: both windows, the Nagle algorithm, options, and peers that do not answer."""
 
+from typing import Any
+
 import pytest
 from tcp_end import End, established, join
 from tcp_peer import MILLISECOND, SECOND, Peer, kinds, opened
@@ -21,6 +23,26 @@ def test_segments_are_as_large_as_the_peer_takes() -> None:
     peer = opened((("MSS", 700), ("Timestamp", (1, 0))))
     peer.end.write(b"x" * 688, peer.now)
     assert sizes(peer.answers()) == [688]
+
+
+@pytest.mark.parametrize(("mss", "timestamps", "size"), [(1, (), 48), (47, (), 48), (49, (), 49), (1, ((7, 0),), 36)])
+def test_a_tiny_mss_or_path_mtu_does_not_cut_a_window_into_tiny_segments(mss: int, timestamps: Any, size: int) -> None:
+    """CVE-2019-11479; Linux has the same floor."""
+    options = [("Timestamp", each) for each in timestamps]
+    peer = opened((("MSS", mss), *options))
+    peer.end.write(b"x" * 2 * size, peer.now)
+    assert sizes(peer.answers()) == [size, size]
+    peer = opened((("MSS", 1000), *options))
+    peer.end.write(b"x" * 3 * size, peer.now)
+    peer.answers()
+    peer.end.request(PATH_MTU, peer.now, mss)
+    assert sizes(peer.answers()) == [size, size, size]
+
+
+def test_a_host_may_choose_segments_as_short_as_its_network_wants() -> None:
+    peer = opened((("MSS", 1000),), LARGEST_SEGMENT=28)
+    peer.end.write(b"x" * 56, peer.now)
+    assert sizes(peer.answers()) == [28, 28]
 
 
 @pytest.mark.parametrize("default", [536, 1220])

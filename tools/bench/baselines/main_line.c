@@ -4,6 +4,9 @@
  * Ethernet destination and type, IPv4 header check (RFC 1812 section 5.2.2), longest prefix match by
  * Scout's FIB (scout.paths.protocols.fib.layout), TTL and checksum (RFC 1624), adjacency, MAC rewrite. It works on the same batches and tables
  * (scout.io.packet.PACKET, scout.paths.protocols.ipv4.NEXT_HOP, scout.paths.protocols.arp.ADJACENCY).
+ *
+ * With AHEAD=n the lookups of n packets are done one right after another, as Scout does them: these then wait for memory
+ * together.
  */
 #include <stdint.h>
 #include <string.h>
@@ -75,8 +78,12 @@ static inline int one(struct packet *packet, uint64_t mac, uint64_t out_mac, uin
     if (ip[9] == 6 && packet->end - ip >= 24 && load16(ip + 22) == 23)
         return TELNET;
 #endif
+#ifdef AHEAD
+    int64_t index = packet->next_hop;
+#else
     int64_t index = lookup(entries, vectors, root, load32(ip + 16));
     packet->next_hop = index;
+#endif
     if (index < 0)
         return NO_ROUTE;
     const struct next_hop *hop = &next_hops[index];
@@ -112,6 +119,12 @@ void path(int64_t runs, struct packet *batch, int64_t count, int64_t *counters, 
 {
     for (int64_t run = 0; run < runs; run++)
     for (int64_t i = 0; i < count; i++) {
+#ifdef AHEAD
+        if (i % AHEAD == 0)
+            for (int64_t j = i; j < i + AHEAD && j < count; j++)
+                if (batch[j].end - batch[j].frame >= 34)
+                    batch[j].next_hop = lookup(entries, vectors, root, load32(batch[j].frame + 30));
+#endif
         int verdict = one(&batch[i], mac, out_mac, root, entries, vectors, next_hops, mtus, adjacencies,
                           suspects, refresh, &counters[STALE]);
         if (verdict != FORWARDED)

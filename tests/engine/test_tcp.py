@@ -1,0 +1,216 @@
+"""TCP connections of applications, with the kernel as the other end: opened from both ends, used, and ended."""
+
+import errno
+import hashlib
+import multiprocessing
+import os
+import random
+import signal
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from host_router import OURS, PEER, Host, running_host
+
+from scout import Tcp, sockets
+from scout.testing import await_until
+
+pytestmark = pytest.mark.needs_namespaces
+
+DATA = random.Random(1).randbytes(4_000_000)
+
+
+@pytest.fixture(scope="module", params=["2", *(pytest.param(kind, marks=pytest.mark.long) for kind in ("1", "tap"))])
+def host(request: pytest.FixtureRequest) -> Iterator[Host]:
+    """A host with one replica or two on an interface, or with two on a TAP device."""
+    with running_host(1 if request.param == "1" else 2, request.param == "tap", Tcp("tcp")) as running:
+        yield running
+
+
+def together(*calls: Callable[[], Any]) -> list[Any]:
+    """The results of calls that run at once."""
+    with ThreadPoolExecutor(len(calls)) as threads:
+        return [each.result(300) for each in [threads.submit(call) for call in calls]]
+
+
+def received(sock: Any) -> str:
+    """The hash of all that comes until the end."""
+    digest = hashlib.sha256()
+    while chunk := sock.recv(1 << 17):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def send(sock: Any, data: bytes) -> None:
+    sock.sendall(data)
+    sock.shutdown(socket.SHUT_WR)
+
+
+def accepted(host: Host, port: int) -> tuple[Any, Any]:
+    """A connection that the kernel has opened: our socket and its."""
+    with host.our_stream(port) as listener:
+        listener.listen(2)
+        theirs = host.their_stream()
+        theirs.connect((OURS, port))
+        ours, name = listener.accept()
+        assert name == theirs.getsockname() and ours.getsockname() == (OURS, port)
+    ours.settimeout(300)
+    return ours, theirs
+
+
+def connected(host: Host, port: int) -> tuple[Any, Any]:
+    """A connection that we have opened: our socket and the kernel's."""
+    with host.their_stream(port) as listener:
+        listener.listen(2)
+        ours = host.our_stream()
+        ours.connect((PEER, port))
+        theirs, name = listener.accept()
+        assert name == ours.getsockname()
+    theirs.settimeout(300)
+    return ours, theirs
+
+
+def check_transfers(ours: Any, theirs: Any, data: bytes = DATA) -> None:
+    """Send data both ways at once, to the end."""
+    backward = data[::-1]
+    *_, here, there = together(
+        lambda: send(ours, data), lambda: send(theirs, backward), lambda: received(ours), lambda: received(theirs)
+    )
+    assert there == hashlib.sha256(data).hexdigest() and here == hashlib.sha256(backward).hexdigest()
+
+
+@pytest.mark.parametrize("opened", [accepted, connected])
+def test_an_echo(host: Host, opened: Any) -> None:
+    ours, theirs = opened(host, 7001)
+    with ours, theirs:
+        theirs.sendall(b"hello")
+        assert ours.recv(100) == b"hello"
+        ours.sendall(b"HELLO")
+        assert theirs.recv(100) == b"HELLO"
+
+
+@pytest.mark.parametrize("opened", [accepted, connected])
+def test_transfers_in_both_directions_are_intact(host: Host, opened: Any) -> None:
+    ours, theirs = opened(host, 7002)
+    with ours, theirs:
+        check_transfers(ours, theirs)
+
+
+def test_a_port_where_nobody_listens_is_refused_on_both_sides(host: Host) -> None:
+    with host.their_stream() as theirs, pytest.raises(ConnectionRefusedError):
+        theirs.connect((OURS, 9))
+    with host.our_stream() as ours, pytest.raises(ConnectionRefusedError):
+        ours.connect((PEER, 9))
+
+
+def test_the_peer_resets(host: Host) -> None:
+    ours, theirs = accepted(host, 7003)
+    with ours:
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        theirs.close()
+        with pytest.raises(ConnectionResetError):
+            ours.recv(10)
+
+
+def test_half_closed_connections_go_on(host: Host) -> None:
+    ours, theirs = connected(host, 7004)
+    with ours, theirs:
+        send(ours, b"question")
+        assert theirs.recv(100) == b"question" and theirs.recv(100) == b""
+        theirs.sendall(DATA[:100_000])
+        theirs.shutdown(socket.SHUT_WR)
+        assert received(ours) == hashlib.sha256(DATA[:100_000]).hexdigest()
+
+
+def test_closing_leaves_nothing(host: Host) -> None:
+    """More connections than there are sockets: rows in TIME-WAIT are given to others."""
+    for number in range(100):
+        ours, theirs = connected(host, 7005)
+        ours.close()
+        assert theirs.recv(10) == b"", number
+        theirs.close()
+
+
+def test_many_connections_at_a_time(host: Host) -> None:
+    with host.our_stream(7006) as listener:
+        listener.listen(20)
+        theirs = []
+        for _ in range(20):
+            theirs.append(host.their_stream())
+            theirs[-1].connect((OURS, 7006))
+        ours = {name: sock for sock, name in (listener.accept() for _ in theirs)}
+        for each in theirs:
+            each.sendall(b"%d" % each.getsockname()[1])
+        for each in theirs:
+            assert ours[each.getsockname()].recv(100) == b"%d" % each.getsockname()[1]
+        for sock in (*theirs, *ours.values()):
+            sock.close()
+
+
+def test_a_reader_that_waits_closes_the_window(host: Host) -> None:
+    ours, theirs = accepted(host, 7007)
+    with ours, theirs, ThreadPoolExecutor(1) as thread:
+        sending = thread.submit(send, theirs, DATA)
+        await_until(lambda: ours.stream.readable() > 900_000)
+        assert not sending.done()
+        assert received(ours) == hashlib.sha256(DATA).hexdigest()
+        sending.result(60)
+
+
+def _hold(name: str, port: int) -> None:
+    sockets.attach(name)
+    with sockets.socket(sockets.AF_INET, sockets.SOCK_STREAM) as listener:
+        listener.bind((OURS, port))
+        listener.listen(4)
+        held = [listener.accept()[0] for _ in range(2)]
+        for each in held:
+            each.sendall(b"ready")
+        signal.pause()
+
+
+def test_connections_of_an_application_that_is_killed_are_reset_and_others_go_on(host: Host) -> None:
+    context = multiprocessing.get_context("spawn")
+    holder = context.Process(target=_hold, args=(host.name, 7008), daemon=True)
+    holder.start()
+    ours, other = accepted(host, 7009)
+    found: list[socket.socket] = []
+
+    def has_connected() -> bool:
+        sock = host.their_stream()
+        if sock.connect_ex((OURS, 7008)):  # it does not listen yet
+            sock.close()
+            return False
+        found.append(sock)
+        return len(found) == 2
+
+    with ours, other:
+        await_until(has_connected)
+        assert [each.recv(10) for each in found] == [b"ready", b"ready"]
+        assert holder.pid
+        os.kill(holder.pid, signal.SIGKILL)
+        holder.join()
+        for each in found:
+            with each, pytest.raises(ConnectionResetError):
+                each.recv(10)
+        with host.their_stream() as late:
+            await_until(lambda: late.connect_ex((OURS, 7008)) in (errno.ECONNREFUSED, errno.ECONNABORTED))
+        check_transfers(ours, other, DATA[:200_000])
+
+
+def test_an_error_of_the_network_is_told_and_ends_nothing(host: Host) -> None:
+    with host.our_stream() as ours:
+        ours.settimeout(1)
+        with pytest.raises(OSError, match=r"timed out|No route"):
+            ours.connect(("10.9.0.1", 9))  # behind the peer, which does not forward
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("opened", [accepted, connected])
+def test_transfers_with_loss_are_intact(opened: Any) -> None:
+    with running_host(2, False, Tcp("tcp"), loss=100) as lossy:
+        ours, theirs = opened(lossy, 7002)
+        with ours, theirs:
+            check_transfers(ours, theirs)
