@@ -98,9 +98,14 @@ def new_hold(hold: np.ndarray, most: int = MOST_HELD, most_for_one: int = MOST_F
 
 @inline
 def see_request(hold: Record, packet: Record, clock: int) -> None:
-    """Set the time to a request's; `clock` is the address of the supervisor's clock."""
-    hold.now = packet.timestamp
-    hold.clock = load64_acquire(clock)  # pairs with the supervisor's store; a single word, nothing goes with it
+    """Set the time to a request's; `clock` is the address of the supervisor's clock.
+
+    A control request never sets the time back: its time was read when it was sent, and may be older than packets that
+    came by another channel meanwhile.
+    """
+    if packet.control == 0 or packet.timestamp > hold.now:
+        hold.now = packet.timestamp
+        hold.clock = load64_acquire(clock)  # pairs with the supervisor's store; a single word, nothing goes with it
 
 
 @inline

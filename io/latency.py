@@ -1,7 +1,7 @@
 """The latency of packets, from when they were received until they were sent: a histogram of each replica.
 
-A replica looks at the clock only while somebody wants to know (`LOOK`). Its bins are quarters of octaves: from 2 ** n to
-2 ** (n + 1) nanoseconds there are four, of equal width, so that a bin is 14 to 25 % wide.
+A replica looks at the clock only while somebody wants to know (`LOOK`). Its bins are quarters of octaves: from 2 ** n
+to 2 ** (n + 1) nanoseconds there are four, of equal width, so that a bin is 14 to 25 % wide.
 """
 
 from typing import Any

@@ -7,7 +7,7 @@ from scout.ring.bell import announce_sleep, is_lookout
 from scout.ring.jit import inline
 from scout.ring.wait import SPINS, back_off
 
-__all__ = ["WAITER", "now", "rest"]
+__all__ = ["NEVER", "WAITER", "now", "rest"]
 
 WAITER = np.dtype(
     [
@@ -18,12 +18,17 @@ WAITER = np.dtype(
         ("own", "i8"),  # what this replica sleeps on while it is not the lookout
         ("event", "i8", 2),  # room for a struct epoll_event
         ("time", "i8", 2),  # a struct timespec
+        ("until", "i8"),  # when the replica is to be awake if it is the lookout, nanoseconds since 1970, or `NEVER`
     ]
 )
 """The state with which a replica waits; private to its process."""
 
 _EVENT, _TIME = (WAITER.fields[name][1] for name in ("event", "time"))  # type: ignore[index]
 
+NEVER = 1 << 62
+"""A time that does not come."""
+
+_MILLISECOND = 1_000_000
 _FIRST, _NEXT = 1, 10
 """Milliseconds that a replica sleeps at most: after requests, and after a sleep in vain. While packets flow, replicas
 come to those of a lookout that gets no processor, and return frames to the kernel, within the first."""
@@ -39,7 +44,8 @@ def now(waiter: np.ndarray) -> int:
 def rest(waiter: np.ndarray, idle: int) -> None:
     """Wait for requests, after `idle` rounds in vain, by the replica's strategy; to block is to sleep on the bell.
 
-    Before each sleep the replica announces it, and has one more round.
+    Before each sleep the replica announces it, and has one more round. The lookout wakes at `until`, or up to a
+    millisecond later.
     """
     me = waiter[0]
     if back_off(me.strategy, idle):
@@ -47,5 +53,10 @@ def rest(waiter: np.ndarray, idle: int) -> None:
     if (idle - SPINS) & 1 == 0:
         announce_sleep(me.bell)
         return
-    sleeps_on = me.watch if is_lookout(me.bell, me.replica) else me.own
-    epoll_wait(sleeps_on, waiter.ctypes.data + _EVENT, 1, _FIRST if idle == SPINS + 1 else _NEXT)
+    longest = _FIRST if idle == SPINS + 1 else _NEXT
+    if not is_lookout(me.bell, me.replica):
+        epoll_wait(me.own, waiter.ctypes.data + _EVENT, 1, longest)
+        return
+    if me.until != NEVER:
+        longest = max(0, min(longest, (me.until - now(waiter) + _MILLISECOND - 1) // _MILLISECOND))
+    epoll_wait(me.watch, waiter.ctypes.data + _EVENT, 1, longest)

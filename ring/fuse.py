@@ -8,14 +8,16 @@ Everything here relies on numba's compiler pipeline, which it documents for such
 """
 
 from collections.abc import Callable
+from types import CodeType
 from typing import Any
 
 from numba.core import types
 from numba.core.codegen import JITCodeLibrary
-from numba.core.compiler import CompilerBase, DefaultPassBuilder
+from numba.core.compiler import CompilerBase, DefaultPassBuilder, Flags
 from numba.core.compiler_machinery import FunctionPass, register_pass
 from numba.core.registry import CPUDispatcher
 from numba.core.typed_passes import NativeLowering, NopythonRewrites, NopythonTypeInference
+from numba.core.untyped_passes import InlineClosureLikes
 
 from scout.ring.integers import check_integers
 from scout.ring.lowering import Lowering
@@ -88,7 +90,8 @@ class EntryLowering(NativeLowering):
 def pipeline(state: Any, name: str, lowering: Any, *checks: Any) -> Any:
     """Numba's passes with another lowering, and with `checks` after the types are known.
 
-    Numba's rewriting of expressions on whole arrays is left out: Scout's functions make no arrays.
+    Numba's rewriting of expressions on whole arrays is left out: Scout's functions make no arrays. So is the inlining
+    of closures where there are none: it goes through the whole function several times.
     """
     manager = DefaultPassBuilder.define_nopython_pipeline(state, name)
     for check in checks:
@@ -96,13 +99,38 @@ def pipeline(state: Any, name: str, lowering: Any, *checks: Any) -> Any:
     manager.passes = [
         (lowering if each is NativeLowering else each, why)
         for each, why in manager.passes
-        if each is not NopythonRewrites
+        if each is not NopythonRewrites and (each is not InlineClosureLikes or _has_closures(state.func_id.code))
     ]
     manager.finalize()
     return manager
 
 
-class EntryCompiler(CompilerBase):
+def _has_closures(code: CodeType) -> bool:
+    """True if a function contains others; `reduce` makes a loop of one that it is given."""
+    return "reduce" in code.co_names or any(isinstance(each, CodeType) for each in code.co_consts)
+
+
+class _Flags(Flags):
+    """Numba's flags, which it compares for each call whose types it looks up: all of them, at twenty times the cost."""
+
+    _hash = hash(Flags())
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Flags) and self._values == other._values:
+            return True
+        return super().__eq__(other)  # flags that were set to their defaults equal those that were not set
+
+
+class _CompilerBase(CompilerBase):
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.state.flags = _Flags(self.state.flags)
+
+
+class EntryCompiler(_CompilerBase):
     """Numba's compiler with Scout's `Lowering`, for functions that Python calls."""
 
     def define_pipelines(self) -> list[Any]:
@@ -140,7 +168,7 @@ class _Integers(FunctionPass):
         return False
 
 
-class _Compiler(CompilerBase):
+class _Compiler(_CompilerBase):
     def define_pipelines(self) -> list[Any]:
         return [pipeline(self.state, "fused", _Lowering, _Integers)]
 

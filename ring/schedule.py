@@ -15,7 +15,7 @@ import numpy as np
 
 from scout.ring.errors import ScoutError
 
-__all__ = ["HEAD", "SCHEDULERS", "deadline", "priority", "round_robin", "scheduler", "weighted"]
+__all__ = ["HEAD", "SCHEDULERS", "bottleneck", "deadline", "priority", "round_robin", "scheduler", "weighted"]
 
 HEAD = np.dtype(
     [
@@ -25,8 +25,8 @@ HEAD = np.dtype(
         ("deadline", "i8"),  # nanoseconds after that by which it is wanted
         ("served", "i8"),  # requests dequeued so far
         ("memory", "i8"),  # the scheduler's own
-        ("counted", "i8"),  # likewise: of `weighted`, the requests that `memory` has counted
-        ("spare", "i8"),
+        ("counted", "i8"),  # likewise: the requests that `memory` has counted, of `weighted` and `bottleneck`
+        ("places", "i8"),  # requests that can wait there
     ]
 )
 """The head of a channel, as a scheduler sees it; a cache line."""
@@ -83,10 +83,38 @@ def weighted(heads: Any) -> int:
     return best
 
 
-SCALE = 1 << 20
-"""Units of virtual time: one request of a channel whose weight is this."""
+def bottleneck(heads: Any) -> int:
+    """The channel that will be full first: the time in which its free places fill is the deadline of its requests.
 
-SCHEDULERS = {"round-robin": round_robin, "priority": priority, "deadline": deadline, "weighted": weighted}
+    That is the number of free places over the rate of arrival, which is the mean of the requests that came between two
+    calls, over the last 64 calls or so, in `memory`. The time between two calls is the same for all channels, so that
+    no clock is needed. Of equal channels the first is chosen.
+    """
+    best = -1
+    for index in range(len(heads)):
+        head = heads[index]
+        come = head.served + head.ready
+        head.memory += max(0, come - head.counted) * SCALE - head.memory >> 6
+        head.counted = max(come, head.counted)
+        if head.ready == 0:
+            continue
+        if best < 0 or (head.places - head.ready) * (heads[best].memory + 1) < (
+            heads[best].places - heads[best].ready
+        ) * (head.memory + 1):
+            best = index
+    return best
+
+
+SCALE = 1 << 20
+"""Units of virtual time: one request of a channel whose weight is this. Likewise of rates: one request a call."""
+
+SCHEDULERS = {
+    "round-robin": round_robin,
+    "priority": priority,
+    "deadline": deadline,
+    "weighted": weighted,
+    "bottleneck": bottleneck,
+}
 
 
 def scheduler(given: Any) -> Any:

@@ -57,6 +57,7 @@ from scout.paths.framework.timers import (
     cancel as cancel,
 )
 from scout.paths.limit import within as within
+from scout.paths.model.ahead import ahead as ahead
 from scout.paths.model.attributes import Attributes as Attributes
 from scout.paths.changes.values import SetValue as SetValue
 from scout.paths.model.change import Change as Change

@@ -17,6 +17,7 @@ from scout.domain_demux import demux_functions
 from scout.domain_loop import loop_source
 from scout.domain_plan import DomainPlan, is_sharded
 from scout.domain_queues import QUEUE_HEADS
+from scout.domain_timers import timers_of
 from scout.io.channels.contract import ChannelOperations
 from scout.io.ports.contract import PortOperations
 from scout.live_memory import LINKED, MOST_SHAPES
@@ -136,6 +137,7 @@ def compile_domain(
         keeps_state=any(table.kind == "replicated" for table in tables.values()),
         demuxes=demuxes,
         accounts=accounts,
+        timers=timers_of([shape.path for shape in shapes]),
         grows=grows,
     )
     given: dict[str, Any] = {f"emit_{name}": native(stage.function) for name, stage in emitters.items()}
@@ -170,7 +172,11 @@ def compile_domain(
 
 def _functions(name: str, operations: ChannelOperations | PortOperations) -> dict[str, Any]:
     """The compiled functions of a channel or port, by their names in the generated text."""
-    return {f"{name}_{key}": value for key, value in operations._asdict().items() if not isinstance(value, np.dtype)}
+    return {
+        f"{name}_{key}": value
+        for key, value in operations._asdict().items()
+        if callable(value) and not isinstance(value, np.dtype)
+    }
 
 
 def _emitters(graph: RouterGraph) -> dict[str, Stage]:

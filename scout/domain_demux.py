@@ -7,9 +7,10 @@ as far as they follow one another: their order stays.
 from collections.abc import Sequence
 from typing import Any
 
+from scout.domain_accounts import NOTED, shape_lines
 from scout.io.packet import DROPPED
 from scout.paths.compiler.inlining import native_helper
-from scout.paths.demux.find import ACCOUNTED, NO_SHAPE, find
+from scout.paths.demux.find import NO_SHAPE, find
 from scout.paths.demux.walk import Step, classifiers, key_source, steps
 from scout.paths.model.graph import RouterGraph
 from scout.ring.jit import CHECKED
@@ -82,29 +83,27 @@ def classify(name: str, epoch: str) -> str:
     return f"{name}(batch, count, {_TABLES}, demux_paths, {epoch})"
 
 
-def grouped(calls: dict[str, str], primary: bool, accounted: Sequence[str] = ()) -> list[str]:
+def grouped(calls: dict[str, str], primary: bool, accounts: bool = False) -> list[str]:
     """The lines that run the code of each packet's shape, of packets `first` to `last`: `calls` by tests of `shape`.
 
-    Those in `accounted` are for packets whose paths are accounted for, of one shape.
+    With `accounts` the paths of some may be accounted for.
     """
-    lines = [
-        "first = 0",
-        "while first < count:",
-        "    shape, last = demux_paths[batch[np.uintp(first)].path].first, first + 1",
-        "    while last < count and demux_paths[batch[np.uintp(last)].path].first == shape:",
-        "        last += 1",
+    scan = [
+        "while last < count and demux_paths[batch[np.uintp(last)].path].first == shape:",
+        "    last += 1",
     ]
+    body = ["shape, last = demux_paths[batch[np.uintp(first)].path].first, first + 1"]
+    body += shape_lines(scan, primary) if accounts else scan
     word = "if"
     for test, call in calls.items():
-        lines += [f"    {word} {test}:", f"        {call}"]
+        body += [f"{word} {test}:", f"    {call}"]
         word = "elif"
     if primary:
-        lines += [
-            f"    {word} shape == {NO_SHAPE}:",
-            "        for index in range(first, last):",
-            f"            batch[index].egress = {DROPPED}",
-            "        demux_refused[0] += last - first",
+        body += [
+            f"{word} shape == {NO_SHAPE}:",
+            "    for index in range(first, last):",
+            f"        batch[index].egress = {DROPPED}",
+            "    demux_refused[0] += last - first",
         ]
-    if accounted:
-        lines += [f"    {word if calls else 'if'} shape >= {ACCOUNTED}:", *(f"        {line}" for line in accounted)]
-    return [*lines, "    first = last"]
+    body += [*(NOTED if accounts else []), "first = last"]
+    return ["first = 0", "while first < count:", *(f"    {line}" for line in body)]

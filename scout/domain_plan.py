@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from scout.domain_arguments import Argument, Channels
 from scout.domain_changes import ChangeText
@@ -10,6 +11,9 @@ from scout.paths.model.graph import RouterGraph
 from scout.paths.model.path import Path
 from scout.paths.model.stage import Stage
 from scout.shapes import Shape
+
+if TYPE_CHECKING:
+    from scout.domain_timers import Timer
 
 __all__ = ["DomainPlan", "call", "ends_of", "is_of", "is_ordered", "is_sharded", "see", "transmits"]
 
@@ -40,6 +44,8 @@ class DomainPlan:
     """True if packets of a port are told apart, so that a packet's path is not that of its port."""
     accounts: bool
     """True if a path without a queue may be accounted for."""
+    timers: "list[Timer]"
+    """The routers that want requests at certain times."""
     grows: bool
     """True if paths of new shapes may come (`scout.domain_live`)."""
 

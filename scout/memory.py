@@ -17,7 +17,7 @@ from scout.io.channels.contract import PacketChannel
 from scout.io.hold import HOLD, new_hold
 from scout.io.latency import BINS, LOOK
 from scout.io.packet import PACKET
-from scout.io.rest import WAITER
+from scout.io.rest import NEVER, WAITER
 from scout.live_memory import CODE, LiveMemory
 from scout.path_table import PathTable
 from scout.paths.compiler.native import configuration
@@ -108,7 +108,8 @@ class Memory:
         self.log = shared(LOG, ORDER)
         self.changed = shared((MOST_REPLICAS, lines), np.int64)
         self._heads = shared((MOST_REPLICAS, len(channels)), HEAD)
-        for index, (_, served) in enumerate(channels):
+        for index, (channel, served) in enumerate(channels):
+            self._heads["places"][:, index] = channel.ring["entries"][0]
             self._heads["weight"][:, index] = max(path.weight for path in served)
             self._heads["deadline"][:, index] = min(path.deadline for path in served)
         self._common = {
@@ -270,7 +271,7 @@ class Memory:
     def _waiter(self, replica: int) -> np.ndarray:
         waiter = private(1, WAITER)
         waiter["strategy"], waiter["replica"] = self._strategy, replica
-        waiter["bell"], waiter["watch"] = self.bell.address, self.bell.watch
+        waiter["bell"], waiter["watch"], waiter["until"] = self.bell.address, self.bell.watch, NEVER
         return waiter
 
 

@@ -129,5 +129,5 @@ class PathQueues:
         queue, head = self.queues[replica, index : index + 1], self.heads[replica, index : index + 1]
         queue[:], head[:] = np.zeros(1, QUEUE), np.zeros(1, HEAD)
         queue["path"], queue["batch"] = number, path.attributes.batch
-        head["weight"], head["deadline"] = path.weight, path.deadline
+        head["weight"], head["deadline"], head["places"] = path.weight, path.deadline, path.queue
         lay_out(queue, address(self._pools[replica]) + grant.offset, path.queue, grant.room)

@@ -17,6 +17,7 @@ from scout.domain_plan import is_sharded
 from scout.io.hold import MOST_HELD, MOST_TO_HOLD
 from scout.io.host.process import usable_cores
 from scout.io.packet import NO_PATH
+from scout.io.ports.applications import ApplicationPort
 from scout.io.ports.contract import Port
 from scout.paths.demux.pattern import patterns, rank
 from scout.paths.demux.walk import fields_of, steps
@@ -279,6 +280,9 @@ def _check_ports(graph: RouterGraph) -> None:
 def _shares(graph: RouterGraph, paths: Sequence[Path]) -> list[list[Path]]:
     """Which paths share a channel: those that lead to the same sequenced service, and the others each have their own.
 
+    Channels of applications come first: replicas look at them first in each round, so they rarely miss what a local
+    request has just changed for the packets of other channels.
+
     Raises
     ------
     ScoutError
@@ -293,7 +297,8 @@ def _shares(graph: RouterGraph, paths: Sequence[Path]) -> list[list[Path]]:
             through = [index for index, path in enumerate(paths) if router.name in path.routers]
             _check_share(graph, router, [paths[index] for index in through])
             nx.add_path(together, through)
-    return [[paths[index] for index in sorted(each)] for each in nx.connected_components(together)]
+    shares = [[paths[index] for index in sorted(each)] for each in nx.connected_components(together)]
+    return sorted(shares, key=lambda share: not isinstance(graph.router(share[0].source).port, ApplicationPort))
 
 
 def _is_sequenced(router: Router) -> TypeGuard[Service]:

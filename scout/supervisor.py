@@ -74,9 +74,9 @@ class Supervisor(Steering, PathFigures):
         Successors that a replica gets without making progress. A packet that kills its primary would otherwise kill
         successors for ever.
     schedule : str or callable, optional
-        Which channel a domain dequeues from next, if packets wait in several: "round-robin", "priority", "deadline" or
-        "weighted", by the `weight` and `deadline` of the paths; or a function of the channels' heads and the tables of
-        services, as in `scout.ring.schedule`. By default the channels take turns.
+        Which channel a domain dequeues from next, if packets wait in several: "round-robin", "priority", "deadline",
+        "weighted" or "bottleneck", by the `weight` and `deadline` of the paths; or a function of the channels' heads
+        and the tables of services, as in `scout.ring.schedule`. By default the channels take turns.
     wait : {"block", "yield", "spin"}
         How a domain waits for packets: "block" spins briefly and then sleeps in the kernel; "yield" gives the core to
         other processes, which costs less delay; "spin" keeps a core of its own busy, for the least delay.

@@ -78,7 +78,7 @@ class Host:
     def our_stream(self, port: int = 0) -> sockets.StreamSocket:
         """A stream socket of the host, bound to an L4 port of its address if one is given."""
         made = sockets.StreamSocket(self.stack)
-        made.settimeout(60)
+        made.settimeout(300)
         if port:
             made.bind((OURS, port))
         return made
@@ -87,7 +87,7 @@ class Host:
         """A stream socket of the peer's kernel, bound to an L4 port of its address if one is given."""
         with self.peer.entered():
             made = socket.socket()
-        made.settimeout(60)
+        made.settimeout(300)
         if port:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             made.bind((PEER, port))

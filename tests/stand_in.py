@@ -24,8 +24,6 @@ from scout.ring.segment import LINE
 
 __all__ = ["StandIn"]
 
-SOCKETS = 256
-
 
 class Connection:
     """A socket of the application, and the kernel's that does its work."""
@@ -153,8 +151,8 @@ class Connection:
 class StandIn:
     """A stack with TCP sockets alone; the methods and attributes that sockets use are those of `Stack`."""
 
-    def __init__(self, stream_bytes: int) -> None:
-        self.memory = EndpointMemory("stand-in", SOCKETS, 1, 1 << 17, 1 << 17, stream_bytes)
+    def __init__(self, stream_bytes: int, sockets: int = 256) -> None:
+        self.memory = EndpointMemory("stand-in", sockets, 1, 1 << 17, 1 << 17, stream_bytes)
         sizes = self.memory.sizes
         self.stream_bytes, self.stream_offset = sizes.stream_bytes, sizes.stream_offset
         self.socket_bytes, self.ring_bytes = sizes.socket_bytes, sizes.ring_bytes
@@ -162,7 +160,7 @@ class StandIn:
         self.ended = select.epoll()
         self.ended.register(self.connection, 0)
         self.connections: dict[int, Connection] = {}
-        self._tails = np.zeros((31, SOCKETS), np.int64)
+        self._tails = np.zeros((31, sockets), np.int64)
         self._lock, self._stops = threading.Lock(), False
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -211,9 +209,10 @@ class StandIn:
         return True
 
     def _open(self, protocol: int) -> tuple[dict[str, Any], list[int]]:
-        row = next((each for each in range(SOCKETS) if 1 << 16 | each not in self.connections), SOCKETS)
-        if row == SOCKETS:
+        free = [each for each in range(self.memory.sockets) if 1 << 16 | each not in self.connections]
+        if not free:
             raise OSError(errno.ENFILE, "no more sockets")
+        row = free[0]
         self.memory.clear_socket(row, self._tails)
         made = Connection(self, row)
         self.connections[made.number] = made
@@ -246,7 +245,8 @@ class StandIn:
         return {}, []
 
     def _spares(self, socket: int, count: int) -> tuple[dict[str, Any], list[int]]:
-        made = [self._open(6) for _ in range(count)]
+        left = self.memory.sockets - len(self.connections)
+        made = [self._open(6) for _ in range(max(1, min(count, left)))]
         found = [(answer["socket"], answer["offset"]) for answer, _ in made]
         self.connections[socket].spares += [self.connections[number] for number, _ in found]
         return {"sockets": found}, [bells[0] for _, bells in made]

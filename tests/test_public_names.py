@@ -78,6 +78,7 @@ after                sets a timer
 cancel               cancels a timer
 claim                a key's row, made if it is new
 clear                sets a row to zero
+ahead                marks a lookup that may run for a group of packets at once
 drop                 makes a drop verdict
 exchange_in          writes a field if it has the value expected
 find                 the row of a key

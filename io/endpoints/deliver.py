@@ -20,7 +20,7 @@ from scout.io.batch import BATCH_SIZE
 from scout.io.byte_order import swapped16, swapped32, swapped64
 from scout.io.endpoints.collect import APPLICATION_FEED, collect
 from scout.io.endpoints.memory import ARMED, ENTRY, RINGS, SKIP, USED, entry_bytes, head_of, tail_of
-from scout.io.endpoints.message import EXTENT_OFFSET, HEADER, LOCAL, NOTICE, REPORT, ROW, SEGMENT, SOCKET
+from scout.io.endpoints.message import EXPIRE, EXTENT_OFFSET, HEADER, LOCAL, NOTICE, REPORT, ROW, SEGMENT, SOCKET
 from scout.io.endpoints.placing import place
 from scout.io.endpoints.replica_requests import LONGEST_REQUEST, new_request, publish_requests
 from scout.io.endpoints.reporting import REPORT_BYTES, report
@@ -40,7 +40,7 @@ from scout.ring.atomics import (
 from scout.ring.jit import Record, inline
 from scout.ring.linked import viewer
 
-__all__ = ["TOUCHED", "TRANSMIT", "enqueue", "flush"]
+__all__ = ["TOUCHED", "TRANSMIT", "enqueue", "expire", "flush"]
 
 TRANSMIT = np.dtype(
     [
@@ -69,7 +69,8 @@ TRANSMIT = np.dtype(
         ("requested", "i8"),  # and how many were made since `flush`
         ("feed", "i8"),  # address of the channel (APPLICATION_FEED); 0 if there is none
         ("crowded", "i8"),  # requests for which the ring had no room
-        ("spare", "i8", 7),
+        ("expiry", "i8"),  # address of room for the header of a request EXPIRE
+        ("spare", "i8", 6),
     ]
 )
 """The sending side of a replica, four cache lines, written by it alone. The supervisor sets it up."""
@@ -181,6 +182,16 @@ def _enqueue_request(transmit: Record, packet: Record, kind: int, number: int, o
         _end_writing(transmit)
     kind_and_note = load32(request) & 0xFFFF
     store32(request, kind_and_note | swapped16(placed) << 16)
+
+
+@inline
+def expire(transmit: Record, protocol: int) -> None:
+    """Make a request for the timers of a transport, and bring it into the channel."""
+    store64(transmit.expiry, EXPIRE | protocol << 8)  # the rest of the header is 0
+    transmit.number = -1  # it is none of the batch before
+    if new_request(transmit, transmit.expiry, HEADER) == 0:
+        transmit.crowded += 1
+    flush(transmit)
 
 
 @inline

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scout.io.channels.applications import ApplicationFeed
-from scout.io.endpoints.deliver import TOUCHED, TRANSMIT, enqueue, flush
+from scout.io.endpoints.deliver import TOUCHED, TRANSMIT, enqueue, expire, flush
 from scout.io.endpoints.memory import EndpointMemory
 from scout.io.endpoints.message import HEADER, LONGEST_DATA, ROW
 from scout.io.ports.collected import BATCH, ENTRIES, CollectedPort
@@ -69,7 +69,7 @@ class ApplicationPort(CollectedPort):
         If a number is out of its range.
     """
 
-    operations = PortOperations(TRANSMIT, enqueue, flush)
+    operations = PortOperations(TRANSMIT, enqueue, flush, expire)
     frame_bytes = HEADER + LONGEST_DATA
     mac, mtu = 0x02_00_00_00_00_00, LONGEST_DATA
 
@@ -123,6 +123,7 @@ class ApplicationPort(CollectedPort):
         self._memory = memory = EndpointMemory(self.name, self.sockets, 1 + self.applications, *self._bytes)
         self.tails = shared((MOST_REPLICAS, self.sockets), np.int64)
         self._touched, self._one = shared((MOST_REPLICAS, TOUCHED), np.int64), shared(1, np.int64)
+        self._expiry = shared((MOST_REPLICAS, HEADER), np.uint8)
         self._one[:] = 1
         self.transmits = shared(MOST_REPLICAS, TRANSMIT)
         for field in (
@@ -136,7 +137,7 @@ class ApplicationPort(CollectedPort):
             "stream_bytes",
         ):
             self.transmits[field] = memory.record[field]
-        for field, rows in (("here", self.transmits), ("requests", memory.replica_areas)):
+        for field, rows in (("here", self.transmits), ("requests", memory.replica_areas), ("expiry", self._expiry)):
             self.transmits[field] = address(rows) + np.arange(MOST_REPLICAS) * rows.strides[0]
         memory.writing = self.transmits["writing"]
         self.transmits["one"], self.transmits["replica"] = address(self._one), range(MOST_REPLICAS)

@@ -28,6 +28,9 @@ class PortOperations(NamedTuple):
     memory may not change before `flush`. At most `scout.io.batch.BATCH_SIZE` packets between two calls of `flush`."""
     flush: Any
     """`flush(transmit)`: send what was added, and count each frame as sent or under the reason why it was not."""
+    expire: Any = None
+    """`expire(transmit, protocol)`: make a request `EXPIRE` (`scout.io.endpoints.message`) for a transport, in the
+    channel by which the port's own requests come; None if it has none."""
 
 
 class Port(Protocol):

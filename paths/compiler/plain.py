@@ -27,16 +27,20 @@ class Record:
         object.__setattr__(self, "_record", record)
 
     def __getattr__(self, name: str) -> Any:
-        return _seen(self._record[self._known(name)])
+        try:
+            value = self._record[name]
+        except ValueError:
+            raise self._unknown(name) from None
+        return value.item() if isinstance(value, np.number) else _seen(value)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        self._record[name] = _cut(value, self._record.dtype[self._known(name)])
+        fields = self._record.dtype.fields
+        if name not in fields:
+            raise self._unknown(name)
+        self._record[name] = _cut(value, fields[name][0])
 
-    def _known(self, name: str) -> str:
-        names = self._record.dtype.names
-        if name not in names:
-            raise AttributeError(f"no field {name!r}; there are {', '.join(names)}")
-        return name
+    def _unknown(self, name: str) -> AttributeError:
+        return AttributeError(f"no field {name!r}; there are {', '.join(self._record.dtype.names)}")
 
 
 class View:
@@ -49,7 +53,8 @@ class View:
         return len(self._array)
 
     def __getitem__(self, index: Any) -> Any:
-        return _seen(self._array[index])
+        value = self._array[index]
+        return value.item() if isinstance(value, np.number) else _seen(value)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         self._array[index] = _cut(value, self._array.dtype)
@@ -65,15 +70,19 @@ def _seen(value: Any) -> Any:
     return View(value) if isinstance(value, np.ndarray) else value.item()
 
 
+_FLOATS = (float, np.floating)
+
+
 def _cut(value: Any, dtype: np.dtype) -> Any:
     """`value` as a store of so many bits leaves it; numpy would refuse one that does not fit."""
-    if dtype.kind not in "iu":
+    kind = dtype.kind
+    if kind not in "iu":
         return value
-    if isinstance(value, float | np.floating):
-        raise TypeError(f"{value!r} stored into an integer of {8 * dtype.itemsize} bits: use int(...), or //")
     bits = 8 * dtype.itemsize
+    if isinstance(value, _FLOATS):
+        raise TypeError(f"{value!r} stored into an integer of {bits} bits: use int(...), or //")
     value = int(value) & (1 << bits) - 1
-    return value - (1 << bits) if dtype.kind == "i" and value >> bits - 1 else value
+    return value - (1 << bits) if kind == "i" and value >> bits - 1 else value
 
 
 class WrongVerdict(ScoutError):

@@ -7,6 +7,7 @@ finding has the file, the line, and what to use instead.
 
 import ast
 from collections.abc import Collection, Iterator
+from functools import lru_cache
 from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
@@ -84,6 +85,20 @@ def impurities(function: Any, seen: set[Any] | None = None) -> Iterator[Impurity
     if function in seen:
         return
     seen.add(function)
+    for found in _references(function):
+        if isinstance(found, Impurity):
+            yield found
+        else:
+            yield from impurities(found, seen)
+
+
+@lru_cache(1024)
+def _references(function: Any) -> tuple[Any, ...]:
+    """The impurities of a function itself, and the functions that it refers to, in the order of its source."""
+    return tuple(_found(function))
+
+
+def _found(function: Any) -> Iterator[Any]:
     try:
         source = LabelledSource.of(function, {})
     except SourceError as error:
@@ -101,7 +116,7 @@ def impurities(function: Any, seen: set[Any] | None = None) -> Iterator[Impurity
         if fix:
             yield Impurity(source.place(node), ast.unparse(node), fix)
         elif _plain(value) and not (value.__module__ or "").startswith("scout.io."):
-            yield from impurities(value, seen)
+            yield value
 
 
 def assignments(function: Any, parameters: Collection[str]) -> list[Assignment]:

@@ -4,7 +4,8 @@ import ast
 import builtins
 import inspect
 import textwrap
-from types import ModuleType
+from functools import lru_cache
+from types import CodeType, ModuleType
 from typing import Any
 
 from scout.paths.model.references import references
@@ -42,10 +43,7 @@ class FunctionSource:
         self.function = getattr(function, "py_func", function)
         code = self.function.__code__
         self._file, self._first = code.co_filename, code.co_firstlineno
-        try:
-            self.tree: Any = ast.parse(textwrap.dedent(inspect.getsource(code))).body[0]
-        except (OSError, SyntaxError, TypeError):
-            self.tree = None
+        self.tree: Any = _tree(code.co_filename, code)
         if not isinstance(self.tree, ast.FunctionDef):
             raise SourceError(
                 f"{self._file}:{self._first}: the source of {self.function.__name__} cannot be read; "
@@ -67,4 +65,13 @@ class FunctionSource:
         if isinstance(node, ast.Attribute):
             base = self.value(node.value)
             return getattr(base, node.attr, None) if isinstance(base, ModuleType | type) else None
+        return None
+
+
+@lru_cache(1024)
+def _tree(file: str, code: CodeType) -> Any:
+    """The syntax tree of a function, for all analyses; None if it has none. Codes of two files may be equal."""
+    try:
+        return ast.parse(textwrap.dedent(inspect.getsource(code))).body[0]
+    except (OSError, SyntaxError, TypeError):
         return None

@@ -53,6 +53,11 @@ class Router:
     changes: Table | None = None
     """A private table whose first cell changes when held packets may be able to go on."""
 
+    deadline: Table | None = None
+    """A table of int64 whose first cell is the time, nanoseconds since 1970, at which the router wants a request
+    `EXPIRE` (`scout.io.endpoints.message`), or 1 << 62. The router has a `protocol`, and the table is replicated state
+    of the path by which local requests come to it. The request may come late, or when nothing is due any more."""
+
     lock: Table | None = None
     """A shared table whose first word is 0, or names the replica that holds the router's state: its number plus 1."""
 

@@ -7,7 +7,7 @@ long as the transport lives.
 import asyncio
 import inspect
 import socket as kernel
-from asyncio import constants, trsock
+from asyncio import constants, transports, trsock
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +19,15 @@ if TYPE_CHECKING:
 __all__ = ["StreamTransport"]
 
 _CHUNK = 1 << 18  # bytes that are read at a time
-_HIGH_WATER = 1 << 16  # bytes of the buffer at which a protocol pauses, by default; as asyncio's
 _ATTACHES_BY_TRANSPORT = len(inspect.signature(asyncio.Server._attach).parameters) > 1  # type: ignore[attr-defined]
 """True where a server wants to know its transports, since Python 3.13."""
 
 
-class StreamTransport(asyncio.Transport):
+_FlowControl: Any = transports._FlowControlMixin  # type: ignore[attr-defined]
+"""The limits of the buffer, as all of asyncio's transports have them; its `sendfile` asks for this class."""
+
+
+class StreamTransport(_FlowControl, asyncio.Transport):  # type: ignore[misc]
     """A transport, made by the event loop.
 
     Parameters
@@ -41,6 +44,7 @@ class StreamTransport(asyncio.Transport):
         The one that has accepted the connection.
     """
 
+    _loop: "EventLoop"
     _sendfile_compatible = constants._SendfileMode.FALLBACK  # type: ignore[attr-defined]
     _start_tls_compatible = True
 
@@ -48,14 +52,13 @@ class StreamTransport(asyncio.Transport):
         self, loop: "EventLoop", sock: StreamSocket, protocol: Any, waiter: Any, extra: Any, server: Any
     ) -> None:
         names = {"socket": trsock.TransportSocket(sock), "sockname": sock.getsockname(), "peername": sock.getpeername()}  # type: ignore[arg-type]
-        super().__init__({**(extra or {}), **names})
-        self._loop, self._sock, self._server = loop, sock, server
+        _FlowControl.__init__(self, {**(extra or {}), **names}, loop)
+        self._sock, self._server = sock, server
         self._protocol = protocol
         self._buffer: deque[memoryview] = deque()
         self._buffered = 0
-        self._high, self._low = _HIGH_WATER, _HIGH_WATER // 4
         self._reads, self._ended = True, False
-        self._writing_paused = self._eof_written = self._closing = self._lost = False
+        self._eof_written = self._closing = self._lost = False
         if server:
             server._attach(*([self] if _ATTACHES_BY_TRANSPORT else []))
         loop.watch(self, sock.stack)
@@ -79,6 +82,8 @@ class StreamTransport(asyncio.Transport):
             self._flush()
         if self._watches_data():
             self._read()
+        elif not self._lost:
+            self._sock.watch_data(False)  # the descriptor told of something that waits for another call
 
     # Reading.
 
@@ -144,7 +149,7 @@ class StreamTransport(asyncio.Transport):
             self._flush()
         if self._buffer and not isinstance(data, bytes):  # the caller may change it
             self._buffer[-1] = memoryview(bytes(self._buffer[-1]))
-        self._pause_protocol()
+        self._maybe_pause_protocol()
 
     def _flush(self) -> None:
         """Send bytes of the buffer, until it is empty or the call has found no room, so that its return is told."""
@@ -162,9 +167,7 @@ class StreamTransport(asyncio.Transport):
                 self._buffer[0] = first[count:]
             else:
                 self._buffer.popleft()
-        if self._writing_paused and self._buffered <= self._low:
-            self._writing_paused = False
-            self._protocol.resume_writing()
+        self._maybe_resume_protocol()
         if not self._buffer and self._closing:
             self._lose(None)
         elif not self._buffer and self._eof_written:
@@ -188,28 +191,9 @@ class StreamTransport(asyncio.Transport):
         """True: a connection can be closed in one direction."""
         return True
 
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Choose at how many bytes of the buffer the protocol pauses, and at how many it goes on."""
-        if high is None:
-            high = _HIGH_WATER if low is None else 4 * low
-        low = high // 4 if low is None else low
-        if not high >= low >= 0:
-            raise ValueError(f"high ({high!r}) must be >= low ({low!r}) must be >= 0")
-        self._high, self._low = high, low
-        self._pause_protocol()
-
-    def get_write_buffer_limits(self) -> tuple[int, int]:
-        """The limits, the low one first."""
-        return self._low, self._high
-
     def get_write_buffer_size(self) -> int:
         """Bytes of the buffer."""
         return self._buffered
-
-    def _pause_protocol(self) -> None:
-        if self._buffered > self._high and not self._writing_paused:
-            self._writing_paused = True
-            self._protocol.pause_writing()
 
     # The end.
 

@@ -219,7 +219,7 @@ class SocketTable:
         if socket.is_stream:
             memory.owners[row] = -1
             self._leaving[socket.number] = socket
-            self._request(CLOSE, socket, note)
+            self._request(CLOSE, socket, note, waits=False)  # its row is free when the connection has ended, not before
             self._reap()
             return
         self._request(CLOSE, socket)

@@ -52,7 +52,7 @@ class Stack:
         self.ended = select.epoll()
         self.ended.register(self.connection, 0)  # for its end alone
         self._asking, self._submitting = threading.Lock(), threading.Lock()
-        answer, (self._file, self.bell) = self._answer()
+        answer, (self._file, self.bell), _ = self._answer()
         self.pid, self.socket_bytes, self.ring_bytes = answer["pid"], answer["socket_bytes"], answer["ring_bytes"]
         self.stream_bytes, self.stream_offset = answer["stream_bytes"], answer["stream_offset"]
         self._request_bytes = answer["request_bytes"]
@@ -65,20 +65,32 @@ class Stack:
         Raises
         ------
         OSError
-            If it is refused, or the router has ended.
+            If it is refused, or the router has ended, or this process may not open so many files.
         """
         with self._asking:
             self.connection.send(json.dumps({"do": do, **parameters}).encode())
-            return self._answer()
+            answer, descriptors, is_whole = self._answer()
+        if not is_whole:
+            self._give_back(answer, descriptors)
+            raise OSError(errno.EMFILE, "this process may not open that many files; raise ulimit -n")
+        return answer, descriptors
 
-    def _answer(self) -> tuple[dict[str, Any], list[int]]:
-        data, descriptors, _, _ = socket.recv_fds(self.connection, LONGEST, _DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+    def _give_back(self, answer: dict[str, Any], descriptors: list[int]) -> None:
+        """Close the sockets of an answer, of which not all descriptors came."""
+        for descriptor in descriptors:
+            os.close(descriptor)
+        for number, _ in answer.get("sockets") or [(answer["socket"], 0)]:
+            self.ask("close", socket=number)
+
+    def _answer(self) -> tuple[dict[str, Any], list[int], bool]:
+        """The next answer, the descriptors that came with it, and whether all came that were sent."""
+        data, descriptors, flags, _ = socket.recv_fds(self.connection, LONGEST, _DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
         if not data:
             raise ConnectionResetError(errno.ECONNRESET, "the router has ended")
         answer = json.loads(data)
         if not answer["ok"]:
             raise OSError(answer["errno"], answer["error"])
-        return answer, descriptors
+        return answer, descriptors, not flags & socket.MSG_CTRUNC
 
     def mapped(self, offset: int, size: int) -> np.ndarray:
         """A part of the shared memory."""

@@ -121,7 +121,7 @@ class Socket:
     def _request(self, size: int, deadline: float | None, *header: int) -> None:
         """Make the local request whose data, `size` bytes, are in `_out`; wait until there is room for it.
 
-        `header` is kind, note, remote address and remote port. The caller holds `_sending`.
+        `header` is kind, note, remote address and remote port. One thread at a time makes a request.
         """
         kind, note, remote, port = header
         HEADER_STRUCT.pack_into(self._out, 0, kind, self.proto, note, self._opened(), 0, remote, 0, port, 0)

@@ -80,9 +80,12 @@ class ByteStream:
         self._freed += count
         self._safe = int(words.free(self._stream, self._freed))
 
-    def owed(self) -> int:
-        """The position that the stack is to be told as read; 0 if it need not be told. `told` follows."""
-        if self._freed - self._told < self._size // _READ_STEP:
+    def owed(self, least: int = 0) -> int:
+        """The position that the stack is to be told as read; 0 if it need not be told. `told` follows.
+
+        It need not be told of less than `least` bytes, by default a part of the ring.
+        """
+        if self._freed - self._told < (least or self._size // _READ_STEP):
             return 0
         if self._safe < self._freed:  # a replica was still writing there
             self.free(0)

@@ -68,8 +68,8 @@ class Listener:
                     self._spares[number] = (number, offset, bell)
 
     def top_up(self) -> None:
-        """Offer spare sockets again, if many are in use and the router has more."""
-        if len(self._spares) <= self.backlog // 2:
+        """Offer spare sockets again, if half of them or one request's are in use, and the router has more."""
+        if self.backlog - len(self._spares) >= min(self.backlog // 2, _MOST):
             with suppress(OSError):
                 self.refill()
 

@@ -19,6 +19,7 @@ SETTINGS = {
     (kernel.IPPROTO_TCP, kernel.TCP_KEEPINTVL): (settings.KEEP_INTERVAL, SECOND),
     (kernel.IPPROTO_TCP, kernel.TCP_KEEPCNT): (settings.KEEP_PROBES, 1),
     (kernel.IPPROTO_TCP, kernel.TCP_USER_TIMEOUT): (settings.USER_TIMEOUT, MILLISECOND),
+    (kernel.IPPROTO_IP, kernel.IP_TOS): (settings.TRAFFIC_CLASS, 1),
 }
 """Of each level and option the setting, and its unit."""
 

@@ -2,7 +2,9 @@
 
 import errno
 import socket as kernel
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from socket import IPPROTO_TCP, SHUT_RD, SHUT_RDWR, SHUT_WR, SO_ERROR, SOCK_STREAM, SOL_SOCKET
 from typing import Any
 
@@ -60,6 +62,7 @@ class StreamSocket(Socket):
     def __init__(self, stack: Stack, place: tuple[int, int, int] | None = None) -> None:
         super().__init__(stack, SOCK_STREAM, IPPROTO_TCP, *(place or opened(stack, IPPROTO_TCP)), 8 * _WORDS)
         self.stream = ByteStream(self._area, stack.stream_offset, stack.stream_bytes, self._bell)
+        self._telling = threading.Lock()
         self._listener: Listener | None = None
         self._from: Listener | None = None  # the one that it was accepted from
         self._connecting = False
@@ -142,7 +145,9 @@ class StreamSocket(Socket):
     # Options.
 
     def setsockopt(self, level: int, option: int, value: Any) -> None:
-        """Choose TCP_NODELAY, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT, SO_KEEPALIVE or SO_LINGER.
+        """Choose an option.
+
+        TCP_NODELAY, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT, IP_TOS, SO_KEEPALIVE or SO_LINGER.
 
         Connections that a listener accepts get what is chosen for it. SO_REUSEADDR changes nothing.
         """
@@ -232,8 +237,8 @@ class StreamSocket(Socket):
             self._settle()
         return data
 
-    def _tell_read(self) -> None:
-        if position := self.stream.owed():
+    def _tell_read(self, least: int = 0) -> None:
+        if position := self.stream.owed(least):
             self._tell(message.READ, position)
             self.stream.told(position)
 
@@ -333,9 +338,10 @@ class StreamSocket(Socket):
 
     def _tell(self, kind: int, *words: int) -> None:
         """Make a request about the connection; as soon as there is room, also for a socket that does not wait."""
-        for index, word in enumerate(words):
-            self._out[HEADER + 8 * index : HEADER + 8 * index + 8] = word.to_bytes(8)
-        self._request(8 * len(words), None, kind, 0, 0, 0)
+        with self._telling:  # the reader and the writer may be two threads
+            for index, word in enumerate(words):
+                self._out[HEADER + 8 * index : HEADER + 8 * index + 8] = word.to_bytes(8)
+            self._request(8 * len(words), None, kind, 0, 0, 0)
 
     # The end.
 
@@ -364,9 +370,11 @@ class StreamSocket(Socket):
             self.close()
 
     def _end(self) -> None:
-        if self._bell >= 0 and self.aborts and self._remote:
-            with self._sending:
-                self._tell(ABORT)
+        if self._bell >= 0 and self._remote:
+            with suppress(OSError):  # the router has ended
+                self._tell_read(1)  # unread bytes would have the peer see a reset
+                if self.aborts:
+                    self._tell(ABORT)
         listener, self._listener = self._listener, None
         super().close()
         if listener:

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import hashlib
 import random
+import select
 import socket
 import ssl
 import subprocess
@@ -83,12 +84,12 @@ def test_many_connections_at_once() -> None:
     aio.run(main())
 
 
-def test_a_protocol_is_paused_when_it_writes_faster_than_the_peer_reads() -> None:
+def test_a_protocol_is_paused_when_it_writes_faster_than_the_peer_reads(stack: Any) -> None:
     async def main() -> None:
         with socket.create_server((HERE, 0)) as listener:
             reader, writer = await aio.open_connection(*listener.getsockname())
             peer, _ = listener.accept()
-        peer.settimeout(60)
+        peer.settimeout(300)
         writer.transport.set_write_buffer_limits(high=100_000)
         writer.write(bytes(8_000_000))
         assert writer.transport.get_write_buffer_size() > 100_000
@@ -106,9 +107,16 @@ def test_a_protocol_is_paused_when_it_writes_faster_than_the_peer_reads() -> Non
         await draining
         # A reader that pauses gets nothing until it goes on.
         writer.transport.pause_reading()
+        sock = writer.get_extra_info("socket")._sock
         peer.sendall(b"hello")
-        await asyncio.sleep(0.01)
+        while not sock.stream.readable():
+            await asyncio.sleep(0.001)
+        with stack._lock:  # so it has told of them
+            pass
+        for _ in range(10):  # turns of the loop, which has nothing to do
+            await asyncio.sleep(0)
         assert not reader._buffer  # type: ignore[attr-defined]
+        assert not select.select([sock], [], [], 0)[0]
         writer.transport.resume_reading()
         assert await reader.readexactly(5) == b"hello"
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
@@ -117,6 +125,26 @@ def test_a_protocol_is_paused_when_it_writes_faster_than_the_peer_reads() -> Non
             await reader.read()
 
     aio.run(main())
+
+
+def test_a_file_is_sent(tmp_path: Path) -> None:
+    """By `loop.sendfile`, as HTTP libraries do."""
+    data = random.Random(3).randbytes(300_000)
+    (tmp_path / "file").write_bytes(data)
+
+    async def send(reader: Any, writer: Any) -> None:
+        with open(tmp_path / "file", "rb") as file:
+            await asyncio.get_running_loop().sendfile(writer.transport, file)
+        writer.close()
+
+    async def main() -> bytes:
+        async with await aio.start_server(send, HERE, 0) as server:
+            reader, writer = await aio.open_connection(*server.sockets[0].getsockname())
+            got = await reader.read()
+            writer.close()
+            return bytes(got)
+
+    assert aio.run(main()) == data
 
 
 def test_errors_are_those_of_asyncio(stack: Any) -> None:

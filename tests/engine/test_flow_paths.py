@@ -31,11 +31,13 @@ NOW = 1_700_000_000 * SECOND
 # Paths are idle by the packets' time and by the clock: so the idle times here are longer than a test takes.
 
 
-def started(flows: FlowPaths, replicas: int = 1, service: Service | None = None, **options: Any) -> Any:
+def started(flows: FlowPaths, replicas: int = 1, **options: Any) -> Any:
+    """A router with a service that counts, whose packets create paths; one for all tests is compiled once."""
     left, right = MemoryPort(LEFT, entries=256), MemoryPort(RIGHT, entries=256)
+    service = Service("counting", {"seen": np.zeros(1, np.int64)}, [Handler(count_one)], "ipv4")
     graph = router(left, right, service)
     graph.add(flows)
-    graph.connect(service.name if service else "ip", flows.name, "left")
+    graph.connect(service.name, flows.name, "left")
     return left, right, Supervisor(graph, [graph.create_path(name) for name in graph.ports], replicas, **options)
 
 
@@ -212,11 +214,10 @@ def test_fragments_have_no_l4_ports_and_stay_and_destinations_can_have_paths_too
     assert requests.mask(CLASSIFIER.fields) == (0, 0xFFFF << 16, 1 << 46)
 
 
-@pytest.mark.parametrize("killed", [0, 4])
+@pytest.mark.parametrize("killed", [4, pytest.param(0, marks=pytest.mark.long)])
 def test_replicas_agree_though_packets_create_paths(killed: int) -> None:
     """The service is on all paths, so that every packet counts once; replicas die and are replaced meanwhile."""
-    service = Service("counting", {"seen": np.zeros(1, np.int64)}, [Handler(count_one)], "ipv4")
-    left, right, supervisor = started(FlowPaths("flows", most=64, idle=3.0), 2, service, report=[].append)
+    left, right, supervisor = started(FlowPaths("flows", most=64, idle=3.0), 2, report=[].append)
     chance = random.Random(3)
     with supervisor:
         for number in range(4_000):

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from lab_router import running
 from port_router import LEFT, RIGHT, awaited, finished
+from queued import BULK, VOICE, Queued
 from several import count_one, entered, numbered, numbers, router
 
 from scout import live_shapes
@@ -217,15 +218,14 @@ def test_a_deleted_path_comes_back_in_the_tier_of_its_shape_and_a_replica_may_jo
 
 
 def test_a_path_of_a_new_shape_may_have_a_queue() -> None:
-    left, right = MemoryPort(LEFT, entries=256), MemoryPort(RIGHT, entries=256)
-    graph = router(left, right)
-    paths = [graph.create_path(name) for name in graph.ports]
-    with Supervisor(graph, paths, 1, most_paths=8, path_schedule="round-robin") as supervisor:
-        path = graph.create_path("left", protocol="udp", destination=TO_RIGHT, queue=64, account=True)
+    router = Queued({VOICE: {}, BULK: {"cpu": 0.5}})  # the domain is that of `test_path_accounts`, compiled once
+    with router.supervisor(most_paths=8, path_schedule="deadline", queue_memory=150_000) as supervisor:
+        path = router.graph.create_path(
+            "left", protocol="udp", destination=TO_RIGHT, queue=64, memory=100_000, account=True
+        )
         supervisor.create_path(path)
-        send(left, *(numbered(number) for number in range(20)))
-        left.end()
-        right.end()
+        send(router.left, *(numbered(number) for number in range(20)))
+        router.end()
         account = finished(supervisor)
         assert account["out"] == {"right": 20} and entered(supervisor, path) == 20
 

@@ -66,6 +66,12 @@ def test_the_earliest_deadline_is_served_first():
     assert served(wishes, MIXED, path_schedule="deadline") == [port for port, _ in wanted]
 
 
+@pytest.mark.long
+def test_the_queue_that_will_be_full_first_is_served_first():
+    wishes = {BULK: {"queue": 64}, VOICE: {"queue": 32}}
+    assert served(wishes, MIXED, path_schedule="bottleneck") == [VOICE] * 20 + [BULK] * 20
+
+
 def mail_last(heads):
     """The queues in the order of their paths, the first one last."""
     for index in range(1, len(heads)):
@@ -224,18 +230,18 @@ def first_alone(heads):
 
 
 def test_replicas_that_die_with_queues_behind_replicated_work_have_equal_states():
-    router = Queued({VOICE: {"queue": 64}, BULK: {}}, counting())
-    with router.supervisor(2) as supervisor:
+    """Whatever becomes of the packets that wait: one queue is never served."""
+    router = Queued({VOICE: {"queue": 64}, BULK: {"queue": 64}}, counting())
+    with router.supervisor(2, path_schedule=first_alone) as supervisor:
         for turn in range(6):
             os.kill(supervisor.processes[turn % 2].pid, signal.SIGKILL)
             for number in range(1000):
-                assert router.left.send(numbered(number, VOICE if number % 2 else BULK), timeout=60)
+                assert router.left.send(numbered(number, VOICE if number % 2 else BULK), timeout=600)
+        awaited(lambda: all(supervisor.table("counting.seen", replica)[0] == 6000 for replica in (0, 1)))
         router.end()
-        account = finished(supervisor)
-        seen = [int(supervisor.table("counting.seen", replica)[0]) for replica in (0, 1)]
+        supervisor.stop()
         assert supervisor.failures == [] and supervisor.diverged() == []
-    assert seen == [6000, 6000]
-    assert set(account["drops"]) <= {"replica-died", "done-again", "queue-full"}
+    assert set(supervisor.account()["drops"]) <= {"replica-died", "done-again", "queue-full", "queued-at-stop"}
 
 
 def test_a_path_for_all_packets_can_have_a_queue():

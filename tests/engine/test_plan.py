@@ -5,7 +5,9 @@ import os
 import numpy as np
 import pytest
 from folding import folding, source
+from host_router import host_graph
 
+from scout.io.ports.afpacket import AfPacketPort
 from scout.io.ports.memory import MemoryPort
 from scout.io.ports.pcap import PcapPort
 from scout.paths.framework.events import Handler
@@ -155,3 +157,9 @@ def test_a_supervisor_that_is_entered_twice_says_so():
     supervisor._entered = True
     with pytest.raises(ScoutError, match="this Supervisor has run already; make another one"):
         supervisor.__enter__()
+
+
+def test_channels_of_applications_are_looked_at_first():
+    graph = host_graph(AfPacketPort("none"))
+    plan = make_plan(graph, [graph.create_path("eth0"), graph.create_path("apps")])
+    assert [[path.source for path in share] for share in plan.shares] == [["apps"], ["eth0"]]

@@ -7,6 +7,7 @@ import select
 import selectors
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -32,13 +33,13 @@ def stack() -> Iterator[Any]:
 
 def ours(stack: Any) -> StreamSocket:
     made: StreamSocket = sockets.socket(sockets.AF_INET, sockets.SOCK_STREAM, stack=stack)
-    made.settimeout(60)
+    made.settimeout(300)
     return made
 
 
 def theirs() -> socket.socket:
     made = socket.create_server((HERE, 0))
-    made.settimeout(60)
+    made.settimeout(300)
     return made
 
 
@@ -48,7 +49,7 @@ def pair(stack: Any) -> Iterator[tuple[StreamSocket, socket.socket]]:
     with theirs() as listener, ours(stack) as sock:
         sock.connect(listener.getsockname())
         peer, name = listener.accept()
-        peer.settimeout(60)
+        peer.settimeout(300)
         assert name == sock.getsockname() and sock.getpeername() == listener.getsockname()
         with peer:
             yield sock, peer
@@ -108,6 +109,28 @@ def test_both_directions_at_once_are_intact(pair: Any) -> None:
     assert (first, second) == (hashlib.sha256(one).hexdigest(), hashlib.sha256(two).hexdigest())
 
 
+def test_a_reader_and_a_writer_make_their_requests_one_after_the_other(stack: Any, pair: Any) -> None:
+    sock, peer = pair
+    submit, busy, clashes = stack.submit, threading.Lock(), []
+
+    def slow(*request: int) -> bool:
+        if not busy.acquire(blocking=False):
+            clashes.append(request)
+            return bool(submit(*request))
+        try:
+            time.sleep(0.001)  # the other thread comes meanwhile
+            return bool(submit(*request))
+        finally:
+            busy.release()
+
+    stack.submit = slow
+    data = bytes(10 * RING)
+    *_, first, second = together(
+        lambda: send_all(sock, data), lambda: send_all(peer, data), lambda: digest_of(peer), lambda: digest_of(sock)
+    )
+    assert first == second == hashlib.sha256(data).hexdigest() and not clashes
+
+
 def test_connections_are_accepted_with_their_names(stack: Any) -> None:
     with ours(stack) as listener:
         listener.bind((HERE, 0))
@@ -120,6 +143,24 @@ def test_connections_are_accepted_with_their_names(stack: Any) -> None:
                     assert sock.getsockname() == listener.getsockname()
                     peer.sendall(b"%d" % number)
                     assert sock.recv(100) == b"%d" % number
+
+
+def test_a_listener_goes_on_when_sockets_are_free_again() -> None:
+    stack = StandIn(RING, sockets=4)
+    with ours(stack) as listener:
+        listener.bind((HERE, 0))
+        listener.listen(8)
+        peers = [socket.create_connection(listener.getsockname()) for _ in range(4)]
+        first, *rest = (listener.accept()[0] for _ in range(3))
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+        first.close()
+        listener.settimeout(300)
+        for each in (*rest, listener.accept()[0], *peers):
+            each.close()
+    stack.stop()
+    stack.close()
 
 
 def test_a_half_closed_connection_goes_on_in_the_other_direction(pair: Any) -> None:
@@ -138,7 +179,7 @@ def test_a_half_closed_connection_goes_on_in_the_other_direction(pair: Any) -> N
 def test_bytes_before_a_reset_are_read_and_then_its_error_once(pair: Any) -> None:
     sock, peer = pair
     peer.sendall(b"last words")
-    assert select.select([sock], [], [], 60)[0]
+    assert select.select([sock], [], [], 300)[0]
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     peer.close()
     sock.setblocking(True)
@@ -158,6 +199,16 @@ def test_an_abort_resets_the_connection(pair: Any) -> None:
         peer.recv(100)
 
 
+def test_what_was_read_is_told_before_the_end(stack: Any, pair: Any) -> None:
+    """Bytes that nobody has read would have the peer see a reset."""
+    sock, peer = pair
+    connection = stack.connections[sock._number]
+    peer.sendall(b"a little")
+    assert receive(sock, 8) == b"a little" and connection.read == 0
+    sock.close()
+    assert connection.read == 8
+
+
 def test_a_refused_connection(stack: Any) -> None:
     with socket.socket() as unused:
         unused.bind((HERE, 0))
@@ -169,7 +220,7 @@ def test_a_refused_connection(stack: Any) -> None:
             with pytest.raises(BlockingIOError) as raised:
                 sock.connect(name)
             assert raised.value.errno == errno.EINPROGRESS
-            assert select.select([sock], [], [], 60)[0]
+            assert select.select([sock], [], [], 300)[0]
             assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED
             assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
 
@@ -178,7 +229,7 @@ def test_a_socket_that_does_not_wait_is_told_when_it_is_connected(stack: Any) ->
     with theirs() as listener, ours(stack) as sock:
         sock.setblocking(False)
         assert sock.connect_ex(listener.getsockname()) == errno.EINPROGRESS
-        assert select.select([sock], [], [], 60)[0]
+        assert select.select([sock], [], [], 300)[0]
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
         assert sock.connect_ex(listener.getsockname()) == errno.EISCONN
 
@@ -190,7 +241,7 @@ def test_readiness(pair: Any) -> None:
         assert not selector.select(0)
         peer.sendall(b"twelve bytes")
         for _ in range(3):  # as long as data waits
-            assert selector.select(60)
+            assert selector.select(300)
             assert len(sock.recv(4)) == 4
         assert not selector.select(0)
         sock.setblocking(False)
@@ -200,7 +251,7 @@ def test_readiness(pair: Any) -> None:
         with pytest.raises(TimeoutError):
             sock.recv(10)
         peer.close()
-        assert selector.select(60) and sock.recv(10) == b""
+        assert selector.select(300) and sock.recv(10) == b""
         assert selector.select(0)  # the end stays
 
 

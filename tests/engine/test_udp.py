@@ -4,6 +4,7 @@ import asyncio
 import errno
 import multiprocessing
 import os
+import resource
 import select
 import selectors
 import signal
@@ -148,6 +149,20 @@ def test_the_registry_refuses_malformed_requests(host: Host) -> None:
             assert raised.value.errno == errno.EINVAL
         ours.bind((OURS, 7020))  # nothing came of these
         assert ours.getsockname() == (OURS, 7020)
+
+
+def test_an_application_that_may_open_no_more_files_is_told_and_takes_no_socket(host: Host) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    next_free = os.dup(0)
+    os.close(next_free)
+    before = int((host.supervisor.port("apps").memory.numbers >= 0).sum())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (next_free, hard))
+    try:
+        with pytest.raises(OSError, match="ulimit -n"):
+            sockets.DatagramSocket(host.stack)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert int((host.supervisor.port("apps").memory.numbers >= 0).sum()) == before
 
 
 def test_names(host: Host) -> None:

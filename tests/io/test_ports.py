@@ -122,7 +122,7 @@ def test_a_checksum_that_comes_to_zero_is_sent_as_ffff():
 
 
 @pytest.mark.parametrize("order", ["completed", "channel"])
-@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("replicas", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_killed_replicas_have_successors_and_no_packet_is_lost(order, replicas):
     count, kills = 50_000, 5
     left, right = MemoryPort(LEFT), MemoryPort(RIGHT, frames=[])

@@ -13,6 +13,7 @@ from model.claim import ClaimModel
 from model.dekker import DekkerModel
 from model.explore import Model, cases, explore, finds
 from model.modulo import ModuloModel
+from model.placing import PlacingModel
 from model.refcount import RefcountModel
 from model.ring import RingModel
 from model.snapshot import SnapshotModel
@@ -23,7 +24,7 @@ LAP: dict[str, Any] = {"laps": True, "requests": 3, "entries": 1}
 PRODUCERS: dict[str, Any] = {"producers": 2, "members": 1, "replicas": 1, "requests": 2}
 
 RIGHT: list[tuple[Kind, dict[str, Any]]] = [
-    (ClaimModel, {"requests": 6}),
+    (ClaimModel, {"requests": 4}),
     (ClaimModel, {"requests": 4, "batch": 2, "interval": 4}),
     (ClaimModel, {"requests": 3, "deaths": 1}),
     (ClaimModel, {"requests": 3, "batch": 2, "interval": 2, "keeps": True, "deaths": 1}),
@@ -43,9 +44,11 @@ RIGHT: list[tuple[Kind, dict[str, Any]]] = [
     (SnapshotModel, {"deaths": 2}),
     (BellModel, {}),
     (BellModel, {"deaths": 1, "frames": 1}),
+    (PlacingModel, {"deaths": 2}),
 ]
 
 LONG: list[tuple[Kind, dict[str, Any]]] = [
+    (ClaimModel, {"requests": 6}),
     (ClaimModel, {"requests": 5, "batch": 2, "interval": 4, "deaths": 1}),
     (ClaimModel, {"requests": 4, "entries": 4, "batch": 2, "interval": 2, "keeps": True, "deaths": 1}),
     (ClaimModel, {"requests": 3, "deaths": 2}),
@@ -125,6 +128,7 @@ MODULO = {
     "first without": {**JOIN, "requests": 2, "leaves": 1},
     "members now": {"requests": 2, "leaves": 1},
 }
+BELL = {bug: {"deaths": int("lookout" in bug), "frames": 1} for bug in BellModel.bugs}
 
 
 def _seeded(kind: Kind, cases: dict[str, dict[str, Any]], **sizes: Any) -> list[tuple[Kind, str, dict[str, Any]]]:
@@ -137,10 +141,12 @@ WRONG = [
     *_seeded(ModuloModel, MODULO, requests=3),
     *_seeded(DekkerModel, {bug: {} for bug in DekkerModel.bugs}),
     *_seeded(SnapshotModel, {bug: {} for bug in SnapshotModel.bugs}),
-    *_seeded(BellModel, {bug: {"deaths": int("lookout" in bug), "frames": 1} for bug in BellModel.bugs}),
+    *_seeded(PlacingModel, {bug: {} for bug in PlacingModel.bugs}),
+    *_seeded(BellModel, {bug: size for bug, size in BELL.items() if bug != "new lookout by flag"}),
 ]
 WRONG_LONG = [
     *_seeded(ClaimModel, CLAIM_LONG, requests=3),
+    *_seeded(BellModel, {"new lookout by flag": BELL["new lookout by flag"]}),
 ]
 
 

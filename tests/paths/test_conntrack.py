@@ -244,7 +244,7 @@ made = in_modes(
 )
 
 
-@pytest.mark.parametrize("name", TALKS)
+@pytest.mark.parametrize("name", ["talking", *(pytest.param(name, marks=pytest.mark.long) for name in [*TALKS][1:])])
 def test_random_segments_do_no_harm_and_are_the_same_natively(made: SimpleNamespace, name: str) -> None:
     made.twin.reset()
     leaves, states = set(), set()

@@ -131,7 +131,7 @@ FRAMES = st.builds(
 CUTS = st.one_of(st.just(0), st.integers(1, 40))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(WISHES, max_size=8, unique_by=str), st.lists(st.tuples(FRAMES, CUTS), min_size=1, max_size=20))
 def test_a_packet_takes_the_path_of_the_fewest_packets_among_those_that_take_it(wishes: Any, frames: Any) -> None:
     demux, paths = Demux(), {}

@@ -152,7 +152,7 @@ SCATTERED = prefixes(st.integers(8, 32), ANYWHERE)
 CLUSTERED = prefixes(st.sampled_from([0, 1, 7, 8, 9, 17, 18, 19, 22, 23, 24, 25, 26, 29, 30, 31, 32]), NEARBY)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(
     st.dictionaries(SCATTERED | CLUSTERED, st.integers(0, LAST_NEXT_HOP), max_size=20),
     st.lists(NEARBY | ANYWHERE, max_size=20),

@@ -96,7 +96,9 @@ made = in_modes(
 )
 
 
-@pytest.mark.parametrize("name", TRACES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.long] * (name == "one knocks most")) for name in TRACES]
+)
 def test_it_opens_as_the_reference_packet_for_packet(made: SimpleNamespace, name: str) -> None:
     made.twin.reset()
     reference, leaves = Reference(), set()

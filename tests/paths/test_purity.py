@@ -24,6 +24,7 @@ from scout.paths.framework.purity import assignments, impurities
 from scout.paths.framework.service import Service
 from scout.paths.framework.state import add_to, clear
 from scout.paths.framework.timers import after
+from scout.paths.model.effects import LabelledSource
 from scout.paths.model.router import GraphError
 from scout.paths.model.table import Table
 from scout.paths.model.verdict import drop
@@ -334,3 +335,23 @@ def test_a_handler_without_source_is_refused() -> None:
         GraphError, match="<string>:1: the source of hidden cannot be read; write it with def, in a file"
     ):
         Service("s", {}, [Handler(scope["hidden"])])
+
+
+def test_handlers_are_read_once_however_many_services_have_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading all that the handlers of a NAPT call takes most of a second."""
+    read: list[Any] = []
+    source = LabelledSource.of
+    monkeypatch.setattr(LabelledSource, "of", lambda *given: read.append(given) or source(*given))
+    Service("s", {}, [Handler(looks_around)])
+    assert read
+    read.clear()
+    Service("t", {}, [Handler(looks_around)])
+    assert not read
+
+
+def looks_around(frame: Any, end: Any) -> int:
+    return helps(frame, end)
+
+
+def helps(frame: Any, end: Any) -> int:
+    return 0

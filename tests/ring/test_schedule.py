@@ -65,6 +65,40 @@ def test_weighted_shares_in_proportion_and_an_idle_channel_has_no_claim_to_the_p
     assert 70 <= picks("weighted", made, 300).count(1) <= 80
 
 
+def test_the_bottleneck_is_the_channel_that_will_be_full_first():
+    made = heads((8, 0, 1, 0), (8, 0, 1, 0))
+    made["places"] = 16, 12
+    assert picks("bottleneck", made, 1) == [1]
+    made["places"] = 16
+    for _ in range(100):  # three come to the second channel for each that comes to the first; both stay half full
+        made["served"] += 1, 3
+        picks("bottleneck", made, 1)
+    assert picks("bottleneck", made, 1) == [1]
+    made["ready"] = 15, 8  # one place that fills at a third of the rate, and eight
+    assert picks("bottleneck", made, 1) == [0]
+    made["ready"] = 13, 8
+    assert picks("bottleneck", made, 1) == [1]
+    made["ready"] = 1, 0  # as of a path that is over its budget, and defers
+    assert picks("bottleneck", made, 1) == [0]
+
+
+@pytest.mark.parametrize(("name", "loses"), [("bottleneck", False), ("round-robin", True)])
+def test_less_is_lost_where_the_bottleneck_is_served_first(name, loses):
+    """Every 20 rounds 10 requests come to one channel at once, and 4 a round to the other one for 6; 2 are served."""
+    schedule, made = SCHEDULERS[name], heads((0, 0, 1, 0), (0, 0, 1, 0)).view(np.recarray)
+    made.places, lost = 16, 0
+    for number in range(2_000):
+        for index, come in ((0, 10 * (number % 20 == 0)), (1, 4 * (number % 20 < 6))):
+            lost += max(0, made[index].ready + come - 16) if number > 100 else 0  # once it knows the rates
+            made[index].ready = min(16, made[index].ready + come)
+        for _ in range(2):
+            index = schedule(made)
+            if index >= 0:
+                made[index].ready -= 1
+                made[index].served += 1
+    assert (lost > 0) == loses
+
+
 def test_an_unknown_scheduler_is_named():
     with pytest.raises(ScoutError, match=r"'chance'.*round-robin"):
         scheduler("chance")

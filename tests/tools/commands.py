@@ -20,13 +20,15 @@ from scout import Arp, Ethernet, Icmp, Ip, MemoryPort, RouterGraph
 
 graph = RouterGraph("memory")
 graph.add(Ethernet("left", MemoryPort("02:00:00:00:00:01", frames=[bytes(60)] * 3)))
-graph.add(Ip("ip", {"left": "10.0.0.1/24"}))
+graph.add(Ethernet("right", MemoryPort("02:00:00:00:00:02", frames=[])))
+graph.add(Ip("ip", {"left": "10.0.0.1/24", "right": "10.0.1.1/24"}))
 graph.add(Arp("arp"))
 graph.add(Icmp("icmp"))
-graph.connect("icmp", "ip", "left")
-graph.connect("ip", "arp", "left")
+for port in ("left", "right"):
+    graph.connect("icmp", "ip", port)
+    graph.connect("ip", "arp", port)
 """
-"""A router file whose input has an end: three frames that are not for the router."""
+"""A router file whose input has an end: three frames that are not for the router. Its code is that of `port_router`."""
 
 
 def here(*arguments: str) -> int:

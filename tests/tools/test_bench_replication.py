@@ -90,7 +90,7 @@ def test_one_replica_with_a_lock_or_atomics_ends_in_a_state_of_its_own_making(mo
 def test_private_work_is_done_once(mode: int) -> None:
     """Each request changes private words of its primary alone; the state is that of all."""
     service = Service(mode, 2, 2, 1)
-    service.run(1_024)
+    service.run(128)
     assert not service.states[1].any()
     changed = np.count_nonzero(service.private, axis=1)
     assert (changed > 0).tolist() == (service.works["primary"] > 0).tolist()

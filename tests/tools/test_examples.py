@@ -1,5 +1,6 @@
 """Every lesson does what it says; the first one runs in test_live.py, on interfaces."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,12 @@ def run(lesson: Path) -> str:
     )
     assert result.returncode == 0, result.stderr
     return result.stdout
+
+
+def lines_of(name: str) -> list[str]:
+    """What the lesson of this file name prints."""
+    (lesson,) = (each for each in LESSONS if each.name == name)
+    return run(lesson).splitlines()
 
 
 def test_the_lessons_are_numbered():
@@ -97,8 +104,7 @@ def test_in_the_sixth_lesson_attributes_make_a_path_short_and_a_rule_limits_it()
 
 @pytest.mark.long
 def test_in_the_seventh_lesson_packets_leave_by_their_deadlines():
-    (lesson,) = (each for each in LESSONS if each.name == "07_queues.py")
-    order, call, backup, drops = run(lesson).splitlines()
+    order, call, backup, drops = lines_of("07_queues.py")
     assert order == "c" * 11 + "b" * 64 + "c" * 9
     assert call.endswith("port 5060: 20 served, 0 found the queue full")
     assert backup.endswith("port 873: 64 served, 36 found the queue full")
@@ -108,7 +114,39 @@ def test_in_the_seventh_lesson_packets_leave_by_their_deadlines():
 @pytest.mark.long
 @pytest.mark.needs_namespaces
 def test_in_the_eighth_lesson_an_application_is_answered_for_although_a_replica_dies():
-    (lesson,) = (each for each in LESSONS if each.name == "08_udp_endpoint.py")
-    answered, refused = run(lesson).splitlines()
+    answered, refused = lines_of("08_udp_endpoint.py")
     assert answered == "answered: 1000 of 1000, and a replica was killed meanwhile"
     assert refused == "the server was killed: its port is unreachable"
+
+
+@pytest.mark.long
+@pytest.mark.needs_namespaces
+def test_in_the_ninth_lesson_files_are_intact_although_replicas_die():
+    echo, taken, given, killed = lines_of("09_tcp_endpoint.py")
+    assert echo == "HELLO"
+    for way, line in (("taken", taken), ("given", given)):
+        assert line.startswith(f"{way}: 100000000 bytes, intact: True; a replica was killed meanwhile; ")
+    assert killed == "the server was killed: its connection is reset"
+
+
+@pytest.mark.long
+@pytest.mark.needs_namespaces
+@pytest.mark.skipif(not shutil.which("curl") or not shutil.which("openssl"), reason="curl or openssl is missing")
+def test_in_the_tenth_lesson_curl_talks_to_an_asyncio_library():
+    assert lines_of("10_http_server.py") == [
+        "hello, world",
+        "taken: 5000000 bytes",
+        "given and got back: True",
+        "answered at once: 200 of 200",
+        "hello, secret",
+    ]
+
+
+@pytest.mark.long
+@pytest.mark.needs_namespaces
+def test_in_the_eleventh_lesson_iperf3_measures_both_ways():
+    _, *lines = lines_of("11_iperf3.py")
+    assert len(lines) == 6
+    for line in lines:
+        rate = float(line.removesuffix(" Gbit/s").split(": ")[-1])
+        assert rate > 0, line

@@ -1,10 +1,13 @@
 """How commands end: closed pipes, full disks, signals, descriptors that are closed from the start."""
 
+import fcntl
 import os
 import shlex
 import signal
 import subprocess
 import sys
+import termios
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -37,13 +40,13 @@ def endless_router(tmp_path_factory: pytest.TempPathFactory) -> str:
         ("--help >&-", 0),
         ("--help > /dev/full", 1),
         ("rates lo --interval 0.01 | head -1", 0),  # would go on for ever
-        ("rates lo --interval 0.01 --count 2 > /dev/full", 1),
         ("rates lo --interval 0.01 --count 2 --json /dev/full", 2),
-        ("run ROUTER --replicas 1 | true", 0),
         ("run ROUTER --replicas 1 > /dev/full", 1),
+        pytest.param("rates lo --interval 0.01 --count 2 > /dev/full", 1, marks=pytest.mark.long),
         *(
             pytest.param(f"run ROUTER --replicas 1 {rest}", status, marks=pytest.mark.long)
             for rest, status in (
+                ("| true", 0),
                 ("--json - | true", 0),
                 (">&- 2>&-", 0),
                 ("< /dev/null 2> /dev/full", 0),
@@ -77,9 +80,7 @@ def test_characters_that_a_terminal_does_not_know_are_replaced(encoding: dict[st
     assert result.returncode in (0, 1) and "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGTERM, *(pytest.param(each, marks=pytest.mark.long) for each in (signal.SIGINT, signal.SIGHUP))]
-)
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
 def test_a_signal_ends_a_running_router_with_its_account(number: signal.Signals, endless_router: str) -> None:
     with start("run", endless_router, "--replicas", "1") as process:
         assert process.stderr
@@ -92,6 +93,58 @@ def test_a_signal_ends_a_running_router_with_its_account(number: signal.Signals,
     assert process.returncode == 0, errors
     assert output.startswith("received") and errors == ""
     assert not [child for child in children if Path(f"/proc/{child}").exists()]
+
+
+def test_a_hangup_reloads_the_router_file(tmp_path: Path) -> None:
+    file = tmp_path / "memory_router.py"
+    endless = MEMORY_ROUTER.replace(", frames=[bytes(60)] * 3", "")
+    file.write_text(endless)
+    with start("run", str(file), "--replicas", "1", "--no-control", start_new_session=True) as process:
+        assert process.stderr
+
+        def said(word: str) -> str:
+            assert process.stderr
+            while word not in (line := process.stderr.readline()):
+                assert line, "it ended"
+            return line
+
+        said("ready")
+        for text, answer in (
+            (endless.replace('"10.0.0.1/24"', '["10.0.0.1/24", "10.0.2.1/24"]'), f"scout: reloaded {file}: AddAddress"),
+            (endless.replace("left", "right"), "scout: not reloaded, and nothing has changed: "),
+            (endless + "(", f"scout: not reloaded, and nothing has changed: {file}:12: "),
+            (endless, f"scout: reloaded {file}: DeleteAddress"),
+        ):
+            file.write_text(text)
+            process.send_signal(signal.SIGHUP)
+            assert said("reloaded").startswith(answer)
+        process.terminate()
+        output, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0 and output.startswith("received") and errors == ""
+
+
+@pytest.mark.long
+def test_a_router_ends_when_its_terminal_is_closed(endless_router: str) -> None:
+    terminal, side = os.openpty()
+
+    def take_terminal() -> None:
+        os.setsid()
+        fcntl.ioctl(side, termios.TIOCSCTTY, 0)
+
+    try:
+        process = start("run", endless_router, "--replicas", "1", preexec_fn=take_terminal)
+        os.close(side)
+        with process:
+            assert process.stderr
+            while "ready" not in (line := process.stderr.readline()):
+                assert line, "it ended before it was ready"
+            os.close(terminal)
+            output, errors = process.communicate(timeout=PATIENCE)
+    finally:
+        with suppress(OSError):
+            os.close(terminal)
+    assert process.returncode == 0 and errors == ""
+    assert output.startswith("received")
 
 
 INTERRUPTED_IN_A_CALLBACK = """

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from scout.io.host.process import usable_cores
+from scout.io.ports.fed import BATCH
 from scout.io.ports.memory import MemoryPort
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.table import Table
@@ -129,6 +130,7 @@ def running(
     schedule: str | None = None,
     closed: bool = False,
     discards: Sequence[Mapping[str, Any]] = (),
+    batch: int = BATCH,
     **options: Any,
 ) -> Iterator[Running]:
     """Run a router on the last core.
@@ -147,10 +149,12 @@ def running(
         True if a filter drops packets to `CLOSED`.
     discards : sequence of mapping
         The attributes of each path that discards its packets.
+    batch : int
+        Packets that are received together at most.
     **options
         Of the supervisor.
     """
-    graph, port = RouterGraph("paths"), TracePort(MACS[0], trace)
+    graph, port = RouterGraph("paths"), TracePort(MACS[0], trace, batch)
     graph.add(Ethernet("left", port))
     graph.add(Ethernet("right", MemoryPort(MACS[1], frames=[], capacity=0)))
     graph.add(Ip("ip", {"left": "10.0.0.1/24", "right": "10.0.1.1/24"}))

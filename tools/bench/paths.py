@@ -257,7 +257,8 @@ def _sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             if row["name"] == "creation" and row["variant"] == path_creation.FIRST
         ),
         *(
-            f"{row['paths']} paths, {row['variant']}: {row['overhead_percent']:g} % more time for a packet"
+            f"{row['paths']} paths, batches of {row['batch']}, {row['variant']}: {row['overhead_percent']:g} % more "
+            "time for a packet"
             for row in rows
             if row["name"] == "accounting" and row["variant"] != path_accounting.NONE
         ),

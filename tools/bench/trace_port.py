@@ -19,7 +19,7 @@ from scout.io.channels.software import CALLER, Feed
 from scout.io.channels.software_operations import FEED, REQUEST, TIMESTAMP
 from scout.io.host.process import Child
 from scout.io.ports.contract import Port
-from scout.io.ports.fed import FedPort
+from scout.io.ports.fed import BATCH, FedPort
 from scout.io.ports.memory import MemoryPort
 from scout.io.system import clock, nap
 from scout.ring.atomics import load64_acquire, store64
@@ -51,10 +51,12 @@ class TracePort(MemoryPort):
         Its MAC address.
     trace : sequence of bytes
         As many as the channel holds: a power of two.
+    batch : int, optional
+        Packets that are received together at most; as of other memory ports by default.
     """
 
-    def __init__(self, mac: str, trace: Sequence[bytes]) -> None:
-        super().__init__(mac, entries=len(trace), capacity=0)
+    def __init__(self, mac: str, trace: Sequence[bytes], batch: int = BATCH) -> None:
+        super().__init__(mac, entries=len(trace), batch=batch, capacity=0)
         self._trace = trace
 
     @property

@@ -27,6 +27,7 @@ from scout.paths.protocols.tcp.rows import (
     begin_with,
     bind_row,
     choose_segment,
+    first_spare,
     flow_of,
     take_spare,
     write_back,
@@ -42,7 +43,7 @@ from scout.ring.jit import outline
 
 __all__ = ["POSITION", "take_notice", "take_segment"]
 
-BAD_REQUEST, NO_CONNECTION = drop("bad-request"), drop("tcp-no-connection")
+BAD_REQUEST, NO_CONNECTION, NO_SPARE = drop("bad-request"), drop("tcp-no-connection"), drop("tcp-no-spare")
 
 POSITION = message.LOCAL - 12
 """Offset in a SEGMENT request of the position of its data; of a segment for no connection, the MTU of its port."""
@@ -76,18 +77,18 @@ def take_segment(
     remote, local = load32(frame, at + ipv4.SOURCE), load32(frame, at + ipv4.DESTINATION)
     remote_port, local_port = load16(frame, tcp_at + tcp.SOURCE), load16(frame, tcp_at + tcp.DESTINATION)
     number = bound_socket(bindings, local, local_port, remote, remote_port)
-    ports = local_port << 16 | remote_port
+    ports, ended = local_port << 16 | remote_port, 0
     if number >= 0 and rows[number & message.ROW].role == CONNECTED:
         row = number & message.ROW
         begin_with(host, rows[row])
         lost = hide_lost(frame, connections[row], segment, number)
         if ask(requests.ARRIVE, 0, 0, row, now, host, rows, bindings, connections, deadlines) != ANEW:
             return lost
-        # The connection that was is over: its SYN is for a listener.
+        # The connection that was is over: the SYN is for a listener.
+        ended = number + 1
         number = bound_socket(bindings, local, local_port, remote, remote_port)
-        if number < 0:
-            return 0  # the application has closed the listener; the peer finds out by its next SYN
     begin(host, -1, local, remote, ports)
+    host.ended = ended
     if number >= 0 and rows[number & message.ROW].role == LISTENS:
         mtu = load32(frame, POSITION + 4) if load64(frame, POSITION) > 0 else 0
         return take_opening(number & message.ROW, mtu, now, host, rows, bindings, connections, deadlines)
@@ -123,9 +124,10 @@ def take_opening(
     if segment.flags & RST:
         return NO_CONNECTION
     if segment.flags & ACK:
-        if now - rows[listener].since >= COOKIE_LIFE or not take_cookie(
-            listener, mtu, now, host, rows, bindings, connections, deadlines
-        ):
+        has_sent_cookies = now - rows[listener].since < COOKIE_LIFE
+        if has_sent_cookies and first_spare(rows, listener, now) < 0:
+            return NO_SPARE  # the peer sends its data again, and by then the application may have offered more
+        if not has_sent_cookies or not take_cookie(listener, mtu, now, host, rows, bindings, connections, deadlines):
             refuse(segment, host.out)
         return PLACED
     if segment.flags & SYN == 0:
@@ -172,11 +174,8 @@ def open_row(listener: int, now: int, host: Any, rows: Any, bindings: Any) -> in
 def take_cookie(
     listener: int, mtu: int, now: int, host: Any, rows: Any, bindings: Any, connections: Any, deadlines: Any
 ) -> bool:
-    """Open a connection by the acknowledgement of a cookie, if it is one and a spare socket is there."""
-    row = rows[listener].first - 1
-    if row < 0 or rows[row].since > now:
-        return False
-    segment = host.segment
+    """Open a connection of a spare socket by the acknowledgement of a cookie, if it is one."""
+    row, segment = first_spare(rows, listener, now), host.segment
     segment.length = 0
     segment.flags &= ~FIN
     if mtu:

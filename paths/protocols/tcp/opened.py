@@ -73,12 +73,14 @@ def connect(frame: Any, now: int, host: Any, rows: Any, bindings: Any, connectio
     if row < 0 or rows[row].role != UNUSED:
         return BAD_REQUEST
     socket = rows[row]
-    other = bind_row(rows, bindings, host.counts, row)
+    other, ended = bind_row(rows, bindings, host.counts, row), 0
     if other >= 0 and other != row and connections[other].state == TIME_WAIT:
+        ended = rows[other].number
         begin_with(host, rows[other])
         ask(requests.ABORT, 0, 0, other, now, host, rows, bindings, connections, deadlines)
         other = bind_row(rows, bindings, host.counts, row)
     begin_with(host, socket)
+    host.ended = ended
     if other >= 0:
         fail(host, errno.EADDRINUSE if other != row else errno.ENOBUFS)
         return 0

@@ -11,7 +11,7 @@ import numpy as np
 from scout.io.endpoints import stream
 from scout.paths.protocols.tcp import actions
 from scout.paths.protocols.tcp.header import MOST_SACKS
-from scout.paths.protocols.tcp.state import CLOSED, ESTABLISHED, NONE, RANGE
+from scout.paths.protocols.tcp.state import CLOSED, ESTABLISHED, FINISHED, NONE, RANGE
 from scout.paths.wire.tcp import ACK
 
 __all__ = ["ACCEPTED", "ENTRIES", "ENTRY", "REPORT", "SEGMENT", "next_entry", "post"]
@@ -33,6 +33,7 @@ ENTRY = np.dtype(
         ("local", "i8"),
         ("remote", "i8"),
         ("ports", "i8"),  # the local one << 16 | the remote one
+        ("traffic", "i8"),
         # SEGMENT: the fields of `scout.paths.protocols.tcp.actions.ACTION`, by which `write_header` writes the header.
         ("flags", "i8"),
         ("sequence", "i8"),
@@ -83,7 +84,9 @@ def post(outbox: Any, waiting: Any, sent: Any, host: Any) -> None:
     if host.listener:
         _post_accepted(outbox, waiting, sent, host)
     if host.closed:
-        _post_closed(outbox, waiting, sent, host)
+        _post_closed(outbox, waiting, sent, host.number, NONE, host.error)
+    if host.ended:
+        _post_closed(outbox, waiting, sent, host.ended - 1, FINISHED, 0)
 
 
 def _post_segment(outbox: Any, waiting: Any, sent: Any, action: Any, host: Any) -> None:
@@ -98,6 +101,7 @@ def _post_segment(outbox: Any, waiting: Any, sent: Any, action: Any, host: Any) 
     entry.local = host.local
     entry.remote = host.remote
     entry.ports = host.ports
+    entry.traffic = host.traffic
     entry.flags = action.flags
     entry.sequence = action.sequence
     entry.acknowledgement = action.acknowledgement
@@ -155,19 +159,19 @@ def phase_of(state: int, reason: int) -> int:
     return stream.ESTABLISHED << 8 if state >= ESTABLISHED else stream.OPENING << 8
 
 
-def _post_closed(outbox: Any, waiting: Any, sent: Any, host: Any) -> None:
-    """Tell a socket that it has no connection, and why."""
+def _post_closed(outbox: Any, waiting: Any, sent: Any, number: int, reason: int, error: int) -> None:
+    """Tell a socket that it has no connection, and why: the reason of its end, or an error."""
     place = next_entry(outbox, waiting, sent, 0)
     if place < 0:
         return
     entry = outbox[place]
     entry.kind = REPORT
-    entry.number = host.number
+    entry.number = number
     words = entry.words
     for index in range(len(words)):
         words[index] = 0
-    words[2] = phase_of(CLOSED, NONE)
-    words[4] = host.error + 1 if host.error else 0
+    words[2] = phase_of(CLOSED, reason)
+    words[4] = error + 1 if error else 0
 
 
 def _post_accepted(outbox: Any, waiting: Any, sent: Any, host: Any) -> None:

@@ -33,6 +33,7 @@ __all__ = [
     "begin_with",
     "bind_row",
     "choose_segment",
+    "first_spare",
     "flow_of",
     "name_row",
     "offer",
@@ -58,6 +59,7 @@ ROW = np.dtype(
         ("since", "i8"),  # of a spare socket: when it may be used; of a listener: when it last sent a cookie
         ("left", "i8"),  # 1: the application has closed it
         ("errors", "i8"),  # ICMP errors that were told
+        ("traffic", "i8"),  # the DSCP of what it sends, in the upper 6 of 8 bits
         ("due", "i8"),  # when the connection wants a timer request
     ],
     align=True,
@@ -78,9 +80,11 @@ HOST = np.dtype(
         ("local", "i8"),  # and both ends of its connection
         ("remote", "i8"),
         ("ports", "i8"),
+        ("traffic", "i8"),
         ("listener", "i8"),  # number, plus 1, of the socket that is told of the connection; 0: none
         ("closed", "i8"),  # 1: the socket is told that it has no connection,
         ("error", "i8"),  # and why it could have none (errno), or 0
+        ("ended", "i8"),  # number, plus 1, of a socket whose connection in TIME-WAIT made room for this one; 0: none
     ],
     align=True,
 )
@@ -112,6 +116,7 @@ def name_row(frame: Any, rows: Any) -> int:
         socket.listener = 0
         socket.left = 0
         socket.errors = 0
+        socket.traffic = 0
     socket.local = load32(frame, message.LOCAL)
     socket.local_port = load16(frame, message.LOCAL_PORT)
     socket.remote = load32(frame, message.REMOTE)
@@ -152,15 +157,18 @@ def begin(host: Any, number: int, local: int, remote: int, ports: int) -> None:
     host.local = local
     host.remote = remote
     host.ports = ports
+    host.traffic = 0
     host.listener = 0
     host.closed = 0
     host.error = 0
+    host.ended = 0
 
 
 def begin_with(host: Any, socket: Any) -> None:
     """Begin with a request about the socket of a row."""
     ports = socket.local_port << 16 | socket.remote_port
     begin(host, socket.number - 1, socket.local, socket.remote, ports)
+    host.traffic = socket.traffic
 
 
 def flow_of(local: int, remote: int, ports: int) -> tuple[int, int, int, int, int]:
@@ -204,11 +212,16 @@ def write_back(rows: Any, listener: int, row: int, since: int) -> None:
     taker.last = row + 1
 
 
+def first_spare(rows: Any, listener: int, now: int) -> int:
+    """The row of the first spare socket of a listener that may be used; -1 if there is none."""
+    row = rows[listener].first - 1
+    return -1 if row < 0 or rows[row].since > now else row
+
+
 def take_spare(rows: Any, listener: int, now: int) -> int:
     """Take the first spare socket of a listener that may be used; its row, -1 if there is none."""
-    taker = rows[listener]
-    row = taker.first - 1
-    if row < 0 or rows[row].since > now:
+    taker, row = rows[listener], first_spare(rows, listener, now)
+    if row < 0:
         return -1
     taker.first = rows[row].next
     if taker.first == 0:

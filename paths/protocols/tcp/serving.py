@@ -30,7 +30,14 @@ from scout.paths.protocols.tcp.deadlines import BLOCK, refresh
 from scout.paths.protocols.tcp.opened import close, connect, listen, offer_spare
 from scout.paths.protocols.tcp.outbox import post
 from scout.paths.protocols.tcp.rows import CONNECTED, begin, begin_with, row_of
-from scout.paths.protocols.tcp.settings import KEEP_IDLE, KEEP_INTERVAL, KEEP_PROBES, MILLISECOND, USER_TIMEOUT
+from scout.paths.protocols.tcp.settings import (
+    KEEP_IDLE,
+    KEEP_INTERVAL,
+    KEEP_PROBES,
+    MILLISECOND,
+    TRAFFIC_CLASS,
+    USER_TIMEOUT,
+)
 from scout.paths.protocols.tcp.settled import ask
 from scout.ring.jit import outline
 
@@ -120,6 +127,9 @@ def call(frame: Any, end: Any, now: int, host: Any, rows: Any, bindings: Any, co
             kind, one = requests.SEND, one - (c.snd_end - c.iss - 1)
         elif kind == READ:
             kind, one = requests.READ, one - (c.rcv_read - c.irs - 1)
+        elif kind == OPTION and one == TRAFFIC_CLASS:
+            rows[row].traffic = load64(frame, message.HEADER + 8) & 0xFC
+            return 0
         elif kind == OPTION:
             kind, two = requests.CHOOSE, within(one, load64(frame, message.HEADER + 8))
         else:

@@ -32,6 +32,7 @@ __all__ = [
     "SHORTEST_TIMEOUT",
     "SYN_TIMEOUT",
     "TIMESTAMPS",
+    "TRAFFIC_CLASS",
     "USER_TIMEOUT",
     "WINDOW_SCALE",
     "settings",
@@ -73,6 +74,10 @@ DEFAULTS = {
 
 SETTINGS = len(DEFAULTS)
 """How many there are."""
+
+TRAFFIC_CLASS = SETTINGS
+"""An option that the core does not have, behind its settings: the DSCP of what a connection sends, as the upper 6 of 8
+bits (RFC 9293, MUST-48)."""
 
 (
     LARGEST_SEGMENT,

@@ -66,7 +66,8 @@ def transmit(
         return NO_ROUTE
     header, size = write_header(frame, tcp_at, entry.ports >> 16, entry.ports & 0xFFFF, entry), entry.length
     total = tcp_at + header + size
-    store32(frame, ipv4.VERSION_IHL, 0x45 << 24 | (ECT_0 if entry.capable else 0) << 16 | total)
+    traffic = entry.traffic | (ECT_0 if entry.capable else 0)
+    store32(frame, ipv4.VERSION_IHL, 0x45 << 24 | traffic << 16 | total)
     # Identification 0 and don't fragment: an atomic datagram (RFC 6864).
     store32(frame, ipv4.IDENTIFICATION, ipv4.DONT_FRAGMENT)
     store32(frame, ipv4.TTL, ttl << 24 | ipv4.TCP << 16)

@@ -14,7 +14,7 @@ from scout.paths.services.endpoint import Endpoint
 from scout.paths.services.napt import Mapping
 
 
-@pytest.mark.parametrize("share", [0.0, 0.9])
+@pytest.mark.parametrize("share", [0.0, pytest.param(0.9, marks=pytest.mark.long)])
 def test_random_traffic_is_translated_by_mappings(one_time: Any, share: float) -> None:
     world = World(*one_time)
     traffic = Traffic(world, 53, share)

@@ -37,7 +37,7 @@ def address(text: str) -> int:
 
 
 class Port(ApplicationPort):
-    """A port with memory of its own, which is never opened."""
+    """A port with memory of its own, as long as it is not open."""
 
     def __init__(self) -> None:
         super().__init__("test", sockets=ROWS, stream_bytes=RING)
@@ -49,7 +49,7 @@ class Port(ApplicationPort):
 
     @property
     def memory(self) -> Any:
-        return self.own
+        return self._memory or self.own
 
     def ring(self, row: int, sending: bool) -> np.ndarray:
         first = row * SOCKET_BYTES + stream.WORDS + (RING if sending else 0)

@@ -24,6 +24,6 @@ def test_the_tests_in_the_table_exist() -> None:
     text = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py"))
     for _, requirement, tests in rows():
         names = re.findall(r"`(\w+)`", tests)
-        assert names or tests == "router", requirement
+        assert names or tests.startswith("not met: "), requirement
         for name in names:
             assert f"def {name}(" in text, name

@@ -1,0 +1,68 @@
+"""The part of a domain's loop that has a router's timers served: it makes a request when their time has come.
+
+A router that wants it says in `deadline` when. The request is one of a replica itself (`PortOperations.expire`), in the
+channel of the port from which the router's own path comes, so every replica serves the timers at one position. The
+lookout makes it; the others do only where it is late, as it may have died or have no processor.
+"""
+
+from typing import Any, NamedTuple
+
+from scout.domain_plan import DomainPlan
+from scout.paths.model.path import Path
+from scout.paths.model.table import Table
+
+__all__ = ["Timer", "begin_timers", "timers", "timers_of"]
+
+LATE = 1_000_000
+"""Nanoseconds after which other replicas than the lookout make the request, and any makes it again."""
+
+
+class Timer(NamedTuple):
+    """The timers of a router."""
+
+    router: str
+    port: str
+    protocol: int
+    deadline: Table
+
+
+def timers_of(paths: list[Path]) -> list[Timer]:
+    """The timers of the routers on these paths: those whose deadline is state of a path from a port for requests."""
+    found: dict[str, Timer] = {}
+    for path in paths:
+        graph = path.router_graph
+        if graph.router(path.source).port.operations.expire is None:
+            continue
+        for name in sorted(path.routers & {router.name for router in graph.routers}):
+            router: Any = graph.router(name)
+            if router.deadline is not None and any(table is router.deadline for table in path.tables):
+                found[name] = Timer(name, path.source, router.protocol, router.deadline)
+    return list(found.values())
+
+
+def begin_timers(plan: DomainPlan) -> list[str]:
+    """The lines before the loop's first round."""
+    return [f"asked_{timer.router}, asked_at_{timer.router} = 0, 0  # its last request" for timer in plan.timers]
+
+
+def timers(plan: DomainPlan) -> list[str]:
+    """The lines of a round."""
+    if not plan.timers:
+        return []
+    lines = ["# timers", "waiter[0].until = NEVER"]
+    for timer in plan.timers:
+        asked, asked_at = f"asked_{timer.router}", f"asked_at_{timer.router}"
+        lines += [
+            f"due = {plan.tables[id(timer.deadline)]}[0]",
+            "if due < NEVER:",
+            "    moment = now(waiter)",
+            f"    if not is_lookout(waiter[0].bell, replica) or due == {asked}:",
+            f"        due = max(due, {asked_at} if due == {asked} else 0) + {LATE}",
+            "    if moment < due:",
+            "        waiter[0].until = min(waiter[0].until, due)",
+            "    else:",
+            f"        port_{timer.port}_expire(port_{timer.port}_transmit[0], {timer.protocol})",
+            f"        {asked}, {asked_at} = {plan.tables[id(timer.deadline)]}[0], moment",
+            "        work += 1",
+        ]
+    return lines
