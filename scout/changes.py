@@ -254,7 +254,7 @@ class Changes:
                 made = self._sent.popleft()
                 made.held = {replica: self._now(replica) for replica in self.members() if self._holds(replica)}
                 self._passed.append(made)
-            while self._passed and not any([self._may_hold(self._passed[0], each) for each in self.members()]):
+            while self._passed and not any(self._may_hold(self._passed[0], each) for each in self.members()):
                 for release in self._passed.popleft().release:
                     release()
         finally:
