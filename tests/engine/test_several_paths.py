@@ -124,7 +124,9 @@ def test_a_service_on_one_path_sees_its_packets_alone_and_replicas_agree(killed:
         for turn in range(max(killed, 1)):
             part = len(given) // max(killed, 1)
             if killed:
-                os.kill(supervisor.processes[turn % 2].pid, signal.SIGKILL)
+                victim = supervisor.processes[turn % 2].pid
+                os.kill(victim, signal.SIGKILL)
+                awaited(lambda: supervisor.processes[turn % 2].pid != victim)  # noqa: B023
             for each in given[turn * part : (turn + 1) * part]:
                 assert left.send(each, timeout=600)
         left.end()
