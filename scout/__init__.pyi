@@ -57,6 +57,7 @@ from scout.paths.framework.timers import (
     cancel as cancel,
 )
 from scout.paths.limit import within as within
+from scout.paths.model.ahead import ahead as ahead
 from scout.paths.model.attributes import Attributes as Attributes
 from scout.paths.changes.values import SetValue as SetValue
 from scout.paths.model.change import Change as Change
@@ -107,6 +108,7 @@ from scout.paths.services.port_knocking import PortKnocking as PortKnocking
 from scout.paths.services.token_bucket import TokenBucket as TokenBucket
 from scout.paths.stages.discard import Discard as Discard
 from scout.paths.stages.filter import Filter as Filter
+from scout.paths.stages.impair import Impair as Impair
 from scout.paths.stages.requests import (
     End as End,
     Requests as Requests,

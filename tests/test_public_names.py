@@ -41,6 +41,7 @@ HOLD                 a verdict: the packet is kept and comes back
 Handler              a function that runs at an event
 HeavyHitter          the flows with the most bytes
 Icmp                 echo replies and errors
+Impair               a link that loses, delays and changes packets
 Ip                   the IPv4 router
 Lab                  namespaces and links to try routers in
 LoadBalancer         connections divided among backends
@@ -78,6 +79,7 @@ after                sets a timer
 cancel               cancels a timer
 claim                a key's row, made if it is new
 clear                sets a row to zero
+ahead                marks a lookup that may run for a group of packets at once
 drop                 makes a drop verdict
 exchange_in          writes a field if it has the value expected
 find                 the row of a key

@@ -4,17 +4,19 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 from host_router import Host, running_host
-from test_tcp import accepted, check_transfers, connected
+from test_tcp import DATA, accepted, check_transfers, connected
 
 from scout import Tcp
 from scout.testing import await_until
 
 pytestmark = [pytest.mark.needs_namespaces, pytest.mark.long]
 
+KILLS = 8
 TABLES = ("tcp.hosts", "tcp.rows", "tcp.bindings", "tcp.connections", "tcp.deadlines")
 
 
@@ -24,26 +26,28 @@ def host() -> Iterator[Host]:
         yield running
 
 
-def kill_again_and_again(host: Host, stop: threading.Event) -> None:
-    number = 0
-    while not stop.wait(0.1):
+def kill_again_and_again(host: Host, stop: threading.Event, killed: list[int]) -> None:
+    while not stop.wait(0.02):
         before = len(host.supervisor.stalls)
-        os.kill(host.supervisor.processes[number % 2].pid, signal.SIGKILL)
+        replica = len(killed) % 2
+        os.kill(host.supervisor.processes[replica].pid, signal.SIGKILL)
         await_until(lambda before=before: len(host.supervisor.stalls) > before)  # type: ignore[misc]
-        number += 1
+        killed.append(replica)
 
 
 @pytest.mark.parametrize("opened", [accepted, connected])
-def test_transfers_go_on_when_replicas_die(host: Host, opened) -> None:
-    stop = threading.Event()
+def test_transfers_go_on_when_replicas_die(host: Host, opened: Any) -> None:
+    stop, killed = threading.Event(), []  # type: ignore[var-annotated]
     ours, theirs = opened(host, 7101)
-    killer = threading.Thread(target=kill_again_and_again, args=(host, stop))
+    killer = threading.Thread(target=kill_again_and_again, args=(host, stop, killed))
     with ours, theirs:
         killer.start()
         try:
-            for _ in range(3):
-                check_transfers(*opened(host, 7102))
-            check_transfers(ours, theirs)
+            while len(killed) < KILLS:  # connections are opened and closed meanwhile, too
+                others = opened(host, 7102)
+                with others[0], others[1]:
+                    check_transfers(*others)
+            check_transfers(ours, theirs, DATA * 5)
         finally:
             stop.set()
             killer.join()

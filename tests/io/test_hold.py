@@ -10,7 +10,7 @@ from numba.core import types
 from scout.io.batch import new_batch
 from scout.io.hold import HOLD, HOLD_TIME, RETRY, has_expired, is_due, keep, new_hold, open_bank, see_clock, see_request
 from scout.io.hold import take_back as take
-from scout.io.packet import HELD, NOT_HELD, PACKET, RECORD
+from scout.io.packet import CONTROL_CHANGE, HELD, NOT_HELD, PACKET, RECORD
 from scout.ring.jit import entry
 from scout.ring.segment import address
 
@@ -147,6 +147,16 @@ def test_time_is_that_of_the_requests_and_runs_on_with_the_clock():
     assert hold["now"][0] == 503
 
 
+def test_a_control_request_sets_time_forward_and_never_back():
+    """A change of paths, sent before the first packets of a recording, may be seen after them: in another channel."""
+    hold, batch = Hold().record, np.zeros(1, PACKET)
+    clock = np.zeros(1, np.int64)
+    for control, timestamp, now in ((0, 1000, 1000), (CONTROL_CHANGE, 5, 1000), (CONTROL_CHANGE, 1001, 1001)):
+        batch["control"], batch["timestamp"] = control, timestamp
+        request(hold, batch, address(clock))
+        assert hold["now"][0] == now
+
+
 def test_packets_are_tried_again_after_a_change_a_while_or_a_step_back():
     hold, clock = Hold().record, np.zeros(1, np.int64)
     hold["tried"] = hold["now"] = 10 * RETRY
@@ -158,5 +168,5 @@ def test_packets_are_tried_again_after_a_change_a_while_or_a_step_back():
     assert due(hold, address(clock), 0)
 
 
-def test_a_record_keeps_its_two_cache_lines():
-    assert RECORD == 128 and HOLD.itemsize == 128
+def test_records_keep_their_cache_lines():
+    assert RECORD == 128 and HOLD.itemsize == 192

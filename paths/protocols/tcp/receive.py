@@ -82,12 +82,14 @@ def receive(
 def place_of(c: Any, sequence: int, size: int) -> int:
     """The position in the peer's stream of the data of a segment, `NOWHERE` if they may not be placed.
 
-    All of them are new or were received, and none is beyond the window. An application that has gone reads nothing.
+    Not all of them were received before. Whether there is room in the ring the application says, and not the window
+    here: this replica's copy of the state may be older than the window that the peer knows, and the data would be lost.
+    An application that has gone reads nothing.
     """
     if c.state < SYN_RECEIVED or c.state > FIN_WAIT_2 or c.reader_gone:
         return NOWHERE
     begin = position(sequence, c.rcv_nxt)
-    if begin <= c.irs or begin + size <= c.rcv_nxt or begin + size > c.rcv_edge:
+    if begin <= c.irs or begin + size <= c.rcv_nxt:
         return NOWHERE
     return begin - c.irs - 1
 
