@@ -9,7 +9,7 @@ from scapy.all import ICMP, IP, TCP, Ether, IPOption_LSRR, IPOption_NOP, Raw, ra
 from tcp_router import MILLISECOND, RING, SECOND, TcpHost, address
 
 from scout.endpoints.sockets import Refused, SocketTable
-from scout.io.endpoints.message import CLOSE, CONNECT, LISTEN, NOTICE, OFFER, OPTION, READ, SHUTDOWN, WRITE
+from scout.io.endpoints.message import CLOSE, CONNECT, EXPIRE, LISTEN, NOTICE, OFFER, OPTION, READ, SHUTDOWN, WRITE
 from scout.io.endpoints.stream import CLOSED, ESTABLISHED, OPENING
 from scout.paths.model.router import GraphError
 from scout.paths.protocols.tcp.router import Tcp
@@ -435,3 +435,19 @@ def test_a_segment_that_the_connection_refuses_writes_over_no_data(host: TcpHost
     assert host.words[SPARE][0] == 5 and host.readable(SPARE) == b"hello"
     host.say("PA", 106, iss, b", peer" + b"!" * 4, options=[("Timestamp", (5005, echo))])
     assert host.readable(SPARE) == b"hello, peer!!!!out of order"
+
+
+def test_a_clock_that_is_set_back_stops_no_connection(host: TcpHost) -> None:
+    listen(host, SPARE)
+    (answer,) = host.say("S", 100, options=[*MSS, ("Timestamp", (5000, 0))])
+    iss, begin = answer[TCP].seq + 1, dict(answer[TCP].options)["Timestamp"][0]
+    host.say("A", 101, iss, options=[("Timestamp", (5001, begin))])
+    host.now += SECOND
+    host.write(SPARE, 0, b"hello")
+    before = dict(host.sent[0][TCP].options)["Timestamp"][0]
+    host.now -= 3600 * SECOND
+    host.request(EXPIRE, 0xFFFFFFFF)  # the engine has seen it
+    again = host.wait(3 * SECOND)  # the acknowledgement was lost
+    assert again and bytes(again[0][TCP].payload) == b"hello"
+    after = dict(again[0][TCP].options)["Timestamp"][0]
+    assert 0 <= after - before & 0xFFFFFFFF < 4000
