@@ -132,6 +132,8 @@ def take_opening(
         return PLACED
     if segment.flags & SYN == 0:
         return NO_CONNECTION
+    if rows[listener].offered == 0:
+        return NO_SPARE  # the application is about to offer some; the peer sends its SYN again
     segment.length = 0
     segment.flags &= ~FIN
     if mtu:

@@ -53,6 +53,7 @@ ROW = np.dtype(
         *SOCKET.descr,  # number, addresses and L4 ports, as those of other transports
         ("role", "i8"),
         ("listener", "i8"),  # number, plus 1, of the socket whose spare it is, or was until its connection was accepted
+        ("offered", "i8"),  # 1: of a listener: it had a spare socket once
         ("first", "i8"),  # of a listener: row, plus 1, of its first spare socket; 0 if it has none
         ("last", "i8"),  # of its last one
         ("next", "i8"),  # of a spare socket: row, plus 1, of the next one
@@ -116,6 +117,7 @@ def name_row(frame: Any, rows: Any) -> int:
         socket.listener = 0
         socket.left = 0
         socket.errors = 0
+        socket.offered = 0
         socket.traffic = 0
     socket.local = load32(frame, message.LOCAL)
     socket.local_port = load16(frame, message.LOCAL_PORT)
@@ -191,6 +193,7 @@ def offer(rows: Any, listener: int, row: int) -> None:
     spare.listener = taker.number
     spare.since = 0
     spare.next = taker.first
+    taker.offered = 1
     taker.first = row + 1
     if taker.last == 0:
         taker.last = row + 1
