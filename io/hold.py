@@ -75,9 +75,18 @@ HOLD = np.dtype(
         ("taken", "i8"),  # packets taken back from the other bank,
         ("waiting", "i8"),  # of so many in it
         ("held", "i8"),  # packets held, also those that are being tried again; the supervisor reads it
+        # Packets that wait until a time (`scout.io.delay`):
+        ("delayed", "i8"),  # how many: their places are in use
+        ("pending", "i8"),  # those of them that are not on their way yet
+        ("due", "i8"),  # the time of the first of these, FOREVER if there are none
+        ("shown", "i8"),  # the same, but of those that have not left: other replicas read it
+        ("put", "i8"),  # packets that waited so far
+        ("most_delayed", "i8"),  # packets that wait at most
+        ("agenda", "i8"),  # address of the memory for them
+        ("all", "i8"),  # address of the first replica's record
     ]
 )
-"""The state of the packets that a replica holds, two cache lines; written by it alone.
+"""The state of the packets that a replica holds, three cache lines; written by it alone.
 
 The entries of a bank, in the order in which the packets came, are three int64 each: what the packet waits for; the
 place of its record and its frame in the bank; not 0 if a later packet waits for the same.

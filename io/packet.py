@@ -27,6 +27,7 @@ __all__ = [
     "REACH",
     "SECOND",
     "TO_QUEUE",
+    "WAITING",
 ]
 
 SECOND = 1_000_000_000
@@ -42,9 +43,9 @@ HEADROOM = 64
 EVERYONES = -1
 """The shard of a frame that belongs to no flow: every replica receives it."""
 
-DROPPED, HELD, CONSUMED, QUEUED, TO_QUEUE = -1, -2, -3, -4, -5
+DROPPED, HELD, CONSUMED, QUEUED, TO_QUEUE, WAITING = -1, -2, -3, -4, -5, -6
 """Values of `egress` for a packet that leaves by no port. `TO_QUEUE`: stage `at` is to be run, once the path has its
-turn."""
+turn. `WAITING`: stage `at` is to be run at the time `due`."""
 
 NOT_HELD = -1
 """The value of `held_since` for a packet that was not held yet; every other number is a time."""
@@ -110,11 +111,12 @@ def _overlaid(fields: np.dtype, **overlays: str) -> np.dtype:
     )
 
 
-PACKET = _overlaid(_FIELDS, argument="next_hop", awaited="destination")
+PACKET = _overlaid(_FIELDS, argument="next_hop", awaited="destination", due="held_since")
 """A packet. Stages get it as `packet`; addresses are absolute, in native byte order.
 
 `argument` is that of a control request, which has no next hop. `awaited` is set by a stage that holds the packet, which
-has no destination yet: a number for what it waits for.
+has no destination yet: a number for what it waits for. `due` is set by a stage with an outcome that waits: the time,
+nanoseconds since 1970, at which the packet goes on; a packet waits in one way at a time.
 """
 
 RECORD = PACKET.itemsize

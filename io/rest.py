@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from scout.io.system import clock, epoll_wait
+from scout.io.system import clock, epoll_wait, ppoll
+from scout.ring.atomics import store64
 from scout.ring.bell import announce_sleep, is_lookout
 from scout.ring.jit import inline
 from scout.ring.wait import SPINS, back_off
@@ -28,7 +29,7 @@ _EVENT, _TIME = (WAITER.fields[name][1] for name in ("event", "time"))  # type: 
 NEVER = 1 << 62
 """A time that does not come."""
 
-_MILLISECOND = 1_000_000
+_MILLISECOND, _POLLIN = 1_000_000, 1
 _FIRST, _NEXT = 1, 10
 """Milliseconds that a replica sleeps at most: after requests, and after a sleep in vain. While packets flow, replicas
 come to those of a lookout that gets no processor, and return frames to the kernel, within the first."""
@@ -41,11 +42,11 @@ def now(waiter: np.ndarray) -> int:
 
 
 @inline
-def rest(waiter: np.ndarray, idle: int) -> None:
+def rest(waiter: np.ndarray, idle: int, until: int) -> None:
     """Wait for requests, after `idle` rounds in vain, by the replica's strategy; to block is to sleep on the bell.
 
-    Before each sleep the replica announces it, and has one more round. The lookout wakes at `until`, or up to a
-    millisecond later.
+    Before each sleep the replica announces it, and has one more round. It sleeps no longer than `until`, a time of
+    `now`, or `NEVER`; nor, as the lookout, than the time that the record says.
     """
     me = waiter[0]
     if back_off(me.strategy, idle):
@@ -54,9 +55,21 @@ def rest(waiter: np.ndarray, idle: int) -> None:
         announce_sleep(me.bell)
         return
     longest = _FIRST if idle == SPINS + 1 else _NEXT
-    if not is_lookout(me.bell, me.replica):
-        epoll_wait(me.own, waiter.ctypes.data + _EVENT, 1, longest)
-        return
-    if me.until != NEVER:
-        longest = max(0, min(longest, (me.until - now(waiter) + _MILLISECOND - 1) // _MILLISECOND))
-    epoll_wait(me.watch, waiter.ctypes.data + _EVENT, 1, longest)
+    sleeps_on = me.own
+    if is_lookout(me.bell, me.replica):
+        sleeps_on, until = me.watch, min(until, me.until)
+    if until != NEVER:
+        _sleep(waiter, sleeps_on, min(longest * _MILLISECOND, until - now(waiter)))
+        longest = 0  # the event that ended the sleep is not to end the next one
+    epoll_wait(sleeps_on, waiter.ctypes.data + _EVENT, 1, longest)
+
+
+@inline
+def _sleep(waiter: np.ndarray, sleeps_on: int, nanoseconds: int) -> None:
+    """Sleep, more exactly than epoll_wait(2) does, until an event or for so many nanoseconds."""
+    if nanoseconds > 0:
+        poll, time = waiter.ctypes.data + _EVENT, waiter.ctypes.data + _TIME
+        store64(poll, _POLLIN << 32 | sleeps_on)  # struct pollfd
+        store64(time, 0)
+        store64(time + 8, nanoseconds)
+        ppoll(poll, 1, time, 0)

@@ -18,6 +18,7 @@ __all__ = [
     "epoll_wait",
     "error_number",
     "nap",
+    "ppoll",
     "read",
     "readv",
     "sendmmsg",
@@ -34,6 +35,7 @@ def _function(name: str, signature: Any) -> Any:
 
 
 epoll_wait = _function("epoll_wait", _int(_int, _long, _int, _int))
+ppoll = _function("ppoll", _int(_long, _long, _long, _long))
 sendmmsg = _function("sendmmsg", _int(_int, _long, types.uint32, _int))
 read = _function("read", _long(_int, _long, _long))
 readv = _function("readv", _long(_int, _long, _int))

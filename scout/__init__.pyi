@@ -108,6 +108,7 @@ from scout.paths.services.port_knocking import PortKnocking as PortKnocking
 from scout.paths.services.token_bucket import TokenBucket as TokenBucket
 from scout.paths.stages.discard import Discard as Discard
 from scout.paths.stages.filter import Filter as Filter
+from scout.paths.stages.impair import Impair as Impair
 from scout.paths.stages.requests import (
     End as End,
     Requests as Requests,

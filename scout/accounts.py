@@ -92,11 +92,11 @@ def account(graph: RouterGraph, channels: Channels, memory: Memory, over: bool, 
         _add(out, {name: transmitted.pop("sent") - transmitted.pop("made")})
         _add(drops, transmitted)
     _add(ended, {"change": int(memory.changed.sum())})
-    held = {field: int(memory.holds[field].sum()) for field in ("full", "expired", "held")}
+    held = {field: int(memory.holds[field].sum()) for field in ("full", "expired", "held", "delayed")}
     _add(drops, {"hold-full": held["full"], "hold-expired": held["expired"]})
     _add(drops, {**memory.paths.queues.drops(), "over-budget": memory.paths.throttled})
     if over:
-        _add(drops, {"held-at-stop": held["held"], "queued-at-stop": memory.paths.queues.waiting()})
+        _add(drops, {"held-at-stop": held["held"] + held["delayed"], "queued-at-stop": memory.paths.queues.waiting()})
         if not deaths:
             _add(drops, {"unread-at-stop": received - claimed})
         else:

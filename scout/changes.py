@@ -20,12 +20,13 @@ from dataclasses import dataclass, field
 
 from scout.domain_arguments import Channels
 from scout.domain_changes import HEAD, LOG, SETTING
+from scout.io.delay import MOST_DELAY
 from scout.io.hold import HOLD_TIME
 from scout.io.packet import CONTROL_CHANGE
 from scout.memory import Memory
 from scout.paths.changes.values import SetValue
 from scout.paths.model.change import Amendment, Change
-from scout.paths.model.setting import Setting, checked
+from scout.paths.model.setting import Setting
 from scout.plan import Plan
 from scout.ring.errors import ScoutError
 
@@ -161,7 +162,7 @@ class Changes:
             if not isinstance(change, Change):
                 raise ScoutError(f"{change!r} is no change; give one, as in AddRoute('10.9.0.0/16', via='10.0.1.2')")
             if isinstance(change, SetValue):
-                values[self._setting(change)] = checked(change.value)
+                values[self._setting(change)] = change.setting.checked(change.value)
             else:
                 by_router.setdefault(self._taker(change), []).append(change)
         prepared = [Amendment(values)] if values else []
@@ -253,7 +254,7 @@ class Changes:
                 made = self._sent.popleft()
                 made.held = {replica: self._now(replica) for replica in self.members() if self._holds(replica)}
                 self._passed.append(made)
-            while self._passed and not any([self._may_hold(self._passed[0], each) for each in self.members()]):
+            while self._passed and not any(self._may_hold(self._passed[0], each) for each in self.members()):
                 for release in self._passed.popleft().release:
                     release()
         finally:
@@ -270,10 +271,11 @@ class Changes:
         if replica not in made.held or not self._holds(replica):
             return False
         made.held[replica] = since = min(made.held[replica], self._now(replica))  # earlier if time was set back
-        return self._now(replica) - since <= _HELD
+        delayed = self._memory.delayed([replica]) > 0
+        return self._now(replica) - since <= _HELD + MOST_DELAY * delayed
 
     def _holds(self, replica: int) -> int:
-        return int(self._memory.holds["held"][replica])
+        return int(self._memory.holds["held"][replica]) + self._memory.delayed([replica])
 
     def _now(self, replica: int) -> int:
         return int(self._memory.holds["now"][replica])

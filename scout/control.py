@@ -52,7 +52,7 @@ class Control:
         channels = [channel for channel, _ in self._channels]
         live = [channel.is_live for channel in channels]
         at_end = [channel.drained() for channel in channels]
-        self._memory.tick(any(live) and all(a or b for a, b in zip(live, at_end, strict=True)))
+        self._memory.tick(any(live) and all(a or b for a, b in zip(live, at_end, strict=True)), all(at_end))
         ticking = {id(channel) for channel, _ in self._channels if channel.ticks}
         for channel, path, stage in self._controlled():
             if id(channel) in ticking:

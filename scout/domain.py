@@ -89,6 +89,7 @@ def compile_domain(
     demuxes: bool = False,
     accounts: bool = False,
     grows: bool = False,
+    delays: bool = False,
 ) -> CompiledDomain:
     """Compile the loop that serves these paths of a graph, or load it from the cache.
 
@@ -111,6 +112,8 @@ def compile_domain(
         True if paths without queues may be accounted for; then packets are told apart.
     grows : bool
         True if paths of new shapes may come while packets flow.
+    delays : bool
+        True if packets may wait until a time.
 
     Raises
     ------
@@ -139,6 +142,7 @@ def compile_domain(
         accounts=accounts,
         timers=timers_of([shape.path for shape in shapes]),
         grows=grows,
+        delays=delays,
     )
     given: dict[str, Any] = {f"emit_{name}": native(stage.function) for name, stage in emitters.items()}
     given |= {f"amend_{index}": native(stage.function) for index, stage in stages.items()}

@@ -21,6 +21,7 @@ __all__ = [
     "live_divert",
     "live_held",
     "live_serve",
+    "live_waited",
     "replay_live",
     "resume_live",
     "run_live",
@@ -126,6 +127,15 @@ def live_held(plan: DomainPlan, word: str) -> list[str]:
     return [
         f"            {word} {is_live(plan, shape)}:",
         f"                resume_live(resumed, index, {_given(plan, shape)})",
+    ]
+
+
+def live_waited(plan: DomainPlan, word: str) -> list[str]:
+    """The lines that let a packet of such a shape go on that has waited."""
+    shape = "demux_paths[packet.path].shape"
+    return [
+        f"            {word} {is_live(plan, shape)}:",
+        f"                run_live(resumed, index, index + 1, {_given(plan, shape)})",
     ]
 
 

@@ -11,6 +11,7 @@ Names in the text begin with the kind of what they stand for (`channel_0_…`, `
 from collections.abc import Sequence
 
 from scout.domain_accounts import CHARGED, sending
+from scout.domain_delayed import delayed
 from scout.domain_demux import classify, classify_source, grouped
 from scout.domain_emission import emission, no_emission
 from scout.domain_held import divert, held, holds
@@ -18,7 +19,8 @@ from scout.domain_live import is_live, live_call
 from scout.domain_plan import DomainPlan, call, ends_of, is_ordered, is_sharded, see, transmits
 from scout.domain_queues import queue_call, serve_queues
 from scout.domain_timers import begin_timers, timers
-from scout.io.packet import CONTROL_CHANGE, HELD
+from scout.io.packet import CONTROL_CHANGE, HELD, WAITING
+from scout.io.rest import NEVER
 from scout.paths.demux.find import QUEUE_UP
 from scout.paths.model.path import Path
 from scout.paths.model.stage import Stage
@@ -26,7 +28,7 @@ from scout.ring.turn import STOP
 from scout.ring.wait import SPINS
 from scout.shapes import Shape
 
-__all__ = ["CLOCK", "LEAVE", "RUN", "loop_source"]
+__all__ = ["CLOCK", "LEAVE", "RUN", "WAY", "loop_source"]
 
 RUN, LEAVE = 0, 3
 """A domain's orders, besides STOP, which also ends a wait for its turn: serve; stop between two
@@ -36,6 +38,9 @@ CLOCK = 8
 """Offset in a domain's orders, behind the first word, of the supervisor's clock: nanoseconds. It stands still while
 packets come from a file."""
 
+WAY = 24
+"""Offset, in the same place, of how time passes for packets that wait until a time (`scout.io.delay`)."""
+
 _NUMBER = 56
 """Bits of a batch's number in its channel, below the channel's index."""
 
@@ -44,6 +49,12 @@ _SMALL = 1 << 16
 
 _MADE_BYTES = 42
 """Bytes of a frame that a router makes by itself: an ARP message on Ethernet."""
+
+
+_DELAYS = [
+    "from scout.domain_delayed import time_of_delays, wake_for_delays",
+    "from scout.io.delay import delay, forget_delayed, free_delayed, take_due",
+]
 
 
 def loop_source(plan: DomainPlan) -> str:
@@ -58,6 +69,7 @@ def loop_source(plan: DomainPlan) -> str:
             *(["from scout.domain_emission import begin_packets, last_path"] if no_emission(plan, plan.shapes) else []),
             *(["from scout.domain_live import divert_live, replay_live, resume_live, run_live"] if plan.grows else []),
             *(["from scout.domain_queues import empty, queue_up, show, waiting"] if plan.path_scheduler else []),
+            *(_DELAYS if plan.delays else []),
             "from scout.io.batch import kept_to_main_line",
             "from scout.io.hold import has_expired, is_due, keep, open_bank, see_clock, see_request, take_back",
             "from scout.io.latency import see_latencies",
@@ -83,6 +95,7 @@ def loop_source(plan: DomainPlan) -> str:
             f"def serve({', '.join(argument.name for argument in plan.arguments)}):",
             '    """Serve until the word at address `orders` says STOP (acquire: the supervisor\'s store)."""',
             "    hold[0].count = hold[0].held = 0  # what a predecessor held is gone with its memory",
+            *(["    forget_delayed(hold[0], hold.ctypes.data)"] if plan.delays else []),
             *(f"    {line}  # its successor does the requests again" for line in no_emission(plan, plan.shapes)),
             *(["    spans = spans_room()"] if plan.accounts else []),
             *(["    empty(queues, queue_heads)", "    received = 0"] if plan.path_scheduler else []),
@@ -106,7 +119,7 @@ def loop_source(plan: DomainPlan) -> str:
             "            idle = 0",
             "        else:",
             "            idle += 1",
-            "            rest(waiter, idle)",
+            f"            rest(waiter, idle, {_wake(plan)})",
             "",
         ]
     )
@@ -123,6 +136,8 @@ def _round(plan: DomainPlan) -> list[str]:
         lines += _save(plan)
     if holds(plan):
         lines += held(plan)
+    if plan.delays:
+        lines += delayed(plan, f"orders + {WAY}")
     for name, stage in plan.emitters.items():
         lines += _emit(plan, name, stage)
     if plan.path_scheduler:
@@ -131,10 +146,15 @@ def _round(plan: DomainPlan) -> list[str]:
 
 
 def _at_rest(plan: DomainPlan) -> str:
-    """True between two requests of every channel, with no packet held or queued."""
+    """True between two requests of every channel, with no packet held or queued, and none that waits."""
     idle = [f"channel_{index}_cursor[0].open == 0" for index in range(len(plan.channels))]
     queued = ["waiting(queues) == 0"] if plan.path_scheduler else []
-    return " and ".join([*idle, "hold[0].count == 0", *queued])
+    return " and ".join([*idle, "hold[0].count == 0", *queued, *(["hold[0].delayed == 0"] if plan.delays else [])])
+
+
+def _wake(plan: DomainPlan) -> str:
+    """The time at which a sleep has to end."""
+    return f"wake_for_delays(hold[0], orders + {WAY})" if plan.delays else str(NEVER)
 
 
 # Packets.
@@ -159,6 +179,11 @@ def _send(plan: DomainPlan) -> list[str]:
             f"            port_{name}_enqueue(port_{name}_transmit[0], packet, record)",
         ]
     lines += [f"        elif packet.egress == {HELD}:", "            keep(hold[0], packet, record)"]
+    if plan.delays:
+        lines += [
+            f"        elif packet.egress == {WAITING}:",
+            "            delay(hold[0], packet, record, hold.ctypes.data)",
+        ]
     lines += (f"    port_{name}_flush(port_{name}_transmit[0])" for name in ports)
     return [*lines, *(["    return leaving"] if plan.accounts else [])]
 

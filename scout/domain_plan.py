@@ -48,6 +48,8 @@ class DomainPlan:
     """The routers that want requests at certain times."""
     grows: bool
     """True if paths of new shapes may come (`scout.domain_live`)."""
+    delays: bool
+    """True if packets may wait until a time (`scout.domain_delayed`)."""
 
 
 def is_sharded(path: Path) -> bool:

@@ -24,13 +24,13 @@ OF_EVERY_PATH = {
 
 OF_THE_ACCOUNTS = {
     "no-path": "the port has paths for some packets only, and the packet is none of them",
-    "hold-full": "there was no room to hold the packet, or a later packet for the same next hop took its place",
+    "hold-full": "there was no room for a packet that waits, or a later one for the same next hop took its place",
     "hold-expired": "the packet was held too long, since its next hop did not answer",
     "queue-full": "the queue of the packet's path was full",
     "queue-memory": "the packets in the queue of the packet's path took all memory that the path may have",
     "over-budget": "the packet's path had used more than its share of the domain's time",
     "queued-at-stop": "the packet waited in the queue of its path when the router stopped",
-    "held-at-stop": "the packet was held when the router stopped",
+    "held-at-stop": "the packet was held, or waited until a time, when the router stopped",
     "unread-at-stop": "no replica had read the packet when the router stopped",
     "replica-died": "the packet was in progress when a replica died",
     "done-again": "negative; frames that a successor sent a second time",

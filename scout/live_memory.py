@@ -93,15 +93,15 @@ class LiveMemory:
         self._blocks[slot, : len(blocks)], self._edges[slot, : len(edges)] = blocks, edges
         configuration = plan.configuration.view(np.int64)
         self._configurations[slot, : len(configuration)] = configuration
-        self._plans.append(plan)
         run, replicate = self._tiers
-        self._set_code(slot, LINKED, run, replicate if plan.replicated else 0, channel)
+        self._set_code(plan, slot, LINKED, run, replicate if plan.replicated else 0, channel)
+        self._plans.append(plan)  # behind its code, which `enlist` reads
         for replica in list(self.contexts):
             self._write_context(replica, slot)
 
     def fuse(self, slot: int, run: int, replicate: int) -> None:
         """Write the addresses of a shape's fused code."""
-        self._set_code(slot, FUSED, run, replicate, int(self.codes[slot, LINKED]["channel"]))
+        self._set_code(self._plans[slot], slot, FUSED, run, replicate, int(self.codes[slot, LINKED]["channel"]))
 
     def counted(self, replica: int, plan: Plan) -> np.ndarray:
         """A replica's counters for paths of a shape: int64[number, counter]; each path has the row of its number."""
@@ -112,8 +112,7 @@ class LiveMemory:
         own = len(plan.own)
         self.records[number, :own] = plan.record.view(np.int64)[:own]
 
-    def _set_code(self, slot: int, tier: int, run: int, replicate: int, channel: int) -> None:
-        plan = self._plans[slot]
+    def _set_code(self, plan: Plan, slot: int, tier: int, run: int, replicate: int, channel: int) -> None:
         keeps = any(plan.blocks[node].stage.keeps_state for node in plan.main)
         self.codes[slot, tier] = (run, replicate, plan.counters - len(plan.blocks), channel, keeps)
 

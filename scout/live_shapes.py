@@ -148,6 +148,8 @@ class LiveShapes:
                 raise ScoutError(
                     f"{begin}, and no path had the tables of stage {node} at the start; give the supervisor one then"
                 )
+        if path.waits and not self._plan.delays:
+            raise ScoutError(f"{begin}, and packets waited on no path at the start; give the supervisor one then")
         if path.replicated and not self._plan.keeps_state:
             raise ScoutError(f"{begin}, and this run has no state that is the same in all replicas")
         if _writes(path) and not any(map(_writes, paths)):

@@ -150,9 +150,10 @@ class Membership:
             ) from error
 
     @property
-    def has_queued(self) -> bool:
-        """True if packets wait in the queue of a path, in a replica that takes part."""
-        return self._memory.paths.queues.waiting(self.taking_part) > 0
+    def has_waiting(self) -> bool:
+        """True if packets wait in the queue of a path, or until a time, in a replica that takes part."""
+        replicas = self.taking_part
+        return self._memory.paths.queues.waiting(replicas) > 0 or self._memory.delayed(replicas) > 0
 
     # Joining.
 
@@ -332,10 +333,16 @@ class Membership:
         for name in self._plan.graph.ports:
             self._plan.port(name).resume(replica)
         self._memory.holds["held"][replica] = 0  # what it held is gone with its memory
+        self._forget_delayed(replica)
         self._free_locks(replica)
         self._memory.order(replica, RUN)  # also if it was leaving: first it finishes its predecessor's work
         self.processes[replica] = self._spare.call(replica)
         return True
+
+    def _forget_delayed(self, replica: int) -> None:
+        """Forget the packets that waited in a dead replica: other replicas wait until these have left."""
+        hold = self._memory.holds[replica]
+        hold["delayed"] = hold["shown"] = 0
 
     def _free_locks(self, replica: int) -> None:
         """Release the locks of shared services that a dead replica holds; the word of a lock names its holder."""
@@ -348,6 +355,7 @@ class Membership:
     def _retire(self, replica: int, process: Child | None = None, why: str = "") -> list[str]:
         """Remove a replica that gets no successor, so that nothing waits for it; the messages to report if it died."""
         self._free_locks(replica)
+        self._forget_delayed(replica)
         self._retired_replicas.add(replica)
         self._leaving.pop(replica, None)
         self._release(replica)

@@ -4,6 +4,7 @@ It outlives a replica: the successor of a dead replica goes on with the memory o
 """
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,10 @@ import numpy as np
 from scout.domain import CompiledDomain, run_domain
 from scout.domain_arguments import Channels, ReplicaMemory
 from scout.domain_changes import LOG
-from scout.domain_loop import CLOCK
+from scout.domain_loop import CLOCK, WAY
 from scout.io.batch import BATCH_SIZE, new_batch
 from scout.io.channels.contract import PacketChannel
+from scout.io.delay import ENDED, LIVE, RECORDED, new_delays
 from scout.io.hold import HOLD, new_hold
 from scout.io.latency import BINS, LOOK
 from scout.io.packet import PACKET
@@ -49,6 +51,8 @@ class Memory:
         How replicas wait for packets (`scout.ring.wait`).
     held : int
         Packets that a replica holds at most (`scout.io.hold`).
+    delays : bool
+        True if packets may wait until a time (`scout.io.delay`).
     live : LiveMemory or None
         The memory of shapes that come while packets flow, if they may.
 
@@ -63,8 +67,8 @@ class Memory:
     holds : numpy.ndarray
         `HOLD`[replica]: the packets that each replica holds (`scout.io.hold`).
     orders : numpy.ndarray
-        int64[replica, 8]: the first word tells a domain to run, to leave or to stop; `CLOCK` is the supervisor's clock
-        (`scout.domain`).
+        int64[replica, 8]: the first word tells a domain to run, to leave or to stop; `CLOCK` is the supervisor's clock,
+        and `WAY` is how time passes for packets that wait (`scout.domain_loop`).
     positions : dict of int to numpy.ndarray
         For each replica int64[3 * channels], part of its state, so that a snapshot restores it: the position in each
         channel at which the state was saved, the control requests before each of these positions, and the epoch of each
@@ -89,9 +93,10 @@ class Memory:
         domain: CompiledDomain,
         strategy: int,
         held: int,
+        delays: bool,
         live: LiveMemory | None,
     ) -> None:
-        self._graph, self._channels, self.paths, self.live = graph, channels, paths, live
+        self._graph, self._channels, self.paths, self.live, self._delays = graph, channels, paths, live, delays
         self._domain, self._strategy, self._held = domain, strategy, held
         self.bell = Bell(channel.descriptor for channel, _ in channels if channel.descriptor is not None)
         for channel, _ in channels:
@@ -189,7 +194,8 @@ class Memory:
         made, room = new_batch(1)
         hold = self.holds[replica : replica + 1]
         self._waiters[replica] = self._waiter(replica)
-        self._kept[replica] = [slots, room, new_hold(hold, self._held)]
+        delays = new_delays(self.holds, replica) if self._delays else None
+        self._kept[replica] = [slots, room, new_hold(hold, self._held), delays]
         whole = max((shape.code.whole() for shape in shapes if shape.compiled), key=len)
         contexts = np.zeros(0, np.int64)
         if self.live:
@@ -230,6 +236,10 @@ class Memory:
         )
         self._arguments[replica] = tuple(argument.value(own) for argument in self._domain.arguments)
 
+    def delayed(self, replicas: Sequence[int]) -> int:
+        """Packets that wait until a time, in these replicas."""
+        return int(self.holds["delayed"][replicas].sum())
+
     def order(self, replica: int, order: int) -> None:
         """Give a replica an order (`scout.domain_loop`), and wake it."""
         self.orders[replica, 0] = order
@@ -239,12 +249,16 @@ class Memory:
         """Have replicas measure latencies for so long, from the next `tick` on."""
         self._look_until = time.monotonic() + seconds
 
-    def tick(self, live: bool) -> None:
-        """Advance the domains' clock by the time since the last call, if packets come live; else it stands still."""
+    def tick(self, live: bool, ended: bool) -> None:
+        """Advance the domains' clock by the time since the last call, if packets come live; else it stands still.
+
+        `ended` is True if no more packets will come.
+        """
         wanted = int(time.monotonic() < self._look_until)
         if self.orders[0, LOOK // 8] != wanted:
             self.orders[:, LOOK // 8] = wanted  # a word of its own: nothing else goes with it
         now = time.monotonic_ns()
+        self.orders[:, WAY // 8] = LIVE if live else ENDED if ended else RECORDED  # likewise
         if live:
             self.orders[:, CLOCK // 8] += now - self._ticked  # a single word each: nothing else goes with it
         self._ticked = now
@@ -277,5 +291,6 @@ class Memory:
 
 def _copied(initial: np.ndarray) -> np.ndarray:
     array = shared(initial.shape, initial.dtype)
-    array[:] = initial
+    if initial.view(np.uint8).any():  # pages of zeros stay untouched
+        array[:] = initial
     return array

@@ -98,6 +98,11 @@ class Plan:
         return len(self.graph.ports) + self.most_paths
 
     @property
+    def delays(self) -> bool:
+        """True if packets may wait until a time, on a path of the start."""
+        return any(path.waits for path in self.paths)
+
+    @property
     def grows(self) -> bool:
         """True if there is room for more paths than those of the start, which may be of new shapes."""
         return self.demuxes and self.most_paths > len(self.paths)

@@ -175,21 +175,14 @@ class Supervisor(Steering, PathFigures):
             self.channels.append((self._channel(paths), paths))
         self._progress("domain")
         schedulers = plan.schedule, plan.path_schedule
-        domain = compile_domain(
-            plan.graph,
-            self.channels,
-            shapes,
-            plan.replicas,
-            *schedulers,
-            plan.demuxes,
-            plan.accounts,
-            plan.grows,
-        )
+        kinds = plan.demuxes, plan.accounts, plan.grows, plan.delays
+        domain = compile_domain(plan.graph, self.channels, shapes, plan.replicas, *schedulers, *kinds)
         for router in plan.graph.routers:
             router.start(plan.graph)
         live_memory = LiveMemory(plan.room) if plan.grows else None
         paths_by_number = PathTable(plan, shapes, live_memory)
-        self.memory = Memory(plan.graph, self.channels, paths_by_number, domain, plan.strategy, plan.held, live_memory)
+        waiting = plan.strategy, plan.held, plan.delays
+        self.memory = Memory(plan.graph, self.channels, paths_by_number, domain, *waiting, live_memory)
         for replica in range(plan.replicas):
             self.memory.enlist(replica)
             self.memory.snapshots.save(replica, 0)

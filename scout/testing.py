@@ -153,10 +153,16 @@ class MemoryRouter:
         return self.supervisor.table(name, replica).copy()
 
     def settle(self) -> None:
-        """Wait until every replica has dealt with everything that was received. Packets may still be held."""
+        """Wait until every replica has dealt with everything that was received, and no packet waits until a time.
+
+        Packets may still be held.
+        """
         channels = [channel for channel, _ in self.supervisor.channels]
         await_until(
-            lambda: all(channel.lag(replica) == 0 for channel in channels for replica in self.supervisor.taking_part)
+            lambda: (
+                all(channel.lag(replica) == 0 for channel in channels for replica in self.supervisor.taking_part)
+                and not self.supervisor.memory.delayed(self.supervisor.taking_part)
+            )
         )
 
     def _held(self) -> int:

@@ -123,8 +123,8 @@ class Watcher:
             self._reporter(self.failures[-1])
         elif not self._membership.taking_part:
             self.failures.append("no replica is left; the run is at its end")
-        # Channels first: what was drained from them may be in a queue.
+        # Channels first: what was drained from them may be in a queue, or wait.
         if self.failures or (
-            all(channel.drained() for channel, _ in self._channels) and not self._membership.has_queued
+            all(channel.drained() for channel, _ in self._channels) and not self._membership.has_waiting
         ):
             self.finished.set()

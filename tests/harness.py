@@ -10,7 +10,7 @@ import pytest
 
 from scout.io.access import BOUNDS
 from scout.io.batch import new_batch
-from scout.io.packet import HEADROOM, NOTES, REACH
+from scout.io.packet import HEADROOM, NOT_HELD, NOTES, REACH, WAITING
 from scout.paths.compiler.interpreter import walk
 from scout.paths.compiler.native import compile_path, configuration
 from scout.paths.model.attributes import Attributes
@@ -227,6 +227,9 @@ class Twin:
         counters = np.zeros(len(self.path.counter_names), np.int64)
         arrays = [table.initial for table in self.path.tables]
         self.compiled.run(batch, 0, 1, counters, configuration(self.path), self._whole, *arrays)
+        while batch["egress"][0] == WAITING:  # as in the plain run, the wait takes no time
+            batch["timestamp"], batch["held_since"] = batch["due"], NOT_HELD
+            self.compiled.run(batch, 0, 1, counters, configuration(self.path), self._whole, *arrays)
         if CHECKED:
             assert BOUNDS[2] == 0, "a stage touched bytes outside the packet"
         packet = batch[0]

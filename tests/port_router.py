@@ -1,5 +1,7 @@
 """A small router between two ports in memory or on files, and packets for it."""
 
+import os
+import signal
 import struct
 import time
 
@@ -71,7 +73,8 @@ def finished(supervisor):
     assert supervisor.wait(600), supervisor.account()
     supervisor.stop()
     account = supervisor.account()
-    assert account["received"] == sum(sum(account[part].values()) for part in ("out", "ended", "drops"))
+    total = sum(sum(account[part].values()) for part in ("out", "ended", "drops"))
+    assert account["received"] + account.get("made", 0) == total
     return account
 
 
@@ -81,6 +84,12 @@ def awaited(condition, seconds=600.0):
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.002)
     return found
+
+
+def kill(supervisor, replica):
+    """Kill a replica, once it lives: it may have been killed before, and have no successor yet."""
+    awaited(lambda: supervisor.processes[replica].is_alive())
+    os.kill(supervisor.processes[replica].pid, signal.SIGKILL)
 
 
 def reply(address, mac=HOST):

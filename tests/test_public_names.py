@@ -41,6 +41,7 @@ HOLD                 a verdict: the packet is kept and comes back
 Handler              a function that runs at an event
 HeavyHitter          the flows with the most bytes
 Icmp                 echo replies and errors
+Impair               a link that loses, delays and changes packets
 Ip                   the IPv4 router
 Lab                  namespaces and links to try routers in
 LoadBalancer         connections divided among backends

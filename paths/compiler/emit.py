@@ -7,7 +7,7 @@ for every replica but the primary. A packet's record says at which block it begi
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from scout.io.packet import DROPPED, HELD, TO_QUEUE
+from scout.io.packet import DROPPED, HELD, TO_QUEUE, WAITING
 from scout.paths.compiler.ahead import GROUP, Ahead
 from scout.paths.compiler.plan import Block, Edge, Plan, at, text_of
 from scout.paths.model.references import module_name
@@ -224,8 +224,10 @@ class _Function:
         if not self.primary and edge.target not in self.present:
             return [self.next_packet]  # nothing replicated there
         pull = [f"frame += {edge.pull}"] if edge.pull else []
+        if self.primary and edge.waits:
+            return [*pull, *self._away(edge, WAITING)]
         if self.primary and block.node in self.plan.early and edge.target not in self.plan.early:
-            return [*pull, *self._queued(edge)]
+            return [*pull, *self._away(edge, TO_QUEUE)]
         count = [self._count(edge.counter, edge.main)] if edge.counter is not None and self.primary else []
         return [*pull, *count, f"at = {self.plan.blocks[edge.target].index}"]
 
@@ -253,11 +255,11 @@ class _Function:
             self.next_packet,
         ]
 
-    def _queued(self, edge: Edge) -> list[str]:
-        """The lines for a packet that waits before the stage that an edge leads to."""
+    def _away(self, edge: Edge, egress: int) -> list[str]:
+        """The lines for a packet that waits, or is queued, before the stage that an edge leads to."""
         count = [self._count(edge.counter, edge.main)] if edge.counter is not None else []
         at = f"packet.at = {self.plan.blocks[edge.target].index}"
-        return ["packet.frame = frame", at, f"packet.egress = {TO_QUEUE}", *count, self.next_packet]
+        return ["packet.frame = frame", at, f"packet.egress = {egress}", *count, self.next_packet]
 
     def _count(self, counter: int, often: bool) -> str:
         index = f"row + {counter}" if self.stride else str(counter)

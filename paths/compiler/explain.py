@@ -49,7 +49,7 @@ def _stage(block: Block, leads: bool) -> list[str]:
     for edge in block.edges:
         if edge.verdict >= 0:
             pull = f", pulls {edge.pull} bytes" if edge.pull else ""
-            lines.append(f"      {edge.label} -> {edge.target}{pull}")
+            lines.append(f"      {edge.label} -> {edge.target}{pull}{', waits' * edge.waits}")
     lines += [f"      pushes {stage.push} bytes"] if stage.push else []
     dropped = sorted(edge.label for edge in block.edges if edge.verdict < 0)
     return [*lines, *([f"      drops: {', '.join(dropped)}"] if dropped else [])]

@@ -14,7 +14,7 @@ import numpy as np
 
 from scout.io.access import Frame
 from scout.io.batch import gather
-from scout.io.packet import PACKET, REACH
+from scout.io.packet import NOT_HELD, PACKET, REACH
 from scout.paths.compiler.plain import Record, View, WrongVerdict, verdict_of
 from scout.paths.compiler.plan import Block, Edge, lower
 from scout.paths.model.path import Path
@@ -153,6 +153,8 @@ def visits(
             else:
                 frame.move(edge.pull)
                 leaf = ""
+                if edge.waits:  # the wait takes no time here
+                    packet.timestamp, packet.held_since = packet.due, NOT_HELD
         yield Visit(block, verdict, edge, leaf, start, frame, packet)
         if leaf or edge is None:
             return

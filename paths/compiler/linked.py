@@ -12,7 +12,7 @@ from numba.core import types
 
 from scout.io.access import allow
 from scout.io.batch import linearise
-from scout.io.packet import DROPPED, HELD, PACKET, TO_QUEUE
+from scout.io.packet import DROPPED, HELD, PACKET, TO_QUEUE, WAITING
 from scout.paths.compiler.context import (
     BLOCKS,
     COUNTERS,
@@ -56,7 +56,7 @@ BLOCK = np.dtype(
 
 EDGE = np.dtype([("verdict", "i8"), ("target", "i4"), ("pull", "i4"), ("egress", "i4"), ("counter", "i4")])
 """Where a verdict leads: to a block `target`, or out of the path by `egress`, which is `_GOES_ON` for a block, and
-`TO_QUEUE` for a block before which packets are queued.
+`TO_QUEUE` or `WAITING` for a block before which packets are queued, or wait.
 `counter` is -1 if the edge has none."""
 
 _GOES_ON = -100  # no port, and no other value of `egress`
@@ -83,7 +83,9 @@ def rows(plan: Plan, addresses: dict[str, int]) -> tuple[np.ndarray, np.ndarray]
         for edge in block.edges:
             target = plan.blocks[edge.target].index if edge.egress is None else -1
             egress = _GOES_ON if edge.egress is None else edge.egress
-            if block.node in plan.early and edge.egress is None and edge.target not in plan.early:
+            if edge.waits:
+                egress = WAITING
+            elif block.node in plan.early and edge.egress is None and edge.target not in plan.early:
                 egress = TO_QUEUE
             edges.append((edge.verdict, target, edge.pull, egress, -1 if edge.counter is None else edge.counter))
         row["last"] = len(edges)
@@ -158,7 +160,7 @@ def _led(batch: np.ndarray, index: int, context: int, primary: bool) -> None:
                 packet.egress = edge.egress
                 if edge.egress >= 0:
                     packet.frame = frame
-                elif edge.egress == TO_QUEUE:
+                elif edge.egress == TO_QUEUE or edge.egress == WAITING:
                     packet.frame, packet.at = frame + edge.pull, edge.target
             return
         frame += edge.pull

@@ -59,6 +59,14 @@ class View:
     def __setitem__(self, index: Any, value: Any) -> None:
         self._array[index] = _cut(value, self._array.dtype)
 
+    def read(self, offset: int, size: int) -> bytes:
+        """So many bytes of an array of bytes, from an offset on."""
+        return self._array[offset : offset + size].tobytes()
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Write bytes into an array of bytes, from an offset on."""
+        self._array[offset : offset + len(data)] = np.frombuffer(data, np.uint8)
+
     def clear(self, index: int) -> None:
         """Set all of a row to zero; see `scout.paths.framework.state.clear`."""
         self._array[index] = np.zeros((), self._array.dtype)

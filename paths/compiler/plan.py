@@ -53,6 +53,8 @@ class Edge:
         Index of its counter.
     main : bool
         True if it is a part of the main line.
+    waits : bool
+        True if packets wait before they go on at the target.
     """
 
     verdict: int
@@ -62,6 +64,7 @@ class Edge:
     egress: int | None
     counter: int | None
     main: bool
+    waits: bool
 
 
 @dataclass(frozen=True)
@@ -331,4 +334,5 @@ def _edge(path: Path, edge: list[Any], data: dict[str, Any], counters: dict[Any,
     if leaf["kind"] == "port":
         egress = path.ports.index(leaf["router"])
     label = data["outcome"] or leaf["label"]
-    return Edge(data["verdict"], label, head, data["pull"], egress, counters.get(tuple(edge)), data["main"])
+    counter = counters.get(tuple(edge))
+    return Edge(data["verdict"], label, head, data["pull"], egress, counter, data["main"], data.get("waits", False))

@@ -17,6 +17,8 @@ __all__ = ["agree"]
 def agree(path: "Path") -> None:
     """Make sure that all replicas of a path keep the same state, or refuse the path.
 
+    Packets that wait until a time exist in their primary alone: nothing replicated may stand behind.
+
     Where a stage with replicated work behind it decides by a shared table that may be replicated, the table becomes a
     replicated one. A packet that was held too long exists in its primary alone. So it is dropped, and not answered with
     an ICMP error, if replicated work stands on the way of that error.
@@ -30,6 +32,12 @@ def agree(path: "Path") -> None:
     behind = _behind(path, stages)
     while any(_varies(stage) and node in behind and _replicate(stage) for node, stage in stages.items()):
         behind = _behind(path, stages)
+    for node, head in path.waits:
+        if found := head if stages[head].keeps_state else behind.get(head):
+            raise GraphError(
+                f"{node} lets packets wait, which only their primary takes up again, and behind it {found} is "
+                f"replicated: put {found} before {node}"
+            )
     for node, stage in stages.items():
         _check_state(node, stage)
         if node in behind:

@@ -31,6 +31,7 @@ class Way(NamedTuple):
     service: str
     pull: int
     main: bool
+    waits: bool = False
 
 
 @dataclass
@@ -101,8 +102,9 @@ class _Walk:
         self._path.add_stage(node, router, stage)
         for index, outcome in enumerate(stage.outcomes):
             target, service = self._follow(router, node, outcome)
-            main = index == 0 or outcome.common
-            self._found.outcomes.append(Way(node, index, outcome.label, target, service, outcome.pull, main))
+            main = (index == 0 or outcome.common) and not outcome.waits
+            way = Way(node, index, outcome.label, target, service, outcome.pull, main, outcome.waits)
+            self._found.outcomes.append(way)
         if stage.on_timeout:
             self._waiting.append((router, node, "timeout", stage.on_timeout))
         if stage.emits:

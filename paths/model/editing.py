@@ -53,10 +53,19 @@ class StageGraph(UncachedViews, nx.MultiDiGraph):
         return label
 
     def add_outcome(
-        self, node: str, verdict: int, label: str, target: str, service: str = "", pull: int = 0, main: bool = False
+        self,
+        node: str,
+        verdict: int,
+        label: str,
+        target: str,
+        service: str = "",
+        pull: int = 0,
+        main: bool = False,
+        waits: bool = False,
     ) -> None:
-        """Add the edge that a verdict of stage `node` takes."""
-        self.add_edge(node, target, verdict, verdict=verdict, outcome=label, service=service, pull=pull, main=main)
+        """Add the edge that a verdict of stage `node` takes; if packets wait, at a stage that it leads to."""
+        data: dict[str, Any] = {"verdict": verdict, "outcome": label, "service": service, "pull": pull, "main": main}
+        self.add_edge(node, target, verdict, **data, waits=waits and "stage" in self.nodes[target])
 
     # Editing by whole stages.
 
@@ -125,8 +134,9 @@ class StageGraph(UncachedViews, nx.MultiDiGraph):
         self.remove_edges_from(list(self.out_edges(node, keys=True)))
         self.add_stage(node, self.nodes[node]["router"], stage)
         for verdict, (head, data) in enumerate(old[each] for each in chosen):
-            main = data["main"] or verdict == 0
-            self.add_outcome(node, verdict, data["outcome"], head, data["service"], data["pull"], main)
+            waits = data.get("waits", False)
+            main = (data["main"] or verdict == 0) and not waits
+            self.add_outcome(node, verdict, data["outcome"], head, data["service"], data["pull"], main, waits)
         if not stage.holds:
             self.nodes[node].pop("timeout", None)
         if not stage.emits:
@@ -217,6 +227,11 @@ class StageGraph(UncachedViews, nx.MultiDiGraph):
         """The nodes that packets go to from a node: by its outcomes, or as they were held too long, or made there."""
         data = self.nodes[node]
         return [*self.successors(node), *(data[kind] for kind in ("timeout", "emission") if data.get(kind))]
+
+    @property
+    def waits(self) -> list[tuple[str, str]]:
+        """The ways on which packets wait: from a stage, to the one at which they go on."""
+        return [(tail, head) for tail, head, waits in self.edges(data="waits") if waits]
 
     def is_ruled_out(self, node: str, verdict: int) -> bool:
         """True if no packet of this path takes an outcome of stage `node` (`rule_out`)."""

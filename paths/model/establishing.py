@@ -96,7 +96,15 @@ def add_drops(path: "Path") -> None:
 
 
 def check_wishes(path: "Path") -> None:
-    """Refuse a budget or a queue that would hold up work which belongs at the packets' positions in the channel."""
+    """Refuse a budget or a queue that would hold up work which belongs at the packets' positions in the channel.
+
+    Nor may packets wait twice: until a time, and in a queue.
+    """
+    if path.queue and path.waits:
+        raise GraphError(
+            f"path from {path.source!r}: queue={path.queue}, but {path.waits[0][0]} lets packets wait until a time; "
+            "leave queue= out"
+        )
     for node in path.emissions if path.queue else ():
         if node not in positioned(path):
             raise GraphError(

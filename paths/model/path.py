@@ -25,7 +25,8 @@ class Path(CountedGraph):
 
     Nodes have `kind` ("stage", "port", "drop" or "end"), `router`, `label`, `note`, and stages `stage`
     (a `Stage`) and `index`. Edges have `service` (its type), `outcome` (the verdict's name), `verdict` (its number,
-    which is the edge's key too), `pull`, and `main` if it is common. Two outcomes may lead to the same node.
+    which is the edge's key too), `pull`, `main` if it is common, and `waits` if packets wait there. Two outcomes may
+    lead to the same node.
 
     A draft (`RouterGraph.draft_path`) can be edited, with networkx or by whole stages (`insert`, `replace`, `remove`,
     `rule_out`). An established path cannot: its code and its counters belong to it. Edit a copy, and establish that::
@@ -207,10 +208,11 @@ class Path(CountedGraph):
 
     @property
     def aside(self) -> set[str]:
-        """The stages that packets can go through off the main line: begun there, or come back from being held or
-        queued."""
+        """The stages that packets can go through off the main line: begun there, or come back from being held, from
+        waiting, or from a queue."""
         starts = set(self.stages) - set(self.main_line)
         starts |= {node for node, stage in self.stages.items() if stage.holds}
+        starts |= {head for _, head in self.waits}
         early = self.early
         starts |= {head for _, head in self.out_edges(early)} - early
         return {node for start in starts for node in {start} | nx.descendants(self, start)} & set(self.stages)

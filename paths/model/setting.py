@@ -18,11 +18,13 @@ class Setting(Table):
     ----------
     value : int
         The value at the beginning; 64 bits, signed.
+    allowed : range, optional
+        The values that it can have; by default all.
 
     Raises
     ------
     ScoutError
-        If the value is no int of 64 bits.
+        If the value is no int of 64 bits, or none of those allowed.
 
     Examples
     --------
@@ -33,8 +35,9 @@ class Setting(Table):
     Then `Filter("short", too_long, most=most)`, and while it runs `supervisor.change(SetValue(most, 576))`.
     """
 
-    def __init__(self, value: int) -> None:
-        super().__init__(np.array([checked(value)], np.int64), "constant")
+    def __init__(self, value: int, allowed: range | None = None) -> None:
+        self.allowed = allowed
+        super().__init__(np.array([self.checked(value)], np.int64), "constant")
         self.kind = "setting"
 
     def __repr__(self) -> str:
@@ -47,11 +50,12 @@ class Setting(Table):
 
     @value.setter
     def value(self, value: int) -> None:
-        self.initial[0] = checked(value)
+        self.initial[0] = self.checked(value)
 
-
-def checked(value: int) -> int:
-    """The value of a setting, if it can be one."""
-    if not isinstance(value, int | np.integer) or not -(1 << 63) <= value < 1 << 63:
-        raise ScoutError(f"a setting of {value!r}: give an int of 64 bits")
-    return int(value)
+    def checked(self, value: int) -> int:
+        """The value, if the setting can have it."""
+        if not isinstance(value, int | np.integer) or not -(1 << 63) <= value < 1 << 63:
+            raise ScoutError(f"a setting of {value!r}: give an int of 64 bits")
+        if self.allowed is not None and int(value) not in self.allowed:
+            raise ScoutError(f"a setting of {value}: give {self.allowed.start} to {self.allowed.stop - 1}")
+        return int(value)

@@ -56,13 +56,16 @@ class Outcome:
     """Where a verdict leads: verdict k of a stage is its k-th outcome.
 
     `pull` bytes of header are taken off on the way. The first outcome, and those marked `common`, are laid
-    out as the path's main line.
+    out as the path's main line. A packet that takes an outcome which `waits` goes on at the time that the stage has
+    written to `packet.due` (nanoseconds since 1970), and that is its timestamp from then on. Only its primary has it
+    then, so no replicated stage may stand behind.
     """
 
     label: str
     hop: To | Via | Exit | DropReason
     pull: int = 0
     common: bool = False
+    waits: bool = False
 
 
 @dataclass(frozen=True)

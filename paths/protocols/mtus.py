@@ -69,7 +69,7 @@ class Mtus:
         if change.port not in self._ports:
             raise GraphError(f"{self._name}: the MTU of {change.port!r}, which is no port: {self._ports}")
         most = self._of_interfaces[self._ports.index(change.port)]
-        if change.mtu is not None and not LEAST <= change.mtu <= most:
+        if change.mtu is not None and not (isinstance(change.mtu, int) and LEAST <= change.mtu <= most):
             raise GraphError(
                 f"{self._name}: an MTU of {change.mtu} for {change.port!r}; give {LEAST} to {most}, its interface's"
             )

@@ -1,15 +1,13 @@
 """Paths that come and go with packets: stages ask for them, and idle ones end; all by changes at one request."""
 
-import os
 import random
-import signal
 import struct
 from typing import Any
 
 import numpy as np
 import pytest
 from demux_frames import frame
-from port_router import LEFT, RIGHT, awaited, finished
+from port_router import LEFT, RIGHT, awaited, finished, kill
 from several import count_one, entered, numbered, numbers, router
 
 from scout.idle_paths import IdlePaths
@@ -222,7 +220,7 @@ def test_replicas_agree_though_packets_create_paths(killed: int) -> None:
     with supervisor:
         for number in range(4_000):
             if killed and number % (4_000 // killed) == 100:
-                os.kill(supervisor.processes[number // (4_000 // killed) % 2].pid, signal.SIGKILL)
+                kill(supervisor, number // (4_000 // killed) % 2)
             send(left, numbered(number, ports=(1, number // 50 + chance.randrange(8))), at=number / 50)
         left.end()
         right.end()

@@ -1,8 +1,6 @@
 """Paths that are created and deleted while packets flow: at one request, in every replica."""
 
-import os
 import random
-import signal
 import socket
 import struct
 from pathlib import Path as FilePath
@@ -14,7 +12,7 @@ import psutil
 import pytest
 from demux_frames import takes
 from lab_router import running
-from port_router import LEFT, RIGHT, awaited, finished
+from port_router import LEFT, RIGHT, awaited, finished, kill
 from several import count_one, entered, numbered, numbers, router
 
 from scout.control_socket.client import ask
@@ -103,7 +101,7 @@ def test_replicas_agree_though_paths_come_and_go(killed: int) -> None:
                     supervisor.create_path(path)
                     alive.append(path)
             if killed and number % (2_000 // killed) == 100:
-                os.kill(supervisor.processes[number // (2_000 // killed) % 2].pid, signal.SIGKILL)
+                kill(supervisor, number // (2_000 // killed) % 2)
             send(left, numbered(number, ports=(1, chance.choice([50, 51, 55, 57, 99]))))
         left.end()
         right.end()

@@ -22,7 +22,9 @@ from scout.control_socket.client import ask
 from scout.control_socket.server import ControlSocket
 from scout.io.access import load8, load16, require
 from scout.io.ports.memory import MemoryPort
+from scout.live_memory import LiveMemory
 from scout.paths.compiler.objects import Unit
+from scout.paths.compiler.plan import lower
 from scout.paths.framework.events import Handler
 from scout.paths.framework.service import Service
 from scout.paths.model.path import Path
@@ -166,6 +168,28 @@ def test_a_stage_that_no_path_has_had_is_compiled_first_and_the_packets_go_on(
         account = finished(supervisor)
     assert numbers(right.sent()) == [*range(10), *range(10, 30, 2)]
     assert account["drops"] == {"odd-port": 10}
+
+
+def test_a_replica_that_joins_while_a_shape_is_placed_gets_the_tables_of_its_channel(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def find(replica: int, channel: int, table: Table) -> int:
+        asked.append(channel)
+        return 0
+
+    def set_code(*given: Any) -> None:
+        live.enlist(1, find)
+        original(*given)
+
+    asked: list[int] = []
+    live = LiveMemory(4)
+    live.enlist(0, find)
+    original = live._set_code
+    monkeypatch.setattr(live, "_set_code", set_code)
+    left, right = MemoryPort(LEFT, entries=256), MemoryPort(RIGHT, entries=256)
+    plan = lower(router(left, right).create_path("left"))
+    live.place(0, plan, 5, dict.fromkeys(plan.blocks, 0))
+    assert set(asked) == {5}
 
 
 def test_a_deleted_path_comes_back_in_the_tier_of_its_shape_and_a_replica_may_join() -> None:

@@ -1,12 +1,9 @@
 """Paths with queues in running domains: who is served next, what is dropped, and that every packet is accounted for."""
 
-import os
-import signal
-
 import numpy as np
 import pytest
 from harness import one_port
-from port_router import awaited, finished, reply
+from port_router import awaited, finished, kill, reply
 from queued import BULK, MAIL, NUMBER, START, VOICE, Queued, numbered, paused
 
 from scout.paths.compiler.plan import CompileError
@@ -180,7 +177,7 @@ def test_replicas_that_die_lose_only_what_they_had_queued():
     voice = without_service(router.graph.draft_path("left", protocol="udp", destination_port=VOICE, queue=64))
     with Supervisor(router.graph, [voice, rest, router.paths[1]], 2, report=[].append) as supervisor:
         for turn in range(6):
-            os.kill(supervisor.processes[turn % 2].pid, signal.SIGKILL)
+            kill(supervisor, turn % 2)
             for number in range(1000):
                 assert router.left.send(numbered(number, VOICE if number % 2 else BULK), timeout=600)
         router.end()
@@ -234,7 +231,7 @@ def test_replicas_that_die_with_queues_behind_replicated_work_have_equal_states(
     router = Queued({VOICE: {"queue": 64}, BULK: {"queue": 64}}, counting())
     with router.supervisor(2, path_schedule=first_alone) as supervisor:
         for turn in range(6):
-            os.kill(supervisor.processes[turn % 2].pid, signal.SIGKILL)
+            kill(supervisor, turn % 2)
             for number in range(1000):
                 assert router.left.send(numbered(number, VOICE if number % 2 else BULK), timeout=600)
         awaited(lambda: all(supervisor.table("counting.seen", replica)[0] == 6000 for replica in (0, 1)))

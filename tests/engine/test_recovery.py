@@ -7,6 +7,7 @@ import subprocess
 import psutil
 import pytest
 from folding import check_states, folding, program, send, source
+from port_router import kill
 
 from scout.io.channels.software import Feed
 from scout.io.packet import CONTROL_TICK
@@ -38,7 +39,7 @@ def test_killed_replicas_end_with_equal_states_and_every_request_had_a_primary()
     with Supervisor(graph, [path], 2, report=[].append) as supervisor:
         for turn in range(10):
             send(port, times[turn * 2_000 : turn * 2_000 + 1_000])
-            os.kill(supervisor.processes[turn % 2].pid, signal.SIGKILL)
+            kill(supervisor, turn % 2)
             send(port, times[turn * 2_000 + 1_000 : (turn + 1) * 2_000])
         port.end()
         assert supervisor.wait(600)

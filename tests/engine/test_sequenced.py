@@ -8,6 +8,7 @@ from contextlib import contextmanager, nullcontext
 import numpy as np
 import pytest
 from folding import GATE, Out, linger
+from port_router import kill
 
 from scout.io.access import load64
 from scout.io.ports.memory import MemoryPort
@@ -166,7 +167,7 @@ def test_a_killed_replica_has_a_successor_that_sees_the_same_order():
             idle(supervisor)
             with stopped(supervisor):
                 order += send(inputs, pattern(150, turn), len(order))
-            os.kill(supervisor.processes[turn % 2].pid, signal.SIGKILL)
+            kill(supervisor, turn % 2)
         ended(supervisor, inputs)
         check(supervisor, service, order)
     finished = supervisor.table(service.bindings["finished"], 0)["times"][: len(order)]
@@ -208,7 +209,7 @@ def test_requests_of_all_ports_leave_in_the_order_of_the_channel(orders):
                         wanted.append(len(wanted).to_bytes(8, "big"))
                         assert inputs[port].send(wanted[-1], timestamp=len(wanted), timeout=600)
             if turn % 2:
-                os.kill(supervisor.processes[turn // 2 % 2].pid, signal.SIGKILL)
+                kill(supervisor, turn // 2 % 2)
         ended(supervisor, inputs)
         assert supervisor.diverged() == []
     assert out.sent() == wanted

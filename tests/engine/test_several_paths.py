@@ -1,15 +1,13 @@
 """Several paths from one port, run by replicas: each packet goes through its own path, and is counted there."""
 
-import os
 import random
-import signal
 from collections import Counter
 from typing import Any
 
 import numpy as np
 import pytest
 from demux_frames import PORTS, frame, takes
-from port_router import LEFT, RIGHT, awaited, finished, reply
+from port_router import LEFT, RIGHT, awaited, finished, kill, reply
 from several import count_one, entered, numbered, numbers, router
 
 from scout.io.ports.memory import MemoryPort
@@ -124,7 +122,7 @@ def test_a_service_on_one_path_sees_its_packets_alone_and_replicas_agree(killed:
         for turn in range(max(killed, 1)):
             part = len(given) // max(killed, 1)
             if killed:
-                os.kill(supervisor.processes[turn % 2].pid, signal.SIGKILL)
+                kill(supervisor, turn % 2)
             for each in given[turn * part : (turn + 1) * part]:
                 assert left.send(each, timeout=600)
         left.end()

@@ -193,6 +193,8 @@ def test_an_mtu_is_set_below_that_of_the_interface_and_taken_back(router: Simple
         (SetMtu("up", 1000), "ip: the MTU of 'up', which is no port"),
         (SetMtu("right", 67), "ip: an MTU of 67 for 'right'; give 68 to 1400"),
         (SetMtu("right", 1401), "ip: an MTU of 1401 for 'right'; give 68 to 1400"),
+        (SetMtu("right", 1000.5), "ip: an MTU of 1000.5 for 'right'; give 68 to 1400"),  # type: ignore[arg-type]
+        (SetMtu("right", "1000"), "ip: an MTU of 1000 for 'right'; give 68 to 1400"),  # type: ignore[arg-type]
     ],
 )
 def test_an_mtu_that_cannot_be_is_refused_with_the_routes_beside_it(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from scout.io.host.process import Child
-from scout.io.rest import WAITER, rest
+from scout.io.rest import NEVER, WAITER, rest
 from scout.ring.bell import Bell, announce_sleep, may_sleep, must_wake_others
 from scout.ring.channel import Channel
 from scout.ring.jit import entry
@@ -32,7 +32,7 @@ def sleeps(bell):
 
 @entry(numba.void(_WAITERS, numba.int64))
 def rest_after(waiters, looks):
-    rest(waiters, looks)
+    rest(waiters, looks, NEVER)
 
 
 @entry(numba.boolean(_CHANNELS, _MEMBERS, numba.int64))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from scout.io.host.process import Child
-from scout.io.rest import WAITER, rest
+from scout.io.rest import NEVER, WAITER, rest
 from scout.ring.channel import Channel
 from scout.ring.jit import entry
 from scout.ring.layout import CHANNEL, LIMIT, REFUSED, SLEEPERS, TAIL, TURN
@@ -122,7 +122,7 @@ _WAITERS = numba.types.Array(numba.from_dtype(WAITER), 1, "C")
 @entry(numba.void(_WAITERS, numba.int64))
 def idle(waiters, looks):
     for look in range(looks):
-        rest(waiters, look)
+        rest(waiters, look, NEVER)
 
 
 def test_a_replica_that_yields_naps_when_nothing_comes():

@@ -150,3 +150,16 @@ def test_in_the_eleventh_lesson_iperf3_measures_both_ways():
     for line in lines:
         rate = float(line.removesuffix(" Gbit/s").split(": ")[-1])
         assert rate > 0, line
+
+
+@pytest.mark.long
+@pytest.mark.needs_namespaces
+def test_in_the_twelfth_lesson_transfers_are_intact_over_bad_links():
+    (lesson,) = (each for each in LESSONS if each.name == "12_impairment.py")
+    lines = [line.split("; ")[0] for line in run(lesson).splitlines()]
+    assert lines[:3] == [
+        "a good link: intact True, at least 0 ms there and back True, lost False, queue full False",
+        "a long one: intact True, at least 20 ms there and back True, lost False, queue full False",
+        "and with losses: intact True, at least 20 ms there and back True, lost True, queue full False",
+    ]
+    assert lines[3].startswith("a bottleneck of 20 Mbit/s: intact True, at least 20 ms there and back True, lost False")

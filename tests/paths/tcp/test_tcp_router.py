@@ -21,9 +21,10 @@ LISTENER, SPARE, OTHER, CLIENT = 1 << 16 | 3, 2 << 16 | 4, 1 << 16 | 5, 7 << 16 
 MSS = [("MSS", 1460)]
 
 
-@pytest.fixture(scope="module")
-def made() -> TcpHost:
-    return TcpHost()
+@pytest.fixture(scope="module", params=["plain", pytest.param("native", marks=pytest.mark.long)])
+def made(request: pytest.FixtureRequest) -> TcpHost:
+    """A host whose paths run as plain Python; or both ways from the same state, with results that are compared."""
+    return TcpHost(native=request.param == "native")
 
 
 @pytest.fixture

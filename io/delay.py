@@ -1,0 +1,234 @@
+"""Packets that wait until a time, kept out of the channel they came by.
+
+A stage with an outcome that waits (`Outcome.waits`) says in `packet.due` when the packet goes on. Each replica keeps
+the packets that it is the primary of, as it keeps those that wait for an answer (`scout.io.hold`), and the same holds
+for them: they are the primary's own affair, and nothing that replicas must agree on may depend on them.
+
+Packets go on in the order of their times, and those of one time in the order in which they were received. The time of
+a packet is `due` from then on, whatever the clock says when the replica comes to it.
+
+Packets that different replicas have keep this order too, if they came to their replicas in it (a path with
+`order="channel"`): each replica shows the time of its first packet to the others. While packets come live, no packet
+waits long for another replica, which may not run.
+
+While packets come live, time is the clock of the kernel's time stamps. Packets of a recording go on when a later packet
+tells that it is time, and all of them once there are no more packets (`RECORDED`, `LIVE`, `ENDED`).
+"""
+
+import numpy as np
+
+from scout.io.batch import BATCH_SIZE, LONGEST, copy_whole
+from scout.io.hold import HOLD
+from scout.io.packet import HEADROOM, NOT_HELD, RECORD, SECOND
+from scout.io.rest import NEVER
+from scout.ring.atomics import copy, load64, load64_acquire, store64, store64_release
+from scout.ring.jit import Record, inline
+from scout.ring.membership import MOST_REPLICAS
+from scout.ring.segment import address, private
+
+__all__ = [
+    "ENDED",
+    "LIVE",
+    "MOST_DELAY",
+    "MOST_DELAYED",
+    "PATIENCE",
+    "RECORDED",
+    "delay",
+    "forget_delayed",
+    "free_delayed",
+    "new_delays",
+    "others_due",
+    "take_due",
+]
+
+RECORDED, LIVE, ENDED = 0, 1, 2
+"""How time passes for packets that wait: by the packets of a recording; by the clock; no more packets will come."""
+
+MOST_DELAYED = 1 << 14
+"""Packets that wait in a replica at most. Each may take 64 KiB."""
+
+MOST_DELAY = 60 * SECOND
+"""Nanoseconds that a packet waits at most."""
+
+_SET_BACK = SECOND
+"""Nanoseconds by which time may be earlier than a packet's arrival before the clock is taken to have been set back."""
+
+PATIENCE = 2_000_000
+"""Nanoseconds that a packet waits at most, while packets come live, for one before it that another replica has."""
+
+_SLOT = HEADROOM + LONGEST
+_ENTRY, _ARRIVAL, _NUMBER = 24, 8, 16  # bytes of an entry of the heap; offsets of its second and third word
+_PLACE_BITS = 20
+_HOLD_BYTES, _SHOWN = HOLD.itemsize, int((HOLD.fields or {})["shown"][1])  # type: ignore[index]
+
+
+def new_delays(holds: np.ndarray, replica: int, most: int = MOST_DELAYED) -> np.ndarray:
+    """Give a replica's one of the `HOLD`s of all replicas room for packets that wait; the memory.
+
+    Untouched pages cost nothing.
+    """
+    memory = private(most * (_ENTRY + 8 + RECORD + _SLOT) + BATCH_SIZE * 8, np.uint8)
+    holds["agenda"][replica], holds["most_delayed"][replica] = address(memory), most
+    holds["all"][replica] = address(holds)
+    return memory
+
+
+# The memory: the heap, the list of places, and places for records and frames.
+
+
+@inline
+def _places(hold: Record) -> int:
+    return hold.agenda + hold.most_delayed * _ENTRY
+
+
+@inline
+def _record(hold: Record, place: int) -> int:
+    return _places(hold) + (hold.most_delayed + BATCH_SIZE) * 8 + place * RECORD
+
+
+@inline
+def _slot(hold: Record, place: int) -> int:
+    return _record(hold, hold.most_delayed) + place * _SLOT
+
+
+@inline
+def forget_delayed(hold: Record, here: int) -> None:
+    """Begin without packets: what a predecessor had is gone with its memory. `here` is the record's address."""
+    hold.delayed, hold.pending, hold.due = 0, 0, NEVER
+    for place in range(hold.most_delayed):
+        store64(_places(hold) + place * 8, place)
+    _show(hold, here)
+
+
+# Keeping.
+
+
+@inline
+def delay(hold: Record, packet: Record, record: int, here: int) -> None:
+    """Keep a copy of a packet, whose record is at address `record`, until `due`, or count that there was no room."""
+    size = packet.end - min(packet.origin, packet.frame) + packet.tail_bytes
+    if size > LONGEST or hold.delayed == hold.most_delayed:
+        hold.full += 1
+        return
+    place = load64(_places(hold) + hold.delayed * 8)  # the places of packets that wait are before these, in any order
+    copy_whole(packet, _slot(hold, place) + HEADROOM)
+    due = min(packet.due, packet.timestamp + MOST_DELAY)
+    packet.due = due
+    copy(_record(hold, place), record, RECORD)
+    hold.delayed += 1
+    _insert(hold, due, packet.timestamp, hold.put << _PLACE_BITS | place)
+    hold.put += 1
+    if due < hold.shown:
+        _show(hold, here)
+
+
+# Order among replicas.
+
+
+@inline
+def _show(hold: Record, here: int) -> None:
+    # Release, pairs with `others_due`: the packets before this time have left.
+    store64_release(here + _SHOWN, hold.due)
+
+
+@inline
+def others_due(hold: Record, here: int) -> int:
+    """The time of the first packet that another replica has, and has not let go."""
+    first = NEVER
+    for replica in range(MOST_REPLICAS):
+        other = hold.all + replica * _HOLD_BYTES
+        # Acquire, pairs with `_show`; 0: there was no such replica.
+        shown = load64_acquire(other + _SHOWN)
+        if other != here and 0 < shown < first:
+            first = shown
+    return first
+
+
+# Going on.
+
+
+@inline
+def take_due(hold: Record, batch: np.ndarray, now: int) -> int:
+    """Put packets whose time has come into `batch`, which needs no slots of its own; how many.
+
+    They keep their places until `free_delayed`, which is called before this is called again.
+    """
+    count = 0
+    while count < BATCH_SIZE and hold.pending and _is_due(hold, now):
+        place = load64(hold.agenda + _NUMBER) & (1 << _PLACE_BITS) - 1
+        copy(batch.ctypes.data + count * RECORD, _record(hold, place), RECORD)
+        packet = batch[np.uintp(count)]
+        packet.timestamp = packet.due
+        packet.held_since = NOT_HELD
+        store64(_places(hold) + (hold.most_delayed + count) * 8, place)
+        count += 1
+        _remove_first(hold)
+    return count
+
+
+@inline
+def _is_due(hold: Record, now: int) -> bool:
+    """True if the first packet goes on; also if time was set back since it came, so that it may not wait for ever."""
+    return now >= hold.due or now < load64(hold.agenda + _ARRIVAL) - _SET_BACK
+
+
+@inline
+def free_delayed(hold: Record, count: int, here: int) -> None:
+    """Free the places of the `count` packets that were taken last: they have left, or were copied."""
+    for index in range(count):
+        hold.delayed -= 1
+        store64(_places(hold) + hold.delayed * 8, load64(_places(hold) + (hold.most_delayed + index) * 8))
+    _show(hold, here)
+
+
+# The heap: an entry is not behind the two entries that follow it. An entry is the time, the time when the packet was
+# received, and a number that tells packets of these times apart, with the place in its low bits.
+
+
+@inline
+def _insert(hold: Record, due: int, arrival: int, number: int) -> None:
+    at = hold.pending
+    hold.pending += 1
+    while at > 0 and _is_before(due, arrival, number, hold.agenda + (at - 1 >> 1) * _ENTRY):
+        copy(hold.agenda + at * _ENTRY, hold.agenda + (at - 1 >> 1) * _ENTRY, _ENTRY)
+        at = at - 1 >> 1
+    entry = hold.agenda + at * _ENTRY
+    store64(entry, due)
+    store64(entry + _ARRIVAL, arrival)
+    store64(entry + _NUMBER, number)
+    hold.due = load64(hold.agenda)
+
+
+@inline
+def _remove_first(hold: Record) -> None:
+    hold.pending -= 1
+    last, at = hold.agenda + hold.pending * _ENTRY, 0
+    while True:
+        child = 2 * at + 1
+        if child >= hold.pending:
+            break
+        entry = hold.agenda + child * _ENTRY
+        if child + 1 < hold.pending and _comes_before(entry + _ENTRY, entry):
+            child += 1
+            entry += _ENTRY
+        if not _comes_before(entry, last):
+            break
+        copy(hold.agenda + at * _ENTRY, entry, _ENTRY)
+        at = child
+    if at != hold.pending:
+        copy(hold.agenda + at * _ENTRY, last, _ENTRY)
+    hold.due = load64(hold.agenda) if hold.pending else NEVER
+
+
+@inline
+def _comes_before(entry: int, other: int) -> bool:
+    return _is_before(load64(entry), load64(entry + _ARRIVAL), load64(entry + _NUMBER), other)
+
+
+@inline
+def _is_before(due: int, arrival: int, number: int, entry: int) -> bool:
+    other = load64(entry)
+    if due != other:
+        return due < other
+    other = load64(entry + _ARRIVAL)
+    return arrival < other or (arrival == other and number < load64(entry + _NUMBER))
