@@ -37,7 +37,7 @@ def reserve(channel: Record, want: int) -> int:
 
 @inline
 def publish(channel: Record, count: int) -> None:
-    """Publish the `count` entries from TAIL on, which were reserved and are filled, and wake the replicas that sleep."""
+    """Publish the `count` entries from TAIL on, which were reserved and are filled, and wake replicas that sleep."""
     publish_silently(channel, count)
     if channel.wakes:
         wake(channel)
@@ -49,8 +49,8 @@ def publish(channel: Record, count: int) -> None:
 def publish_silently(channel: Record, count: int) -> None:
     """Publish entries and wake nobody: for a replica, which comes to them in its next round.
 
-    If it dies before, others find them at the end of their sleep, some milliseconds later. It wakes others when they are
-    far behind (`scout.ring.bell.must_wake_others`).
+    If it dies before, others find them at the end of their sleep, some milliseconds later. It wakes others when they
+    are far behind (`scout.ring.bell.must_wake_others`).
     """
     tail = load64_acquire(word(channel, TAIL))
     if channel.policy != CLAIM:
