@@ -22,7 +22,7 @@ from scout.io.endpoints.stream import ACKNOWLEDGED, AWAITED, CLOSED, ENDED, ESTA
 from scout.paths.protocols.tcp.state import FINISHED, REFUSED, RESET
 from scout.ring.segment import LINE
 
-__all__ = ["StandIn"]
+__all__ = ["Connection", "StandIn"]
 
 
 class Connection:

@@ -1,7 +1,7 @@
 """Reports: a replica tells an application the words of the stack in a stream (`scout.io.endpoints.stream`)."""
 
 from scout.io.byte_order import swapped64
-from scout.io.endpoints.stream import ACKNOWLEDGED, AWAITED, REPORTED
+from scout.io.endpoints.stream import ACKNOWLEDGED, AWAITED, ENDED, PHASE, RECEIVED, REPORTED
 from scout.ring.atomics import compare_exchange, fence, load64, load64_acquire
 from scout.ring.jit import inline
 
@@ -9,6 +9,9 @@ __all__ = ["REPORT_BYTES", "report"]
 
 REPORT_BYTES = 8 * len(REPORTED)
 """Bytes of the data of a report."""
+
+WAKING = (RECEIVED, PHASE, ENDED)
+"""Words that an application waits for; nobody waits for an error that does not end the connection."""
 
 
 @inline
@@ -19,7 +22,7 @@ def report(stream: int, words: int) -> bool:
         grown = _raise(stream + REPORTED[index], swapped64(load64(words + 8 * index)))
         if REPORTED[index] == ACKNOWLEDGED:
             acknowledged = grown
-        else:
+        elif REPORTED[index] in WAKING:
             wakes = wakes or grown
     if acknowledged and not wakes:
         fence()  # between the store of ACKNOWLEDGED and the load of AWAITED; the application has them the other way

@@ -17,8 +17,8 @@ there; the peer throws such a segment away by its numbers.
 
 *The words of the stack* only grow, since every replica that reports stores the larger value (compare-exchange, acq_rel;
 the application's load acquires). They are stored in the order of `REPORTED`, so an application that sees one of a
-report sees those before it too. A report wakes the application if a word has grown, `ACKNOWLEDGED` alone only if it has
-come to `AWAITED`: an application that waits for data is not woken by every acknowledgement.
+report sees those before it too. A report wakes the application if `RECEIVED`, `PHASE` or `ENDED` has grown, or
+`ACKNOWLEDGED` and has come to `AWAITED`: an application that waits for data is not woken by every acknowledgement.
 """
 
 from scout.ring.membership import MOST_REPLICAS

@@ -18,6 +18,13 @@ __all__ = ["EventLoop"]
 Name = tuple[str, int]
 
 
+class _Seen(asyncio.Event):
+    """Set when something has come of a connection that is being opened, or its router has ended."""
+
+    def router_ended(self) -> None:
+        self.set()
+
+
 class EventLoop(asyncio.SelectorEventLoop):
     """An event loop whose endpoints are sockets of the router that this process is attached to.
 
@@ -26,7 +33,7 @@ class EventLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         super().__init__()
-        self._streams: dict[Stack, set[StreamTransport]] = {}
+        self._streams: dict[Stack, set[StreamTransport | _Seen]] = {}
 
     async def create_datagram_endpoint(  # type: ignore[override]
         self,
@@ -83,15 +90,19 @@ class EventLoop(asyncio.SelectorEventLoop):
 
     async def _connected(self, remote: Name, local: Name | None) -> sockets.StreamSocket:
         """A socket that is connected. The registry's answer takes some milliseconds, the peer's as long as it takes."""
-        made, is_open = await self.run_in_executor(None, _connecting, remote, local)
-        seen = asyncio.Event()
+        made = await self.run_in_executor(None, _connecting, remote, local)
         try:
-            if not is_open:
+            while made.is_connecting():
+                seen = _Seen()
                 self.add_reader(made, seen.set)
+                self.watch(seen, made.stack)
                 try:
                     await seen.wait()
                 finally:
+                    self.unwatch(seen, made.stack)
                     self.remove_reader(made)
+                if made.stack.has_ended:
+                    raise ConnectionResetError(errno.ECONNRESET, "the router has ended")
             if error := made.getsockopt(kernel.SOL_SOCKET, kernel.SO_ERROR):
                 raise error_of(error)
         except BaseException:
@@ -171,14 +182,14 @@ class EventLoop(asyncio.SelectorEventLoop):
 
     # The end of a router.
 
-    def watch(self, transport: StreamTransport, stack: Stack) -> None:
-        """End a transport when its router ends."""
+    def watch(self, transport: "StreamTransport | _Seen", stack: Stack) -> None:
+        """Tell a transport when its router ends."""
         if stack not in self._streams:
             self._streams[stack] = set()
             self.add_reader(stack.ended, self._end, stack)
         self._streams[stack].add(transport)
 
-    def unwatch(self, transport: StreamTransport, stack: Stack) -> None:
+    def unwatch(self, transport: "StreamTransport | _Seen", stack: Stack) -> None:
         """Forget a transport."""
         transports = self._streams.get(stack, set())
         transports.discard(transport)
@@ -214,8 +225,7 @@ def _datagrams(local: Name | None, remote: Name | None) -> sockets.DatagramSocke
     return made
 
 
-def _connecting(remote: Name, local: Name | None) -> tuple[sockets.StreamSocket, bool]:
-    """A socket that is being connected, and whether it is already."""
+def _connecting(remote: Name, local: Name | None) -> sockets.StreamSocket:
     made: sockets.StreamSocket = sockets.socket(type=sockets.SOCK_STREAM)
     with _closed_on_error(made):
         made.setblocking(False)
@@ -224,7 +234,7 @@ def _connecting(remote: Name, local: Name | None) -> tuple[sockets.StreamSocket,
         error = made.connect_ex(remote)
         if error not in (0, errno.EINPROGRESS):
             raise error_of(error)
-    return made, error == 0
+    return made
 
 
 def _bound(local: Name) -> sockets.StreamSocket:

@@ -105,12 +105,19 @@ class StreamSocket(Socket):
             return error.errno
         return 0
 
+    def is_connecting(self) -> bool:
+        """True as long as a connection that does not wait is neither open nor has failed."""
+        self._end_connecting()
+        return self._connecting
+
     def _end_connecting(self) -> None:
-        """See that the connection is open, or has failed, which is noted in `_error`."""
-        if not self._connecting or self.stream.phase()[0] == OPENING:
+        """See whether the connection is open, or has failed, which is noted in `_error`."""
+        if not self._connecting:
             return
-        self._connecting = False
+        self._connecting = self.stream.phase()[0] == OPENING
         self._settle()
+        if self._connecting:
+            return
         if self.stream.phase()[0] == ESTABLISHED:
             for setting, value in self._settings.items():
                 self._tell(OPTION, setting, value)

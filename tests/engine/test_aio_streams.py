@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stand_in import StandIn
+from stand_in import Connection, StandIn
 
 from scout import aio, sockets
 
@@ -147,7 +147,7 @@ def test_a_file_is_sent(tmp_path: Path) -> None:
     assert aio.run(main()) == data
 
 
-def test_errors_are_those_of_asyncio(stack: Any) -> None:
+def test_errors_are_those_of_asyncio(stack: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         with socket.socket() as unused:
             unused.bind((HERE, 0))
@@ -160,9 +160,14 @@ def test_errors_are_those_of_asyncio(stack: Any) -> None:
             await aio.open_connection()
         with socket.create_server((HERE, 0)) as listener:
             reader, _ = await aio.open_connection(*listener.getsockname())
+            monkeypatch.setattr(Connection, "end_connecting", lambda self: None)  # nothing comes of it
+            opening = asyncio.ensure_future(aio.open_connection(*listener.getsockname()))
+            while not any(each.connecting for each in list(stack.connections.values())):
+                await asyncio.sleep(0.001)
             stack._registry.close()
-            with pytest.raises(ConnectionResetError, match="the router has ended"):
-                await reader.read()
+            for waiting in (reader.read(), opening):
+                with pytest.raises(ConnectionResetError, match="the router has ended"):
+                    await waiting
 
     aio.run(main())
 

@@ -207,6 +207,7 @@ def test_a_report_wakes_an_application_if_it_has_what_that_waits_for(bench: Benc
     bench.word(AWAITED)[0] = 100
     assert not wakes(10, 99, 0, 0, 0, 0)
     assert wakes(10, 100, 0, 0, 0, 0)
+    assert not wakes(10, 100, 0, 0, 1 << 16 | 114, 5)
     assert wakes(10, 0, 1 << 8, 0, 0, 0)
     assert int(bench.word(ACKNOWLEDGED)[0]) == 100
 
