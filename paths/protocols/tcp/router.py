@@ -17,8 +17,8 @@ Drops
     tcp-group: a segment that came to a group address of the link.
     tcp-no-connection: an ICMP error about a segment that no connection has under way, or a segment for a listener that
         is neither a SYN nor the acknowledgement of a cookie.
-    tcp-no-spare: the acknowledgement of a cookie while the listener has no spare socket, or a SYN before it had any; the
-        peer sends again.
+    tcp-no-spare: the acknowledgement of a cookie while the listener has no spare socket, or a SYN before it had any;
+        the peer sends again.
     tcp-not-connected: a request of an application about a connection that has ended.
     tcp-nothing-to-send: a packet that was to be sent, and had been before.
     no-route: a segment to an address that no route leads to; for the connection it is lost.
