@@ -23,6 +23,7 @@ from scout.paths.wire.flow import KNOWN
 
 __all__ = [
     "CONNECTED",
+    "COOKIE_LIFE",
     "ENDED",
     "HOST",
     "LISTENS",
@@ -53,11 +54,11 @@ ROW = np.dtype(
         *SOCKET.descr,  # number, addresses and L4 ports, as those of other transports
         ("role", "i8"),
         ("listener", "i8"),  # number, plus 1, of the socket whose spare it is, or was until its connection was accepted
-        ("offered", "i8"),  # 1: of a listener: it had a spare socket once
         ("first", "i8"),  # of a listener: row, plus 1, of its first spare socket; 0 if it has none
         ("last", "i8"),  # of its last one
         ("next", "i8"),  # of a spare socket: row, plus 1, of the next one
         ("since", "i8"),  # of a spare socket: when it may be used; of a listener: when it last sent a cookie
+        ("starved", "i8"),  # of a listener: since when it has had no spare socket
         ("left", "i8"),  # 1: the application has closed it
         ("errors", "i8"),  # ICMP errors that were told
         ("traffic", "i8"),  # the DSCP of what it sends, in the upper 6 of 8 bits
@@ -91,6 +92,9 @@ HOST = np.dtype(
 )
 """All replicated state of TCP that belongs to no row: one record."""
 
+COOKIE_LIFE = 120_000_000_000
+"""Nanoseconds after a listener's last cookie in which an acknowledgement may open a connection."""
+
 IP_AND_TCP = 40  # bytes of both headers without options
 
 
@@ -117,7 +121,6 @@ def name_row(frame: Any, rows: Any) -> int:
         socket.listener = 0
         socket.left = 0
         socket.errors = 0
-        socket.offered = 0
         socket.traffic = 0
     socket.local = load32(frame, message.LOCAL)
     socket.local_port = load16(frame, message.LOCAL_PORT)
@@ -193,7 +196,6 @@ def offer(rows: Any, listener: int, row: int) -> None:
     spare.listener = taker.number
     spare.since = 0
     spare.next = taker.first
-    taker.offered = 1
     taker.first = row + 1
     if taker.last == 0:
         taker.last = row + 1
@@ -229,6 +231,8 @@ def take_spare(rows: Any, listener: int, now: int) -> int:
     taker.first = rows[row].next
     if taker.first == 0:
         taker.last = 0
+        if now - taker.since >= COOKIE_LIFE:
+            taker.starved = now
     return row
 
 
