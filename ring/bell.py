@@ -6,7 +6,8 @@ A replica with nothing to do sleeps in epoll_wait(2), on one of two instances:
   it, and no other replica.
 - The others sleep on the bell alone, an eventfd. It is rung by a process that inserts a request which the kernel does
   not announce (a control request, a packet of a software channel), by the supervisor after an order, and by a replica
-  that needs help: it does not keep up, or another one has stayed so far behind that the ring could fill up.
+  that needs help: it does not keep up, or another one has stayed so far behind that the ring could fill up. A replica
+  that brings requests of applications into their channel does not ring: it comes to them itself.
 
 Both are registered once, edge-triggered: an event between a replica's last look and its sleep is kept, and ends the
 sleep. Level-triggered, a ring would be readable as long as any replica needs a frame in it, and an eventfd that nobody

@@ -13,7 +13,7 @@ from scout.ring.jit import Record, inline
 from scout.ring.layout import CLAIM, LOCK, MEMBERS, TAIL, granted_of, mark_of, stamp_of, word
 from scout.ring.wait import relax, wake
 
-__all__ = ["acquire", "acquire_soon", "publish", "release", "reserve"]
+__all__ = ["acquire", "acquire_soon", "publish", "publish_silently", "release", "reserve"]
 
 _LOOKS = 1024  # some 40 ms: a holder needs a fraction of one, unless other processes have its core
 
@@ -37,7 +37,21 @@ def reserve(channel: Record, want: int) -> int:
 
 @inline
 def publish(channel: Record, count: int) -> None:
-    """Publish the `count` entries from TAIL on, which were reserved and are filled."""
+    """Publish the `count` entries from TAIL on, which were reserved and are filled, and wake replicas that sleep."""
+    publish_silently(channel, count)
+    if channel.wakes:
+        wake(channel)
+    if channel.bell:
+        ring_bell(channel.bell)
+
+
+@inline
+def publish_silently(channel: Record, count: int) -> None:
+    """Publish entries and wake nobody: for a replica, which comes to them in its next round.
+
+    If it dies before, others find them at the end of their sleep, some milliseconds later. It wakes others when they
+    are far behind (`scout.ring.bell.must_wake_others`).
+    """
     tail = load64_acquire(word(channel, TAIL))
     if channel.policy != CLAIM:
         # The members when room was reserved: a replica that has resigned since still serves these.
@@ -47,10 +61,6 @@ def publish(channel: Record, count: int) -> None:
             store64(mark_of(channel, number), members)
             number += channel.group
     store64_release(word(channel, TAIL), tail + count)  # pairs with `published`
-    if channel.wakes:
-        wake(channel)
-    if channel.bell:
-        ring_bell(channel.bell)
 
 
 @inline

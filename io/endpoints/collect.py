@@ -40,7 +40,7 @@ from scout.ring.atomics import (
 )
 from scout.ring.jit import Record, inline
 from scout.ring.layout import LOCK, payload, published, set_length, slot_of, word
-from scout.ring.producer import publish, release, reserve
+from scout.ring.producer import publish_silently, release, reserve
 
 __all__ = ["APPLICATION_FEED", "NEVER", "collect"]
 
@@ -180,7 +180,7 @@ def _collect_from(feed: Record, producer: int, now: int, batch: int) -> bool:
         feed.intent_producer = producer
         feed.intent_consumed = taken
         store64_release(feed.here + _INTENT_TAIL, first + count)  # a supervisor that finds it finds all of the intent
-        publish(feed, count)
+        publish_silently(feed, count)  # every replica that is awake looks here in each round
     store64(feed.consumed + producer * 8, taken)
     store64_release(feed.here + _INTENT_TAIL, NEVER)
     store64_release(area + HEAD, taken)  # pairs with the producer's load: it may write there again
