@@ -35,6 +35,7 @@ from scout.paths.protocols.tcp.settings import (
     KEEP_INTERVAL,
     KEEP_PROBES,
     MILLISECOND,
+    SECOND,
     TRAFFIC_CLASS,
     USER_TIMEOUT,
 )
@@ -143,7 +144,7 @@ def call(frame: Any, end: Any, now: int, host: Any, rows: Any, bindings: Any, co
 def within(setting: int, value: int) -> int:
     """The value nearest to the one that an application has chosen with which a setting works."""
     if setting in (USER_TIMEOUT, KEEP_IDLE, KEEP_INTERVAL):
-        return min(max(value, MILLISECOND), _LONGEST)
+        return min(max(value, MILLISECOND if setting == USER_TIMEOUT else SECOND), _LONGEST)
     return min(max(value, 1 if setting == KEEP_PROBES else 0), 127)
 
 

@@ -10,6 +10,7 @@ from tcp_router import CLIENT, LISTENER, MILLISECOND, MSS, OTHER, RING, SECOND, 
 
 from scout.io.endpoints.message import CLOSE, CONNECT, EXPIRE, LISTEN, NOTICE, OFFER, OPTION, READ, SHUTDOWN, WRITE
 from scout.io.endpoints.stream import CLOSED, ESTABLISHED, OPENING
+from scout.paths.protocols.tcp.settings import KEEP_IDLE, KEEP_INTERVAL, KEEP_PROBES, KEEPALIVE
 from scout.paths.protocols.tcp.state import FINISHED, REFUSED, RESET
 
 
@@ -296,6 +297,14 @@ def test_a_segment_that_the_connection_refuses_writes_over_no_data(host: TcpHost
     assert host.words[SPARE][0] == 5 and host.readable(SPARE) == b"hello"
     host.say("PA", 106, iss, b", peer" + b"!" * 4, options=[("Timestamp", (5005, echo))])
     assert host.readable(SPARE) == b"hello, peer!!!!out of order"
+
+
+def test_keep_alive_asks_once_a_second_at_most(host: TcpHost) -> None:
+    listen(host, SPARE)
+    accept(host)
+    for setting, value in ((KEEPALIVE, 1), (KEEP_IDLE, 1), (KEEP_INTERVAL, 1), (KEEP_PROBES, 127)):
+        assert host.call(OPTION, SPARE, setting, value) == "served"
+    assert len(host.wait(10 * SECOND)) == 10
 
 
 def test_a_clock_that_is_set_back_stops_no_connection(host: TcpHost) -> None:
