@@ -78,11 +78,18 @@ class Listener:
         while take(*self._ring, self._in_address, len(self._in)) != EMPTY:
             kind, _, _, _, local, remote, local_port, remote_port, _ = HEADER_STRUCT.unpack_from(self._in)
             # A message may come twice, when a replica dies; its socket is no spare one then.
-            found = self._spares.pop(int.from_bytes(self._in[HEADER : HEADER + 4]), None)
+            found = self._spare(int.from_bytes(self._in[HEADER : HEADER + 4]))
             if kind == ACCEPTED and found:
                 self.top_up()
                 return found, _name(local, local_port), _name(remote, remote_port)
         return None
+
+    def _spare(self, number: int) -> tuple[int, int, int] | None:
+        """Take the spare socket of a number. Another thread may be offering it: then it has not noted it yet."""
+        if number not in self._spares:
+            with self._filling:
+                return self._spares.pop(number, None)
+        return self._spares.pop(number)
 
     def close(self) -> None:
         """Close the spare sockets, also those that have got a connection which nobody has accepted."""

@@ -163,6 +163,30 @@ def test_a_listener_goes_on_when_sockets_are_free_again() -> None:
     stack.close()
 
 
+def test_a_connection_may_come_before_another_thread_has_noted_its_socket(stack: Any) -> None:
+    ask = stack.ask
+
+    def slow(do: str, **parameters: Any) -> Any:
+        answer = ask(do, **parameters)
+        if do == "spares":
+            offered.set()
+            time.sleep(0.2)  # the connection comes meanwhile
+        return answer
+
+    offered = threading.Event()
+    with ours(stack) as listener:
+        listener.bind((HERE, 0))
+        listener.listen(1)
+        stack.ask = slow
+        thread = threading.Thread(target=listener.listen, args=(2,))
+        thread.start()
+        offered.wait()
+        peers = [socket.create_connection(listener.getsockname()) for _ in range(2)]
+        for each in (*(listener.accept()[0] for _ in range(2)), *peers):
+            each.close()
+        thread.join()
+
+
 def test_a_half_closed_connection_goes_on_in_the_other_direction(pair: Any) -> None:
     sock, peer = pair
     sock.sendall(b"question")

@@ -22,6 +22,7 @@ from scout.paths.protocols.tcp.output import finish
 from scout.paths.protocols.tcp.requests import serve
 from scout.paths.protocols.tcp.rows import (
     CONNECTED,
+    COOKIE_LIFE,
     LISTENS,
     begin,
     begin_with,
@@ -51,8 +52,9 @@ POSITION = message.LOCAL - 12
 PLACED, LOST = 0, 1
 """Verdicts for segments: its data are there, or it had none; its data count as lost."""
 
-COOKIE_LIFE = 120_000_000_000
-"""Nanoseconds after a listener's last cookie in which an acknowledgement may open a connection."""
+PATIENCE = 3_000_000_000
+"""Nanoseconds without a spare socket until SYNs are answered with cookies. Before, the peer is to repeat its SYN: an
+application that is slow offers more by then, and a server that speaks first cannot lose a connection's opening."""
 
 CONGESTED = 3
 """The ECN bits of an IP header (RFC 3168 section 5)."""
@@ -139,6 +141,8 @@ def take_opening(
     flow = flow_of(host.local, host.remote, host.ports)
     row = open_row(listener, now, host, rows, bindings)
     if row < 0:
+        if now - rows[listener].starved < PATIENCE:
+            return NO_SPARE
         rows[listener].since = now
         answer_with_cookie(host.secret, flow, segment, host.settings, host.out, now)
         return PLACED

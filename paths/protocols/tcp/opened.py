@@ -9,6 +9,7 @@ from scout.paths.model.verdict import drop
 from scout.paths.protocols.tcp import requests
 from scout.paths.protocols.tcp.rows import (
     CONNECTED,
+    COOKIE_LIFE,
     LISTENS,
     SPARE,
     UNUSED,
@@ -35,7 +36,7 @@ GRACEFUL, NOW, TIME_WAIT_ONLY = range(3)
 """Notes of CLOSE: what was written is sent; the connection is aborted; only a connection in TIME-WAIT is ended."""
 
 
-def listen(frame: Any, host: Any, rows: Any, bindings: Any) -> int:
+def listen(frame: Any, now: int, host: Any, rows: Any, bindings: Any) -> int:
     """Let a socket take connections (`LISTEN`)."""
     row = name_row(frame, rows)
     if row < 0 or rows[row].role != UNUSED:
@@ -48,7 +49,8 @@ def listen(frame: Any, host: Any, rows: Any, bindings: Any) -> int:
     socket.role = LISTENS
     socket.first = 0
     socket.last = 0
-    socket.since = 0
+    socket.since = -COOKIE_LIFE
+    socket.starved = now
     return 0
 
 

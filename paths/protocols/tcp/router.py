@@ -8,8 +8,9 @@ All that changes a connection is a request in the channel of the `ApplicationPor
 the headers of segments. Every replica serves all of them and so has all connections. The primary of a received packet
 does the work on its bytes before its header becomes a request; the primary of a request sends what it makes necessary.
 
-A SYN takes one of the spare sockets of its listener; without one it is answered with a SYN cookie (RFC 4987). A segment
-for no connection is answered with a reset.
+A SYN takes one of the spare sockets of its listener. Without one it is dropped for some seconds, in which the
+application may offer more, and then answered with a SYN cookie (RFC 4987). A segment for no connection is answered with
+a reset.
 
 Drops
     tcp-bad-header: a segment whose header is wrong.
@@ -17,7 +18,7 @@ Drops
     tcp-group: a segment that came to a group address of the link.
     tcp-no-connection: an ICMP error about a segment that no connection has under way, or a segment for a listener that
         is neither a SYN nor the acknowledgement of a cookie.
-    tcp-no-spare: the acknowledgement of a cookie, while the listener has no spare socket; the peer sends data again.
+    tcp-no-spare: a SYN, or the acknowledgement of a cookie, to a listener without a spare socket; the peer tries again.
     tcp-not-connected: a request of an application about a connection that has ended.
     tcp-nothing-to-send: a packet that was to be sent, and had been before.
     no-route: a segment to an address that no route leads to; for the connection it is lost.

@@ -23,6 +23,7 @@ from scout.paths.wire.flow import KNOWN
 
 __all__ = [
     "CONNECTED",
+    "COOKIE_LIFE",
     "ENDED",
     "HOST",
     "LISTENS",
@@ -57,6 +58,7 @@ ROW = np.dtype(
         ("last", "i8"),  # of its last one
         ("next", "i8"),  # of a spare socket: row, plus 1, of the next one
         ("since", "i8"),  # of a spare socket: when it may be used; of a listener: when it last sent a cookie
+        ("starved", "i8"),  # of a listener: since when it has had no spare socket
         ("left", "i8"),  # 1: the application has closed it
         ("errors", "i8"),  # ICMP errors that were told
         ("traffic", "i8"),  # the DSCP of what it sends, in the upper 6 of 8 bits
@@ -89,6 +91,9 @@ HOST = np.dtype(
     align=True,
 )
 """All replicated state of TCP that belongs to no row: one record."""
+
+COOKIE_LIFE = 120_000_000_000
+"""Nanoseconds after a listener's last cookie in which an acknowledgement may open a connection."""
 
 IP_AND_TCP = 40  # bytes of both headers without options
 
@@ -226,6 +231,8 @@ def take_spare(rows: Any, listener: int, now: int) -> int:
     taker.first = rows[row].next
     if taker.first == 0:
         taker.last = 0
+        if now - taker.since >= COOKIE_LIFE:
+            taker.starved = now
     return row
 
 

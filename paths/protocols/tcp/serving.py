@@ -98,7 +98,7 @@ def control(
     if kind == NOTICE:
         return take_notice(frame, end, now, host, rows, bindings, connections, deadlines)
     if kind == LISTEN:
-        return listen(frame, host, rows, bindings)
+        return listen(frame, now, host, rows, bindings)
     if kind == OFFER:
         return offer_spare(frame, end, rows)
     if kind == CONNECT:

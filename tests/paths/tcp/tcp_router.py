@@ -14,7 +14,7 @@ from host_router import OURS, PEER
 from scapy.all import IP, TCP, Ether, Raw, raw
 
 from scout.io.endpoints import message, stream
-from scout.io.endpoints.message import ACCEPTED, HEADER, HEADER_STRUCT, REPORT, SEGMENT
+from scout.io.endpoints.message import ACCEPTED, HEADER, HEADER_STRUCT, LISTEN, OFFER, REPORT, SEGMENT
 from scout.io.ports.applications import ApplicationPort
 from scout.paths.model.graph import RouterGraph
 from scout.paths.protocols.applications import Applications
@@ -26,6 +26,8 @@ from scout.paths.protocols.tcp.router import Tcp
 from scout.paths.protocols.tcp.state import STATES
 from scout.ring.segment import address as address_of
 
+LISTENER, SPARE, OTHER, CLIENT = 1 << 16 | 3, 2 << 16 | 4, 1 << 16 | 5, 7 << 16 | 6
+MSS = [("MSS", 1460)]
 MILLISECOND, SECOND = 1_000_000, 1_000_000_000
 TCP_PROTOCOL = 6
 ROWS, RING = 16, 1 << 16
@@ -207,3 +209,18 @@ class TcpHost:
 
     def state(self, socket: int) -> str:
         return STATES[self.tcp.connections.initial[socket & message.ROW]["state"]]
+
+
+def listen(host: TcpHost, *spares: int) -> None:
+    """Have the host listen, with these spare sockets."""
+    assert host.request(LISTEN, LISTENER, (OURS, 80)) == "served"
+    for each in spares:
+        assert host.request(OFFER, each, data=LISTENER.to_bytes(4)) == "served"
+
+
+def accept(host: TcpHost, sport: int = 1000) -> int:
+    """Open a connection to the listener; the host's first number. The peer's first byte has number 101."""
+    (answer,) = host.say("S", 100, options=MSS, sport=sport)
+    assert answer[TCP].flags == "SA" and answer[TCP].ack == 101
+    assert host.say("A", 101, answer[TCP].seq + 1, sport=sport) == []
+    return answer[TCP].seq + 1
