@@ -125,7 +125,8 @@ def _flood(
     sink.close()
     moved = {key: after[key] - before.get(key, 0) for key in after if after[key] - before.get(key, 0)}
     forwarded = moved.pop("forwarded", 0)
-    flooded = {"name": "flood", "sent": flood.sent, "forwarded": forwarded, "pps": round(forwarded / elapsed)}
+    rate = {"pps": round(forwarded / elapsed), "seconds": round(elapsed, 1)}
+    flooded = {"name": "flood", "sent": flood.sent, "forwarded": forwarded, **rate}
     return [flooded, *({"name": "flood-drop", "reason": reason, "packets": moved[reason]} for reason in sorted(moved))]
 
 
@@ -186,7 +187,7 @@ def _summary(
     drops = [row for row in results if row["name"] == "flood-drop"]
     dropped = sum(row["packets"] for row in drops)
     shown.add_row("flood", f"{flood['sent']:,} sent = {flood['forwarded']:,} forwarded + {dropped:,} dropped")
-    shown.add_row("", f"{flood['pps']:,} forwarded a second, the start and the end of the flood included")
+    shown.add_row("", f"{flood['pps']:,} forwarded a second, over {flood['seconds']} s")
     for row in drops:
         shown.add_row("", f"{row['packets']:,} dropped as {row['reason']}{_explained(row['reason'])}")
     for row in results:
