@@ -47,8 +47,8 @@ class Reporter:
 
 
 def compiling(part: str) -> str:
-    """The sentence about a part that is compiled, or comes from the cache."""
-    return f"compiling {part}, unless it is in the cache"
+    """The sentence about a part that is compiled."""
+    return f"compiling {part} (cached from now on)"
 
 
 def show_compiling(part: str) -> None:

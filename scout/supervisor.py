@@ -69,8 +69,8 @@ class Supervisor(Steering, PathFigures):
         Called with a sentence about each event (a replica died, an interface went away) and once with each traceback;
         they go to standard error by default. It may be called from several threads.
     progress : callable, optional
-        Called with the name of each part before it is compiled, or loaded from the cache. By default a line for each
-        part goes to standard error if that is a terminal.
+        Called with the name of each part before it is compiled, if it is not in the cache. By default a line for
+        each part goes to standard error if that is a terminal.
     restarts : int
         Successors that a replica gets without making progress. A packet that kills its primary would otherwise kill
         successors for ever.
@@ -174,10 +174,10 @@ class Supervisor(Steering, PathFigures):
             shapes.add(path)
         for paths in plan.shares:
             self.channels.append((self._channel(paths), paths))
-        self._progress("the loop of the replicas")
         schedulers = plan.schedule, plan.path_schedule
         kinds = plan.demuxes, plan.accounts, plan.grows, plan.delays
-        domain = compile_domain(plan.graph, self.channels, shapes, plan.replicas, *schedulers, *kinds)
+        progress = partial(self._progress, "the loop of the replicas")
+        domain = compile_domain(plan.graph, self.channels, shapes, plan.replicas, *schedulers, *kinds, progress)
         for router in plan.graph.routers:
             router.start(plan.graph)
         live_memory = LiveMemory(plan.room) if plan.grows else None

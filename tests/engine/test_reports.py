@@ -2,11 +2,12 @@
 
 import io
 import sys
+from pathlib import Path
 
 import pytest
 
-from scout import Supervisor
-from scout.testing import ipv4_router
+from scout.paths.compiler import generated
+from scout.reports import show_compiling
 
 
 class Terminal(io.StringIO):
@@ -14,13 +15,19 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.mark.parametrize(("stream", "count"), [(Terminal(), 3), (io.StringIO(), 0)])
-def test_only_a_terminal_is_told_what_is_compiled(
-    stream: io.StringIO, count: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "stderr", stream)
-    graph = ipv4_router()
-    with Supervisor(graph, [graph.create_path(port) for port in graph.ports], replicas=1):
-        pass
-    lines = stream.getvalue().splitlines()
-    assert len(lines) == count and all(line.startswith("scout: compiling ") for line in lines)
+def test_only_a_terminal_is_told_what_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    for stream, text in ((Terminal(), "scout: compiling a part (cached from now on)\n"), (io.StringIO(), "")):
+        monkeypatch.setattr(sys, "stderr", stream)
+        show_compiling("a part")
+        assert stream.getvalue() == text
+
+
+def test_code_in_the_cache_is_not_said_to_be_compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(generated, "cache_folder", lambda: tmp_path)
+    told: list[int] = []
+    for number in (1, 1, 2):
+        monkeypatch.setattr(generated, "_loaded", {})  # as in another process
+        generated.load_generated(
+            "nothing", f"number = {number}", "", None, {}, lambda number=number: told.append(number)
+        )
+    assert told == [1, 2]
