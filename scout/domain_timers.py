@@ -17,6 +17,10 @@ LATE = 1_000_000
 """Nanoseconds after which other replicas than the lookout make the request, and any makes it again."""
 
 
+SET_BACK = 1_000_000_000
+"""Nanoseconds by which the clock may be earlier than before until it is taken to have been set back."""
+
+
 class Timer(NamedTuple):
     """The timers of a router."""
 
@@ -42,7 +46,14 @@ def timers_of(paths: list[Path]) -> list[Timer]:
 
 def begin_timers(plan: DomainPlan) -> list[str]:
     """The lines before the loop's first round."""
-    return [f"asked_{timer.router}, asked_at_{timer.router} = 0, 0  # its last request" for timer in plan.timers]
+    return [
+        line
+        for timer in plan.timers
+        for line in (
+            f"asked_{timer.router}, asked_at_{timer.router} = 0, 0  # its last request",
+            f"seen_{timer.router} = 0  # when its time was looked at last",
+        )
+    ]
 
 
 def timers(plan: DomainPlan) -> list[str]:
@@ -51,13 +62,16 @@ def timers(plan: DomainPlan) -> list[str]:
         return []
     lines = ["# timers", "waiter[0].until = NEVER"]
     for timer in plan.timers:
-        asked, asked_at = f"asked_{timer.router}", f"asked_at_{timer.router}"
+        asked, asked_at, seen = (f"{name}_{timer.router}" for name in ("asked", "asked_at", "seen"))
         lines += [
             f"due = {plan.tables[id(timer.deadline)]}[0]",
             "if due < NEVER:",
             "    moment = now(waiter)",
-            f"    if not is_lookout(waiter[0].bell, replica) or due == {asked}:",
+            f"    if moment < {seen} - {SET_BACK}:",
+            "        due = moment  # the clock was set back: the request tells the router",
+            f"    elif not is_lookout(waiter[0].bell, replica) or due == {asked}:",
             f"        due = max(due, {asked_at} if due == {asked} else 0) + {LATE}",
+            f"    {seen} = moment",
             "    if moment < due:",
             "        waiter[0].until = min(waiter[0].until, due)",
             "    else:",

@@ -50,6 +50,9 @@ NEVER = 1 << 62
 _ANY = -(1 << 62)
 """No number of a batch."""
 
+_MOST = 1 << 61
+"""The greatest TAIL of a ring that is believed: no sum or difference with it overflows."""
+
 APPLICATION_FEED = np.dtype(
     [
         ("here", "i8"),  # address of this record
@@ -60,6 +63,7 @@ APPLICATION_FEED = np.dtype(
         ("intent_tail", "i8"),
         ("intent_producer", "i8"),
         ("intent_consumed", "i8"),
+        ("turn", "i8"),  # which application's ring is looked at first
         *((name, "i8") for name in ENDPOINTS.names or ()),
         *((name, "i8") for name in FEED.names or ()),
     ]
@@ -95,7 +99,10 @@ def _collect_from_applications(feed: Record, now: int) -> None:
     # The bell before the doorbells: an application whose doorbell is found rung rings no bell, one that finds it quiet
     # rings the bell again.
     read(feed.eventfd, feed.scratch, 8)
-    for application in range(feed.attached):
+    # One after the other comes first: an application that always has requests fills the room that there is.
+    feed.turn += 1
+    for index in range(feed.attached):
+        application = (feed.turn + index) % feed.attached
         # seq_cst, as in the application: it stores TAIL and then exchanges, here it is the other way round.
         if exchange(_area(feed, application) + DOORBELL, 0):
             _collect_from(feed, application, now, _ANY)
@@ -150,7 +157,7 @@ def _collect_from(feed: Record, producer: int, now: int, batch: int) -> bool:
     tail = load64_acquire(area + TAIL)  # pairs with the producer's store: its requests can be read
     taken = load64(feed.consumed + producer * 8)
     room, first, count = reserve(feed, feed.batch), published(feed), 0
-    waits = 0 <= tail - taken <= size
+    waits = taken <= tail <= min(taken + size, _MOST)
     while waits and taken < tail and count < room:
         at = taken & (size - 1)
         entry = area + RINGS + at
@@ -165,7 +172,9 @@ def _collect_from(feed: Record, producer: int, now: int, batch: int) -> bool:
             count += _take(feed, slot_of(feed, first + count), entry + ENTRY, length, producer, now, first + count)
             taken += entry_bytes(length)
     if not waits or taken > tail:  # no library of ours writes such a ring: what is left of it has no meaning
-        taken = tail & ~7  # entries begin at multiples of 8: nothing is read behind the ring
+        waits = False
+        if 0 <= tail <= _MOST:
+            taken = tail & ~7  # entries begin at multiples of 8: nothing is read behind the ring
         feed.bad_requests += 1
     if count:
         feed.intent_producer = producer
@@ -175,7 +184,7 @@ def _collect_from(feed: Record, producer: int, now: int, batch: int) -> bool:
     store64(feed.consumed + producer * 8, taken)
     store64_release(feed.here + _INTENT_TAIL, NEVER)
     store64_release(area + HEAD, taken)  # pairs with the producer's load: it may write there again
-    if batch == _ANY and taken < tail:
+    if batch == _ANY and waits and taken < tail:
         exchange(area + DOORBELL, 1)  # the channel is full: look again
     return count > 0
 

@@ -24,6 +24,7 @@ from scout.io.endpoints.message import EXPIRE, EXTENT_OFFSET, HEADER, LOCAL, NOT
 from scout.io.endpoints.placing import place
 from scout.io.endpoints.replica_requests import LONGEST_REQUEST, new_request, publish_requests
 from scout.io.endpoints.reporting import REPORT_BYTES, report
+from scout.io.endpoints.stream import CLOSED, PHASE, REPORTED
 from scout.io.system import write
 from scout.ring.atomics import (
     copy,
@@ -70,7 +71,8 @@ TRANSMIT = np.dtype(
         ("feed", "i8"),  # address of the channel (APPLICATION_FEED); 0 if there is none
         ("crowded", "i8"),  # requests for which the ring had no room
         ("expiry", "i8"),  # address of room for the header of a request EXPIRE
-        ("spare", "i8", 6),
+        ("ended", "i8"),  # address of int64[sockets]: 1 + the number of the socket that was reported to have ended last
+        ("spare", "i8", 5),
     ]
 )
 """The sending side of a replica, four cache lines, written by it alone. The supervisor sets it up."""
@@ -80,6 +82,9 @@ TOUCHED = BATCH_SIZE
 _WRITING = int((TRANSMIT.fields or {})["writing"][1])  # type: ignore[index]
 _POSITION = LOCAL - 12
 """Offset in a segment's header of the position of its data, in the place of the local address."""
+
+_PHASE = 8 * REPORTED.index(PHASE)
+"""Offset of the phase in a report."""
 
 _feed_at = viewer(types.Array(numba.from_dtype(APPLICATION_FEED), 1, "C"), (1,))
 
@@ -104,6 +109,9 @@ def enqueue(transmit: Record, packet: Record, record: int) -> None:
     if kind == REPORT:
         if transmit.stream_bytes and size >= REPORT_BYTES and offset + size <= linear:
             wakes = report(_area(transmit, row) + transmit.stream_offset, header + offset)
+            if swapped64(load64(header + offset + _PHASE)) >> 8 == CLOSED:
+                # Release, pairs with the registry's load, as does that of `_end_writing` behind it.
+                store64_release(transmit.ended + row * 8, number + 1)
             transmit.sent += 1
         else:
             transmit.closed += 1

@@ -30,8 +30,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scout.io.endpoints.message import HEADER, LONGEST_DATA
-from scout.io.endpoints.stream import PHASE, WORDS, placing_of
+from scout.io.endpoints.message import HEADER, LONGEST_DATA, ROW
+from scout.io.endpoints.stream import WORDS, placing_of
 from scout.io.ports.contract import PortError
 from scout.ring.atomics import load64
 from scout.ring.jit import Record, inline
@@ -164,6 +164,9 @@ class EndpointMemory:
         int64[sockets]: the eventfd of each socket.
     numbers, owners : numpy.ndarray
         int64[sockets], shared: see `ENDPOINTS`.
+    ended : numpy.ndarray
+        int64[sockets], shared: 1 + the number of the socket of each row whose connection has come to its end last, as
+        a replica has reported it. (An application could write anything in place of the report.)
     consumed : numpy.ndarray
         int64[producers], shared: see `ENDPOINTS`.
     replica_areas : numpy.ndarray
@@ -205,6 +208,7 @@ class EndpointMemory:
         self.bells[:] = bells
         self.numbers, self.owners = shared(sockets, np.int64), shared(sockets, np.int64)
         self.numbers[:] = -1
+        self.ended = shared(sockets, np.int64)
         self.consumed = shared(applications + MOST_REPLICAS, np.int64)
         self.replica_areas = shared((MOST_REPLICAS, REPLICA_AREA), np.uint8)
         self.writing: np.ndarray | None = None
@@ -256,7 +260,7 @@ class EndpointMemory:
             if time.monotonic() > deadline:
                 raise PortError("a replica has written to a socket for seconds; is it stopped?")
             time.sleep(_NAP)
-        tails[:, row] = 0
+        tails[:, row] = self.ended[row] = 0
         self._punch(self.offset_of_socket(row), self.sizes.socket_bytes)
         self._word(self.offset_of_socket(row) + ARMED)[0] = 1
         with suppress(BlockingIOError):
@@ -281,9 +285,9 @@ class EndpointMemory:
     def _word(self, offset: int) -> np.ndarray:
         return self.bytes[offset : offset + 8].view(np.int64)
 
-    def phase(self, row: int) -> int:
-        """The phase of a socket's connection (`scout.io.endpoints.stream`)."""
-        return int(self._word(self.offset_of_socket(row) + self.sizes.stream_offset + PHASE)[0]) >> 8
+    def has_ended(self, number: int) -> bool:
+        """True if the connection of a socket has come to its end."""
+        return int(self.ended[number & ROW]) == number + 1
 
     def follow(self, record: np.ndarray) -> None:
         """Keep `attached` up to date in another record, which has the fields of `ENDPOINTS`."""

@@ -140,6 +140,7 @@ class ApplicationPort(CollectedPort):
         for field, rows in (("here", self.transmits), ("requests", memory.replica_areas), ("expiry", self._expiry)):
             self.transmits[field] = address(rows) + np.arange(MOST_REPLICAS) * rows.strides[0]
         memory.writing = self.transmits["writing"]
+        self.transmits["ended"] = address(memory.ended)
         self.transmits["one"], self.transmits["replica"] = address(self._one), range(MOST_REPLICAS)
         for field, rows in (("tails", self.tails), ("touched", self._touched)):
             self.transmits[field] = address(rows) + np.arange(MOST_REPLICAS) * rows.strides[0]

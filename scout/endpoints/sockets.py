@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
 from typing import Any
 
-from scout.io.endpoints import stream
 from scout.io.endpoints.message import BIND, CLOSE, CONNECT, HEADER_STRUCT, LISTEN, OFFER, ROW
 from scout.io.ports.applications import ApplicationPort
 from scout.paths.protocols.next_hop import CONNECTED, LOCAL
@@ -81,7 +80,8 @@ class SocketTable:
     def __init__(self, port: ApplicationPort, transports: Mapping[int, Any]) -> None:
         self._port, self._transports = port, transports
         self._lock = threading.Lock()
-        self._free = deque(range(port.sockets))
+        # Rows, and the end of the requests that replicas may still have to do for the last socket of each.
+        self._free = deque((row, 0) for row in range(port.sockets))
         self._generations = [0] * port.sockets
         self._sockets: dict[int, _Socket] = {}
         self._leaving: dict[int, _Socket] = {}  # closed, but their connections have not come to their ends
@@ -100,7 +100,11 @@ class SocketTable:
             self._make_room()
         if not self._free:
             raise Refused(errno.ENFILE, f"all {self._port.sockets} sockets are open; raise sockets=...")
-        row = self._free.popleft()
+        row, position = self._free[0]
+        feed = self._port.feed
+        # Until then a replica could send what the next socket writes as data of the last one.
+        self._await(lambda: feed is None or feed.reached(position))
+        self._free.popleft()
         self._generations[row] = self._generations[row] + 1 & 0xFFFF
         number = self._generations[row] << 16 | row
         memory = self._port.memory
@@ -142,7 +146,7 @@ class SocketTable:
             found.local = found.local or source
             found.remote, found.remote_port = remote, port
             if found.is_stream:  # the application waits until it is open
-                self._request(CONNECT, found, mtu, waits=False)
+                self._request(CONNECT, found, min(mtu, 0xFFFF), waits=False)
                 return found.names
             return self._tell(found)
 
@@ -181,17 +185,29 @@ class SocketTable:
 
     def close(self, application: int, socket: int) -> tuple[None, None]:
         """Close a socket, when the requests that the application has made before are in the channel."""
+        self._drain(application)
         with self._changing():
             self._end(self._found(application, socket), GRACEFUL)
         return None, None
 
     def close_all(self, application: int) -> None:
         """Close all sockets of an application, which has gone."""
+        self._drain(application)
+        while left := self._sockets_of(application):
+            for each in left:
+                try:
+                    with self._changing():
+                        self._end(each, NOW)
+                except Refused as refused:
+                    if refused.number == errno.ENETDOWN:
+                        return
+                    time.sleep(_NAP)  # the channel is full, or replicas are stopped: try again
+                except ScoutError:  # the port is closed
+                    return
+
+    def _sockets_of(self, application: int) -> list[_Socket]:
         with self._lock:
-            left = [each for each in self._sockets.values() if each.application == application]
-        for each in left:
-            with suppress(ScoutError), self._changing():  # the stack is at its end, or its replicas are stopped
-                self._end(each, NOW)
+            return [each for each in self._sockets.values() if each.application == application]
 
     def stop(self) -> None:
         """Refuse everything from now on."""
@@ -210,29 +226,31 @@ class SocketTable:
             raise Refused(errno.EBADF)
         return found
 
-    def _end(self, socket: _Socket, note: int) -> None:
-        memory, row = self._port.memory, socket.number & ROW
-        memory.ring(socket.application)  # it may have died between a request and its doorbell
+    def _drain(self, application: int) -> None:
+        """Wait until the requests of an application are in the channel; others do not wait meanwhile."""
+        memory = self._port.memory
+        memory.ring(application)  # it may have died between a request and its doorbell
         with suppress(Refused):  # it may have written nonsense there
-            self._await(lambda: not memory.pending(socket.application), _DRAIN)
+            self._await(lambda: not memory.pending(application), _DRAIN)
+
+    def _end(self, socket: _Socket, note: int) -> None:
+        self._request(CLOSE, socket, note, waits=not socket.is_stream)  # if that is refused the socket stays open
         del self._sockets[socket.number]
-        if socket.is_stream:
-            memory.owners[row] = -1
+        if socket.is_stream:  # its row is free when the connection has ended, not before
+            self._port.memory.owners[socket.number & ROW] = -1
             self._leaving[socket.number] = socket
-            self._request(CLOSE, socket, note, waits=False)  # its row is free when the connection has ended, not before
             self._reap()
-            return
-        self._request(CLOSE, socket)
-        self._release(socket)
+        else:
+            self._release(socket)
 
     def _release(self, socket: _Socket) -> None:
-        row = socket.number & ROW
+        row, feed = socket.number & ROW, self._port.feed
         self._port.memory.numbers[row] = -1
-        self._free.append(row)
+        self._free.append((row, feed.sent if feed else 0))
 
     def _reap(self) -> None:
         """Free the rows of closed sockets whose connections have come to their ends."""
-        for number in [each for each in self._leaving if self._port.memory.phase(each & ROW) == stream.CLOSED]:
+        for number in [each for each in self._leaving if self._port.memory.has_ended(each)]:
             self._release(self._leaving.pop(number))
 
     def _make_room(self) -> None:

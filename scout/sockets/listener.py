@@ -13,12 +13,14 @@ import numpy as np
 
 from scout.endpoints.stack import Stack
 from scout.io.endpoints.application import EMPTY, take
+from scout.io.endpoints.memory import ENTRY
 from scout.io.endpoints.message import ACCEPTED, HEADER, HEADER_STRUCT
 from scout.ring.segment import address
 from scout.sockets.base import Name
 
 __all__ = ["Listener"]
 
+_MESSAGE = ENTRY + HEADER + 8  # bytes of a message ACCEPTED in a ring; of a replica that has died it may come twice
 _MOST = 64  # spare sockets that one request to the registry opens at most
 
 
@@ -47,6 +49,10 @@ class Listener:
         self._in_address = address(np.frombuffer(self._in, np.uint8))
         self._filling, self._closed = threading.Lock(), False
         self._spares: dict[int, tuple[int, int, int]] = {}  # by number: number, offset of the area, eventfd
+
+    def set_backlog(self, wanted: int) -> None:
+        """Let so many connections wait, if all of them could tell of themselves in the ring of one replica."""
+        self.backlog = max(min(wanted, self._ring[1] // (2 * _MESSAGE)), 1)
 
     def refill(self) -> None:
         """Offer spare sockets, so that as many connections as `backlog` can wait.

@@ -131,7 +131,7 @@ class StreamSocket(Socket):
         if self._listener is None:
             self.stack.ask("listen", socket=self._opened())
             self._listener = Listener(self.stack, self._number, (self._area, self._bell))
-        self._listener.backlog = max(backlog, 1)
+        self._listener.set_backlog(backlog)
         self._listener.refill()
 
     def accept(self) -> tuple["StreamSocket", Name]:

@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 from stand_in import StandIn
 
 from scout import sockets
 from scout.sockets import StreamSocket
+from scout.sockets.listener import Listener
 
 RING = 1 << 14
 HERE = "127.0.0.1"
@@ -143,6 +145,13 @@ def test_connections_are_accepted_with_their_names(stack: Any) -> None:
                     assert sock.getsockname() == listener.getsockname()
                     peer.sendall(b"%d" % number)
                     assert sock.recv(100) == b"%d" % number
+
+
+def test_no_more_connections_wait_than_their_messages_have_room(stack: Any) -> None:
+    listener = Listener(stack, 1, (np.zeros(1, np.uint8), 0))
+    for wanted, got in ((0, 1), (128, 128), (65535, stack.ring_bytes // 144)):
+        listener.set_backlog(wanted)
+        assert listener.backlog == got
 
 
 def test_a_listener_goes_on_when_sockets_are_free_again() -> None:

@@ -29,7 +29,7 @@ MINE, THEIRS = 1 << 16 | 0, 1 << 16 | 1  # sockets of these two
 
 
 @numba.njit(types.void(types.Array(numba.from_dtype(APPLICATION_FEED), 1, "C")), error_model="numpy", _nrt=False)
-def _collect(feeds: Any) -> None:
+def collect_once(feeds: Any) -> None:
     collect(feeds[0], 0)
 
 
@@ -90,7 +90,7 @@ class Bench:
 
     def collect(self) -> list[bytes]:
         """The data of the requests that are new in the channel."""
-        _collect(self.feed.ring)
+        collect_once(self.feed.ring)
         return [request[HEADER:] for request in self.requests()]
 
     def requests(self) -> list[bytes]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from endpoint_bench import APPLICATION, MINE, OTHER, RING, THEIRS, Bench
+from endpoint_bench import APPLICATION, MINE, OTHER, RING, THEIRS, Bench, collect_once
 
 from scout.io.channels.collected import COLLECTOR
 from scout.io.endpoints.collect import NEVER
@@ -188,3 +188,27 @@ def test_nonsense_of_one_application_harms_nobody_else(bench: Bench, seed: int) 
         assert word in bench.collect()
         bench.deliver(word, socket=THEIRS)
         assert bench.take(THEIRS) == word
+
+
+def test_a_ring_that_ends_at_the_greatest_number_is_collected_to_its_end(bench: Bench) -> None:
+    """Its entries say to go on at its beginning, for ever."""
+    area = bench.area(APPLICATION)
+    for skip in (0, RING - 8):
+        ctypes.c_int64.from_address(area + RINGS + skip).value = -1
+    for _ in range(3):
+        ctypes.c_int64.from_address(area + TAIL).value = (1 << 63) - 1
+        bench.memory.ring(APPLICATION)
+        assert bench.collect() == []
+    bench.ask(b"the other", socket=THEIRS, application=OTHER)
+    assert bench.collect() == [b"the other"]
+
+
+def test_an_application_that_fills_the_channel_does_not_keep_others_out(bench: Bench) -> None:
+    for turn in range(10):
+        while bench.ask(b"flood"):
+            pass
+        if turn == 3:
+            bench.ask(b"the other", socket=THEIRS, application=OTHER)
+        collect_once(bench.feed.ring)
+        bench.feed.cursors["head"][0] = bench.feed.cursors["floor"][0] = bench.feed.sent - 48
+    assert not bench.memory.pending(OTHER)

@@ -13,7 +13,17 @@ from endpoint_bench import HEADERS, MINE, STREAM, THEIRS, Bench
 from scout.io.channels.collected import COLLECTOR
 from scout.io.endpoints.memory import DOORBELL, REPLICA_RING, entry_bytes
 from scout.io.endpoints.message import HEADER, HEADER_STRUCT, KIND, NOTE, NOTICE, ROW, SEGMENT
-from scout.io.endpoints.stream import ACKNOWLEDGED, AWAITED, FREED, PLACING, REPORTED, placing_of
+from scout.io.endpoints.stream import (
+    ACKNOWLEDGED,
+    AWAITED,
+    CLOSED,
+    ESTABLISHED,
+    FREED,
+    PHASE,
+    PLACING,
+    REPORTED,
+    placing_of,
+)
 from scout.io.ports.contract import PortError
 from scout.ring.layout import LOCK
 from scout.ring.segment import LINE
@@ -232,3 +242,14 @@ def test_nonsense_in_a_stream_harms_nobody_else(bench: Bench, seed: int) -> None
             image[stream : stream + sizes.socket_bytes - sizes.stream_offset] = 0
         assert np.array_equal(before, after)
         bench.requests()
+
+
+def test_the_end_of_a_connection_is_known_whatever_its_application_writes(bench: Bench) -> None:
+    bench.word(PHASE)[0] = CLOSED << 8
+    bench.report(0, 0, ESTABLISHED << 8, 0, 0, 0)
+    assert not bench.memory.has_ended(MINE)
+    bench.word(PHASE)[0] = 1 << 40
+    bench.report(0, 0, CLOSED << 8 | 1, 0, 0, 0)
+    assert bench.memory.has_ended(MINE) and not bench.memory.has_ended(THEIRS)
+    bench.memory.clear_socket(MINE & ROW, bench.port.tails)
+    assert not bench.memory.has_ended(MINE)

@@ -30,7 +30,7 @@ from scout.paths.protocols.tcp.state import (
 from scout.paths.wire.tcp import ACK, CWR, FIN, RST, SYN, URG
 from scout.ring.jit import outline
 
-__all__ = ["ANEW", "arrive"]
+__all__ = ["ANEW", "arrive", "is_current"]
 
 ANEW = 1
 """The result of `arrive` for a SYN in TIME-WAIT that begins another connection: give it to the listener (MAY-2)."""
@@ -122,7 +122,8 @@ def _synchronized(c: Any, segment: Any, out: Any, now: int) -> int:
             return 0
         sequence += 1
         flags &= ~SYN
-    if not _is_current(c, segment, flags, now):
+    stamp = segment.tsval if segment.has_timestamp else -1
+    if c.timestamps and flags & RST == 0 and not is_current(c, stamp, now):
         _challenge(c, now)
         return 0
     space = length + (1 if flags & SYN else 0) + (1 if flags & FIN else 0)
@@ -162,13 +163,9 @@ def _synchronized(c: Any, segment: Any, out: Any, now: int) -> int:
     return _take_rest(c, segment, sequence, flags, length, out, now)
 
 
-def _is_current(c: Any, segment: Any, flags: int, now: int) -> bool:
-    """False if PAWS tells that a segment is an old duplicate."""
-    if c.timestamps == 0 or flags & RST:
-        return True
-    if segment.has_timestamp == 0:
-        return False
-    return signed(segment.tsval - c.ts_recent) >= 0 or now - c.ts_recent_at >= OLD_TIMESTAMP
+def is_current(c: Any, stamp: int, now: int) -> bool:
+    """False if a timestamp (-1: a segment without one) tells that a segment is an old duplicate (PAWS)."""
+    return stamp >= 0 and (signed(stamp - c.ts_recent) >= 0 or now - c.ts_recent_at >= OLD_TIMESTAMP)
 
 
 def _is_later(c: Any, segment: Any, sequence: int) -> bool:

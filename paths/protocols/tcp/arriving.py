@@ -42,12 +42,15 @@ from scout.paths.wire.ipv4 import header_length
 from scout.paths.wire.tcp import ACK, FIN, RST, SYN
 from scout.ring.jit import outline
 
-__all__ = ["POSITION", "take_notice", "take_segment"]
+__all__ = ["POSITION", "UNKNOWN", "take_notice", "take_segment"]
 
 BAD_REQUEST, NO_CONNECTION, NO_SPARE = drop("bad-request"), drop("tcp-no-connection"), drop("tcp-no-spare")
 
 POSITION = message.LOCAL - 12
 """Offset in a SEGMENT request of the position of its data; of a segment for no connection, the MTU of its port."""
+
+UNKNOWN = 0xFFFFFFFF
+"""In place of a socket's number in a SEGMENT request: no connection was known."""
 
 PLACED, LOST = 0, 1
 """Verdicts for segments: its data are there, or it had none; its data count as lost."""
@@ -92,7 +95,7 @@ def take_segment(
     begin(host, -1, local, remote, ports)
     host.ended = ended
     if number >= 0 and rows[number & message.ROW].role == LISTENS:
-        mtu = load32(frame, POSITION + 4) if load64(frame, POSITION) > 0 else 0
+        mtu = load32(frame, POSITION + 4) if load32(frame, message.SOCKET) == UNKNOWN else 0
         return take_opening(number & message.ROW, mtu, now, host, rows, bindings, connections, deadlines)
     refuse(segment, host.out)
     return PLACED

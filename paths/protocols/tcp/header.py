@@ -23,7 +23,7 @@ from scout.paths.wire.tcp import (
 )
 from scout.ring.jit import outline
 
-__all__ = ["SEGMENT", "option_bytes", "read_header", "write_header"]
+__all__ = ["SEGMENT", "option_bytes", "read_header", "read_timestamp", "write_header"]
 
 END, NOP, MSS, SCALE, SACK_PERMITTED, SACK, TIMESTAMP, USER_TIMEOUT = 0, 1, 2, 3, 4, 5, 8, 28
 """Kinds of options."""
@@ -126,6 +126,23 @@ def _read_option(frame: Any, place: int, kind: int, length: int, segment: Any) -
             segment.sacks[index].first = load32(frame, place + 2 + 8 * index)
             segment.sacks[index].last = load32(frame, place + 6 + 8 * index)
         segment.sack_count = count
+
+
+@outline
+def read_timestamp(frame: Any, at: int, stop: int) -> int:
+    """The timestamp in the header from offset `at` to `stop`, which is within reach; -1 if it has none."""
+    place = at + HEADER
+    while place + 2 <= stop:
+        kind, length = load8(frame, place), load8(frame, place + 1)
+        if kind == NOP:
+            place += 1
+            continue
+        if kind == END or length < 2 or place + length > stop:
+            break
+        if kind == TIMESTAMP and length == 10:
+            return load32(frame, place + 2)
+        place += length
+    return -1
 
 
 def _told(seconds: int) -> int:

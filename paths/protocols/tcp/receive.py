@@ -13,14 +13,17 @@ from scout.io.endpoints.message import NOTICE, SEGMENT
 from scout.io.packet import NEEDS_CHECKSUM
 from scout.paths.model.verdict import drop
 from scout.paths.protocols.sockets import bound_socket, error_number, write_message
-from scout.paths.protocols.tcp.arriving import POSITION
+from scout.paths.protocols.tcp.arrival import is_current
+from scout.paths.protocols.tcp.arriving import POSITION, UNKNOWN
+from scout.paths.protocols.tcp.header import read_timestamp
 from scout.paths.protocols.tcp.rows import CONNECTED
 from scout.paths.protocols.tcp.sequence import position
 from scout.paths.protocols.tcp.state import FIN_WAIT_2, SYN_RECEIVED
 from scout.paths.wire import icmp, ipv4, tcp
 from scout.paths.wire.checksum import pseudo_header_sum
 from scout.paths.wire.ipv4 import header_length
-from scout.paths.wire.tcp import SYN, tcp_header_length
+from scout.paths.wire.tcp import ACK, SYN, tcp_header_length
+from scout.ring.jit import outline
 
 __all__ = ["NOWHERE", "notice", "receive"]
 
@@ -30,8 +33,8 @@ NO_CONNECTION = drop("tcp-no-connection")
 NOWHERE = -1
 """The position of data that are placed nowhere."""
 
-UNKNOWN = 0xFFFFFFFF
-"""In place of a socket's number: no connection is known here."""
+AHEAD = 1 << 24
+"""Bytes by which an acknowledgement may be further on than this replica's copy of the state."""
 
 
 def receive(
@@ -67,9 +70,8 @@ def receive(
     number = bound_socket(bindings, local, local_port, remote, remote_port)
     place = NOWHERE
     if number >= 0 and rows[number & message.ROW].role == CONNECTED:
-        if size > data and load8(frame, tcp_at + tcp.FLAGS) & SYN == 0:
-            sequence = load32(frame, tcp_at + tcp.SEQUENCE)
-            place = place_of(connections[number & message.ROW], sequence, size - data)
+        if size > data:
+            place = place_of(frame, tcp_at, data, size - data, connections[number & message.ROW], packet.timestamp)
     else:
         number = UNKNOWN
         place = mtus[first + packet.port]
@@ -79,17 +81,25 @@ def receive(
     return 0
 
 
-def place_of(c: Any, sequence: int, size: int) -> int:
+@outline
+def place_of(frame: Any, at: int, header: int, size: int, c: Any, now: int) -> int:
     """The position in the peer's stream of the data of a segment, `NOWHERE` if they may not be placed.
 
-    Not all of them were received before. Whether there is room in the ring the application says, and not the window
-    here: this replica's copy of the state may be older than the window that the peer knows, and the data would be lost.
-    An application that has gone reads nothing.
+    Not all of them were received before, and the segment's acknowledgement and timestamp are some that the connection
+    can take: one that it refuses, which is forged or an old duplicate, must not write over data that came before.
+    Whether there is room in the ring the application says, and not the window here: this replica's copy of the state
+    may be older than the window that the peer knows, and the data would be lost. An application that has gone reads
+    nothing.
     """
     if c.state < SYN_RECEIVED or c.state > FIN_WAIT_2 or c.reader_gone:
         return NOWHERE
-    begin = position(sequence, c.rcv_nxt)
+    begin = position(load32(frame, at + tcp.SEQUENCE), c.rcv_nxt)
     if begin <= c.irs or begin + size <= c.rcv_nxt:
+        return NOWHERE
+    ack = position(load32(frame, at + tcp.ACKNOWLEDGEMENT), c.snd_una)
+    if load8(frame, at + tcp.FLAGS) & (ACK | SYN) != ACK or not c.snd_una - c.max_wnd <= ack <= c.snd_nxt + AHEAD:
+        return NOWHERE
+    if c.timestamps and not is_current(c, read_timestamp(frame, at, at + header), now):
         return NOWHERE
     return begin - c.irs - 1
 

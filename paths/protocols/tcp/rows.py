@@ -17,6 +17,7 @@ from scout.paths.protocols.tcp.header import SEGMENT
 from scout.paths.protocols.tcp.requests import REQUEST
 from scout.paths.protocols.tcp.secret import SECRET
 from scout.paths.protocols.tcp.settings import LARGEST_SEGMENT, SETTINGS
+from scout.paths.protocols.tcp.state import FOREVER as NEVER
 from scout.paths.wire import ipv4
 from scout.paths.wire.address import MAPPED
 from scout.paths.wire.flow import KNOWN
@@ -40,6 +41,7 @@ __all__ = [
     "offer",
     "row_of",
     "take_spare",
+    "tell_time",
     "unbind_row",
     "withdraw",
     "write_back",
@@ -73,6 +75,8 @@ HOST = np.dtype(
         ("most", "i8"),  # LARGEST_SEGMENT as it was chosen; that of a connection also depends on its port
         ("secret", SECRET),
         ("counts", COUNTS, (1,)),
+        ("time", "i8"),  # of the last request, in TCP's time,
+        ("shift", "i8"),  # and by how much this is ahead of the clock
         # What the request at hand works with.
         ("request", REQUEST),
         ("segment", SEGMENT),
@@ -96,6 +100,24 @@ COOKIE_LIFE = 120_000_000_000
 """Nanoseconds after a listener's last cookie in which an acknowledgement may open a connection."""
 
 IP_AND_TCP = 40  # bytes of both headers without options
+
+
+SET_BACK = 1_000_000_000
+"""Nanoseconds by which a request may be earlier than the last one before the clock is taken to have been set back."""
+
+
+def tell_time(host: Any, deadlines: Any, clock: int) -> int:
+    """The time of a request in TCP's time, which goes on if the clock is set back.
+
+    Else timers would wait for the clock, and peers would take our timestamps for old ones (PAWS).
+    """
+    now = clock + host.shift
+    if now < host.time - SET_BACK:
+        if deadlines[0] < NEVER:
+            deadlines[0] -= host.time - now
+        host.shift += host.time - now
+    host.time = max(host.time, now)
+    return host.time
 
 
 def row_of(frame: Any, rows: Any) -> int:

@@ -29,7 +29,7 @@ from scout.paths.protocols.tcp.arriving import take_notice, take_segment
 from scout.paths.protocols.tcp.deadlines import BLOCK, refresh
 from scout.paths.protocols.tcp.opened import close, connect, listen, offer_spare
 from scout.paths.protocols.tcp.outbox import post
-from scout.paths.protocols.tcp.rows import CONNECTED, begin, begin_with, row_of
+from scout.paths.protocols.tcp.rows import CONNECTED, begin, begin_with, row_of, tell_time
 from scout.paths.protocols.tcp.settings import (
     KEEP_IDLE,
     KEEP_INTERVAL,
@@ -66,7 +66,8 @@ def serve(
     sent: Any,
 ) -> int:
     """Serve a local request."""
-    kind, now, host = load8(frame, message.KIND), packet.timestamp, hosts[0]
+    kind, host = load8(frame, message.KIND), hosts[0]
+    now = tell_time(host, deadlines, packet.timestamp)
     if kind == EXPIRE:
         expire(now, primary, host, rows, bindings, connections, deadlines, outbox, waiting, sent)
         return 0
@@ -171,4 +172,4 @@ def expire(
                 ask(requests.EXPIRE, 0, 0, row, now, host, rows, bindings, connections, deadlines)
                 if primary:
                     post(outbox, waiting, sent, host)
-        refresh(deadlines, rows, block)
+        refresh(deadlines, rows, block, host.shift)

@@ -63,7 +63,7 @@ def settle(row: int, now: int, host: Any, rows: Any, bindings: Any, connections:
             socket.number = 0
         else:
             socket.role = ENDED
-    watch(deadlines, rows, row, due(c))
+    watch(deadlines, rows, row, due(c), host.shift)
 
 
 def listens(rows: Any, listener: int) -> bool:

@@ -2,12 +2,13 @@
 
 import errno
 
+import pytest
 from harness import HOST, LEFT
 from host_router import OURS, PEER
 from scapy.all import IP, TCP, Ether, Raw, raw
 from tcp_router import CLIENT, LISTENER, MILLISECOND, MSS, OTHER, RING, SECOND, SPARE, TcpHost, accept, address, listen
 
-from scout.io.endpoints.message import CLOSE, CONNECT, LISTEN, NOTICE, OFFER, OPTION, READ, SHUTDOWN, WRITE
+from scout.io.endpoints.message import CLOSE, CONNECT, EXPIRE, LISTEN, NOTICE, OFFER, OPTION, READ, SHUTDOWN, WRITE
 from scout.io.endpoints.stream import CLOSED, ESTABLISHED, OPENING
 from scout.paths.protocols.tcp.state import FINISHED, REFUSED, RESET
 
@@ -273,3 +274,41 @@ def test_malformed_requests_are_refused(host: TcpHost) -> None:
     for option, value in ((0, 7), (99, 1), (-1, 1), (17, 0), (17, -5), (17, 1 << 62)):
         host.call(OPTION, SPARE, option, value)
     assert host.state(SPARE) == "ESTABLISHED"
+
+
+@pytest.mark.parametrize(
+    "forged", ["no acknowledgement", "a false acknowledgement", "an old timestamp", "no timestamp"]
+)
+def test_a_segment_that_the_connection_refuses_writes_over_no_data(host: TcpHost, forged: str) -> None:
+    listen(host, SPARE)
+    (answer,) = host.say("S", 100, options=[*MSS, ("Timestamp", (5000, 0))])
+    iss, echo = answer[TCP].seq + 1, dict(answer[TCP].options)["Timestamp"][0]
+    host.say("A", 101, iss, options=[("Timestamp", (5001, echo))])
+    host.say("PA", 101, iss, b"hello", options=[("Timestamp", (5002, echo))])
+    host.say("PA", 116, iss, b"out of order", options=[("Timestamp", (5003, echo))])
+    flags, ack, options = {
+        "no acknowledgement": ("P", 0, [("Timestamp", (5004, echo))]),
+        "a false acknowledgement": ("PA", iss + (1 << 30), [("Timestamp", (5004, echo))]),
+        "an old timestamp": ("PA", iss, [("NOP", None), ("Timestamp", (4000, echo))]),
+        "no timestamp": ("PA", iss, []),
+    }[forged]
+    host.say(flags, 101, ack, b"X" * 30, options=options)
+    assert host.words[SPARE][0] == 5 and host.readable(SPARE) == b"hello"
+    host.say("PA", 106, iss, b", peer" + b"!" * 4, options=[("Timestamp", (5005, echo))])
+    assert host.readable(SPARE) == b"hello, peer!!!!out of order"
+
+
+def test_a_clock_that_is_set_back_stops_no_connection(host: TcpHost) -> None:
+    listen(host, SPARE)
+    (answer,) = host.say("S", 100, options=[*MSS, ("Timestamp", (5000, 0))])
+    iss, begin = answer[TCP].seq + 1, dict(answer[TCP].options)["Timestamp"][0]
+    host.say("A", 101, iss, options=[("Timestamp", (5001, begin))])
+    host.now += SECOND
+    host.write(SPARE, 0, b"hello")
+    before = dict(host.sent[0][TCP].options)["Timestamp"][0]
+    host.now -= 3600 * SECOND
+    host.request(EXPIRE, 0xFFFFFFFF)  # the engine has seen it
+    again = host.wait(3 * SECOND)  # the acknowledgement was lost
+    assert again and bytes(again[0][TCP].payload) == b"hello"
+    after = dict(again[0][TCP].options)["Timestamp"][0]
+    assert 0 <= after - before & 0xFFFFFFFF < 4000

@@ -1,0 +1,82 @@
+"""The registry's table of sockets, where the channel is full or a replica late: nothing is lost, nobody is kept out."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from scout.endpoints.sockets import Refused, SocketTable
+from scout.io.endpoints.message import HEADER_STRUCT, ROW
+
+TCP, UDP = 6, 17
+APPLICATION = 1
+
+
+class Port:
+    """A port whose channel has no room for one request where the test says so."""
+
+    sockets = 2
+
+    def __init__(self) -> None:
+        self.full = self.late = False
+        self.requests: list[int] = []
+        self.tails = np.zeros((1, self.sockets), np.int64)
+        numbers = np.zeros(self.sockets, np.int64)
+        self.ended: set[int] = set()
+        self.memory = SimpleNamespace(
+            numbers=numbers,
+            owners=numbers.copy(),
+            bells=numbers,
+            clear_socket=lambda row, tails: self.ended.clear(),
+            has_ended=self.ended.__contains__,
+            ring=lambda application: None,
+            pending=lambda application: False,
+        )
+        self.feed = SimpleNamespace(sent=0, reached=lambda position: not self.late)
+
+    def request(self, header: bytes, timestamp: int) -> int:
+        if self.full:
+            self.full = False  # there is room again
+            return 0
+        self.requests.append(HEADER_STRUCT.unpack(header[:48])[0])
+        self.feed.sent += 1
+        return self.feed.sent
+
+
+@pytest.mark.parametrize("protocol", [TCP, UDP])
+def test_a_socket_that_cannot_be_closed_as_the_channel_is_full_stays_open(protocol: int) -> None:
+    port = Port()
+    table = SocketTable(port, {TCP: None, UDP: None})  # type: ignore[arg-type]
+    number, _ = table.open(APPLICATION, protocol)
+    port.full = True
+    with pytest.raises(Refused):
+        table.close(APPLICATION, number)
+    table.close(APPLICATION, number)
+    assert len(port.requests) == 1
+
+
+def test_the_sockets_of_an_application_that_has_died_are_closed_though_the_channel_was_full() -> None:
+    port = Port()
+    table = SocketTable(port, {TCP: None})  # type: ignore[arg-type]
+    numbers = [table.open(APPLICATION, TCP)[0] for _ in range(port.sockets)]
+    port.full = True
+    table.close_all(APPLICATION)
+    assert len(port.requests) == len(numbers)
+
+
+def test_a_row_gets_another_socket_when_every_replica_has_done_all_for_the_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("scout.endpoints.sockets._PATIENCE", 0.01)
+    port = Port()
+    table = SocketTable(port, {TCP: None})  # type: ignore[arg-type]
+    numbers = [table.open(APPLICATION, TCP)[0] for _ in range(port.sockets)]
+    table.close(APPLICATION, numbers[0])
+    with pytest.raises(Refused):
+        table.open(APPLICATION, TCP)  # its connection has not come to its end
+    port.ended.add(numbers[0])
+    port.late = True
+    with pytest.raises(Refused):
+        table.open(APPLICATION, TCP)
+    port.late = False
+    assert table.open(APPLICATION, TCP)[0] & ROW == numbers[0] & ROW
