@@ -91,4 +91,6 @@ if __name__ == "__main__":
     second = [number for number in sent if sent[number] == SECOND]
     print(f"to the first gateway: packets {min(first)} to {max(first)}, {len(first)} of them")
     print(f"to the second gateway: packets {min(second)} to {max(second)}, {len(second)} of them")
-    print(f"too few hops: {supervisor.account()['drops']['too-few-hops']}")
+    dropped = supervisor.account()["drops"]["too-few-hops"]
+    print(f"dropped, too few hops: {dropped}")
+    print(f"none of 30000 is missing: {len(sent) + dropped == 30_000}")

@@ -144,11 +144,11 @@ def run():
             server.stdout.readline()
             with connected(ECHO) as client:
                 client.sendall(b"hello")
-                print(client.recv(100).decode())
+                print(f"echo: {client.recv(100).decode()}")
             digest = hashlib.sha256(data).hexdigest()
             for name, work in (
-                ("taken", lambda client: get(client, kill)),
-                ("given", lambda client: put(client, data, kill)),
+                ("from the server", lambda client: get(client, kill)),
+                ("to the server", lambda client: put(client, data, kill)),
             ):
                 start = time.monotonic()
                 with connected(FILES) as client:

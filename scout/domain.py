@@ -90,6 +90,7 @@ def compile_domain(
     accounts: bool = False,
     grows: bool = False,
     delays: bool = False,
+    progress: Callable[[], None] | None = None,
 ) -> CompiledDomain:
     """Compile the loop that serves these paths of a graph, or load it from the cache.
 
@@ -114,6 +115,8 @@ def compile_domain(
         True if paths of new shapes may come while packets flow.
     delays : bool
         True if packets may wait until a time.
+    progress : callable, optional
+        Called before the loop is compiled, if it is not in the cache.
 
     Raises
     ------
@@ -163,7 +166,7 @@ def compile_domain(
     given |= {f"path_{shape.name}_call": caller(shape.code.run.signature) for shape in shapes}
     signature = types.void(*(argument.type for argument in arguments))
     try:
-        module = load_generated("domain", loop_source(plan), " ".join(marks), signature, given)
+        module = load_generated("domain", loop_source(plan), " ".join(marks), signature, given, progress)
     except (ScoutError, OSError):  # of the cache folder
         raise
     except Exception as error:  # numba raises exceptions of many classes; of user code it can only be a scheduler

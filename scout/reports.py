@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 
-__all__ = ["Reporter"]
+__all__ = ["Reporter", "compiling", "show_compiling"]
 
 _STANDARD_ERROR = 2
 
@@ -44,6 +44,17 @@ class Reporter:
             return False
         self._said.add(text)
         return True
+
+
+def compiling(part: str) -> str:
+    """The sentence about a part that is compiled."""
+    return f"compiling {part} (cached from now on)"
+
+
+def show_compiling(part: str) -> None:
+    """Say on standard error what is compiled, if it is a terminal: a first start may take minutes."""
+    if sys.stderr.isatty():
+        _print(compiling(part))
 
 
 def _print(message: str) -> None:

@@ -80,7 +80,7 @@ class Shapes(Sequence[Shape]):
     many : bool
         True if a shape may have many paths; otherwise each path is a shape of its own.
     progress : callable
-        Called with the name of each part before it is compiled.
+        Called with the name of each path before it is compiled, if it is not in the cache.
     """
 
     def __init__(self, many: bool, progress: Callable[[str], None]) -> None:
@@ -105,8 +105,8 @@ class Shapes(Sequence[Shape]):
         """
         if found := self.find(path):
             return found
-        self._progress(f"path from {path.name}")
-        return self._add(path, compile_path(path, self._many))
+        progress = partial(self._progress, f"path from {path.name}")
+        return self._add(path, compile_path(path, self._many, progress))
 
     def admit(self, path: Path, slot: int) -> Shape:
         """A new shape, for a path that comes while packets flow; nothing is compiled."""

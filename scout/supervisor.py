@@ -36,7 +36,7 @@ from scout.paths.model.graph import RouterGraph
 from scout.paths.model.path import Path
 from scout.paths.model.table import Table
 from scout.plan import make_plan
-from scout.reports import Reporter
+from scout.reports import Reporter, show_compiling
 from scout.ring.errors import ScoutError
 from scout.ring.jit import compile_entries
 from scout.shapes import Shapes
@@ -69,7 +69,8 @@ class Supervisor(Steering, PathFigures):
         Called with a sentence about each event (a replica died, an interface went away) and once with each traceback;
         they go to standard error by default. It may be called from several threads.
     progress : callable, optional
-        Called with the name of each part before it is compiled.
+        Called with the name of each part before it is compiled, if it is not in the cache. By default a line for
+        each part goes to standard error if that is a terminal.
     restarts : int
         Successors that a replica gets without making progress. A packet that kills its primary would otherwise kill
         successors for ever.
@@ -137,7 +138,7 @@ class Supervisor(Steering, PathFigures):
         self.channels: list[tuple[PacketChannel, list[Path]]] = []
         """While it runs: what replicas receive from, each with the paths whose ports it serves, in the paths' order."""
         self._say = Reporter(report)
-        self._progress = progress or (lambda part: None)
+        self._progress = progress or show_compiling
         self._entered = False
         self._forker = Forker()
         self._parts: Parts | None = None
@@ -173,10 +174,10 @@ class Supervisor(Steering, PathFigures):
             shapes.add(path)
         for paths in plan.shares:
             self.channels.append((self._channel(paths), paths))
-        self._progress("domain")
         schedulers = plan.schedule, plan.path_schedule
         kinds = plan.demuxes, plan.accounts, plan.grows, plan.delays
-        domain = compile_domain(plan.graph, self.channels, shapes, plan.replicas, *schedulers, *kinds)
+        progress = partial(self._progress, "the loop of the replicas")
+        domain = compile_domain(plan.graph, self.channels, shapes, plan.replicas, *schedulers, *kinds, progress)
         for router in plan.graph.routers:
             router.start(plan.graph)
         live_memory = LiveMemory(plan.room) if plan.grows else None

@@ -48,7 +48,8 @@ class Watcher:
     Attributes
     ----------
     finished : threading.Event
-        Set when the run is at its end: all input has been served, or no replica or no input process is left to go on.
+        Set when the run is at its end: all input has been served, no replica is left, or a process that brings the
+        packets of a port died.
     failures : list of str
         A sentence for each reason why the run ended before all input was dealt with.
     """

@@ -107,7 +107,7 @@ def trace(
     ] = None,
     hex: Annotated[str | None, typer.Option("--hex", help="A frame as hexadecimal digits.")] = None,
     pcap: Annotated[str | None, typer.Option(help="The frames of this capture.")] = None,
-    scapy: Annotated[str | None, typer.Option(help="A Scapy expression for one frame or more.")] = None,
+    scapy: Annotated[str | None, typer.Option(help="A Scapy expression for one frame or more; needs Scapy.")] = None,
     neighbour: Annotated[
         list[str] | None,
         typer.Option(metavar="PORT/ADDRESS=MAC", help="A neighbour that is known; packets to others are held."),
@@ -126,7 +126,10 @@ def trace(
     socket: Socket = None,
     json: Json = None,
 ) -> None:
-    """Follow packets stage by stage: what each stage reads and changes, and why a packet is dropped."""
+    """Follow packets stage by stage: what each stage reads and changes, and why a packet is dropped.
+
+    Of the changes, notes for later stages are in brackets, and cells of tables in parentheses.
+    """
     from scout.tools.commands import trace as work
 
     picked = work.Picked(live, host, port, proto, reason, seconds, socket)

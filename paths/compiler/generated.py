@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import re
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -18,7 +19,14 @@ _loaded: dict[str, ModuleType] = {}
 """Generated modules of this process by digest. Loaded anew, the machine code of each would stay in memory for ever."""
 
 
-def load_generated(name: str, text: str, marks: str, signature: Any, given: dict[str, Any]) -> ModuleType:
+def load_generated(
+    name: str,
+    text: str,
+    marks: str,
+    signature: Any,
+    given: dict[str, Any],
+    progress: Callable[[], None] | None = None,
+) -> ModuleType:
     """Write `text` to the cache folder, import it with `entry` and `given` among its names, and compile its entries.
 
     Parameters
@@ -33,10 +41,14 @@ def load_generated(name: str, text: str, marks: str, signature: Any, given: dict
         The numba signature of the module's entries.
     given : dict
         Names that the module finds.
+    progress : callable, optional
+        Called before the module is compiled, if it is not in the cache yet.
     """
     digest = digest_of(text, marks, repr(signature))
     if loaded := _loaded.get(digest):
         return loaded
+    if progress and not file_of("paths", name, digest).exists():
+        progress()
     module = executed(name, digest, text, given | {"entry": partial(Entry, signature=signature)})
     for value in list(vars(module).values()):
         if isinstance(value, Entry):

@@ -8,7 +8,7 @@ Code is cached under a name that carries a hash of the generated text and of eve
 functions refer to, in a folder that carries a hash of Scout's own sources (`scout.ring.cache`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path as FilePath
 from types import ModuleType
 from typing import Any
@@ -82,8 +82,10 @@ class CompiledPath:
         return private(WHOLE if wanted else 1, np.uint8)
 
 
-def compile_path(path: Path, many: bool = False) -> CompiledPath:
+def compile_path(path: Path, many: bool = False, progress: Callable[[], None] | None = None) -> CompiledPath:
     """Compile `path`, or load it from the cache; with `many` for any number of paths of its shape.
+
+    `progress` is called before it is compiled, if it is not in the cache.
 
     Raises
     ------
@@ -96,7 +98,8 @@ def compile_path(path: Path, many: bool = False) -> CompiledPath:
     check_globals(path.stages)
     text, marks = code_of(path, many)
     try:
-        module = load_generated(f"path_{path.source}", text, marks, _signature(plan, many), user_functions(plan))
+        signature, functions = _signature(plan, many), user_functions(plan)
+        module = load_generated(f"path_{path.source}", text, marks, signature, functions, progress)
     except (ScoutError, OSError):  # of the cache folder
         raise
     except Exception as error:  # numba raises exceptions of many classes, also TypeError and KeyError

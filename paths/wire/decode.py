@@ -184,7 +184,7 @@ def _walk(data: bytes, header: str, at: int) -> Iterator[Field]:
             yield Field(header, "options", fixed, stop, _size)
         header, at = following, end
     if at < len(data):
-        yield Field("data", "bytes", at, len(data), _size)
+        yield Field("data", "bytes", at, len(data), lambda data: str(len(data)))
 
 
 def _next(data: bytes, header: str, at: int) -> tuple[int, str]:

@@ -92,7 +92,7 @@ def test_a_change_of_how_a_router_makes_packets_compiles_the_domain_anew(monkeyp
         domain.compile_domain(graph, [], [], 1, None)
         return found.pop()
 
-    def load(name: str, text: str, marks: str, signature: Any, given: dict[str, Any]) -> SimpleNamespace:
+    def load(name: str, text: str, marks: str, *rest: Any) -> SimpleNamespace:
         found.append(marks)
         return SimpleNamespace(serve=None, __file__="")
 

@@ -102,7 +102,7 @@ PACKETS = [
     (Ether() / IP(ttl=7) / UDP(dport=53), {"ipv4.ttl": "7", "udp.destination-port": "53"}),
     (Ether() / IP(flags="DF") / TCP(flags="SA", seq=9), {"tcp.flags": "SYN+ACK", "tcp.sequence": "9"}),
     (Ether() / IP(options=[Raw(b"\1" * 4)]) / UDP(sport=5), {"udp.source-port": "5", "ipv4.options": "4 bytes"}),
-    (Ether() / IP(frag=2) / Raw(bytes(16)), {"ipv4.fragment": "16", "data.bytes": "16 bytes"}),
+    (Ether() / IP(frag=2) / Raw(bytes(16)), {"ipv4.fragment": "16", "data.bytes": "16"}),
     (Ether() / IP() / ICMP(type=3, code=1), {"icmp.type": "3", "icmp.code": "1"}),
 ]
 

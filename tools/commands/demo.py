@@ -12,11 +12,14 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from scout.drop_reasons import documented
 from scout.io.host.lab import Lab
 from scout.io.host.namespace import Namespace
 from scout.io.host.process import usable_cores
 from scout.io.mac import mac_number
+from scout.io.ports import afpacket
 from scout.loader import load_router
+from scout.reports import compiling
 from scout.supervisor import Supervisor
 from scout.tools.commands.rates import Meter, table
 from scout.tools.drawing.draw import draw
@@ -31,6 +34,12 @@ __all__ = ["run"]
 ROUTER = LESSONS / "01_router.py"
 PINGS, TRANSFER = 20, 256 << 20
 PATIENCE = 60.0  # seconds that the transfer may take
+
+_OF_THE_KERNEL = {
+    "kernel-backlog-in": "the kernel's queue before the router was full",
+    "kernel-backlog-out": "the kernel's queue behind the router was full",
+}
+"""Reasons of this command: drops on the veth pairs, which the router does not see."""
 
 
 def run(seconds: float, replicas: int | None, json_path: str | None, picture: str) -> int:
@@ -116,7 +125,8 @@ def _flood(
     sink.close()
     moved = {key: after[key] - before.get(key, 0) for key in after if after[key] - before.get(key, 0)}
     forwarded = moved.pop("forwarded", 0)
-    flooded = {"name": "flood", "sent": flood.sent, "forwarded": forwarded, "pps": round(forwarded / elapsed)}
+    rate = {"pps": round(forwarded / elapsed), "seconds": round(elapsed, 1)}
+    flooded = {"name": "flood", "sent": flood.sent, "forwarded": forwarded, **rate}
     return [flooded, *({"name": "flood-drop", "reason": reason, "packets": moved[reason]} for reason in sorted(moved))]
 
 
@@ -174,9 +184,12 @@ def _summary(
     shown.add_row("ping", f"{pinged['received']} of {pinged['sent']} answered, median {pinged['rtt_ms_median']} ms")
     intact = "intact" if tcp["intact"] else "NOT intact"
     shown.add_row("tcp", f"{tcp['bytes'] >> 20} MiB {intact}, {tcp['gbps']} Gbit/s")
-    drops = ", ".join(f"{row['packets']:,} {row['reason']}" for row in results if row["name"] == "flood-drop") or "none"
-    shown.add_row("flood", f"{flood['sent']:,} sent = {flood['forwarded']:,} forwarded + dropped: {drops}")
-    shown.add_row("", f"{flood['pps']:,} packets a second")
+    drops = [row for row in results if row["name"] == "flood-drop"]
+    dropped = sum(row["packets"] for row in drops)
+    shown.add_row("flood", f"{flood['sent']:,} sent = {flood['forwarded']:,} forwarded + {dropped:,} dropped")
+    shown.add_row("", f"{flood['pps']:,} forwarded a second, over {flood['seconds']} s")
+    for row in drops:
+        shown.add_row("", f"{row['packets']:,} dropped as {row['reason']}{_explained(row['reason'])}")
     for row in results:
         if row["name"] == "replica":
             text = f"core {row['core']}: saw {row['seen']:,} packets, primary of {row['primary']:,}"
@@ -187,6 +200,12 @@ def _summary(
         console.print(Text(f"scout: {problem}", style="bold red"))
 
 
+def _explained(reason: str) -> str:
+    """What a drop reason of interfaces means, after a colon; empty for other reasons."""
+    meaning = documented(afpacket.__doc__ or "").get(reason) or _OF_THE_KERNEL.get(reason)
+    return f": {meaning}" if meaning else ""
+
+
 class _Screen:
     """The progress of the demo: live on a terminal, else a line for each step on standard error."""
 
@@ -195,8 +214,8 @@ class _Screen:
         self._meter: Meter | None = None
         self._step = ""
 
-    def compiling(self, what: str) -> None:
-        self.say(f"compiling {what} (cached from now on)")
+    def compiling(self, part: str) -> None:
+        self.say(compiling(part))
 
     def watch(self, meter: Meter) -> None:
         self._meter = meter

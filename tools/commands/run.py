@@ -17,6 +17,7 @@ from rich.table import Table
 from scout.accounts import account_rows
 from scout.control_socket.server import ControlSocket
 from scout.loader import load_router
+from scout.reports import compiling
 from scout.ring.errors import ScoutError
 from scout.supervisor import Supervisor
 from scout.tools.lessons import router_file
@@ -67,7 +68,7 @@ def run(
     file = router_file(file)
     graph, paths = load_router(file)
     supervisor = Supervisor(
-        graph, paths, replicas, progress=lambda what: report.note(f"compiling {what}"), most_paths=most_paths
+        graph, paths, replicas, progress=lambda part: report.note(compiling(part)), most_paths=most_paths
     )
     stopped = threading.Event()
     socket: AbstractContextManager[Any] = nullcontext()

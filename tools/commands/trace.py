@@ -1,5 +1,6 @@
 """`scout trace`: packets stage by stage. Frames go through a router file, or a running router is tapped."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from itertools import groupby, islice
 from typing import Any, NamedTuple
@@ -77,7 +78,7 @@ def _from_hex(text: str) -> bytes:
     try:
         return bytes.fromhex(text.replace(":", ""))
     except ValueError as error:
-        raise ScoutError(f"--hex: {error}; give the bytes of a frame as hexadecimal digits") from error
+        raise ScoutError(f"--hex {text}: give the bytes of a frame, each as two hexadecimal digits") from error
 
 
 def _from_scapy(expression: str) -> list[bytes]:
@@ -85,7 +86,8 @@ def _from_scapy(expression: str) -> list[bytes]:
     try:
         import scapy.all
     except ImportError as error:
-        raise ScoutError("--scapy: Scapy is not installed; pip install scapy, or use --hex or --pcap") from error
+        fix = f"{sys.executable} -m pip install scapy"
+        raise ScoutError(f"--scapy: Scapy is not installed; run {fix}, or use --hex or --pcap") from error
     try:
         packets = eval(expression, vars(scapy.all).copy())
         if isinstance(packets, scapy.all.Packet):

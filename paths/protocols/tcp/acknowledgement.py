@@ -1,4 +1,8 @@
-"""The effects of an arriving acknowledgement on the sender: bytes delivered, losses, both windows."""
+"""The effects of an arriving acknowledgement on the sender: bytes delivered, losses, both windows.
+
+`scout.paths.protocols.tcp.receiver` decides when this end acknowledges, and `scout.paths.protocols.tcp.output` makes
+the segment.
+"""
 
 from typing import Any
 

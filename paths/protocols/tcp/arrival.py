@@ -6,7 +6,7 @@ from scout.paths.protocols.tcp.acknowledgement import take_acknowledgement
 from scout.paths.protocols.tcp.actions import EMIT, ROOM, next_action, plain_segment, refuse
 from scout.paths.protocols.tcp.ending import abort, end, linger
 from scout.paths.protocols.tcp.opening import answer_syn, establish, follow_timeout, synchronize
-from scout.paths.protocols.tcp.received import owe, take
+from scout.paths.protocols.tcp.receiver import owe, take
 from scout.paths.protocols.tcp.sent import mark_lost
 from scout.paths.protocols.tcp.sequence import position, signed
 from scout.paths.protocols.tcp.settings import LARGEST_SEGMENT

@@ -8,7 +8,7 @@ from typing import Any
 from scout.paths.protocols.tcp.ending import abort, end, linger
 from scout.paths.protocols.tcp.loss import lose_all
 from scout.paths.protocols.tcp.opening import SMALLEST_SEGMENT, TIMESTAMP_BYTES
-from scout.paths.protocols.tcp.received import readable
+from scout.paths.protocols.tcp.receiver import readable
 from scout.paths.protocols.tcp.settings import (
     FOLLOW_TIMEOUT,
     KEEP_IDLE,

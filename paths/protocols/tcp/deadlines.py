@@ -1,5 +1,8 @@
 """The times at which connections want timer requests, so that the earliest is known at once.
 
+The loop of a domain makes the request when the earliest time has come (`scout.domain_timers`), the stage `serve` finds
+the connections that are due, and `scout.paths.protocols.tcp.timers` does what is due for each.
+
 `deadlines` is int64: the earliest time of all rows, then that of each block of `BLOCK` rows. Both may be too early: a
 time that moves back is found when its request is served. The first is one of the clock, the others are in TCP's time,
 which is ahead of the clock by `shift` (`scout.paths.protocols.tcp.rows.tell_time`).

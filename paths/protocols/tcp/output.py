@@ -7,7 +7,7 @@ from typing import Any
 
 from scout.paths.protocols.tcp.actions import EMIT, REPORT, ROOM, next_action, plain_segment
 from scout.paths.protocols.tcp.congestion import in_flight, restart
-from scout.paths.protocols.tcp.received import acknowledged, offer, readable
+from scout.paths.protocols.tcp.receiver import acknowledged, offer, readable
 from scout.paths.protocols.tcp.resend import set_resend
 from scout.paths.protocols.tcp.roundtrip import clock
 from scout.paths.protocols.tcp.sent import begin_of, divide, has_room, mark_resent, note_sent, transmission

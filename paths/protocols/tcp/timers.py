@@ -1,4 +1,7 @@
-"""The timer request: what is due at its time (RFC 9293 sections 3.8 and 3.10.8, RFC 6298, RFC 8985)."""
+"""The timer request: what is due at its time (RFC 9293 sections 3.8 and 3.10.8, RFC 6298, RFC 8985).
+
+`scout.paths.protocols.tcp.deadlines` says how a time becomes a request.
+"""
 
 from typing import Any
 
