@@ -18,7 +18,7 @@ from typing import Any
 from scout.io.endpoints.message import BIND, CLOSE, CONNECT, HEADER_STRUCT, LISTEN, OFFER, ROW
 from scout.io.ports.applications import ApplicationPort
 from scout.paths.protocols.next_hop import CONNECTED, LOCAL
-from scout.paths.protocols.tcp.opened import GRACEFUL, NOW, TIME_WAIT_ONLY
+from scout.paths.protocols.tcp.serving_sockets import GRACEFUL, NOW, TIME_WAIT_ONLY
 from scout.paths.wire import ipv4
 from scout.ring.errors import ScoutError
 

@@ -14,10 +14,10 @@ from scout.io.packet import NEEDS_CHECKSUM
 from scout.paths.model.verdict import drop
 from scout.paths.protocols.sockets import bound_socket, error_number, write_message
 from scout.paths.protocols.tcp.arrival import is_current
-from scout.paths.protocols.tcp.arriving import POSITION, UNKNOWN
 from scout.paths.protocols.tcp.header import read_timestamp
 from scout.paths.protocols.tcp.rows import CONNECTED
 from scout.paths.protocols.tcp.sequence import position
+from scout.paths.protocols.tcp.serving_segments import POSITION, UNKNOWN
 from scout.paths.protocols.tcp.state import FIN_WAIT_2, SYN_RECEIVED
 from scout.paths.wire import icmp, ipv4, tcp
 from scout.paths.wire.checksum import pseudo_header_sum

@@ -25,11 +25,11 @@ from scout.io.endpoints.message import (
 )
 from scout.paths.model.verdict import drop
 from scout.paths.protocols.tcp import requests
-from scout.paths.protocols.tcp.arriving import take_notice, take_segment
 from scout.paths.protocols.tcp.deadlines import BLOCK, refresh
-from scout.paths.protocols.tcp.opened import close, connect, listen, offer_spare
 from scout.paths.protocols.tcp.outbox import post
 from scout.paths.protocols.tcp.rows import CONNECTED, begin, begin_with, row_of, tell_time
+from scout.paths.protocols.tcp.serving_segments import take_notice, take_segment
+from scout.paths.protocols.tcp.serving_sockets import close, connect, listen, offer_spare
 from scout.paths.protocols.tcp.settings import (
     KEEP_IDLE,
     KEEP_INTERVAL,
