@@ -240,7 +240,9 @@ def test_a_socket_that_is_not_read_loses_and_counts_what_it_has_no_room_for(host
         assert 0 < got <= sent
         theirs.sendto(b"there is room again", ours.getsockname())
         ours.settimeout(30)
-        assert ours.recv(100) == b"there is room again"
+        while (data := ours.recv(2000)) == bytes(1400):
+            pass  # those that were still on their way
+        assert data == b"there is room again"
 
 
 class Shout(asyncio.DatagramProtocol):
