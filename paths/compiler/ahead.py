@@ -37,7 +37,7 @@ class Ahead:
     name, rest, found : str
         The names in generated code of the two parts, and of what the first finds for each packet of a group.
     arguments, rest_arguments : tuple of str
-        What the two are given after `frame` and `end`, in generated code; `FOUND` for what was found.
+        The arguments of the two after `frame` and `end`, in generated code; `FOUND` for what was found.
     offset : int
         From the header at which packets enter the path to that at which they enter the stage, bytes.
     """

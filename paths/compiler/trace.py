@@ -78,7 +78,7 @@ class Step:
     is_drop : bool
         True if the packet is dropped here.
     awaits : str
-        What the packet waits for, as right/10.0.1.2 for a neighbour, if it is held here; else empty.
+        The thing that the packet waits for, as right/10.0.1.2 for a neighbour, if it is held here; else empty.
     """
 
     stage: str

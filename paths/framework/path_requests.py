@@ -87,8 +87,8 @@ class PathRequests:
     own : mapping
         The parameters (`Own`) of the router's stages that have other values in these paths.
     when_full : {"refuse", "evict"}
-        What a request does where there are most paths: it is refused, or the path that was idle longest is deleted for
-        it.
+        The fate of a request where there are most paths: it is refused, or the path that was idle longest is deleted
+        for it.
 
     Attributes
     ----------

@@ -85,7 +85,7 @@ class FlowPaths(Router):
     most : int
         Paths of flows that there may be at a time; the supervisor makes room for them.
     when_full : {"refuse", "evict"}
-        What becomes of further flows. "refuse": they stay in the wide path. "evict": each gets a path, and the one that
+        The fate of further flows. "refuse": they stay in the wide path. "evict": each gets a path, and the one that
         was idle longest is deleted; its flow goes on in the wide path, and asks again. Both are counted
         (`supervisor.path_requests()`, `scout ctl show path-requests`).
     **wishes

@@ -77,10 +77,10 @@ HOST = np.dtype(
         ("counts", COUNTS, (1,)),
         ("time", "i8"),  # of the last request, in TCP's time,
         ("shift", "i8"),  # and by how much this is ahead of the clock
-        # What the request at hand works with.
+        # Scratch of the request at hand.
         ("request", REQUEST),
         ("segment", SEGMENT),
-        # What its primary has to do.
+        # The work that it leaves to its primary.
         ("out", OUT),
         ("number", "i8"),  # of the socket that the actions are about, -1 if they are about none,
         ("local", "i8"),  # and both ends of its connection
