@@ -69,6 +69,7 @@ def connected(host: Host, port: int) -> tuple[Any, Any]:
         ours.connect((PEER, port))
         theirs, name = listener.accept()
         assert name == ours.getsockname()
+        listener.shutdown(socket.SHUT_RDWR)  # a successor that was forked meanwhile has a copy of its descriptor
     theirs.settimeout(300)
     return ours, theirs
 
