@@ -85,7 +85,7 @@ class _Asker:
 
 @dataclass
 class _Round:
-    """What one round of the thread is to change.
+    """The changes that one round of the thread is to make.
 
     Attributes
     ----------

@@ -4,8 +4,8 @@ Usage: Impair(name, seed, connects, only, **impairments)
 Requires and provides: one service, of the type `connects`.
 
 The same seed and the same packets give the same decisions, in every replica and in every run; time is that of the
-packets. What happens to a packet, in this order: it is lost, duplicated or corrupted; it waits in the queue of the
-bottleneck; it is delayed, and may come later than packets behind it.
+packets. First a packet may be lost, duplicated or corrupted; then it waits in the queue of the bottleneck; then it is
+delayed, and may come later than packets behind it.
 
 Drops
     impair-lost: chance would have it (`loss`).
@@ -58,7 +58,7 @@ PASSED, DELAYED = 0, 1
 
 
 class Impairments(TypedDict, total=False):
-    """What can be wrong with a link; see `Impair`."""
+    """The faults of a link; see `Impair`."""
 
     loss: float
     burst_begin: float
@@ -218,7 +218,8 @@ class Impair(Filter):
     settings : dict of str to Setting
         The values while it runs, in millionths, bits a second, bytes and microseconds: "loss_ppm" and so on.
     state : Table
-        What has happened so far, in all: `scout.paths.stages.impairment.STATE`[1], the same in every replica.
+        The state of the link and its counts of packets: `scout.paths.stages.impairment.STATE`[1], the same in every
+        replica.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What all sockets of a router have in common: names, time limits, waiting, local requests, and the end."""
+"""The common part of all sockets of a router: names, time limits, waiting, local requests, and the end."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""What a run says on standard error by itself."""
+"""The lines that a run prints on standard error by itself."""
 
 import io
 import sys
