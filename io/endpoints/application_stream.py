@@ -39,8 +39,8 @@ __all__ = [
 ]
 
 READ, CONNECT, NOW = 1, 2, 4
-"""The events that an application waits for, as bits: data, the end or an error; the end of a connection's opening; none,
-as the eventfd is to be readable at once."""
+"""The events that an application waits for, as bits: data, the end or an error; the end of a connection's opening;
+none, as the eventfd is to be readable at once."""
 
 ONE, SCRATCH = 8, 16  # offsets in the socket's area, as in `scout.io.endpoints.application`
 
