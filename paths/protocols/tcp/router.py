@@ -113,7 +113,8 @@ class Tcp(Router):
         host["settings"][0, [RECEIVE_BUFFER, SEND_BUFFER]] = self._port.stream_bytes
         host["most"], host["secret"] = self._settings[LARGEST_SEGMENT], new_secret()
         self.hosts, self.rows = Table(host), Table(rows)
-        self.bindings, self.connections = Table(new_bindings(len(rows))), Table(np.zeros(len(rows), CONNECTION))
+        self.bindings = Table(new_bindings(len(rows)))
+        self.connections = Table(np.zeros(len(rows), CONNECTION), counts="changes")
         self.deadline = Table(new_deadlines(len(rows)))
         self.outbox = Table(np.zeros(ENTRIES, ENTRY), "private")
         self.waiting, self.sent = (Table(np.zeros(1, np.int64), "private") for _ in range(2))
