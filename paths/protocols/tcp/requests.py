@@ -12,6 +12,7 @@ from scout.paths.protocols.tcp.calls import choose, close, leave, read, see_erro
 from scout.paths.protocols.tcp.ending import abort
 from scout.paths.protocols.tcp.opening import connect, listen
 from scout.paths.protocols.tcp.output import finish
+from scout.paths.protocols.tcp.state import ABORTED
 from scout.paths.protocols.tcp.timers import expire
 
 __all__ = [
@@ -52,10 +53,9 @@ REQUEST = np.dtype(
     [
         ("kind", "i8"),
         ("now", "i8"),  # its time
-        (
-            "one",
-            "i8",
-        ),  # CONNECT, LISTEN_FOR: the initial number. SEND, READ, PATH_MTU: bytes. CHOOSE: the setting. ERROR
+        # CONNECT, LISTEN_FOR: the initial number. SEND, READ, PATH_MTU: bytes. CHOOSE: the setting. ERROR. ABORT: the
+        # reason, if it is another than ABORTED.
+        ("one", "i8"),
         ("two", "i8"),  # CONNECT, LISTEN_FOR: the timestamps' offset. CHOOSE: the value
         ("more", "i8"),  # 1: another request of the same batch follows, and nothing is sent yet
     ]
@@ -99,7 +99,7 @@ def serve(table: Any, row: int, request: Any, segment: Any, settings: Any, out: 
     elif kind == LEAVE:
         leave(c, out, now)
     elif kind == ABORT:
-        abort(c, out, now)
+        abort(c, out, now, request.one or ABORTED)
     elif kind == URGE:
         urge(c)
     elif kind == CHOOSE:
