@@ -236,6 +236,12 @@ class Memory:
         )
         self._arguments[replica] = tuple(argument.value(own) for argument in self._domain.arguments)
 
+    def descriptors(self) -> list[int]:
+        """The descriptors that the process of a replica needs."""
+        ports = [self._graph.router(name).port for name in self._graph.ports]
+        channels = [channel.descriptor for channel, _ in self._channels if channel.descriptor is not None]
+        return [*self.bell.descriptors, *channels, *(each for port in ports for each in port.descriptors())]
+
     def delayed(self, replicas: Sequence[int]) -> int:
         """Packets that wait until a time, in these replicas."""
         return int(self.holds["delayed"][replicas].sum())

@@ -159,6 +159,8 @@ class EndpointMemory:
         One `ENDPOINTS`, shared.
     file : int
         Descriptor of the memory file.
+    descriptors : list of int
+        The file, and all eventfds.
     bell : int
         The eventfd that wakes replicas. It is rung only after a doorbell, and read only after a look at them.
     bells : numpy.ndarray
@@ -188,11 +190,11 @@ class EndpointMemory:
         stream = RINGS + MOST_REPLICAS * ring_bytes
         area = stream + (WORDS + STREAM_RINGS * stream_bytes if stream_bytes else 0)
         self.sizes = Sizes(area, ring_bytes, stream, stream_bytes, RINGS + request_bytes, request_bytes)
-        self._descriptors: list[int] = []
+        self.descriptors: list[int] = []
         try:
             _allow_files(sockets)
             self.file = os.memfd_create("scout-endpoints", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-            self._descriptors.append(self.file)
+            self.descriptors.append(self.file)
             self.bell, *bells = (self._eventfd() for _ in range(1 + sockets))
         except OSError as error:
             self.close()
@@ -233,8 +235,8 @@ class EndpointMemory:
             self.record[field] = value
 
     def _eventfd(self) -> int:
-        self._descriptors.append(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
-        return self._descriptors[-1]
+        self.descriptors.append(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
+        return self.descriptors[-1]
 
     # Areas.
 
@@ -335,9 +337,9 @@ class EndpointMemory:
 
     def close(self) -> None:
         """Close the files. Processes that have mapped the memory keep it."""
-        for descriptor in self._descriptors:
+        for descriptor in self.descriptors:
             os.close(descriptor)
-        self._descriptors.clear()
+        self.descriptors.clear()
 
 
 _libc = ctypes.CDLL(None, use_errno=True)

@@ -180,6 +180,10 @@ class ApplicationPort(CollectedPort):
         """Have the requests of one more replica collected; its sending side is there."""
         self.memory.enlist(replica)
 
+    def descriptors(self) -> list[int]:
+        """The memory file, and the eventfds."""
+        return self.memory.descriptors
+
     def resume(self, replica: int) -> None:
         """Prepare the sending side for the successor of a dead replica, and wake the applications that it had to wake.
 
