@@ -21,6 +21,7 @@ from scout.paths.protocols.tcp.serving_segments import POSITION, UNKNOWN
 from scout.paths.protocols.tcp.state import FIN_WAIT_2, SYN_RECEIVED
 from scout.paths.wire import icmp, ipv4, tcp
 from scout.paths.wire.checksum import pseudo_header_sum
+from scout.paths.wire.icmp import quoted
 from scout.paths.wire.ipv4 import header_length
 from scout.paths.wire.tcp import ACK, SYN, tcp_header_length
 from scout.ring.jit import outline
@@ -106,11 +107,9 @@ def place_of(frame: Any, at: int, header: int, size: int, c: Any, now: int) -> i
 
 def notice(frame: Any, end: Any) -> int:
     """Make a request of an ICMP error about a segment."""
-    at = message.HEADER
-    kind_at = at + header_length(frame, at)
-    quote = kind_at + icmp.HEADER
-    tcp_at = quote + header_length(frame, quote)
-    if not require(frame, end, tcp_at + tcp.SEQUENCE + 4):
+    kind_at = message.HEADER + header_length(frame, message.HEADER)
+    quote, tcp_at = quoted(frame, end, kind_at, tcp.SEQUENCE + 4)
+    if tcp_at < 0:
         return NO_CONNECTION
     local, remote = load32(frame, quote + ipv4.SOURCE), load32(frame, quote + ipv4.DESTINATION)
     ports, sequence = load32(frame, tcp_at + tcp.SOURCE), load32(frame, tcp_at + tcp.SEQUENCE)
