@@ -14,10 +14,11 @@ from scout.paths.protocols.tcp.header import MOST_SACKS
 from scout.paths.protocols.tcp.state import CLOSED, ESTABLISHED, FINISHED, NONE, RANGE
 from scout.paths.wire.tcp import ACK
 
-__all__ = ["ACCEPTED", "ENTRIES", "ENTRY", "REPORT", "SEGMENT", "next_entry", "post"]
+__all__ = ["ACCEPTED", "ENTRIES", "ENTRY", "OPENED", "RECORDS", "REPORT", "SEGMENT", "next_entry", "post"]
 
-SEGMENT, REPORT, ACCEPTED = range(3)
-"""Kinds of entries: a segment to be sent; the words of a stream; a connection for a listener."""
+SEGMENT, REPORT, ACCEPTED, RECORDS, OPENED = range(5)
+"""Kinds of entries: a segment to be sent; the words of a stream; a connection for a listener; records to be found, and
+then sealed or opened; how far they were opened."""
 
 ENTRIES = 8192
 """Entries of the box; it is empty behind every batch of requests."""
@@ -54,7 +55,9 @@ ENTRY = np.dtype(
         ("sack_count", "i8"),
         ("sacks", RANGE, (MOST_SACKS,)),
         # REPORT: `scout.io.endpoints.stream.REPORTED`. ACCEPTED: the number of the connection's socket in the first.
+        # RECORDS: direction, serial, first, limit, number and cipher of `scout.io.endpoints.records`. OPENED: how far.
         ("words", "i8", (6,)),
+        ("secret", "i8", (6,)),  # RECORDS: the IV and the key
     ]
 )
 
@@ -80,7 +83,7 @@ def post(outbox: Any, waiting: Any, sent: Any, host: Any) -> None:
         if action.kind == actions.EMIT:
             _post_segment(outbox, waiting, sent, action, host)
         elif action.kind == actions.REPORT:
-            _post_report(outbox, waiting, sent, action, host.number)
+            _post_report(outbox, waiting, sent, action, host)
     if host.listener:
         _post_accepted(outbox, waiting, sent, host)
     if host.closed:
@@ -148,12 +151,13 @@ def _replaces(action: Any, entry: Any, host: Any) -> bool:
     return action.acknowledgement != entry.acknowledgement and entry.sack_count + entry.user_timeout == 0
 
 
-def _post_report(outbox: Any, waiting: Any, sent: Any, action: Any, number: int) -> None:
-    place = _report_for(outbox, waiting, sent, number)
+def _post_report(outbox: Any, waiting: Any, sent: Any, action: Any, host: Any) -> None:
+    place = _report_for(outbox, waiting, sent, host.number)
     if place < 0:
         return
     words = outbox[place].words
-    words[0] = max(words[0], action.received)
+    if not host.secured:  # a reader of records waits until they are opened
+        words[0] = max(words[0], action.received)
     words[1] = max(words[1], action.acknowledged)
     words[2] = max(words[2], phase_of(action.state, action.reason))
     words[3] = max(words[3], action.received + 1 if action.ended else 0)

@@ -70,6 +70,7 @@ ROW = np.dtype(
         ("errors", "i8"),  # ICMP errors that were told
         ("traffic", "i8"),  # the DSCP of what it sends, in the upper 6 of 8 bits
         ("due", "i8"),  # when the connection wants a timer request
+        ("secured", "i8"),  # 1: its stream consists of records (`scout.paths.protocols.tcp.records`)
     ],
     align=True,
 )
@@ -96,6 +97,9 @@ HOST = np.dtype(
         ("closed", "i8"),  # 1: the socket is told that it has no connection,
         ("error", "i8"),  # and why it could have none (errno), or 0
         ("ended", "i8"),  # number, plus 1, of a socket whose connection in TIME-WAIT made room for this one; 0: none
+        ("secured", "i8"),  # 1: the socket's stream consists of records;
+        ("looks", "i8", (2,)),  # 1: they are to be found in this direction;
+        ("opened", "i8"),  # 1: the socket is told that some were opened
     ],
     align=True,
 )
@@ -149,6 +153,7 @@ def name_row(frame: Any, rows: Any) -> int:
         socket.left = 0
         socket.errors = 0
         socket.traffic = 0
+        socket.secured = 0
     socket.local = load32(frame, message.LOCAL)
     socket.local_port = load16(frame, message.LOCAL_PORT)
     socket.remote = load32(frame, message.REMOTE)
@@ -194,6 +199,10 @@ def begin(host: Any, number: int, local: int, remote: int, ports: int) -> None:
     host.closed = 0
     host.error = 0
     host.ended = 0
+    host.secured = 0
+    host.opened = 0
+    host.looks[0] = 0
+    host.looks[1] = 0
 
 
 def begin_with(host: Any, socket: Any) -> None:
@@ -201,6 +210,7 @@ def begin_with(host: Any, socket: Any) -> None:
     ports = socket.local_port << 16 | socket.remote_port
     begin(host, socket.number - 1, socket.local, socket.remote, ports)
     host.traffic = socket.traffic
+    host.secured = socket.secured
 
 
 def flow_of(local: int, remote: int, ports: int) -> tuple[int, int, int, int, int]:
