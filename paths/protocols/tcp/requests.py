@@ -84,6 +84,7 @@ def serve(table: Any, row: int, request: Any, segment: Any, settings: Any, out: 
         Bytes that SEND and READ took; `ANEW` of ARRIVE; 0 of CHOOSE if the setting may not change.
     """
     c, kind, now, result = table[row], request.kind, request.now, 0
+    c.changes += 1
     if kind == ARRIVE:
         result = arrive(c, segment, out, now)
     elif kind == SEND:

@@ -115,7 +115,8 @@ class Tcp(Router):
         host["settings"][0, [RECEIVE_BUFFER, SEND_BUFFER]] = self._port.stream_bytes
         host["most"], host["secret"] = self._settings[LARGEST_SEGMENT], new_secret()
         self.hosts, self.rows = Table(host), Table(rows)
-        self.bindings, self.connections = Table(new_bindings(len(rows))), Table(np.zeros(len(rows), CONNECTION))
+        self.bindings = Table(new_bindings(len(rows)))
+        self.connections = Table(np.zeros(len(rows), CONNECTION), counts="changes")
         self.secured = Table(np.zeros(len(rows), SECURED))
         self.deadline = Table(new_deadlines(len(rows)))
         self.outbox = Table(np.zeros(ENTRIES, ENTRY), "private")

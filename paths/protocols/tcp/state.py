@@ -122,6 +122,7 @@ TRANSMISSION = np.dtype(
 
 CONNECTION = np.dtype(
     [
+        ("changes", "i8"),  # requests that the row has served; it is never set back
         ("state", "i8"),
         ("passive", "i8"),  # 1: it was opened by a peer's SYN (MUST-11)
         ("reason", "i8"),  # of CLOSED
