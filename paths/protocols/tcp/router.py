@@ -117,7 +117,7 @@ class Tcp(Router):
         self.hosts, self.rows = Table(host), Table(rows)
         self.bindings = Table(new_bindings(len(rows)))
         self.connections = Table(np.zeros(len(rows), CONNECTION), counts="changes")
-        self.secured = Table(np.zeros(len(rows), SECURED))
+        self.secured = Table(np.zeros(len(rows), SECURED), counts="changes")
         self.deadline = Table(new_deadlines(len(rows)))
         self.outbox = Table(np.zeros(ENTRIES, ENTRY), "private")
         self.waiting, self.sent = (Table(np.zeros(1, np.int64), "private") for _ in range(2))
