@@ -9,7 +9,6 @@ from scout.paths.model.verdict import drop
 from scout.paths.protocols.tcp import requests
 from scout.paths.protocols.tcp.rows import (
     CONNECTED,
-    COOKIE_LIFE,
     LISTENS,
     SPARE,
     UNUSED,
@@ -19,13 +18,13 @@ from scout.paths.protocols.tcp.rows import (
     choose_segment,
     flow_of,
     name_row,
-    offer,
     row_of,
     unbind_row,
-    withdraw,
 )
 from scout.paths.protocols.tcp.secret import initial_number, timestamp_offset
-from scout.paths.protocols.tcp.settled import ask, listens
+from scout.paths.protocols.tcp.serving_records import end_when_sealed
+from scout.paths.protocols.tcp.settled import ask
+from scout.paths.protocols.tcp.spares import begin_listening, end_opening, listens, offer, withdraw
 from scout.paths.protocols.tcp.state import TIME_WAIT
 
 __all__ = ["GRACEFUL", "NOW", "TIME_WAIT_ONLY", "close", "connect", "listen", "offer_spare"]
@@ -46,11 +45,7 @@ def listen(frame: Any, now: int, host: Any, rows: Any, bindings: Any) -> int:
     if bind_row(rows, bindings, host.counts, row) >= 0:
         fail(host, errno.EADDRINUSE)
         return 0
-    socket.role = LISTENS
-    socket.first = 0
-    socket.last = 0
-    socket.since = -COOKIE_LIFE
-    socket.starved = now
+    begin_listening(rows, row, now)
     return 0
 
 
@@ -100,7 +95,9 @@ def fail(host: Any, error: int) -> None:
     host.error = error
 
 
-def close(frame: Any, now: int, host: Any, rows: Any, bindings: Any, connections: Any, deadlines: Any) -> int:
+def close(
+    frame: Any, now: int, host: Any, rows: Any, bindings: Any, connections: Any, deadlines: Any, secured: Any
+) -> int:
     """The application has closed the socket, or has died (`CLOSE`); the note says how."""
     row, note = row_of(frame, rows), load16(frame, message.NOTE)
     if note == TIME_WAIT_ONLY and (row < 0 or connections[row].state != TIME_WAIT):
@@ -113,9 +110,13 @@ def close(frame: Any, now: int, host: Any, rows: Any, bindings: Any, connections
     begin_with(host, socket)
     if socket.role == CONNECTED:
         came_to_nothing = socket.listener  # no application has it
+        if came_to_nothing:
+            end_opening(rows, row)
         socket.listener = 0
         socket.left = 1
         kind = requests.LEAVE if note == GRACEFUL and not came_to_nothing else requests.ABORT
+        if socket.secured and kind == requests.LEAVE and end_when_sealed(kind, secured[row]):
+            return 0
         ask(kind, 0, 0, row, now, host, rows, bindings, connections, deadlines)
         return 0
     if socket.role == LISTENS:
