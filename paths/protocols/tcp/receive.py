@@ -6,11 +6,11 @@ state, which it only reads. `notice` reads an ICMP error about a segment.
 
 from typing import Any
 
-from scout.io.access import add16, load8, load16, load32, require, store32, store64, sum16
-from scout.io.batch import gather
+from scout.io.access import add16, load8, load16, load32, require, store32, store64
 from scout.io.endpoints import message
 from scout.io.endpoints.message import NOTICE, SEGMENT
 from scout.io.packet import NEEDS_CHECKSUM
+from scout.io.packet_sum import packet_sum16
 from scout.paths.model.verdict import drop
 from scout.paths.protocols.sockets import bound_socket, error_number, write_message
 from scout.paths.protocols.tcp.arrival import is_current
@@ -47,8 +47,6 @@ def receive(
     connections: Any,
     mtus: Any,
     first: int,
-    whole: Any,
-    whole_index: int,
 ) -> int:
     """Verify a segment, and make a message of it that becomes a request."""
     at = message.HEADER  # of the packet, behind the room for the message's header
@@ -62,8 +60,7 @@ def receive(
     if packet.link_broadcast:
         return GROUP  # RFC 9293 section 3.9.2.3, MUST-57
     if packet.flags & NEEDS_CHECKSUM == 0:  # else the sender left it to a device that the packet has not passed
-        frame = gather(frame, packet, whole, whole_index)
-        total = add16(pseudo_header_sum(frame, at, ipv4.TCP, size), sum16(frame, tcp_at, size))
+        total = add16(pseudo_header_sum(frame, at, ipv4.TCP, size), packet_sum16(frame, packet, tcp_at, size))
         if total != 0xFFFF:
             return BAD_CHECKSUM
     remote, local = load32(frame, at + ipv4.SOURCE), load32(frame, at + ipv4.DESTINATION)
