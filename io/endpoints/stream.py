@@ -37,6 +37,7 @@ __all__ = [
     "RECEIVED",
     "REPORTED",
     "SOFT_ERROR",
+    "SPLICED",
     "URGENT",
     "WORDS",
     "placing_of",
@@ -65,9 +66,10 @@ PLACING = 8 * LINE
 WORDS = 4096
 """Bytes of the words, a page."""
 
-OPENING, ESTABLISHED, CLOSED = range(3)
-"""Phases: the connection is being opened; it was established; nothing more will come of it, and its row is free. The
-phase of a listener's spare socket is 0 until it gets a connection."""
+OPENING, ESTABLISHED, SPLICED, CLOSED = range(4)
+"""Phases: the connection is being opened; it was established; the stack passes its bytes on to another connection;
+nothing more will come of it, and its row is free. The phase of a listener's spare socket is 0 until it gets a
+connection."""
 
 assert PLACING + MOST_REPLICAS * LINE <= WORDS
 

@@ -19,11 +19,13 @@ from scout.paths.protocols.tcp.arrival import ANEW
 from scout.paths.protocols.tcp.cookies import answer_with_cookie, open_by_cookie
 from scout.paths.protocols.tcp.header import read_header
 from scout.paths.protocols.tcp.output import finish
+from scout.paths.protocols.tcp.passing import pass_on
 from scout.paths.protocols.tcp.requests import serve
 from scout.paths.protocols.tcp.rows import (
     CONNECTED,
     COOKIE_LIFE,
     LISTENS,
+    SPLICED,
     begin,
     begin_with,
     bind_row,
@@ -83,6 +85,8 @@ def take_segment(
     remote_port, local_port = load16(frame, tcp_at + tcp.SOURCE), load16(frame, tcp_at + tcp.DESTINATION)
     number = bound_socket(bindings, local, local_port, remote, remote_port)
     ports, ended = local_port << 16 | remote_port, 0
+    if number >= 0 and rows[number & message.ROW].role == SPLICED:
+        return pass_on(frame, POSITION, number & message.ROW, now, host, rows, bindings, connections, deadlines)
     if number >= 0 and rows[number & message.ROW].role == CONNECTED:
         row = number & message.ROW
         begin_with(host, rows[row])
