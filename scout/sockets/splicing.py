@@ -18,7 +18,7 @@ _REFUSED = {
 
 
 def splice(one: StreamSocket, two: StreamSocket) -> None:
-    """Make two connections one: from now on the stack passes the bytes of each on to the other, without the application.
+    """Make two connections one: the stack passes the bytes of each on to the other, without the application.
 
     What was received on either and not read is delivered first, behind what the application has sent. Both sockets are
     closed; the connections go on, also when the application ends, until both peers have closed them, one has reset
@@ -48,7 +48,7 @@ def join(one: StreamSocket, two: StreamSocket) -> None:
     before = [each.stream.errors() for each in pair]
     one.ask_for_splice(two)
     two.ask_for_splice(one)
-    while not all([each.is_spliced() for each in pair]):
+    while not all(each.is_spliced() for each in pair):
         for each, count in zip(pair, before, strict=True):
             error = each.stream.soft_error()
             if each.stream.errors() > count and error in _REFUSED:

@@ -51,7 +51,8 @@ def join(frame: Any, row: int, now: int, host: Any, rows: Any, bindings: Any, co
     if partner_of(rows, row) < 0:
         return
     d = connections[other]
-    if error := obstacle(c, d):
+    error = obstacle(c, d)
+    if error:
         socket.partner = 0
         rows[other].partner = 0
         refuse_splice(error, row, now, host, rows, bindings, connections, deadlines)
