@@ -147,7 +147,7 @@ def test_a_thousand_connections_at_once() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
-        with running_host(2, False, Tcp("tcp"), sockets_=4096) as wide, Server(echo, 7204, backlog=1024):
+        with running_host(2, False, Tcp("tcp"), sockets=4096) as wide, Server(echo, 7204, backlog=1024):
             for _ in range(3):  # the sockets of the last ones are in the peer's TIME-WAIT, or ours
                 with wide.peer.entered():
                     client = [sys.executable, "-c", CLIENT, OURS, "7204", "1000"]

@@ -15,6 +15,7 @@ from scout.paths.protocols.tcp.loss import (
     probe_answered,
     see_duplicate_sack,
 )
+from scout.paths.protocols.tcp.path_mtu import see_acknowledged
 from scout.paths.protocols.tcp.resend import start_resend
 from scout.paths.protocols.tcp.roundtrip import clock, sample
 from scout.paths.protocols.tcp.sent import (
@@ -59,6 +60,7 @@ def take_acknowledgement(c: Any, segment: Any, sequence: int, ack: int, now: int
     if advances:
         delivered += _take_cumulative(c, segment, ack, now)
         c.waiting_since = now
+        see_acknowledged(c)
     if advances or delivered:
         c.rearm = 1
     if c.probe_last:

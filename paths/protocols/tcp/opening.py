@@ -146,6 +146,7 @@ def agree(c: Any, segment: Any, now: int) -> None:
         c.ts_recent = segment.tsval
         c.ts_recent_at = now
     c.mss = max(largest - (TIMESTAMP_BYTES if c.timestamps else 0), 1)  # MUST-16
+    c.mss_agreed = c.mss
     if c.scale and segment.scale >= 0:
         c.snd_scale = min(segment.scale, LARGEST_SCALE)
     else:

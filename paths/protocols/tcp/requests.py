@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from scout.paths.protocols.tcp.arrival import arrive
-from scout.paths.protocols.tcp.calls import choose, close, leave, read, see_error, see_path_mtu, send, urge
+from scout.paths.protocols.tcp.calls import choose, close, leave, read, see_error, send, urge
 from scout.paths.protocols.tcp.ending import abort
 from scout.paths.protocols.tcp.opening import connect, listen
 from scout.paths.protocols.tcp.output import finish
+from scout.paths.protocols.tcp.path_mtu import see_path_mtu
 from scout.paths.protocols.tcp.timers import expire
 
 __all__ = [
@@ -52,11 +53,10 @@ REQUEST = np.dtype(
     [
         ("kind", "i8"),
         ("now", "i8"),  # its time
-        (
-            "one",
-            "i8",
-        ),  # CONNECT, LISTEN_FOR: the initial number. SEND, READ, PATH_MTU: bytes. CHOOSE: the setting. ERROR
-        ("two", "i8"),  # CONNECT, LISTEN_FOR: the timestamps' offset. CHOOSE: the value
+        # CONNECT, LISTEN_FOR: the initial number. SEND, READ, PATH_MTU: bytes. CHOOSE: the setting. ERROR: its number
+        ("one", "i8"),
+        # CONNECT, LISTEN_FOR: the timestamps' offset. CHOOSE: the value. PATH_MTU: the position of the segment quoted
+        ("two", "i8"),
         ("more", "i8"),  # 1: another request of the same batch follows, and nothing is sent yet
     ]
 )
@@ -107,7 +107,7 @@ def serve(table: Any, row: int, request: Any, segment: Any, settings: Any, out: 
     elif kind == ERROR:
         see_error(c, request.one)
     elif kind == PATH_MTU:
-        see_path_mtu(c, request.one)
+        see_path_mtu(c, request.one, request.two, now)
     if request.more == 0:
         finish(c, out, now)
     return result

@@ -1,4 +1,4 @@
-"""Sockets as rows: of each its addresses, its role, and its place among the spare sockets of a listener.
+"""Sockets as rows: of each its addresses, its role, and its neighbours among the spare sockets of a listener.
 
 A connection has the row of its socket, in `ROW` as in `CONNECTION`. Both, the table that finds the row of a segment
 (`scout.paths.protocols.sockets`) and `HOST` are replicated: every replica changes them at the same requests.
@@ -26,8 +26,10 @@ __all__ = [
     "CONNECTED",
     "COOKIE_LIFE",
     "ENDED",
+    "FRESH",
     "HOST",
     "LISTENS",
+    "RESTING",
     "ROW",
     "SPARE",
     "SPLICE",
@@ -37,17 +39,12 @@ __all__ = [
     "begin_with",
     "bind_row",
     "choose_segment",
-    "first_spare",
     "flow_of",
     "name_row",
-    "offer",
     "partner_of",
     "row_of",
-    "take_spare",
     "tell_time",
     "unbind_row",
-    "withdraw",
-    "write_back",
 ]
 
 UNUSED, LISTENS, SPARE, CONNECTED, ENDED, SPLICED = range(6)
@@ -76,16 +73,24 @@ SPLICE = np.dtype(
 )
 """The part of a row that splices it with another one (`scout.paths.protocols.tcp.splicing`)."""
 
+FRESH, RESTING = range(2)
+"""The lists of the spare sockets of a listener (`scout.paths.protocols.tcp.spares`)."""
+
+LISTS = 2
+
 ROW = np.dtype(
     [
         *SOCKET.descr,  # number, addresses and L4 ports, as those of other transports
         ("role", "i8"),
         ("listener", "i8"),  # number, plus 1, of the socket whose spare it is, or was until its connection was accepted
-        ("first", "i8"),  # of a listener: row, plus 1, of its first spare socket; 0 if it has none
-        ("last", "i8"),  # of its last one
-        ("next", "i8"),  # of a spare socket: row, plus 1, of the next one
-        ("since", "i8"),  # of a spare socket: when it may be used; of a listener: when it last sent a cookie
-        ("starved", "i8"),  # of a listener: since when it has had no spare socket
+        ("first", "i8", (LISTS,)),  # of a listener: row, plus 1, of the first socket of each list; 0 if it has none
+        ("last", "i8", (LISTS,)),  # of the last one
+        ("fresh", "i8"),  # of a listener: how many sockets are in its list FRESH,
+        ("opening", "i8"),  # and how many have a connection that is half-open
+        ("next", "i8"),  # of a spare socket: row, plus 1, of the next one in its list,
+        ("before", "i8"),  # and of the one before it
+        ("since", "i8"),  # of a spare socket that rests: when it may be used; of a listener: when it last sent a cookie
+        ("starved", "i8"),  # of a listener: since when it has had no fresh socket
         ("left", "i8"),  # 1: the application has closed it
         ("errors", "i8"),  # ICMP errors that were told
         ("traffic", "i8"),  # the DSCP of what it sends, in the upper 6 of 8 bits
@@ -254,71 +259,3 @@ def flow_of(local: int, remote: int, ports: int) -> tuple[int, int, int, int, in
 def choose_segment(host: Any, mtu: int) -> None:
     """Let the settings of the next new connection suit a port of this MTU."""
     host.settings[LARGEST_SEGMENT] = max(min(host.most, mtu - IP_AND_TCP), 1)
-
-
-# The spare sockets of a listener: a list through `next`, those that may be used at once in front.
-
-
-def offer(rows: Any, listener: int, row: int) -> None:
-    """Put a socket before the other spare ones of a listener, both given by their rows."""
-    spare, taker = rows[row], rows[listener]
-    spare.role = SPARE
-    spare.listener = taker.number
-    spare.since = 0
-    spare.next = taker.first
-    taker.first = row + 1
-    if taker.last == 0:
-        taker.last = row + 1
-
-
-def write_back(rows: Any, listener: int, row: int, since: int) -> None:
-    """Put a socket whose connection came to nothing behind the other spare ones of its listener.
-
-    It may be used from the time `since` on: until then a replica may still come to a segment of what was.
-    """
-    spare, taker = rows[row], rows[listener]
-    spare.role = SPARE
-    spare.since = since
-    spare.next = 0
-    if taker.last:
-        rows[taker.last - 1].next = row + 1
-    else:
-        taker.first = row + 1
-    taker.last = row + 1
-
-
-def first_spare(rows: Any, listener: int, now: int) -> int:
-    """The row of the first spare socket of a listener that may be used; -1 if there is none."""
-    row = rows[listener].first - 1
-    return -1 if row < 0 or rows[row].since > now else row
-
-
-def take_spare(rows: Any, listener: int, now: int) -> int:
-    """Take the first spare socket of a listener that may be used; its row, -1 if there is none."""
-    taker, row = rows[listener], first_spare(rows, listener, now)
-    if row < 0:
-        return -1
-    taker.first = rows[row].next
-    if taker.first == 0:
-        taker.last = 0
-        if now - taker.since >= COOKIE_LIFE:
-            taker.starved = now
-    return row
-
-
-def withdraw(rows: Any, row: int) -> None:
-    """Take a spare socket away from its listener."""
-    listener = rows[row].listener - 1 & message.ROW
-    taker = rows[listener]
-    each, before = taker.first - 1, -1
-    while each >= 0 and each != row:
-        before = each
-        each = rows[each].next - 1
-    if each < 0:
-        return
-    if before < 0:
-        taker.first = rows[row].next
-    else:
-        rows[before].next = rows[row].next
-    if taker.last == row + 1:
-        taker.last = before + 1

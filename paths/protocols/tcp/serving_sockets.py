@@ -10,7 +10,6 @@ from scout.paths.protocols.tcp import requests
 from scout.paths.protocols.tcp.passing import is_over
 from scout.paths.protocols.tcp.rows import (
     CONNECTED,
-    COOKIE_LIFE,
     LISTENS,
     SPARE,
     SPLICED,
@@ -21,14 +20,13 @@ from scout.paths.protocols.tcp.rows import (
     choose_segment,
     flow_of,
     name_row,
-    offer,
     partner_of,
     row_of,
     unbind_row,
-    withdraw,
 )
 from scout.paths.protocols.tcp.secret import initial_number, timestamp_offset
-from scout.paths.protocols.tcp.settled import ask, listens
+from scout.paths.protocols.tcp.settled import ask
+from scout.paths.protocols.tcp.spares import begin_listening, end_opening, listens, offer, withdraw
 from scout.paths.protocols.tcp.splicing import end_pair
 from scout.paths.protocols.tcp.state import TIME_WAIT
 
@@ -50,11 +48,7 @@ def listen(frame: Any, now: int, host: Any, rows: Any, bindings: Any) -> int:
     if bind_row(rows, bindings, host.counts, row) >= 0:
         fail(host, errno.EADDRINUSE)
         return 0
-    socket.role = LISTENS
-    socket.first = 0
-    socket.last = 0
-    socket.since = -COOKIE_LIFE
-    socket.starved = now
+    begin_listening(rows, row, now)
     return 0
 
 
@@ -125,6 +119,8 @@ def close(frame: Any, now: int, host: Any, rows: Any, bindings: Any, connections
     begin_with(host, socket)
     if socket.role == CONNECTED:
         came_to_nothing = socket.listener  # no application has it
+        if came_to_nothing:
+            end_opening(rows, row)
         socket.listener = 0
         socket.left = 1
         kind = requests.LEAVE if note == GRACEFUL and not came_to_nothing else requests.ABORT

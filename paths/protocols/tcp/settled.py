@@ -7,12 +7,13 @@ from scout.paths.protocols.tcp import requests
 from scout.paths.protocols.tcp.actions import EMIT, REPORT
 from scout.paths.protocols.tcp.deadlines import watch
 from scout.paths.protocols.tcp.requests import serve
-from scout.paths.protocols.tcp.rows import ENDED, LISTENS, UNUSED, partner_of, unbind_row, write_back
+from scout.paths.protocols.tcp.rows import ENDED, UNUSED, partner_of, unbind_row
+from scout.paths.protocols.tcp.spares import end_opening, rest
 from scout.paths.protocols.tcp.state import CLOSED, ESTABLISHED
 from scout.paths.protocols.tcp.timers import due
 from scout.ring.jit import outline
 
-__all__ = ["ask", "listens", "settle"]
+__all__ = ["ask", "settle"]
 
 REST = 60_000_000_000
 """Nanoseconds that a spare socket rests whose connection came to nothing. Until then a replica could still place bytes
@@ -47,11 +48,12 @@ def settle(row: int, now: int, host: Any, rows: Any, bindings: Any, connections:
     """Settle what follows from a request that the core has served."""
     socket, c = rows[row], connections[row]
     if socket.listener and c.state >= ESTABLISHED:
-        if listens(rows, socket.listener):
-            host.listener = socket.listener
-            socket.listener = 0
+        listener = socket.listener
+        takes = end_opening(rows, row)
+        socket.listener = 0
+        if takes:
+            host.listener = listener
         else:  # the application has closed the listener meanwhile
-            socket.listener = 0
             host.request.kind = requests.ABORT
             serve(connections, row, host.request, host.segment, host.settings, host.out)
     if c.state == CLOSED:
@@ -75,20 +77,14 @@ def hide_end(out: Any) -> None:
             out.actions[index].state = ESTABLISHED
 
 
-def listens(rows: Any, listener: int) -> bool:
-    """True if the socket of this number, plus 1, takes connections."""
-    row = listener - 1 & message.ROW
-    return row < len(rows) and rows[row].number == listener and rows[row].role == LISTENS
-
-
 def come_to_nothing(row: int, now: int, host: Any, rows: Any) -> None:
     """Let a socket whose connection was not established be a spare one again; it is told nothing."""
     for index in range(host.out.count):
         if host.out.actions[index].kind != EMIT:
             host.out.count = index
             break
-    if listens(rows, rows[row].listener):
-        write_back(rows, rows[row].listener - 1 & message.ROW, row, now + REST)
+    if end_opening(rows, row):
+        rest(rows, rows[row].listener - 1 & message.ROW, row, now + REST)
     else:
         rows[row].role = ENDED
         rows[row].listener = 0

@@ -249,6 +249,45 @@ def test_a_smaller_path_is_followed() -> None:
     assert end.c.cwnd == before
 
 
+def test_a_forged_path_mtu_is_not_followed_while_full_segments_pass() -> None:
+    """RFC 5927 section 7.2."""
+    peer = opened()
+    end = peer.end
+    end.write(b"x" * 1000, peer.now)
+    peer.say("A", 101, 2001)
+    end.write(b"x" * 2000, peer.now)
+    assert sizes(peer.answers()) == [1000, 1000]
+    end.request(PATH_MTU, peer.now, 600, 2001)
+    assert sizes(peer.answers()) == []
+    peer.say("A", 101, 4001)
+    end.write(b"x" * 1000, peer.now)
+    assert sizes(peer.answers()) == [1000]
+    assert sizes(peer.after_timer()) == [1000]  # a tail loss probe
+    assert sizes(peer.after_timer()) == [1000]  # a time-out: the claim was proved false before
+
+
+def test_a_path_that_becomes_smaller_is_followed_when_a_segment_times_out() -> None:
+    """RFC 5927 section 7.2; and after ten minutes larger segments are tried again (RFC 1191 section 6.3)."""
+    peer = opened()
+    end = peer.end
+    end.write(b"x" * 1000, peer.now)
+    peer.say("A", 101, 2001)
+    end.write(b"x" * 1000, peer.now)
+    assert sizes(peer.answers()) == [1000]
+    end.request(PATH_MTU, peer.now, 600, 2001)
+    while sizes(sent := peer.after_timer()) == [1000]:
+        pass
+    assert sizes(sent)[0] == 600
+    peer.say("A", 101, 3001)
+    end.write(b"x" * 700, peer.now)
+    assert sizes(peer.answers()) == [600]
+    assert sizes(peer.say("A", 101, 3601)) == [100]
+    peer.say("A", 101, 3701)
+    peer.wait(600 * SECOND)
+    end.write(b"x" * 1000, peer.now)
+    assert sizes(peer.answers()) == [1000]
+
+
 def test_timestamps_keep_old_duplicates_out() -> None:
     """RFC 7323 section 5: PAWS."""
     peer = opened((("MSS", 1000), ("Timestamp", (5000, 0))))
