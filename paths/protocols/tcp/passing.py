@@ -34,6 +34,10 @@ FINS = 3
 RESET_LIFE = 10_000_000_000
 """Nanoseconds that a pair lives behind a RST. It may have been forged; then other segments follow."""
 
+SILENCE = 3_000_000_000
+"""Nanoseconds without a request that a pair which is over has to be silent until a SYN ends it: as long as segments
+pass, one of them becomes a request every second, and the FINs and RSTs were forged."""
+
 PASSED, LOST = 0, 1
 """Verdicts: as those of other segments."""
 
@@ -46,7 +50,7 @@ def pass_on(
     other, segment, c = partner_of(rows, row), host.segment, connections[row]
     s, t = rows[row].splice, rows[other].splice
     if segment.flags & SYN:
-        if not is_over(s, t):
+        if not is_over(s, t) or now - max(s.seen, t.seen) < SILENCE:
             return NO_CONNECTION
         end_pair(row, other, host, rows, bindings, deadlines)  # the peer repeats it, for the listener
         return PASSED
