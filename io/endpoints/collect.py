@@ -7,7 +7,9 @@ the application could still change the original. Where the replica dies between 
 note of how many it took, the supervisor finds the intent when it frees the lock, so that no request is taken twice.
 """
 
+import numba
 import numpy as np
+from numba.core import types
 
 from scout.io.byte_order import swapped32
 from scout.io.channels.collected import COLLECTOR
@@ -40,9 +42,10 @@ from scout.ring.atomics import (
 )
 from scout.ring.jit import Record, inline
 from scout.ring.layout import LOCK, payload, published, set_length, slot_of, word
+from scout.ring.linked import viewer
 from scout.ring.producer import publish_silently, release, reserve
 
-__all__ = ["APPLICATION_FEED", "NEVER", "collect"]
+__all__ = ["APPLICATION_FEED", "NEVER", "collect", "feed_at"]
 
 NEVER = 1 << 62
 """The value of `intent_tail` where there is no intent."""
@@ -69,6 +72,9 @@ APPLICATION_FEED = np.dtype(
     ]
 )
 """A `FEED`, `ENDPOINTS`, and what a producer that collects works with."""
+
+feed_at = viewer(types.Array(numba.from_dtype(APPLICATION_FEED), 1, "C"), (1,))
+"""The feed at an address, as an array of one."""
 
 _INTENT_TAIL = int((APPLICATION_FEED.fields or {})["intent_tail"][1])  # type: ignore[index]
 

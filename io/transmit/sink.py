@@ -130,6 +130,11 @@ class Sink:
         transmit["ticket"], transmit["buffer"] = address(self._ticket), address(buffer)
         transmit["capacity"], transmit["filled"], transmit["number"] = self._capacity, _BATCH_HEADER, -1
 
+    @property
+    def descriptors(self) -> list[int]:
+        """The file, if there is one."""
+        return [self._descriptor] if self._descriptor >= 0 else []
+
     def resume(self, replica: int) -> None:
         """Prepare the sending side for the successor of a dead replica: what that one had added is not sent."""
         transmit = self.transmits[replica]

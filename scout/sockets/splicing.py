@@ -12,6 +12,7 @@ _NAP = 5e-5  # seconds between two looks at the stack's answer
 
 _REFUSED = {
     errno.EOPNOTSUPP: "one of both peers sends timestamps and the other one none; copy between the two sockets instead",
+    errno.EPROTO: "a connection whose bytes are in records cannot be spliced; copy between the two sockets instead",
     errno.EPIPE: "one of both sockets was shut down for writing",
     errno.ENOTCONN: "one of both connections has ended",
 }
@@ -32,7 +33,8 @@ def splice(one: StreamSocket, two: StreamSocket) -> None:
     Raises
     ------
     OSError
-        EOPNOTSUPP if one peer sends timestamps (RFC 7323) and the other one none; ENOTCONN if a connection has ended;
+        EOPNOTSUPP if one peer sends timestamps (RFC 7323) and the other one none; EPROTO if a connection is
+        secured (`StreamSocket.secure`); ENOTCONN if a connection has ended;
         EPIPE if one was shut down for writing; EBUSY if a file of `makefile` is open, which may have read ahead.
     """
     join(one, two)

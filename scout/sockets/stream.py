@@ -12,6 +12,7 @@ from scout.endpoints.stack import Stack
 from scout.io.endpoints import message
 from scout.io.endpoints.application_stream import CONNECT, READ
 from scout.io.endpoints.message import ABORT, HEADER, OPTION, SHUTDOWN, SPLICE, WRITE
+from scout.io.endpoints.records import SECURING_WORDS
 from scout.io.endpoints.stream import ESTABLISHED, OPENING, SPLICED
 from scout.paths.protocols.tcp import state
 from scout.sockets import options
@@ -19,6 +20,7 @@ from scout.sockets.base import Name, Socket, opened
 from scout.sockets.byte_stream import ByteStream
 from scout.sockets.errors import error_of, refuse_flags
 from scout.sockets.listener import Listener
+from scout.sockets.securing import Securing
 
 __all__ = ["StreamSocket"]
 
@@ -27,13 +29,12 @@ _REASONS = {
     state.RESET: errno.ECONNRESET,
     state.REFUSED: errno.ECONNREFUSED,
     state.TIMED_OUT: errno.ETIMEDOUT,
+    state.BAD_RECORD: errno.EBADMSG,
 }
 """The errors of connections that have ended; for any other reason ECONNABORTED."""
 
-_WORDS = 2  # 64-bit words of data that a request has at most
 
-
-class StreamSocket(Socket):
+class StreamSocket(Securing, Socket):
     """A TCP socket of a router.
 
     Its descriptor is readable as long as data, the end of the peer's stream, an error or a connection to accept waits;
@@ -60,8 +61,8 @@ class StreamSocket(Socket):
     """As Python's `socket.makefile`."""
 
     def __init__(self, stack: Stack, place: tuple[int, int, int] | None = None) -> None:
-        super().__init__(stack, SOCK_STREAM, IPPROTO_TCP, *(place or opened(stack, IPPROTO_TCP)), 8 * _WORDS)
-        self.stream = ByteStream(self._area, stack.stream_offset, stack.stream_bytes, self._bell)
+        super().__init__(stack, SOCK_STREAM, IPPROTO_TCP, *(place or opened(stack, IPPROTO_TCP)), 8 * SECURING_WORDS)
+        self.stream: ByteStream = ByteStream(self._area, stack.stream_offset, stack.stream_bytes, self._bell)
         self._telling = threading.Lock()
         self._listener: Listener | None = None
         self._from: Listener | None = None  # the one that it was accepted from
@@ -228,7 +229,12 @@ class StreamSocket(Socket):
                 return count
             if self.stream.ended():
                 return 0
-            if is_closed:
+            if is_closed and self.stream.phase()[1] != state.FINISHED:
+                self._raise_end()
+                return 0
+            if self.stream.was_cut():
+                raise OSError(errno.EBADMSG, "the peer's stream was cut off: it has ended without its last record")
+            if is_closed and not self.stream.is_coming():
                 self._raise_end()
                 return 0
             self._tell_read()
@@ -284,7 +290,7 @@ class StreamSocket(Socket):
         with self._sending:
             if not 0 <= size <= self.stream.room():
                 raise error_of(errno.EINVAL)
-            self.stream.written += size
+            self.stream.commit(size)
             self._tell(WRITE, self.stream.written)
 
     def _await_room(self, wants: bool) -> int:
@@ -378,6 +384,7 @@ class StreamSocket(Socket):
         if how != SHUT_RD and not self._shut_write:
             with self._sending:
                 self._shut_write = True
+                self._finish()
                 self._tell(SHUTDOWN)
 
     def close(self) -> None:
@@ -398,6 +405,8 @@ class StreamSocket(Socket):
                 self._tell_read(1)  # unread bytes would have the peer see a reset
                 if self.aborts:
                     self._tell(ABORT)
+                elif not self.stream.closed():
+                    self._finish()
         listener, self._listener = self._listener, None
         super().close()
         if listener:

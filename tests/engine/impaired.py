@@ -33,7 +33,7 @@ from scout import AfPacketPort, Arp, Ethernet, Icmp, Impair, Ip, Lab, Supervisor
 from scout.io.host.namespace import Namespace
 from scout.paths.model.graph import RouterGraph
 
-__all__ = ["CASES", "Bad", "Case", "impaired_host", "transfer"]
+__all__ = ["CASES", "Bad", "Case", "Link", "impaired_host", "transfer"]
 
 BLOCK = 1 << 18
 PATTERN = np.random.default_rng(1).integers(0, 256, 2 * BLOCK, np.uint8)
@@ -65,11 +65,12 @@ CASES = {
     "jitter": Case(JITTER),
     "small MTU": Case(mtu=576),
     "tiny windows": Case(stream_bytes=1 << 12, buffer=4096),
+    # A burst is over when packets come: with short ones a sender does not double its time-out again and again.
     "all": Case(
         {
             "loss": 0.01,
             "burst_begin": 0.001,
-            "burst_end": 0.25,
+            "burst_end": 0.5,
             "reorder": 0.05,
             "duplicate": 0.01,
             "corrupt": 0.001,

@@ -221,6 +221,7 @@ def test_asyncio(host: Host) -> None:
     async def main() -> None:
         loop = aio.get_running_loop()
         with host.their_stream(7208) as listener:
+            listener.settimeout(60)
             listener.listen(2)
             async with await aio.start_server(handle, OURS, 7208):
                 client = host.their_stream()

@@ -15,10 +15,11 @@ from scout.paths.protocols.tcp.sequence import MODULUS
 from scout.paths.protocols.tcp.state import CLOSED, ESTABLISHED, FINISHED, NONE, RANGE
 from scout.paths.wire.tcp import ACK, FIN, PSH
 
-__all__ = ["ACCEPTED", "ENTRIES", "ENTRY", "REPORT", "SEGMENT", "next_entry", "post"]
+__all__ = ["ACCEPTED", "ENTRIES", "ENTRY", "OPENED", "RECORDS", "REPORT", "SEGMENT", "next_entry", "post"]
 
-SEGMENT, REPORT, ACCEPTED = range(3)
-"""Kinds of entries: a segment to be sent; the words of a stream; a connection for a listener."""
+SEGMENT, REPORT, ACCEPTED, RECORDS, OPENED = range(5)
+"""Kinds of entries: a segment to be sent; the words of a stream; a connection for a listener; records to be found, and
+then sealed or opened; how far they were opened."""
 
 ENTRIES = 8192
 """Entries of the box; it is empty behind every batch of requests."""
@@ -56,7 +57,9 @@ ENTRY = np.dtype(
         ("sack_count", "i8"),
         ("sacks", RANGE, (MOST_SACKS,)),
         # REPORT: `scout.io.endpoints.stream.REPORTED`. ACCEPTED: the number of the connection's socket in the first.
+        # RECORDS: direction, serial, first, limit, number and cipher of `scout.io.endpoints.records`. OPENED: how far.
         ("words", "i8", (6,)),
+        ("secret", "i8", (6,)),  # RECORDS: the IV and the key
     ]
 )
 
@@ -82,7 +85,7 @@ def post(outbox: Any, waiting: Any, sent: Any, host: Any) -> None:
         if action.kind == actions.EMIT:
             _post_segment(outbox, waiting, sent, action, host)
         elif action.kind == actions.REPORT:
-            _post_report(outbox, waiting, sent, action, host.number)
+            _post_report(outbox, waiting, sent, action, host)
     if host.listener:
         _post_accepted(outbox, waiting, sent, host)
     if host.closed:
@@ -92,6 +95,20 @@ def post(outbox: Any, waiting: Any, sent: Any, host: Any) -> None:
     if host.joined:
         _post_phase(outbox, waiting, sent, host.number, stream.SPLICED << 8, 0)
         _post_phase(outbox, waiting, sent, host.joined - 1, stream.SPLICED << 8, 0)
+
+
+def _last(outbox: Any, waiting: Any, sent: Any, kind: int, number: int) -> int:
+    """The index of the last entry of a kind for a socket, if nothing but one other entry for it waits behind; else -1.
+
+    A batch of segments of one connection makes acknowledgements and reports in turn: of both the last one remains.
+    """
+    end = sent[0] + waiting[0]
+    for index in range(end - 1, max(end - 3, sent[0] - 1), -1):
+        if outbox[index].number != number:
+            return -1
+        if outbox[index].kind == kind:
+            return index
+    return -1
 
 
 def _post_segment(outbox: Any, waiting: Any, sent: Any, action: Any, host: Any) -> None:
@@ -116,8 +133,8 @@ def _post_segment(outbox: Any, waiting: Any, sent: Any, action: Any, host: Any) 
 
 
 def _new_segment(outbox: Any, waiting: Any, sent: Any, action: Any, host: Any) -> int:
-    place = sent[0] + waiting[0] - 1
-    if waiting[0] == 0 or not _replaces(action, outbox[place], host):
+    place = _last(outbox, waiting, sent, SEGMENT, host.number)
+    if place < 0 or not _replaces(action, outbox[place], host):
         place = next_entry(outbox, waiting, sent, RESERVED)
     if place < 0:
         return -1
@@ -157,27 +174,38 @@ def _replaces(action: Any, entry: Any, host: Any) -> bool:
 
     It has to acknowledge more: the number of equal ones tells a peer without SACK of a loss (RFC 5681 section 3.2).
     """
-    if entry.kind != SEGMENT or entry.number != host.number or entry.ports != host.ports:
-        return False
-    if action.flags != ACK or entry.flags != ACK or action.length or entry.length:
+    if entry.ports != host.ports or action.flags != ACK or entry.flags != ACK or action.length or entry.length:
         return False
     return action.acknowledgement != entry.acknowledgement and entry.sack_count + entry.user_timeout == 0
 
 
-def _post_report(outbox: Any, waiting: Any, sent: Any, action: Any, number: int) -> None:
-    place = next_entry(outbox, waiting, sent, 0)
+def _post_report(outbox: Any, waiting: Any, sent: Any, action: Any, host: Any) -> None:
+    place = _report_for(outbox, waiting, sent, host.number)
     if place < 0:
         return
-    entry = outbox[place]
-    entry.kind = REPORT
-    entry.number = number
-    words = entry.words
-    words[0] = action.received
-    words[1] = action.acknowledged
-    words[2] = phase_of(action.state, action.reason)
-    words[3] = action.received + 1 if action.ended else 0
-    words[4] = action.error
-    words[5] = action.urgent_until
+    words = outbox[place].words
+    if not host.secured:  # a reader of records waits until they are opened
+        words[0] = max(words[0], action.received)
+    words[1] = max(words[1], action.acknowledged)
+    words[2] = max(words[2], phase_of(action.state, action.reason))
+    words[3] = max(words[3], action.received + 1 if action.ended else 0)
+    words[4] = max(words[4], action.error)
+    words[5] = max(words[5], action.urgent_until)
+
+
+def _report_for(outbox: Any, waiting: Any, sent: Any, number: int) -> int:
+    """The index of a report to a socket: one that waits, whose words grow, or a new one; -1 if there is no room."""
+    place = _last(outbox, waiting, sent, REPORT, number)
+    if place >= 0:
+        return place
+    place = next_entry(outbox, waiting, sent, 0)
+    if place >= 0:
+        entry = outbox[place]
+        entry.kind = REPORT
+        entry.number = number
+        for index in range(len(entry.words)):
+            entry.words[index] = 0
+    return place
 
 
 def phase_of(state: int, reason: int) -> int:
@@ -194,17 +222,12 @@ def _post_closed(outbox: Any, waiting: Any, sent: Any, number: int, reason: int,
 
 def _post_phase(outbox: Any, waiting: Any, sent: Any, number: int, phase: int, error: int) -> None:
     """Tell a socket the word PHASE, and an error."""
-    place = next_entry(outbox, waiting, sent, 0)
+    place = _report_for(outbox, waiting, sent, number)
     if place < 0:
         return
-    entry = outbox[place]
-    entry.kind = REPORT
-    entry.number = number
-    words = entry.words
-    for index in range(len(words)):
-        words[index] = 0
-    words[2] = phase
-    words[4] = error + 1 if error else 0
+    words = outbox[place].words
+    words[2] = max(words[2], phase)
+    words[4] = max(words[4], error + 1 if error else 0)
 
 
 def _post_accepted(outbox: Any, waiting: Any, sent: Any, host: Any) -> None:

@@ -97,6 +97,7 @@ ROW = np.dtype(
         ("due", "i8"),  # when the connection wants a timer request
         ("partner", "i8"),  # number, plus 1, of the socket that it is, or is to be, spliced with
         ("splice", SPLICE),
+        ("secured", "i8"),  # 1: its stream consists of records (`scout.paths.protocols.tcp.records`)
     ],
     align=True,
 )
@@ -128,6 +129,9 @@ HOST = np.dtype(
         ("source", "i8"),
         ("source_begin", "i8"),  # from this position on,
         ("source_shift", "i8"),  # by so much further on
+        ("secured", "i8"),  # 1: the socket's stream consists of records;
+        ("looks", "i8", (2,)),  # 1: they are to be found in this direction;
+        ("opened", "i8"),  # 1: the socket is told that some were opened
     ],
     align=True,
 )
@@ -191,6 +195,7 @@ def name_row(frame: Any, rows: Any) -> int:
         socket.errors = 0
         socket.traffic = 0
         socket.partner = 0
+        socket.secured = 0
     socket.local = load32(frame, message.LOCAL)
     socket.local_port = load16(frame, message.LOCAL_PORT)
     socket.remote = load32(frame, message.REMOTE)
@@ -238,6 +243,10 @@ def begin(host: Any, number: int, local: int, remote: int, ports: int) -> None:
     host.ended = 0
     host.joined = 0
     host.source = 0
+    host.secured = 0
+    host.opened = 0
+    host.looks[0] = 0
+    host.looks[1] = 0
 
 
 def begin_with(host: Any, socket: Any) -> None:
@@ -249,6 +258,7 @@ def begin_with(host: Any, socket: Any) -> None:
         host.source = socket.partner
         host.source_begin = socket.splice.begin
         host.source_shift = socket.splice.shift
+    host.secured = socket.secured
 
 
 def flow_of(local: int, remote: int, ports: int) -> tuple[int, int, int, int, int]:

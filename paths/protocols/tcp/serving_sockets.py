@@ -25,6 +25,7 @@ from scout.paths.protocols.tcp.rows import (
     unbind_row,
 )
 from scout.paths.protocols.tcp.secret import initial_number, timestamp_offset
+from scout.paths.protocols.tcp.serving_records import end_when_sealed
 from scout.paths.protocols.tcp.settled import ask
 from scout.paths.protocols.tcp.spares import begin_listening, end_opening, listens, offer, withdraw
 from scout.paths.protocols.tcp.splicing import end_pair
@@ -98,7 +99,9 @@ def fail(host: Any, error: int) -> None:
     host.error = error
 
 
-def close(frame: Any, now: int, host: Any, rows: Any, bindings: Any, connections: Any, deadlines: Any) -> int:
+def close(
+    frame: Any, now: int, host: Any, rows: Any, bindings: Any, connections: Any, deadlines: Any, secured: Any
+) -> int:
     """The application has closed the socket, or has died (`CLOSE`); the note says how."""
     row, note = row_of(frame, rows), load16(frame, message.NOTE)
     other = partner_of(rows, row) if row >= 0 else -1
@@ -124,6 +127,8 @@ def close(frame: Any, now: int, host: Any, rows: Any, bindings: Any, connections
         socket.listener = 0
         socket.left = 1
         kind = requests.LEAVE if note == GRACEFUL and not came_to_nothing else requests.ABORT
+        if socket.secured and kind == requests.LEAVE and end_when_sealed(kind, secured[row]):
+            return 0
         ask(kind, 0, 0, row, now, host, rows, bindings, connections, deadlines)
         return 0
     if socket.role == LISTENS:

@@ -51,7 +51,7 @@ def join(frame: Any, row: int, now: int, host: Any, rows: Any, bindings: Any, co
     if partner_of(rows, row) < 0:
         return
     d = connections[other]
-    error = obstacle(c, d)
+    error = errno.EPROTO if socket.secured or rows[other].secured else obstacle(c, d)
     if error:
         socket.partner = 0
         rows[other].partner = 0
@@ -89,6 +89,7 @@ def begin_forwarding(c: Any, d: Any, splice: Any) -> None:
     splice.begin = d.snd_end - d.iss - 1
     splice.shift = c.rcv_read - c.irs - 1 - splice.begin
     d.settings[NODELAY] = 1  # the sooner all is acknowledged, the better
+    d.changes += 1
 
 
 def has_ended(c: Any) -> int:

@@ -10,6 +10,7 @@ from scout.paths.protocols.tcp.settings import SETTINGS
 __all__ = [
     "ABORTED",
     "ACK_TIMER",
+    "BAD_RECORD",
     "CLOSED",
     "CLOSE_WAIT",
     "CLOSING",
@@ -78,9 +79,10 @@ STATES = (
     TIME_WAIT,
 ) = range(len(STATES))
 
-NONE, FINISHED, RESET, REFUSED, TIMED_OUT, ABORTED = range(6)
+NONE, FINISHED, RESET, REFUSED, TIMED_OUT, ABORTED, BAD_RECORD = range(7)
 """Why a connection is CLOSED: it never was open, or a listener's that came to nothing; both ends have closed it; the
-peer reset it; the peer refused it; the peer did not answer; this end aborted it."""
+peer reset it; the peer refused it; the peer did not answer; this end aborted it; a record of a secured stream
+could not be opened."""
 
 FOREVER = 1 << 62
 """When a timer fires that is not set."""
@@ -120,6 +122,7 @@ TRANSMISSION = np.dtype(
 
 CONNECTION = np.dtype(
     [
+        ("changes", "i8"),  # requests that the row has served; it is never set back
         ("state", "i8"),
         ("passive", "i8"),  # 1: it was opened by a peer's SYN (MUST-11)
         ("reason", "i8"),  # of CLOSED
