@@ -20,6 +20,7 @@ one system call for each sleep. A process that dies between the two leaves sleep
 dies leaves packets without a replica: no sleep is longer than some milliseconds (`scout.io.rest`).
 """
 
+import ctypes
 import os
 import select
 from collections.abc import Iterable
@@ -34,7 +35,7 @@ from scout.ring.jit import Record, entry, inline
 from scout.ring.layout import GATING, head_of, word
 from scout.ring.segment import LINE, address, shared
 
-__all__ = ["Bell", "announce_sleep", "is_lookout", "may_sleep", "must_wake_others", "ring_bell"]
+__all__ = ["Bell", "announce_sleep", "event_of", "is_lookout", "may_sleep", "must_wake_others", "ring_bell"]
 
 _SLEEPERS, _LOOKOUT, _EVENT, _ONE = 0, 8, 16, 24
 """Offsets in the bell's line: not 0 if a replica may sleep; the number of the lookout; the eventfd; the number 1."""
@@ -87,6 +88,11 @@ def must_wake_others(channel: Record, member: Record) -> bool:
     return False
 
 
+def event_of(bell: int) -> int:
+    """The eventfd of the bell at this address: the descriptor that a process needs which rings it."""
+    return ctypes.c_int64.from_address(bell + _EVENT).value
+
+
 @entry(numba.void(numba.int64))
 def _ring(bell: int) -> None:
     ring_bell(bell)
@@ -106,6 +112,8 @@ class Bell:
         Of the bell, in memory that all processes share.
     watch : int
         The descriptor of the epoll instance with the bell and all channels.
+    descriptors : list of int
+        The two that a replica needs: the eventfd, and `watch`.
     """
 
     def __init__(self, descriptors: Iterable[int]) -> None:
@@ -115,6 +123,7 @@ class Bell:
         self._line[_EVENT // 8], self._line[_ONE // 8] = self._event, 1
         self._watch = self._listening([self._event, *descriptors])
         self.watch = self._watch.fileno()
+        self.descriptors = [self._event, self.watch]
 
     def listen(self) -> select.epoll:
         """An epoll instance with the bell alone; for a replica's own process, whose sleep nobody else's ends."""

@@ -104,7 +104,7 @@ class Builder:
                 if self._closed:
                     return "the router does not run any more"
                 self._rank = job.rank
-                self._process = process = self._forker.fork(_work, self._cores, job.work, quiet=True)
+                self._process = process = self._forker.fork(_work, self._cores, job.work, quiet=True, keep=())
             process.join()
         except (ScoutError, OSError) as error:
             return f"no process can be forked for the builder: {error}"

@@ -79,7 +79,7 @@ class Membership:
         self.stalls: list[float] = []
         # Not a method of this object: a cycle of references would keep the memory of a run that is over.
         self._serve = partial(_serve, plan, memory)
-        self._spare = Spare(forker, self._serve)
+        self._spare = Spare(forker, self._serve, memory.descriptors)
         self._retired_replicas: set[int] = set()  # they have left, or died and got no successor
         self._leaving: dict[int, _Leaving] = {}
         self._counted_ends: dict[int, Child] = {}  # by replica: its newest process of which the end was counted
@@ -138,7 +138,9 @@ class Membership:
             self._spare.discard()
 
     def _fork(self, replica: int) -> None:
-        self.processes[replica] = self._forked(lambda: self._forker.fork(self._serve, replica, quiet=True))
+        self.processes[replica] = self._forked(
+            lambda: self._forker.fork(self._serve, replica, quiet=True, keep=self._memory.descriptors())
+        )
 
     def _forked(self, fork: Any) -> Any:
         try:

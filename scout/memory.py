@@ -187,7 +187,8 @@ class Memory:
         for index, setting in enumerate(self._domain.settings):
             tables[id(setting)] = settings[0, index : index + 1]
         state = [tables[id(table)] for table in self._domain.state]
-        self.snapshots.enlist(replica, [*state, settings, positions])
+        counts = [table.counts for table in self._domain.state]
+        self.snapshots.enlist(replica, [*state, settings, positions], counts)
         for name in self._graph.ports:
             self._graph.router(name).port.enlist(replica)
         batch, slots = new_batch()
@@ -235,6 +236,12 @@ class Memory:
             tables=tables,
         )
         self._arguments[replica] = tuple(argument.value(own) for argument in self._domain.arguments)
+
+    def descriptors(self) -> list[int]:
+        """The descriptors that the process of a replica needs."""
+        ports = [self._graph.router(name).port for name in self._graph.ports]
+        channels = [channel.descriptor for channel, _ in self._channels if channel.descriptor is not None]
+        return [*self.bell.descriptors, *channels, *(each for port in ports for each in port.descriptors())]
 
     def delayed(self, replicas: Sequence[int]) -> int:
         """Packets that wait until a time, in these replicas."""

@@ -4,7 +4,7 @@ Forking a process with much memory takes milliseconds, during which packets woul
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from scout.io.host.process import Child, Forker
 
@@ -21,10 +21,12 @@ class Spare:
     forker : Forker
     serve : callable
         Called in the process with the number of the replica; returns when the replica ends.
+    descriptors : callable
+        Gives the descriptors that `serve` uses.
     """
 
-    def __init__(self, forker: Forker, serve: Callable[[int], None]) -> None:
-        self._forker, self._serve = forker, serve
+    def __init__(self, forker: Forker, serve: Callable[[int], None], descriptors: Callable[[], Sequence[int]]) -> None:
+        self._forker, self._serve, self._descriptors = forker, serve, descriptors
         self.process: Child | None = None
         self._call = -1  # the end of a pipe by which the process is told its number
 
@@ -39,7 +41,7 @@ class Spare:
         self.discard()
         listen, call = os.pipe()
         try:
-            self.process = self._forker.fork(self._wait, listen, call, quiet=True)
+            self.process = self._forker.fork(self._wait, listen, quiet=True, keep=[listen, *self._descriptors()])
             self._call = call
         except BaseException:
             os.close(call)
@@ -79,8 +81,7 @@ class Spare:
             self.process.join(_GRACE)
             self.process = None
 
-    def _wait(self, listen: int, call: int) -> None:
+    def _wait(self, listen: int) -> None:
         """The process: wait for a number, and serve as that replica."""
-        os.close(call)
         if number := os.read(listen, 1):  # nothing: the supervisor has closed its end
             self._serve(number[0])

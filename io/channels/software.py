@@ -13,6 +13,7 @@ import numpy as np
 from scout.io.channels.contract import PacketChannel
 from scout.io.channels.software_operations import FRAME, KIND, OPERATIONS, REQUEST
 from scout.io.host.process import Child
+from scout.ring.bell import event_of
 from scout.ring.channel import Channel
 from scout.ring.layout import CHANNEL, HEADER
 from scout.ring.membership import join, passed, resume
@@ -76,9 +77,11 @@ class Feed:
 
     def feed(self) -> None:
         """Start to send the records that the ports were given when they were opened."""
+        bell = int(self.ring["bell"][0])
+        rings = [event_of(bell)] if bell else []
         for index, port in self._ports.items():
             if port.records():
-                self._players[index] = Child(port.play, self.ring, PLAYER + index)
+                self._players[index] = Child(port.play, self.ring, PLAYER + index, keep=rings)
 
     def send(self, port: int, frame: bytes, timestamp: int, offload: bytes, timeout: float) -> bool:
         """Send one frame of a port, waiting at most `timeout` seconds for room; False if it was refused."""

@@ -54,6 +54,10 @@ class Child:
         The function's arguments.
     quiet : bool
         Do not print the traceback of an exception to standard error; it is in `error` in either case.
+    keep : iterable of int, optional
+        The descriptors that the function uses, besides standard output and error. All others refer to /dev/null in the
+        child, before this object is made: else a socket that the parent closes would stay open. By default the child
+        has all descriptors of its parent.
 
     Attributes
     ----------
@@ -70,7 +74,9 @@ class Child:
         If the kernel forks no further process or opens no further file.
     """
 
-    def __init__(self, function: Callable[..., Any], *arguments: Any, quiet: bool = False) -> None:
+    def __init__(
+        self, function: Callable[..., Any], *arguments: Any, quiet: bool = False, keep: Iterable[int] | None = None
+    ) -> None:
         parent = os.getpid()
         self.exitcode: int | None = None
         self._lock = threading.Lock()
@@ -83,7 +89,7 @@ class Child:
             with _no_compilation():
                 self.pid = os.fork()
             if self.pid == 0:
-                _run(parent, partial(function, *arguments), self._error, quiet, bound)
+                _run(parent, partial(function, *arguments), self._error, quiet, keep, bound)
             self._open(bound)
         finally:
             os.close(bound)
@@ -161,9 +167,11 @@ class Forker:
         self._lock = threading.Lock()
         self._closed = False
 
-    def fork(self, function: Callable[..., Any], *arguments: Any, quiet: bool = False) -> Child:
+    def fork(
+        self, function: Callable[..., Any], *arguments: Any, quiet: bool = False, keep: Iterable[int] | None = None
+    ) -> Child:
         """Fork a `Child`; the arguments and errors are those of that class."""
-        return self.call(partial(Child, function, *arguments, quiet=quiet))
+        return self.call(partial(Child, function, *arguments, quiet=quiet, keep=keep))
 
     def call(self, function: Callable[..., _Result], *arguments: Any) -> _Result:
         """Call a function in the thread, for a function that forks or that depends on the network namespace.
@@ -208,7 +216,21 @@ def wait_for_any(children: Iterable[Child], timeout: float | None) -> None:
     poll.poll(None if timeout is None else max(0.0, timeout) * 1000)
 
 
-def _run(parent: int, function: Callable[[], Any], error: mmap.mmap, quiet: bool, bound: int) -> None:
+def _release_others(keep: Iterable[int]) -> None:
+    """Have all descriptors but standard output, standard error and those to keep refer to /dev/null.
+
+    They are not closed: an object of the parent's that is collected here closes its descriptor once more, and the
+    number could be one of the child's own by then.
+    """
+    others = {int(name) for name in os.listdir("/proc/self/fd")}.difference((1, 2), keep)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for descriptor in others - {nothing}:  # that of the folder was among them
+        os.dup2(nothing, descriptor, inheritable=False)
+
+
+def _run(
+    parent: int, function: Callable[[], Any], error: mmap.mmap, quiet: bool, keep: Iterable[int] | None, bound: int
+) -> None:
     """The child: say that it is bound, run the function, and end the process without the parent's clean-up."""
     status = 1
     try:
@@ -217,6 +239,8 @@ def _run(parent: int, function: Callable[[], Any], error: mmap.mmap, quiet: bool
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a compiled loop never returns to a Python handler
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if keep is not None:
+            _release_others([*keep, bound])
         os.eventfd_write(bound, 1)
         os.close(bound)
         if os.getppid() == parent:  # else the parent ended before prctl could tell the kernel

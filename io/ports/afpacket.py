@@ -151,6 +151,10 @@ class AfPacketPort:
             raise PortError(f"port {self.interface}: cannot send: {error.strerror}; is it still there?") from error
         return sender
 
+    def descriptors(self) -> list[int]:
+        """The sockets that replicas send by."""
+        return [sender.fileno() for sender in self._senders]
+
     def fault(self) -> str:
         """The reason why the interface carries no packets; an interface made again under its name is another one."""
         return self._interface.fault() if self._interface else DOWN

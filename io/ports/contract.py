@@ -72,6 +72,12 @@ class Port(Protocol):
     def enlist(self, replica: int) -> None:
         """Prepare the sending side of one more replica."""
 
+    def descriptors(self) -> list[int]:
+        """The descriptors of files and sockets that replicas use by their numbers; they have no others of the process.
+
+        The descriptor of the channel is not among them.
+        """
+
     def resume(self, replica: int) -> None:
         """Prepare the sending side for the successor of a dead replica: what that one had added is not sent."""
 

@@ -98,6 +98,10 @@ class FedPort:
         """Prepare the sending side of one more replica."""
         self._opened.enlist(replica)
 
+    def descriptors(self) -> list[int]:
+        """The file that replicas write to, if there is one."""
+        return self._opened.descriptors
+
     def resume(self, replica: int) -> None:
         """Prepare the sending side for the successor of a dead replica: what that one had added is not sent."""
         self._opened.resume(replica)

@@ -130,6 +130,10 @@ class TapPort(CollectedPort):
     def enlist(self, replica: int) -> None:
         """Do nothing: the sending side of every replica is there."""
 
+    def descriptors(self) -> list[int]:
+        """The device."""
+        return [self.file]
+
     def resume(self, replica: int) -> None:
         """Do nothing: what a dead replica had added was sent."""
 

@@ -14,6 +14,7 @@ from scout.io.batch import new_batch
 from scout.io.channels.contract import ChannelOperations, PacketChannel
 from scout.io.endpoints.message import DATA, HEADER, HEADER_STRUCT
 from scout.io.host.lab import Lab
+from scout.io.host.process import Child
 from scout.io.ports.afpacket import AfPacketPort
 from scout.io.ports.applications import ApplicationPort
 from scout.io.ports.contract import Port, PortOperations
@@ -88,6 +89,14 @@ def test_an_open_port_says_what_it_is(port: Port) -> None:
     assert port.fault() == "" and port.warnings() == []
     port.refresh()
     assert port.mtu == mtu
+
+
+def test_frames_leave_by_a_process_that_has_only_the_descriptors_of_the_port(port: Port) -> None:
+    if isinstance(port, TracePort):  # it has room for none
+        return
+    child = Child(add_and_flush, port, 3, keep=port.descriptors())
+    assert child.join(600) and child.exitcode == 0
+    assert port.transmitted()["sent"] == 3
 
 
 def test_frames_that_leave_are_counted(port: Port) -> None:

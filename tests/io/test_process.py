@@ -4,6 +4,7 @@ import errno
 import os
 import select
 import signal
+import socket
 import sys
 import threading
 import time
@@ -57,6 +58,32 @@ def test_what_a_child_prints_is_not_lost_and_not_printed_twice(capfd):
     print("before", end=" ")
     assert status_of(print, "inside") == 0
     assert capfd.readouterr().out == "before inside\n"
+
+
+def test_a_child_has_no_descriptors_but_those_that_it_is_to_keep():
+    """A socket that the parent closes is closed, and an object that is collected in the child closes nothing new."""
+    ours, theirs = socket.socketpair()
+    kept, keeping = os.pipe()
+    number = theirs.fileno()
+
+    def tell():
+        os.write(keeping, b"kept")
+        made = os.eventfd(0)
+        theirs.close()
+        os.fstat(made)
+        assert number != made and os.read(0, 1) == b""
+
+    child = Child(tell, keep=[keeping])
+    try:
+        theirs.close()
+        ours.settimeout(600)
+        assert ours.recv(1) == b""
+        assert child.join(600) and child.exitcode == 0, child.error
+        assert os.read(kept, 4) == b"kept"
+    finally:
+        ours.close()
+        os.close(kept)
+        os.close(keeping)
 
 
 def test_waiting_for_a_process_whose_end_another_thread_has_seen_returns_at_once():
