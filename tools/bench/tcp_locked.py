@@ -30,10 +30,13 @@ def serve_locked(
     outbox: Any,
     waiting: Any,
     sent: Any,
+    secured: Any,
 ) -> int:
     """Serve a local request under the lock."""
     acquire(lock, holder)
-    verdict = serve(frame, end, packet, primary, hosts, rows, bindings, connections, deadlines, outbox, waiting, sent)
+    verdict = serve(
+        frame, end, packet, primary, hosts, rows, bindings, connections, deadlines, outbox, waiting, sent, secured
+    )
     release(lock)
     return verdict
 
@@ -47,7 +50,7 @@ class LockedTcp(Tcp):
 
     def configure(self, graph: RouterGraph) -> None:
         super().configure(graph)
-        tables: Any = (self.hosts, self.rows, self.bindings, self.connections, self.deadline)
+        tables: Any = (self.hosts, self.rows, self.bindings, self.connections, self.deadline, self.secured)
         for table in tables:
             table.kind = "shared"
         self._lock, self._holder = Table(np.zeros(1, np.int64), "shared"), Table(np.zeros(1, np.int64), "number")
