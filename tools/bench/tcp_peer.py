@@ -99,8 +99,8 @@ class Connection:
         """Bytes of the peer's stream so far."""
         return self._ours - _FIRST - 1
 
-    def read(self) -> None:
-        """Have the application read all that the peer has sent; it must be there."""
+    def read(self) -> bool:
+        """Have the application read all that the peer has sent; True, as it must be there."""
         if self._sealer is None:
             self._read_bytes()
         else:
@@ -109,6 +109,7 @@ class Connection:
                 self._read += self._socket.recv_into(buffer)
         time.sleep(_PAUSE)
         self._see_echo()
+        return True
 
     def _read_bytes(self) -> None:
         wanted, stream = self._received() - self._read, self._socket.stream
@@ -144,12 +145,21 @@ class Connection:
         segment = self._segment(ACK, b"\1\1" + self._timestamp())
         return self._replay(segment, np.full(count, self._ours), acknowledgements)
 
-    def finish(self) -> None:
-        """Acknowledge all that the router has sent; a replay has let it send all that was written."""
-        _await(lambda: self._sent() >= self._acknowledged + WINDOW, "the router has not sent all bytes of a replay")
-        self._acknowledge_sent()
-        time.sleep(_PAUSE)
+    def finish(self) -> bool:
+        """Acknowledge all that was written, as it is sent; True if the replay has let the router send all of it.
+
+        It has not if a timer of the router fired meanwhile, since the machine was busy: the congestion window is small
+        then.
+        """
+        written, deadline = self._socket.stream.written, time.monotonic() + _PATIENCE
+        is_whole = self._sent() == written
+        while self._acknowledged != written or self._sent() != written:
+            if time.monotonic() > deadline:
+                raise ScoutError(f"the router has sent {self._sent()} of {written} bytes")
+            self._acknowledge_sent()
+            time.sleep(_PAUSE)
         self._see_echo()
+        return is_whole
 
     def _acknowledge_sent(self) -> None:
         """Acknowledge all that the router has sent, in steps, so that its congestion window grows."""
