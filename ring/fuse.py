@@ -45,7 +45,7 @@ def fused(function: Callable[..., Any], **options: Any) -> Any:
 
 
 class _Library(JITCodeLibrary):
-    """The intermediate code of one function alone: those that it calls are linked where it is used (`EntryLibrary`).
+    """The intermediate code of one function alone: those that it calls are linked where an entry uses it.
 
     Numba would link them here, and so again in each of its callers, and theirs.
     """
@@ -59,12 +59,31 @@ class _Library(JITCodeLibrary):
         self._finalize_dynamic_globals()
         self._finalized = True
 
-    def _get_module_for_linking(self) -> Any:
+    def alone(self) -> Any:
+        """The module of this function without those that it calls."""
         self._ensure_finalized()
         for function in self._final_module.functions:
             if not function.is_declaration and function.linkage == Linkage.external:
                 function.linkage = "linkonce_odr"  # as the method of the base class does, but to a copy
         return self._final_module
+
+    def _get_module_for_linking(self) -> Any:
+        """The module with all that it calls: for a function that is compiled by numba's own pipeline."""
+        if self._shared_module is None:
+            self._shared_module = self.alone().clone()
+            for part in _parts(self._linking_libraries):
+                self._shared_module.link_in(part._get_module_for_linking(), preserve=True)
+        return self._shared_module
+
+
+class _Part:
+    """A library as the entry that needs it links it: a function of Scout's alone, one of numba's with all it calls."""
+
+    def __init__(self, library: Any) -> None:
+        self._get_module_for_linking = (
+            library.alone if isinstance(library, _Library) else library._get_module_for_linking
+        )
+        self._reload_init = library._reload_init
 
 
 class EntryLibrary(JITCodeLibrary):
@@ -73,7 +92,7 @@ class EntryLibrary(JITCodeLibrary):
     _bitcode: bytes | None = None
 
     def finalize(self) -> None:
-        self._linking_libraries = _all_called(self._linking_libraries)
+        self._linking_libraries = _parts(self._linking_libraries)
         super().finalize()
 
     def release(self) -> None:
@@ -105,7 +124,7 @@ class EntryLibrary(JITCodeLibrary):
             passes.run(self._final_module, builder)
 
 
-def _all_called(libraries: Iterable[Any]) -> list[Any]:
+def _parts(libraries: Iterable[Any]) -> list[Any]:
     """These libraries and, each once, all whose code theirs needs."""
     found: dict[Any, None] = {}
     waiting = list(libraries)
@@ -115,7 +134,7 @@ def _all_called(libraries: Iterable[Any]) -> list[Any]:
             found[library] = None
             if isinstance(library, _Library):  # numba's own contain what they call
                 waiting += library._linking_libraries
-    return list(found)
+    return [_Part(each) for each in found]
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)

@@ -8,7 +8,7 @@ from numba.core import errors, ir, types, typing
 
 from scout.ring import compile_time
 from scout.ring.fuse import EntryCompiler
-from scout.ring.jit import inline
+from scout.ring.jit import callee, inline
 
 
 def test_the_variables_of_a_statement_are_those_that_numba_lists() -> None:
@@ -65,3 +65,19 @@ def test_a_function_for_compiled_code_contains_no_other() -> None:
     assert called(2) == 13
     (result,) = middle.overloads.values()
     assert sum(not each.is_declaration for each in result.library._final_module.functions) == 1
+
+
+def test_a_function_of_numbas_own_pipeline_contains_all_that_it_calls() -> None:
+    @inline
+    def deepest(number: int) -> int:
+        return number * 3
+
+    @callee
+    def middle(number: int) -> int:
+        return deepest(number) + 1 if number in (2, 5) else -1
+
+    @numba.njit(types.int64(types.int64))
+    def called(number: int) -> int:
+        return middle(number) + deepest(number)
+
+    assert called(2) == 13
