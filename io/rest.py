@@ -42,9 +42,10 @@ NEVER = 1 << 62
 POLL = 100_000
 """Nanoseconds that a replica polls at most before it sleeps: two wake-ups of other processes, and what these do."""
 
-LONG = 300_000
-"""Nanoseconds without its core after which it does not poll for a while: a wake-up would have taken the core from a
-process that only computes, but one that has yielded gets it back when that process's time is over."""
+LONG, SHARED = 300_000, 100_000_000
+"""Nanoseconds without its core after which a replica that polls does not poll for a while, and how long: a wake-up
+takes the core from a process that only computes, but a replica that has yielded waits until that process's time is
+over, some milliseconds."""
 
 _MILLISECOND, _POLLIN = 1_000_000, 1
 _FIRST, _NEXT = 1, 10
@@ -104,11 +105,11 @@ def _polls(waiter: np.ndarray) -> bool:
     if me.since == 0:
         me.since = moment
     # A time further ahead than it can be is one from before the clock was set back.
-    if 0 < me.busy - moment <= _NEXT * _MILLISECOND or not 0 <= moment - me.since < POLL:
+    if 0 < me.busy - moment <= SHARED or not 0 <= moment - me.since < POLL:
         return False
     back_off(YIELD, SPINS)
     if now(waiter) - moment > LONG:
-        me.busy = now(waiter) + _NEXT * _MILLISECOND
+        me.busy = now(waiter) + SHARED
     return True
 
 

@@ -79,7 +79,8 @@ class Supervisor(Steering, PathFigures):
         "weighted" or "bottleneck", by the `weight` and `deadline` of the paths; or a function of the channels' heads
         and the tables of services, as in `scout.ring.schedule`. By default the channels take turns.
     wait : {"block", "yield", "spin"}
-        How a domain waits for packets: "block" spins briefly and then sleeps in the kernel; "yield" gives the core to
+        How a domain waits for packets: "block" spins briefly and then sleeps in the kernel; where packets come soon
+        after each other it first lets others have its core for a tenth of a millisecond. "yield" gives the core to
         other processes, which costs less delay; "spin" keeps a core of its own busy, for the least delay.
     held : int
         Packets that a replica holds at most while their next hops are asked for, 64 of them for one next hop. When

@@ -10,6 +10,7 @@ import pytest
 
 from model.bell import BellModel
 from model.claim import ClaimModel
+from model.collecting import CollectingModel
 from model.dekker import DekkerModel
 from model.explore import Model, cases, explore, finds
 from model.modulo import ModuloModel
@@ -45,6 +46,8 @@ RIGHT: list[tuple[Kind, dict[str, Any]]] = [
     (BellModel, {}),
     (BellModel, {"deaths": 1, "frames": 1}),
     (PlacingModel, {"deaths": 2}),
+    (CollectingModel, {}),
+    (CollectingModel, {"replicas": 3, "batches": 5}),
 ]
 
 LONG: list[tuple[Kind, dict[str, Any]]] = [
@@ -142,6 +145,7 @@ WRONG = [
     *_seeded(DekkerModel, {bug: {} for bug in DekkerModel.bugs}),
     *_seeded(SnapshotModel, {bug: {} for bug in SnapshotModel.bugs}),
     *_seeded(PlacingModel, {bug: {} for bug in PlacingModel.bugs}),
+    *_seeded(CollectingModel, {bug: {} for bug in CollectingModel.bugs}),
     *_seeded(BellModel, {bug: size for bug, size in BELL.items() if bug != "new lookout by flag"}),
 ]
 WRONG_LONG = [
