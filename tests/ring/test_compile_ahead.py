@@ -3,6 +3,7 @@
 import os
 import resource
 
+from scout.io.endpoints.ciphers import crypt
 from scout.io.host.process import Child
 from scout.ring import jit
 from scout.ring.channel import Channel
@@ -28,3 +29,7 @@ def test_a_process_that_may_open_no_file_compiles_later() -> None:
     assert waiting()
     child = Child(work, quiet=True)
     assert child.join(600) and child.exitcode == 0, child.error
+
+
+def test_what_needs_a_library_that_may_not_be_loaded_is_not_compiled_ahead() -> None:
+    assert crypt.function not in [each.function for each in jit._declared]
