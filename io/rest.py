@@ -1,12 +1,18 @@
-"""How a replica waits for packets and control requests, whatever channels they come by."""
+"""How a replica waits for packets and control requests, whatever channels they come by.
+
+To block is to sleep on the bell. Where packets come one after the other, such as questions that wait for our answers,
+a wake-up costs more than the time between them. So a replica whose last sleep was a short one looks for `POLL`
+nanoseconds before it sleeps again, and gives its core to others between two looks. A longer wait ends that: a router
+without packets, or with few, does not poll.
+"""
 
 import numpy as np
 
 from scout.io.system import clock, epoll_wait, ppoll
 from scout.ring.atomics import store64
 from scout.ring.bell import announce_sleep, is_lookout
-from scout.ring.jit import inline
-from scout.ring.wait import SPINS, back_off
+from scout.ring.jit import Record, inline
+from scout.ring.wait import SPINS, YIELD, back_off
 
 __all__ = ["NEVER", "WAITER", "now", "rest"]
 
@@ -20,6 +26,10 @@ WAITER = np.dtype(
         ("event", "i8", 2),  # room for a struct epoll_event
         ("time", "i8", 2),  # a struct timespec
         ("until", "i8"),  # when the replica is to be awake if it is the lookout, nanoseconds since 1970, or `NEVER`
+        ("polls", "i8"),  # 1: it polls before it sleeps
+        ("since", "i8"),  # since when it has polled or slept, with nothing between but looks in vain; 0: it has not
+        ("busy", "i8"),  # until when it does not poll, as another process has kept its core
+        ("woken", "i8"),  # when its last sleep ended; 0: it has not slept since then
     ]
 )
 """The state with which a replica waits; private to its process."""
@@ -28,6 +38,13 @@ _EVENT, _TIME = (WAITER.fields[name][1] for name in ("event", "time"))  # type: 
 
 NEVER = 1 << 62
 """A time that does not come."""
+
+POLL = 100_000
+"""Nanoseconds that a replica polls at most before it sleeps: two wake-ups of other processes, and what these do."""
+
+LONG = 300_000
+"""Nanoseconds without its core after which it does not poll for a while: a wake-up would have taken the core from a
+process that only computes, but one that has yielded gets it back when that process's time is over."""
 
 _MILLISECOND, _POLLIN = 1_000_000, 1
 _FIRST, _NEXT = 1, 10
@@ -42,26 +59,57 @@ def now(waiter: np.ndarray) -> int:
 
 
 @inline
-def rest(waiter: np.ndarray, idle: int, until: int) -> None:
-    """Wait for requests, after `idle` rounds in vain, by the replica's strategy; to block is to sleep on the bell.
+def rest(waiter: np.ndarray, idle: int, until: int) -> int:
+    """Wait for requests, after `idle` rounds in vain, by the replica's strategy; how many rounds count as in vain.
 
     Before each sleep the replica announces it, and has one more round. It sleeps no longer than `until`, a time of
     `now`, or `NEVER`; nor, as the lookout, than the time that the record says.
     """
     me = waiter[0]
+    if idle == 1:
+        _see_wait(me)
     if back_off(me.strategy, idle):
-        return
+        return idle
+    if idle == SPINS and me.polls and _polls(waiter):
+        return SPINS - 1
     if (idle - SPINS) & 1 == 0:
         announce_sleep(me.bell)
-        return
+        return idle
     longest = _FIRST if idle == SPINS + 1 else _NEXT
     sleeps_on = me.own
     if is_lookout(me.bell, me.replica):
         sleeps_on, until = me.watch, min(until, me.until)
+    if me.since == 0:
+        me.since = now(waiter)
     if until != NEVER:
         _sleep(waiter, sleeps_on, min(longest * _MILLISECOND, until - now(waiter)))
         longest = 0  # the event that ended the sleep is not to end the next one
     epoll_wait(sleeps_on, waiter.ctypes.data + _EVENT, 1, longest)
+    me.woken = now(waiter)
+    return idle
+
+
+@inline
+def _see_wait(me: Record) -> None:
+    """After work that came behind a sleep: would the replica have found it if it had polled?"""
+    if me.woken:
+        me.polls = 1 if me.woken - me.since < POLL else 0
+    me.since = me.woken = 0
+
+
+@inline
+def _polls(waiter: np.ndarray) -> bool:
+    """Give the core to others for a moment, and True; False if the time for that is over."""
+    me, moment = waiter[0], now(waiter)
+    if me.since == 0:
+        me.since = moment
+    # A time further ahead than it can be is one from before the clock was set back.
+    if 0 < me.busy - moment <= _NEXT * _MILLISECOND or not 0 <= moment - me.since < POLL:
+        return False
+    back_off(YIELD, SPINS)
+    if now(waiter) - moment > LONG:
+        me.busy = now(waiter) + _NEXT * _MILLISECOND
+    return True
 
 
 @inline

@@ -7,6 +7,9 @@ snapshot: the channel keeps the requests from there on, and a successor replays 
 A replica that continues from *another's* snapshot copies it while the owner may save the next one. It reads the
 buffer's version before and after the copy (a sequence lock), and takes the copy only if the version has not changed.
 
+Of a large table whose rows count their changes only the rows are copied and hashed whose count is not that of the copy
+in the buffer. Behind such a table a buffer has a hash of each row, and one of all of them.
+
 Each save also notes a hash of the state, with the number of requests that led to it. In a sequenced channel replicas
 with the same number have the same hash, which can be checked from outside at any time.
 """
@@ -20,12 +23,19 @@ import numpy as np
 from scout.ring.arithmetic import multiply
 from scout.ring.atomics import copy, fence, load64, load64_acquire, store64, store64_release
 from scout.ring.errors import ScoutError
-from scout.ring.jit import entry, inline
+from scout.ring.jit import Record, entry, inline
 from scout.ring.segment import LINE, address, private, shared
 
 __all__ = ["PART", "Snapshots", "adopt", "hashed", "note", "save"]
 
-PART = np.dtype([("address", "i8"), ("bytes", "i8")])
+PART = np.dtype(
+    [
+        ("address", "i8"),
+        ("bytes", "i8"),
+        ("row_bytes", "i8"),  # of each row, whole words, if rows count their changes; else 0
+        ("count", "i8"),  # offset of that count in a row
+    ]
+)
 """A piece of a replica's state."""
 
 # The words of a buffer, before its data: how often it was written, twice (odd: being written), its place, and the hash
@@ -71,14 +81,45 @@ def note(notes: np.ndarray, place: int, interval: int, value: int) -> None:
     notes[index].place = place
 
 
+@inline
+def _stored(part: Record) -> int:
+    """Bytes that a part takes in a buffer."""
+    padded = (part.bytes + 7) & ~7  # the padding is always zero
+    return padded + 8 * (1 + part.bytes // part.row_bytes) if part.row_bytes else padded
+
+
+@inline
+def _save_rows(part: Record, target: int, whole: bool) -> int:
+    """Save the rows of a part that have changed since they were saved at address `target`, or all; their hash."""
+    source, hashes, row = part.address, target + part.bytes, part.row_bytes
+    total = 0 if whole else load64(hashes)
+    for each in range(hashes + 8, hashes + 8 * (1 + part.bytes // row), 8):
+        if whole or load64(source + part.count) != load64(target + part.count):
+            copy(target, source, row)
+            value = _mixed(hashed(target, row), each - hashes)  # rows that change places change the hash
+            total ^= value if whole else value ^ load64(each)
+            store64(each, value)
+        source, target = source + row, target + row
+    store64(hashes, total)
+    return total
+
+
 @entry(
-    numba.int64(numba.types.Array(numba.from_dtype(PART), 1, "C"), numba.int64, numba.int64, numba.int64, numba.boolean)
+    numba.int64(
+        numba.types.Array(numba.from_dtype(PART), 1, "C"),
+        numba.int64,
+        numba.int64,
+        numba.int64,
+        numba.boolean,
+        numba.boolean,
+    )
 )
-def save(parts: np.ndarray, buffers: int, size: int, place: int, changed: bool) -> int:
+def save(parts: np.ndarray, buffers: int, size: int, place: int, changed: bool, whole: bool) -> int:
     """Save the state in `parts` as it is after `place` requests; its hash.
 
     `buffers` is the address of the replica's two, of `size` bytes each, header and all. With `changed` false only the
-    last part is copied: this process has saved twice since another part has changed.
+    last part is copied: this process has saved twice since another part has changed. `whole` is true the first two
+    times that a process saves: it does not know what the buffers have.
     """
     older = buffers
     other_is_torn = load64(buffers + size + _VERSION) & 1  # by a predecessor that died while it saved
@@ -92,11 +133,13 @@ def save(parts: np.ndarray, buffers: int, size: int, place: int, changed: bool) 
     value, target = 0, older + _HEADER
     last = len(parts) - 1
     for index in range(last):
-        padded = (parts[index].bytes + 7) & ~7  # the padding is always zero
-        if changed:
-            copy(target, parts[index].address, parts[index].bytes)
-            value = _mixed(value, hashed(target, padded))
-        target += padded
+        part = parts[index]
+        if changed and part.row_bytes:
+            value = _mixed(value, _save_rows(part, target, whole))
+        elif changed:
+            copy(target, part.address, part.bytes)
+            value = _mixed(value, hashed(target, _stored(part)))
+        target += _stored(part)
     if changed:
         store64(older + _HASH, value)
     copy(target, parts[last].address, parts[last].bytes)
@@ -120,11 +163,16 @@ def adopt(parts: np.ndarray, buffers: int, size: int, most: int) -> int:
     source = best + _HEADER
     for part in parts:
         copy(part.address, source, part.bytes)
-        source += (part.bytes + 7) & ~7
+        source += _stored(part)
     fence()  # all bytes are read before the second look: pairs with save
     if version & 1 or load64(best + _VERSION) != version or load64(best + _PLACE) != newest:
         return -1
     return newest
+
+
+@entry(numba.int64(numba.types.Array(numba.from_dtype(PART), 1, "C"), numba.int64))
+def _stored_bytes(parts: np.ndarray, index: int) -> int:
+    return _stored(parts[index])
 
 
 class Snapshots:
@@ -147,15 +195,20 @@ class Snapshots:
         self._buffers: dict[int, np.ndarray] = {}
         self._states: list[Any] = []
 
-    def enlist(self, replica: int, state: Sequence[np.ndarray]) -> None:
+    def enlist(self, replica: int, state: Sequence[np.ndarray], counts: Sequence[str] = ()) -> None:
         """Make room for one more replica, whose state is in these arrays.
 
-        They are contiguous, in shared memory, and of the same shapes for all replicas.
+        They are contiguous, in shared memory, and of the same shapes for all replicas. `counts` has for the first of
+        them the field by which rows count their changes, or "".
         """
         parts = private(max(1, len(state)), PART)
         for part, array in zip(parts, state, strict=True):
             part["address"], part["bytes"] = address(array), array.nbytes
-        size = _HEADER + -(-sum(-(-array.nbytes // 8) * 8 for array in state) // LINE) * LINE
+        for part, array, count in zip(parts, state, counts, strict=False):
+            if count:
+                fields: Any = array.dtype.fields
+                part["row_bytes"], part["count"] = array.itemsize, fields[count][1]
+        size = _HEADER + -(-sum(int(_stored_bytes(parts, index)) for index in range(len(state))) // LINE) * LINE
         if self.size not in (0, size):
             raise ScoutError(f"state of {size} bytes, where other replicas have {self.size}; give each the same arrays")
         self.size = size
@@ -176,7 +229,7 @@ class Snapshots:
 
     def save(self, replica: int, place: int) -> int:
         """Save a replica's state as it is after `place` requests; its hash."""
-        return int(save(self.parts[replica], self.buffers(replica), self.size, place, True))
+        return int(save(self.parts[replica], self.buffers(replica), self.size, place, True, True))
 
     def adopt(self, replica: int, owner: int, most: int = 1 << 62) -> int:
         """Give `replica` the state of `owner`'s newest snapshot of at most `most` requests; its place, or -1."""

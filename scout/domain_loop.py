@@ -104,6 +104,7 @@ def loop_source(plan: DomainPlan) -> str:
             *(
                 [
                     "    stale = 2  # the snapshots that may have another state than the tables",
+                    "    unknown = 2  # the snapshots of a predecessor",
                     "    owes = 0  # 1: a change was made since the newest snapshot",
                 ]
                 if plan.keeps_state
@@ -118,8 +119,7 @@ def loop_source(plan: DomainPlan) -> str:
             "        if work:",
             "            idle = 0",
             "        else:",
-            "            idle += 1",
-            f"            rest(waiter, idle, {_wake(plan)})",
+            f"            idle = rest(waiter, idle + 1, {_wake(plan)})",
             "",
         ]
     )
@@ -221,7 +221,7 @@ def _channel(plan: DomainPlan, index: int) -> list[str]:
         f"    if count and batch[0].control == {CONTROL_CHANGE}:",
         f"        {plan.change.call(index)}  # no stage sees its request",
         f"        changed[0] += {channel}_cursor[0].primary",
-        *(["        stale, owes = 2, 1"] if plan.keeps_state else []),
+        *(["        stale, unknown, owes = 2, 2, 1"] if plan.keeps_state else []),
         *([f"        if {channel}_cursor[0].primary:", f"            {channel}_await_turn({ends}, orders)"] * ordered),
         f"    elif {channel}_cursor[0].primary:",
         *(f"        {line}" for line in [*find_paths, *_by_path(plan, shapes, "run")]),
@@ -345,8 +345,8 @@ def _save(plan: DomainPlan) -> list[str]:
     return [
         *lines,
         f"    total = {' + '.join(f'positions[{index}]' for index in channels)}",
-        "    found = save(parts, buffers, buffer_bytes, total, stale > 0)",
-        "    stale = max(0, stale - 1)",
+        "    found = save(parts, buffers, buffer_bytes, total, stale > 0, unknown > 0)",
+        "    stale, unknown = max(0, stale - 1), max(0, unknown - 1)",
         "    owes = 0",
         "    if due:  # other replicas save there too",
         "        note(notes, total, channel_0_ring[0].interval, found)",

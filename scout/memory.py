@@ -187,7 +187,8 @@ class Memory:
         for index, setting in enumerate(self._domain.settings):
             tables[id(setting)] = settings[0, index : index + 1]
         state = [tables[id(table)] for table in self._domain.state]
-        self.snapshots.enlist(replica, [*state, settings, positions])
+        counts = [table.counts for table in self._domain.state]
+        self.snapshots.enlist(replica, [*state, settings, positions], counts)
         for name in self._graph.ports:
             self._graph.router(name).port.enlist(replica)
         batch, slots = new_batch()

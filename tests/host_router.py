@@ -2,8 +2,8 @@
 
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -16,23 +16,23 @@ from scout.io.ports.applications import ApplicationPort
 from scout.io.ports.tap_device import TapPort
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.router import Router
-from scout.paths.model.verdict import drop
 from scout.paths.protocols.applications import Applications
 from scout.paths.protocols.arp import Arp
 from scout.paths.protocols.ethernet import Ethernet
 from scout.paths.protocols.icmp import Icmp
 from scout.paths.protocols.ipv4 import Ip
 from scout.paths.protocols.udp import Udp
-from scout.paths.stages.filter import Filter
 from scout.supervisor import Supervisor
 
 _numbers = count()  # of hosts, of which a process may run several
-LOST = drop("lost")
 OURS, PEER = "10.0.0.1", "10.0.0.2"
 
 
-def host_graph(port: Any, name: str = "apps", transport: Router | None = None, sockets: int = 64) -> RouterGraph:
-    """A host with one interface, whose applications find it by a name; its transport is UDP by default."""
+def host_graph(port: Any, name: str = "apps", transport: Router | None = None, **sizes: int) -> RouterGraph:
+    """A host with one interface, whose applications find it by a name; its transport is UDP by default.
+
+    The sizes are those of the `ApplicationPort`.
+    """
     transport = transport or Udp("udp")
     graph = RouterGraph("host")
     graph.add(Ethernet("eth0", port))
@@ -40,7 +40,7 @@ def host_graph(port: Any, name: str = "apps", transport: Router | None = None, s
     graph.add(Arp("arp"))
     graph.add(Icmp("icmp"))
     graph.add(transport)
-    graph.add(Applications("apps", ApplicationPort(name, sockets=sockets)))
+    graph.add(Applications("apps", ApplicationPort(name, **{"sockets": 64} | sizes)))
     graph.connect("icmp", "ip", "eth0")
     graph.connect("ip", "arp", "eth0")
     graph.connect("apps", transport.name, "ip")
@@ -48,21 +48,12 @@ def host_graph(port: Any, name: str = "apps", transport: Router | None = None, s
     return graph
 
 
-def add_loss(graph: RouterGraph, share: int) -> None:
-    """Have one of so many packets of both directions lost; every test loses other ones."""
-    graph.add(Filter("loss", lose, lose, share=share))
-    graph.connect("ip", "loss", "eth0")
-
-
-def lose(frame: Any, end: Any, packet: Any, share: int) -> int:
-    return LOST if packet.timestamp // 64 % share == 0 else 0
-
-
 @dataclass
 class Host:
-    """A host that runs, and the namespace of its peer."""
+    """A host that runs, its namespace, and that of its peer."""
 
     supervisor: Supervisor
+    own: Namespace
     peer: Namespace
     stack: sockets.Stack
     name: str
@@ -103,26 +94,46 @@ class Host:
         return made
 
 
+Network = Callable[[Lab, Namespace], AbstractContextManager[Namespace]]
+
+
+@contextmanager
+def _link(lab: Lab, ours: Namespace) -> Iterator[Namespace]:
+    peer = lab.namespace("peer")
+    lab.veth((peer, "eth0"), (ours, "r0"))
+    peer.address("eth0", f"{PEER}/24")
+    yield peer
+
+
 @contextmanager
 def running_host(
-    replicas: int, tap: bool = False, transport: Router | None = None, loss: int = 0, sockets_: int = 64
+    replicas: int,
+    tap: bool = False,
+    transport: Router | None = None,
+    network: Network | None = None,
+    **sizes: int,
 ) -> Iterator[Host]:
     """A host that runs in a lab, joined to a peer's namespace; with `tap` by a TAP device of that namespace.
 
-    One of `loss` packets is lost, if it is not 0.
+    Parameters
+    ----------
+    replicas : int
+    tap : bool
+    transport : Router, optional
+        UDP by default.
+    network : callable, optional
+        What joins the host to its peer, instead of a link: from the lab and the host's namespace, in which it makes an
+        interface r0, a context with the peer's namespace.
+    **sizes : int
+        Those of the `ApplicationPort`.
     """
     number = next(_numbers)
     name = f"test-{os.getpid()}-{number}"
-    graph = host_graph(TapPort("r0") if tap else AfPacketPort("r0"), name, transport, sockets_)
-    if loss:
-        add_loss(graph, loss)
+    graph = host_graph(TapPort("r0") if tap else AfPacketPort("r0"), name, transport, **sizes)
     reports: list[str] = []
-    with Lab(f"host{number}") as lab:
-        peer = ours = lab.namespace("peer")
-        if not tap:
-            ours = lab.namespace("ours")
-            lab.veth((peer, "eth0"), (ours, "r0"))
-            peer.address("eth0", f"{PEER}/24")
+    with Lab(f"host{number}") as lab, ExitStack() as stack:
+        ours = lab.namespace("ours")
+        peer = ours if tap else stack.enter_context((network or _link)(lab, ours))
         # The segments of a connection become requests in the order in which they came.
         paths = [graph.create_path("eth0", order="channel" if transport else "completed"), graph.create_path("apps")]
         supervisor = Supervisor(graph, paths, replicas, report=reports.append)
@@ -131,8 +142,7 @@ def running_host(
         try:
             if tap:
                 peer.address("r0", f"{PEER}/24")
-            stack = sockets.attach(name)
-            yield Host(supervisor, peer, stack, name, reports)
-            stack.close()
+            with closing(sockets.attach(name)) as attached:
+                yield Host(supervisor, ours, peer, attached, name, reports)
         finally:
             supervisor.stop()

@@ -12,10 +12,12 @@ from scout.io.endpoints.stream import (
     CLOSED,
     ENDED,
     FREED,
+    OPENED,
     OPENING,
     PHASE,
     PLACING,
     RECEIVED,
+    SEALING,
     SOFT_ERROR,
 )
 from scout.io.system import read, write
@@ -28,19 +30,23 @@ __all__ = [
     "CONNECT",
     "NOW",
     "READ",
+    "RECORDS",
     "await_room",
     "ends_at",
+    "errors",
     "free",
+    "opened",
     "phase",
+    "plain_room",
     "readable",
     "room",
     "settle",
     "soft_error",
 ]
 
-READ, CONNECT, NOW = 1, 2, 4
+READ, CONNECT, NOW, RECORDS = 1, 2, 4, 8
 """The events that an application waits for, as bits: data, the end or an error; the end of a connection's opening;
-none, as the eventfd is to be readable at once."""
+none, as the eventfd is to be readable at once. With `RECORDS` data are those that were opened."""
 
 ONE, SCRATCH = 8, 16  # offsets in the socket's area, as in `scout.io.endpoints.application`
 
@@ -52,6 +58,12 @@ def readable(stream: int) -> int:
     """Bytes that wait to be read."""
     # Acquire, pairs with the replica's compare-exchange: the bytes are there. FREED is our own last store.
     return load64_acquire(stream + RECEIVED) - load64(stream + FREED)
+
+
+@entry(_i8(_i8))
+def opened(stream: int) -> int:
+    """Bytes of the peer's stream that were opened."""
+    return load64_acquire(stream + OPENED)  # pairs with the replica's compare-exchange: the bytes are there
 
 
 @entry(_i8(_i8, _i8))
@@ -81,6 +93,20 @@ def room(stream: int, size: int, written: int) -> int:
     return load64_acquire(stream + ACKNOWLEDGED) + size - written
 
 
+@entry(_i8(_i8, _i8, _i8))
+def plain_room(stream: int, size: int, written: int) -> int:
+    """As `room`, of the plain ring, without what a late replica is about to seal."""
+    if load64_acquire(stream + PHASE) >> 8 == CLOSED:  # pairs with the replica's compare-exchange
+        return -1
+    lowest = load64_acquire(stream + ACKNOWLEDGED)  # pairs with the replica's compare-exchange
+    fence()  # between this load and those of SEALING; a replica has one between its store of SEALING and its load
+    for replica in range(MOST_REPLICAS):
+        sealing = load64_acquire(stream + SEALING + replica * LINE)  # pairs with the store of one that has sealed
+        if sealing:
+            lowest = min(lowest, sealing - 1)
+    return lowest + size - written
+
+
 @entry(numba.void(_i8, _i8))
 def await_room(stream: int, position: int) -> None:
     """Have the application woken when the peer has the bytes before a position; 0: not any more. `settle` follows."""
@@ -104,6 +130,12 @@ def ends_at(stream: int) -> int:
 def soft_error(stream: int) -> int:
     """The number (errno) of the last ICMP error that did not end the connection; 0: there was none."""
     return max(load64_acquire(stream + SOFT_ERROR) - 1, 0) & 0xFFFF  # pairs with the replica's compare-exchange
+
+
+@entry(_i8(_i8))
+def errors(stream: int) -> int:
+    """How many errors were told that did not end the connection."""
+    return load64_acquire(stream + SOFT_ERROR) >> 16  # pairs with the replica's compare-exchange
 
 
 @entry(_i8(_i8, _i8, _i8, _i8))
@@ -142,5 +174,6 @@ def _ready(stream: int, wants: int) -> int:
         return 1
     if wants & READ == 0:
         return 0
-    received, ended = load64_acquire(stream + RECEIVED), load64_acquire(stream + ENDED)
+    received = load64_acquire(stream + (OPENED if wants & RECORDS else RECEIVED))
+    ended = load64_acquire(stream + ENDED)
     return 1 if received > load64(stream + FREED) or ended else 0

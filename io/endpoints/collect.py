@@ -7,7 +7,9 @@ the application could still change the original. Where the replica dies between 
 note of how many it took, the supervisor finds the intent when it frees the lock, so that no request is taken twice.
 """
 
+import numba
 import numpy as np
+from numba.core import types
 
 from scout.io.byte_order import swapped32
 from scout.io.channels.collected import COLLECTOR
@@ -40,9 +42,10 @@ from scout.ring.atomics import (
 )
 from scout.ring.jit import Record, inline
 from scout.ring.layout import LOCK, payload, published, set_length, slot_of, word
+from scout.ring.linked import viewer
 from scout.ring.producer import publish_silently, release, reserve
 
-__all__ = ["APPLICATION_FEED", "NEVER", "collect"]
+__all__ = ["APPLICATION_FEED", "NEVER", "collect", "feed_at"]
 
 NEVER = 1 << 62
 """The value of `intent_tail` where there is no intent."""
@@ -69,6 +72,9 @@ APPLICATION_FEED = np.dtype(
     ]
 )
 """A `FEED`, `ENDPOINTS`, and what a producer that collects works with."""
+
+feed_at = viewer(types.Array(numba.from_dtype(APPLICATION_FEED), 1, "C"), (1,))
+"""The feed at an address, as an array of one."""
 
 _INTENT_TAIL = int((APPLICATION_FEED.fields or {})["intent_tail"][1])  # type: ignore[index]
 
@@ -118,14 +124,28 @@ def _collect_from_replicas(feed: Record, now: int) -> None:
         exchange(_area(feed, each) + DOORBELL, 0)  # seq_cst, as in the replica, before the loads of TAIL
     moved = True
     while moved:
-        chosen, first = -1, 0
-        for each in range(feed.capacity, feed.capacity + feed.replicas):
-            number = _next_batch(feed, each)
-            if number != _ANY and (chosen < 0 or number < first):
-                chosen, first = each, number
+        chosen = _first_producer(feed)
+        first = _next_batch(feed, chosen) if chosen >= 0 else 0
         moved = chosen >= 0 and _collect_from(feed, chosen, now, first)
         if chosen >= 0 and not moved:
             exchange(_area(feed, chosen) + DOORBELL, 1)  # the channel is full: look again
+
+
+@inline
+def _first_producer(feed: Record) -> int:
+    """The replica with the request of the earliest batch; -1 if none has a request.
+
+    A replica publishes requests before it lets the next batch leave. So those of earlier batches than the one found are
+    there once that one is, and a look at all rings behind it finds them; one that began before may have missed them.
+    """
+    chosen, first, found = -1, 0, True
+    while found:
+        found = False
+        for each in range(feed.capacity, feed.capacity + feed.replicas):
+            number = _next_batch(feed, each)
+            if number != _ANY and (chosen < 0 or number < first):
+                chosen, first, found = each, number, True
+    return chosen
 
 
 @inline

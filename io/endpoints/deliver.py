@@ -12,17 +12,27 @@ about to write, and then looks whether the socket is open. The registry closes t
 replica writes there.
 """
 
-import numba
 import numpy as np
-from numba.core import types
 
 from scout.io.batch import BATCH_SIZE
 from scout.io.byte_order import swapped16, swapped32, swapped64
-from scout.io.endpoints.collect import APPLICATION_FEED, collect
 from scout.io.endpoints.memory import ARMED, ENTRY, RINGS, SKIP, USED, entry_bytes, head_of, tail_of
-from scout.io.endpoints.message import EXPIRE, EXTENT_OFFSET, HEADER, LOCAL, NOTICE, REPORT, ROW, SEGMENT, SOCKET
+from scout.io.endpoints.message import (
+    EXPIRE,
+    EXTENT_OFFSET,
+    HEADER,
+    LOCAL,
+    NOTICE,
+    OPENED,
+    RECORDS,
+    REPORT,
+    ROW,
+    SEGMENT,
+    SOCKET,
+)
 from scout.io.endpoints.placing import place
-from scout.io.endpoints.replica_requests import LONGEST_REQUEST, new_request, publish_requests
+from scout.io.endpoints.records import MESSAGE_BYTES, opened, work_on
+from scout.io.endpoints.replica_requests import LONGEST_REQUEST, bring, new_request
 from scout.io.endpoints.reporting import REPORT_BYTES, report
 from scout.io.endpoints.stream import CLOSED, PHASE, REPORTED
 from scout.io.system import write
@@ -39,7 +49,6 @@ from scout.ring.atomics import (
     store64_release,
 )
 from scout.ring.jit import Record, inline
-from scout.ring.linked import viewer
 
 __all__ = ["TOUCHED", "TRANSMIT", "enqueue", "expire", "flush"]
 
@@ -72,7 +81,9 @@ TRANSMIT = np.dtype(
         ("crowded", "i8"),  # requests for which the ring had no room
         ("expiry", "i8"),  # address of room for the header of a request EXPIRE
         ("ended", "i8"),  # address of int64[sockets]: 1 + the number of the socket that was reported to have ended last
-        ("spare", "i8", 5),
+        ("contexts", "i8"),  # address of the replica's contexts of libcrypto (`scout.io.endpoints.ciphers`)
+        ("crypt", "i8"),  # address of the machine code of `crypt`; 0 if there is no libcrypto
+        ("spare", "i8", 3),
     ]
 )
 """The sending side of a replica, four cache lines, written by it alone. The supervisor sets it up."""
@@ -85,8 +96,6 @@ _POSITION = LOCAL - 12
 
 _PHASE = 8 * REPORTED.index(PHASE)
 """Offset of the phase in a report."""
-
-_feed_at = viewer(types.Array(numba.from_dtype(APPLICATION_FEED), 1, "C"), (1,))
 
 
 @inline
@@ -106,7 +115,17 @@ def enqueue(transmit: Record, packet: Record, record: int) -> None:
         transmit.closed += 1
         return
     wakes = True
-    if kind == REPORT:
+    if kind == RECORDS:
+        wakes = False
+        if transmit.crypt and transmit.stream_bytes and linear >= HEADER + MESSAGE_BYTES:
+            work_on(transmit, header, _area(transmit, row) + transmit.stream_offset)
+            transmit.sent += 1
+        else:
+            transmit.closed += 1
+    elif kind == OPENED:
+        wakes = size >= 8 and opened(_area(transmit, row) + transmit.stream_offset, header + offset)
+        transmit.sent += 1
+    elif kind == REPORT:
         if transmit.stream_bytes and size >= REPORT_BYTES and offset + size <= linear:
             wakes = report(_area(transmit, row) + transmit.stream_offset, header + offset)
             if swapped64(load64(header + offset + _PHASE)) >> 8 == CLOSED:
@@ -206,9 +225,7 @@ def expire(transmit: Record, protocol: int) -> None:
 def flush(transmit: Record) -> None:
     """Bring the replica's requests into the channel, and wake the applications that wait for messages."""
     if transmit.requested:
-        publish_requests(transmit)
-        if transmit.feed:
-            collect(_feed_at(transmit.feed)[0], transmit.replica)
+        bring(transmit)
     if transmit.count == 0:
         return
     fence()  # between the stores of TAIL and the loads of ARMED; an application arms, and then loads TAIL

@@ -31,7 +31,8 @@ from typing import NamedTuple
 import numpy as np
 
 from scout.io.endpoints.message import HEADER, LONGEST_DATA, ROW
-from scout.io.endpoints.stream import WORDS, placing_of
+from scout.io.endpoints.stream import PLACING, SEALING, WORDS, placing_of
+from scout.io.endpoints.stream import RINGS as STREAM_RINGS
 from scout.io.ports.contract import PortError
 from scout.ring.atomics import load64
 from scout.ring.jit import Record, inline
@@ -84,7 +85,7 @@ ENDPOINTS = np.dtype(
         ("socket_bytes", "i8"),  # of a socket's area
         ("ring_bytes", "i8"),  # of a ring of messages
         ("stream_offset", "i8"),  # of the stream in a socket's area
-        ("stream_bytes", "i8"),  # of each of its two rings; 0: there are no streams
+        ("stream_bytes", "i8"),  # of each of its rings; 0: there are no streams
         ("applications", "i8"),  # address of the area of application 0
         ("application_bytes", "i8"),  # of an application's area
         ("request_bytes", "i8"),  # of its ring
@@ -149,7 +150,7 @@ class EndpointMemory:
     sockets, applications : int
         How many there can be at a time. Application 0 is the registry, which has a doorbell only.
     ring_bytes, request_bytes, stream_bytes : int
-        Bytes of each ring of messages, of an application's ring of requests, and of both rings of a stream; powers of
+        Bytes of each ring of messages, of an application's ring of requests, and of each ring of a stream; powers of
         two. 0 `stream_bytes`: there are no streams.
 
     Attributes
@@ -187,7 +188,7 @@ class EndpointMemory:
     ) -> None:
         self.sockets, self.applications = sockets, applications
         stream = RINGS + MOST_REPLICAS * ring_bytes
-        area = stream + (WORDS + 2 * stream_bytes if stream_bytes else 0)
+        area = stream + (WORDS + STREAM_RINGS * stream_bytes if stream_bytes else 0)
         self.sizes = Sizes(area, ring_bytes, stream, stream_bytes, RINGS + request_bytes, request_bytes)
         self.descriptors: list[int] = []
         try:
@@ -319,7 +320,9 @@ class EndpointMemory:
     def stop_placing(self, row: int, replica: int) -> None:
         """Let the application know that a dead replica writes to a stream no longer."""
         if self.sizes.stream_bytes:
-            self._word(self.offset_of_socket(row) + self.sizes.stream_offset + placing_of(replica))[0] = 0
+            placing = self.offset_of_socket(row) + self.sizes.stream_offset + placing_of(replica)
+            for word in (placing, placing + SEALING - PLACING):
+                self._word(word)[0] = 0
             self.wake([row])
 
     def ring(self, application: int = 0) -> None:

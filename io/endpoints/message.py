@@ -37,17 +37,21 @@ __all__ = [
     "NOTICE",
     "NUMBER",
     "OFFER",
+    "OPENED",
     "OPTION",
     "PROTOCOL",
     "READ",
+    "RECORDS",
     "REMOTE",
     "REMOTE_PORT",
     "REPORT",
     "ROW",
+    "SECURE",
     "SEGMENT",
     "SEND",
     "SHUTDOWN",
     "SOCKET",
+    "SPLICE",
     "WRITE",
 ]
 
@@ -79,6 +83,10 @@ nowhere, and the note is 1 if the data are in the receive ring of the socket. Of
 error (errno), and behind the header are 4 bytes each: the sequence number of the segment that the error quotes, and the
 MTU of the path, or 0."""
 
+RECORDS = 11
+"""Kind of a local request that replicas make: records of a secured stream were found, sealed or opened
+(`scout.io.endpoints.records`). It leaves a path as a message of this kind, which says what is to be done."""
+
 CONTROL_KINDS = 15
 """Kinds up to this one are the stack's; an application may make requests of all others."""
 
@@ -86,14 +94,20 @@ SEND = 16
 """Kind of a local request: send data, to the remote address and port; 0 for those that the socket is connected to. The
 note is the size of the segments that the data is to be cut into, or 0."""
 
-WRITE, READ, SHUTDOWN, ABORT, OPTION = 17, 18, 19, 20, 21
+WRITE, READ, SHUTDOWN, ABORT, OPTION, SPLICE = 17, 18, 19, 20, 21, 23
 """Kinds of local requests about a stream (`scout.io.endpoints.stream`): bytes up to a position, of 8 bytes in the data,
 are in the send ring, or were read; no more will be written; the connection is to be aborted; an option, of 8 bytes (its
-index in `scout.paths.protocols.tcp.settings`), has the value of the next 8. Options are told for open connections only:
-an application keeps what is chosen before, and tells it then."""
+index in `scout.paths.protocols.tcp.settings`), has the value of the next 8; the connection is to be spliced with
+that of the socket whose number is in 8 bytes, which has to ask for the same, and bytes up to the position in the next 8
+were read. Options are told for open connections only: an application keeps what is chosen before, and tells it then."""
 
-DATA, ERROR, FAILED, ACCEPTED, REPORT = 1, 2, 3, 4, 5
+SECURE = 22
+"""Kind of a local request about a stream: it consists of sealed records from these positions on, in both directions
+(`scout.io.endpoints.records.SECURING`)."""
+
+DATA, ERROR, FAILED, ACCEPTED, REPORT, OPENED = 1, 2, 3, 4, 5, 6
 """Kinds of messages: data from the remote address and port, whose note is the size of the segments that it consists of,
 or 0; an error that the network has reported, whose note is its number (errno); the error for which a request of the
 socket failed; a connection for a listener, from the remote address and port, whose socket's number is in the 4 bytes of
-data; or the words of the stack in a stream (`scout.io.endpoints.stream.REPORTED`), which are written there."""
+data; the words of the stack in a stream (`scout.io.endpoints.stream.REPORTED`), which are written there; or the word
+`scout.io.endpoints.stream.OPENED`, likewise."""

@@ -5,11 +5,12 @@ lock copies them into the channel (`scout.io.endpoints.collect`). So it never wa
 requests are collected all the same. No application can write to these rings.
 """
 
+from scout.io.endpoints.collect import collect, feed_at
 from scout.io.endpoints.memory import DOORBELL, ENTRY, HEAD, REPLICA_RING, RINGS, SKIP, TAIL, entry_bytes
 from scout.ring.atomics import copy, exchange, load64_acquire, store64, store64_release
 from scout.ring.jit import Record, inline
 
-__all__ = ["LONGEST_REQUEST", "new_request", "publish_requests"]
+__all__ = ["LONGEST_REQUEST", "bring", "new_request"]
 
 LONGEST_REQUEST = 256
 """Bytes of the longest request: a message's header, an IP header and a transport's header."""
@@ -19,7 +20,7 @@ LONGEST_REQUEST = 256
 def new_request(transmit: Record, source: int, size: int) -> int:
     """Add a request of `size` bytes at address `source`; the address of the copy, 0 if there is no room.
 
-    Nobody sees it before `publish_requests`.
+    Nobody sees it before `bring`.
     """
     area, tail = transmit.requests, transmit.request_tail
     wanted = entry_bytes(size)
@@ -41,9 +42,11 @@ def new_request(transmit: Record, source: int, size: int) -> int:
 
 
 @inline
-def publish_requests(transmit: Record) -> None:
-    """Let the requests be collected that were added since."""
+def bring(transmit: Record) -> None:
+    """Bring the requests that were added since into the channel, unless another process does so."""
     store64_release(transmit.requests + TAIL, transmit.request_tail)  # pairs with the collector's load: they are whole
     # seq_cst, behind the store of TAIL: a collector silences the doorbell, and then loads TAIL.
     exchange(transmit.requests + DOORBELL, 1)
     transmit.requested = 0
+    if transmit.feed:
+        collect(feed_at(transmit.feed)[0], transmit.replica)

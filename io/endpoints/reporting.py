@@ -5,7 +5,7 @@ from scout.io.endpoints.stream import ACKNOWLEDGED, AWAITED, ENDED, PHASE, RECEI
 from scout.ring.atomics import compare_exchange, fence, load64, load64_acquire
 from scout.ring.jit import inline
 
-__all__ = ["REPORT_BYTES", "report"]
+__all__ = ["REPORT_BYTES", "raise_word", "report"]
 
 REPORT_BYTES = 8 * len(REPORTED)
 """Bytes of the data of a report."""
@@ -19,7 +19,7 @@ def report(stream: int, words: int) -> bool:
     """Raise the words of a stream to those at address `words`; True if the application has to be woken."""
     wakes = acknowledged = False
     for index in range(len(REPORTED)):
-        grown = _raise(stream + REPORTED[index], swapped64(load64(words + 8 * index)))
+        grown = raise_word(stream + REPORTED[index], swapped64(load64(words + 8 * index)))
         if REPORTED[index] == ACKNOWLEDGED:
             acknowledged = grown
         elif REPORTED[index] in WAKING:
@@ -32,7 +32,7 @@ def report(stream: int, words: int) -> bool:
 
 
 @inline
-def _raise(word: int, value: int) -> bool:
+def raise_word(word: int, value: int) -> bool:
     """Store a value unless a greater one is there, or the same."""
     while True:
         found = load64_acquire(word)

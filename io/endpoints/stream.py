@@ -1,8 +1,11 @@
-"""The stream of a connected socket: two byte rings and words beside them, in the socket's area.
+"""The stream of a connected socket: byte rings and words beside them, in the socket's area.
 
 Bytes of a stream are counted from 0. Byte `position` lies in a ring at `position & (stream_bytes - 1)`. ::
 
-    words (`WORDS` bytes) | receive ring (stream_bytes) | send ring (stream_bytes)
+    words (`WORDS` bytes) | receive ring (stream_bytes) | send ring | opened ring | plain ring
+
+The last two are for secured streams (`scout.io.endpoints.records`), whose application reads from the opened ring and
+writes to the plain ring; it uses the first two otherwise.
 
 *Receiving.* A replica places the bytes of a segment in the receive ring before the segment becomes a request, and never
 where bytes lie that the application has not read: below `FREED` plus the ring's size. It announces the lowest byte that
@@ -31,12 +34,20 @@ __all__ = [
     "ENDED",
     "ESTABLISHED",
     "FREED",
+    "OPENED",
+    "OPENED_RING",
     "OPENING",
     "PHASE",
     "PLACING",
+    "PLAIN_RING",
     "RECEIVED",
+    "RECEIVE_RING",
     "REPORTED",
+    "RINGS",
+    "SEALING",
+    "SEND_RING",
     "SOFT_ERROR",
+    "SPLICED",
     "URGENT",
     "WORDS",
     "placing_of",
@@ -62,14 +73,25 @@ and then loads it. Both have a fence between the two.)"""
 PLACING = 8 * LINE
 """Words of the replicas, a line each: 1 + the lowest byte that the replica is about to write; 0: it writes nothing."""
 
+SEALING = PLACING + 8
+"""Words of the replicas, each in the line of its PLACING: 1 + the lowest byte that the replica is about to seal; 0: it
+seals nothing."""
+
+OPENED = PLACING + MOST_REPLICAS * LINE
+"""Word of the stack in place of RECEIVED if the stream is secured: bytes of the peer's stream that were opened."""
+
 WORDS = 4096
 """Bytes of the words, a page."""
 
-OPENING, ESTABLISHED, CLOSED = range(3)
-"""Phases: the connection is being opened; it was established; nothing more will come of it, and its row is free. The
-phase of a listener's spare socket is 0 until it gets a connection."""
+RECEIVE_RING, SEND_RING, OPENED_RING, PLAIN_RING, RINGS = range(5)
+"""The rings by their place behind the words, and how many there are."""
 
-assert PLACING + MOST_REPLICAS * LINE <= WORDS
+OPENING, ESTABLISHED, SPLICED, CLOSED = range(4)
+"""Phases: the connection is being opened; it was established; the stack passes its bytes on to another connection;
+nothing more will come of it, and its row is free. The phase of a listener's spare socket is 0 until it gets a
+connection."""
+
+assert OPENED + LINE <= WORDS
 
 
 def placing_of(replica: int) -> int:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scout.io.channels.applications import ApplicationFeed
+from scout.io.endpoints.ciphers import crypt, library, new_contexts
 from scout.io.endpoints.deliver import TOUCHED, TRANSMIT, enqueue, expire, flush
 from scout.io.endpoints.memory import EndpointMemory
 from scout.io.endpoints.message import HEADER, LONGEST_DATA, ROW
@@ -141,6 +142,9 @@ class ApplicationPort(CollectedPort):
             self.transmits[field] = address(rows) + np.arange(MOST_REPLICAS) * rows.strides[0]
         memory.writing = self.transmits["writing"]
         self.transmits["ended"] = address(memory.ended)
+        if library():
+            self._contexts = new_contexts()
+            self.transmits["contexts"], self.transmits["crypt"] = address(self._contexts), crypt.address
         self.transmits["one"], self.transmits["replica"] = address(self._one), range(MOST_REPLICAS)
         for field, rows in (("tails", self.tails), ("touched", self._touched)):
             self.transmits[field] = address(rows) + np.arange(MOST_REPLICAS) * rows.strides[0]

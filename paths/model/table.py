@@ -1,5 +1,7 @@
 """Tables: the state of stages."""
 
+from typing import Any
+
 import numpy as np
 
 from scout.ring.errors import ScoutError
@@ -24,16 +26,28 @@ class Table:
     may_replicate : bool
         True if a shared table may become a replicated one. It does where a stage decides by it whether a packet
         reaches replicated work: all replicas have to decide alike then.
+    counts : str
+        Of a large replicated table: the int64 field of its rows that grows with every change of the row, and is never
+        set back. Then a snapshot takes only the rows that have changed.
 
     Raises
     ------
     ScoutError
-        If there is no such kind.
+        If there is no such kind, or rows cannot count their changes so.
     """
 
-    def __init__(self, initial: np.ndarray, kind: str = "replicated", may_replicate: bool = False) -> None:
+    def __init__(
+        self, initial: np.ndarray, kind: str = "replicated", may_replicate: bool = False, counts: str = ""
+    ) -> None:
         if kind not in KINDS:
             raise ScoutError(f"table of kind {kind!r}: use replicated, private, shared or constant")
+        fields: Any = initial.dtype.fields or {}
+        if counts and (kind != "replicated" or initial.itemsize % 8 or fields.get(counts, "")[:1] != (np.dtype("i8"),)):
+            raise ScoutError(
+                f"table of kind {kind!r} that counts changes in {counts!r}: give a replicated table whose rows are"
+                " whole words and have this field of int64"
+            )
+        self.counts = counts
         self.initial, self.kind, self.may_replicate = np.ascontiguousarray(initial), kind, may_replicate
         self.name = ""
         """In generated code; given when the first path with this table is lowered."""

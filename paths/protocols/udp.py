@@ -28,11 +28,11 @@ from typing import Any
 
 import numpy as np
 
-from scout.io.access import add16, length, load8, load16, load32, require, store16, store32, sum16
-from scout.io.batch import gather
+from scout.io.access import add16, length, load8, load16, load32, require, store16, store32
 from scout.io.endpoints import message
 from scout.io.endpoints.message import BIND, CLOSE, DATA, ERROR, FAILED, SEND
 from scout.io.packet import NEEDS_CHECKSUM
+from scout.io.packet_sum import packet_sum16
 from scout.paths.model.attributes import Attributes
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.router import GraphError, Router
@@ -67,7 +67,7 @@ ACCEPTED, UNREACHABLE = 0, 1
 """Outcomes of `receive`."""
 
 
-def receive(frame: Any, end: Any, packet: Any, bindings: Any, whole: Any, whole_index: int) -> int:
+def receive(frame: Any, end: Any, packet: Any, bindings: Any) -> int:
     """Find the socket that a datagram is for, and make a message of it (`ACCEPTED`); `UNREACHABLE` if there is none."""
     at = message.HEADER  # of the packet, behind the room for the message's header
     header = header_length(frame, at)
@@ -82,8 +82,7 @@ def receive(frame: Any, end: Any, packet: Any, bindings: Any, whole: Any, whole_
         return GROUP
     # There is none, or the sender left it to a device that the packet has not passed.
     if load16(frame, udp_at + udp.CHECKSUM) != 0 and packet.flags & NEEDS_CHECKSUM == 0:
-        frame = gather(frame, packet, whole, whole_index)
-        total = add16(pseudo_header_sum(frame, at, ipv4.UDP, told), sum16(frame, udp_at, told))
+        total = add16(pseudo_header_sum(frame, at, ipv4.UDP, told), packet_sum16(frame, packet, udp_at, told))
         if total != 0xFFFF:
             return BAD_CHECKSUM
     remote, local = load32(frame, at + ipv4.SOURCE), load32(frame, at + ipv4.DESTINATION)

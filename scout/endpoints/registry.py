@@ -15,6 +15,7 @@ from typing import Any
 
 from scout.control_socket.place import listen, remove
 from scout.endpoints.sockets import Refused, SocketTable
+from scout.io.endpoints.ciphers import library
 from scout.io.ports.applications import ApplicationPort
 from scout.paths.model.graph import RouterGraph
 from scout.ring.errors import ScoutError
@@ -110,6 +111,7 @@ class Registry:
         memory.clear_application(application)
         memory.attach(application)
         answer = {"ok": True, "pid": os.getpid(), "application": application} | memory.sizes._asdict()
+        answer["secures"] = library() is not None
         answer["offset"] = memory.offset_of_application(application)
         _send(client, answer, memory.file, memory.bell)
 

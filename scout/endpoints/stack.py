@@ -38,6 +38,8 @@ class Stack:
         The process of the router's supervisor.
     stream_bytes, stream_offset : int
         Bytes of each ring of a stream, and where it is in a socket's area.
+    secures : bool
+        True if it can secure streams (`StreamSocket.secure`).
     ended : select.epoll
         Readable once the router has ended.
     """
@@ -55,7 +57,7 @@ class Stack:
         answer, (self._file, self.bell), _ = self._answer()
         self.pid, self.socket_bytes, self.ring_bytes = answer["pid"], answer["socket_bytes"], answer["ring_bytes"]
         self.stream_bytes, self.stream_offset = answer["stream_bytes"], answer["stream_offset"]
-        self._request_bytes = answer["request_bytes"]
+        self._request_bytes, self.secures = answer["request_bytes"], answer["secures"]
         self._memory = np.frombuffer(mmap.mmap(self._file, 0), np.uint8)  # the whole file
         self._area = self.mapped(answer["offset"], answer["application_bytes"])
 

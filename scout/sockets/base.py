@@ -158,16 +158,16 @@ class Socket:
         if left is not None and left <= 0:
             self._check_stack()
             raise self._late()
-        self._poll(None if left is None else left * 1000)
-        self._check_stack()
+        if self._poll(None if left is None else left * 1000):
+            self._check_stack()
 
-    def _poll(self, milliseconds: float | None) -> None:
-        """Wait until the eventfd is readable, or the router has ended."""
-        self._opened()
+    def _poll(self, milliseconds: float | None) -> bool:
+        """Wait until the eventfd is readable; False if nothing else has happened, such as the end of the router."""
+        bell = self._opened() and self._bell
         poll = select.poll()  # no two threads may use the same one
-        poll.register(self._bell, select.POLLIN)
+        poll.register(bell, select.POLLIN)
         poll.register(self.stack.ended, select.POLLIN)
-        poll.poll(milliseconds)
+        return poll.poll(milliseconds) != [(bell, select.POLLIN)]
 
     def _late(self) -> OSError:
         """The error of a call that has waited long enough."""

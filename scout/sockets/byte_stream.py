@@ -7,7 +7,7 @@ written (`written`) and read (`owed`).
 import numpy as np
 
 from scout.io.endpoints import application_stream as words
-from scout.io.endpoints.stream import CLOSED, WORDS
+from scout.io.endpoints.stream import CLOSED, RECEIVE_RING, SEND_RING, WORDS
 from scout.ring.segment import address
 
 __all__ = ["ByteStream"]
@@ -37,13 +37,18 @@ class ByteStream:
         True if the application is to be woken when there is room.
     """
 
+    wants = 0
+    """Bits that all calls of `settle` have."""
+
     def __init__(self, area: np.ndarray, offset: int, size: int, bell: int) -> None:
         self._area, self._stream, self._bell, self._size = address(area), address(area) + offset, bell, size
-        memory = area.data
-        self._receive = memory[offset + WORDS : offset + WORDS + size]
-        self._send = memory[offset + WORDS + size : offset + WORDS + 2 * size]
+        self._rings = area.data[offset + WORDS :]
+        self._receive, self._send = self._ring(RECEIVE_RING), self._ring(SEND_RING)
         self.written, self.awaits_room = 0, False
         self._freed = self._told = self._safe = 0
+
+    def _ring(self, index: int) -> memoryview:
+        return self._rings[index * self._size : (index + 1) * self._size]
 
     # Reading.
 
@@ -54,6 +59,19 @@ class ByteStream:
     def ended(self) -> bool:
         """True if the peer's stream has ended and was read whole."""
         return bool(words.ends_at(self._stream) == self._freed)
+
+    def is_coming(self) -> bool:
+        """True if bytes have come that cannot be read yet, but will be without the peer."""
+        return False
+
+    def was_cut(self) -> bool:
+        """True if the peer's stream has ended before it was complete, which only records tell."""
+        return False
+
+    @property
+    def position(self) -> int:
+        """Bytes of the peer's stream that were read."""
+        return self._freed
 
     def read_view(self) -> memoryview:
         """The bytes that wait, up to the end of the ring."""
@@ -91,6 +109,11 @@ class ByteStream:
             self.free(0)
         return self._safe if self._safe > self._told else 0
 
+    def read_position(self) -> int:
+        """The position up to which bytes were read; -1 as long as a replica is still writing before it."""
+        self.free(0)
+        return self._freed if self._safe == self._freed else -1
+
     def told(self, position: int) -> None:
         """Note that the stack was told of a position."""
         self._told = position
@@ -105,6 +128,14 @@ class ByteStream:
         """The free part of the send ring, up to the end of the ring."""
         at = self.written & self._size - 1
         return self._send[at : min(at + max(self.room(), 0), self._size)]
+
+    def commit(self, count: int) -> None:
+        """Have written bytes to `write_view`."""
+        self.written += count
+
+    def finish(self) -> bool:
+        """Write what ends the stream, if it needs something; True if it was written now."""
+        return False
 
     def put(self, data: memoryview) -> None:
         """Write bytes, for which there is room."""
@@ -138,7 +169,11 @@ class ByteStream:
         """The number (errno) of an ICMP error that did not end the connection; 0: there was none."""
         return int(words.soft_error(self._stream))
 
+    def errors(self) -> int:
+        """How many errors were told that did not end the connection."""
+        return int(words.errors(self._stream))
+
     def settle(self, wants: int) -> None:
         """Let the eventfd be readable as long as something waits that the application wants, or room that it awaits."""
         is_owed = self._freed - self._told >= self._size // _READ_STEP  # so that the application calls again
-        words.settle(self._area, self._stream, self._bell, wants | (words.NOW if is_owed else 0))
+        words.settle(self._area, self._stream, self._bell, wants | self.wants | (words.NOW if is_owed else 0))

@@ -11,14 +11,16 @@ from typing import Any
 from scout.endpoints.stack import Stack
 from scout.io.endpoints import message
 from scout.io.endpoints.application_stream import CONNECT, READ
-from scout.io.endpoints.message import ABORT, HEADER, OPTION, SHUTDOWN, WRITE
-from scout.io.endpoints.stream import ESTABLISHED, OPENING
+from scout.io.endpoints.message import ABORT, HEADER, OPTION, SHUTDOWN, SPLICE, WRITE
+from scout.io.endpoints.records import SECURING_WORDS
+from scout.io.endpoints.stream import ESTABLISHED, OPENING, SPLICED
 from scout.paths.protocols.tcp import state
 from scout.sockets import options
 from scout.sockets.base import Name, Socket, opened
 from scout.sockets.byte_stream import ByteStream
 from scout.sockets.errors import error_of, refuse_flags
 from scout.sockets.listener import Listener
+from scout.sockets.securing import Securing
 
 __all__ = ["StreamSocket"]
 
@@ -27,13 +29,12 @@ _REASONS = {
     state.RESET: errno.ECONNRESET,
     state.REFUSED: errno.ECONNREFUSED,
     state.TIMED_OUT: errno.ETIMEDOUT,
+    state.BAD_RECORD: errno.EBADMSG,
 }
 """The errors of connections that have ended; for any other reason ECONNABORTED."""
 
-_WORDS = 2  # 64-bit words of data that a request has at most
 
-
-class StreamSocket(Socket):
+class StreamSocket(Securing, Socket):
     """A TCP socket of a router.
 
     Its descriptor is readable as long as data, the end of the peer's stream, an error or a connection to accept waits;
@@ -60,14 +61,14 @@ class StreamSocket(Socket):
     """As Python's `socket.makefile`."""
 
     def __init__(self, stack: Stack, place: tuple[int, int, int] | None = None) -> None:
-        super().__init__(stack, SOCK_STREAM, IPPROTO_TCP, *(place or opened(stack, IPPROTO_TCP)), 8 * _WORDS)
-        self.stream = ByteStream(self._area, stack.stream_offset, stack.stream_bytes, self._bell)
+        super().__init__(stack, SOCK_STREAM, IPPROTO_TCP, *(place or opened(stack, IPPROTO_TCP)), 8 * SECURING_WORDS)
+        self.stream: ByteStream = ByteStream(self._area, stack.stream_offset, stack.stream_bytes, self._bell)
         self._telling = threading.Lock()
         self._listener: Listener | None = None
         self._from: Listener | None = None  # the one that it was accepted from
         self._connecting = False
         self._shut_read = self._shut_write = self._was_told = False
-        self._watches_data, self.aborts = True, False
+        self._watches_data, self.aborts, self._is_spliced = True, False, False
         self._settings: dict[int, int] = {}  # those that were chosen
         self._io_refs, self._closed = 0, False  # as Python's sockets, for `makefile`
 
@@ -228,7 +229,12 @@ class StreamSocket(Socket):
                 return count
             if self.stream.ended():
                 return 0
-            if is_closed:
+            if is_closed and self.stream.phase()[1] != state.FINISHED:
+                self._raise_end()
+                return 0
+            if self.stream.was_cut():
+                raise OSError(errno.EBADMSG, "the peer's stream was cut off: it has ended without its last record")
+            if is_closed and not self.stream.is_coming():
                 self._raise_end()
                 return 0
             self._tell_read()
@@ -284,7 +290,7 @@ class StreamSocket(Socket):
         with self._sending:
             if not 0 <= size <= self.stream.room():
                 raise error_of(errno.EINVAL)
-            self.stream.written += size
+            self.stream.commit(size)
             self._tell(WRITE, self.stream.written)
 
     def _await_room(self, wants: bool) -> int:
@@ -350,6 +356,22 @@ class StreamSocket(Socket):
                 self._out[HEADER + 8 * index : HEADER + 8 * index + 8] = word.to_bytes(8)
             self._request(8 * len(words), None, kind, 0, 0, 0)
 
+    def ask_for_splice(self, other: "StreamSocket") -> None:
+        """Ask the stack to splice the connection with another one, which has to ask too (`scout.sockets.splice`)."""
+        if self._io_refs:
+            raise OSError(errno.EBUSY, "a file of makefile() may have read ahead; close it before the splice")
+        with self._receiving, self._sending:
+            self._connected()
+            while (position := self.stream.read_position()) < 0:  # it takes a replica a moment
+                self._check_stack()
+            self._tell(SPLICE, other._opened(), position)
+
+    def is_spliced(self) -> bool:
+        """True if the stack has spliced the connection, which may have come to its end since."""
+        self._check_stack()
+        self._is_spliced = self._is_spliced or self.stream.phase()[0] >= SPLICED
+        return self._is_spliced
+
     # The end.
 
     def shutdown(self, how: int) -> None:
@@ -362,6 +384,7 @@ class StreamSocket(Socket):
         if how != SHUT_RD and not self._shut_write:
             with self._sending:
                 self._shut_write = True
+                self._finish()
                 self._tell(SHUTDOWN)
 
     def close(self) -> None:
@@ -377,11 +400,13 @@ class StreamSocket(Socket):
             self.close()
 
     def _end(self) -> None:
-        if self._bell >= 0 and self._remote:
+        if self._bell >= 0 and self._remote and not self._is_spliced:
             with suppress(OSError):  # the router has ended
                 self._tell_read(1)  # unread bytes would have the peer see a reset
                 if self.aborts:
                     self._tell(ABORT)
+                elif not self.stream.closed():
+                    self._finish()
         listener, self._listener = self._listener, None
         super().close()
         if listener:

@@ -215,12 +215,3 @@ def test_an_error_of_the_network_is_told_and_ends_nothing(host: Host) -> None:
         ours.settimeout(1)
         with pytest.raises(OSError, match=r"timed out|No route"):
             ours.connect(("10.9.0.1", 9))  # behind the peer, which does not forward
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("opened", [accepted, connected])
-def test_transfers_with_loss_are_intact(opened: Any) -> None:
-    with running_host(2, False, Tcp("tcp"), loss=100) as lossy:
-        ours, theirs = opened(lossy, 7002)
-        with ours, theirs:
-            check_transfers(ours, theirs)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from host_router import OURS, Host, running_host
+from host_router import OURS, PEER, Host, running_host
 from test_tcp import accepted, check_transfers, connected
 
 from scout import Tcp, aio
@@ -142,19 +142,72 @@ async def main():
 asyncio.run(main())
 """
 
+SERVER = """
+import asyncio, resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
 
-def test_a_thousand_connections_at_once() -> None:
+async def echo(reader, writer):
+    while data := await reader.read(100):
+        writer.write(data)
+        await writer.drain()
+    writer.close()
+    await writer.wait_closed()
+
+async def main():
+    server = await asyncio.start_server(echo, sys.argv[1], int(sys.argv[2]), backlog=2000)
+    print("listens", flush=True)
+    await server.serve_forever()
+
+asyncio.run(main())
+"""
+
+AT_ONCE, ROUNDS = 1000, 10
+
+
+@pytest.fixture(scope="module")
+def wide() -> Iterator[Host]:
+    """A host with many sockets, in a process that may have as many descriptors."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
-        with running_host(2, False, Tcp("tcp"), sockets_=4096) as wide, Server(echo, 7204, backlog=1024):
-            for _ in range(3):  # the sockets of the last ones are in the peer's TIME-WAIT, or ours
-                with wide.peer.entered():
-                    client = [sys.executable, "-c", CLIENT, OURS, "7204", "1000"]
-                    done = subprocess.run(client, capture_output=True, text=True, timeout=600, check=False)
-                assert done.stdout == "1000\n", done.stderr
+        with running_host(2, False, Tcp("tcp"), sockets=4096) as running:
+            yield running
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_ten_thousand_connections_of_the_kernel_a_thousand_at_once(wide: Host) -> None:
+    with Server(echo, 7204, backlog=1024):
+        for _ in range(ROUNDS):  # the sockets of the last ones are in the peer's TIME-WAIT, or ours
+            with wide.peer.entered():
+                client = [sys.executable, "-c", CLIENT, OURS, "7204", str(AT_ONCE)]
+                done = subprocess.run(client, capture_output=True, text=True, timeout=600, check=False)
+            assert done.stdout == f"{AT_ONCE}\n", done.stderr
+
+
+def test_ten_thousand_connections_to_the_kernel_a_thousand_at_once(wide: Host) -> None:
+    async def ask(number: int, reader: Any, writer: Any) -> bool:
+        writer.write(b"%06d" % number)
+        answer = await reader.readexactly(6)
+        writer.close()
+        await writer.wait_closed()
+        return int(answer) == number
+
+    async def main() -> None:
+        for _ in range(ROUNDS):
+            streams = await asyncio.gather(*(aio.open_connection(PEER, 7207) for _ in range(AT_ONCE)))
+            answers = await asyncio.gather(*(ask(number, *each) for number, each in enumerate(streams)))
+            assert sum(answers) == AT_ONCE
+
+    with (
+        wide.peer.entered(),
+        subprocess.Popen([sys.executable, "-c", SERVER, PEER, "7207"], stdout=subprocess.PIPE, text=True) as server,
+    ):
+        try:
+            assert server.stdout and server.stdout.readline() == "listens\n"
+            aio.run(main())
+        finally:
+            server.kill()
 
 
 @pytest.mark.parametrize("opened", [accepted, connected])

@@ -45,10 +45,17 @@ def _deliver(transmits: Any, batch: Any, flushes: bool) -> None:
 class Bench:
     """A port, and two applications with a socket each."""
 
-    def __init__(self) -> None:
+    def __init__(self, stream_bytes: int = STREAM) -> None:
         self.port = ApplicationPort(
-            "bench", sockets=2, applications=2, receive_bytes=RING, send_bytes=RING, stream_bytes=STREAM, entries=64
+            "bench",
+            sockets=2,
+            applications=2,
+            receive_bytes=RING,
+            send_bytes=RING,
+            stream_bytes=stream_bytes,
+            entries=64,
         )
+        self.stream_bytes = stream_bytes
         self.port.open(0)
         self.memory = self.port.memory
         self.feed = self.port.channel({0: self.port}, 1, keeps=False)
@@ -121,6 +128,11 @@ class Bench:
         at = self.memory.offset_of_socket(socket & ROW) + self.memory.sizes.stream_offset + WORDS
         ring = self.memory.bytes[at : at + STREAM]
         return ring[np.arange(first, first + size) & STREAM - 1].tobytes()
+
+    def ring(self, index: int, first: int, size: int, socket: int = MINE) -> np.ndarray:
+        """The places of bytes of a ring, by their positions in the stream, to read and to write."""
+        at = self.memory.offset_of_socket(socket & ROW) + self.memory.sizes.stream_offset + WORDS
+        return at + index * self.stream_bytes + (np.arange(first, first + size) & self.stream_bytes - 1)
 
     def segment(
         self,

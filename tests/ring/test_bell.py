@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from scout.io.host.process import Child
-from scout.io.rest import NEVER, WAITER, rest
+from scout.io.rest import NEVER, POLL, WAITER, rest
 from scout.ring.bell import Bell, announce_sleep, may_sleep, must_wake_others
 from scout.ring.channel import Channel
 from scout.ring.jit import entry
@@ -30,9 +30,9 @@ def sleeps(bell):
     return may_sleep(bell)
 
 
-@entry(numba.void(_WAITERS, numba.int64))
+@entry(numba.int64(_WAITERS, numba.int64))
 def rest_after(waiters, looks):
-    rest(waiters, looks, NEVER)
+    return rest(waiters, looks, NEVER)
 
 
 @entry(numba.boolean(_CHANNELS, _MEMBERS, numba.int64))
@@ -155,3 +155,20 @@ def test_a_replica_that_is_behind_is_woken_before_the_ring_is_full(head, count, 
     channel.members["head"][:2] = head, other
     channel.members["count"][0] = count
     assert wakes(channel.record, channel.members, 0) == needed
+
+
+def test_a_replica_polls_where_packets_come_soon_after_its_work(bell):
+    with bell.listen() as own:
+        waiters = np.zeros(1, WAITER)
+        waiters["strategy"], waiters["bell"], waiters["own"] = BLOCK, bell.address, own.fileno()
+        waiters["watch"] = bell.watch
+        for slept, polls in ((POLL - 1, True), (POLL, False)):
+            waiters["since"], waiters["woken"] = 1, 1 + slept
+            assert rest_after(waiters, 1) == 1  # the first round in vain after work that came behind a sleep
+            assert bool(waiters["polls"][0]) == polls and not waiters["since"][0]
+        assert rest_after(waiters, SPINS) == SPINS and sleeps(bell.address)  # it announces its sleep at once
+        bell.ring()
+        waiters["polls"] = 1
+        assert rest_after(waiters, SPINS) == SPINS - 1 and not sleeps(bell.address)
+        waiters["since"] = 1  # long ago: it was in vain
+        assert rest_after(waiters, SPINS) == SPINS and sleeps(bell.address)

@@ -152,7 +152,7 @@ def test_the_hash_of_a_state_wraps_modulo_2_to_the_64():
     parts = np.zeros(1, PART)
     parts["address"], parts["bytes"] = address(state), state.nbytes
     buffers = shared(2 * 192, np.uint8)
-    found = int(save(parts, address(buffers), 192, 0, True))
+    found = int(save(parts, address(buffers), 192, 0, True, True))
     assert found == mixed(0, reference_hash(state))
 
 
@@ -163,11 +163,37 @@ def test_of_a_state_that_has_not_changed_only_the_last_part_is_copied():
     assert snapshots.save(0, 1) == snapshots.save(0, 1)
     parts, size = snapshots.parts[0], snapshots.size
     position[:] = 2
-    cheap = int(save(parts, snapshots.buffers(0), size, 2, False))
+    cheap = int(save(parts, snapshots.buffers(0), size, 2, False, False))
     assert snapshots.newest() == {0: 2} and cheap == snapshots.save(0, 2)
     table[:], position[:] = 6, 3
-    save(parts, snapshots.buffers(0), size, 3, False)  # the table has changed, but this was not said
+    save(parts, snapshots.buffers(0), size, 3, False, False)  # the table has changed, but this was not said
     assert snapshots.adopt(0, 0) == 3 and table.tolist() == [5] * 9 and position.tolist() == [3]
+
+
+def test_of_rows_that_count_their_changes_only_the_changed_ones_are_copied():
+    snapshots, position = Snapshots(), shared(1, np.int64)
+    rows = shared(5, np.dtype([("value", "i8"), ("changes", "i8"), ("rest", "i8", 3)]))
+    snapshots.enlist(0, [rows, position], ["changes"])
+    parts, buffers, size = snapshots.parts[0], snapshots.buffers(0), snapshots.size
+
+    def saved(place, whole=False):
+        return int(save(parts, buffers, size, place, True, whole))
+
+    rows["value"] = range(5)
+    assert saved(1, True) == saved(2, True) == saved(3)
+    for place in (4, 5):  # both buffers get what has changed since they were written
+        rows[place - 2] = (100, place, [place] * 3)
+        found = saved(place)
+    assert found == saved(6) == snapshots.save(0, 7)
+    rows[4]["value"] = 7  # this was not counted
+    assert saved(8) == found
+    kept = rows.copy()
+    rows["value"], rows["changes"] = 9, 9
+    assert snapshots.adopt(0, 0) == 8
+    assert rows[:4].tobytes() == kept[:4].tobytes() and rows[4]["value"] == 4
+    other = rows.copy()
+    rows[:2] = other[1::-1]
+    assert snapshots.save(0, 9) != found
 
 
 def signed(value):

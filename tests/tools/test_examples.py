@@ -173,3 +173,13 @@ def test_in_the_twelfth_lesson_transfers_are_intact_over_bad_links():
         "and with losses: intact True, at least 20 ms there and back True, lost True, queue full False",
     ]
     assert lines[3].startswith("a bottleneck of 20 Mbit/s: intact True, at least 20 ms there and back True, lost False")
+
+
+@pytest.mark.long
+@pytest.mark.needs_namespaces
+def test_in_the_thirteenth_lesson_a_spliced_connection_outlives_its_proxy():
+    refused, copied, spliced, killed = (line.split("; ")[0] for line in lines_of("13_splice.py"))
+    assert refused == "port 22: 403"
+    assert copied == "COPY: 200000000 bytes, intact: True"
+    assert spliced == "CONNECT: 200000000 bytes, intact: True"
+    assert killed == "the proxy was killed meanwhile: True"

@@ -15,6 +15,7 @@ from scout.paths.protocols.tcp.loss import (
     probe_answered,
     see_duplicate_sack,
 )
+from scout.paths.protocols.tcp.path_mtu import see_acknowledged
 from scout.paths.protocols.tcp.resend import start_resend
 from scout.paths.protocols.tcp.roundtrip import clock, sample
 from scout.paths.protocols.tcp.sent import (
@@ -59,6 +60,7 @@ def take_acknowledgement(c: Any, segment: Any, sequence: int, ack: int, now: int
     if advances:
         delivered += _take_cumulative(c, segment, ack, now)
         c.waiting_since = now
+        see_acknowledged(c)
     if advances or delivered:
         c.rearm = 1
     if c.probe_last:
@@ -184,8 +186,9 @@ def _update_window(c: Any, sequence: int, ack: int, window: int, now: int) -> No
                 c.backoff = 0
                 c.timers[RESEND_TIMER] = FOREVER
                 c.rearm = 1
-            elif window == 0:
-                c.waiting_since = now  # it answers, and may stay closed for ever (MUST-37)
+            elif window == 0 and c.reader_gone == 0:
+                # It answers, and may stay closed for ever (MUST-37): as long as there is an application.
+                c.waiting_since = now
     elif c.resend == PERSIST and c.snd_wnd == 0 and c.timers[RESEND_TIMER] == FOREVER:
         start_resend(c, PERSIST, c.rto, now)
 

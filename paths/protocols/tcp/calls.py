@@ -6,8 +6,6 @@
 from typing import Any
 
 from scout.paths.protocols.tcp.ending import abort, end, linger
-from scout.paths.protocols.tcp.loss import lose_all
-from scout.paths.protocols.tcp.opening import SMALLEST_SEGMENT, TIMESTAMP_BYTES
 from scout.paths.protocols.tcp.receiver import readable
 from scout.paths.protocols.tcp.settings import (
     FOLLOW_TIMEOUT,
@@ -36,7 +34,7 @@ from scout.paths.protocols.tcp.state import (
     SYN_SENT,
 )
 
-__all__ = ["choose", "close", "leave", "read", "see_error", "see_path_mtu", "send", "send_room", "urge"]
+__all__ = ["choose", "close", "leave", "read", "see_error", "send", "send_room", "urge"]
 
 
 def send_room(c: Any) -> int:
@@ -127,15 +125,3 @@ def choose(c: Any, setting: int, value: int) -> int:
 def see_error(c: Any, error: int) -> None:
     """IP tells of an ICMP error: the socket is told, but it ends nothing (MUST-56; RFC 5927 for all other codes)."""
     c.soft_error = error
-
-
-def see_path_mtu(c: Any, largest: int) -> None:
-    """The path takes no more than so many bytes of data and TCP options in a packet (RFC 1191): send again in less.
-
-    Less than `SMALLEST_SEGMENT` is not believed.
-    """
-    size = max(largest, SMALLEST_SEGMENT) - (TIMESTAMP_BYTES if c.timestamps else 0)
-    if size < c.mss:
-        c.mss = size
-        lose_all(c)
-        c.rearm = 1

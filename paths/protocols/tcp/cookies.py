@@ -120,6 +120,7 @@ def open_by_cookie(
         return False
     listen(table, row, settings, cookie, timestamp_offset(secret, flow), now)
     c = table[row]
+    c.changes += 1
     flags, sequence, window = segment.flags, segment.sequence, segment.window
     segment.flags = SYN
     segment.sequence = irs

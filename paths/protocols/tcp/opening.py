@@ -65,8 +65,12 @@ def scale_of(buffer: int) -> int:
     return scale
 
 
-def begin(c: Any, settings: Any, iss: int, ts_offset: int, now: int) -> None:
-    """Make a cleared record a closed connection that is about to be opened."""
+def begin(table: Any, row: int, settings: Any, iss: int, ts_offset: int, now: int) -> None:
+    """Make a row a closed connection that is about to be opened."""
+    changes = table[row].changes
+    clear(table, row)
+    c = table[row]
+    c.changes = changes
     for index in range(SETTINGS):
         c.settings[index] = settings[index]
     for index in range(len(c.timers)):
@@ -106,10 +110,8 @@ def connect(table: Any, row: int, settings: Any, iss: int, ts_offset: int, now: 
         The initial sequence number, and that of timestamps (`scout.paths.protocols.tcp.secret`).
     now : int
     """
-    clear(table, row)
-    c = table[row]
-    begin(c, settings, iss, ts_offset, now)
-    c.state = SYN_SENT
+    begin(table, row, settings, iss, ts_offset, now)
+    table[row].state = SYN_SENT
 
 
 def listen(table: Any, row: int, settings: Any, iss: int, ts_offset: int, now: int) -> None:
@@ -117,11 +119,9 @@ def listen(table: Any, row: int, settings: Any, iss: int, ts_offset: int, now: i
 
     A listener of many peers listens with a new row for each SYN that comes.
     """
-    clear(table, row)
-    c = table[row]
-    begin(c, settings, iss, ts_offset, now)
-    c.state = LISTEN
-    c.passive = 1
+    begin(table, row, settings, iss, ts_offset, now)
+    table[row].state = LISTEN
+    table[row].passive = 1
 
 
 def synchronize(c: Any, segment: Any, now: int) -> None:
@@ -146,6 +146,7 @@ def agree(c: Any, segment: Any, now: int) -> None:
         c.ts_recent = segment.tsval
         c.ts_recent_at = now
     c.mss = max(largest - (TIMESTAMP_BYTES if c.timestamps else 0), 1)  # MUST-16
+    c.mss_agreed = c.mss
     if c.scale and segment.scale >= 0:
         c.snd_scale = min(segment.scale, LARGEST_SCALE)
     else:

@@ -7,6 +7,7 @@ from typing import Any
 
 from scout.paths.protocols.tcp.actions import EMIT, REPORT, ROOM, next_action, plain_segment
 from scout.paths.protocols.tcp.congestion import in_flight, restart
+from scout.paths.protocols.tcp.path_mtu import see_sent
 from scout.paths.protocols.tcp.receiver import acknowledged, offer, readable
 from scout.paths.protocols.tcp.resend import set_resend
 from scout.paths.protocols.tcp.roundtrip import clock
@@ -144,6 +145,7 @@ def emit(c: Any, out: Any, first: int, last: int, is_new: int, now: int) -> None
     action.length = max(end - begin, 0)
     action.offset = begin - c.iss - 1
     action.segment = c.mss
+    see_sent(c, begin, end)
     if is_syn:
         _add_syn_options(c, action)
     _add_timestamp(c, action, now)

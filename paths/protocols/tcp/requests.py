@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from scout.paths.protocols.tcp.arrival import arrive
-from scout.paths.protocols.tcp.calls import choose, close, leave, read, see_error, see_path_mtu, send, urge
+from scout.paths.protocols.tcp.calls import choose, close, leave, read, see_error, send, urge
 from scout.paths.protocols.tcp.ending import abort
 from scout.paths.protocols.tcp.opening import connect, listen
 from scout.paths.protocols.tcp.output import finish
+from scout.paths.protocols.tcp.path_mtu import see_path_mtu
+from scout.paths.protocols.tcp.state import ABORTED
 from scout.paths.protocols.tcp.timers import expire
 
 __all__ = [
@@ -52,11 +54,11 @@ REQUEST = np.dtype(
     [
         ("kind", "i8"),
         ("now", "i8"),  # its time
-        (
-            "one",
-            "i8",
-        ),  # CONNECT, LISTEN_FOR: the initial number. SEND, READ, PATH_MTU: bytes. CHOOSE: the setting. ERROR
-        ("two", "i8"),  # CONNECT, LISTEN_FOR: the timestamps' offset. CHOOSE: the value
+        # CONNECT, LISTEN_FOR: the initial number. SEND, READ, PATH_MTU: bytes. CHOOSE: the setting. ERROR: its number.
+        # ABORT: the reason, if it is another than ABORTED
+        ("one", "i8"),
+        # CONNECT, LISTEN_FOR: the timestamps' offset. CHOOSE: the value. PATH_MTU: the position of the segment quoted
+        ("two", "i8"),
         ("more", "i8"),  # 1: another request of the same batch follows, and nothing is sent yet
     ]
 )
@@ -82,6 +84,7 @@ def serve(table: Any, row: int, request: Any, segment: Any, settings: Any, out: 
         Bytes that SEND and READ took; `ANEW` of ARRIVE; 0 of CHOOSE if the setting may not change.
     """
     c, kind, now, result = table[row], request.kind, request.now, 0
+    c.changes += 1
     if kind == ARRIVE:
         result = arrive(c, segment, out, now)
     elif kind == SEND:
@@ -99,7 +102,7 @@ def serve(table: Any, row: int, request: Any, segment: Any, settings: Any, out: 
     elif kind == LEAVE:
         leave(c, out, now)
     elif kind == ABORT:
-        abort(c, out, now)
+        abort(c, out, now, request.one or ABORTED)
     elif kind == URGE:
         urge(c)
     elif kind == CHOOSE:
@@ -107,7 +110,7 @@ def serve(table: Any, row: int, request: Any, segment: Any, settings: Any, out: 
     elif kind == ERROR:
         see_error(c, request.one)
     elif kind == PATH_MTU:
-        see_path_mtu(c, request.one)
+        see_path_mtu(c, request.one, request.two, now)
     if request.more == 0:
         finish(c, out, now)
     return result

@@ -21,8 +21,11 @@ Drops
     tcp-no-spare: a SYN, or the acknowledgement of a cookie, to a listener without a spare socket; the peer tries again.
     tcp-not-connected: a request of an application about a connection that has ended.
     tcp-nothing-to-send: a packet that was to be sent, and had been before.
+    tcp-congested: a segment between spliced connections that a router has marked, whose receiver would not tell.
+    ttl-expired: a segment between spliced connections whose TTL is at its end.
     no-route: a segment to an address that no route leads to; for the connection it is lost.
-    bad-request: a local request that TCP does not know.
+    tcp-bad-record: a record of a secured stream that cannot be opened; the connection is reset.
+    bad-request: a local request that TCP does not know, or one that secures a stream and cannot be right.
 Example
     Tcp("tcp")
 """
@@ -32,20 +35,22 @@ from typing import Any
 import numpy as np
 
 from scout.io.endpoints import message
-from scout.io.endpoints.stream import WORDS
+from scout.io.endpoints.stream import SEND_RING, WORDS
 from scout.paths.model.attributes import Attributes
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.router import GraphError, Router
-from scout.paths.model.stage import Emission, Exit, Outcome, Stage, Via
+from scout.paths.model.stage import Emission, Exit, Outcome, Stage, To, Via
 from scout.paths.model.table import Table
 from scout.paths.protocols.sockets import new_bindings
 from scout.paths.protocols.tcp.deadlines import new_deadlines
 from scout.paths.protocols.tcp.outbox import ENTRIES, ENTRY
 from scout.paths.protocols.tcp.receive import notice, receive
+from scout.paths.protocols.tcp.records import SECURED
 from scout.paths.protocols.tcp.rows import HOST, ROW
 from scout.paths.protocols.tcp.secret import new_secret
 from scout.paths.protocols.tcp.serving import serve
 from scout.paths.protocols.tcp.settings import LARGEST_SEGMENT, RECEIVE_BUFFER, SEND_BUFFER, settings
+from scout.paths.protocols.tcp.splice import splice
 from scout.paths.protocols.tcp.state import CONNECTION, FOREVER
 from scout.paths.protocols.tcp.transmit import transmit
 from scout.paths.wire import ipv4
@@ -113,15 +118,18 @@ class Tcp(Router):
         host["settings"][0, [RECEIVE_BUFFER, SEND_BUFFER]] = self._port.stream_bytes
         host["most"], host["secret"] = self._settings[LARGEST_SEGMENT], new_secret()
         self.hosts, self.rows = Table(host), Table(rows)
-        self.bindings, self.connections = Table(new_bindings(len(rows))), Table(np.zeros(len(rows), CONNECTION))
+        self.bindings = Table(new_bindings(len(rows)))
+        self.connections = Table(np.zeros(len(rows), CONNECTION), counts="changes")
+        self.secured = Table(np.zeros(len(rows), SECURED), counts="changes")
         self.deadline = Table(new_deadlines(len(rows)))
+        self.fins = Table(np.zeros(len(rows), np.int64), "shared")
         self.outbox = Table(np.zeros(ENTRIES, ENTRY), "private")
         self.waiting, self.sent = (Table(np.zeros(1, np.int64), "private") for _ in range(2))
 
     def _first_ring(self) -> int:
         """Address of the send ring of the first socket."""
         memory = self._port.memory
-        return int(memory.record["areas"][0]) + memory.sizes.stream_offset + WORDS + self._port.stream_bytes
+        return int(memory.record["areas"][0]) + memory.sizes.stream_offset + WORDS + SEND_RING * self._port.stream_bytes
 
     def arrive(self, service: str, below: bool) -> str:
         return {"net": "receive", "icmp": "notice"}.get(service, "serve")
@@ -130,14 +138,17 @@ class Tcp(Router):
         to_socket = Outcome("to a socket", Via("sockets"))
         state = {"rows": self.rows, "bindings": self.bindings, "connections": self.connections}
         if key == "receive":
-            request = Outcome("request", Via("sockets"))
+            outcomes = (Outcome("request", Via("sockets")), Outcome("spliced", To("splice"), common=True))
             sizes = {name: self.ip.sending[name] for name in ("mtus", "first")}
-            return Stage(receive, (request,), state | sizes, push=message.HEADER)
+            return Stage(receive, outcomes, state | sizes | {"fins": self.fins}, push=message.HEADER)
+        if key == "splice":
+            passed = Outcome("segment", Via("net"), pull=message.HEADER)
+            return Stage(splice, (passed,), {"rows": self.rows, "fins": self.fins})
         if key == "notice":
             return Stage(notice, (Outcome("request", Via("sockets")),), push=message.HEADER)
         box: dict[str, Any] = {"outbox": self.outbox, "waiting": self.waiting, "sent": self.sent}
         if key == "serve":
-            bound = state | box | {"hosts": self.hosts, "deadlines": self.deadline}
+            bound = state | box | {"hosts": self.hosts, "deadlines": self.deadline, "secured": self.secured}
             outcomes = (Outcome("served", Exit()), Outcome("data lost", Exit()))
             return Stage(serve, outcomes, bound, emits=Emission("transmit", self.waiting))
         rings = {

@@ -1,4 +1,4 @@
-"""Sockets as rows: of each its addresses, its role, and its place among the spare sockets of a listener.
+"""Sockets as rows: of each its addresses, its role, and its neighbours among the spare sockets of a listener.
 
 A connection has the row of its socket, in `ROW` as in `CONNECTION`. Both, the table that finds the row of a segment
 (`scout.paths.protocols.sockets`) and `HOST` are replicated: every replica changes them at the same requests.
@@ -26,45 +26,78 @@ __all__ = [
     "CONNECTED",
     "COOKIE_LIFE",
     "ENDED",
+    "FRESH",
     "HOST",
     "LISTENS",
+    "RESTING",
     "ROW",
     "SPARE",
+    "SPLICE",
+    "SPLICED",
     "UNUSED",
     "begin",
     "begin_with",
     "bind_row",
     "choose_segment",
-    "first_spare",
     "flow_of",
     "name_row",
-    "offer",
+    "partner_of",
     "row_of",
-    "take_spare",
     "tell_time",
     "unbind_row",
-    "withdraw",
-    "write_back",
 ]
 
-UNUSED, LISTENS, SPARE, CONNECTED, ENDED = range(5)
+UNUSED, LISTENS, SPARE, CONNECTED, ENDED, SPLICED = range(6)
 """Roles of a row: none yet; it takes connections; a listener may give it a connection; it has a connection, in any
-state but CLOSED; its connection is CLOSED."""
+state but CLOSED; its connection is CLOSED; its segments are passed on to the connection that it is spliced with."""
+
+SPLICE = np.dtype(
+    [
+        # As long as the stack forwards bytes: the bytes that this connection sends,
+        ("begin", "i8"),  # from this position in its stream on, lie in the receive ring of the other one,
+        ("shift", "i8"),  # by so much further on.
+        # When SPLICED: segments from this connection's peer get these values for that of the other one.
+        ("sequence", "i8"),  # is added to sequence numbers, and subtracted from those that the other peer acknowledges,
+        ("timestamp", "i8"),  # and this likewise to and from timestamps
+        ("scale", "i8"),  # of the peer's windows,
+        ("other_scale", "i8"),  # and that by which the other peer reads them
+        ("segment", "i8"),  # bytes of data that the other peer takes in a segment without more options than all have
+        ("stamped", "i8"),  # 1: all segments have timestamps
+        ("sack", "i8"),  # 1: the other peer has permitted SACK
+        ("ecn", "i8"),  # 1: both use ECN
+        ("ended", "i8"),  # FIN and RST, as flags, that the peer has sent
+        ("seen", "i8"),  # when a segment of the pair last became a request,
+        ("probes", "i8"),  # and how often both peers were asked since whether they are there
+    ],
+    align=True,
+)
+"""The part of a row that splices it with another one (`scout.paths.protocols.tcp.splicing`)."""
+
+FRESH, RESTING = range(2)
+"""The lists of the spare sockets of a listener (`scout.paths.protocols.tcp.spares`)."""
+
+LISTS = 2
 
 ROW = np.dtype(
     [
         *SOCKET.descr,  # number, addresses and L4 ports, as those of other transports
         ("role", "i8"),
         ("listener", "i8"),  # number, plus 1, of the socket whose spare it is, or was until its connection was accepted
-        ("first", "i8"),  # of a listener: row, plus 1, of its first spare socket; 0 if it has none
-        ("last", "i8"),  # of its last one
-        ("next", "i8"),  # of a spare socket: row, plus 1, of the next one
-        ("since", "i8"),  # of a spare socket: when it may be used; of a listener: when it last sent a cookie
-        ("starved", "i8"),  # of a listener: since when it has had no spare socket
+        ("first", "i8", (LISTS,)),  # of a listener: row, plus 1, of the first socket of each list; 0 if it has none
+        ("last", "i8", (LISTS,)),  # of the last one
+        ("fresh", "i8"),  # of a listener: how many sockets are in its list FRESH,
+        ("opening", "i8"),  # and how many have a connection that is half-open
+        ("next", "i8"),  # of a spare socket: row, plus 1, of the next one in its list,
+        ("before", "i8"),  # and of the one before it
+        ("since", "i8"),  # of a spare socket that rests: when it may be used; of a listener: when it last sent a cookie
+        ("starved", "i8"),  # of a listener: since when it has had no fresh socket
         ("left", "i8"),  # 1: the application has closed it
         ("errors", "i8"),  # ICMP errors that were told
         ("traffic", "i8"),  # the DSCP of what it sends, in the upper 6 of 8 bits
         ("due", "i8"),  # when the connection wants a timer request
+        ("partner", "i8"),  # number, plus 1, of the socket that it is, or is to be, spliced with
+        ("splice", SPLICE),
+        ("secured", "i8"),  # 1: its stream consists of records (`scout.paths.protocols.tcp.records`)
     ],
     align=True,
 )
@@ -90,7 +123,15 @@ HOST = np.dtype(
         ("listener", "i8"),  # number, plus 1, of the socket that is told of the connection; 0: none
         ("closed", "i8"),  # 1: the socket is told that it has no connection,
         ("error", "i8"),  # and why it could have none (errno), or 0
-        ("ended", "i8"),  # number, plus 1, of a socket whose connection in TIME-WAIT made room for this one; 0: none
+        ("ended", "i8"),  # number, plus 1, of another socket that is told that its connection has ended; 0: none
+        ("joined", "i8"),  # number, plus 1, of the socket that this one is spliced with; 0: none
+        # Data in segments to be sent lie in the receive ring of the socket of this number, plus 1 (0: none),
+        ("source", "i8"),
+        ("source_begin", "i8"),  # from this position on,
+        ("source_shift", "i8"),  # by so much further on
+        ("secured", "i8"),  # 1: the socket's stream consists of records;
+        ("looks", "i8", (2,)),  # 1: they are to be found in this direction;
+        ("opened", "i8"),  # 1: the socket is told that some were opened
     ],
     align=True,
 )
@@ -136,6 +177,15 @@ def row_of(frame: Any, rows: Any) -> int:
     return row if row < len(rows) and rows[row].number == number + 1 else -1
 
 
+def partner_of(rows: Any, row: int) -> int:
+    """The row that this one is spliced with, or will be: both have asked for it; -1 if there is none."""
+    number = rows[row].partner
+    other = number - 1 & message.ROW
+    if number == 0 or other >= len(rows) or rows[other].number != number:
+        return -1
+    return other if rows[other].partner == rows[row].number else -1
+
+
 def name_row(frame: Any, rows: Any) -> int:
     """Give the socket of a request of the registry the addresses and L4 ports there; its row, -1 if there is none.
 
@@ -153,6 +203,8 @@ def name_row(frame: Any, rows: Any) -> int:
         socket.left = 0
         socket.errors = 0
         socket.traffic = 0
+        socket.partner = 0
+        socket.secured = 0
     socket.local = load32(frame, message.LOCAL)
     socket.local_port = load16(frame, message.LOCAL_PORT)
     socket.remote = load32(frame, message.REMOTE)
@@ -198,6 +250,12 @@ def begin(host: Any, number: int, local: int, remote: int, ports: int) -> None:
     host.closed = 0
     host.error = 0
     host.ended = 0
+    host.joined = 0
+    host.source = 0
+    host.secured = 0
+    host.opened = 0
+    host.looks[0] = 0
+    host.looks[1] = 0
 
 
 def begin_with(host: Any, socket: Any) -> None:
@@ -205,6 +263,11 @@ def begin_with(host: Any, socket: Any) -> None:
     ports = socket.local_port << 16 | socket.remote_port
     begin(host, socket.number - 1, socket.local, socket.remote, ports)
     host.traffic = socket.traffic
+    if socket.role == CONNECTED:
+        host.source = socket.partner
+        host.source_begin = socket.splice.begin
+        host.source_shift = socket.splice.shift
+    host.secured = socket.secured
 
 
 def flow_of(local: int, remote: int, ports: int) -> tuple[int, int, int, int, int]:
@@ -215,71 +278,3 @@ def flow_of(local: int, remote: int, ports: int) -> tuple[int, int, int, int, in
 def choose_segment(host: Any, mtu: int) -> None:
     """Let the settings of the next new connection suit a port of this MTU."""
     host.settings[LARGEST_SEGMENT] = max(min(host.most, mtu - IP_AND_TCP), 1)
-
-
-# The spare sockets of a listener: a list through `next`, those that may be used at once in front.
-
-
-def offer(rows: Any, listener: int, row: int) -> None:
-    """Put a socket before the other spare ones of a listener, both given by their rows."""
-    spare, taker = rows[row], rows[listener]
-    spare.role = SPARE
-    spare.listener = taker.number
-    spare.since = 0
-    spare.next = taker.first
-    taker.first = row + 1
-    if taker.last == 0:
-        taker.last = row + 1
-
-
-def write_back(rows: Any, listener: int, row: int, since: int) -> None:
-    """Put a socket whose connection came to nothing behind the other spare ones of its listener.
-
-    It may be used from the time `since` on: until then a replica may still come to a segment of what was.
-    """
-    spare, taker = rows[row], rows[listener]
-    spare.role = SPARE
-    spare.since = since
-    spare.next = 0
-    if taker.last:
-        rows[taker.last - 1].next = row + 1
-    else:
-        taker.first = row + 1
-    taker.last = row + 1
-
-
-def first_spare(rows: Any, listener: int, now: int) -> int:
-    """The row of the first spare socket of a listener that may be used; -1 if there is none."""
-    row = rows[listener].first - 1
-    return -1 if row < 0 or rows[row].since > now else row
-
-
-def take_spare(rows: Any, listener: int, now: int) -> int:
-    """Take the first spare socket of a listener that may be used; its row, -1 if there is none."""
-    taker, row = rows[listener], first_spare(rows, listener, now)
-    if row < 0:
-        return -1
-    taker.first = rows[row].next
-    if taker.first == 0:
-        taker.last = 0
-        if now - taker.since >= COOKIE_LIFE:
-            taker.starved = now
-    return row
-
-
-def withdraw(rows: Any, row: int) -> None:
-    """Take a spare socket away from its listener."""
-    listener = rows[row].listener - 1 & message.ROW
-    taker = rows[listener]
-    each, before = taker.first - 1, -1
-    while each >= 0 and each != row:
-        before = each
-        each = rows[each].next - 1
-    if each < 0:
-        return
-    if before < 0:
-        taker.first = rows[row].next
-    else:
-        rows[before].next = rows[row].next
-    if taker.last == row + 1:
-        taker.last = before + 1

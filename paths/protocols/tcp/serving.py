@@ -9,6 +9,7 @@ from typing import Any
 
 from scout.io.access import load8, load64, require
 from scout.io.endpoints import message
+from scout.io.endpoints.ciphers import RECEIVING, SENDING
 from scout.io.endpoints.message import (
     ABORT,
     CLOSE,
@@ -19,15 +20,20 @@ from scout.io.endpoints.message import (
     OFFER,
     OPTION,
     READ,
+    RECORDS,
+    SECURE,
     SEGMENT,
     SHUTDOWN,
+    SPLICE,
     WRITE,
 )
 from scout.paths.model.verdict import drop
 from scout.paths.protocols.tcp import requests
 from scout.paths.protocols.tcp.deadlines import BLOCK, refresh
 from scout.paths.protocols.tcp.outbox import post
-from scout.paths.protocols.tcp.rows import CONNECTED, begin, begin_with, row_of, tell_time
+from scout.paths.protocols.tcp.passing import expire_pair
+from scout.paths.protocols.tcp.rows import CONNECTED, SPLICED, begin, begin_with, partner_of, row_of, tell_time
+from scout.paths.protocols.tcp.serving_records import follow, post_looks, post_opened, secure, take_records, write_plain
 from scout.paths.protocols.tcp.serving_segments import take_notice, take_segment
 from scout.paths.protocols.tcp.serving_sockets import close, connect, listen, offer_spare
 from scout.paths.protocols.tcp.settings import (
@@ -40,6 +46,7 @@ from scout.paths.protocols.tcp.settings import (
     USER_TIMEOUT,
 )
 from scout.paths.protocols.tcp.settled import ask
+from scout.paths.protocols.tcp.splicing import drive, join
 from scout.ring.jit import outline
 
 __all__ = ["serve"]
@@ -65,6 +72,7 @@ def serve(
     outbox: Any,
     waiting: Any,
     sent: Any,
+    secured: Any,
 ) -> int:
     """Serve a local request."""
     kind, host = load8(frame, message.KIND), hosts[0]
@@ -76,11 +84,21 @@ def serve(
     if kind == SEGMENT:
         verdict = take_segment(frame, end, now, host, rows, bindings, connections, deadlines)
     elif kind > message.CONTROL_KINDS:
-        verdict = call(frame, end, now, host, rows, bindings, connections, deadlines)
+        verdict = call(frame, end, now, host, rows, bindings, connections, deadlines, secured)
     else:
-        verdict = control(kind, frame, end, now, host, rows, bindings, connections, deadlines)
+        verdict = control(kind, frame, end, now, host, rows, bindings, connections, deadlines, secured)
+    if host.secured:
+        follow(host.number & message.ROW, host, connections, secured)
+        if primary and host.opened:
+            post_opened(outbox, waiting, sent, host, secured)
     if primary:
         post(outbox, waiting, sent, host)
+        if host.looks[SENDING] | host.looks[RECEIVING]:
+            post_looks(outbox, waiting, sent, host, secured)
+    if host.number >= 0:
+        drive(
+            host.number & message.ROW, now, primary, host, rows, bindings, connections, deadlines, outbox, waiting, sent
+        )
     return verdict
 
 
@@ -95,8 +113,11 @@ def control(
     bindings: Any,
     connections: Any,
     deadlines: Any,
+    secured: Any,
 ) -> int:
-    """A request of the registry, or about an ICMP error."""
+    """A request of the registry, or of a replica about an ICMP error or records."""
+    if kind == RECORDS:
+        return take_records(frame, end, now, host, rows, bindings, connections, deadlines, secured)
     if kind == NOTICE:
         return take_notice(frame, end, now, host, rows, bindings, connections, deadlines)
     if kind == LISTEN:
@@ -106,23 +127,44 @@ def control(
     if kind == CONNECT:
         return connect(frame, now, host, rows, bindings, connections, deadlines)
     if kind == CLOSE:
-        return close(frame, now, host, rows, bindings, connections, deadlines)
+        return close(frame, now, host, rows, bindings, connections, deadlines, secured)
     return BAD_REQUEST
 
 
 @outline
-def call(frame: Any, end: Any, now: int, host: Any, rows: Any, bindings: Any, connections: Any, deadlines: Any) -> int:
+def call(
+    frame: Any,
+    end: Any,
+    now: int,
+    host: Any,
+    rows: Any,
+    bindings: Any,
+    connections: Any,
+    deadlines: Any,
+    secured: Any,
+) -> int:
     """A request of the application about its connection."""
     row, kind = row_of(frame, rows), load8(frame, message.KIND)
-    if row < 0 or rows[row].role != CONNECTED:
+    if row < 0 or rows[row].role != CONNECTED or partner_of(rows, row) >= 0:
         return NOT_CONNECTED
     c, one, two = connections[row], 0, 0
+    if kind == SECURE:
+        return secure(frame, end, row, now, host, rows, bindings, connections, deadlines, secured)
+    if rows[row].secured and kind in (WRITE, SHUTDOWN):
+        if kind == WRITE and not require(frame, end, message.HEADER + 8):
+            return BAD_REQUEST
+        begin_with(host, rows[row])
+        if write_plain(kind, load64(frame, message.HEADER) if kind == WRITE else 0, row, connections, secured):
+            return 0
     if kind == SHUTDOWN:
         kind = requests.CLOSE
     elif kind == ABORT:
         kind = requests.ABORT
-    elif not require(frame, end, message.HEADER + (16 if kind == OPTION else 8)):
+    elif not require(frame, end, message.HEADER + (16 if kind in (OPTION, SPLICE) else 8)):
         return BAD_REQUEST
+    elif kind == SPLICE:
+        join(frame, row, now, host, rows, bindings, connections, deadlines)
+        return 0
     else:
         one = load64(frame, message.HEADER)
         if kind == WRITE:
@@ -169,8 +211,12 @@ def expire(
         for row in range(block * BLOCK, min((block + 1) * BLOCK, len(rows))):
             if rows[row].due <= now and served < EXPIRED:
                 served += 1
+                if rows[row].role == SPLICED:
+                    expire_pair(row, now, primary, host, rows, bindings, connections, deadlines, outbox, waiting, sent)
+                    continue
                 begin_with(host, rows[row])
                 ask(requests.EXPIRE, 0, 0, row, now, host, rows, bindings, connections, deadlines)
                 if primary:
                     post(outbox, waiting, sent, host)
+                drive(row, now, primary, host, rows, bindings, connections, deadlines, outbox, waiting, sent)
         refresh(deadlines, rows, block, host.shift)

@@ -19,23 +19,24 @@ from scout.paths.protocols.tcp.arrival import ANEW
 from scout.paths.protocols.tcp.cookies import answer_with_cookie, open_by_cookie
 from scout.paths.protocols.tcp.header import read_header
 from scout.paths.protocols.tcp.output import finish
+from scout.paths.protocols.tcp.passing import pass_on
 from scout.paths.protocols.tcp.requests import serve
 from scout.paths.protocols.tcp.rows import (
     CONNECTED,
     COOKIE_LIFE,
     LISTENS,
+    SPLICED,
     begin,
     begin_with,
     bind_row,
     choose_segment,
-    first_spare,
     flow_of,
-    take_spare,
-    write_back,
+    partner_of,
 )
 from scout.paths.protocols.tcp.secret import initial_number, timestamp_offset
 from scout.paths.protocols.tcp.sequence import position
 from scout.paths.protocols.tcp.settled import ask, settle
+from scout.paths.protocols.tcp.spares import end_opening, first_spare, is_crowded, rest, take_spare
 from scout.paths.protocols.tcp.state import SYN_RECEIVED
 from scout.paths.wire import ipv4, tcp
 from scout.paths.wire.ipv4 import header_length
@@ -56,7 +57,7 @@ PLACED, LOST = 0, 1
 """Verdicts for segments: its data are there, or it had none; its data count as lost."""
 
 PATIENCE = 3_000_000_000
-"""Nanoseconds without a spare socket until SYNs are answered with cookies. Before, the peer is to repeat its SYN: an
+"""Nanoseconds without a fresh socket until SYNs are answered with cookies. Before, the peer is to repeat its SYN: an
 application that is slow offers more by then, and a server that speaks first cannot lose a connection's opening."""
 
 CONGESTED = 3
@@ -83,11 +84,14 @@ def take_segment(
     remote_port, local_port = load16(frame, tcp_at + tcp.SOURCE), load16(frame, tcp_at + tcp.DESTINATION)
     number = bound_socket(bindings, local, local_port, remote, remote_port)
     ports, ended = local_port << 16 | remote_port, 0
+    if number >= 0 and rows[number & message.ROW].role == SPLICED:
+        return pass_on(frame, POSITION, number & message.ROW, now, host, rows, bindings, connections, deadlines)
     if number >= 0 and rows[number & message.ROW].role == CONNECTED:
         row = number & message.ROW
         begin_with(host, rows[row])
         lost = hide_lost(frame, connections[row], segment, number)
-        if ask(requests.ARRIVE, 0, 0, row, now, host, rows, bindings, connections, deadlines) != ANEW:
+        result = ask(requests.ARRIVE, 0, 0, row, now, host, rows, bindings, connections, deadlines)
+        if result != ANEW or partner_of(rows, row) >= 0:  # of a splice the other connection has work left: later
             return lost
         # The connection that was is over: the SYN is for a listener.
         ended = number + 1
@@ -142,10 +146,11 @@ def take_opening(
     if mtu:
         choose_segment(host, mtu)
     flow = flow_of(host.local, host.remote, host.ports)
-    row = open_row(listener, now, host, rows, bindings)
+    is_starved = first_spare(rows, listener, now) < 0
+    if is_starved and now - rows[listener].starved < PATIENCE:
+        return NO_SPARE
+    row = -1 if is_starved or is_crowded(rows, listener) else open_row(listener, now, host, rows, bindings)
     if row < 0:
-        if now - rows[listener].starved < PATIENCE:
-            return NO_SPARE
         rows[listener].since = now
         answer_with_cookie(host.secret, flow, segment, host.settings, host.out, now)
         return PLACED
@@ -171,7 +176,8 @@ def open_row(listener: int, now: int, host: Any, rows: Any, bindings: Any) -> in
     socket.remote = host.remote
     socket.remote_port = host.ports & 0xFFFF
     if bind_row(rows, bindings, host.counts, row) >= 0:
-        write_back(rows, listener, row, now)
+        end_opening(rows, row)
+        rest(rows, listener, row, now)
         return -1
     socket.role = CONNECTED
     host.number = socket.number - 1
@@ -218,7 +224,7 @@ def take_notice(
     begin_with(host, socket)
     if error == errno.EMSGSIZE:
         largest = max(mtu, LEAST_MTU) - IP_AND_TCP
-        ask(requests.PATH_MTU, largest, 0, row, now, host, rows, bindings, connections, deadlines)
+        ask(requests.PATH_MTU, largest, quoted, row, now, host, rows, bindings, connections, deadlines)
     else:
         socket.errors += 1
         told = socket.errors << 16 | error + 1

@@ -7,11 +7,12 @@ from scout.io.access import load16, load32, require
 from scout.io.endpoints import message
 from scout.paths.model.verdict import drop
 from scout.paths.protocols.tcp import requests
+from scout.paths.protocols.tcp.passing import is_over
 from scout.paths.protocols.tcp.rows import (
     CONNECTED,
-    COOKIE_LIFE,
     LISTENS,
     SPARE,
+    SPLICED,
     UNUSED,
     begin,
     begin_with,
@@ -19,13 +20,15 @@ from scout.paths.protocols.tcp.rows import (
     choose_segment,
     flow_of,
     name_row,
-    offer,
+    partner_of,
     row_of,
     unbind_row,
-    withdraw,
 )
 from scout.paths.protocols.tcp.secret import initial_number, timestamp_offset
-from scout.paths.protocols.tcp.settled import ask, listens
+from scout.paths.protocols.tcp.serving_records import end_when_sealed
+from scout.paths.protocols.tcp.settled import ask
+from scout.paths.protocols.tcp.spares import begin_listening, end_opening, listens, offer, withdraw
+from scout.paths.protocols.tcp.splicing import end_pair
 from scout.paths.protocols.tcp.state import TIME_WAIT
 
 __all__ = ["GRACEFUL", "NOW", "TIME_WAIT_ONLY", "close", "connect", "listen", "offer_spare"]
@@ -46,11 +49,7 @@ def listen(frame: Any, now: int, host: Any, rows: Any, bindings: Any) -> int:
     if bind_row(rows, bindings, host.counts, row) >= 0:
         fail(host, errno.EADDRINUSE)
         return 0
-    socket.role = LISTENS
-    socket.first = 0
-    socket.last = 0
-    socket.since = -COOKIE_LIFE
-    socket.starved = now
+    begin_listening(rows, row, now)
     return 0
 
 
@@ -100,9 +99,19 @@ def fail(host: Any, error: int) -> None:
     host.error = error
 
 
-def close(frame: Any, now: int, host: Any, rows: Any, bindings: Any, connections: Any, deadlines: Any) -> int:
+def close(
+    frame: Any, now: int, host: Any, rows: Any, bindings: Any, connections: Any, deadlines: Any, secured: Any
+) -> int:
     """The application has closed the socket, or has died (`CLOSE`); the note says how."""
     row, note = row_of(frame, rows), load16(frame, message.NOTE)
+    other = partner_of(rows, row) if row >= 0 else -1
+    if other >= 0 and (rows[row].role == SPLICED or note != TIME_WAIT_ONLY):
+        # The stack goes on without the application.
+        if note != TIME_WAIT_ONLY:
+            rows[row].left = 1
+        elif is_over(rows[row].splice, rows[other].splice):
+            end_pair(row, other, host, rows, bindings, deadlines)
+        return 0
     if note == TIME_WAIT_ONLY and (row < 0 or connections[row].state != TIME_WAIT):
         return 0
     if row < 0:  # no request was about it before
@@ -113,9 +122,13 @@ def close(frame: Any, now: int, host: Any, rows: Any, bindings: Any, connections
     begin_with(host, socket)
     if socket.role == CONNECTED:
         came_to_nothing = socket.listener  # no application has it
+        if came_to_nothing:
+            end_opening(rows, row)
         socket.listener = 0
         socket.left = 1
         kind = requests.LEAVE if note == GRACEFUL and not came_to_nothing else requests.ABORT
+        if socket.secured and kind == requests.LEAVE and end_when_sealed(kind, secured[row]):
+            return 0
         ask(kind, 0, 0, row, now, host, rows, bindings, connections, deadlines)
         return 0
     if socket.role == LISTENS:

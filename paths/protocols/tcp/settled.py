@@ -4,15 +4,16 @@ from typing import Any
 
 from scout.io.endpoints import message
 from scout.paths.protocols.tcp import requests
-from scout.paths.protocols.tcp.actions import EMIT
+from scout.paths.protocols.tcp.actions import EMIT, REPORT
 from scout.paths.protocols.tcp.deadlines import watch
 from scout.paths.protocols.tcp.requests import serve
-from scout.paths.protocols.tcp.rows import ENDED, LISTENS, UNUSED, unbind_row, write_back
+from scout.paths.protocols.tcp.rows import ENDED, UNUSED, partner_of, unbind_row
+from scout.paths.protocols.tcp.spares import end_opening, rest
 from scout.paths.protocols.tcp.state import CLOSED, ESTABLISHED
 from scout.paths.protocols.tcp.timers import due
 from scout.ring.jit import outline
 
-__all__ = ["ask", "listens", "settle"]
+__all__ = ["ask", "settle"]
 
 REST = 60_000_000_000
 """Nanoseconds that a spare socket rests whose connection came to nothing. Until then a replica could still place bytes
@@ -47,16 +48,19 @@ def settle(row: int, now: int, host: Any, rows: Any, bindings: Any, connections:
     """Settle what follows from a request that the core has served."""
     socket, c = rows[row], connections[row]
     if socket.listener and c.state >= ESTABLISHED:
-        if listens(rows, socket.listener):
-            host.listener = socket.listener
-            socket.listener = 0
+        listener = socket.listener
+        takes = end_opening(rows, row)
+        socket.listener = 0
+        if takes:
+            host.listener = listener
         else:  # the application has closed the listener meanwhile
-            socket.listener = 0
             host.request.kind = requests.ABORT
             serve(connections, row, host.request, host.segment, host.settings, host.out)
     if c.state == CLOSED:
         unbind_row(rows, bindings, row)
-        if socket.listener:
+        if partner_of(rows, row) >= 0:
+            hide_end(host.out)
+        elif socket.listener:
             come_to_nothing(row, now, host, rows)
         elif socket.left:
             socket.role = UNUSED
@@ -66,10 +70,11 @@ def settle(row: int, now: int, host: Any, rows: Any, bindings: Any, connections:
     watch(deadlines, rows, row, due(c), host.shift)
 
 
-def listens(rows: Any, listener: int) -> bool:
-    """True if the socket of this number, plus 1, takes connections."""
-    row = listener - 1 & message.ROW
-    return row < len(rows) and rows[row].number == listener and rows[row].role == LISTENS
+def hide_end(out: Any) -> None:
+    """Do not tell that a connection is CLOSED: another one may still send bytes from its receive ring."""
+    for index in range(out.count):
+        if out.actions[index].kind == REPORT:
+            out.actions[index].state = ESTABLISHED
 
 
 def come_to_nothing(row: int, now: int, host: Any, rows: Any) -> None:
@@ -78,8 +83,8 @@ def come_to_nothing(row: int, now: int, host: Any, rows: Any) -> None:
         if host.out.actions[index].kind != EMIT:
             host.out.count = index
             break
-    if listens(rows, rows[row].listener):
-        write_back(rows, rows[row].listener - 1 & message.ROW, row, now + REST)
+    if end_opening(rows, row):
+        rest(rows, rows[row].listener - 1 & message.ROW, row, now + REST)
     else:
         rows[row].role = ENDED
         rows[row].listener = 0

@@ -10,6 +10,7 @@ from scout.paths.protocols.tcp.settings import SETTINGS
 __all__ = [
     "ABORTED",
     "ACK_TIMER",
+    "BAD_RECORD",
     "CLOSED",
     "CLOSE_WAIT",
     "CLOSING",
@@ -30,6 +31,7 @@ __all__ = [
     "MORE_TIMER",
     "NONE",
     "OPEN",
+    "PATH_TIMER",
     "PERSIST",
     "PROBE",
     "RANGE",
@@ -77,16 +79,17 @@ STATES = (
     TIME_WAIT,
 ) = range(len(STATES))
 
-NONE, FINISHED, RESET, REFUSED, TIMED_OUT, ABORTED = range(6)
+NONE, FINISHED, RESET, REFUSED, TIMED_OUT, ABORTED, BAD_RECORD = range(7)
 """Why a connection is CLOSED: it never was open, or a listener's that came to nothing; both ends have closed it; the
-peer reset it; the peer refused it; the peer did not answer; this end aborted it."""
+peer reset it; the peer refused it; the peer did not answer; this end aborted it; a record of a secured stream
+could not be opened."""
 
 FOREVER = 1 << 62
 """When a timer fires that is not set."""
 
-RESEND_TIMER, ACK_TIMER, KEEP_TIMER, LIFE_TIMER, MORE_TIMER = range(5)
+RESEND_TIMER, ACK_TIMER, KEEP_TIMER, LIFE_TIMER, MORE_TIMER, PATH_TIMER = range(6)
 """Timers: of the sender (what for, says `resend`); of the delayed acknowledgement; of keep-alive; of TIME-WAIT; of what
-a request has left to do because its actions were full."""
+a request has left to do because its actions were full; of trying larger segments again."""
 
 TIMEOUT, PROBE, REORDER, PERSIST = range(4)
 """The purposes of the sender's timer: retransmission (RFC 6298), a tail loss probe and reordered segments (RFC 8985), a
@@ -119,11 +122,12 @@ TRANSMISSION = np.dtype(
 
 CONNECTION = np.dtype(
     [
+        ("changes", "i8"),  # requests that the row has served; it is never set back
         ("state", "i8"),
         ("passive", "i8"),  # 1: it was opened by a peer's SYN (MUST-11)
         ("reason", "i8"),  # of CLOSED
         ("settings", "i8", (SETTINGS,)),
-        ("timers", "i8", (5,)),  # when they fire
+        ("timers", "i8", (6,)),  # when they fire
         ("resend", "i8"),  # what the sender's timer is for
         ("rearm", "i8"),  # 1: it is to be set anew, as bytes were sent or acknowledged
         # Sending. Bytes before `snd_end` are in the application's send ring.
@@ -137,7 +141,12 @@ CONNECTION = np.dtype(
         ("snd_wl2", "i8"),
         ("max_wnd", "i8"),
         ("snd_scale", "i8"),
-        ("mss", "i8"),  # bytes of data in a full segment
+        ("mss", "i8"),  # bytes of data in a full segment; it may be less, on this path, than
+        ("mss_agreed", "i8"),  # what both ends have agreed on
+        ("mss_passed", "i8"),  # 1: a full segment of this size has been acknowledged
+        ("mss_trial", "i8"),  # position whose acknowledgement will tell so; 0: none is under way
+        ("claimed_mss", "i8"),  # what an ICMP error says that would pass, which is not believed yet; 0: none does
+        ("claimed_at", "i8"),  # position of the segment that it quotes
         ("snd_up", "i8"),  # behind the last urgent byte
         ("sent", TRANSMISSION, (TRANSMISSIONS,)),  # a ring: the first is at `sent_head`
         ("sent_head", "i8"),

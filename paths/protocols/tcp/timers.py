@@ -10,6 +10,7 @@ from scout.paths.protocols.tcp.congestion import enter_loss
 from scout.paths.protocols.tcp.ending import abort, end
 from scout.paths.protocols.tcp.loss import find_losses, lose_all
 from scout.paths.protocols.tcp.output import emit
+from scout.paths.protocols.tcp.path_mtu import believe_claim, try_larger
 from scout.paths.protocols.tcp.resend import start_resend
 from scout.paths.protocols.tcp.roundtrip import clock, timeout
 from scout.paths.protocols.tcp.sent import begin_of, divide, has_room, note_sent, transmission
@@ -29,6 +30,7 @@ from scout.paths.protocols.tcp.state import (
     KEEP_TIMER,
     LIFE_TIMER,
     MORE_TIMER,
+    PATH_TIMER,
     PERSIST,
     PROBE,
     REORDER,
@@ -66,6 +68,8 @@ def expire(c: Any, out: Any, now: int) -> None:
         end(c, FINISHED)
     if c.timers[KEEP_TIMER] <= now:
         _keep_alive(c, out, now)
+    if c.timers[PATH_TIMER] <= now:
+        try_larger(c)
     if c.timers[RESEND_TIMER] <= now:
         c.timers[RESEND_TIMER] = FOREVER
         c.rearm = 1
@@ -83,7 +87,7 @@ def _resend(c: Any, out: Any, now: int) -> None:
     elif c.resend == PERSIST:
         _probe_window(c, out, now)
     elif c.sent_count:
-        _time_out(c, out)
+        _time_out(c, out, now)
 
 
 def _has_waited_too_long(c: Any, now: int) -> bool:
@@ -91,10 +95,11 @@ def _has_waited_too_long(c: Any, now: int) -> bool:
     return now - c.waiting_since >= c.settings[SYN_TIMEOUT if c.state <= SYN_RECEIVED else USER_TIMEOUT]
 
 
-def _time_out(c: Any, out: Any) -> None:
+def _time_out(c: Any, out: Any, now: int) -> None:
     """RFC 6298 rules 5.4 to 5.7."""
     c.backoff += 1
     c.probe_last = 0
+    believe_claim(c, now)
     if c.backoff == ADVISE_AFTER and out.count < ROOM:
         next_action(out, ADVICE)
     if c.state <= SYN_RECEIVED:

@@ -8,6 +8,7 @@ from typing import Any
 
 from scout.io.access import require, store16, store32, store64, trim
 from scout.io.endpoints import message
+from scout.io.endpoints.records import CIPHER, IV, MESSAGE_BYTES, NEED, REACHED
 from scout.io.endpoints.stream_access import append
 from scout.io.packet import NEEDS_CHECKSUM
 from scout.paths.model.verdict import drop
@@ -15,9 +16,11 @@ from scout.paths.protocols.fib import lookup as find
 from scout.paths.protocols.next_hop import CONNECTED
 from scout.paths.protocols.sockets import write_message
 from scout.paths.protocols.tcp.header import write_header
-from scout.paths.protocols.tcp.outbox import REPORT, SEGMENT
+from scout.paths.protocols.tcp.outbox import OPENED, RECORDS, REPORT, SEGMENT
+from scout.paths.protocols.tcp.splice import GSO_TCP
 from scout.paths.wire import ipv4, tcp
 from scout.paths.wire.checksum import pseudo_header_sum
+from scout.ring.jit import outline
 
 __all__ = ["transmit"]
 
@@ -26,7 +29,6 @@ NOTHING, NO_ROUTE = drop("tcp-nothing-to-send"), drop("no-route")
 SENT, TOLD = 0, 1
 """Outcomes: a segment; a message to a socket."""
 
-GSO_TCP = 1  # VIRTIO_NET_HDR_GSO_TCPV4, linux/virtio_net.h
 ECT_0 = 2  # the ECN bits of a packet of a transport that knows ECN (RFC 3168 section 5)
 
 
@@ -52,7 +54,7 @@ def transmit(
     whole_index: int,
 ) -> int:
     """Make a packet of the next entry: a segment (`SENT`), or a message (`TOLD`)."""
-    if waiting[0] <= 0 or not require(frame, end, message.HEADER + 48):
+    if waiting[0] <= 0 or not require(frame, end, message.HEADER + MESSAGE_BYTES):
         return NOTHING
     entry = outbox[sent[0]]
     waiting[0] -= 1
@@ -82,7 +84,7 @@ def transmit(
         packet.gso_type = GSO_TCP
         packet.gso_size = segment
         packet.header_bytes = tcp_at + header
-    ring = rings + (entry.number & message.ROW) * socket_bytes
+    ring = rings + (entry.number & message.ROW) * socket_bytes - (ring_bytes if entry.received else 0)
     append(frame, packet, tcp_at + header, ring, ring_bytes, entry.offset, size, whole, whole_index)
     return SENT
 
@@ -94,6 +96,12 @@ def write_told(frame: Any, end: Any, packet: Any, entry: Any) -> None:
         write_message(frame, message.REPORT, ipv4.TCP, 0, entry.number, 0, 0, 0, message.HEADER << 16 | size)
         for index in range(len(entry.words)):
             store64(frame, message.HEADER + 8 * index, entry.words[index])
+    elif entry.kind == RECORDS:
+        size = write_records(frame, entry)
+    elif entry.kind == OPENED:
+        size = 8
+        write_message(frame, message.OPENED, ipv4.TCP, 0, entry.number, 0, 0, 0, message.HEADER << 16 | size)
+        store64(frame, message.HEADER, entry.words[0])
     else:
         size = 4
         extent = message.HEADER << 16 | size
@@ -102,3 +110,18 @@ def write_told(frame: Any, end: Any, packet: Any, entry: Any) -> None:
         )
         store32(frame, message.HEADER, entry.words[0])
     trim(frame, end, packet, message.HEADER + size)
+
+
+@outline
+def write_records(frame: Any, entry: Any) -> int:
+    """Write a message RECORDS; the bytes of its data."""
+    at, extent = message.HEADER, message.HEADER << 16 | MESSAGE_BYTES
+    write_message(frame, message.RECORDS, ipv4.TCP, 0, entry.number, 0, 0, 0, extent)
+    for index in range(5):
+        store64(frame, at + 8 * index, entry.words[index])
+    store64(frame, at + NEED, 0)
+    store64(frame, at + REACHED, 0)
+    store64(frame, at + CIPHER, entry.words[5])
+    for index in range(6):
+        store64(frame, at + IV + 8 * index, entry.secret[index])
+    return MESSAGE_BYTES

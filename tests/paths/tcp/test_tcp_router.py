@@ -141,6 +141,23 @@ def test_without_spare_sockets_cookies_open_connections(host: TcpHost) -> None:
     assert host.readable(SPARE) == b"hello"
 
 
+def test_a_flood_of_syns_leaves_half_of_the_spare_sockets(host: TcpHost) -> None:
+    spares = [1 << 16 | row for row in range(8, 14)]
+    listen(host, *spares)
+    for number in range(50):
+        (answer,) = host.say("S", 100, options=MSS, sport=2000 + number)
+        assert answer[TCP].flags == "SA", number
+    assert sorted(host.state(each) for each in spares) == ["CLOSED"] * 3 + ["SYN_RECEIVED"] * 3
+    for number in range(3):  # each acknowledges a cookie
+        accept(host, sport=1000 + number)
+    assert len(host.accepted) == 3
+    assert host.say("S", 100, options=MSS, sport=1003) == [] and host.leaf.endswith("tcp-no-spare")
+    host.wait(250 * SECOND)  # the half-open ones have been given up, and have rested
+    for number in range(2):
+        accept(host, sport=1010 + number)
+    assert len(host.accepted) == 5
+
+
 def test_a_closed_listener_leaves_its_connections(host: TcpHost) -> None:
     listen(host, SPARE, OTHER)
     iss = accept(host)

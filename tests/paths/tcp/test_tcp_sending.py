@@ -7,7 +7,7 @@ from tcp_end import End, established, join
 from tcp_peer import MILLISECOND, SECOND, Peer, kinds, opened
 
 from scout.paths.protocols.tcp import state as states
-from scout.paths.protocols.tcp.requests import ERROR, PATH_MTU
+from scout.paths.protocols.tcp.requests import ERROR, LEAVE, PATH_MTU
 from scout.paths.protocols.tcp.settings import KEEPALIVE, RECEIVE_BUFFER, USER_TIMEOUT
 
 
@@ -101,6 +101,21 @@ def test_a_closed_window_is_probed_for_ever() -> None:
     assert peer.now > 2 * 300 * SECOND  # longer than the user timeout
     assert end.state == "ESTABLISHED"
     assert sizes(peer.say("A", 101, 1001, window=4000)) == [1, 1000]  # and Nagle holds the rest back
+
+
+def test_a_closed_window_does_not_keep_a_connection_that_nobody_uses() -> None:
+    """The application has closed; the peer answers, but takes nothing for as long as the user timeout."""
+    peer = opened(window=0)
+    end = peer.end
+    end.write(b"x" * 2000, peer.now)
+    end.request(LEAVE, peer.now)
+    begin = peer.now
+    while end.state != "CLOSED":
+        sent = peer.after_timer()
+        assert sent and peer.now - begin <= 400 * SECOND
+        if "R" not in str(sent[-1].flags):
+            peer.say("A", 101, 1001, window=0)
+    assert end.told["reason"] == states.TIMED_OUT
 
 
 def test_a_peer_that_does_not_answer_probes_is_given_up() -> None:
@@ -247,6 +262,45 @@ def test_a_smaller_path_is_followed() -> None:
     end.request(PATH_MTU, peer.now, 600)
     assert sizes(peer.answers()) == [600, 600, 600, 200]
     assert end.c.cwnd == before
+
+
+def test_a_forged_path_mtu_is_not_followed_while_full_segments_pass() -> None:
+    """RFC 5927 section 7.2."""
+    peer = opened()
+    end = peer.end
+    end.write(b"x" * 1000, peer.now)
+    peer.say("A", 101, 2001)
+    end.write(b"x" * 2000, peer.now)
+    assert sizes(peer.answers()) == [1000, 1000]
+    end.request(PATH_MTU, peer.now, 600, 2001)
+    assert sizes(peer.answers()) == []
+    peer.say("A", 101, 4001)
+    end.write(b"x" * 1000, peer.now)
+    assert sizes(peer.answers()) == [1000]
+    assert sizes(peer.after_timer()) == [1000]  # a tail loss probe
+    assert sizes(peer.after_timer()) == [1000]  # a time-out: the claim was proved false before
+
+
+def test_a_path_that_becomes_smaller_is_followed_when_a_segment_times_out() -> None:
+    """RFC 5927 section 7.2; and after ten minutes larger segments are tried again (RFC 1191 section 6.3)."""
+    peer = opened()
+    end = peer.end
+    end.write(b"x" * 1000, peer.now)
+    peer.say("A", 101, 2001)
+    end.write(b"x" * 1000, peer.now)
+    assert sizes(peer.answers()) == [1000]
+    end.request(PATH_MTU, peer.now, 600, 2001)
+    while sizes(sent := peer.after_timer()) == [1000]:
+        pass
+    assert sizes(sent)[0] == 600
+    peer.say("A", 101, 3001)
+    end.write(b"x" * 700, peer.now)
+    assert sizes(peer.answers()) == [600]
+    assert sizes(peer.say("A", 101, 3601)) == [100]
+    peer.say("A", 101, 3701)
+    peer.wait(600 * SECOND)
+    end.write(b"x" * 1000, peer.now)
+    assert sizes(peer.answers()) == [1000]
 
 
 def test_timestamps_keep_old_duplicates_out() -> None:

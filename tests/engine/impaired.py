@@ -1,0 +1,268 @@
+"""Transfers between applications of a router's TCP and the kernel's, over links that are bad in many ways.
+
+    python tests/engine/impaired.py --bytes 1000000000 [CASE ...]
+
+It prints for each case and direction how long it took, and how many packets passed. Blocks say where they belong, and
+are compared byte by byte.
+"""
+
+import argparse
+import multiprocessing
+import socket
+import struct
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from typing import Any
+
+if __name__ == "__main__":
+    from pathlib import Path
+
+    from scout.io.host.sandbox import enter
+
+    enter()
+    sys.path[:0] = [str(Path(__file__).parents[1])]
+
+import numpy as np
+from host_router import OURS, PEER, Host, running_host
+
+from scout import AfPacketPort, Arp, Ethernet, Icmp, Impair, Ip, Lab, Supervisor, Tcp, sockets
+from scout.io.host.namespace import Namespace
+from scout.paths.model.graph import RouterGraph
+
+__all__ = ["CASES", "Bad", "Case", "Link", "impaired_host", "transfer"]
+
+BLOCK = 1 << 18
+PATTERN = np.random.default_rng(1).integers(0, 256, 2 * BLOCK, np.uint8)
+STEP = 4099  # bytes by which a block of the pattern begins behind the one before
+PORT = 7301
+HEARTBEAT = 600  # seconds until a transfer that does not go on is given up
+
+
+@dataclass(frozen=True)
+class Case:
+    """A kind of link: what `Impair` does, and how it is made."""
+
+    impairments: dict[str, float] = field(default_factory=dict)
+    mtu: int | None = None
+    stream_bytes: int = 1 << 20  # rings of this end's connection
+    buffer: int = 0  # bytes of the kernel's receive buffer; 0 is the kernel's choice
+    super_frames: bool = False  # both ends leave it to devices to cut segments
+
+
+JITTER = {"delay": 0.01, "jitter": 0.005}
+# A burst ends with packets, and not with time: in a long one the sender would double its time-out again and again.
+CASES = {
+    "clean": Case(super_frames=True),
+    "segments": Case(),
+    "loss": Case({"loss": 0.01}),
+    "bursts": Case({"burst_begin": 0.001, "burst_end": 0.5}),
+    "reordering": Case({"reorder": 0.05, "late": 0.001}),
+    "duplication": Case({"duplicate": 0.01}),
+    "corruption": Case({"corrupt": 0.001}),
+    "jitter": Case(JITTER),
+    "small MTU": Case(mtu=576),
+    "tiny windows": Case(stream_bytes=1 << 12, buffer=4096),
+    "all": Case(
+        {
+            "loss": 0.01,
+            "burst_begin": 0.001,
+            "burst_end": 0.5,
+            "reorder": 0.05,
+            "duplicate": 0.01,
+            "corrupt": 0.001,
+            "delay": 0.001,
+            "jitter": 0.0005,
+            "late": 0.001,
+        },
+        mtu=576,
+        stream_bytes=1 << 15,
+        buffer=1 << 15,
+    ),
+}
+
+
+class Bad(AssertionError):
+    """Bytes that are not the ones that were sent."""
+
+
+def block(number: int) -> np.ndarray:
+    """The bytes of a block of the stream; its number is in front."""
+    made = PATTERN[number * STEP % BLOCK :][:BLOCK].copy()
+    made[:8] = np.frombuffer(struct.pack("!Q", number), np.uint8)
+    return made
+
+
+def send_all(sock: Any, size: int) -> None:
+    for number in range(-(-size // BLOCK)):
+        sock.sendall(block(number)[: size - number * BLOCK].data)
+    sock.shutdown(socket.SHUT_WR)
+
+
+def receive_all(sock: Any, size: int) -> None:
+    """Receive and compare all blocks, and the end."""
+    space = np.empty(BLOCK, np.uint8)
+    for number in range(-(-size // BLOCK)):
+        wanted, at = min(BLOCK, size - number * BLOCK), 0
+        while at < wanted:
+            got = sock.recv_into(space[at:wanted].data)
+            if not got:
+                raise Bad(f"the stream ends at {number * BLOCK + at} of {size}")
+            at += got
+        if not np.array_equal(space[:wanted], block(number)[:wanted]):
+            raise Bad(f"block {number} is another one")
+    if sock.recv(1):
+        raise Bad(f"there is more than {size}")
+
+
+def converse(sock: Any, sends: bool, size: int) -> None:
+    """Do one end's part, to the end of both streams."""
+    with sock:
+        sock.settimeout(HEARTBEAT)
+        if sends:
+            send_all(sock, size)
+            if sock.recv(1):
+                raise Bad("the receiver has sent something")
+        else:
+            receive_all(sock, size)
+
+
+def _application(name: str, sends: bool, size: int, orders: Connection) -> None:
+    """A process with this end of the transfer: it listens, and the kernel's end connects."""
+    sockets.attach(name)
+    with sockets.socket(sockets.AF_INET, sockets.SOCK_STREAM) as listener:
+        listener.bind((OURS, PORT))
+        listener.listen(1)
+        orders.send("listens")
+        listener.settimeout(HEARTBEAT)
+        ours, _ = listener.accept()
+    converse(ours, sends, size)
+    orders.send("intact")
+
+
+def transfer(host: Host, case: Case, sends: bool, size: int) -> float:
+    """Let this end send, or receive, so many bytes; how many seconds it took.
+
+    Raises
+    ------
+    Bad
+        If they are not the bytes that were sent.
+    """
+    here, there = multiprocessing.Pipe()
+    application = multiprocessing.get_context("spawn").Process(
+        target=_application, args=(host.name, sends, size, there), daemon=True
+    )
+    application.start()
+    there.close()
+    assert here.recv() == "listens"
+    theirs = host.their_stream()
+    if case.buffer:
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, case.buffer)
+    theirs.connect((OURS, PORT))
+    began = time.monotonic()
+    converse(theirs, not sends, size)
+    took = time.monotonic() - began
+    try:
+        assert here.recv() == "intact"
+    except EOFError:
+        raise Bad("the application has not received it all") from None
+    application.join()
+    return took
+
+
+def link_graph() -> tuple[RouterGraph, list[Impair]]:
+    """The router between host and peer: what comes by either interface is impaired."""
+    graph = RouterGraph("link")
+    graph.add(Ethernet("left", AfPacketPort("r0")))
+    graph.add(Ethernet("right", AfPacketPort("r1")))
+    graph.add(Ip("ip", {"left": f"{PEER}/24", "right": "10.9.0.1/24"}))
+    graph.add(Arp("arp"))
+    graph.add(Icmp("icmp"))
+    links = [graph.add(Impair(name, seed=seed)) for seed, name in enumerate(("out", "in"))]
+    for port, link in zip(graph.ports, links, strict=True):
+        graph.connect("icmp", "ip", link.name, port)
+        graph.connect("ip", "arp", port)
+    return graph, links
+
+
+@dataclass
+class Link:
+    """The link between the host and its peer."""
+
+    supervisor: Supervisor
+    links: list[Impair]
+
+    def become(self, case: Case) -> None:
+        """Be as bad as this, in both directions."""
+        values = dict.fromkeys(_ALL, 0) | {"burst_end": 0.5} | case.impairments
+        self.supervisor.change(*(each for link in self.links for each in link.becoming(**values)))
+
+    def packets(self) -> tuple[int, int]:
+        """Packets of the host, and of its peer, so far."""
+        out, back = (int(self.supervisor.table(f"{each.name}.state")[0]["packets"]) for each in self.links)
+        return out, back
+
+
+@contextmanager
+def impaired_host(case: Case, replicas: int = 2) -> Iterator[tuple[Host, Link]]:
+    """A host, and the link to its peer: another router, in between."""
+    made: list[Link] = []
+
+    @contextmanager
+    def network(lab: Lab, ours: Namespace) -> Iterator[Namespace]:
+        peer, between = lab.namespace("peer"), lab.namespace("between")
+        lab.veth((ours, "r0"), (between, "r0"), mtu=case.mtu)
+        lab.veth((peer, "eth0"), (between, "r1"), mtu=case.mtu)
+        peer.address("eth0", "10.9.0.2/24")
+        peer.route("default", via="10.9.0.1")
+        if not case.super_frames:
+            peer.offload("eth0", tx_tcp_segmentation=False)
+        graph, links = link_graph()
+        supervisor = Supervisor(graph, [graph.create_path(port, order="channel") for port in graph.ports], replicas=1)
+        with between.entered():
+            supervisor.__enter__()
+        try:
+            made.append(Link(supervisor, links))
+            yield peer
+        finally:
+            supervisor.stop()
+
+    tcp = Tcp("tcp") if case.super_frames else Tcp("tcp", LARGEST_SEND=0)
+    with running_host(replicas, False, tcp, network, stream_bytes=case.stream_bytes) as host:
+        yield host, made[0]
+
+
+_ALL = sorted({each for case in CASES.values() for each in case.impairments})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("cases", nargs="*", default=list(CASES), choices=list(CASES), metavar="CASE")
+    parser.add_argument("--bytes", type=int, default=10_000_000)
+    parser.add_argument("--replicas", type=int, default=2)
+    parser.add_argument("--direction", choices=("sent", "received"))
+    chosen = parser.parse_args()
+    for name in chosen.cases:
+        case = CASES[name]
+        with impaired_host(case, chosen.replicas) as (host, link):
+            link.become(case)
+            for sends in (False, True):
+                direction = "sent" if sends else "received"
+                if chosen.direction not in (None, direction):
+                    continue
+                before = link.packets()
+                took = transfer(host, case, sends, chosen.bytes)
+                ours, theirs = (after - first for first, after in zip(before, link.packets(), strict=True))
+                rate = chosen.bytes * 8e-6 / took
+                print(
+                    f"{name}, {direction}: {took:.1f} s, {rate:.0f} Mbit/s, {ours} packets of ours, {theirs} of theirs"
+                )
+            print(f"    link: {link.supervisor.account()['drops']}")
+            print(f"    host: {host.supervisor.account()['drops']} {host.reports}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
