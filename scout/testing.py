@@ -187,7 +187,7 @@ class MemoryRouter:
         return port
 
 
-def await_until(condition: Callable[[], Any], timeout: float = 60.0) -> Any:
+def await_until(condition: Callable[[], Any], timeout: float = 600.0) -> Any:
     """Wait until `condition` returns something true, and return that.
 
     Raises

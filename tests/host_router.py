@@ -62,7 +62,7 @@ class Host:
     def ours(self, port: int = 0) -> sockets.DatagramSocket:
         """A socket of the host, bound to an L4 port of its address."""
         made = sockets.DatagramSocket(self.stack)
-        made.settimeout(30)
+        made.settimeout(300)
         made.bind((OURS, port))
         return made
 
@@ -88,7 +88,7 @@ class Host:
         """A socket of the peer's kernel."""
         with self.peer.entered():
             made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        made.settimeout(30)
+        made.settimeout(300)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
         made.bind((PEER, port))
         return made

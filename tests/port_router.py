@@ -3,7 +3,6 @@
 import os
 import signal
 import struct
-import time
 
 from scapy.all import ARP, IP, UDP, Ether, Raw, raw
 
@@ -13,6 +12,7 @@ from scout.paths.protocols.ethernet import Ethernet
 from scout.paths.protocols.icmp import Icmp
 from scout.paths.protocols.ipv4 import Ip
 from scout.supervisor import Supervisor
+from scout.testing import await_until
 
 LEFT, RIGHT, HOST = "02:00:00:00:00:01", "02:00:00:00:00:02", "02:00:00:00:00:0b"
 PEER = "02:00:00:00:00:0c"
@@ -78,17 +78,9 @@ def finished(supervisor):
     return account
 
 
-def awaited(condition, seconds=600.0):
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.002)
-    return found
-
-
 def kill(supervisor, replica):
     """Kill a replica, once it lives: it may have been killed before, and have no successor yet."""
-    awaited(lambda: supervisor.processes[replica].is_alive())
+    await_until(lambda: supervisor.processes[replica].is_alive())
     os.kill(supervisor.processes[replica].pid, signal.SIGKILL)
 
 

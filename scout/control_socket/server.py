@@ -36,9 +36,6 @@ _CREDENTIALS = struct.Struct("iII")  # pid, uid and gid of a peer (unix(7), SO_P
 _ALWAYS = "show router"  # the request that is answered also while the router compiles
 _GRACE = 3.0  # seconds that the end of the socket waits for its thread
 
-_sockets: set[int] = set()
-"""The descriptors of control sockets and of their clients, as long as they are open."""
-
 
 class ControlSocket:
     """Lets other processes of the same user see and steer a supervisor; a context manager.
@@ -93,7 +90,6 @@ class ControlSocket:
     def __enter__(self) -> Self:
         self._listener, self.path = listen(Path(self._file).stem, self._wanted)
         self._inode = self.path.stat().st_ino
-        _sockets.add(self._listener.fileno())
         # An idle thread of an executor does not keep a program from ending, but one that waits for a replica may.
         self._workers = {name: ThreadPoolExecutor(1, f"scout-control-{name}") for name in self._answers}
         self._loop = asyncio.new_event_loop()
@@ -108,7 +104,6 @@ class ControlSocket:
         self._thread.join(_GRACE)
         for worker in self._workers.values():
             worker.shutdown(wait=False, cancel_futures=True)
-        _sockets.discard(self._listener.fileno())  # it is -1 where the loop has closed it
         self._listener.close()
         remove(self.path, self._inode)
 
@@ -119,7 +114,6 @@ class ControlSocket:
     async def _serve(self) -> None:
         server = await asyncio.start_unix_server(self._attend, sock=self._listener, limit=LONGEST_LINE)
         await self._closing.wait()
-        _sockets.discard(self._listener.fileno())
         server.close()  # the runner then cancels the tasks of clients
 
     # Clients.
@@ -127,8 +121,6 @@ class ControlSocket:
     async def _attend(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one client until it goes, or breaks a rule."""
         peer: socket.socket = writer.get_extra_info("socket")
-        descriptor = peer.fileno()
-        _sockets.add(descriptor)
         self._clients += 1
         try:
             if refused := self._unwelcome(peer):
@@ -140,7 +132,6 @@ class ControlSocket:
             pass
         finally:
             self._clients -= 1
-            _sockets.discard(descriptor)
             with suppress(OSError):
                 peer.shutdown(socket.SHUT_WR)  # also if a process that was forked meanwhile has a copy
             writer.close()
@@ -197,18 +188,3 @@ class ControlSocket:
 async def _write(writer: asyncio.StreamWriter, answer: dict[str, Any]) -> None:
     writer.write(encode(answer))
     await asyncio.wait_for(writer.drain(), LINE_TIMEOUT)
-
-
-def _release_in_child() -> None:
-    """Give the sockets up in a forked process: a replica must not keep open what its parent closes.
-
-    Their numbers stay taken, since objects that the process has inherited may close them at any time.
-    """
-    if _sockets:
-        nothing = os.open(os.devnull, os.O_RDWR)
-        for descriptor in _sockets:
-            os.dup2(nothing, descriptor)
-        os.close(nothing)
-
-
-os.register_at_fork(after_in_child=_release_in_child)

@@ -44,7 +44,7 @@ def test_a_job_of_a_lower_rank_goes_first_and_the_one_in_work_begins_anew(builde
     wait_for(begun)
     builder.submit(nothing, lambda error: done.put(("other", error)), rank=2)
     builder.submit(nothing, lambda error: done.put(("needed", error)), rank=1)
-    assert [done.get(timeout=60) for _ in range(3)] == [("needed", ""), ("long", ""), ("other", "")]
+    assert [done.get(timeout=600) for _ in range(3)] == [("needed", ""), ("long", ""), ("other", "")]
 
 
 def test_a_job_in_work_is_not_ended_for_one_of_its_own_rank_or_a_higher_one(builder: Builder, tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_a_job_in_work_is_not_ended_for_one_of_its_own_rank_or_a_higher_one(buil
     builder.submit(nothing, lambda error: done.put(("third", error)), rank=1)
     builder.submit(nothing, lambda error: done.put(("second", error)))
     go_on.touch()
-    assert [done.get(timeout=60) for _ in range(3)] == [("first", ""), ("second", ""), ("third", "")]
+    assert [done.get(timeout=600) for _ in range(3)] == [("first", ""), ("second", ""), ("third", "")]
 
 
 def test_what_fails_is_told_also_of_a_job_that_another_one_follows(builder: Builder, tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_what_fails_is_told_also_of_a_job_that_another_one_follows(builder: Buil
     wait_for(begun)
     builder.submit(failing, done.put)
     go_on.touch()
-    assert [done.get(timeout=60) for _ in range(2)] == ["the builder ended with status -9", "no such stage"]
+    assert [done.get(timeout=600) for _ in range(2)] == ["the builder ended with status -9", "no such stage"]
 
 
 def test_jobs_that_are_not_done_at_the_end_fail(builder: Builder, tmp_path: Path) -> None:
@@ -92,4 +92,4 @@ def test_jobs_that_are_not_done_at_the_end_fail(builder: Builder, tmp_path: Path
     wait_for(begun)
     builder.close()
     builder.submit(nothing, done.put)
-    assert all(done.get(timeout=60) for _ in range(3))
+    assert all(done.get(timeout=600) for _ in range(3))

@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 import pytest
 from folding import send, source
+from port_router import kill
 
 from scout.paths.changes.values import SetValue
 from scout.paths.framework.events import Handler
@@ -118,9 +119,7 @@ def test_random_changes_deaths_and_joins_agree_with_a_sequential_run(replicated,
                 noting.change(supervisor, turn * 100 + chance.randrange(100))
                 noting.send(chance.randrange(2))
             if turn % 8 == 3:
-                dies = chance.choice(supervisor.taking_part)
-                await_until(lambda dies=dies: supervisor.processes[dies].is_alive())
-                os.kill(supervisor.processes[dies].pid, signal.SIGKILL)
+                kill(supervisor, chance.choice(supervisor.taking_part))
             if turn % 30 == 10:
                 supervisor.add_replica()
             if turn % 30 == 25:

@@ -5,7 +5,7 @@ import signal
 import time
 
 import pytest
-from port_router import LEFT, RIGHT, awaited, finished, frames, numbers, supervised
+from port_router import LEFT, RIGHT, finished, frames, numbers, supervised
 
 from scout.io.packet import REACH
 from scout.io.ports.memory import MemoryPort
@@ -13,6 +13,7 @@ from scout.paths.changes.values import SetValue
 from scout.paths.compiler.interpreter import emissions, started, walk
 from scout.paths.stages.impair import Impair
 from scout.ring.errors import ScoutError
+from scout.testing import await_until
 
 START = 1_700_000_000_000_000_000
 IMPAIRED = {"loss": 0.02, "duplicate": 0.1, "delay": 0.02, "jitter": 0.005, "reorder": 0.05, "late": 0.01}
@@ -70,7 +71,7 @@ def test_live_packets_leave_no_earlier_than_they_are_due_and_in_their_order():
         began = time.time_ns()
         for frame in frames(300):
             assert left.send(frame, timeout=60)
-        awaited(lambda: len(right.sent()) == 300)
+        await_until(lambda: len(right.sent()) == 300)
         assert time.time_ns() - began >= 50_000_000
         left.end()
         account = finished(supervisor)
@@ -83,14 +84,14 @@ def test_settings_change_while_packets_wait():
     with supervisor:
         given = list(frames(4))
         left.send(given[0], timestamp=START)  # it came long ago: it leaves at once
-        awaited(right.sent)
+        await_until(right.sent)
         supervisor.change(*router.becoming(loss=1))
         left.send(given[1], timestamp=START + 1)
-        awaited(lambda: supervisor.account()["drops"] == {"impair-lost": 1})
+        await_until(lambda: supervisor.account()["drops"] == {"impair-lost": 1})
         supervisor.change(*router.becoming(loss=0, delay=30))
         left.send(given[2])
         left.send(given[3])
-        awaited(lambda: supervisor.memory.delayed([0]) == 2)
+        await_until(lambda: supervisor.memory.delayed([0]) == 2)
         with pytest.raises(ScoutError, match="a setting of -1: give 0 to 1000000"):
             supervisor.change(SetValue(router.settings["loss_ppm"], -1))
         supervisor.stop()
@@ -108,11 +109,11 @@ def test_packets_of_a_dead_replica_are_counted_and_others_do_not_wait_for_them()
     with supervisor:
         for frame in frames(64):
             assert left.send(frame, timeout=60)
-        awaited(lambda: supervisor.memory.delayed([0, 1]) == 64)
+        await_until(lambda: supervisor.memory.delayed([0, 1]) == 64)
         dead = max((0, 1), key=lambda replica: supervisor.memory.delayed([replica]))
         lost = supervisor.memory.delayed([dead])
         os.kill(supervisor.processes[dead].pid, signal.SIGKILL)
-        awaited(lambda: len(right.sent()) == 64 - lost)
+        await_until(lambda: len(right.sent()) == 64 - lost)
         assert left.send(next(frames(1)), timeout=60)
         left.end()
         account = finished(supervisor)
@@ -125,7 +126,7 @@ def test_a_replica_that_leaves_lets_its_packets_go_first():
     with supervisor:
         for frame in frames(64):
             assert left.send(frame, timeout=60)
-        awaited(lambda: supervisor.memory.delayed([0, 1]) == 64)
+        await_until(lambda: supervisor.memory.delayed([0, 1]) == 64)
         supervisor.remove_replica(1)
         assert supervisor.memory.delayed([1]) == 0
         left.end()

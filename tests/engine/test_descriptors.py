@@ -6,9 +6,10 @@ import socket
 import psutil
 import pytest
 from folding import check_states, folding, send, source
-from port_router import awaited, kill
+from port_router import kill
 
 from scout.supervisor import Supervisor
+from scout.testing import await_until
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def test_successors_have_no_copy_of_it_either(pair):
             before = supervisor.processes[0]
             send(port, range(turn * 100, turn * 100 + 100))
             kill(supervisor, 0)
-            awaited(lambda before=before: supervisor.processes[0] is not before)
+            await_until(lambda before=before: supervisor.processes[0] is not before)
         theirs.close()
         assert ours.recv(1) == b""
         port.end()

@@ -7,6 +7,7 @@ import signal
 import numpy as np
 import pytest
 from emitting import MOST, Maker, Out, emitting, made, make, request, wanted
+from port_router import kill
 
 from scout.io.ports.memory import MemoryPort
 from scout.paths.compiler.trace import trace
@@ -75,7 +76,7 @@ def test_the_successor_of_a_primary_that_dies_makes_them_again(order):
     with Supervisor(graph, [path], 2, report=[].append) as supervisor:
         for number, count in enumerate(counts):
             if number % 80 == 40:
-                os.kill(supervisor.processes[number // 80 % 2].pid, signal.SIGKILL)
+                kill(supervisor, number // 80 % 2)
             assert port.send(request(count), timestamp=number, timeout=600)
         port.end()
         assert supervisor.wait(600)

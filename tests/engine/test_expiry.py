@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+from port_router import kill
 
 from scout.io.access import load8, load16
 from scout.io.endpoints.message import BIND, HEADER_STRUCT, KIND, NOTE
@@ -94,7 +95,7 @@ def test_the_lookout_may_die():
         for turn in range(6):
             await_until(lambda: len(states(supervisor)) == 2)
             want(port, 50)
-            os.kill(supervisor.processes[turn % 2].pid, signal.SIGKILL)
+            kill(supervisor, turn % 2)
             served = 50 * (turn + 1)
             await_until(lambda served=served: all((state[0], state[2]) == (0, served) for state in states(supervisor)))
         await_until(lambda: len(states(supervisor)) == 2 and len({state[2:] for state in states(supervisor)}) == 1)

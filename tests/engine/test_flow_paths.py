@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from demux_frames import frame
-from port_router import LEFT, RIGHT, awaited, finished, kill
+from port_router import LEFT, RIGHT, finished, kill
 from several import count_one, entered, numbered, numbers, router
 
 from scout.idle_paths import IdlePaths
@@ -23,6 +23,7 @@ from scout.paths.stages.flow_paths import FlowPaths
 from scout.paths.wire.ipv4 import TCP
 from scout.paths.wire.tcp import RST
 from scout.supervisor import Supervisor
+from scout.testing import await_until
 
 SECOND = 1_000_000_000
 NOW = 1_700_000_000 * SECOND
@@ -67,7 +68,7 @@ def looked(supervisor: Supervisor) -> None:
     keeper = supervisor._parts.path_keeper
     for _ in range(2):  # the first one may have begun before
         before = keeper._next_idle
-        awaited(lambda before=before: keeper._next_idle != before)
+        await_until(lambda before=before: keeper._next_idle != before)
 
 
 def send(left: MemoryPort, *frames: bytes, at: float = 0.0) -> None:
@@ -80,19 +81,19 @@ def test_the_first_packet_of_a_flow_creates_its_path_and_silence_ends_it() -> No
     with supervisor:
         wide = supervisor.paths[0]
         send(left, numbered(0, ports=(1, 53)), numbered(1, ports=(1, 80)))
-        awaited(lambda: figures(supervisor)["created"] == 2)
+        await_until(lambda: figures(supervisor)["created"] == 2)
         dns, web = (flow_path(supervisor, port) for port in (53, 80))
         looked(supervisor)
         assert dns and web and dns.name.startswith("left, destination 10.0.1.2/32, source 10.0.0.2/32, protocol udp")
         send(left, *(numbered(number, ports=(1, 53)) for number in range(2, 12)), at=1000.0)
-        awaited(lambda: entered(supervisor, dns) == 10)  # and no one of them asks again
+        await_until(lambda: entered(supervisor, dns) == 10)  # and no one of them asks again
         looked(supervisor)
         assert (entered(supervisor, wide), entered(supervisor, web)) == (2, 0)
         send(left, numbered(12, ports=(1, 53)), at=5500.0)
-        awaited(lambda: figures(supervisor)["idle"] == 1)
+        await_until(lambda: figures(supervisor)["idle"] == 1)
         assert flow_path(supervisor, 80) is None and flow_path(supervisor, 53) is dns
         send(left, numbered(13, ports=(1, 80)), at=5600.0)  # a new flow again
-        awaited(lambda: figures(supervisor)["created"] == 3)
+        await_until(lambda: figures(supervisor)["created"] == 3)
         left.end()
         right.end()
         account = finished(supervisor)
@@ -109,16 +110,16 @@ def test_when_there_are_most_paths_flows_stay_in_the_wide_one_and_a_reset_makes_
         wide = supervisor.paths[0]
         for number in range(4):
             send(left, numbered(number, protocol=TCP, ports=(1, 50 + number)))
-            awaited(
+            await_until(
                 lambda count=number: figures(supervisor)["created"] + figures(supervisor)["most_reached"] == count + 1
             )
         assert (figures(supervisor)["paths"], figures(supervisor)["most_reached"]) == (2, 2)
         assert flow_path(supervisor, 51) and flow_path(supervisor, 52) is None
         reset = struct.pack("!IIBBHI", 4, 0, 0x50, RST, 0, 0)
         send(left, frame("10.0.0.2", "10.0.1.2", TCP, (1, 50), payload=reset))
-        awaited(lambda: figures(supervisor)["ended"] == 1)
+        await_until(lambda: figures(supervisor)["ended"] == 1)
         send(left, numbered(5, protocol=TCP, ports=(1, 53)), at=1.0)
-        awaited(lambda: figures(supervisor)["created"] == 3)
+        await_until(lambda: figures(supervisor)["created"] == 3)
         assert flow_path(supervisor, 50) is None and flow_path(supervisor, 53)
         left.end()
         right.end()
@@ -137,16 +138,16 @@ def test_a_full_router_evicts_the_path_that_was_idle_longest() -> None:
         wide = supervisor.paths[0]
         for number in range(3):
             send(left, numbered(number, ports=(1, 50 + number)))
-            awaited(lambda count=number: figures(supervisor)["created"] == count + 1)
+            await_until(lambda count=number: figures(supervisor)["created"] == count + 1)
         looked(supervisor)
         for number, port in enumerate((50, 52), start=3):
             send(left, numbered(number, ports=(1, port)))
-        awaited(lambda: sum(entered(supervisor, path) for path in supervisor.paths if path is not wide) == 2)
+        await_until(lambda: sum(entered(supervisor, path) for path in supervisor.paths if path is not wide) == 2)
         send(left, numbered(5, ports=(1, 53)))
-        awaited(lambda: figures(supervisor)["created"] == 4)
+        await_until(lambda: figures(supervisor)["created"] == 4)
         assert alive() == [50, 52, 53]
         send(left, numbered(6, ports=(1, 51)), at=1.0)  # whose path is gone: it asks again, and 50 is the oldest
-        awaited(lambda: figures(supervisor)["created"] == 5)
+        await_until(lambda: figures(supervisor)["created"] == 5)
         assert alive() == [51, 52, 53]
         left.end()
         right.end()
@@ -166,8 +167,8 @@ def test_more_requests_than_paths_at_a_time_are_refused_though_paths_are_evicted
         assert supervisor._parts
         with supervisor._parts.changes.paused():  # so that a round of the path keeper finds many requests
             send(left, *(numbered(number, ports=(1, 50 + number)) for number in range(9)))
-            awaited(lambda: entered(supervisor, supervisor.paths[0]) == 9)
-        awaited(lambda: sum(figures(supervisor)[name] for name in ("created", "most_reached", "no_room")) == 9)
+            await_until(lambda: entered(supervisor, supervisor.paths[0]) == 9)
+        await_until(lambda: sum(figures(supervisor)[name] for name in ("created", "most_reached", "no_room")) == 9)
         left.end()
         right.end()
         assert finished(supervisor)["out"] == {"right": 9}
@@ -181,16 +182,16 @@ def test_requests_are_answered_though_no_change_can_be_made(monkeypatch: pytest.
     left, right, supervisor = started(FlowPaths("flows"))
     with supervisor:
         send(left, numbered(0, protocol=TCP, ports=(1, 50)))
-        awaited(lambda: figures(supervisor)["created"] == 1)
+        await_until(lambda: figures(supervisor)["created"] == 1)
         assert supervisor._parts
         with supervisor._parts.changes.paused():
             reset = struct.pack("!IIBBHI", 4, 0, 0x50, RST, 0, 0)
             send(left, frame("10.0.0.2", "10.0.1.2", TCP, (1, 50), payload=reset))
             send(left, numbered(1, protocol=TCP, ports=(1, 51)))
-            awaited(lambda: figures(supervisor)["no_room"] == 1)
-        awaited(lambda: figures(supervisor)["ended"] == 1)
+            await_until(lambda: figures(supervisor)["no_room"] == 1)
+        await_until(lambda: figures(supervisor)["ended"] == 1)
         send(left, numbered(2, protocol=TCP, ports=(1, 51)), at=1.0)
-        awaited(lambda: figures(supervisor)["created"] == 2)
+        await_until(lambda: figures(supervisor)["created"] == 2)
         left.end()
         right.end()
         finished(supervisor)
@@ -200,11 +201,11 @@ def test_fragments_have_no_l4_ports_and_stay_and_destinations_can_have_paths_too
     left, right, supervisor = started(FlowPaths("flows", by=("destination",), account=True))
     with supervisor:
         send(left, numbered(0, ports=(1, 53)))
-        awaited(lambda: figures(supervisor)["created"] == 1)
+        await_until(lambda: figures(supervisor)["created"] == 1)
         path = supervisor.paths[-1]
         assert str(path.attributes) == "destination 10.0.1.2/32" and path.attributes.account
         send(left, *(numbered(number, ports=(1, 60 + number)) for number in range(1, 6)))
-        awaited(lambda: entered(supervisor, path) == 5)
+        await_until(lambda: entered(supervisor, path) == 5)
         left.end()
         right.end()
         finished(supervisor)
@@ -224,7 +225,7 @@ def test_replicas_agree_though_packets_create_paths(killed: int) -> None:
             send(left, numbered(number, ports=(1, number // 50 + chance.randrange(8))), at=number / 50)
         left.end()
         right.end()
-        assert supervisor.wait(60)
+        assert supervisor.wait(600)
         assert [int(supervisor.table("counting.seen", replica)[0]) for replica in (0, 1)] == [4_000, 4_000]
         assert supervisor.failures == [] and supervisor.diverged() == []
         assert figures(supervisor)["created"] > 0
@@ -241,15 +242,15 @@ def test_an_idle_path_of_ones_own_ends_and_its_packets_go_to_the_wider_one() -> 
         for path in (brief, lasting):
             supervisor.create_path(path)
         send(left, *(numbered(number, ports=(1, 53 + number % 2)) for number in range(10)))
-        awaited(lambda: entered(supervisor, brief) == entered(supervisor, lasting) == 5)
+        await_until(lambda: entered(supervisor, brief) == entered(supervisor, lasting) == 5)
         looked(supervisor)
         send(left, numbered(10, ports=(1, 99)), at=1000.0)
-        awaited(lambda: entered(supervisor, udp) == 1)
+        await_until(lambda: entered(supervisor, udp) == 1)
         assert brief in supervisor.paths
         send(left, numbered(11, ports=(1, 99)), at=4000.0)
-        awaited(lambda: brief not in supervisor.paths)
+        await_until(lambda: brief not in supervisor.paths)
         send(left, numbered(12, ports=(1, 53)), at=4100.0)
-        awaited(lambda: entered(supervisor, udp) == 3)
+        await_until(lambda: entered(supervisor, udp) == 3)
         assert lasting in supervisor.paths
         left.end()
         right.end()
@@ -265,14 +266,14 @@ def test_the_first_packet_tells_the_time_and_ends_no_path() -> None:
         quiet = udp.narrowed(destination_port=53, idle=1000.0)
         supervisor.create_path(quiet)
         idle = IdlePaths(supervisor.channels, supervisor.memory)
-        awaited(lambda: supervisor.memory.now(supervisor.channels[0][0]) > 0)  # by the supervisor's clock
+        await_until(lambda: supervisor.memory.now(supervisor.channels[0][0]) > 0)  # by the supervisor's clock
         assert idle.find() == []
         send(left, numbered(0, ports=(1, 99)))
-        awaited(lambda: entered(supervisor, udp) == 1)
+        await_until(lambda: entered(supervisor, udp) == 1)
         assert idle.find() == []
         looked(supervisor)
         send(left, numbered(1, ports=(1, 99)), at=4000.0)
-        awaited(lambda: quiet not in supervisor.paths)
+        await_until(lambda: quiet not in supervisor.paths)
 
 
 def test_a_full_ring_counts_what_it_refuses() -> None:

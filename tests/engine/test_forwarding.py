@@ -323,7 +323,7 @@ def test_iperf3_both_ways():
             with run.left.entered():
                 command = ["iperf3", "-c", RIGHT, "-n", "20M", "-R"]
                 await_until(lambda: subprocess.run(command, capture_output=True, check=False).returncode == 0)
-            server.wait(60)
+            server.wait(600)
         finally:
             server.kill()
             server.wait()

@@ -3,11 +3,12 @@
 import time
 
 import pytest
-from port_router import awaited, finished
+from port_router import finished
 from queued import BULK, VOICE, Queued, numbered
 
 from scout.io.latency import LOOK
 from scout.supervisor import Supervisor
+from scout.testing import await_until
 
 HALF_MINUTE = 30_000_000_000
 
@@ -27,17 +28,17 @@ def test_replicas_measure_while_somebody_looks(monkeypatch: pytest.MonkeyPatch) 
 
     with router.supervisor() as supervisor:
         send(3)
-        awaited(lambda: len(router.sent()) == 6)
+        await_until(lambda: len(router.sent()) == 6)
         assert not is_measured(supervisor)
         monkeypatch.setattr("scout.path_figures._LOOK", 600.0)
         assert supervisor.latencies() == []
-        awaited(lambda: is_measured(supervisor))
+        await_until(lambda: is_measured(supervisor))
         send(5)
-        awaited(lambda: sum(row["packets"] for row in supervisor.latencies()) == 10)
+        await_until(lambda: sum(row["packets"] for row in supervisor.latencies()) == 10)
         assert all(row["replica"] == 0 and row["below_us"] > HALF_MINUTE / 1000 for row in supervisor.latencies())
         monkeypatch.setattr("scout.path_figures._LOOK", 0.0)
         supervisor.latencies()
-        awaited(lambda: not is_measured(supervisor))
+        await_until(lambda: not is_measured(supervisor))
         send(1)
         router.end()
         assert finished(supervisor)["out"] == {"right": 18}

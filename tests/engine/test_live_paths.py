@@ -12,7 +12,7 @@ import psutil
 import pytest
 from demux_frames import takes
 from lab_router import running
-from port_router import LEFT, RIGHT, awaited, finished, kill
+from port_router import LEFT, RIGHT, finished, kill
 from several import count_one, entered, numbered, numbers, router
 
 from scout import shapes
@@ -26,6 +26,7 @@ from scout.paths.model.path import Path
 from scout.paths.model.router import GraphError
 from scout.ring.errors import ScoutError
 from scout.supervisor import Supervisor
+from scout.testing import await_until
 from scout.tools.traffic.peers import ping
 
 UDP_WISH: dict[str, Any] = {"protocol": "udp"}
@@ -67,7 +68,7 @@ def test_a_path_has_its_packets_from_one_request_to_another() -> None:
                     assert had <= expected[path]
                     epoch = supervisor.delete_path(path)
                     alive.remove(path)
-                    awaited(lambda: supervisor.reached(epoch))  # noqa: B023
+                    await_until(lambda: supervisor.reached(epoch))  # noqa: B023
                     expected[path] = 0
                 else:
                     supervisor.create_path(path)
@@ -124,7 +125,7 @@ def test_rows_and_patterns_are_used_again_and_the_account_keeps_what_was_counted
             supervisor.create_path(path)
             send(left, numbered(number, ports=(7, number)))
             supervisor.delete_path(path)
-        awaited(lambda: process.num_fds() <= files + 1)  # the builder may have a process now
+        await_until(lambda: process.num_fds() <= files + 1)  # the builder may have a process now
         left.end()
         right.end()
         account = finished(supervisor)
@@ -246,7 +247,7 @@ def test_the_control_socket_creates_and_deletes_paths(tmp_path: FilePath, monkey
         (row,) = ask(control.path, "path create", {"of": "left", "protocol": "udp", "destination_port": 53})["rows"]
         assert row["path"] == name
         send(left, numbered(0, ports=(1, 53)), numbered(1, ports=(1, 54)))
-        awaited(lambda: shown()[name] == 1)
+        await_until(lambda: shown()[name] == 1)
         with pytest.raises(ScoutError, match="take the same packets"):
             ask(control.path, "path create", {"of": "left", "protocol": "17", "destination_port": 53})
         assert ask(control.path, "path delete", {"path": name})["rows"][0]["state"] == "is deleted"

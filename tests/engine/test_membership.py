@@ -226,4 +226,4 @@ def test_another_replica_is_the_lookout_when_the_first_has_left_or_died():
         os.kill(supervisor.processes[1].pid, signal.SIGKILL)
         await_until(lambda: bell.lookout == 2)
         port.end()
-        assert supervisor.wait(60)
+        assert supervisor.wait(600)

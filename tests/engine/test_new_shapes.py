@@ -13,7 +13,7 @@ import lab_router
 import numpy as np
 import pytest
 from lab_router import running
-from port_router import LEFT, RIGHT, awaited, finished
+from port_router import LEFT, RIGHT, finished
 from queued import BULK, VOICE, Queued
 from several import count_one, entered, numbered, numbers, router
 
@@ -33,6 +33,7 @@ from scout.paths.model.table import Table
 from scout.paths.model.verdict import drop
 from scout.ring.errors import ScoutError
 from scout.supervisor import Supervisor
+from scout.testing import await_until
 from scout.tools.traffic.peers import ping
 
 TO_RIGHT = "10.0.1.0/24"
@@ -101,7 +102,7 @@ def test_it_is_linked_and_then_fused_and_nothing_is_lost_or_overtaken(kills: boo
         go_on(100)
         left.end()
         right.end()
-        assert supervisor.wait(60)
+        assert supervisor.wait(600)
         assert [int(supervisor.table("counting.seen", replica)[0]) for replica in (0, 1)] == [number, number]
         assert supervisor.failures == [] and supervisor.diverged() == []
     assert tiers == ["linked", "fused"]
@@ -123,7 +124,7 @@ def test_a_shape_is_compiled_once_and_counts_as_the_others_do() -> None:
         shapes = supervisor.memory.paths.shapes
         assert len(shapes) == 3 and shapes.find(one) is shapes.find(other)
         send(left, *(numbered(number, ports=(1, 53 + number % 3)) for number in range(30)))
-        awaited(lambda: one.tier == other.tier == "fused", 600)
+        await_until(lambda: one.tier == other.tier == "fused")
         assert f"fused into {shapes.find(one).file}" in one.explain()
         send(left, *(numbered(number, ports=(1, 53 + number % 3)) for number in range(30)))
         left.end()
@@ -161,7 +162,7 @@ def test_a_stage_that_no_path_has_had_is_compiled_first_and_the_packets_go_on(
         assert {each.tier for each in supervisor.paths[2:]} == {"linked"}
         send(left, *(numbered(number, ports=(1, 50 + number % 2)) for number in range(10, 20)))
         go_on.touch()
-        awaited(lambda: all(each.tier == "fused" for each in supervisor.paths), 600)
+        await_until(lambda: all(each.tier == "fused" for each in supervisor.paths))
         send(left, *(numbered(number, ports=(1, 50 + number % 2)) for number in range(20, 30)))
         left.end()
         right.end()
@@ -210,7 +211,7 @@ def test_a_deleted_path_comes_back_in_the_tier_of_its_shape_and_a_replica_may_jo
             send(left, numbered(number, ports=(1, 53 + 7 * (number % 2))))
         left.end()
         right.end()
-        assert supervisor.wait(60)
+        assert supervisor.wait(600)
         assert [int(supervisor.table("counting.seen", each)[0]) for each in range(3)] == [40, 40, 40]
         assert supervisor.diverged() == []
         assert (entered(supervisor, path), entered(supervisor, next_hop)) == (5, 10)
@@ -260,7 +261,7 @@ def test_the_control_socket_creates_paths_of_new_shapes(tmp_path: FilePath, monk
         wish = {"of": "left", "protocol": "udp", "destination": TO_RIGHT, "egress": "right"}
         (row,) = ask(control.path, "path create", wish, 120)["rows"]
         assert tiers()[row["path"]] in ("linked", "fused")
-        awaited(lambda: tiers()[row["path"]] == "fused", 600)
+        await_until(lambda: tiers()[row["path"]] == "fused")
         send(left, numbered(0))
         left.end()
         right.end()
@@ -283,7 +284,7 @@ def test_between_kernels_nothing_is_lost_or_overtaken_while_new_shapes_come(orde
             sink = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         with source, sink:
             sink.bind((lab_router.RIGHT, 4001))
-            sink.settimeout(60)
+            sink.settimeout(600)
             came: list[int] = []
             number = 0
 

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-from port_router import awaited, finished
+from port_router import finished
 from queued import BULK, MAIL, VOICE, Queued, numbered, paused
 
 from scout.paths.framework.events import Handler
 from scout.paths.framework.service import Service
 from scout.paths.model.router import GraphError
 from scout.ring.errors import ScoutError
+from scout.testing import await_until
 
 LEAST = 1e-9
 """A share of which a microsecond of work takes a quarter of an hour to be paid for."""
@@ -39,8 +40,8 @@ def test_a_path_over_its_budget_drops_its_packets_and_others_do_not_notice(queue
     voice, bulk = router.queued
     with router.supervisor() as supervisor:
         assert router.left.send(numbered(0, BULK))
-        awaited(lambda: supervisor.path_figures(bulk)["busy_s"] > 0)
-        awaited(lambda: supervisor.account()["out"])  # it has been sent, and its time is charged with what follows
+        await_until(lambda: supervisor.path_figures(bulk)["busy_s"] > 0)
+        await_until(lambda: supervisor.account()["out"])  # it has been sent, and its time is charged with what follows
         for number in range(100):
             assert router.left.send(numbered(number, VOICE if number % 2 else BULK))
         router.end()
@@ -57,10 +58,10 @@ def test_a_path_over_its_budget_lets_its_packets_wait_and_others_do_not_notice()
     _, bulk = router.queued
     with router.supervisor() as supervisor:
         assert router.left.send(numbered(0, BULK))
-        awaited(lambda: supervisor.path_figures(bulk)["busy_s"] > 0)
+        await_until(lambda: supervisor.path_figures(bulk)["busy_s"] > 0)
         for number in range(1, 101):
             assert router.left.send(numbered(number, VOICE if number % 2 else BULK), timeout=60)
-        awaited(lambda: len(router.right.sent()) == 51)
+        await_until(lambda: len(router.right.sent()) == 51)
         assert supervisor.path_figures(bulk)["waiting"] == 16
     account = supervisor.account()
     assert account["drops"] == {"queue-full": 50 - 16, "queued-at-stop": 16}
@@ -71,9 +72,9 @@ def test_a_replica_that_leaves_serves_what_was_deferred():
     with router.supervisor(2) as supervisor:
         for number in range(4):
             assert router.left.send(numbered(number, BULK))
-        awaited(lambda: supervisor.queue_figures()[0]["waiting"] + len(router.right.sent()) == 4)
+        await_until(lambda: supervisor.queue_figures()[0]["waiting"] + len(router.right.sent()) == 4)
         waiting = supervisor.memory.paths.queues.waiting
-        awaited(lambda: len(router.right.sent()) >= 1)
+        await_until(lambda: len(router.right.sent()) >= 1)
         before = len(router.right.sent()) + waiting([1])
         supervisor.remove_replica(1)
         assert waiting([1]) == 0 and len(router.right.sent()) == before
@@ -119,11 +120,11 @@ def test_paths_that_are_created_get_what_is_left_and_give_it_back():
                 supervisor.create_path(cheap)
             for number in range(10):
                 assert router.left.send(numbered(turn * 20 + number, VOICE))
-            awaited(lambda: supervisor.path_figures(one)["packets"] == 10)
+            await_until(lambda: supervisor.path_figures(one)["packets"] == 10)
             epoch = supervisor.delete_path(one)
             for number in range(10, 20):
                 assert router.left.send(numbered(turn * 20 + number, VOICE))
-            awaited(lambda: supervisor.reached(epoch))  # noqa: B023
+            await_until(lambda: supervisor.reached(epoch))  # noqa: B023
         router.end()
         account = finished(supervisor)
     assert account["drops"] == {} and account["out"] == {"right": 100}
@@ -138,7 +139,7 @@ def test_a_queue_of_a_path_that_is_deleted_is_served_first():
         supervisor.create_path(path)
         for number in range(10):
             assert router.left.send(numbered(number, VOICE))
-        awaited(lambda: supervisor.path_figures(path)["waiting"] == 9)
+        await_until(lambda: supervisor.path_figures(path)["waiting"] == 9)
         supervisor.delete_path(path)
         with pytest.raises(ScoutError, match=r"takes 100,032 bytes .*, and 49,968 of 150,000 are left"):
             supervisor.create_path(path)  # its memory is in use as long as packets wait there

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from harness import one_port
-from port_router import awaited, finished, kill, reply
+from port_router import finished, kill, reply
 from queued import BULK, MAIL, NUMBER, START, VOICE, Queued, numbered, paused
 
 from scout.paths.compiler.plan import CompileError
@@ -12,6 +12,7 @@ from scout.paths.framework.service import Service
 from scout.paths.model.router import GraphError
 from scout.ring.errors import ScoutError
 from scout.supervisor import Supervisor
+from scout.testing import await_until
 
 
 def served(wishes, given, **options):
@@ -131,7 +132,7 @@ def test_what_waits_at_the_end_is_accounted_for(schedule):
     with router.supervisor(path_schedule=schedule) as supervisor:
         for number in range(21):
             assert router.left.send(numbered(number, VOICE))
-        awaited(lambda: supervisor.queue_figures()[0]["waiting"] == 21)
+        await_until(lambda: supervisor.queue_figures()[0]["waiting"] == 21)
         router.end()
         assert not supervisor.wait(0.1)  # it is not at its end while packets wait
     account = supervisor.account()
@@ -143,9 +144,9 @@ def test_packets_from_a_queue_are_held_and_come_back():
     with router.supervisor() as supervisor:
         for number in range(5):
             assert router.left.send(numbered(number, VOICE))
-        awaited(lambda: supervisor.memory.holds["held"].sum() == 5)
+        await_until(lambda: supervisor.memory.holds["held"].sum() == 5)
         router.right.send(reply("10.0.1.2"))
-        awaited(lambda: len(router.right.sent()) == 6)  # with the question for the address
+        await_until(lambda: len(router.right.sent()) == 6)  # with the question for the address
         router.end()
         account = finished(supervisor)
     assert account["out"]["right"] == 5
@@ -209,12 +210,12 @@ def test_every_replica_does_its_work_at_the_packets_position_and_the_rest_waits(
         with paused(supervisor, 0), paused(supervisor, 1):
             for number in range(40):
                 assert router.left.send(numbered(number, VOICE if number % 2 else BULK))
-        awaited(lambda: supervisor.queue_figures()[1]["waiting"] == 20)
+        await_until(lambda: supervisor.queue_figures()[1]["waiting"] == 20)
         voice, bulk = (supervisor.path_figures(path) for path in router.queued)
         counts = [supervisor.table("counting.seen", replica) for replica in (0, 1)]
-        awaited(lambda: [int(seen[0]) for seen in counts] == [40, 40])  # also for packets that are dropped, or wait
+        await_until(lambda: [int(seen[0]) for seen in counts] == [40, 40])  # also for packets that are dropped, or wait
         router.end()
-        awaited(lambda: len(router.right.sent()) + voice["drops"].get("queue-full", 0) == 20)
+        await_until(lambda: len(router.right.sent()) + voice["drops"].get("queue-full", 0) == 20)
     account = supervisor.account()
     assert voice["bytes"] == bulk["bytes"] == 20 * len(numbered(0, VOICE))
     full = account["drops"].get("queue-full", 0)
@@ -234,7 +235,7 @@ def test_replicas_that_die_with_queues_behind_replicated_work_have_equal_states(
             kill(supervisor, turn % 2)
             for number in range(1000):
                 assert router.left.send(numbered(number, VOICE if number % 2 else BULK), timeout=600)
-        awaited(lambda: all(supervisor.table("counting.seen", replica)[0] == 6000 for replica in (0, 1)))
+        await_until(lambda: all(supervisor.table("counting.seen", replica)[0] == 6000 for replica in (0, 1)))
         router.end()
         supervisor.stop()
         assert supervisor.failures == [] and supervisor.diverged() == []
@@ -247,9 +248,9 @@ def test_a_path_for_all_packets_can_have_a_queue():
     paths = [router.graph.create_path("left", queue=64), router.paths[1]]
     with Supervisor(router.graph, paths, 2, report=[].append) as supervisor:
         assert router.left.send(numbered(7, VOICE))
-        awaited(lambda: len(router.right.sent()) == 1)  # the question for the address
+        await_until(lambda: len(router.right.sent()) == 1)  # the question for the address
         router.right.send(reply("10.0.1.2"))
-        awaited(lambda: len(router.right.sent()) == 2)
+        await_until(lambda: len(router.right.sent()) == 2)
         router.end()
         account = finished(supervisor)
     assert account["out"]["right"] == 1

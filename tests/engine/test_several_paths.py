@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from demux_frames import PORTS, frame, takes
-from port_router import LEFT, RIGHT, awaited, finished, kill, reply
+from port_router import LEFT, RIGHT, finished, kill, reply
 from several import count_one, entered, numbered, numbers, router
 
 from scout.io.ports.memory import MemoryPort
@@ -17,6 +17,7 @@ from scout.paths.model.path import Path
 from scout.paths.wire.ipv4 import ICMP, TCP, UDP
 from scout.ring.errors import ScoutError
 from scout.supervisor import Supervisor
+from scout.testing import await_until
 
 
 def mixed(count: int, seed: int = 1) -> list[bytes]:
@@ -86,9 +87,9 @@ def test_held_packets_come_back_to_their_own_paths() -> None:
     with Supervisor(graph, paths, 1) as supervisor:
         for each in given:
             assert left.send(each)
-        awaited(lambda: supervisor.memory.holds["held"].sum() == len(given))
+        await_until(lambda: supervisor.memory.holds["held"].sum() == len(given))
         right.send(reply("10.0.1.77"))
-        awaited(lambda: len(right.sent()) > len(given))  # with the question for the address
+        await_until(lambda: len(right.sent()) > len(given))  # with the question for the address
         left.end()
         right.end()
         account = finished(supervisor)

@@ -4,7 +4,7 @@ import struct
 
 import pytest
 from demux_frames import frame
-from port_router import ADDRESSES, HOST, LEFT, RIGHT, awaited, finished
+from port_router import ADDRESSES, HOST, LEFT, RIGHT, finished
 
 from scout.io.ports.memory import MemoryPort
 from scout.paths.changes.routes import AddRoute, ReplaceRoute
@@ -16,6 +16,7 @@ from scout.paths.protocols.ipv4 import Ip
 from scout.paths.stages.discard import Discard
 from scout.ring.errors import ScoutError
 from scout.supervisor import Supervisor
+from scout.testing import await_until
 
 ATTRIBUTES = {"destination": "10.9.0.0/16", "source": "10.0.0.128/25", "protocol": "udp"}
 TARGETS = ["10.9.0.1", "10.9.7.7", "10.0.1.2", "10.0.0.1", "192.0.2.1"]
@@ -98,7 +99,7 @@ def test_a_change_of_routes_that_would_break_a_path_is_refused_and_nothing_chang
             assert left.send(data)
         supervisor.change(AddRoute("10.7.0.0/16", via="10.0.1.3"), ReplaceRoute("10.8.0.0/16", via="10.0.1.3"))
         assert left.send(data)
-        awaited(lambda: len(right.sent()) == 3)
+        await_until(lambda: len(right.sent()) == 3)
         left.end()
         right.end()
         finished(supervisor)

@@ -4,9 +4,7 @@ import os
 import signal
 import socket
 import struct
-import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 from lab_router import RIGHT, running
@@ -17,19 +15,12 @@ from scout.io.host.namespace import Namespace
 from scout.io.host.process import Child
 from scout.io.ports.afpacket import AfPacketPort
 from scout.io.ports.contract import PortError
+from scout.testing import await_until
 from scout.tools.traffic.peers import ping
 
 pytestmark = pytest.mark.needs_namespaces
 
 IP_MTU_DISCOVER, IP_PMTUDISC_PROBE = 10, 3  # linux/in.h
-
-
-def awaited(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
-    return found
 
 
 @pytest.fixture
@@ -46,7 +37,7 @@ def test_a_renamed_interface_is_the_same_one() -> None:
         assert ping(run.left, RIGHT, 1)["received"] == 1
         with run.router.entered(), IPRoute() as route:
             route.link("set", index=route.link_lookup(ifname="r0")[0], ifname="wan0")
-        awaited(lambda: run.supervisor.port("left").interface == "wan0")
+        await_until(lambda: run.supervisor.port("left").interface == "wan0")
         assert ping(run.left, RIGHT, 1)["received"] == 1
         joined = run.supervisor.add_replica()  # its socket is bound by the present name
         run.supervisor.remove_replica(1 - joined)
@@ -59,7 +50,7 @@ def test_a_new_mtu_holds_from_then_on() -> None:
         assert ping(run.left, RIGHT, 1)["received"] == 1
         with run.router.entered(), IPRoute() as route:
             route.link("set", index=route.link_lookup(ifname="r1")[0], mtu=1300)
-        awaited(lambda: run.reports == ["port right: the MTU of interface r1 is 1300 now"])
+        await_until(lambda: run.reports == ["port right: the MTU of interface r1 is 1300 now"])
         with run.left.entered():
             errors = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
             sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

@@ -8,7 +8,6 @@ from port_router import (
     HOST,
     LEFT,
     RIGHT,
-    awaited,
     finished,
     frames,
     numbers,
@@ -21,6 +20,7 @@ from scout.io.ports.memory import MemoryPort
 from scout.paths.framework.events import Event, Handler
 from scout.paths.framework.service import Service
 from scout.paths.framework.timers import after
+from scout.testing import await_until
 
 
 def test_packets_held_until_their_next_hop_is_known_leave_whole():
@@ -28,11 +28,11 @@ def test_packets_held_until_their_next_hop_is_known_leave_whole():
     with supervised(left, right, 2, known=False) as supervisor:
         for frame in frames(3):
             assert left.send(frame)
-        question = Ether(awaited(right.sent)[0])
+        question = Ether(await_until(right.sent)[0])
         assert question[ARP].pdst == "10.0.1.2"
-        awaited(lambda: supervisor.memory.holds["held"].sum() == 3)
+        await_until(lambda: supervisor.memory.holds["held"].sum() == 3)
         assert right.send(raw(Ether(dst=RIGHT, src=HOST) / ARP(op=2, hwsrc=HOST, psrc="10.0.1.2", pdst="10.0.1.1")))
-        sent = awaited(lambda: right.sent()[3:] and right.sent()[1:])
+        sent = await_until(lambda: right.sent()[3:] and right.sent()[1:])
         left.end()
         right.end()
         account = finished(supervisor)
@@ -85,7 +85,7 @@ def test_time_passes_for_held_packets_if_no_more_come():
     with supervised(left, right, 1, known=False):
         assert left.send(raw(Ether(dst=LEFT, src=HOST) / ARP(hwsrc=HOST, psrc="10.0.0.2", pdst="10.0.0.1")), LONG_AGO)
         assert left.send(next(frames(1)), timestamp=LONG_AGO)
-        assert awaited(lambda: of_kind(ICMP, left.sent()))  # host unreachable, after 3 s
+        assert await_until(lambda: of_kind(ICMP, left.sent()))  # host unreachable, after 3 s
 
 
 SEEN = np.dtype([("packets", "i8"), ("rung", "i8")])
@@ -112,7 +112,7 @@ def test_a_timer_fires_by_the_packets_time_if_no_more_come():
     left, right = MemoryPort(LEFT), MemoryPort(RIGHT)
     with supervised(left, right, 1, service=service) as supervisor:
         assert left.send(next(frames(1)), timestamp=LONG_AGO)
-        rung = awaited(lambda: int(supervisor.table("noting.seen")["rung"][0]))
+        rung = await_until(lambda: int(supervisor.table("noting.seen")["rung"][0]))
     assert LONG_AGO + DELAY <= rung < LONG_AGO + 60 * 10**9
 
 
@@ -138,7 +138,7 @@ def test_a_replica_that_leaves_sends_the_packets_that_it_holds_before():
         for frame in frames(8):
             assert left.send(frame)
         holds = supervisor.memory.holds["held"]
-        awaited(lambda: holds.sum() == 8)
+        await_until(lambda: holds.sum() == 8)
         leaver = int(holds.argmax())
         thread = threading.Thread(target=supervisor.remove_replica, args=[leaver])
         thread.start()

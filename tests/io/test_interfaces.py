@@ -1,7 +1,5 @@
 """Services on interfaces: one order of two NICs, control requests among frames, joining, leaving, deaths."""
 
-import os
-import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from lab_router import LEFT, RIGHT, caught_up, router_graph
+from port_router import kill
 from pyroute2 import IPRoute
 
 from scout.io.channels.kernel_ring import BATCH
@@ -21,6 +20,7 @@ from scout.paths.framework.service import Service
 from scout.paths.framework.timers import after
 from scout.paths.wire.flow import mix
 from scout.supervisor import Supervisor
+from scout.testing import await_until
 from scout.tools.traffic.flood import Flood
 from scout.tools.traffic.peers import ping, tcp_transfer
 from scout.tools.traffic.two_hosts import MACS, two_hosts
@@ -82,13 +82,6 @@ def seen(run: Any, replica: int) -> tuple[int, ...]:
     return tuple(run.supervisor.table(run.service.tables["seen"], replica)[0].tolist())
 
 
-def awaited(condition: Callable[[], Any], seconds: float = 600.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
-
-
 def ring_full(run: Any) -> int:
     """Frames that found a ring full: a busy machine may not get round to reading it."""
     return int(run.supervisor.account()["drops"].get("ring-full", 0))
@@ -96,8 +89,8 @@ def ring_full(run: Any) -> int:
 
 def settled(run: Any) -> None:
     """Wait until every replica that takes part has seen all that came."""
-    awaited(lambda: run.supervisor.account()["received"] > 0)
-    awaited(lambda: _all_dealt(run))
+    await_until(lambda: run.supervisor.account()["received"] > 0)
+    await_until(lambda: _all_dealt(run))
     caught_up(run.supervisor)
 
 
@@ -123,14 +116,20 @@ def test_two_interfaces_have_one_order_in_every_replica() -> None:
 def test_a_timer_fires_also_if_no_packet_comes() -> None:
     with noting(2) as run:
         assert ping(run.left, RIGHT, 1)["received"] == 1
-        awaited(lambda: all(seen(run, replica)[3] == 7 for replica in range(2)))
+        await_until(lambda: all(seen(run, replica)[3] == 7 for replica in range(2)))
         settled(run)
         run.supervisor.stop()
         assert run.supervisor.diverged() == []
         assert seen(run, 0) == seen(run, 1)
 
 
-def _flooded(run: Any, seconds: float, work: Callable[[], None]) -> int:
+def passed(run: Any, count: int = 1000) -> None:
+    """Wait until so many packets have come."""
+    wanted = run.supervisor.account()["received"] + count
+    await_until(lambda: run.supervisor.account()["received"] >= wanted)
+
+
+def _flooded(run: Any, work: Callable[[], None]) -> int:
     """Have packets pass from left to right, 20,000 a second, while `work` is done; how many were sent."""
     assert ping(run.left, RIGHT, 1)["received"] == 1
     run.left.offload("eth0", tx_udp_segmentation=False)
@@ -139,7 +138,7 @@ def _flooded(run: Any, seconds: float, work: Callable[[], None]) -> int:
         sink = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     with sink:
         sink.bind((RIGHT, 4001))
-        sender = run.left.run(flood.run, "eth0", seconds, 20_000.0)
+        sender = run.left.run(flood.run, "eth0", 600.0, 20_000.0)  # until it is told to stop
         work()
         flood.stop()
         sender.join(600)
@@ -153,12 +152,12 @@ def test_handlers_are_bound_at_one_packet_in_all_replicas() -> None:
 
         def work() -> None:
             for _ in range(10):
-                time.sleep(0.05)
+                passed(run)
                 run.supervisor.bind(run.service, "note", "mark", "ring")
-                time.sleep(0.05)
+                passed(run)
                 run.supervisor.bind(run.service, "note", "ring")
 
-        sent = _flooded(run, 20.0, work)
+        sent = _flooded(run, work)
         run.supervisor.stop()
         assert run.supervisor.diverged() == []
         assert seen(run, 0) == seen(run, 1)
@@ -178,15 +177,15 @@ def test_replicas_join_and_leave_while_packets_flow(order: str, sequenced: bool)
 
         def work() -> None:
             for number in range(3):
-                time.sleep(0.1)
+                passed(run)
                 assert run.supervisor.add_replica() == (number + 1) % 2
-                time.sleep(0.1)
-                os.kill(run.supervisor.processes[(number + 1) % 2].pid, signal.SIGKILL)
-                time.sleep(0.1)
+                passed(run)
+                kill(run.supervisor, (number + 1) % 2)
+                passed(run)
                 run.supervisor.remove_replica(number % 2)
             run.supervisor.add_replica()
 
-        sent = _flooded(run, 20.0, work)
+        sent = _flooded(run, work)
         assert run.supervisor.taking_part == [0, 1]
         run.supervisor.stop()
         if sequenced:
@@ -230,11 +229,11 @@ def test_an_interface_that_goes_away_is_reported_also_if_another_has_its_name_th
         with run.router.entered(), IPRoute() as route:
             index = route.link_lookup(ifname="r1")[0]
             route.link("set", index=index, state="down")
-            awaited(lambda: len(run.reports) == 1)
+            await_until(lambda: len(run.reports) == 1)
             route.link("set", index=index, state="up")
-            awaited(lambda: len(run.reports) == 2)
+            await_until(lambda: len(run.reports) == 2)
             route.link("del", index=index)
-            awaited(lambda: len(run.reports) == 3)
+            await_until(lambda: len(run.reports) == 3)
             route.link("add", ifname="r1", kind="veth", peer="r9")
             route.link("set", index=route.link_lookup(ifname="r1")[0], state="up")
             assert route.link_lookup(ifname="r1")[0] != index

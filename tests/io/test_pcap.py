@@ -10,13 +10,14 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from port_router import HOST, LEFT, PEER, RIGHT, awaited, finished, frames, numbers, packet, supervised
+from port_router import HOST, LEFT, PEER, RIGHT, finished, frames, numbers, packet, supervised
 from scapy.all import ARP, IP, UDP, Ether, Raw, raw, rdpcap, wrpcap, wrpcapng
 
 from scout.io.ports.contract import PortError
 from scout.io.ports.memory import MemoryPort
 from scout.io.ports.pcap import PcapPort
 from scout.io.ports.pcap_file import file_header, read_pcap
+from scout.testing import await_until
 
 
 @pytest.mark.parametrize("replicas", [2, pytest.param(1, marks=pytest.mark.long)])
@@ -104,7 +105,7 @@ def test_a_feeding_process_that_dies_is_reported(tmp_path):
     left, reports = SlowPort(read=tmp_path / "in.pcap", mac=LEFT), []
     with supervised(left, without_packets(tmp_path), 1, reports=reports) as supervisor:
         left._feed._players[0].kill()
-        awaited(lambda: reports)
+        await_until(lambda: reports)
         assert "in.pcap" in reports[0]
         assert supervisor.wait(600)
 
@@ -127,7 +128,7 @@ def test_nothing_outlives_a_supervisor_that_is_killed(tmp_path):
         children = [int(word) for word in process.stdout.readline().split()]
         assert len(children) == 2
         process.kill()
-    awaited(lambda: not any(map(runs, children)))
+    await_until(lambda: not any(map(runs, children)))
 
 
 def runs(process):

@@ -9,7 +9,6 @@ from port_router import (
     HOST,
     LEFT,
     RIGHT,
-    awaited,
     finished,
     frames,
     missing,
@@ -23,6 +22,7 @@ from scout.io.ports.contract import PortError
 from scout.io.ports.memory import MemoryPort
 from scout.paths.services.heavy_hitter import HeavyHitter
 from scout.ring.errors import ScoutError
+from scout.testing import await_until
 
 
 @pytest.mark.parametrize("replicas", [1, 2])
@@ -58,11 +58,11 @@ def test_frames_sent_while_it_runs_and_an_answer():
     with supervised(left, right, 2) as supervisor:
         question = ARP(hwsrc=HOST, psrc="10.0.0.2", pdst="10.0.0.1")
         assert left.send(raw(Ether(dst="ff:ff:ff:ff:ff:ff", src=HOST) / question))
-        (answer,) = awaited(left.sent)
+        (answer,) = await_until(left.sent)
         assert Ether(answer)[ARP].hwsrc == LEFT and Ether(answer)[ARP].op == 2
         for number, frame in enumerate(frames(20)):
             assert left.send(frame)
-            assert numbers(awaited(lambda number=number: right.sent()[number:])) == [number]
+            assert numbers(await_until(lambda number=number: right.sent()[number:])) == [number]
         assert not supervisor.wait(0.1)  # more may come
         left.end()
         right.end()
@@ -105,7 +105,7 @@ def test_a_partial_checksum_is_completed(transport, size):
     left, right = MemoryPort(LEFT), MemoryPort(RIGHT, frames=[])
     with supervised(left, right, 1):
         assert left.send(bytes(partial), offload=struct.pack("<BBHHHH", 1, 0, 0, 0, 34, offset - 34))
-        (sent,) = awaited(right.sent)
+        (sent,) = await_until(right.sent)
     assert sent[34:] == raw(whole)[34:]
 
 
@@ -117,7 +117,7 @@ def test_a_checksum_that_comes_to_zero_is_sent_as_ffff():
     left, right = MemoryPort(LEFT), MemoryPort(RIGHT, frames=[])
     with supervised(left, right, 1):
         left.send(bytes(frame), offload=struct.pack("<BBHHHH", 1, 0, 0, 0, 34, 6))
-        (sent,) = awaited(right.sent)
+        (sent,) = await_until(right.sent)
     assert sent[40:42] == b"\xff\xff"
 
 
@@ -131,7 +131,7 @@ def test_killed_replicas_have_successors_and_no_packet_is_lost(order, replicas):
         for number, frame in enumerate(frames(count)):
             assert left.send(frame, timeout=600)
             if number % (count // kills) == count // kills // 2:
-                awaited(lambda: len(reports) == number // (count // kills))  # noqa: B023
+                await_until(lambda: len(reports) == number // (count // kills))  # noqa: B023
                 os.kill(supervisor.processes[len(reports) % replicas].pid, signal.SIGKILL)
         left.end()
         account = finished(supervisor)
@@ -155,9 +155,9 @@ def test_a_killed_shard_sends_a_batch_again_at_most():
         for number, frame in enumerate(frames(count)):
             assert left.send(frame, timeout=600)
             if number == 1000:
-                (owner,) = awaited(lambda: [r["id"] for r in supervisor.replica_figures() if r["primary"]])
+                (owner,) = await_until(lambda: [r["id"] for r in supervisor.replica_figures() if r["primary"]])
             if number % (count // kills) == count // kills // 2:
-                awaited(lambda: len(reports) == number // (count // kills))  # noqa: B023
+                await_until(lambda: len(reports) == number // (count // kills))  # noqa: B023
                 os.kill(supervisor.processes[owner].pid, signal.SIGKILL)
         left.end()
         finished(supervisor)
@@ -191,11 +191,11 @@ def test_a_replica_that_dies_again_and_again_at_one_packet_gets_no_more_successo
         for times in range(4):
             process = supervisor.processes[0]
             os.kill(process.pid, signal.SIGKILL)
-            awaited(lambda: len(reports) > times)  # noqa: B023
+            await_until(lambda: len(reports) > times)  # noqa: B023
         assert supervisor.alive == 1 and "1 of 2 replicas go on" in reports[-1]
         for frame in frames(100):
             assert left.send(frame)
-        awaited(lambda: len(right.sent()) == 100)
+        await_until(lambda: len(right.sent()) == 100)
 
 
 def test_replicas_join_and_leave_while_packets_flow():
@@ -223,7 +223,7 @@ def test_no_frame_is_taken_when_no_replica_is_left():
     with supervised(left, right, 1, restarts=0) as supervisor:
         for frame in frames(100):
             assert left.send(frame)
-        awaited(lambda: len(right.sent()) == 100)
+        await_until(lambda: len(right.sent()) == 100)
         os.kill(supervisor.processes[0].pid, signal.SIGKILL)
         assert supervisor.wait(600)
         assert supervisor.alive == 0

@@ -69,7 +69,7 @@ def test_a_process_that_was_forked_before_runs_it(factor: int, expected: str) ->
 
     child = Child(work, quiet=True)
     tell(address(cell), memory.load(object_code(weighted, SIGNATURE)))
-    assert child.join(30)
+    assert child.join(600)
     if expected == "100":
         assert child.exitcode == 0 and results[0] == 100 and not numbers.any()
     else:
