@@ -53,7 +53,7 @@ from scout.paths.protocols.sockets import (
 )
 from scout.paths.wire import icmp, ipv4, udp
 from scout.paths.wire.checksum import pseudo_header_sum
-from scout.paths.wire.icmp import PORT_UNREACHABLE
+from scout.paths.wire.icmp import PORT_UNREACHABLE, quoted
 from scout.paths.wire.ipv4 import header_length
 
 __all__ = ["Udp", "change", "notice", "receive", "request", "send"]
@@ -99,11 +99,9 @@ def receive(frame: Any, end: Any, packet: Any, bindings: Any) -> int:
 
 def notice(frame: Any, end: Any, packet: Any, bindings: Any) -> int:
     """Tell the socket that an ICMP error is about."""
-    at = message.HEADER
-    kind_at = at + header_length(frame, at)
-    quote = kind_at + icmp.HEADER
-    udp_at = quote + header_length(frame, quote)
-    if not require(frame, end, udp_at + udp.DESTINATION + 2):
+    kind_at = message.HEADER + header_length(frame, message.HEADER)
+    quote, udp_at = quoted(frame, end, kind_at, udp.DESTINATION + 2)
+    if udp_at < 0:
         return NO_SOCKET
     local, remote = load32(frame, quote + ipv4.SOURCE), load32(frame, quote + ipv4.DESTINATION)
     local_port, remote_port = load16(frame, udp_at + udp.SOURCE), load16(frame, udp_at + udp.DESTINATION)
