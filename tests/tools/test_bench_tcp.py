@@ -12,8 +12,8 @@ from scout.io.host.process import usable_cores
 from scout.ring.errors import ScoutError
 from scout.tools.bench import tcp, tcp_replay
 from scout.tools.bench.tcp import Group
-from scout.tools.bench.tcp_port import HEADERS, Segment
 from scout.tools.bench.tcp_replay import Case, Direction, Figures, Trial
+from scout.tools.bench.tcp_segments import HEADERS, Segment
 
 OPTIONS = b"\1\1\x08\x0a" + (7).to_bytes(4) + (9).to_bytes(4)
 

@@ -16,7 +16,8 @@ from scout.io.endpoints.stream import OPENED
 from scout.paths.wire.tcp import ACK, SYN
 from scout.ring.errors import ScoutError
 from scout.ring.segment import address
-from scout.tools.bench.tcp_port import PREFIX, Replay, ReplayPort, Segment
+from scout.tools.bench.tcp_port import Replay, ReplayPort
+from scout.tools.bench.tcp_segments import PREFIX, Segment
 
 __all__ = ["OURS", "PEER", "RECORD", "SEGMENT", "Connection"]
 

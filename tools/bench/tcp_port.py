@@ -6,7 +6,6 @@ device: that is the per-byte work of sending. `bare` leaves this work out.
 """
 
 import ctypes
-import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,6 @@ from scout.io.ports.contract import Port, PortOperations
 from scout.io.ports.memory import MemoryPort
 from scout.io.system import clock, nap
 from scout.io.transmit.sums import complete
-from scout.paths.wire.checksum import checksum
 from scout.ring.atomics import copy, load32, load64_acquire, store64
 from scout.ring.errors import ScoutError
 from scout.ring.jit import Record, entry, inline
@@ -30,18 +28,12 @@ from scout.ring.layout import HEADER, payload, published, slot_of
 from scout.ring.membership import MOST_REPLICAS
 from scout.ring.producer import publish, reserve
 from scout.ring.segment import address, shared
+from scout.tools.bench.tcp_segments import CHECKSUM, HEADERS, SEQUENCE, STAMPS, WINDOW, Segment
 from scout.tools.bench.trace_port import EVERYONE, slowest
 
-__all__ = ["HEADERS", "PREFIX", "Replay", "ReplayPort", "Segment", "run_together"]
-
-LINK = bytes.fromhex("020000000001 020000000002 0800")
-PREFIX = len(LINK)
-HEADERS = PREFIX + 20 + 32
-"""Bytes in front of the data of a segment with timestamps."""
+__all__ = ["Replay", "ReplayPort", "run_together"]
 
 _LENGTH, _FRAME = 8, HEADER + REQUEST.size  # offsets in an entry
-# Offsets in a frame; the acknowledgement follows the sequence number.
-_SEQUENCE, _WINDOW, _CHECKSUM, _STAMPS = PREFIX + 24, PREFIX + 32, PREFIX + 36, PREFIX + 44
 _HALF = 1 << 31
 _RING = 1 << 20  # bytes of a transmit ring
 _LOOK = 5_000  # nanoseconds between two looks whether a replay is over; that takes some 60 µs
@@ -81,7 +73,7 @@ def enqueue(transmit: Record, packet: Record, record: int) -> None:
     transmit.last = frame
     transmit.filled += size + 63 & ~63
     transmit.sent += 1
-    end = swapped32(load32(frame + _SEQUENCE)) + size - HEADERS
+    end = swapped32(load32(frame + SEQUENCE)) + size - HEADERS
     ahead = (end - transmit.reached + _HALF & 0xFFFFFFFF) - _HALF
     transmit.reached += max(ahead, 0)
 
@@ -113,55 +105,6 @@ class Wire:
     def transmitted(self) -> dict[str, int]:
         """Frames that were sent."""
         return {name: int(self.transmits[name].sum()) for name in ("sent", "made")}
-
-
-class Segment:
-    """The form of the segments of a replay: the peer's headers and `size` bytes of data.
-
-    Parameters
-    ----------
-    addresses, ports : tuple of int
-        The peer's, and the router's.
-    flags, window, size : int
-    options : bytes
-    """
-
-    def __init__(
-        self, addresses: tuple[int, int], ports: tuple[int, int], flags: int, window: int, options: bytes, size: int
-    ) -> None:
-        length = 20 + len(options)
-        ip = bytearray(struct.pack("!BBHHHBBHII", 0x45, 0, 20 + length + size, 0, 0x4000, 64, 6, 0, *addresses))
-        ip[10:12] = checksum(bytes(ip)).to_bytes(2)
-        tcp = struct.pack("!HHIIBBHHH", *ports, 0, 0, length // 4 << 4, flags, window, 0, 0)
-        data = bytes(range(256)) * (size // 256 + 1)
-        self._segment = tcp + options + data[:size]
-        self._pseudo = struct.pack("!IIHH", *addresses, 6, length + size)
-        self.frame = LINK + bytes(ip) + self._segment
-        self.stamps = options[4:]
-        """Those of the timestamp option, which comes behind two bytes of padding."""
-
-    def checksums(
-        self, sequences: np.ndarray, acknowledgements: np.ndarray, data: np.ndarray | None = None
-    ) -> np.ndarray:
-        """The checksums of segments with these numbers, and with data of their own, if some are given."""
-        if data is None:
-            total = np.full(len(sequences), ~checksum(self._pseudo + self._segment) & 0xFFFF)
-        else:  # an even number of bytes each
-            headers = self._segment[: len(self._segment) - data.shape[1]]
-            total = (~checksum(self._pseudo + headers) & 0xFFFF) + data.view(">u2").sum(1, np.int64)
-        for numbers in (sequences, acknowledgements):
-            total = total + (numbers >> 16) + (numbers & 0xFFFF)
-        for _ in range(2):
-            total = (total & 0xFFFF) + (total >> 16)
-        return ~total & 0xFFFF
-
-    def numbered(self, sequence: int, acknowledgement: int) -> bytes:
-        """The frame of one segment."""
-        frame = bytearray(self.frame)
-        frame[_SEQUENCE : _SEQUENCE + 8] = struct.pack("!II", sequence, acknowledgement)
-        (check,) = self.checksums(np.array([sequence]), np.array([acknowledgement]))
-        frame[_CHECKSUM : _CHECKSUM + 2] = int(check).to_bytes(2)
-        return bytes(frame)
 
 
 class ReplayPort(MemoryPort):
@@ -262,7 +205,7 @@ class Replay:
         ring = np.frombuffer(memory, np.uint8).reshape(entries, stride)
         places = (first + np.arange(self._count)) % entries
         request = REQUEST.pack(0, bytes(10), 0, 0, port._index) + segment.frame
-        form = segment.frame[:_SEQUENCE] + segment.frame[_WINDOW:_CHECKSUM] + bytes(data is not None)
+        form = segment.frame[:SEQUENCE] + segment.frame[WINDOW:CHECKSUM] + bytes(data is not None)
         # What is in the channel from an earlier replay stays, with other numbers: each line that is written here has to
         # come to the replicas from another core.
         new = places[[port.forms[place] != form for place in places]]
@@ -270,14 +213,14 @@ class Replay:
             port.forms[place] = form
         ring[new, HEADER : HEADER + len(request)] = np.frombuffer(request, np.uint8)
         _write(ring, new, _LENGTH, np.full(len(new), len(request)), "<i8")
-        _write(ring, places, _FRAME + _SEQUENCE, sequences & 0xFFFFFFFF, ">u4")
-        _write(ring, places, _FRAME + _SEQUENCE + 4, acknowledgements & 0xFFFFFFFF, ">u4")
+        _write(ring, places, _FRAME + SEQUENCE, sequences & 0xFFFFFFFF, ">u4")
+        _write(ring, places, _FRAME + SEQUENCE + 4, acknowledgements & 0xFFFFFFFF, ">u4")
         if data is not None:
             ring[places, _FRAME + HEADERS : _FRAME + HEADERS + data.shape[1]] = data
         checks = segment.checksums(sequences & 0xFFFFFFFF, acknowledgements & 0xFFFFFFFF, data)
-        _write(ring, places, _FRAME + _CHECKSUM, checks, ">u2")
+        _write(ring, places, _FRAME + CHECKSUM, checks, ">u2")
         stamps = np.frombuffer(segment.stamps, np.uint8)
-        ring[places, _FRAME + _STAMPS : _FRAME + _STAMPS + len(stamps)] = stamps
+        ring[places, _FRAME + STAMPS : _FRAME + STAMPS + len(stamps)] = stamps
 
     def publish(self) -> int:
         """Publish the segments; the time, in nanoseconds."""
