@@ -7,7 +7,7 @@ compiled for one signature when it is first called, and cached on disk (`scout.r
 import gc
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import update_wrapper
 from typing import Any
 
@@ -16,7 +16,7 @@ import numba as _typed_numba
 from numba.core.compiler_lock import global_compiler_lock
 
 from scout.ring.cache import cache_folder, locked
-from scout.ring.fuse import EntryCompiler, fused
+from scout.ring.fuse import EntryCompiler, EntryLibrary, fused
 
 numba: Any = _typed_numba  # its stubs do not know the option `_nrt`
 
@@ -103,7 +103,7 @@ class Entry:
         if self._native is None:
             with global_compiler_lock, _without_collection():  # no process forks meanwhile (`scout.io.host.process`)
                 if self._native is None:
-                    self._native = self._compiled()
+                    self._native = _released(self._compiled())
         return self._native
 
     @property
@@ -130,6 +130,15 @@ class Entry:
     def _numba_type_(self) -> Any:
         """The type that numba asks for when compiled code calls this function."""
         return numba.typeof(self.native)
+
+
+def _released(native: Any) -> Any:
+    """A compiled function without what numba keeps of its compilation: processes that are forked have less to map."""
+    for kinds, result in list(native.overloads.items()):
+        native.overloads[kinds] = result._replace(type_annotation=None)
+        if isinstance(result.library, EntryLibrary):  # else it comes from the cache
+            result.library.release()
+    return native
 
 
 @contextmanager
@@ -160,8 +169,10 @@ def entry(signature: Any) -> Callable[[Callable[..., Any]], Entry]:
 def compile_entries(*packages: str) -> None:
     """Compile all entries that modules of these packages have declared so far, so that the first call of each is fast.
 
-    A program that has imported more than it uses, as a suite of tests does, compiles the rest when it is called.
+    A program that has imported more than it uses, as a suite of tests does, compiles the rest when it is called. So is
+    an entry that cannot be compiled now, as no file can be opened, say: the call has the error if it is still there.
     """
     for each in _declared:
         if each.function.__module__.startswith(tuple(f"{package}." for package in packages)):
-            _ = each.native
+            with suppress(Exception):
+                _ = each.native

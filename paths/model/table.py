@@ -26,7 +26,6 @@ class Table:
     may_replicate : bool
         True if a shared table may become a replicated one. It does where a stage decides by it whether a packet
         reaches replicated work: all replicas have to decide alike then.
-
     counts : str
         Of a large replicated table: the int64 field of its rows that grows with every change of the row, and is never
         set back. Then a snapshot takes only the rows that have changed.

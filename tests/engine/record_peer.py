@@ -18,7 +18,7 @@ class RecordPeer:
         (key, self._send_iv), (other, self._receive_iv) = sends, receives
         self._seal, self._open = kind(key), kind(other)
         self.sent = self.received = 0
-        self._file = sock.makefile("rb", 1 << 17)
+        self.file = sock.makefile("rb", 1 << 17)
 
     def record(self, plain: bytes) -> bytes:
         """The next record."""
@@ -39,9 +39,9 @@ class RecordPeer:
 
     def next(self) -> bytes:
         """The plaintext of the next record; none at the end."""
-        length = self._file.read(4)
+        length = self.file.read(4)
         assert len(length) == 4, "the stream was cut off"
-        sealed = self._file.read(int.from_bytes(length))
+        sealed = self.file.read(int.from_bytes(length))
         assert TAG <= len(sealed) == int.from_bytes(length) <= LONGEST + TAG
         plain = self._open.decrypt(_nonce(self._receive_iv, self.received), sealed, length)
         self.received += 1
@@ -52,7 +52,7 @@ class RecordPeer:
         found = []
         while plain := self.next():
             found.append(plain)
-        assert self._file.read(1) == b""
+        assert self.file.read(1) == b""
         return b"".join(found)
 
 

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,14 @@ def test_in_the_eighth_lesson_an_application_is_answered_for_although_a_replica_
     answered, refused = lines_of("08_udp_endpoint.py")
     assert answered == "answered: 1000 of 1000, and a replica was killed meanwhile"
     assert refused == "the server was killed: its port is unreachable"
+
+
+@pytest.mark.long
+@pytest.mark.needs_namespaces
+def test_two_runs_of_the_eighth_lesson_do_not_disturb_each_other():
+    with ThreadPoolExecutor() as pool:
+        for answered, _ in pool.map(lines_of, ["08_udp_endpoint.py"] * 2):
+            assert answered == "answered: 1000 of 1000, and a replica was killed meanwhile"
 
 
 @pytest.mark.long

@@ -108,6 +108,8 @@ def _last(outbox: Any, waiting: Any, sent: Any, kind: int, number: int) -> int:
             return -1
         if outbox[index].kind == kind:
             return index
+        if outbox[index].kind == OPENED:
+            return -1  # the end of a connection is told behind it
     return -1
 
 

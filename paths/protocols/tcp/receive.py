@@ -6,11 +6,11 @@ state, which it only reads. `notice` reads an ICMP error about a segment.
 
 from typing import Any
 
-from scout.io.access import add16, load8, load16, load32, require, store32, store64, sum16
-from scout.io.batch import gather
+from scout.io.access import add16, load8, load16, load32, require, store32, store64
 from scout.io.endpoints import message
 from scout.io.endpoints.message import NOTICE, SEGMENT
 from scout.io.packet import NEEDS_CHECKSUM
+from scout.io.packet_sum import packet_sum16
 from scout.paths.model.verdict import drop
 from scout.paths.protocols.sockets import bound_socket, error_number, write_message
 from scout.paths.protocols.tcp.arrival import is_current
@@ -23,6 +23,7 @@ from scout.paths.protocols.tcp.splice import NO_NEWS, news
 from scout.paths.protocols.tcp.state import FIN_WAIT_2, SYN_RECEIVED
 from scout.paths.wire import icmp, ipv4, tcp
 from scout.paths.wire.checksum import pseudo_header_sum
+from scout.paths.wire.icmp import quoted
 from scout.paths.wire.ipv4 import header_length
 from scout.paths.wire.tcp import ACK, SYN, tcp_header_length
 from scout.ring.jit import outline
@@ -49,8 +50,6 @@ def receive(
     fins: Any,
     mtus: Any,
     first: int,
-    whole: Any,
-    whole_index: int,
 ) -> int:
     """Verify a segment, and make a message of it that becomes a request; one of a spliced connection passes (1)."""
     at = message.HEADER  # of the packet, behind the room for the message's header
@@ -75,8 +74,7 @@ def receive(
             store32(frame, message.SOCKET, number)
             return PASSES
     if packet.flags & NEEDS_CHECKSUM == 0:  # else the sender left it to a device that the packet has not passed
-        frame = gather(frame, packet, whole, whole_index)
-        total = add16(pseudo_header_sum(frame, at, ipv4.TCP, size), sum16(frame, tcp_at, size))
+        total = add16(pseudo_header_sum(frame, at, ipv4.TCP, size), packet_sum16(frame, packet, tcp_at, size))
         if total != 0xFFFF:
             return BAD_CHECKSUM
     if number >= 0 and rows[number & message.ROW].role == CONNECTED:
@@ -116,11 +114,9 @@ def place_of(frame: Any, at: int, header: int, size: int, c: Any, now: int) -> i
 
 def notice(frame: Any, end: Any) -> int:
     """Make a request of an ICMP error about a segment."""
-    at = message.HEADER
-    kind_at = at + header_length(frame, at)
-    quote = kind_at + icmp.HEADER
-    tcp_at = quote + header_length(frame, quote)
-    if not require(frame, end, tcp_at + tcp.SEQUENCE + 4):
+    kind_at = message.HEADER + header_length(frame, message.HEADER)
+    quote, tcp_at = quoted(frame, end, kind_at, tcp.SEQUENCE + 4)
+    if tcp_at < 0:
         return NO_CONNECTION
     local, remote = load32(frame, quote + ipv4.SOURCE), load32(frame, quote + ipv4.DESTINATION)
     ports, sequence = load32(frame, tcp_at + tcp.SOURCE), load32(frame, tcp_at + tcp.SEQUENCE)

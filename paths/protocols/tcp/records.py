@@ -46,6 +46,7 @@ DIRECTION = np.dtype(
 
 SECURED = np.dtype(
     [
+        ("changes", "i8"),  # requests that the row has served; it is never set back
         ("cipher", "i8"),
         ("closing", "i8"),  # 1 + the request (`scout.paths.protocols.tcp.requests`) for when all is sealed; 0: none
         ("directions", DIRECTION, (2,)),  # `scout.io.endpoints.ciphers.SENDING` and `RECEIVING`

@@ -120,7 +120,7 @@ class Tcp(Router):
         self.hosts, self.rows = Table(host), Table(rows)
         self.bindings = Table(new_bindings(len(rows)))
         self.connections = Table(np.zeros(len(rows), CONNECTION), counts="changes")
-        self.secured = Table(np.zeros(len(rows), SECURED))
+        self.secured = Table(np.zeros(len(rows), SECURED), counts="changes")
         self.deadline = Table(new_deadlines(len(rows)))
         self.fins = Table(np.zeros(len(rows), np.int64), "shared")
         self.outbox = Table(np.zeros(ENTRIES, ENTRY), "private")

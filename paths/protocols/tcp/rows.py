@@ -143,20 +143,29 @@ COOKIE_LIFE = 120_000_000_000
 IP_AND_TCP = 40  # bytes of both headers without options
 
 
-SET_BACK = 1_000_000_000
-"""Nanoseconds by which a request may be earlier than the last one before the clock is taken to have been set back."""
+STEP = 1_000_000_000
+"""Nanoseconds by which a request may be earlier than the last one, or later than a timer, before the clock is taken to
+have been set."""
 
 
 def tell_time(host: Any, deadlines: Any, clock: int) -> int:
-    """The time of a request in TCP's time, which goes on if the clock is set back.
+    """The time of a request in TCP's time, which goes on if the clock is set.
 
-    Else timers would wait for the clock, and peers would take our timestamps for old ones (PAWS).
+    Else, if it is set back, timers would wait for the clock, and peers would take our timestamps for old ones (PAWS);
+    if it is set forward, the timers before the new time would be served at once, that of the user timeout too. A timer
+    has a request when its time has come, so the time up to the next timer is all that can have passed before a request.
     """
-    now = clock + host.shift
-    if now < host.time - SET_BACK:
+    now, leap = clock + host.shift, 0
+    latest = max(host.time, deadlines[0] + host.shift) if deadlines[0] < NEVER else now
+    if now < host.time - STEP:
+        leap = now - host.time
+    elif now > latest + STEP:
+        leap = now - latest
+    if leap:
+        host.shift -= leap
+        now -= leap
         if deadlines[0] < NEVER:
-            deadlines[0] -= host.time - now
-        host.shift += host.time - now
+            deadlines[0] += leap
     host.time = max(host.time, now)
     return host.time
 

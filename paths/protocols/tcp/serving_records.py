@@ -151,8 +151,9 @@ def take_records(
 
 
 def follow(row: int, host: Any, connections: Any, secured: Any) -> None:
-    """See whether a replica is to look for records, after a request about a secured stream."""
+    """See whether a replica is to look for records, after any request about a secured stream."""
     s, c = secured[row], connections[row]
+    s.changes += 1
     d = s.directions[RECEIVING]
     d.limit = max(d.limit, received(c))
     host.looks[RECEIVING] = 1 if look(d) else 0

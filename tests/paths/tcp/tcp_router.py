@@ -14,7 +14,17 @@ from host_router import OURS, PEER
 from scapy.all import IP, TCP, Ether, Raw, raw
 
 from scout.io.endpoints import message, stream
-from scout.io.endpoints.message import ACCEPTED, HEADER, HEADER_STRUCT, LISTEN, OFFER, REPORT, SEGMENT
+from scout.io.endpoints.message import (
+    ACCEPTED,
+    HEADER,
+    HEADER_STRUCT,
+    LISTEN,
+    OFFER,
+    OPENED,
+    RECORDS,
+    REPORT,
+    SEGMENT,
+)
 from scout.io.ports.applications import ApplicationPort
 from scout.paths.model.graph import RouterGraph
 from scout.paths.protocols.applications import Applications
@@ -31,7 +41,7 @@ MSS = [("MSS", 1460)]
 MILLISECOND, SECOND = 1_000_000, 1_000_000_000
 TCP_PROTOCOL = 6
 ROWS, RING = 16, 1 << 16
-SOCKET_BYTES = stream.WORDS + 2 * RING
+SOCKET_BYTES = stream.WORDS + stream.RINGS * RING
 
 
 def address(text: str) -> int:
@@ -86,6 +96,8 @@ class TcpHost:
         self.sent: list[Any] = []
         self.accepted: list[tuple[int, int, tuple[str, int]]] = []
         self.words: dict[int, list[int]] = {}
+        self.works: list[tuple[int, ...]] = []  # on records: the socket, and the words of the message
+        self.opened: dict[int, int] = {}
 
     def reset(self) -> None:
         """Begin anew."""
@@ -96,6 +108,8 @@ class TcpHost:
         self.sent.clear()
         self.accepted.clear()
         self.words.clear()
+        self.works.clear()
+        self.opened.clear()
 
     # The engine.
 
@@ -125,6 +139,10 @@ class TcpHost:
             assert len(data) == 48
             before = self.words.setdefault(socket, [0] * 6)
             self.words[socket] = [max(pair) for pair in zip(before, struct.unpack("!6q", data), strict=True)]
+        elif kind == RECORDS:
+            self.works.append((socket, *struct.unpack("!14q", data)))
+        elif kind == OPENED:
+            self.opened[socket] = max(self.opened.get(socket, 0), *struct.unpack("!q", data))
         else:
             assert kind == ACCEPTED and len(data) == 4
             self.accepted.append((socket, *struct.unpack("!I", data), remote, remote_port))  # type: ignore[arg-type]
