@@ -6,6 +6,7 @@ import time
 from scout.io.endpoints.message import SPLICE
 from scout.io.endpoints.stream import SPLICED
 from scout.sockets.errors import error_of
+from scout.sockets.record_stream import RecordStream
 from scout.sockets.stream import StreamSocket
 
 __all__ = ["join", "splice"]
@@ -49,6 +50,8 @@ def join(one: StreamSocket, two: StreamSocket) -> None:
     if one is two or one.stack is not two.stack:
         raise error_of(errno.EINVAL)
     pair = (one, two)
+    if any(isinstance(each.stream, RecordStream) for each in pair):
+        raise OSError(errno.EPROTO, _REFUSED[errno.EPROTO])
     before = [each.stream.errors() for each in pair]
     _ask(one, two)
     _ask(two, one)

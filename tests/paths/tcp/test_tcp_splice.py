@@ -293,7 +293,7 @@ def test_a_new_connection_from_the_same_port_is_the_listeners(host: TcpHost) -> 
     one.hear(two.say(b"", "FA"))
     one.say()
     assert host.say("S", 7, port=80) == [] and is_spliced(host)
-    host.now += 4 * SECOND
+    host.wait(4 * SECOND)
     assert host.say("S", 7, port=80) == []
     assert host.phase(SPARE)[0] == CLOSED
     host.request(OFFER, 9 << 16 | 9, data=(1 << 16 | 3).to_bytes(4))  # another spare socket
