@@ -32,7 +32,7 @@ from scout.io.endpoints.message import (
 )
 from scout.io.endpoints.placing import place
 from scout.io.endpoints.records import MESSAGE_BYTES, opened, work_on
-from scout.io.endpoints.replica_requests import LONGEST_REQUEST, bring, new_request
+from scout.io.endpoints.replica_requests import LONGEST_REQUEST, RESERVED, bring, new_request
 from scout.io.endpoints.reporting import REPORT_BYTES, report
 from scout.io.endpoints.stream import CLOSED, PHASE, REPORTED
 from scout.io.system import write
@@ -195,7 +195,7 @@ def _enqueue_request(transmit: Record, packet: Record, kind: int, number: int, o
     if not HEADER <= length <= LONGEST_REQUEST:
         transmit.closed += 1
         return
-    request = new_request(transmit, header, length)
+    request = new_request(transmit, header, length, RESERVED)
     if request == 0:
         transmit.crowded += 1
         return
@@ -216,7 +216,7 @@ def expire(transmit: Record, protocol: int) -> None:
     """Make a request for the timers of a transport, and bring it into the channel."""
     store64(transmit.expiry, EXPIRE | protocol << 8)  # the rest of the header is 0
     transmit.number = -1  # it is none of the batch before
-    if new_request(transmit, transmit.expiry, HEADER) == 0:
+    if new_request(transmit, transmit.expiry, HEADER, 0) == 0:
         transmit.crowded += 1
     flush(transmit)
 

@@ -190,7 +190,7 @@ def _find(ring: int, size: int, first: int, limit: int, room: int) -> tuple[int,
 def _tell(transmit: Record, header: int, note: int) -> None:
     """Make a request of the message."""
     store32(header, load32(header) & 0xFFFF | swapped16(note) << 16)
-    if new_request(transmit, header, HEADER + REQUEST_BYTES) == 0:
+    if new_request(transmit, header, HEADER + REQUEST_BYTES, 0) == 0:
         transmit.crowded += 1
 
 

@@ -10,16 +10,21 @@ from scout.io.endpoints.memory import DOORBELL, ENTRY, HEAD, REPLICA_RING, RINGS
 from scout.ring.atomics import copy, exchange, load64_acquire, store64, store64_release
 from scout.ring.jit import Record, inline
 
-__all__ = ["LONGEST_REQUEST", "bring", "new_request"]
+__all__ = ["LONGEST_REQUEST", "RESERVED", "bring", "new_request"]
 
 LONGEST_REQUEST = 256
 """Bytes of the longest request: a message's header, an IP header and a transport's header."""
 
 
+RESERVED = REPLICA_RING // 4
+"""Bytes that segments and ICMP errors leave free: they may be lost, what is told of records may not."""
+
+
 @inline
-def new_request(transmit: Record, source: int, size: int) -> int:
+def new_request(transmit: Record, source: int, size: int, reserved: int) -> int:
     """Add a request of `size` bytes at address `source`; the address of the copy, 0 if there is no room.
 
+    `reserved` bytes stay free.
     Nobody sees it before `bring`.
     """
     area, tail = transmit.requests, transmit.request_tail
@@ -27,7 +32,7 @@ def new_request(transmit: Record, source: int, size: int) -> int:
     at = tail & (REPLICA_RING - 1)
     skipped = REPLICA_RING - at if at + wanted > REPLICA_RING else 0
     # Acquire, pairs with the store in `scout.io.endpoints.collect`: what is overwritten now was copied.
-    if tail + skipped + wanted - load64_acquire(area + HEAD) > REPLICA_RING:
+    if tail + skipped + wanted - load64_acquire(area + HEAD) > REPLICA_RING - reserved:
         return 0
     if skipped:
         store64(area + RINGS + at, SKIP)

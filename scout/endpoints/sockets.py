@@ -8,7 +8,7 @@ import errno
 import os
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -84,7 +84,9 @@ class SocketTable:
         self._free = deque((row, 0) for row in range(port.sockets))
         self._generations = [0] * port.sockets
         self._sockets: dict[int, _Socket] = {}
-        self._leaving: dict[int, _Socket] = {}  # closed, but their connections have not come to their ends
+        self._leaving: dict[int, _Socket] = {}  # closed, but their connections had not come to their ends
+        self._many = _MOST_SPARES  # of those: then it is time to see which have
+        self._ports: Counter[tuple[int, int]] = Counter()  # sockets of each protocol and L4 port, closed ones included
         self._next_port = _FIRST_PORT
         self._closed = False
 
@@ -127,7 +129,7 @@ class SocketTable:
             local = _address(address)
             if local and self._hop(found, local)[0] != LOCAL:
                 raise Refused(errno.EADDRNOTAVAIL)
-            found.local_port = self._chosen(found, local, port)
+            self._give_port(found, local, port)
             found.local = local
             return self._tell(found)
 
@@ -142,7 +144,8 @@ class SocketTable:
                 raise Refused(errno.ENETUNREACH)
             if not 0 < port <= _LAST_PORT:
                 raise Refused(errno.EINVAL, f"no L4 port {port}")
-            found.local_port = found.local_port or self._chosen(found, found.local or source, 0)
+            if not found.local_port:
+                self._give_port(found, found.local or source, 0)
             found.local = found.local or source
             found.remote, found.remote_port = remote, port
             if found.is_stream:  # the application waits until it is open
@@ -158,7 +161,8 @@ class SocketTable:
                 raise Refused(errno.EOPNOTSUPP)
             if found.listens or found.remote_port:
                 raise Refused(errno.EINVAL, "the socket listens, or has a connection")
-            found.local_port = found.local_port or self._chosen(found, found.local, 0)
+            if not found.local_port:
+                self._give_port(found, found.local, 0)
             self._request(LISTEN, found)
             found.listens = True
             return found.names
@@ -239,12 +243,17 @@ class SocketTable:
         if socket.is_stream:  # its row is free when the connection has ended, not before
             self._port.memory.owners[socket.number & ROW] = -1
             self._leaving[socket.number] = socket
-            self._reap()
+            if len(self._leaving) >= self._many:  # not at each, which would take long if many wait
+                self._reap()
+                self._many = 2 * len(self._leaving) + _MOST_SPARES
         else:
             self._release(socket)
 
     def _release(self, socket: _Socket) -> None:
-        row, feed = socket.number & ROW, self._port.feed
+        row, feed, port = socket.number & ROW, self._port.feed, (socket.protocol, socket.local_port)
+        self._ports[port] -= 1
+        if self._ports[port] <= 0:
+            del self._ports[port]
         self._port.memory.numbers[row] = -1
         self._free.append((row, feed.sent if feed else 0))
 
@@ -263,26 +272,31 @@ class SocketTable:
                 self._request(CLOSE, each, TIME_WAIT_ONLY, waits=each is some[-1])
             self._reap()
 
-    def _chosen(self, socket: _Socket, local: int, port: int) -> int:
-        """The L4 port that a socket gets: the one it wants, or a free one."""
-        others = [*self._sockets.values(), *(() if port else self._leaving.values())]
-        taken = {
-            each.local_port
-            for each in others
-            if each.protocol == socket.protocol and (not each.local or not local or each.local == local)
-        }
-        if port:
-            if not 0 < port <= _LAST_PORT:
-                raise Refused(errno.EINVAL, f"no L4 port {port}")
-            if port in taken:
+    def _give_port(self, socket: _Socket, local: int, port: int) -> None:
+        """Give a socket the L4 port that it wants, or a free one if that is 0."""
+        socket.local_port = self._checked(socket, local, port) if port else self._free_port(socket.protocol)
+        self._ports[socket.protocol, socket.local_port] += 1
+
+    def _checked(self, socket: _Socket, local: int, port: int) -> int:
+        """An L4 port that no open socket has at this address."""
+        if not 0 < port <= _LAST_PORT:
+            raise Refused(errno.EINVAL, f"no L4 port {port}")
+        for each in self._sockets.values() if (socket.protocol, port) in self._ports else ():
+            is_same = each.protocol == socket.protocol and each.local_port == port
+            if is_same and (not each.local or not local or each.local == local):
                 raise Refused(errno.EADDRINUSE)
-            return port
-        for _ in range(_FIRST_PORT, _LAST_PORT + 1):
-            chosen, self._next_port = self._next_port, self._next_port + 1
-            if self._next_port > _LAST_PORT:
-                self._next_port = _FIRST_PORT
-            if chosen not in taken:
-                return chosen
+        return port
+
+    def _free_port(self, protocol: int) -> int:
+        """A dynamic L4 port that no socket has, nor a connection that has not come to its end."""
+        for _ in range(2):
+            for _ in range(_FIRST_PORT, _LAST_PORT + 1):
+                chosen, self._next_port = self._next_port, self._next_port + 1
+                if self._next_port > _LAST_PORT:
+                    self._next_port = _FIRST_PORT
+                if (protocol, chosen) not in self._ports:
+                    return chosen
+            self._reap()
         raise Refused(errno.EADDRINUSE)
 
     def _hop(self, socket: _Socket, address: int) -> tuple[int, int, int]:

@@ -50,8 +50,6 @@ class StreamSocket(Securing, Socket):
     ----------
     aborts : bool
         True if `close` resets the connection, so that bytes not yet sent are lost.
-    is_spliced : bool
-        True if the connection is the stack's (`scout.sockets.splice`), so that `close` does not end it.
 
     Raises
     ------
@@ -70,7 +68,8 @@ class StreamSocket(Securing, Socket):
         self._from: Listener | None = None  # the one that it was accepted from
         self._connecting = False
         self._shut_read = self._shut_write = self._was_told = False
-        self._watches_data, self.aborts, self.is_spliced = True, False, False
+        self._watches_data, self.aborts = True, False
+        self.is_spliced = False  # True if the stack has it (`scout.sockets.splice`): `close` does not end it then
         self._settings: dict[int, int] = {}  # those that were chosen
         self._io_refs, self._closed = 0, False  # as Python's sockets, for `makefile`
 

@@ -80,3 +80,23 @@ def test_a_row_gets_another_socket_when_every_replica_has_done_all_for_the_last(
         table.open(APPLICATION, TCP)
     port.late = False
     assert table.open(APPLICATION, TCP)[0] & ROW == numbers[0] & ROW
+
+
+def test_an_l4_port_is_given_again_when_no_socket_has_it() -> None:
+    port = Port()
+    table = SocketTable(port, {TCP: None})  # type: ignore[arg-type]
+    first, second = (table.open(APPLICATION, TCP)[0] for _ in range(2))
+    assert table.bind(APPLICATION, first, "", 80) == (("0.0.0.0", 80), None)
+    with pytest.raises(Refused):
+        table.bind(APPLICATION, second, "", 80)
+    ((_, chosen), _) = table.bind(APPLICATION, second, "", 0)
+    table.close(APPLICATION, first)  # its connection has not come to its end, but that is no hindrance
+    port.ended.add(first)
+    third, _ = table.open(APPLICATION, TCP)
+    assert table.bind(APPLICATION, third, "", 80) == (("0.0.0.0", 80), None)
+    table.close(APPLICATION, second)
+    port.ended.add(second)
+    fourth, _ = table.open(APPLICATION, TCP)
+    with pytest.raises(Refused):
+        table.bind(APPLICATION, fourth, "", 80)
+    assert table.bind(APPLICATION, fourth, "", chosen) == (("0.0.0.0", chosen), None)

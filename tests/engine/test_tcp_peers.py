@@ -1,6 +1,7 @@
-"""TCP connections whose peer vanishes, or forgets them, or is talked over by somebody who sends nonsense."""
+"""TCP connections whose peer vanishes or forgets them; and while somebody sends a flood of SYNs, or nonsense."""
 
 import errno
+import hashlib
 import random
 import socket
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from host_router import OURS, PEER, Host, running_host
 from scapy.all import IP, TCP, Ether, Raw, wrpcap
-from test_tcp import DATA, accepted, check_transfers, connected
+from test_tcp import DATA, accepted, check_transfers, connected, together
 
 from scout import Tcp
 from scout.testing import await_until
@@ -20,12 +21,13 @@ from scout.tools.traffic.replay import Replay
 pytestmark = pytest.mark.needs_namespaces
 
 TCP_REPAIR = 19  # linux/tcp.h: a socket that is closed in this mode says nothing to its peer
-FRAMES = 2000
+FRAMES = 4096  # that are sent again and again
+STRANGER = "02:00:00:00:00:77"
 
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[Host]:
-    with running_host(2, False, Tcp("tcp")) as running:
+    with running_host(2, False, Tcp("tcp"), sockets=512) as running:
         yield running
 
 
@@ -68,6 +70,63 @@ def test_a_peer_that_vanishes_is_given_up_and_others_are_not(host: Host) -> None
         check_transfers(other, their_other, DATA[:100_000])
 
 
+@contextmanager
+def sent_again_and_again(host: Host, frames: list[Any], path: Path) -> Iterator[Replay]:
+    """Frames come from the peer as fast as the kernel takes them."""
+    wrpcap(str(path / "frames.pcap"), frames)
+    replay = Replay(path / "frames.pcap")
+    child = host.peer.run(replay.run, "eth0", 600)
+    try:
+        await_until(lambda: replay.sent > FRAMES)
+        yield replay
+        await_until(lambda before=replay.sent: replay.sent > before + FRAMES)  # type: ignore[misc]
+    finally:
+        replay.stop()
+        child.join()
+
+
+def mac(host: Host) -> str:
+    ours: Any = host.supervisor.graph.router("eth0")
+    return str(ours.port.mac.to_bytes(6).hex(":"))
+
+
+def receive(sock: Any, size: int) -> str:
+    """The hash of so many bytes."""
+    digest = hashlib.sha256()
+    while size and (part := sock.recv(min(size, 1 << 17))):
+        digest.update(part)
+        size -= len(part)
+    return digest.hexdigest()
+
+
+def test_a_flood_of_syns_keeps_neither_open_connections_nor_new_ones_out(host: Host, tmp_path: Path) -> None:
+    """The SYNs come from thousands of addresses."""
+    ours, theirs = accepted(host, 7505)
+    syns = [
+        Ether(dst=mac(host), src=STRANGER)
+        / IP(src=f"10.9.{number >> 8}.{number & 255}", dst=OURS)
+        / TCP(sport=1024 + number, dport=7506, flags="S", seq=number * 7919, options=[("MSS", 1460)])
+        for number in range(FRAMES)
+    ]
+    with ours, theirs, host.our_stream(7506) as listener:
+        listener.listen(128)
+        with sent_again_and_again(host, syns, tmp_path):
+            *_, here, there = together(
+                lambda: ours.sendall(DATA),
+                lambda: theirs.sendall(DATA),
+                lambda: receive(ours, len(DATA)),
+                lambda: receive(theirs, len(DATA)),
+            )
+            assert here == there == hashlib.sha256(DATA).hexdigest()
+            for number in range(10):
+                with host.their_stream() as new:
+                    new.connect((OURS, 7506))
+                    new.sendall(b"%d" % number)
+                    accepted_one, name = listener.accept()
+                    with accepted_one:
+                        assert name == new.getsockname() and accepted_one.recv(10) == b"%d" % number
+
+
 def nonsense(chance: random.Random, ends: tuple[int, int], ours: str) -> Any:
     """A frame of the peer's end of a connection that says what nobody has said."""
     header = TCP(
@@ -86,25 +145,13 @@ def nonsense(chance: random.Random, ends: tuple[int, int], ours: str) -> Any:
     if chance.randrange(4) == 0:
         header.chksum = 1
     return (
-        Ether(dst=ours, src="02:00:00:00:00:77")
-        / IP(src=PEER, dst=OURS)
-        / header
-        / Raw(chance.randbytes(chance.randrange(100)))
+        Ether(dst=ours, src=STRANGER) / IP(src=PEER, dst=OURS) / header / Raw(chance.randbytes(chance.randrange(100)))
     )
 
 
 def test_nonsense_in_the_name_of_the_peer_does_not_harm_a_transfer(host: Host, tmp_path: Path) -> None:
     ours, theirs = accepted(host, 7504)
-    mac = host.supervisor.graph.router("eth0").port.mac.to_bytes(6).hex(":")  # type: ignore[attr-defined]
-    chance = random.Random(1)
-    ends = 7504, theirs.getsockname()[1]
-    wrpcap(str(tmp_path / "nonsense.pcap"), [nonsense(chance, ends, mac) for _ in range(FRAMES)])
-    flood = Replay(tmp_path / "nonsense.pcap")
-    child = host.peer.run(flood.run, "eth0", 600)
-    try:
-        await_until(lambda: flood.sent > FRAMES)
-        with ours, theirs:
-            check_transfers(ours, theirs)
-    finally:
-        flood.stop()
-        child.join()
+    chance, ends = random.Random(1), (7504, theirs.getsockname()[1])
+    frames = [nonsense(chance, ends, mac(host)) for _ in range(FRAMES)]
+    with ours, theirs, sent_again_and_again(host, frames, tmp_path):
+        check_transfers(ours, theirs)

@@ -13,6 +13,7 @@ from endpoint_bench import HEADERS, MINE, STREAM, THEIRS, Bench
 from scout.io.channels.collected import COLLECTOR
 from scout.io.endpoints.memory import DOORBELL, REPLICA_RING, entry_bytes
 from scout.io.endpoints.message import HEADER, HEADER_STRUCT, KIND, NOTE, NOTICE, ROW, SEGMENT
+from scout.io.endpoints.replica_requests import RESERVED
 from scout.io.endpoints.stream import (
     ACKNOWLEDGED,
     AWAITED,
@@ -117,7 +118,7 @@ def test_requests_wait_as_long_as_the_channel_is_full(bench: Bench) -> None:
 
 def test_requests_without_room_are_counted(bench: Bench) -> None:
     lock(bench, 99)
-    room = REPLICA_RING // entry_bytes.py_func(HEADER + len(HEADERS))
+    room = (REPLICA_RING - RESERVED) // entry_bytes.py_func(HEADER + len(HEADERS))
     for _ in range(room + 3):
         bench.segment(bytes(8), 0)
     lost = bench.port.transmitted()["requests-full"]

@@ -6,7 +6,7 @@ import numpy as np
 
 from scout.paths.compiler.plain import Record, View
 from scout.paths.protocols.tcp import actions
-from scout.paths.protocols.tcp.outbox import ENTRY, REPORT, SEGMENT, post
+from scout.paths.protocols.tcp.outbox import ENTRIES, ENTRY, OPENED, REPORT, SEGMENT, next_entry, post
 from scout.paths.protocols.tcp.rows import HOST
 from scout.paths.protocols.tcp.state import CLOSED, ESTABLISHED, RESET
 from scout.paths.wire.tcp import ACK
@@ -16,14 +16,18 @@ class Box:
     """An outbox, and requests that put something into it."""
 
     def __init__(self) -> None:
-        self._entries, self._counts, self._host = np.zeros(64, ENTRY), np.zeros((2, 1), np.int64), np.zeros(1, HOST)
+        self._entries, self._counts, self._host = (
+            np.zeros(ENTRIES, ENTRY),
+            np.zeros((2, 1), np.int64),
+            np.zeros(1, HOST),
+        )
 
     def post(self, number: int, *wanted: dict[str, int]) -> None:
         """One request of a socket with these actions."""
         host = self._host[0]
         host["number"], host["ports"], host["out"]["count"] = number, number, len(wanted)
+        host["out"]["actions"] = np.zeros((), actions.ACTION)
         for action, fields in zip(host["out"]["actions"], wanted, strict=False):
-            action[...] = 0
             for name, value in fields.items():
                 action[name] = value
         post(View(self._entries), *map(View, self._counts), Record(host))
@@ -55,6 +59,15 @@ def test_the_words_of_a_report_only_grow() -> None:
     box.post(1, report(0, state=CLOSED, reason=RESET, error=3))
     (entry,) = box.waiting()
     assert entry["words"].tolist() == [10, 7, 2 << 8 | RESET, 11, 3, 0]
+
+
+def test_the_end_is_told_behind_the_records_that_were_opened() -> None:
+    box = Box()
+    box.post(1, report(10))
+    entry = box._entries[next_entry(*map(View, (box._entries, *box._counts)), 0)]
+    entry["kind"], entry["number"] = OPENED, 1
+    box.post(1, report(0, state=CLOSED, reason=RESET))
+    assert box.waiting()["kind"].tolist() == [REPORT, OPENED, REPORT]
 
 
 def test_what_tells_something_of_its_own_is_sent() -> None:

@@ -1,13 +1,11 @@
 """Sending: both windows, the Nagle algorithm, options, and peers that do not answer."""
 
-from typing import Any
-
 import pytest
 from tcp_end import End, established, join
 from tcp_peer import MILLISECOND, SECOND, Peer, kinds, opened
 
 from scout.paths.protocols.tcp import state as states
-from scout.paths.protocols.tcp.requests import ERROR, LEAVE, PATH_MTU
+from scout.paths.protocols.tcp.requests import ERROR, LEAVE
 from scout.paths.protocols.tcp.settings import KEEPALIVE, RECEIVE_BUFFER, USER_TIMEOUT
 
 
@@ -23,20 +21,6 @@ def test_segments_are_as_large_as_the_peer_takes() -> None:
     peer = opened((("MSS", 700), ("Timestamp", (1, 0))))
     peer.end.write(b"x" * 688, peer.now)
     assert sizes(peer.answers()) == [688]
-
-
-@pytest.mark.parametrize(("mss", "timestamps", "size"), [(1, (), 48), (47, (), 48), (49, (), 49), (1, ((7, 0),), 36)])
-def test_a_tiny_mss_or_path_mtu_does_not_cut_a_window_into_tiny_segments(mss: int, timestamps: Any, size: int) -> None:
-    """CVE-2019-11479; Linux has the same floor."""
-    options = [("Timestamp", each) for each in timestamps]
-    peer = opened((("MSS", mss), *options))
-    peer.end.write(b"x" * 2 * size, peer.now)
-    assert sizes(peer.answers()) == [size, size]
-    peer = opened((("MSS", 1000), *options))
-    peer.end.write(b"x" * 3 * size, peer.now)
-    peer.answers()
-    peer.end.request(PATH_MTU, peer.now, mss)
-    assert sizes(peer.answers()) == [size, size, size]
 
 
 def test_a_host_may_choose_segments_as_short_as_its_network_wants() -> None:
@@ -250,57 +234,6 @@ def test_icmp_errors_end_nothing() -> None:
     peer = opened()
     peer.end.request(ERROR, peer.now, 3 << 8 | 1)
     assert (peer.end.told["error"], peer.end.state) == (3 << 8 | 1, "ESTABLISHED")
-
-
-def test_a_smaller_path_is_followed() -> None:
-    """RFC 1191: what was too large is sent again in less, and the window stays."""
-    peer = opened()
-    end = peer.end
-    end.write(b"x" * 2000, peer.now)
-    assert sizes(peer.answers()) == [1000, 1000]
-    before = end.c.cwnd
-    end.request(PATH_MTU, peer.now, 600)
-    assert sizes(peer.answers()) == [600, 600, 600, 200]
-    assert end.c.cwnd == before
-
-
-def test_a_forged_path_mtu_is_not_followed_while_full_segments_pass() -> None:
-    """RFC 5927 section 7.2."""
-    peer = opened()
-    end = peer.end
-    end.write(b"x" * 1000, peer.now)
-    peer.say("A", 101, 2001)
-    end.write(b"x" * 2000, peer.now)
-    assert sizes(peer.answers()) == [1000, 1000]
-    end.request(PATH_MTU, peer.now, 600, 2001)
-    assert sizes(peer.answers()) == []
-    peer.say("A", 101, 4001)
-    end.write(b"x" * 1000, peer.now)
-    assert sizes(peer.answers()) == [1000]
-    assert sizes(peer.after_timer()) == [1000]  # a tail loss probe
-    assert sizes(peer.after_timer()) == [1000]  # a time-out: the claim was proved false before
-
-
-def test_a_path_that_becomes_smaller_is_followed_when_a_segment_times_out() -> None:
-    """RFC 5927 section 7.2; and after ten minutes larger segments are tried again (RFC 1191 section 6.3)."""
-    peer = opened()
-    end = peer.end
-    end.write(b"x" * 1000, peer.now)
-    peer.say("A", 101, 2001)
-    end.write(b"x" * 1000, peer.now)
-    assert sizes(peer.answers()) == [1000]
-    end.request(PATH_MTU, peer.now, 600, 2001)
-    while sizes(sent := peer.after_timer()) == [1000]:
-        pass
-    assert sizes(sent)[0] == 600
-    peer.say("A", 101, 3001)
-    end.write(b"x" * 700, peer.now)
-    assert sizes(peer.answers()) == [600]
-    assert sizes(peer.say("A", 101, 3601)) == [100]
-    peer.say("A", 101, 3701)
-    peer.wait(600 * SECOND)
-    end.write(b"x" * 1000, peer.now)
-    assert sizes(peer.answers()) == [1000]
 
 
 def test_timestamps_keep_old_duplicates_out() -> None:
