@@ -3,7 +3,10 @@
 import errno
 import time
 
+from scout.io.endpoints.message import SPLICE
+from scout.io.endpoints.stream import SPLICED
 from scout.sockets.errors import error_of
+from scout.sockets.record_stream import RecordStream
 from scout.sockets.stream import StreamSocket
 
 __all__ = ["join", "splice"]
@@ -47,12 +50,27 @@ def join(one: StreamSocket, two: StreamSocket) -> None:
     if one is two or one.stack is not two.stack:
         raise error_of(errno.EINVAL)
     pair = (one, two)
+    if any(isinstance(each.stream, RecordStream) for each in pair):
+        raise OSError(errno.EPROTO, _REFUSED[errno.EPROTO])
     before = [each.stream.errors() for each in pair]
-    one.ask_for_splice(two)
-    two.ask_for_splice(one)
-    while not all(each.is_spliced() for each in pair):
+    _ask(one, two)
+    _ask(two, one)
+    while not all(each.stream.phase()[0] >= SPLICED for each in pair):
+        one._check_stack()
         for each, count in zip(pair, before, strict=True):
             error = each.stream.soft_error()
             if each.stream.errors() > count and error in _REFUSED:
                 raise OSError(error, _REFUSED[error])
         time.sleep(_NAP)
+    one.is_spliced = two.is_spliced = True
+
+
+def _ask(one: StreamSocket, two: StreamSocket) -> None:
+    """Ask the stack to splice a connection with another one, which has to ask too."""
+    if one._io_refs:
+        raise OSError(errno.EBUSY, "a file of makefile() may have read ahead; close it before the splice")
+    with one._receiving, one._sending:
+        one._connected()
+        while (position := one.stream.read_position()) < 0:  # it takes a replica a moment
+            one._check_stack()
+        one._tell(SPLICE, two._opened(), position)

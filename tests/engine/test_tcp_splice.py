@@ -223,7 +223,7 @@ def test_asyncio(host: Host) -> None:
         with host.their_stream(7208) as listener:
             listener.settimeout(60)
             listener.listen(2)
-            async with await aio.start_server(handle, OURS, 7208):
+            async with await aio.start_server(handle, OURS, 7208, backlog=8):
                 client = host.their_stream()
                 await loop.run_in_executor(None, client.connect, (OURS, 7208))
                 client.sendall(b"hello\nand more")

@@ -48,9 +48,9 @@ def pass_on(
 ) -> int:
     """Take a segment of a spliced connection, whose position is at `at`: note what it tells, and send it on."""
     other, segment, c = partner_of(rows, row), host.segment, connections[row]
-    s, t = rows[row].splice, rows[other].splice
+    s, t, clock = rows[row].splice, rows[other].splice, now - host.shift
     if segment.flags & SYN:
-        if not is_over(s, t) or now - max(s.seen, t.seen) < SILENCE:
+        if not is_over(s, t) or clock - max(s.seen, t.seen) < SILENCE:
             return NO_CONNECTION
         end_pair(row, other, host, rows, bindings, deadlines)  # the peer repeats it, for the listener
         return PASSED
@@ -64,7 +64,7 @@ def pass_on(
     fins = NOWHERE - place if data == 0 and NOWHERE - FINS <= place <= NOWHERE else 0
     s.ended = s.ended & FIN | segment.flags & (FIN | RST) | (FIN if fins & 1 else 0)
     t.ended |= FIN if fins & 2 else 0
-    s.seen = now
+    s.seen = clock
     s.probes = 0
     life = c.settings[KEEP_INTERVAL if t.probes else KEEP_IDLE]
     if (s.ended | t.ended) & RST:

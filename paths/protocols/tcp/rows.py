@@ -66,8 +66,8 @@ SPLICE = np.dtype(
         ("sack", "i8"),  # 1: the other peer has permitted SACK
         ("ecn", "i8"),  # 1: both use ECN
         ("ended", "i8"),  # FIN and RST, as flags, that the peer has sent
-        ("seen", "i8"),  # when a segment of the pair last became a request,
-        ("probes", "i8"),  # and how often both peers were asked since whether they are there
+        ("seen", "i8"),  # when, by the clock, a segment of this peer last became a request,
+        ("probes", "i8"),  # and how often the peer was asked since whether it is there
     ],
     align=True,
 )

@@ -8,9 +8,9 @@ it was wrong it stays wrong, for the receiver to see.
 from typing import Any
 
 from scout.io.access import add16, load8, load16, load32, lowering, store8, store16, store32, sum16
-from scout.io.batch import gather
 from scout.io.endpoints import message
 from scout.io.packet import GSO_NONE, NEEDS_CHECKSUM
+from scout.io.packet_sum import packet_sum16
 from scout.paths.limit import exchange_word, load_word
 from scout.paths.model.verdict import drop
 from scout.paths.protocols.tcp.header import END, NOP, SACK, TIMESTAMP
@@ -74,8 +74,6 @@ def splice(
     packet: Any,
     rows: Any,
     fins: Any,
-    whole: Any,
-    whole_index: int,
 ) -> int:
     """Rewrite a segment for the other connection's peer."""
     at, row = message.HEADER, load32(frame, message.SOCKET) & message.ROW
@@ -96,8 +94,7 @@ def splice(
     longest = s.segment - (data - tcp.HEADER - (TIMESTAMP_BYTES if s.stamped else 0))
     cuts = size - data > longest and (packet.gso_type == GSO_NONE or packet.gso_size > longest)
     if cuts and packet.flags & NEEDS_CHECKSUM == 0:
-        frame = gather(frame, packet, whole, whole_index)
-        total = add16(pseudo_header_sum(frame, at, ipv4.TCP, size), sum16(frame, tcp_at, size))
+        total = add16(pseudo_header_sum(frame, at, ipv4.TCP, size), packet_sum16(frame, packet, tcp_at, size))
         if total != 0xFFFF:
             return BAD_CHECKSUM  # the device is to write new ones
     before = sum16(frame, tcp_at, data)

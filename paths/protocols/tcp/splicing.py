@@ -149,8 +149,8 @@ def drive(
         if primary:
             post(outbox, waiting, sent, host)
     elif is_passed_on(c, d, rows[other].splice) and is_passed_on(d, c, rows[row].splice):
-        rewrite_from(c, d, rows[row], now)
-        rewrite_from(d, c, rows[other], now)
+        rewrite_from(c, d, rows[row], now, host.shift)
+        rewrite_from(d, c, rows[other], now, host.shift)
         watch_pair(row, other, now + c.settings[KEEP_IDLE], host, rows, deadlines)
         for turn in range(2):
             one, two = (row, other) if turn == 0 else (other, row)
@@ -169,7 +169,7 @@ def is_passed_on(c: Any, d: Any, splice: Any) -> bool:
     return left_to_forward(c, d, splice) == 0
 
 
-def rewrite_from(c: Any, d: Any, socket: Any, now: int) -> None:
+def rewrite_from(c: Any, d: Any, socket: Any, now: int, shift: int) -> None:
     """Let segments from c's peer, of whose socket this is the row, be rewritten for d's peer from now on.
 
     d's peer has received all up to `d.snd_nxt`, which this end has received up to `c.rcv_nxt`. The next timestamp of
@@ -185,7 +185,7 @@ def rewrite_from(c: Any, d: Any, socket: Any, now: int) -> None:
     splice.sack = d.sack
     splice.ecn = c.ecn & d.ecn
     splice.ended = FIN if has_ended(c) else 0
-    splice.seen = now
+    splice.seen = now - shift
     splice.probes = 0
     socket.role = SPLICED
 
