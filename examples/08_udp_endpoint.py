@@ -14,6 +14,7 @@ The server is a process of its own, which uses `scout.sockets` as it would use P
 one replica is killed; then the server is.
 """
 
+import os
 import subprocess
 import sys
 
@@ -26,13 +27,14 @@ from scout import AfPacketPort, ApplicationPort, Applications, Arp, Ethernet, Ic
 
 SERVER, CLIENT, QUESTIONS = "10.0.0.1", "10.0.0.2", 1000
 
+apps = ApplicationPort(f"lesson-{os.getpid()}")  # of this run: another one may go on at the same time
 graph = RouterGraph("endpoint")
 graph.add(Ethernet("eth0", AfPacketPort("r0")))
 graph.add(Ip("ip", {"eth0": f"{SERVER}/24"}))
 graph.add(Arp("arp"))
 graph.add(Icmp("icmp"))
 graph.add(Udp("udp"))
-graph.add(Applications("apps", ApplicationPort("lesson")))
+graph.add(Applications("apps", apps))
 graph.connect("icmp", "ip", "eth0")
 graph.connect("ip", "arp", "eth0")
 graph.connect("apps", "udp", "ip")
@@ -40,9 +42,9 @@ graph.connect("udp", "icmp")
 paths = [graph.create_path("eth0"), graph.create_path("apps")]
 
 
-def serve():
+def serve(name):
     """Answer in capitals; the application."""
-    sockets.attach("lesson")
+    sockets.attach(name)
     with sockets.socket() as server:
         server.bind((SERVER, 7777))
         print("ready", flush=True)
@@ -66,8 +68,6 @@ def ask(client, number):
 
 def run():
     """Run the stack between a client's namespace and a server's process."""
-    import os
-    import signal
     import socket
 
     from scout import Lab, Supervisor
@@ -79,7 +79,7 @@ def run():
         supervisor = Supervisor(graph, paths, replicas=2)
         with router.entered():
             supervisor.__enter__()
-        server = subprocess.Popen([sys.executable, __file__, "serve"], stdout=subprocess.PIPE)
+        server = subprocess.Popen([sys.executable, __file__, "serve", apps.name], stdout=subprocess.PIPE)
         try:
             server.stdout.readline()
             with host.entered():
@@ -88,7 +88,7 @@ def run():
             client.connect((SERVER, 7777))
             for number in range(QUESTIONS):
                 if number == QUESTIONS // 2:
-                    os.kill(supervisor.processes[0].pid, signal.SIGKILL)
+                    supervisor.processes[0].kill()
                 ask(client, number)
             print(f"answered: {QUESTIONS} of {QUESTIONS}, and a replica was killed meanwhile")
             server.kill()
@@ -108,4 +108,4 @@ def run():
 
 
 if __name__ == "__main__":
-    serve() if sys.argv[1:] == ["serve"] else run()
+    serve(sys.argv[2]) if sys.argv[1:2] == ["serve"] else run()

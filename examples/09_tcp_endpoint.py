@@ -17,7 +17,6 @@ ways, and each time a replica is killed meanwhile.
 
 import hashlib
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -34,13 +33,14 @@ from scout import AfPacketPort, ApplicationPort, Applications, Arp, Ethernet, Ic
 
 SERVER, CLIENT, ECHO, FILES, SIZE = "10.0.0.1", "10.0.0.2", 7777, 7778, 100_000_000
 
+apps = ApplicationPort(f"lesson-{os.getpid()}")  # of this run: another one may go on at the same time
 graph = RouterGraph("tcp")
 graph.add(Ethernet("eth0", AfPacketPort("r0")))
 graph.add(Ip("ip", {"eth0": f"{SERVER}/24"}))
 graph.add(Arp("arp"))
 graph.add(Icmp("icmp"))
 graph.add(Tcp("tcp"))
-graph.add(Applications("apps", ApplicationPort("lesson")))
+graph.add(Applications("apps", apps))
 graph.connect("icmp", "ip", "eth0")
 graph.connect("ip", "arp", "eth0")
 graph.connect("apps", "tcp", "ip")
@@ -85,9 +85,9 @@ def serve_files(server, name):
                 client.sendall(found.hexdigest().encode())
 
 
-def serve(name):
+def serve(router, name):
     """Run both servers."""
-    sockets.attach("lesson")
+    sockets.attach(router)
     files = listener(FILES)
     threading.Thread(target=echo, args=(listener(ECHO),), daemon=True).start()
     print("ready", flush=True)
@@ -131,14 +131,14 @@ def run():
             supervisor.__enter__()
         file.write(data := os.urandom(SIZE))
         file.flush()
-        server = subprocess.Popen([sys.executable, __file__, "serve", file.name], stdout=subprocess.PIPE)
+        server = subprocess.Popen([sys.executable, __file__, "serve", apps.name, file.name], stdout=subprocess.PIPE)
 
         def connected(port):
             with host.entered():
                 return socket.create_connection((SERVER, port))
 
         def kill():
-            os.kill(supervisor.processes[0].pid, signal.SIGKILL)
+            supervisor.processes[0].kill()
 
         try:
             server.stdout.readline()
@@ -170,4 +170,4 @@ def run():
 
 
 if __name__ == "__main__":
-    serve(sys.argv[2]) if sys.argv[1:2] == ["serve"] else run()
+    serve(*sys.argv[2:]) if sys.argv[1:2] == ["serve"] else run()

@@ -11,6 +11,7 @@ The server is written with aiohttp, which knows nothing of Scout. The one import
 server speaks HTTPS: TLS 1.3 by Python's `ssl`.
 """
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -26,13 +27,14 @@ from scout import aio as asyncio
 
 SERVER, CLIENT, BYTES, AT_ONCE = "10.0.0.1", "10.0.0.2", 5_000_000, 200
 
+apps = ApplicationPort(f"lesson-{os.getpid()}", sockets=1024)  # of this run: another one may go on at the same time
 graph = RouterGraph("http")
 graph.add(Ethernet("eth0", AfPacketPort("r0")))
 graph.add(Ip("ip", {"eth0": f"{SERVER}/24"}))
 graph.add(Arp("arp"))
 graph.add(Icmp("icmp"))
 graph.add(Tcp("tcp"))
-graph.add(Applications("apps", ApplicationPort("lesson", sockets=1024)))
+graph.add(Applications("apps", apps))
 graph.connect("icmp", "ip", "eth0")
 graph.connect("ip", "arp", "eth0")
 graph.connect("apps", "tcp", "ip")
@@ -86,7 +88,7 @@ def run():
         supervisor = Supervisor(graph, paths, replicas=2)
         with router.entered():
             supervisor.__enter__()
-        server = subprocess.Popen([sys.executable, __file__, "serve", folder], stdout=subprocess.PIPE)
+        server = subprocess.Popen([sys.executable, __file__, "serve", apps.name, folder], stdout=subprocess.PIPE)
 
         def curl(*arguments, data=None):
             with host.entered():
@@ -109,13 +111,13 @@ def run():
             supervisor.stop()
 
 
-def main():
+def main(router, folder):
     """The application, which attaches to the router first."""
     from scout import sockets
 
-    sockets.attach("lesson")
-    asyncio.run(serve(sys.argv[2]))
+    sockets.attach(router)
+    asyncio.run(serve(folder))
 
 
 if __name__ == "__main__":
-    main() if sys.argv[1:2] == ["serve"] else run()
+    main(*sys.argv[2:]) if sys.argv[1:2] == ["serve"] else run()

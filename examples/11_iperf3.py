@@ -28,13 +28,14 @@ from scout import AfPacketPort, ApplicationPort, Applications, Arp, Ethernet, Ic
 
 SERVER, CLIENT, PORT, SECONDS = "10.0.0.1", "10.0.0.2", 5201, 2
 
+apps = ApplicationPort(f"lesson-{os.getpid()}")  # of this run: another one may go on at the same time
 graph = RouterGraph("iperf")
 graph.add(Ethernet("eth0", AfPacketPort("r0")))
 graph.add(Ip("ip", {"eth0": f"{SERVER}/24"}))
 graph.add(Arp("arp"))
 graph.add(Icmp("icmp"))
 graph.add(Tcp("tcp"))
-graph.add(Applications("apps", ApplicationPort("lesson")))
+graph.add(Applications("apps", apps))
 graph.connect("icmp", "ip", "eth0")
 graph.connect("ip", "arp", "eth0")
 graph.connect("apps", "tcp", "ip")
@@ -238,7 +239,7 @@ def run():
             return f"{found['end']['sum_received']['bits_per_second'] / 1e9:.2f} Gbit/s\n"
 
         try:
-            started([*this, "server", "scout"])
+            started([*this, "server", apps.name])
             print(f"the other end: {stock or 'this program, over the sockets of the kernel'}")
             for parallel, reverse in ((1, False), (1, True), (4, False), (4, True)):
                 way = "our server sends" if reverse else "our server receives"
@@ -246,7 +247,7 @@ def run():
             started([stock, "-s", "--forceflush"] if stock else [*this, "server", "kernel"])
             for reverse in (False, True):
                 way = "our client receives" if reverse else "our client sends"
-                print(f"{way}: {text([*this, 'client', 'scout', CLIENT, '1', '-R' * reverse])}", end="")
+                print(f"{way}: {text([*this, 'client', apps.name, CLIENT, '1', '-R' * reverse])}", end="")
         finally:
             for process in processes:
                 process.kill()
@@ -255,13 +256,13 @@ def run():
 
 
 def main(role, kind, *arguments):
-    """Be the server or the client, over the sockets of Scout or of the kernel."""
+    """Be the server or the client, over the sockets of the kernel or of the router of that name."""
     if kind == "kernel":
         import socket as module
     else:
         from scout import sockets as module
 
-        module.attach("lesson")
+        module.attach(kind)
     if role == "server":
         serve(module)
     else:

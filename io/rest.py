@@ -28,6 +28,7 @@ WAITER = np.dtype(
         ("until", "i8"),  # when the replica is to be awake if it is the lookout, nanoseconds since 1970, or `NEVER`
         ("polls", "i8"),  # 1: it polls before it sleeps
         ("since", "i8"),  # since when it has polled or slept, with nothing between but looks in vain; 0: it has not
+        ("busy", "i8"),  # until when it does not poll, as another process has kept its core
         ("woken", "i8"),  # when its last sleep ended; 0: it has not slept since then
     ]
 )
@@ -40,6 +41,10 @@ NEVER = 1 << 62
 
 POLL = 100_000
 """Nanoseconds that a replica polls at most before it sleeps: two wake-ups of other processes, and what these do."""
+
+LONG = 300_000
+"""Nanoseconds without its core after which it does not poll for a while: a wake-up would have taken the core from a
+process that only computes, but one that has yielded gets it back when that process's time is over."""
 
 _MILLISECOND, _POLLIN = 1_000_000, 1
 _FIRST, _NEXT = 1, 10
@@ -98,9 +103,12 @@ def _polls(waiter: np.ndarray) -> bool:
     me, moment = waiter[0], now(waiter)
     if me.since == 0:
         me.since = moment
-    if not 0 <= moment - me.since < POLL:
+    # A time further ahead than it can be is one from before the clock was set back.
+    if 0 < me.busy - moment <= _NEXT * _MILLISECOND or not 0 <= moment - me.since < POLL:
         return False
     back_off(YIELD, SPINS)
+    if now(waiter) - moment > LONG:
+        me.busy = now(waiter) + _NEXT * _MILLISECOND
     return True
 
 

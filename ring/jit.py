@@ -7,7 +7,7 @@ compiled for one signature when it is first called, and cached on disk (`scout.r
 import gc
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import update_wrapper
 from typing import Any
 
@@ -160,8 +160,10 @@ def entry(signature: Any) -> Callable[[Callable[..., Any]], Entry]:
 def compile_entries(*packages: str) -> None:
     """Compile all entries that modules of these packages have declared so far, so that the first call of each is fast.
 
-    A program that has imported more than it uses, as a suite of tests does, compiles the rest when it is called.
+    A program that has imported more than it uses, as a suite of tests does, compiles the rest when it is called. So is
+    an entry that cannot be compiled now, as no file can be opened, say: the call has the error if it is still there.
     """
     for each in _declared:
         if each.function.__module__.startswith(tuple(f"{package}." for package in packages)):
-            _ = each.native
+            with suppress(Exception):
+                _ = each.native

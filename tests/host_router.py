@@ -50,9 +50,10 @@ def host_graph(port: Any, name: str = "apps", transport: Router | None = None, *
 
 @dataclass
 class Host:
-    """A host that runs, and the namespace of its peer."""
+    """A host that runs, its namespace, and that of its peer."""
 
     supervisor: Supervisor
+    own: Namespace
     peer: Namespace
     stack: sockets.Stack
     name: str
@@ -142,6 +143,6 @@ def running_host(
             if tap:
                 peer.address("r0", f"{PEER}/24")
             with closing(sockets.attach(name)) as attached:
-                yield Host(supervisor, peer, attached, name, reports)
+                yield Host(supervisor, ours, peer, attached, name, reports)
         finally:
             supervisor.stop()

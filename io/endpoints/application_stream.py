@@ -33,6 +33,7 @@ __all__ = [
     "RECORDS",
     "await_room",
     "ends_at",
+    "errors",
     "free",
     "opened",
     "phase",
@@ -129,6 +130,12 @@ def ends_at(stream: int) -> int:
 def soft_error(stream: int) -> int:
     """The number (errno) of the last ICMP error that did not end the connection; 0: there was none."""
     return max(load64_acquire(stream + SOFT_ERROR) - 1, 0) & 0xFFFF  # pairs with the replica's compare-exchange
+
+
+@entry(_i8(_i8))
+def errors(stream: int) -> int:
+    """How many errors were told that did not end the connection."""
+    return load64_acquire(stream + SOFT_ERROR) >> 16  # pairs with the replica's compare-exchange
 
 
 @entry(_i8(_i8, _i8, _i8, _i8))

@@ -124,14 +124,28 @@ def _collect_from_replicas(feed: Record, now: int) -> None:
         exchange(_area(feed, each) + DOORBELL, 0)  # seq_cst, as in the replica, before the loads of TAIL
     moved = True
     while moved:
-        chosen, first = -1, 0
-        for each in range(feed.capacity, feed.capacity + feed.replicas):
-            number = _next_batch(feed, each)
-            if number != _ANY and (chosen < 0 or number < first):
-                chosen, first = each, number
+        chosen = _first_producer(feed)
+        first = _next_batch(feed, chosen) if chosen >= 0 else 0
         moved = chosen >= 0 and _collect_from(feed, chosen, now, first)
         if chosen >= 0 and not moved:
             exchange(_area(feed, chosen) + DOORBELL, 1)  # the channel is full: look again
+
+
+@inline
+def _first_producer(feed: Record) -> int:
+    """The replica with the request of the earliest batch; -1 if none has a request.
+
+    A replica publishes requests before it lets the next batch leave. So those of earlier batches than the one found are
+    there once that one is, and a look at all rings behind it finds them; one that began before may have missed them.
+    """
+    chosen, first, found = -1, 0, True
+    while found:
+        found = False
+        for each in range(feed.capacity, feed.capacity + feed.replicas):
+            number = _next_batch(feed, each)
+            if number != _ANY and (chosen < 0 or number < first):
+                chosen, first, found = each, number, True
+    return chosen
 
 
 @inline

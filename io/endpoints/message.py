@@ -51,6 +51,7 @@ __all__ = [
     "SEND",
     "SHUTDOWN",
     "SOCKET",
+    "SPLICE",
     "WRITE",
 ]
 
@@ -93,11 +94,12 @@ SEND = 16
 """Kind of a local request: send data, to the remote address and port; 0 for those that the socket is connected to. The
 note is the size of the segments that the data is to be cut into, or 0."""
 
-WRITE, READ, SHUTDOWN, ABORT, OPTION = 17, 18, 19, 20, 21
+WRITE, READ, SHUTDOWN, ABORT, OPTION, SPLICE = 17, 18, 19, 20, 21, 23
 """Kinds of local requests about a stream (`scout.io.endpoints.stream`): bytes up to a position, of 8 bytes in the data,
 are in the send ring, or were read; no more will be written; the connection is to be aborted; an option, of 8 bytes (its
-index in `scout.paths.protocols.tcp.settings`), has the value of the next 8. Options are told for open connections only:
-an application keeps what is chosen before, and tells it then."""
+index in `scout.paths.protocols.tcp.settings`), has the value of the next 8; the connection is to be spliced with
+that of the socket whose number is in 8 bytes, which has to ask for the same, and bytes up to the position in the next 8
+were read. Options are told for open connections only: an application keeps what is chosen before, and tells it then."""
 
 SECURE = 22
 """Kind of a local request about a stream: it consists of sealed records from these positions on, in both directions

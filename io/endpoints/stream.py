@@ -47,6 +47,7 @@ __all__ = [
     "SEALING",
     "SEND_RING",
     "SOFT_ERROR",
+    "SPLICED",
     "URGENT",
     "WORDS",
     "placing_of",
@@ -85,9 +86,10 @@ WORDS = 4096
 RECEIVE_RING, SEND_RING, OPENED_RING, PLAIN_RING, RINGS = range(5)
 """The rings by their place behind the words, and how many there are."""
 
-OPENING, ESTABLISHED, CLOSED = range(3)
-"""Phases: the connection is being opened; it was established; nothing more will come of it, and its row is free. The
-phase of a listener's spare socket is 0 until it gets a connection."""
+OPENING, ESTABLISHED, SPLICED, CLOSED = range(4)
+"""Phases: the connection is being opened; it was established; the stack passes its bytes on to another connection;
+nothing more will come of it, and its row is free. The phase of a listener's spare socket is 0 until it gets a
+connection."""
 
 assert OPENED + LINE <= WORDS
 

@@ -26,7 +26,6 @@ from scout.ring.segment import address, shared
 __all__ = ["TRANSMIT", "Sink", "enqueue", "flush"]
 
 _BATCH_HEADER = 32
-_SLACK = 4  # bytes behind a record that summing a checksum by words may overwrite
 _FILE_BUFFER = 1 << 20  # bytes of a replica that writes to a file; the longest packet fits
 
 TRANSMIT = np.dtype(
@@ -56,7 +55,7 @@ def enqueue(transmit: Record, packet: Record, record: int) -> None:
     """Copy a packet to the batch that `flush` sends."""
     head = packet.end - packet.frame
     size = head + packet.tail_bytes
-    room = transmit.capacity - RECORD_HEADER - size - _SLACK
+    room = transmit.capacity - RECORD_HEADER - size
     if transmit.filled > room and transmit.descriptor >= 0:
         flush(transmit)
     if transmit.filled > room:

@@ -5,10 +5,10 @@ order, over words of 32 bits. Stages use `scout.io.access.sum16`, which goes thr
 protocols are in `scout.paths.wire.checksum`.
 """
 
-from scout.ring.atomics import load32, store32
+from scout.ring.atomics import load32, load64, store32
 from scout.ring.jit import inline
 
-__all__ = ["complete", "fold", "is_right", "updated"]
+__all__ = ["complete", "fold", "is_right", "total_of", "updated"]
 
 
 @inline
@@ -20,17 +20,29 @@ def fold(total: int) -> int:
 
 
 @inline
+def total_of(start: int, size: int) -> int:
+    """The ones' complement sum, 16 bits, of `size` bytes at an address; 0 only if all are 0.
+
+    The 3 bytes before the last one are read, also if they lie before `start`.
+    """
+    total = 0
+    for word in range(start, start + (size & ~7), 8):
+        both = load64(word)
+        total += (both & 0xFFFFFFFF) + (both >> 32 & 0xFFFFFFFF)
+    if size & 4:
+        total += load32(start + (size & ~7))
+    if size & 3:  # the last bytes as if zeros followed
+        total += load32(start + size - 4) >> 8 * (4 - (size & 3))
+    return fold(total)
+
+
+@inline
 def complete(start: int, place: int, end: int) -> None:
     """Write the checksum of the bytes at addresses `start` to `end` (exclusive) to the 16-bit field at `place`.
 
     The field lies between `start` and `end` and holds the sum of the pseudo-header, which so becomes part of the total.
-    The 4 bytes from `end` on are overwritten.
     """
-    store32(end, 0)  # zeros add nothing
-    total = 0
-    for word in range(start, end, 4):
-        total += load32(word)
-    total = fold(total)
+    total = total_of(start, end - start)
     # In UDP a checksum of 0 says that there is no checksum (RFC 768). 0xFFFF is equivalent in ones' complement.
     checksum = ~total & 0xFFFF if total != 0xFFFF else 0xFFFF
     store32(place, load32(place) & ~0xFFFF | checksum)

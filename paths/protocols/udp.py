@@ -28,11 +28,11 @@ from typing import Any
 
 import numpy as np
 
-from scout.io.access import add16, length, load8, load16, load32, require, store16, store32, sum16
-from scout.io.batch import gather
+from scout.io.access import add16, length, load8, load16, load32, require, store16, store32
 from scout.io.endpoints import message
 from scout.io.endpoints.message import BIND, CLOSE, DATA, ERROR, FAILED, SEND
 from scout.io.packet import NEEDS_CHECKSUM
+from scout.io.packet_sum import packet_sum16
 from scout.paths.model.attributes import Attributes
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.router import GraphError, Router
@@ -53,7 +53,7 @@ from scout.paths.protocols.sockets import (
 )
 from scout.paths.wire import icmp, ipv4, udp
 from scout.paths.wire.checksum import pseudo_header_sum
-from scout.paths.wire.icmp import PORT_UNREACHABLE
+from scout.paths.wire.icmp import PORT_UNREACHABLE, quoted
 from scout.paths.wire.ipv4 import header_length
 
 __all__ = ["Udp", "change", "notice", "receive", "request", "send"]
@@ -67,7 +67,7 @@ ACCEPTED, UNREACHABLE = 0, 1
 """Outcomes of `receive`."""
 
 
-def receive(frame: Any, end: Any, packet: Any, bindings: Any, whole: Any, whole_index: int) -> int:
+def receive(frame: Any, end: Any, packet: Any, bindings: Any) -> int:
     """Find the socket that a datagram is for, and make a message of it (`ACCEPTED`); `UNREACHABLE` if there is none."""
     at = message.HEADER  # of the packet, behind the room for the message's header
     header = header_length(frame, at)
@@ -82,8 +82,7 @@ def receive(frame: Any, end: Any, packet: Any, bindings: Any, whole: Any, whole_
         return GROUP
     # There is none, or the sender left it to a device that the packet has not passed.
     if load16(frame, udp_at + udp.CHECKSUM) != 0 and packet.flags & NEEDS_CHECKSUM == 0:
-        frame = gather(frame, packet, whole, whole_index)
-        total = add16(pseudo_header_sum(frame, at, ipv4.UDP, told), sum16(frame, udp_at, told))
+        total = add16(pseudo_header_sum(frame, at, ipv4.UDP, told), packet_sum16(frame, packet, udp_at, told))
         if total != 0xFFFF:
             return BAD_CHECKSUM
     remote, local = load32(frame, at + ipv4.SOURCE), load32(frame, at + ipv4.DESTINATION)
@@ -100,11 +99,9 @@ def receive(frame: Any, end: Any, packet: Any, bindings: Any, whole: Any, whole_
 
 def notice(frame: Any, end: Any, packet: Any, bindings: Any) -> int:
     """Tell the socket that an ICMP error is about."""
-    at = message.HEADER
-    kind_at = at + header_length(frame, at)
-    quote = kind_at + icmp.HEADER
-    udp_at = quote + header_length(frame, quote)
-    if not require(frame, end, udp_at + udp.DESTINATION + 2):
+    kind_at = message.HEADER + header_length(frame, message.HEADER)
+    quote, udp_at = quoted(frame, end, kind_at, udp.DESTINATION + 2)
+    if udp_at < 0:
         return NO_SOCKET
     local, remote = load32(frame, quote + ipv4.SOURCE), load32(frame, quote + ipv4.DESTINATION)
     local_port, remote_port = load16(frame, udp_at + udp.SOURCE), load16(frame, udp_at + udp.DESTINATION)

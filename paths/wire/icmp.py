@@ -9,6 +9,7 @@ from typing import Any
 
 from scout.io.access import load8, load16, require
 from scout.paths.wire import ipv4
+from scout.paths.wire.ipv4 import header_length
 
 __all__ = [
     "CHECKSUM",
@@ -32,6 +33,7 @@ __all__ = [
     "UNREACHABLE",
     "error_text",
     "is_error",
+    "quoted",
     "quotes",
 ]
 
@@ -86,3 +88,16 @@ def quotes(frame: Any, end: Any, at: int) -> bool:
     if not require(frame, end, quote + ipv4.HEADER) or load8(frame, quote) >> 4 != 4:
         return False
     return load16(frame, quote + ipv4.FRAGMENT) & ipv4.OFFSET == 0
+
+
+def quoted(frame: Any, end: Any, at: int, size: int) -> tuple[int, int]:
+    """Where the error at `at`, for which `quotes` is True, has the IPv4 header that it quotes, and the one behind it.
+
+    The latter offset is -1 if the error does not quote the first `size` bytes of that header.
+    """
+    quote = at + HEADER
+    length = header_length(frame, quote)
+    behind = quote + length
+    if length < ipv4.HEADER or not require(frame, end, behind + size):
+        behind = -1
+    return quote, behind

@@ -6,6 +6,7 @@ An asyncio program runs on the router's TCP and UDP by changing one import::
 
 All names are asyncio's, but `run` and `new_event_loop` use an event loop whose connections, servers and datagram
 endpoints are `scout.sockets`. `open_connection`, `start_server` and all else that uses the running loop follow.
+`splice` makes two connections one.
 """
 
 import asyncio
@@ -14,8 +15,9 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from scout.aio.loop import EventLoop
+from scout.aio.splicing import splice
 
-__all__ = [*asyncio.__all__, "EventLoop"]
+__all__ = [*asyncio.__all__, "EventLoop", "splice"]
 
 _Result = TypeVar("_Result")
 

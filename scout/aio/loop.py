@@ -6,9 +6,10 @@ import socket as kernel
 from asyncio import sslproto
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from scout import sockets
+from scout.aio.datagrams import DatagramTransport
 from scout.aio.transport import StreamTransport
 from scout.endpoints.stack import Stack
 from scout.sockets.errors import error_of
@@ -16,6 +17,13 @@ from scout.sockets.errors import error_of
 __all__ = ["EventLoop"]
 
 Name = tuple[str, int]
+
+
+class Watcher(Protocol):
+    """An object that is told when its router ends."""
+
+    def router_ended(self) -> None:
+        """The router has ended. Called once at most."""
 
 
 class _Seen(asyncio.Event):
@@ -33,7 +41,7 @@ class EventLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         super().__init__()
-        self._streams: dict[Stack, set[StreamTransport | _Seen]] = {}
+        self._watchers: dict[Stack, set[Watcher]] = {}
 
     async def create_datagram_endpoint(  # type: ignore[override]
         self,
@@ -136,7 +144,18 @@ class EventLoop(asyncio.SelectorEventLoop):
                 opened.close()
             raise
 
-    # Transports: asyncio's loop makes all of them by these two methods.
+    # Transports: asyncio's loop makes all of them by these methods.
+
+    def _make_datagram_transport(
+        self, sock: Any, protocol: Any, address: Any = None, waiter: Any = None, extra: Any = None
+    ) -> asyncio.DatagramTransport:
+        if not isinstance(sock, sockets.DatagramSocket):
+            made: asyncio.DatagramTransport = super()._make_datagram_transport(  # type: ignore[misc]
+                sock, protocol, address, waiter, extra
+            )
+            return made
+        transport: asyncio.DatagramTransport = DatagramTransport(self, sock, protocol, address, waiter, extra)
+        return transport
 
     def _make_socket_transport(  # type: ignore[override]
         self, sock: Any, protocol: Any, waiter: Any = None, *, extra: Any = None, server: Any = None, **more: Any
@@ -182,24 +201,24 @@ class EventLoop(asyncio.SelectorEventLoop):
 
     # The end of a router.
 
-    def watch(self, transport: "StreamTransport | _Seen", stack: Stack) -> None:
-        """Tell a transport when its router ends."""
-        if stack not in self._streams:
-            self._streams[stack] = set()
+    def watch(self, watcher: Watcher, stack: Stack) -> None:
+        """Tell a watcher when its router ends."""
+        if stack not in self._watchers:
+            self._watchers[stack] = set()
             self.add_reader(stack.ended, self._end, stack)
-        self._streams[stack].add(transport)
+        self._watchers[stack].add(watcher)
 
-    def unwatch(self, transport: "StreamTransport | _Seen", stack: Stack) -> None:
-        """Forget a transport."""
-        transports = self._streams.get(stack, set())
-        transports.discard(transport)
-        if not transports and self._streams.pop(stack, None) is not None:
+    def unwatch(self, watcher: Watcher, stack: Stack) -> None:
+        """Forget a watcher."""
+        watchers = self._watchers.get(stack, set())
+        watchers.discard(watcher)
+        if not watchers and self._watchers.pop(stack, None) is not None:
             self.remove_reader(stack.ended)
 
     def _end(self, stack: Stack) -> None:
-        for transport in list(self._streams.get(stack, ())):
-            transport.router_ended()
-        if self._streams.pop(stack, None) is not None:
+        for watcher in list(self._watchers.get(stack, ())):
+            watcher.router_ended()
+        if self._watchers.pop(stack, None) is not None:
             self.remove_reader(stack.ended)
 
 

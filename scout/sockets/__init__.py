@@ -43,6 +43,7 @@ from scout.endpoints.stack import Stack, attach, newest
 from scout.sockets.base import Socket
 from scout.sockets.datagram import DatagramSocket
 from scout.sockets.errors import error_of
+from scout.sockets.splicing import splice
 from scout.sockets.stream import StreamSocket
 
 __all__ = [
@@ -74,6 +75,7 @@ __all__ = [
     "gaierror",
     "herror",
     "socket",
+    "splice",
     "timeout",
 ]
 

@@ -1,11 +1,14 @@
 """The common part of all sockets of a router: names, time limits, waiting, local requests, and the end."""
 
+import _thread
 import errno
 import os
 import select
 import socket as kernel
+import sys
 import threading
 import time
+import warnings
 from contextlib import suppress
 from socket import SO_ERROR, SOL_SOCKET
 from typing import Any, Self
@@ -44,12 +47,13 @@ class Socket:
     """
 
     family = kernel.AF_INET
+    _bell = -1  # until it is open, and once it is closed
 
     def __init__(
         self, stack: Stack, kind: int, proto: int, number: int, offset: int, bell: int, request_bytes: int
     ) -> None:
         self.type, self.proto = kernel.SocketKind(kind), proto
-        self.stack, self._number, self._bell = stack, number, bell
+        self.stack, self._number, self._bell, self._process = stack, number, bell, os.getpid()
         self._area = stack.mapped(offset, stack.socket_bytes)
         self._out = bytearray(HEADER + request_bytes)
         self._out_address = address(np.frombuffer(self._out, np.uint8))
@@ -64,6 +68,18 @@ class Socket:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def __del__(self) -> None:
+        """Close a socket that was forgotten, and warn of it, as Python's sockets do.
+
+        Not by this thread, which may be within a request of the same router when the garbage is collected: closing is
+        a request too. A process that was forked meanwhile has copies of its parent's sockets; they stay open.
+        """
+        if self._bell < 0 or self._process != os.getpid():
+            return
+        warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
+        if not sys.is_finalizing():  # else the process ends, and the router closes all of its sockets
+            _thread.start_new_thread(self.close, ())
 
     def __repr__(self) -> str:
         return f"<scout {type(self).__name__} {self._local} to {self._remote}>"
@@ -142,16 +158,16 @@ class Socket:
         if left is not None and left <= 0:
             self._check_stack()
             raise self._late()
-        self._poll(None if left is None else left * 1000)
-        self._check_stack()
+        if self._poll(None if left is None else left * 1000):
+            self._check_stack()
 
-    def _poll(self, milliseconds: float | None) -> None:
-        """Wait until the eventfd is readable, or the router has ended."""
-        self._opened()
+    def _poll(self, milliseconds: float | None) -> bool:
+        """Wait until the eventfd is readable; False if nothing else has happened, such as the end of the router."""
+        bell = self._opened() and self._bell
         poll = select.poll()  # no two threads may use the same one
-        poll.register(self._bell, select.POLLIN)
+        poll.register(bell, select.POLLIN)
         poll.register(self.stack.ended, select.POLLIN)
-        poll.poll(milliseconds)
+        return poll.poll(milliseconds) != [(bell, select.POLLIN)]
 
     def _late(self) -> OSError:
         """The error of a call that has waited long enough."""

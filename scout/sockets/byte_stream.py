@@ -109,6 +109,11 @@ class ByteStream:
             self.free(0)
         return self._safe if self._safe > self._told else 0
 
+    def read_position(self) -> int:
+        """The position up to which bytes were read; -1 as long as a replica is still writing before it."""
+        self.free(0)
+        return self._freed if self._safe == self._freed else -1
+
     def told(self, position: int) -> None:
         """Note that the stack was told of a position."""
         self._told = position
@@ -163,6 +168,10 @@ class ByteStream:
     def soft_error(self) -> int:
         """The number (errno) of an ICMP error that did not end the connection; 0: there was none."""
         return int(words.soft_error(self._stream))
+
+    def errors(self) -> int:
+        """How many errors were told that did not end the connection."""
+        return int(words.errors(self._stream))
 
     def settle(self, wants: int) -> None:
         """Let the eventfd be readable as long as something waits that the application wants, or room that it awaits."""

@@ -11,9 +11,9 @@ from typing import Any
 from scout.endpoints.stack import Stack
 from scout.io.endpoints import message
 from scout.io.endpoints.application_stream import CONNECT, READ
-from scout.io.endpoints.message import ABORT, HEADER, OPTION, SHUTDOWN, WRITE
+from scout.io.endpoints.message import ABORT, HEADER, OPTION, SHUTDOWN, SPLICE, WRITE
 from scout.io.endpoints.records import SECURING_WORDS
-from scout.io.endpoints.stream import ESTABLISHED, OPENING
+from scout.io.endpoints.stream import ESTABLISHED, OPENING, SPLICED
 from scout.paths.protocols.tcp import state
 from scout.sockets import options
 from scout.sockets.base import Name, Socket, opened
@@ -68,7 +68,7 @@ class StreamSocket(Securing, Socket):
         self._from: Listener | None = None  # the one that it was accepted from
         self._connecting = False
         self._shut_read = self._shut_write = self._was_told = False
-        self._watches_data, self.aborts = True, False
+        self._watches_data, self.aborts, self._is_spliced = True, False, False
         self._settings: dict[int, int] = {}  # those that were chosen
         self._io_refs, self._closed = 0, False  # as Python's sockets, for `makefile`
 
@@ -356,6 +356,22 @@ class StreamSocket(Securing, Socket):
                 self._out[HEADER + 8 * index : HEADER + 8 * index + 8] = word.to_bytes(8)
             self._request(8 * len(words), None, kind, 0, 0, 0)
 
+    def ask_for_splice(self, other: "StreamSocket") -> None:
+        """Ask the stack to splice the connection with another one, which has to ask too (`scout.sockets.splice`)."""
+        if self._io_refs:
+            raise OSError(errno.EBUSY, "a file of makefile() may have read ahead; close it before the splice")
+        with self._receiving, self._sending:
+            self._connected()
+            while (position := self.stream.read_position()) < 0:  # it takes a replica a moment
+                self._check_stack()
+            self._tell(SPLICE, other._opened(), position)
+
+    def is_spliced(self) -> bool:
+        """True if the stack has spliced the connection, which may have come to its end since."""
+        self._check_stack()
+        self._is_spliced = self._is_spliced or self.stream.phase()[0] >= SPLICED
+        return self._is_spliced
+
     # The end.
 
     def shutdown(self, how: int) -> None:
@@ -384,7 +400,7 @@ class StreamSocket(Securing, Socket):
             self.close()
 
     def _end(self) -> None:
-        if self._bell >= 0 and self._remote:
+        if self._bell >= 0 and self._remote and not self._is_spliced:
             with suppress(OSError):  # the router has ended
                 self._tell_read(1)  # unread bytes would have the peer see a reset
                 if self.aborts:

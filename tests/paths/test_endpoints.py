@@ -143,6 +143,15 @@ def test_an_icmp_error_goes_to_the_socket(made, kind: int, code: int, expected: 
     assert made.network.both(frame(foreign)).leaf == "udp.notice drops udp-no-socket"
 
 
+def test_an_error_whose_quote_is_no_header_is_about_no_socket(made) -> None:
+    """By its length the ports would be where the quoted header has its destination, which names a socket's."""
+    quote = raw(IP(src=OURS, dst="0.53.3.232", ihl=4) / UDP(sport=9, dport=9))
+    error = IP(src=PEER, dst=OURS) / ICMP(type=3, code=3) / Raw(quote)
+    assert made.network.both(frame(error)).leaf == "udp.notice drops udp-no-socket"
+    cut = IP(src=PEER, dst=OURS) / ICMP(type=3, code=3) / Raw(raw(IP(src=OURS, dst=PEER) / UDP(sport=53))[:23])
+    assert made.network.both(frame(cut)).leaf == "udp.notice drops udp-no-socket"
+
+
 def test_a_request_becomes_a_datagram(made) -> None:
     result = tell(made, SEND, SOCKET, remote=(PEER, 9), data=b"hello")
     sent = Ether(result.data)

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,14 @@ def test_in_the_eighth_lesson_an_application_is_answered_for_although_a_replica_
 
 @pytest.mark.long
 @pytest.mark.needs_namespaces
+def test_two_runs_of_the_eighth_lesson_do_not_disturb_each_other():
+    with ThreadPoolExecutor() as pool:
+        for answered, _ in pool.map(lines_of, ["08_udp_endpoint.py"] * 2):
+            assert answered == "answered: 1000 of 1000, and a replica was killed meanwhile"
+
+
+@pytest.mark.long
+@pytest.mark.needs_namespaces
 def test_in_the_ninth_lesson_files_are_intact_although_replicas_die():
     echo, taken, given, killed = lines_of("09_tcp_endpoint.py")
     assert echo == "echo: HELLO"
@@ -164,3 +173,13 @@ def test_in_the_twelfth_lesson_transfers_are_intact_over_bad_links():
         "and with losses: intact True, at least 20 ms there and back True, lost True, queue full False",
     ]
     assert lines[3].startswith("a bottleneck of 20 Mbit/s: intact True, at least 20 ms there and back True, lost False")
+
+
+@pytest.mark.long
+@pytest.mark.needs_namespaces
+def test_in_the_thirteenth_lesson_a_spliced_connection_outlives_its_proxy():
+    refused, copied, spliced, killed = (line.split("; ")[0] for line in lines_of("13_splice.py"))
+    assert refused == "port 22: 403"
+    assert copied == "COPY: 200000000 bytes, intact: True"
+    assert spliced == "CONNECT: 200000000 bytes, intact: True"
+    assert killed == "the proxy was killed meanwhile: True"

@@ -17,6 +17,7 @@ BENCHMARKS = {
     "path": "The compiled path alone, without input and output.",
     "fib": "The forwarding table: lookups, building, changes and memory.",
     "udp": "UDP sockets of an application, on Scout and on the kernel.",
+    "tcp": "One TCP connection: replayed from memory by number of cores, and live against the kernel's TCP.",
     "paths": "Paths with queues: deadlines under a flood, path schedulers, early discard; Scout's experiments.",
     "channel": "Dequeuing from a replicated channel; the paper's Figure 2.",
     "replication": "Replicated work against a lock and atomic instructions; the paper's Figure 1(b).",
@@ -25,7 +26,7 @@ BENCHMARKS = {
 }
 """The benchmarks in the order in which they run, and what each measures."""
 
-_PLOTTED = ("paths", "channel", "replication", "services")  # they plot themselves
+_PLOTTED = ("tcp", "paths", "channel", "replication", "services")  # they plot themselves
 _SCOUT = [sys.executable, "-c", "from scout.tools.cli import main; main()"]
 
 

@@ -29,7 +29,7 @@ from scout.ring.layout import GATING, HEADER, head_of, payload, published, slot_
 from scout.ring.membership import MOST_REPLICAS
 from scout.ring.producer import acquire, publish, release, reserve
 
-__all__ = ["Offered", "TracePort", "drain", "follow"]
+__all__ = ["EVERYONE", "Offered", "TracePort", "drain", "follow", "slowest"]
 
 BURST = 64
 NAP, NAP_FLAT_OUT = 1_000_000, 50_000
@@ -39,7 +39,7 @@ sleep takes a virtual machine over 10 µs: with these it uses 2 to 4 % of a core
 _LOOK = 20_000  # nanoseconds between two looks whether a channel is drained
 _PATIENCE = 10_000_000_000  # nanoseconds that a channel may take to be drained
 _LENGTH = 8  # offset of an entry's length in its header
-_EVERYONE = (1 << MOST_REPLICAS) - 1
+EVERYONE = (1 << MOST_REPLICAS) - 1
 
 
 class TracePort(MemoryPort):
@@ -79,7 +79,7 @@ class TracePort(MemoryPort):
 
     def settle(self) -> None:
         """Wait until all that was offered is served."""
-        _in_time(_await(self._fed.ring, _EVERYONE, 0, np.zeros(2, np.int64)))
+        _in_time(_await(self._fed.ring, EVERYONE, 0, np.zeros(2, np.int64)))
 
     def restore(self) -> None:
         """Write the trace again, once all requests are served: a control request takes the place of a frame.
@@ -112,7 +112,7 @@ class TracePort(MemoryPort):
         """
         scratch = np.zeros(2, np.int64)
         if pps > 0:
-            _in_time(_await(self._fed.ring, _EVERYONE, 0, scratch))
+            _in_time(_await(self._fed.ring, EVERYONE, 0, scratch))
         nap_ns = NAP if pps > 0 else NAP_FLAT_OUT
         figures = _offer(self._fed.ring, pps, int(seconds * 1e9), most, nap_ns, scratch)
         return Offered(*(int(figure) for figure in figures))
@@ -145,7 +145,7 @@ def drain(ports: Sequence[TracePort], expected: int = 0) -> int:
     feeds, scratch = np.concatenate([port._fed.ring for port in ports]), np.zeros(2, np.int64)
     _in_time(_prepare(feeds, scratch))
     start = _publish(feeds, scratch)
-    return _in_time(_await(feeds, _EVERYONE, expected, scratch)) - start
+    return _in_time(_await(feeds, EVERYONE, expected, scratch)) - start
 
 
 def follow(port: TracePort, replica: int, process: Child, expected: int = 0) -> int:
@@ -166,10 +166,10 @@ def follow(port: TracePort, replica: int, process: Child, expected: int = 0) -> 
     os.kill(process.pid, signal.SIGSTOP)
     try:
         _publish(feeds, scratch)
-        start = _in_time(_await(feeds, _EVERYONE & ~(1 << replica), expected, scratch))
+        start = _in_time(_await(feeds, EVERYONE & ~(1 << replica), expected, scratch))
     finally:
         os.kill(process.pid, signal.SIGCONT)
-    return _in_time(_await(feeds, _EVERYONE, 0, scratch)) - start
+    return _in_time(_await(feeds, EVERYONE, 0, scratch)) - start
 
 
 def _in_time(time: int) -> int:
@@ -183,7 +183,7 @@ _SCRATCH = types.int64[::1]
 
 
 @inline
-def _slowest(feed: Record, replicas: int) -> int:
+def slowest(feed: Record, replicas: int) -> int:
     """Requests that all of these replicas have released, of those that take part."""
     slowest = published(feed)
     members = load64_acquire(word(feed, GATING)) & replicas  # pairs with join and leave
@@ -209,7 +209,7 @@ def _offer(
     start = clock(scratch.ctypes.data)
     now, room_at, stall = start, start, 0
     done = lost = 0
-    served = _slowest(feed, _EVERYONE)
+    served = slowest(feed, EVERYONE)
     acquire(feed, CALLER)
     elapsed = -1
     while elapsed < duration and done < most:
@@ -232,7 +232,7 @@ def _offer(
         nap(scratch.ctypes.data, nap_ns)
         now = clock(scratch.ctypes.data)
     release(feed)
-    return done, lost, _slowest(feed, _EVERYONE) - served, stall
+    return done, lost, slowest(feed, EVERYONE) - served, stall
 
 
 @entry(types.int64(_FEEDS, _SCRATCH))
@@ -268,7 +268,7 @@ def _await(feeds: np.ndarray, replicas: int, expected: int, scratch: np.ndarray)
     if expected:
         nap(scratch.ctypes.data, expected)
     for index in range(len(feeds)):
-        while _slowest(feeds[index], replicas) < published(feeds[index]):
+        while slowest(feeds[index], replicas) < published(feeds[index]):
             if clock(scratch.ctypes.data) - start > _PATIENCE:
                 return 0
             nap(scratch.ctypes.data, _LOOK)

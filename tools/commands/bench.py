@@ -93,6 +93,24 @@ def udp(
     work.run(rounds, seconds, json)
 
 
+@app.command(epilog="Example: scout bench tcp --measure replay --rounds 5 --json -")
+def tcp(
+    rounds: Rounds = 3,
+    seconds: Annotated[float, typer.Option(help="How long a live transfer lasts.", min=0.01)] = 0.5,
+    measure: Annotated[list[str] | None, typer.Option(help="replay or live; both by default.")] = None,
+    work: Annotated[list[str] | None, typer.Option(help="Per-byte work of replays; all by default.")] = None,
+    plot: Plot = None,
+    json: Json = None,
+) -> None:
+    """One TCP connection: segments replayed from memory on 1 to all cores, and live against the kernel's TCP."""
+    from scout.io.host.sandbox import enter
+
+    enter()  # before numpy is imported, which starts threads
+    from scout.tools.bench import tcp as bench
+
+    bench.run(rounds, seconds, measure or [], work or [], plot, json)
+
+
 @app.command(epilog="Example: scout bench services --service heavy_hitter --work aes-gcm --json -")
 def services(
     rounds: Rounds = 3,

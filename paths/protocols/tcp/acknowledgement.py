@@ -186,8 +186,9 @@ def _update_window(c: Any, sequence: int, ack: int, window: int, now: int) -> No
                 c.backoff = 0
                 c.timers[RESEND_TIMER] = FOREVER
                 c.rearm = 1
-            elif window == 0:
-                c.waiting_since = now  # it answers, and may stay closed for ever (MUST-37)
+            elif window == 0 and c.reader_gone == 0:
+                # It answers, and may stay closed for ever (MUST-37): as long as there is an application.
+                c.waiting_since = now
     elif c.resend == PERSIST and c.snd_wnd == 0 and c.timers[RESEND_TIMER] == FOREVER:
         start_resend(c, PERSIST, c.rto, now)
 

@@ -23,7 +23,17 @@ from scout.paths.wire.tcp import (
 )
 from scout.ring.jit import outline
 
-__all__ = ["SEGMENT", "option_bytes", "read_header", "read_timestamp", "write_header"]
+__all__ = [
+    "END",
+    "NOP",
+    "SACK",
+    "SEGMENT",
+    "TIMESTAMP",
+    "option_bytes",
+    "read_header",
+    "read_timestamp",
+    "write_header",
+]
 
 END, NOP, MSS, SCALE, SACK_PERMITTED, SACK, TIMESTAMP, USER_TIMEOUT = 0, 1, 2, 3, 4, 5, 8, 28
 """Kinds of options."""

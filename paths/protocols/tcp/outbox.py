@@ -11,8 +11,9 @@ import numpy as np
 from scout.io.endpoints import stream
 from scout.paths.protocols.tcp import actions
 from scout.paths.protocols.tcp.header import MOST_SACKS
+from scout.paths.protocols.tcp.sequence import MODULUS
 from scout.paths.protocols.tcp.state import CLOSED, ESTABLISHED, FINISHED, NONE, RANGE
-from scout.paths.wire.tcp import ACK
+from scout.paths.wire.tcp import ACK, FIN, PSH
 
 __all__ = ["ACCEPTED", "ENTRIES", "ENTRY", "OPENED", "RECORDS", "REPORT", "SEGMENT", "next_entry", "post"]
 
@@ -30,7 +31,7 @@ socket that is not sent is lost for good."""
 ENTRY = np.dtype(
     [
         ("kind", "i8"),
-        ("number", "i8"),  # of the socket that a message goes to, or whose send ring has the data
+        ("number", "i8"),  # of the socket that a message goes to, or one of whose rings has the data
         ("local", "i8"),
         ("remote", "i8"),
         ("ports", "i8"),  # the local one << 16 | the remote one
@@ -43,6 +44,7 @@ ENTRY = np.dtype(
         ("urgent", "i8"),
         ("length", "i8"),
         ("offset", "i8"),
+        ("received", "i8"),  # 1: the data are in the receive ring of the socket, and not in its send ring
         ("segment", "i8"),
         ("capable", "i8"),
         ("mss", "i8"),
@@ -90,6 +92,9 @@ def post(outbox: Any, waiting: Any, sent: Any, host: Any) -> None:
         _post_closed(outbox, waiting, sent, host.number, NONE, host.error)
     if host.ended:
         _post_closed(outbox, waiting, sent, host.ended - 1, FINISHED, 0)
+    if host.joined:
+        _post_phase(outbox, waiting, sent, host.number, stream.SPLICED << 8, 0)
+        _post_phase(outbox, waiting, sent, host.joined - 1, stream.SPLICED << 8, 0)
 
 
 def _last(outbox: Any, waiting: Any, sent: Any, kind: int, number: int) -> int:
@@ -109,13 +114,35 @@ def _last(outbox: Any, waiting: Any, sent: Any, kind: int, number: int) -> int:
 
 
 def _post_segment(outbox: Any, waiting: Any, sent: Any, action: Any, host: Any) -> None:
+    """Put a segment into the box; two of them if its data are in two rings."""
+    place = _new_segment(outbox, waiting, sent, action, host)
+    end = action.offset + action.length
+    if place < 0 or host.source == 0 or action.length == 0 or end <= host.source_begin:
+        return
+    here = max(host.source_begin - action.offset, 0)
+    if here:
+        outbox[place].length = here
+        outbox[place].flags &= ~(FIN | PSH)
+        place = _new_segment(outbox, waiting, sent, action, host)
+        if place < 0:
+            return
+    entry = outbox[place]
+    entry.number = host.source - 1
+    entry.received = 1
+    entry.sequence = action.sequence + here & MODULUS
+    entry.offset = action.offset + here + host.source_shift
+    entry.length = action.length - here
+
+
+def _new_segment(outbox: Any, waiting: Any, sent: Any, action: Any, host: Any) -> int:
     place = _last(outbox, waiting, sent, SEGMENT, host.number)
     if place < 0 or not _replaces(action, outbox[place], host):
         place = next_entry(outbox, waiting, sent, RESERVED)
     if place < 0:
-        return
+        return -1
     entry = outbox[place]
     entry.kind = SEGMENT
+    entry.received = 0
     entry.number = host.number
     entry.local = host.local
     entry.remote = host.remote
@@ -141,6 +168,7 @@ def _post_segment(outbox: Any, waiting: Any, sent: Any, action: Any, host: Any) 
     for index in range(action.sack_count):
         entry.sacks[index].first = action.sacks[index].first
         entry.sacks[index].last = action.sacks[index].last
+    return place
 
 
 def _replaces(action: Any, entry: Any, host: Any) -> bool:
@@ -191,11 +219,16 @@ def phase_of(state: int, reason: int) -> int:
 
 def _post_closed(outbox: Any, waiting: Any, sent: Any, number: int, reason: int, error: int) -> None:
     """Tell a socket that it has no connection, and why: the reason of its end, or an error."""
+    _post_phase(outbox, waiting, sent, number, phase_of(CLOSED, reason), error)
+
+
+def _post_phase(outbox: Any, waiting: Any, sent: Any, number: int, phase: int, error: int) -> None:
+    """Tell a socket the word PHASE, and an error."""
     place = _report_for(outbox, waiting, sent, number)
     if place < 0:
         return
     words = outbox[place].words
-    words[2] = max(words[2], phase_of(CLOSED, reason))
+    words[2] = max(words[2], phase)
     words[4] = max(words[4], error + 1 if error else 0)
 
 

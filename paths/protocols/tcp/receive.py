@@ -6,32 +6,35 @@ state, which it only reads. `notice` reads an ICMP error about a segment.
 
 from typing import Any
 
-from scout.io.access import add16, load8, load16, load32, require, store32, store64, sum16
-from scout.io.batch import gather
+from scout.io.access import add16, load8, load16, load32, require, store32, store64
 from scout.io.endpoints import message
 from scout.io.endpoints.message import NOTICE, SEGMENT
 from scout.io.packet import NEEDS_CHECKSUM
+from scout.io.packet_sum import packet_sum16
 from scout.paths.model.verdict import drop
 from scout.paths.protocols.sockets import bound_socket, error_number, write_message
 from scout.paths.protocols.tcp.arrival import is_current
 from scout.paths.protocols.tcp.header import read_timestamp
-from scout.paths.protocols.tcp.rows import CONNECTED
+from scout.paths.protocols.tcp.passing import NOWHERE
+from scout.paths.protocols.tcp.rows import CONNECTED, SPLICED
 from scout.paths.protocols.tcp.sequence import position
 from scout.paths.protocols.tcp.serving_segments import POSITION, UNKNOWN
+from scout.paths.protocols.tcp.splice import NO_NEWS, news
 from scout.paths.protocols.tcp.state import FIN_WAIT_2, SYN_RECEIVED
 from scout.paths.wire import icmp, ipv4, tcp
 from scout.paths.wire.checksum import pseudo_header_sum
+from scout.paths.wire.icmp import quoted
 from scout.paths.wire.ipv4 import header_length
 from scout.paths.wire.tcp import ACK, SYN, tcp_header_length
 from scout.ring.jit import outline
 
-__all__ = ["NOWHERE", "notice", "receive"]
+__all__ = ["notice", "receive"]
 
 BAD_HEADER, BAD_CHECKSUM, GROUP = drop("tcp-bad-header"), drop("tcp-bad-checksum"), drop("tcp-group")
 NO_CONNECTION = drop("tcp-no-connection")
 
-NOWHERE = -1
-"""The position of data that are placed nowhere."""
+PASSES = 1
+"""Outcome: a segment that is passed on."""
 
 AHEAD = 1 << 24
 """Bytes by which an acknowledgement may be further on than this replica's copy of the state."""
@@ -44,12 +47,11 @@ def receive(
     rows: Any,
     bindings: Any,
     connections: Any,
+    fins: Any,
     mtus: Any,
     first: int,
-    whole: Any,
-    whole_index: int,
 ) -> int:
-    """Verify a segment, and make a message of it that becomes a request."""
+    """Verify a segment, and make a message of it that becomes a request; one of a spliced connection passes (1)."""
     at = message.HEADER  # of the packet, behind the room for the message's header
     header = header_length(frame, at)
     size, tcp_at = load16(frame, at + ipv4.TOTAL_LENGTH) - header, at + header
@@ -60,19 +62,25 @@ def receive(
         return BAD_HEADER
     if packet.link_broadcast:
         return GROUP  # RFC 9293 section 3.9.2.3, MUST-57
-    if packet.flags & NEEDS_CHECKSUM == 0:  # else the sender left it to a device that the packet has not passed
-        frame = gather(frame, packet, whole, whole_index)
-        total = add16(pseudo_header_sum(frame, at, ipv4.TCP, size), sum16(frame, tcp_at, size))
-        if total != 0xFFFF:
-            return BAD_CHECKSUM
     remote, local = load32(frame, at + ipv4.SOURCE), load32(frame, at + ipv4.DESTINATION)
     remote_port, local_port = load16(frame, tcp_at + tcp.SOURCE), load16(frame, tcp_at + tcp.DESTINATION)
-    number = bound_socket(bindings, local, local_port, remote, remote_port)
-    place = NOWHERE
+    number, place = bound_socket(bindings, local, local_port, remote, remote_port), NOWHERE
+    is_spliced = number >= 0 and rows[number & message.ROW].role == SPLICED
+    if is_spliced:
+        row = number & message.ROW
+        socket, other = rows[row], rows[rows[row].partner - 1 & message.ROW]
+        place = news(frame, tcp_at, size == data, socket, other, row, fins, packet.timestamp)
+        if place == NO_NEWS:
+            store32(frame, message.SOCKET, number)
+            return PASSES
+    if packet.flags & NEEDS_CHECKSUM == 0:  # else the sender left it to a device that the packet has not passed
+        total = add16(pseudo_header_sum(frame, at, ipv4.TCP, size), packet_sum16(frame, packet, tcp_at, size))
+        if total != 0xFFFF:
+            return BAD_CHECKSUM
     if number >= 0 and rows[number & message.ROW].role == CONNECTED:
         if size > data:
             place = place_of(frame, tcp_at, data, size - data, connections[number & message.ROW], packet.timestamp)
-    else:
+    elif not is_spliced:
         number = UNKNOWN
         place = mtus[first + packet.port]
     extent = (tcp_at + data) << 16 | size - data
@@ -106,11 +114,9 @@ def place_of(frame: Any, at: int, header: int, size: int, c: Any, now: int) -> i
 
 def notice(frame: Any, end: Any) -> int:
     """Make a request of an ICMP error about a segment."""
-    at = message.HEADER
-    kind_at = at + header_length(frame, at)
-    quote = kind_at + icmp.HEADER
-    tcp_at = quote + header_length(frame, quote)
-    if not require(frame, end, tcp_at + tcp.SEQUENCE + 4):
+    kind_at = message.HEADER + header_length(frame, message.HEADER)
+    quote, tcp_at = quoted(frame, end, kind_at, tcp.SEQUENCE + 4)
+    if tcp_at < 0:
         return NO_CONNECTION
     local, remote = load32(frame, quote + ipv4.SOURCE), load32(frame, quote + ipv4.DESTINATION)
     ports, sequence = load32(frame, tcp_at + tcp.SOURCE), load32(frame, tcp_at + tcp.SEQUENCE)

@@ -21,6 +21,8 @@ Drops
     tcp-no-spare: a SYN, or the acknowledgement of a cookie, to a listener without a spare socket; the peer tries again.
     tcp-not-connected: a request of an application about a connection that has ended.
     tcp-nothing-to-send: a packet that was to be sent, and had been before.
+    tcp-congested: a segment between spliced connections that a router has marked, whose receiver would not tell.
+    ttl-expired: a segment between spliced connections whose TTL is at its end.
     no-route: a segment to an address that no route leads to; for the connection it is lost.
     tcp-bad-record: a record of a secured stream that cannot be opened; the connection is reset.
     bad-request: a local request that TCP does not know, or one that secures a stream and cannot be right.
@@ -37,7 +39,7 @@ from scout.io.endpoints.stream import SEND_RING, WORDS
 from scout.paths.model.attributes import Attributes
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.router import GraphError, Router
-from scout.paths.model.stage import Emission, Exit, Outcome, Stage, Via
+from scout.paths.model.stage import Emission, Exit, Outcome, Stage, To, Via
 from scout.paths.model.table import Table
 from scout.paths.protocols.sockets import new_bindings
 from scout.paths.protocols.tcp.deadlines import new_deadlines
@@ -48,6 +50,7 @@ from scout.paths.protocols.tcp.rows import HOST, ROW
 from scout.paths.protocols.tcp.secret import new_secret
 from scout.paths.protocols.tcp.serving import serve
 from scout.paths.protocols.tcp.settings import LARGEST_SEGMENT, RECEIVE_BUFFER, SEND_BUFFER, settings
+from scout.paths.protocols.tcp.splice import splice
 from scout.paths.protocols.tcp.state import CONNECTION, FOREVER
 from scout.paths.protocols.tcp.transmit import transmit
 from scout.paths.wire import ipv4
@@ -119,6 +122,7 @@ class Tcp(Router):
         self.connections = Table(np.zeros(len(rows), CONNECTION), counts="changes")
         self.secured = Table(np.zeros(len(rows), SECURED), counts="changes")
         self.deadline = Table(new_deadlines(len(rows)))
+        self.fins = Table(np.zeros(len(rows), np.int64), "shared")
         self.outbox = Table(np.zeros(ENTRIES, ENTRY), "private")
         self.waiting, self.sent = (Table(np.zeros(1, np.int64), "private") for _ in range(2))
 
@@ -134,9 +138,12 @@ class Tcp(Router):
         to_socket = Outcome("to a socket", Via("sockets"))
         state = {"rows": self.rows, "bindings": self.bindings, "connections": self.connections}
         if key == "receive":
-            request = Outcome("request", Via("sockets"))
+            outcomes = (Outcome("request", Via("sockets")), Outcome("spliced", To("splice"), common=True))
             sizes = {name: self.ip.sending[name] for name in ("mtus", "first")}
-            return Stage(receive, (request,), state | sizes, push=message.HEADER)
+            return Stage(receive, outcomes, state | sizes | {"fins": self.fins}, push=message.HEADER)
+        if key == "splice":
+            passed = Outcome("segment", Via("net"), pull=message.HEADER)
+            return Stage(splice, (passed,), {"rows": self.rows, "fins": self.fins})
         if key == "notice":
             return Stage(notice, (Outcome("request", Via("sockets")),), push=message.HEADER)
         box: dict[str, Any] = {"outbox": self.outbox, "waiting": self.waiting, "sent": self.sent}

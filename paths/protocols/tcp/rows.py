@@ -32,6 +32,8 @@ __all__ = [
     "RESTING",
     "ROW",
     "SPARE",
+    "SPLICE",
+    "SPLICED",
     "UNUSED",
     "begin",
     "begin_with",
@@ -39,14 +41,37 @@ __all__ = [
     "choose_segment",
     "flow_of",
     "name_row",
+    "partner_of",
     "row_of",
     "tell_time",
     "unbind_row",
 ]
 
-UNUSED, LISTENS, SPARE, CONNECTED, ENDED = range(5)
+UNUSED, LISTENS, SPARE, CONNECTED, ENDED, SPLICED = range(6)
 """Roles of a row: none yet; it takes connections; a listener may give it a connection; it has a connection, in any
-state but CLOSED; its connection is CLOSED."""
+state but CLOSED; its connection is CLOSED; its segments are passed on to the connection that it is spliced with."""
+
+SPLICE = np.dtype(
+    [
+        # As long as the stack forwards bytes: the bytes that this connection sends,
+        ("begin", "i8"),  # from this position in its stream on, lie in the receive ring of the other one,
+        ("shift", "i8"),  # by so much further on.
+        # When SPLICED: segments from this connection's peer get these values for that of the other one.
+        ("sequence", "i8"),  # is added to sequence numbers, and subtracted from those that the other peer acknowledges,
+        ("timestamp", "i8"),  # and this likewise to and from timestamps
+        ("scale", "i8"),  # of the peer's windows,
+        ("other_scale", "i8"),  # and that by which the other peer reads them
+        ("segment", "i8"),  # bytes of data that the other peer takes in a segment without more options than all have
+        ("stamped", "i8"),  # 1: all segments have timestamps
+        ("sack", "i8"),  # 1: the other peer has permitted SACK
+        ("ecn", "i8"),  # 1: both use ECN
+        ("ended", "i8"),  # FIN and RST, as flags, that the peer has sent
+        ("seen", "i8"),  # when a segment of the pair last became a request,
+        ("probes", "i8"),  # and how often both peers were asked since whether they are there
+    ],
+    align=True,
+)
+"""The part of a row that splices it with another one (`scout.paths.protocols.tcp.splicing`)."""
 
 FRESH, RESTING = range(2)
 """The lists of the spare sockets of a listener (`scout.paths.protocols.tcp.spares`)."""
@@ -70,6 +95,8 @@ ROW = np.dtype(
         ("errors", "i8"),  # ICMP errors that were told
         ("traffic", "i8"),  # the DSCP of what it sends, in the upper 6 of 8 bits
         ("due", "i8"),  # when the connection wants a timer request
+        ("partner", "i8"),  # number, plus 1, of the socket that it is, or is to be, spliced with
+        ("splice", SPLICE),
         ("secured", "i8"),  # 1: its stream consists of records (`scout.paths.protocols.tcp.records`)
     ],
     align=True,
@@ -96,7 +123,12 @@ HOST = np.dtype(
         ("listener", "i8"),  # number, plus 1, of the socket that is told of the connection; 0: none
         ("closed", "i8"),  # 1: the socket is told that it has no connection,
         ("error", "i8"),  # and why it could have none (errno), or 0
-        ("ended", "i8"),  # number, plus 1, of a socket whose connection in TIME-WAIT made room for this one; 0: none
+        ("ended", "i8"),  # number, plus 1, of another socket that is told that its connection has ended; 0: none
+        ("joined", "i8"),  # number, plus 1, of the socket that this one is spliced with; 0: none
+        # Data in segments to be sent lie in the receive ring of the socket of this number, plus 1 (0: none),
+        ("source", "i8"),
+        ("source_begin", "i8"),  # from this position on,
+        ("source_shift", "i8"),  # by so much further on
         ("secured", "i8"),  # 1: the socket's stream consists of records;
         ("looks", "i8", (2,)),  # 1: they are to be found in this direction;
         ("opened", "i8"),  # 1: the socket is told that some were opened
@@ -111,20 +143,29 @@ COOKIE_LIFE = 120_000_000_000
 IP_AND_TCP = 40  # bytes of both headers without options
 
 
-SET_BACK = 1_000_000_000
-"""Nanoseconds by which a request may be earlier than the last one before the clock is taken to have been set back."""
+STEP = 1_000_000_000
+"""Nanoseconds by which a request may be earlier than the last one, or later than a timer, before the clock is taken to
+have been set."""
 
 
 def tell_time(host: Any, deadlines: Any, clock: int) -> int:
-    """The time of a request in TCP's time, which goes on if the clock is set back.
+    """The time of a request in TCP's time, which goes on if the clock is set.
 
-    Else timers would wait for the clock, and peers would take our timestamps for old ones (PAWS).
+    Else, if it is set back, timers would wait for the clock, and peers would take our timestamps for old ones (PAWS);
+    if it is set forward, the timers before the new time would be served at once, that of the user timeout too. A timer
+    has a request when its time has come, so the time up to the next timer is all that can have passed before a request.
     """
-    now = clock + host.shift
-    if now < host.time - SET_BACK:
+    now, leap = clock + host.shift, 0
+    latest = max(host.time, deadlines[0] + host.shift) if deadlines[0] < NEVER else now
+    if now < host.time - STEP:
+        leap = now - host.time
+    elif now > latest + STEP:
+        leap = now - latest
+    if leap:
+        host.shift -= leap
+        now -= leap
         if deadlines[0] < NEVER:
-            deadlines[0] -= host.time - now
-        host.shift += host.time - now
+            deadlines[0] += leap
     host.time = max(host.time, now)
     return host.time
 
@@ -134,6 +175,15 @@ def row_of(frame: Any, rows: Any) -> int:
     number = load32(frame, message.SOCKET)
     row = number & message.ROW
     return row if row < len(rows) and rows[row].number == number + 1 else -1
+
+
+def partner_of(rows: Any, row: int) -> int:
+    """The row that this one is spliced with, or will be: both have asked for it; -1 if there is none."""
+    number = rows[row].partner
+    other = number - 1 & message.ROW
+    if number == 0 or other >= len(rows) or rows[other].number != number:
+        return -1
+    return other if rows[other].partner == rows[row].number else -1
 
 
 def name_row(frame: Any, rows: Any) -> int:
@@ -153,6 +203,7 @@ def name_row(frame: Any, rows: Any) -> int:
         socket.left = 0
         socket.errors = 0
         socket.traffic = 0
+        socket.partner = 0
         socket.secured = 0
     socket.local = load32(frame, message.LOCAL)
     socket.local_port = load16(frame, message.LOCAL_PORT)
@@ -199,6 +250,8 @@ def begin(host: Any, number: int, local: int, remote: int, ports: int) -> None:
     host.closed = 0
     host.error = 0
     host.ended = 0
+    host.joined = 0
+    host.source = 0
     host.secured = 0
     host.opened = 0
     host.looks[0] = 0
@@ -210,6 +263,10 @@ def begin_with(host: Any, socket: Any) -> None:
     ports = socket.local_port << 16 | socket.remote_port
     begin(host, socket.number - 1, socket.local, socket.remote, ports)
     host.traffic = socket.traffic
+    if socket.role == CONNECTED:
+        host.source = socket.partner
+        host.source_begin = socket.splice.begin
+        host.source_shift = socket.splice.shift
     host.secured = socket.secured
 
 

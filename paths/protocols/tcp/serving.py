@@ -24,13 +24,15 @@ from scout.io.endpoints.message import (
     SECURE,
     SEGMENT,
     SHUTDOWN,
+    SPLICE,
     WRITE,
 )
 from scout.paths.model.verdict import drop
 from scout.paths.protocols.tcp import requests
 from scout.paths.protocols.tcp.deadlines import BLOCK, refresh
 from scout.paths.protocols.tcp.outbox import post
-from scout.paths.protocols.tcp.rows import CONNECTED, begin, begin_with, row_of, tell_time
+from scout.paths.protocols.tcp.passing import expire_pair
+from scout.paths.protocols.tcp.rows import CONNECTED, SPLICED, begin, begin_with, partner_of, row_of, tell_time
 from scout.paths.protocols.tcp.serving_records import follow, post_looks, post_opened, secure, take_records, write_plain
 from scout.paths.protocols.tcp.serving_segments import take_notice, take_segment
 from scout.paths.protocols.tcp.serving_sockets import close, connect, listen, offer_spare
@@ -44,6 +46,7 @@ from scout.paths.protocols.tcp.settings import (
     USER_TIMEOUT,
 )
 from scout.paths.protocols.tcp.settled import ask
+from scout.paths.protocols.tcp.splicing import drive, join
 from scout.ring.jit import outline
 
 __all__ = ["serve"]
@@ -92,6 +95,10 @@ def serve(
         post(outbox, waiting, sent, host)
         if host.looks[SENDING] | host.looks[RECEIVING]:
             post_looks(outbox, waiting, sent, host, secured)
+    if host.number >= 0:
+        drive(
+            host.number & message.ROW, now, primary, host, rows, bindings, connections, deadlines, outbox, waiting, sent
+        )
     return verdict
 
 
@@ -138,7 +145,7 @@ def call(
 ) -> int:
     """A request of the application about its connection."""
     row, kind = row_of(frame, rows), load8(frame, message.KIND)
-    if row < 0 or rows[row].role != CONNECTED:
+    if row < 0 or rows[row].role != CONNECTED or partner_of(rows, row) >= 0:
         return NOT_CONNECTED
     c, one, two = connections[row], 0, 0
     if kind == SECURE:
@@ -153,8 +160,11 @@ def call(
         kind = requests.CLOSE
     elif kind == ABORT:
         kind = requests.ABORT
-    elif not require(frame, end, message.HEADER + (16 if kind == OPTION else 8)):
+    elif not require(frame, end, message.HEADER + (16 if kind in (OPTION, SPLICE) else 8)):
         return BAD_REQUEST
+    elif kind == SPLICE:
+        join(frame, row, now, host, rows, bindings, connections, deadlines)
+        return 0
     else:
         one = load64(frame, message.HEADER)
         if kind == WRITE:
@@ -201,8 +211,12 @@ def expire(
         for row in range(block * BLOCK, min((block + 1) * BLOCK, len(rows))):
             if rows[row].due <= now and served < EXPIRED:
                 served += 1
+                if rows[row].role == SPLICED:
+                    expire_pair(row, now, primary, host, rows, bindings, connections, deadlines, outbox, waiting, sent)
+                    continue
                 begin_with(host, rows[row])
                 ask(requests.EXPIRE, 0, 0, row, now, host, rows, bindings, connections, deadlines)
                 if primary:
                     post(outbox, waiting, sent, host)
+                drive(row, now, primary, host, rows, bindings, connections, deadlines, outbox, waiting, sent)
         refresh(deadlines, rows, block, host.shift)

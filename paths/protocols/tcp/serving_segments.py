@@ -19,16 +19,19 @@ from scout.paths.protocols.tcp.arrival import ANEW
 from scout.paths.protocols.tcp.cookies import answer_with_cookie, open_by_cookie
 from scout.paths.protocols.tcp.header import read_header
 from scout.paths.protocols.tcp.output import finish
+from scout.paths.protocols.tcp.passing import pass_on
 from scout.paths.protocols.tcp.requests import serve
 from scout.paths.protocols.tcp.rows import (
     CONNECTED,
     COOKIE_LIFE,
     LISTENS,
+    SPLICED,
     begin,
     begin_with,
     bind_row,
     choose_segment,
     flow_of,
+    partner_of,
 )
 from scout.paths.protocols.tcp.secret import initial_number, timestamp_offset
 from scout.paths.protocols.tcp.sequence import position
@@ -81,11 +84,14 @@ def take_segment(
     remote_port, local_port = load16(frame, tcp_at + tcp.SOURCE), load16(frame, tcp_at + tcp.DESTINATION)
     number = bound_socket(bindings, local, local_port, remote, remote_port)
     ports, ended = local_port << 16 | remote_port, 0
+    if number >= 0 and rows[number & message.ROW].role == SPLICED:
+        return pass_on(frame, POSITION, number & message.ROW, now, host, rows, bindings, connections, deadlines)
     if number >= 0 and rows[number & message.ROW].role == CONNECTED:
         row = number & message.ROW
         begin_with(host, rows[row])
         lost = hide_lost(frame, connections[row], segment, number)
-        if ask(requests.ARRIVE, 0, 0, row, now, host, rows, bindings, connections, deadlines) != ANEW:
+        result = ask(requests.ARRIVE, 0, 0, row, now, host, rows, bindings, connections, deadlines)
+        if result != ANEW or partner_of(rows, row) >= 0:  # of a splice the other connection has work left: later
             return lost
         # The connection that was is over: the SYN is for a listener.
         ended = number + 1

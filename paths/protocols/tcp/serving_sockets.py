@@ -7,10 +7,12 @@ from scout.io.access import load16, load32, require
 from scout.io.endpoints import message
 from scout.paths.model.verdict import drop
 from scout.paths.protocols.tcp import requests
+from scout.paths.protocols.tcp.passing import is_over
 from scout.paths.protocols.tcp.rows import (
     CONNECTED,
     LISTENS,
     SPARE,
+    SPLICED,
     UNUSED,
     begin,
     begin_with,
@@ -18,6 +20,7 @@ from scout.paths.protocols.tcp.rows import (
     choose_segment,
     flow_of,
     name_row,
+    partner_of,
     row_of,
     unbind_row,
 )
@@ -25,6 +28,7 @@ from scout.paths.protocols.tcp.secret import initial_number, timestamp_offset
 from scout.paths.protocols.tcp.serving_records import end_when_sealed
 from scout.paths.protocols.tcp.settled import ask
 from scout.paths.protocols.tcp.spares import begin_listening, end_opening, listens, offer, withdraw
+from scout.paths.protocols.tcp.splicing import end_pair
 from scout.paths.protocols.tcp.state import TIME_WAIT
 
 __all__ = ["GRACEFUL", "NOW", "TIME_WAIT_ONLY", "close", "connect", "listen", "offer_spare"]
@@ -100,6 +104,14 @@ def close(
 ) -> int:
     """The application has closed the socket, or has died (`CLOSE`); the note says how."""
     row, note = row_of(frame, rows), load16(frame, message.NOTE)
+    other = partner_of(rows, row) if row >= 0 else -1
+    if other >= 0 and (rows[row].role == SPLICED or note != TIME_WAIT_ONLY):
+        # The stack goes on without the application.
+        if note != TIME_WAIT_ONLY:
+            rows[row].left = 1
+        elif is_over(rows[row].splice, rows[other].splice):
+            end_pair(row, other, host, rows, bindings, deadlines)
+        return 0
     if note == TIME_WAIT_ONLY and (row < 0 or connections[row].state != TIME_WAIT):
         return 0
     if row < 0:  # no request was about it before

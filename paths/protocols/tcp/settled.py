@@ -4,10 +4,10 @@ from typing import Any
 
 from scout.io.endpoints import message
 from scout.paths.protocols.tcp import requests
-from scout.paths.protocols.tcp.actions import EMIT
+from scout.paths.protocols.tcp.actions import EMIT, REPORT
 from scout.paths.protocols.tcp.deadlines import watch
 from scout.paths.protocols.tcp.requests import serve
-from scout.paths.protocols.tcp.rows import ENDED, UNUSED, unbind_row
+from scout.paths.protocols.tcp.rows import ENDED, UNUSED, partner_of, unbind_row
 from scout.paths.protocols.tcp.spares import end_opening, rest
 from scout.paths.protocols.tcp.state import CLOSED, ESTABLISHED
 from scout.paths.protocols.tcp.timers import due
@@ -58,7 +58,9 @@ def settle(row: int, now: int, host: Any, rows: Any, bindings: Any, connections:
             serve(connections, row, host.request, host.segment, host.settings, host.out)
     if c.state == CLOSED:
         unbind_row(rows, bindings, row)
-        if socket.listener:
+        if partner_of(rows, row) >= 0:
+            hide_end(host.out)
+        elif socket.listener:
             come_to_nothing(row, now, host, rows)
         elif socket.left:
             socket.role = UNUSED
@@ -66,6 +68,13 @@ def settle(row: int, now: int, host: Any, rows: Any, bindings: Any, connections:
         else:
             socket.role = ENDED
     watch(deadlines, rows, row, due(c), host.shift)
+
+
+def hide_end(out: Any) -> None:
+    """Do not tell that a connection is CLOSED: another one may still send bytes from its receive ring."""
+    for index in range(out.count):
+        if out.actions[index].kind == REPORT:
+            out.actions[index].state = ESTABLISHED
 
 
 def come_to_nothing(row: int, now: int, host: Any, rows: Any) -> None:

@@ -17,6 +17,7 @@ from scout.paths.protocols.next_hop import CONNECTED
 from scout.paths.protocols.sockets import write_message
 from scout.paths.protocols.tcp.header import write_header
 from scout.paths.protocols.tcp.outbox import OPENED, RECORDS, REPORT, SEGMENT
+from scout.paths.protocols.tcp.splice import GSO_TCP
 from scout.paths.wire import ipv4, tcp
 from scout.paths.wire.checksum import pseudo_header_sum
 from scout.ring.jit import outline
@@ -28,7 +29,6 @@ NOTHING, NO_ROUTE = drop("tcp-nothing-to-send"), drop("no-route")
 SENT, TOLD = 0, 1
 """Outcomes: a segment; a message to a socket."""
 
-GSO_TCP = 1  # VIRTIO_NET_HDR_GSO_TCPV4, linux/virtio_net.h
 ECT_0 = 2  # the ECN bits of a packet of a transport that knows ECN (RFC 3168 section 5)
 
 
@@ -84,7 +84,7 @@ def transmit(
         packet.gso_type = GSO_TCP
         packet.gso_size = segment
         packet.header_bytes = tcp_at + header
-    ring = rings + (entry.number & message.ROW) * socket_bytes
+    ring = rings + (entry.number & message.ROW) * socket_bytes - (ring_bytes if entry.received else 0)
     append(frame, packet, tcp_at + header, ring, ring_bytes, entry.offset, size, whole, whole_index)
     return SENT
 

@@ -156,12 +156,16 @@ class TcpHost:
         again = IP(raw(packet))
         if made.fields["flags"] == 1:
             assert partial != again[TCP].chksum or not bytes(again[TCP].payload)
-        again.gso = made.fields["gso_type"]
+        else:
+            assert partial == again[TCP].chksum
+        again.gso, again.checksum = made.fields["gso_type"], partial
         return again
 
     def deliver(self, frame: bytes, *, placed: bool = True, **fields: int) -> str:
         """Receive a frame, and serve the request that it becomes; the leaf of the first path that dropped it."""
         result = self.network.both(frame, timestamp=self.now, **fields)
+        if result.leaf == "to eth0":  # of a spliced connection
+            self.sent.append(self._finished(result))
         if result.leaf != "to apps":
             return result.leaf
         kind, _, _, socket, *_, extent = HEADER_STRUCT.unpack_from(result.data)

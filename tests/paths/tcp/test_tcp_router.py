@@ -117,10 +117,10 @@ def test_a_spare_socket_is_spare_again_after_a_while(host: TcpHost) -> None:
     host.say("R", 101)
     assert SPARE not in host.words or host.phase(SPARE) == (OPENING, 0)
     assert host.say("S", 500, options=MSS) == [] and host.leaf.endswith("tcp-no-spare")
-    host.now += 4 * SECOND
+    host.wait(4 * SECOND)
     (cookie,) = host.say("S", 500, options=MSS)
     assert cookie[TCP].flags == "SA" and host.state(SPARE) == "CLOSED"
-    host.now += 61 * SECOND
+    host.wait(61 * SECOND)
     (answer,) = host.say("S", 900, options=MSS)
     assert answer[TCP].ack == 901 and host.state(SPARE) == "SYN_RECEIVED"
 
@@ -128,7 +128,7 @@ def test_a_spare_socket_is_spare_again_after_a_while(host: TcpHost) -> None:
 def test_without_spare_sockets_cookies_open_connections(host: TcpHost) -> None:
     listen(host)
     assert host.say("S", 100, options=MSS) == [] and host.leaf.endswith("tcp-no-spare")
-    host.now += 4 * SECOND
+    host.wait(4 * SECOND)
     (answer,) = host.say("S", 100, options=MSS)
     assert answer[TCP].flags == "SA"
     assert host.say("A", 101, answer[TCP].seq + 1) == [] and host.leaf.endswith("tcp-no-spare")
@@ -233,7 +233,7 @@ def test_listening_disturbs_no_connection(host: TcpHost) -> None:
     host.request(CONNECT, CLIENT, (OURS, 5000), (PEER, 1000), note=1500)
     host.request(LISTEN, 9 << 16 | 8, (OURS, 5000))
     assert host.state(CLIENT) == "SYN_SENT"
-    host.now += 4 * SECOND
+    host.wait(4 * SECOND)
     (cookie,) = host.say("S", 1, options=MSS, port=5000, sport=7)
     assert cookie[TCP].flags == "SA" and host.state(CLIENT) == "SYN_SENT"
     host.say("PA", 101, iss, b"hello")
@@ -322,6 +322,24 @@ def test_keep_alive_asks_once_a_second_at_most(host: TcpHost) -> None:
     for setting, value in ((KEEPALIVE, 1), (KEEP_IDLE, 1), (KEEP_INTERVAL, 1), (KEEP_PROBES, 127)):
         assert host.call(OPTION, SPARE, setting, value) == "served"
     assert len(host.wait(10 * SECOND)) == 10
+
+
+def test_a_clock_that_is_set_forward_ends_no_connection(host: TcpHost) -> None:
+    listen(host, SPARE)
+    (answer,) = host.say("S", 100, options=MSS)
+    iss = answer[TCP].seq + 1
+    host.say("A", 101, iss)
+    host.write(SPARE, 0, b"hello")
+    host.sent.clear()
+    host.now += 24 * 3600 * SECOND  # later than any timer of the connection
+    host.request(EXPIRE, 0xFFFFFFFF)
+    (again,) = host.sent  # the first timer alone is served
+    assert bytes(again[TCP].payload) == b"hello"
+    assert "R" not in again[TCP].flags
+    host.say("A", 101, iss + 5)
+    host.sent.clear()
+    host.write(SPARE, 5, b"world")
+    assert bytes(host.sent[0][TCP].payload) == b"world"
 
 
 def test_a_clock_that_is_set_back_stops_no_connection(host: TcpHost) -> None:

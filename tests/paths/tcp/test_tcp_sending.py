@@ -7,7 +7,7 @@ from tcp_end import End, established, join
 from tcp_peer import MILLISECOND, SECOND, Peer, kinds, opened
 
 from scout.paths.protocols.tcp import state as states
-from scout.paths.protocols.tcp.requests import ERROR, PATH_MTU
+from scout.paths.protocols.tcp.requests import ERROR, LEAVE, PATH_MTU
 from scout.paths.protocols.tcp.settings import KEEPALIVE, RECEIVE_BUFFER, USER_TIMEOUT
 
 
@@ -101,6 +101,21 @@ def test_a_closed_window_is_probed_for_ever() -> None:
     assert peer.now > 2 * 300 * SECOND  # longer than the user timeout
     assert end.state == "ESTABLISHED"
     assert sizes(peer.say("A", 101, 1001, window=4000)) == [1, 1000]  # and Nagle holds the rest back
+
+
+def test_a_closed_window_does_not_keep_a_connection_that_nobody_uses() -> None:
+    """The application has closed; the peer answers, but takes nothing for as long as the user timeout."""
+    peer = opened(window=0)
+    end = peer.end
+    end.write(b"x" * 2000, peer.now)
+    end.request(LEAVE, peer.now)
+    begin = peer.now
+    while end.state != "CLOSED":
+        sent = peer.after_timer()
+        assert sent and peer.now - begin <= 400 * SECOND
+        if "R" not in str(sent[-1].flags):
+            peer.say("A", 101, 1001, window=0)
+    assert end.told["reason"] == states.TIMED_OUT
 
 
 def test_a_peer_that_does_not_answer_probes_is_given_up() -> None:

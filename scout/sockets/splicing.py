@@ -1,0 +1,58 @@
+"""Splicing of two connections: the stack passes the segments of each on to the other (docs/tcp.md)."""
+
+import errno
+import time
+
+from scout.sockets.errors import error_of
+from scout.sockets.stream import StreamSocket
+
+__all__ = ["join", "splice"]
+
+_NAP = 5e-5  # seconds between two looks at the stack's answer
+
+_REFUSED = {
+    errno.EOPNOTSUPP: "one of both peers sends timestamps and the other one none; copy between the two sockets instead",
+    errno.EPROTO: "a connection whose bytes are in records cannot be spliced; copy between the two sockets instead",
+    errno.EPIPE: "one of both sockets was shut down for writing",
+    errno.ENOTCONN: "one of both connections has ended",
+}
+
+
+def splice(one: StreamSocket, two: StreamSocket) -> None:
+    """Make two connections one: the stack passes the bytes of each on to the other, without the application.
+
+    What was received on either and not read is delivered first, behind what the application has sent. Both sockets are
+    closed; the connections go on, also when the application ends, until both peers have closed them, one has reset
+    them, or a peer does not answer any more.
+
+    Parameters
+    ----------
+    one, two : StreamSocket
+        Connected sockets of the same router. After an error they are as before.
+
+    Raises
+    ------
+    OSError
+        EOPNOTSUPP if one peer sends timestamps (RFC 7323) and the other one none; EPROTO if a connection is
+        secured (`StreamSocket.secure`); ENOTCONN if a connection has ended;
+        EPIPE if one was shut down for writing; EBUSY if a file of `makefile` is open, which may have read ahead.
+    """
+    join(one, two)
+    one.close()
+    two.close()
+
+
+def join(one: StreamSocket, two: StreamSocket) -> None:
+    """As `splice`, but leave the sockets open; nothing can be done with them but to close them."""
+    if one is two or one.stack is not two.stack:
+        raise error_of(errno.EINVAL)
+    pair = (one, two)
+    before = [each.stream.errors() for each in pair]
+    one.ask_for_splice(two)
+    two.ask_for_splice(one)
+    while not all(each.is_spliced() for each in pair):
+        for each, count in zip(pair, before, strict=True):
+            error = each.stream.soft_error()
+            if each.stream.errors() > count and error in _REFUSED:
+                raise OSError(error, _REFUSED[error])
+        time.sleep(_NAP)

@@ -1,0 +1,520 @@
+"""Spliced connections: the router's stages with a client and a server that Scapy writes and reads."""
+
+import errno
+from typing import Any
+
+import pytest
+from harness import HOST, LEFT
+from host_router import OURS, PEER
+from scapy.all import IP, TCP, Ether, Raw, raw
+from tcp_router import CLIENT, MILLISECOND, SECOND, SPARE, TcpHost, listen
+
+from scout.io.endpoints.message import CLOSE, CONNECT, HEADER, OFFER, READ, SPLICE, WRITE
+from scout.io.endpoints.stream import CLOSED, ESTABLISHED, SPLICED
+from scout.paths.protocols.tcp.rows import SPLICED as SPLICED_ROW
+from scout.paths.protocols.tcp.serving_sockets import NOW, TIME_WAIT_ONLY
+
+MODULUS = 1 << 32
+
+
+class Half:
+    """A peer: the client, whose connection the application has accepted, or the server, to which it has connected."""
+
+    def __init__(self, host: TcpHost, socket: int, theirs: int, ours: int, seq: int, **options: Any) -> None:
+        self.host, self.socket, self.theirs, self.ours = host, socket, theirs, ours
+        self.seq, self.ack = seq, 0  # of the next byte that it sends, and of that which it expects
+        self.mss, self.scale, self.sack = options.get("mss", 1460), options.get("scale"), options.get("sack", False)
+        self.clock, self.echo = options.get("clock"), 0
+
+    @property
+    def syn_options(self) -> list[Any]:
+        made: list[Any] = [("MSS", self.mss)]
+        if self.scale is not None:
+            made.append(("WScale", self.scale))
+        if self.sack:
+            made.append(("SAckOK", b""))
+        return made + self.stamp()
+
+    def stamp(self) -> list[Any]:
+        return [] if self.clock is None else [("Timestamp", (self.clock, self.echo))]
+
+    def raw_say(self, flags: str, seq: int, data: bytes = b"", options: Any = None, **more: Any) -> list[Any]:
+        return self.host.say(
+            flags,
+            seq,
+            self.ack,
+            data,
+            self.ours,
+            self.theirs,
+            options=self.stamp() if options is None else options,
+            **more,
+        )
+
+    def say(self, data: bytes = b"", flags: str = "", **more: Any) -> list[Any]:
+        """Send the next bytes."""
+        sent = self.raw_say(flags or ("PA" if data else "A"), self.seq, data, **more)
+        self.seq = (self.seq + len(data) + ("F" in flags)) % MODULUS
+        return sent
+
+    def hear(self, segments: list[Any]) -> bytes:
+        """Take segments that were sent to it, in order; their bytes."""
+        found = b""
+        for each in segments:
+            if each[TCP].dport != self.theirs:
+                continue
+            assert (each.src, each.dst, each[TCP].sport) == (OURS, PEER, self.ours)
+            if each[TCP].seq == self.ack:
+                found += bytes(each[TCP].payload)
+                self.ack = (self.ack + len(each[TCP].payload) + ("F" in each[TCP].flags)) % MODULUS
+            self.echo = dict(each[TCP].options).get("Timestamp", (self.echo,))[0]
+        return found
+
+
+def opened(
+    host: TcpHost, client: dict[str, Any] | None = None, server: dict[str, Any] | None = None
+) -> tuple[Half, Half]:
+    """Both connections, established."""
+    listen(host, SPARE)
+    one = Half(host, SPARE, 1000, 80, 100, **(client or {}))
+    (answer,) = host.say("S", one.seq, sport=1000, options=one.syn_options)
+    one.seq, one.ack = one.seq + 1, answer[TCP].seq + 1
+    one.hear([answer])
+    one.ack = answer[TCP].seq + 1
+    one.say()
+    two = Half(host, CLIENT, 2000, 5000, 0xFFFFFF00, **(server or {}))
+    host.sent.clear()
+    host.request(CONNECT, CLIENT, (OURS, 5000), (PEER, 2000), note=1500)
+    (syn,) = host.sent
+    two.hear([syn])
+    two.ack = syn[TCP].seq + 1
+    host.say("SA", two.seq, two.ack, port=5000, sport=2000, options=two.syn_options)
+    two.seq += 1
+    assert host.state(SPARE) == host.state(CLIENT) == "ESTABLISHED"
+    return one, two
+
+
+def ask(host: TcpHost, client_read: int = 0, server_read: int = 0) -> None:
+    """Have the application ask for the splice."""
+    host.sent.clear()
+    assert host.call(SPLICE, SPARE, CLIENT, client_read) == "served"
+    assert host.call(SPLICE, CLIENT, SPARE, server_read) == "served"
+
+
+def spliced(host: TcpHost, **options: Any) -> tuple[Half, Half]:
+    one, two = opened(host, **options)
+    ask(host)
+    assert is_spliced(host)
+    return one, two
+
+
+def is_spliced(host: TcpHost) -> bool:
+    roles = {int(host.tcp.rows.initial[each & 0xFFFF]["role"]) for each in (SPARE, CLIENT)}
+    assert len(roles) == 1
+    return roles == {SPLICED_ROW}
+
+
+def check_talk(one: Half, two: Half) -> None:
+    """Bytes in both directions, acknowledged by the other peer."""
+    for here, there, data in ((one, two, b"request" * 30), (two, one, b"response" * 99)):
+        assert there.hear(here.say(data)) == data
+        (ack,) = there.say()
+        assert ack[TCP].ack == here.seq and not ack[TCP].payload
+
+
+def test_segments_pass_without_being_terminated(host: TcpHost) -> None:
+    one, two = spliced(host)
+    assert host.phase(SPARE) == host.phase(CLIENT) == (SPLICED, 0)
+    for _ in range(3):
+        check_talk(one, two)  # the server's numbers wrap
+    (segment,) = one.say(b"x", ttl=17)
+    assert segment.ttl == 16 and segment[TCP].flags == "PA"
+
+
+def test_only_both_sockets_together_are_spliced(host: TcpHost) -> None:
+    opened(host)
+    assert host.call(SPLICE, SPARE, CLIENT, 0) == "served"
+    assert host.phase(SPARE) == (ESTABLISHED, 0)
+    assert host.write(SPARE, 0, b"not yet") == "served"
+    assert host.call(SPLICE, SPARE, SPARE, 0) == "served"
+    assert host.words[SPARE][4] & 0xFFFF == errno.ENOTCONN + 1
+    assert host.call(SPLICE, CLIENT, SPARE, 0) == "served"
+    assert host.phase(CLIENT) == (ESTABLISHED, 0)
+
+
+def test_bytes_that_wait_are_delivered_first(host: TcpHost) -> None:
+    one, two = opened(host)
+    one.say(b"CONNECT server\nfirst bytes")
+    two.say(b"banner")
+    host.call(READ, SPARE, 15)
+    host.write(SPARE, 0, b"OK\n")
+    (ok,) = [each for each in host.sent if each[TCP].payload]
+    ask(host, 15, 0)
+    assert two.hear(host.sent) == b"first bytes" and one.hear([ok, *host.sent]) == b"OK\nbanner"
+    assert not is_spliced(host)
+    one.say()
+    assert not is_spliced(host)
+    two.say()
+    assert is_spliced(host)
+    check_talk(one, two)
+
+
+def test_bytes_of_both_rings_are_sent_and_sent_again(host: TcpHost) -> None:
+    """Bytes of the application and forwarded ones wait together for the server's window."""
+    one, two = opened(host)
+    two.say(window=0)
+    one.say(b"forwarded")
+    host.write(CLIENT, 0, b"own, ")
+    ask(host)
+    own, forwarded = two.say()
+    assert (bytes(own[TCP].payload), own[TCP].flags) == (b"own, ", "A") and forwarded[TCP].flags == "PA"
+    sent = host.wait(3 * SECOND)
+    assert two.hear(sent) == b"own, forwarded"
+    two.say()
+    assert is_spliced(host)
+    check_talk(one, two)
+
+
+def test_data_that_come_while_others_wait_are_forwarded(host: TcpHost) -> None:
+    one, two = opened(host)
+    one.say(b"first, ")
+    ask(host)
+    sent = [*host.sent, *one.say(b"second, "), *one.say(b"third")]
+    sent += host.wait(100 * MILLISECOND)
+    data = two.hear(sent)
+    two.say()
+    data += two.hear(host.sent)
+    two.say()
+    assert data == b"first, second, third" and is_spliced(host)
+    check_talk(one, two)
+
+
+def test_what_was_sent_before_may_come_again(host: TcpHost) -> None:
+    one, two = opened(host)
+    before = one.seq
+    one.say(b"hello")
+    host.call(READ, SPARE, 5)
+    ask(host, 5)
+    assert is_spliced(host)
+    (again,) = one.raw_say("PA", before, b"hello")
+    assert (again[TCP].seq + 5) % MODULUS == two.ack  # the server has it, as far as it knows
+    (ack,) = two.say()
+    assert ack[TCP].ack == one.seq
+    check_talk(one, two)
+
+
+@pytest.mark.parametrize("first", ["client", "server"])
+def test_both_ends_close(host: TcpHost, first: str) -> None:
+    one, two = spliced(host)
+    if first == "server":
+        one, two = two, one
+    assert two.hear(one.say(b"last", "FPA")) == b"last"  # the FIN has come with data
+    one.hear(two.say())
+    (fin,) = two.say(b"", "FA")
+    one.hear([fin])
+    (ack,) = one.say()
+    assert ack[TCP].ack == two.seq
+    host.wait(59 * SECOND)
+    assert is_spliced(host)
+    (again,) = two.raw_say("FA", two.seq - 1)  # the last acknowledgement was lost
+    assert "F" in again[TCP].flags
+    host.wait(61 * SECOND)
+    assert host.phase(SPARE)[0] == host.phase(CLIENT)[0] == CLOSED
+    (reset,) = one.say(b"late")
+    assert reset[TCP].flags == "R"
+
+
+def test_a_half_closed_connection_goes_on(host: TcpHost) -> None:
+    one, two = spliced(host)
+    two.hear(one.say(b"question", "FPA"))
+    two.say()
+    host.wait(600 * SECOND)
+    for _ in range(3):
+        assert one.hear(two.say(b"answer")) == b"answer"
+        (ack,) = one.say()
+        assert ack[TCP].ack == two.seq
+    assert is_spliced(host)
+
+
+def test_a_fin_before_the_switch(host: TcpHost) -> None:
+    one, two = opened(host)
+    one.say(b"all", "FPA")
+    ask(host)
+    assert two.hear(host.sent) == b"all"
+    two.say()
+    two.hear(host.sent)
+    two.say()
+    assert is_spliced(host)
+    assert one.hear(two.say(b"answer")) == b"answer"
+    one.hear(two.say(b"", "FA"))
+    one.say()
+    host.wait(62 * SECOND)
+    assert host.phase(SPARE)[0] == host.phase(CLIENT)[0] == CLOSED
+
+
+def test_both_fins_before_the_switch(host: TcpHost) -> None:
+    one, two = opened(host)
+    one.say(b"question", "FPA")
+    two.say(b"answer", "FPA")
+    ask(host)
+    sent = list(host.sent)
+    assert two.hear(sent) == b"question" and one.hear(sent) == b"answer"
+    for each in (one, two, one, two):
+        sent = each.say()
+        one.hear(sent), two.hear(sent)
+    assert not is_spliced(host)
+    host.wait(61 * SECOND)
+    assert host.phase(SPARE)[0] == host.phase(CLIENT)[0] == CLOSED
+
+
+def test_a_reset_passes_and_ends_the_pair(host: TcpHost) -> None:
+    one, two = spliced(host)
+    (reset,) = one.say(b"", "R")
+    assert reset[TCP].flags == "R" and reset[TCP].seq == two.ack
+    host.wait(11 * SECOND)
+    assert host.phase(SPARE)[0] == host.phase(CLIENT)[0] == CLOSED
+
+
+def test_a_forged_reset_ends_nothing(host: TcpHost) -> None:
+    one, two = spliced(host)
+    one.raw_say("R", one.seq + 12345)
+    check_talk(one, two)
+    check_talk(one, two)
+    host.wait(60 * SECOND)
+    assert is_spliced(host)
+    check_talk(one, two)
+
+
+def test_a_reset_before_the_switch_resets_the_other_connection(host: TcpHost) -> None:
+    one, _ = opened(host)
+    one.say(b"hello")
+    ask(host)
+    sent = one.say(b"", "R")
+    assert [each[TCP].flags for each in sent if each[TCP].dport == 2000] == ["RA"]
+    assert host.phase(SPARE)[0] == host.phase(CLIENT)[0] == CLOSED
+
+
+def test_silent_peers_are_asked_and_given_up(host: TcpHost) -> None:
+    one, two = spliced(host)
+    asked = host.wait(7300 * SECOND)
+    assert [each[TCP].dport for each in asked] == [1000, 2000, 1000, 2000] and is_spliced(host)
+    for half in (one, two):
+        probes = [each[TCP] for each in asked if each[TCP].dport == half.theirs]
+        assert {each.seq for each in probes} == {half.ack - 1} and {each.ack for each in probes} == {half.seq}
+        half.say()
+    host.wait(7000 * SECOND)
+    assert is_spliced(host)
+    host.wait(10000 * SECOND)
+    assert host.phase(SPARE)[0] == host.phase(CLIENT)[0] == CLOSED
+
+
+def test_a_peer_that_has_vanished_is_found_though_the_other_one_answers(host: TcpHost) -> None:
+    one, _ = spliced(host)
+    host.wait(7201 * SECOND)
+    for _ in range(20):
+        one.say()
+        host.wait(76 * SECOND)
+    assert host.phase(SPARE)[0] == CLOSED
+
+
+TIMESTAMPS = {"client": {"clock": 5000, "sack": True}, "server": {"clock": 0xFFFFFFF0, "sack": True}}
+
+
+def test_timestamps_are_those_of_the_other_peer(host: TcpHost) -> None:
+    one, two = opened(host, **TIMESTAMPS)
+    two.say(b"banner")
+    host.now += 3 * SECOND
+    ask(host)
+    one.hear(host.sent)
+    one.clock += 3
+    one.say()
+    assert is_spliced(host)
+    before = two.echo
+    for clock in (5003, 5004, 5100):
+        one.clock = clock
+        sent = one.say(b"data")
+        assert two.hear(sent) == b"data"
+        assert 0 <= (two.echo - before) % MODULUS < 1 << 20
+        before = two.echo
+        two.clock = (two.clock + 20) % MODULUS
+        (ack,) = two.say()
+        assert dict(ack[TCP].options)["Timestamp"][1] == clock
+        one.hear([ack])
+    (segment,) = two.say(b"more")
+    assert dict(segment[TCP].options)["Timestamp"][1] == 5100
+
+
+def test_one_peer_without_timestamps_is_refused(host: TcpHost) -> None:
+    opened(host, client={"clock": 5000})
+    ask(host)
+    assert host.phase(CLIENT) == (ESTABLISHED, 0) and host.words[CLIENT][4] & 0xFFFF == errno.EOPNOTSUPP + 1
+    assert host.write(CLIENT, 0, b"goes on") == "served"
+
+
+def test_a_connection_that_this_end_has_closed_is_refused(host: TcpHost) -> None:
+    one, _ = opened(host)
+    one.say(b"", "R")
+    host.call(SPLICE, SPARE, CLIENT, 0)
+    host.call(SPLICE, CLIENT, SPARE, 0)
+    assert host.words[CLIENT][4] & 0xFFFF == errno.ENOTCONN + 1
+
+
+@pytest.mark.parametrize("permitted", [True, False])
+def test_selective_acknowledgements_are_translated_or_taken_out(host: TcpHost, permitted: bool) -> None:
+    one, two = spliced(host, client={"sack": True}, server={"sack": permitted})
+    (lost,) = two.say(b"lost")
+    (later,) = two.say(b"later")
+    assert later[TCP].seq == lost[TCP].seq + 4
+    block = (later[TCP].seq, later[TCP].seq + 5)
+    (ack,) = one.say(options=[("NOP", None), ("NOP", None), ("SAck", block)])
+    options = dict(ack[TCP].options)
+    assert options.get("SAck") == (((two.seq - 5) % MODULUS, two.seq) if permitted else None)
+    assert len(raw(ack)) == 52
+
+
+def test_options_at_odd_offsets_keep_the_checksum_right(host: TcpHost) -> None:
+    one, two = spliced(host, **TIMESTAMPS)
+    options = [("NOP", None), ("Timestamp", (5001, one.echo)), ("NOP", None)]
+    assert two.hear(one.say(b"odd", options=options)) == b"odd"
+    options = [("NOP", None), ("SAck", (one.ack + 5, one.ack + 9)), ("NOP", None), *one.stamp()]
+    (ack,) = one.say(options=options)
+    assert dict(ack[TCP].options)["SAck"] == ((two.seq + 5) % MODULUS, (two.seq + 9) % MODULUS)
+
+
+def test_windows_are_scaled(host: TcpHost) -> None:
+    one, two = spliced(host, client={"scale": 7}, server={"scale": 2})
+    ours = host.tcp.connections.initial["rcv_scale"]
+    to_server, to_client = int(ours[CLIENT & 0xFFFF]), int(ours[SPARE & 0xFFFF])
+    (segment,) = one.say(window=1000)
+    assert segment[TCP].window == min(1000 << 7 >> to_server, 65535)
+    (segment,) = two.say(window=1000)
+    assert segment[TCP].window == min(1000 << 2 >> to_client, 65535)
+    (segment,) = two.say(window=0)
+    assert segment[TCP].window == 0
+
+
+def test_a_closed_window_is_opened_by_the_switch(host: TcpHost) -> None:
+    """The application has not read: the client's bytes have closed the window."""
+    one, two = opened(host, server={"scale": 3})
+    for _ in range(64):
+        one.say(bytes(1024))
+    one.seq -= 1  # for which there was no room
+    ask(host)
+    got = 0
+    for _ in range(200):
+        got += len(two.hear(host.sent))
+        two.say(window=8000)
+        if is_spliced(host):
+            break
+    (update,) = [each for each in host.sent if each[TCP].dport == 1000][-1:]
+    assert got == 65535 and is_spliced(host) and update[TCP].window > 0
+    check_talk(one, two)
+
+
+@pytest.mark.parametrize("checksum", ["complete", "partial"])
+def test_segments_are_cut_for_a_peer_that_takes_less(host: TcpHost, checksum: str) -> None:
+    one, two = spliced(host, server={"mss": 536})
+    fields = {"flags": 1, "checksum_start": 34, "checksum_offset": 16} if checksum == "partial" else {}
+    data = bytes(range(256)) * 5
+    segment = TCP(sport=1000, dport=80, flags="PA", seq=one.seq, ack=one.ack) / Raw(data)
+    packet = IP(src=PEER, dst=OURS) / segment
+    if checksum == "partial":
+        whole = IP(raw(packet))
+        packet[TCP].chksum = pseudo_sum(whole)
+    host.sent.clear()
+    result = host.network.both(raw(Ether(dst=LEFT, src=HOST) / packet), timestamp=host.now, **fields)
+    assert result.leaf == "to eth0" and (result.fields["flags"], result.fields["gso_type"]) == (1, 1)
+    sent = Ether(result.data)[IP]
+    assert bytes(sent[TCP].payload) == data and sent[TCP].chksum == pseudo_sum(sent)
+    two.hear([sent])
+    bad = IP(src=PEER, dst=OURS) / TCP(sport=1000, dport=80, flags="PA", seq=one.seq, ack=one.ack, chksum=1) / Raw(data)
+    assert host.deliver(raw(Ether(dst=LEFT, src=HOST) / bad)) == "tcp.splice drops tcp-bad-checksum"
+
+
+def pseudo_sum(packet: Any) -> int:
+    """The sum of the pseudo-header."""
+    size = len(raw(packet[TCP]))
+    words = [int.from_bytes(raw(packet)[at : at + 2]) for at in range(12, 20, 2)]
+    total = sum(words) + 6 + size
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return total
+
+
+def test_a_wrong_checksum_stays_wrong(host: TcpHost) -> None:
+    one, _ = spliced(host)
+    good = one.say(b"good")[0]
+    bad = IP(src=PEER, dst=OURS) / TCP(sport=1000, dport=80, flags="PA", seq=one.seq, ack=one.ack, chksum=0x1234)
+    result = host.network.both(raw(Ether(dst=LEFT, src=HOST) / bad / Raw(b"bad")), timestamp=host.now)
+    sent = Ether(result.data)[IP]
+    told = sent[TCP].chksum
+    del sent[TCP].chksum
+    assert result.leaf == "to eth0" and IP(raw(sent))[TCP].chksum != told and good
+
+
+def test_marks_of_congestion_that_the_receiver_would_not_tell_are_losses(host: TcpHost) -> None:
+    one, _ = spliced(host)
+    (segment,) = one.say(b"x", tos=2 | 0x28)
+    assert segment.tos == 0x28
+    assert one.say(b"x", tos=3) == [] and host.leaf == "tcp.splice drops tcp-congested"
+    (segment,) = one.say(b"x", "PAEC")
+    assert segment[TCP].flags == "PA"
+    assert one.say(b"x", ttl=1) == [] and host.leaf == "tcp.splice drops ttl-expired"
+
+
+def test_a_segment_that_a_replica_has_placed_before_the_switch_is_sent_on(host: TcpHost) -> None:
+    """The replica that received it had an older state."""
+    one, two = opened(host)
+    connections, rows = host.tcp.connections.initial, host.tcp.rows.initial
+    older = [table.copy() for table in (connections, rows)]
+    ask(host)
+    newer = [table.copy() for table in (connections, rows)]
+    for flags, data, count in (("PA", b"late", 1), ("A", b"", 1)):
+        connections[:], rows[:] = older
+        frame = IP(src=PEER, dst=OURS) / TCP(sport=1000, dport=80, flags=flags, seq=one.seq, ack=one.ack) / Raw(data)
+        made = host.network.both(raw(Ether(dst=LEFT, src=HOST) / frame), timestamp=host.now)
+        connections[:], rows[:] = newer
+        request = bytearray(made.data[: HEADER + 40])
+        if data:
+            host.port.ring(SPARE & 0xFFFF, False)[: len(data)] = list(data)
+            request[3] = 1
+        host.sent.clear()
+        assert host.serve(bytes(request)) == "served"
+        assert len(host.sent) == count and two.hear(host.sent) == data
+        one.seq += len(data)
+        newer = [table.copy() for table in (connections, rows)]
+    check_talk(one, two)
+
+
+def test_the_application_may_go(host: TcpHost) -> None:
+    one, two = opened(host)
+    one.say(b"waits")
+    ask(host)
+    assert two.hear(host.sent) == b"waits"
+    for socket in (SPARE, CLIENT):
+        assert host.request(CLOSE, socket, note=NOW) == "served"
+        assert host.call(WRITE, socket, 100) == "tcp.serve drops tcp-not-connected"
+    two.say()
+    assert is_spliced(host)
+    check_talk(one, two)
+    two.hear(one.say(b"", "FA"))
+    one.hear(two.say(b"", "FA"))
+    one.say()
+    host.request(CLOSE, SPARE, note=TIME_WAIT_ONLY)  # the registry needs the row
+    assert host.phase(SPARE)[0] == host.phase(CLIENT)[0] == CLOSED
+    assert [int(each) for each in host.tcp.rows.initial["number"] if each] == [(1 << 16 | 3) + 1]  # the listener
+
+
+def test_a_new_connection_from_the_same_port_is_the_listeners(host: TcpHost) -> None:
+    one, two = spliced(host)
+    assert host.say("S", 7, port=80) == [] and is_spliced(host)
+    assert host.leaf.endswith("tcp-no-connection")
+    two.hear(one.say(b"", "FA"))
+    one.hear(two.say(b"", "FA"))
+    one.say()
+    assert host.say("S", 7, port=80) == [] and is_spliced(host)
+    host.now += 4 * SECOND
+    assert host.say("S", 7, port=80) == []
+    assert host.phase(SPARE)[0] == CLOSED
+    host.request(OFFER, 9 << 16 | 9, data=(1 << 16 | 3).to_bytes(4))  # another spare socket
+    (answer,) = host.say("S", 7, port=80, options=[("MSS", 1460)])
+    assert answer[TCP].flags == "SA"

@@ -1,0 +1,104 @@
+"""`scout bench tcp`: its segments, its bounds, and a small run of the real thing; no figure is judged."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import report_of, scout
+from scapy.layers.inet import IP, TCP
+from scapy.layers.l2 import Ether
+
+from scout.io.host.process import usable_cores
+from scout.ring.errors import ScoutError
+from scout.tools.bench import tcp, tcp_replay
+from scout.tools.bench.tcp import Group
+from scout.tools.bench.tcp_port import HEADERS, Segment
+from scout.tools.bench.tcp_replay import Case, Direction, Figures, Trial
+
+OPTIONS = b"\1\1\x08\x0a" + (7).to_bytes(4) + (9).to_bytes(4)
+
+
+@pytest.mark.parametrize("size", [0, 8, 1447])
+def test_a_segment_of_a_replay_has_its_numbers_and_a_right_checksum(size: int) -> None:
+    segment = Segment((10 << 24 | 2, 10 << 24 | 1), (40000, 80), 0x10, 64, OPTIONS, size)
+    frame = segment.numbered(0xFFFFFFFF, 0x80000001)
+    assert len(frame) == HEADERS + size
+    read = Ether(frame)
+    assert (read[TCP].seq, read[TCP].ack, read[TCP].window) == (0xFFFFFFFF, 0x80000001, 64)
+    assert ("Timestamp", (7, 9)) in read[TCP].options
+    sums = read[IP].chksum, read[TCP].chksum
+    del read[IP].chksum, read[TCP].chksum
+    again = Ether(bytes(read))
+    assert sums == (again[IP].chksum, again[TCP].chksum)
+
+
+def test_checksums_of_many_segments_are_those_of_each() -> None:
+    segment = Segment((10 << 24 | 2, 10 << 24 | 1), (40000, 80), 0x10, 64, OPTIONS, 100)
+    sequences, acknowledgements = np.arange(0, 1 << 32, 1 << 28), np.arange(1 << 32, 0, -(1 << 28)) - 1
+    checks = segment.checksums(sequences, acknowledgements)
+    for index in range(len(sequences)):
+        frame = segment.numbered(int(sequences[index]), int(acknowledgements[index]))
+        assert Ether(frame)[TCP].chksum == checks[index]
+
+
+def figures(gbps: float, ns: float = 0.0, header_ns: float = 0.0, follow_ns: float = 0.0) -> Figures:
+    return dict.fromkeys(tcp_replay.DIRECTIONS, Direction(gbps, ns, header_ns, follow_ns))
+
+
+def group(machine: float) -> tuple[Group, Case]:
+    """One core takes 600 ns for a segment, 100 of them replicated; two rounds, of which the second is half as fast."""
+    replicated = Case("replicated", "copy+checksum", 2)
+    measured = {
+        Case("sharded", "copy+checksum", 2): [figures(20, 600, 250), figures(10, 1200, 500)],
+        Case("replicated", "copy+checksum", 1): [figures(19, 640, 260), figures(9.5, 1280, 520)],
+        replicated: [figures(30, 400, 200, 100), figures(15, 800, 400, 200)],
+        Case("independent", "copy+checksum", 2): [figures(20 * machine, 600), figures(10 * machine, 1200)],
+    }
+    return Group(measured), replicated
+
+
+def test_the_bound_is_the_smaller_of_the_machines_and_the_models() -> None:
+    fast, case = group(machine=1.95)
+    assert fast.bound(case, "receive") == pytest.approx(600 / (100 + 250))
+    slow, case = group(machine=1.6)
+    assert slow.bound(case, "send") == pytest.approx(1.6)
+    rows = {(row["mode"], row["replicas"], row["direction"]): row for row in slow.rows()}
+    assert rows["replicated", 2, "receive"]["speedup"] == 1.5 and rows["replicated", 2, "receive"]["bound"] == 1.6
+    assert rows["sharded", 2, "send"]["speedup"] == rows["replicated", 1, "send"]["bound"] == 1
+    assert any("350 of per-byte work and 250 besides; 100" in sentence for sentence in fast_sentences(fast))
+
+
+def fast_sentences(of: Group) -> list[str]:
+    """The sentences of the first round alone: medians of two rounds lie between them."""
+    return list(Group({case: own[:1] for case, own in of._measured.items()}).sentences())
+
+
+def test_unknown_names_are_refused() -> None:
+    with pytest.raises(ScoutError, match="--measure rate"):
+        tcp.run(1, 0.1, ["rate"], [], None, None)
+    with pytest.raises(ScoutError, match="--work none"):
+        tcp.run(1, 0.1, [], ["none"], None, None)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("mode", tcp_replay.MODES)
+def test_a_replay_in_every_mode(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tcp_replay, "LAPS", 1)
+    measured = Trial(Case(mode, "copy+checksum", min(len(usable_cores()), 2))).measure()
+    for direction in tcp_replay.DIRECTIONS:
+        assert measured[direction].gbps > 0 and measured[direction].header_ns > 0
+
+
+@pytest.mark.long
+@pytest.mark.needs_namespaces
+def test_rows_and_plot(tmp_path: Path) -> None:
+    report, picture = tmp_path / "tcp.json", tmp_path / "tcp.svg"
+    arguments = ["--measure", "live", "--rounds", "1", "--seconds", "0.05"]
+    scout("bench", "tcp", *arguments, "--json", str(report), "--plot", str(picture))
+    rows = report_of(report, "bench tcp")["results"]
+    assert {row["name"] for row in rows} == {"kernel", "scout"}
+    assert {row["direction"] for row in rows} == {"receive", "send", "round-trip"}
+    for row in rows:
+        keys = ("us_p50", "us_p99") if row["direction"] == "round-trip" else ("gbps_min", "gbps_median", "gbps_max")
+        assert row["live"] is True and all(row[key] > 0 for key in keys)
+    assert picture.exists()

@@ -1,0 +1,140 @@
+"""The live measurements of `scout bench tcp`: one connection over a veth pair, whose other end is the kernel's.
+
+The application (`tcp_application.py`) is the same Python program on Scout's sockets and on the kernel's, in a process
+of its own; its client are this process's sockets, which are the kernel's. Each contender has a veth pair of its own.
+Nothing is pinned but Scout's replicas: peer, stack and application share the cores.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from scout.io.host.lab import Lab
+from scout.io.host.namespace import Namespace
+from scout.io.ports.afpacket import AfPacketPort
+from scout.io.ports.applications import ApplicationPort
+from scout.paths.protocols.tcp.router import Tcp
+from scout.ring.errors import ScoutError
+from scout.supervisor import Supervisor
+from scout.tools.bench.tcp_application import CHUNK, ECHO, PORT, SINK, SOURCE
+from scout.tools.bench.tcp_replay import host_graph, host_paths
+
+__all__ = ["LiveFigures", "LiveHost", "contenders"]
+
+QUESTION = 32  # bytes of a request, and of its response
+PATIENCE = 30.0  # seconds
+WARM_UP = 0.1  # seconds of a transfer that are not counted: the congestion window grows
+
+
+class LiveFigures(NamedTuple):
+    """The figures of one measurement."""
+
+    receive: float  # Gbit/s that the application receives
+    send: float  # Gbit/s that it sends
+    us_p50: float  # round trips of a request and its response
+    us_p99: float
+
+
+@dataclass
+class LiveHost:
+    """A stack with an application that serves, and its peer's namespace; `replicas` is 0 for the kernel."""
+
+    replicas: int
+    peer: Namespace
+    address: str
+
+    def measure(self, seconds: float, trips: int) -> LiveFigures:
+        """Measure once: transfers of so many seconds, and so many round trips."""
+        return LiveFigures(self._received(seconds), self._sent(seconds), *self._round_trips(trips))
+
+    @contextmanager
+    def _client(self, wanted: bytes) -> Iterator[socket.socket]:
+        with self.peer.entered():
+            made = socket.socket()
+        with made:
+            made.settimeout(PATIENCE)
+            made.connect((self.address, PORT))
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            made.sendall(wanted)
+            yield made
+
+    def _received(self, seconds: float) -> float:
+        data, total = memoryview(bytes(CHUNK)), 0
+        with self._client(SINK) as client:
+            end = time.perf_counter() + WARM_UP
+            while time.perf_counter() < end:
+                client.sendall(data)
+            start = time.perf_counter()
+            while time.perf_counter() < start + seconds:
+                client.sendall(data)
+                total += len(data)
+            client.shutdown(socket.SHUT_WR)
+            client.recv(1)  # it has received all
+            return total * 8e-9 / (time.perf_counter() - start)
+
+    def _sent(self, seconds: float) -> float:
+        buffer, total = memoryview(bytearray(CHUNK)), 0
+        with self._client(SOURCE) as client:
+            end = time.perf_counter() + WARM_UP
+            while time.perf_counter() < end:
+                client.recv_into(buffer)
+            start = time.perf_counter()
+            while time.perf_counter() < start + seconds:
+                total += client.recv_into(buffer)
+            return total * 8e-9 / (time.perf_counter() - start)
+
+    def _round_trips(self, trips: int) -> tuple[float, float]:
+        times, question = [], bytes(QUESTION)
+        with self._client(ECHO) as client:
+            for _ in range(trips):
+                start = time.perf_counter_ns()
+                client.sendall(question)
+                left = QUESTION
+                while left:
+                    left -= len(client.recv(left))
+                times.append(time.perf_counter_ns() - start)
+        low, high = np.percentile(times, (50, 99)) / 1e3
+        return float(low), float(high)
+
+
+def contenders(stack: ExitStack, lab: Lab, replicas: list[int]) -> list[LiveHost]:
+    """The kernel, and Scout with so many replicas, all of them running until `stack` ends."""
+    return [_started(stack, lab, index, count) for index, count in enumerate([0, *replicas])]
+
+
+def _started(stack: ExitStack, lab: Lab, index: int, replicas: int) -> LiveHost:
+    peer, own = lab.namespace(f"peer{index}"), lab.namespace(f"own{index}")
+    lab.veth((peer, "eth0"), (own, "eth0"))
+    peer.address("eth0", f"10.0.{index}.2/24")
+    host = LiveHost(replicas, peer, f"10.0.{index}.1")
+    kind = "kernel"
+    if replicas:
+        kind = f"bench-tcp-{os.getpid()}-{replicas}"
+        graph = host_graph("bench_tcp_live", AfPacketPort("eth0"), host.address, Tcp("tcp"), ApplicationPort(kind))
+        supervisor = Supervisor(graph, host_paths(graph), replicas)
+        stack.callback(supervisor.stop)
+        with own.entered():
+            supervisor.__enter__()
+    else:
+        own.address("eth0", f"{host.address}/24")
+    command = [sys.executable, "-m", "scout.tools.bench.tcp_application", kind, host.address]
+    with own.entered():
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    stack.callback(_end, process)
+    assert process.stdout
+    if process.stdout.readline().strip() != "ready":
+        raise ScoutError("the application of scout bench tcp did not start")
+    return host
+
+
+def _end(process: "subprocess.Popen[str]") -> None:
+    process.kill()
+    process.communicate()

@@ -1,0 +1,172 @@
+"""One TCP connection between an application and a peer whose segments are replayed (`scout.tools.bench.tcp_port`).
+
+The peer is this process, and so is the application: both work between two replays only.
+"""
+
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from scout import sockets
+from scout.paths.wire.tcp import ACK, SYN
+from scout.ring.errors import ScoutError
+from scout.tools.bench.tcp_port import PREFIX, Replay, ReplayPort, Segment
+
+__all__ = ["OURS", "PEER", "SEGMENT", "Connection"]
+
+PEER, OURS = "10.0.0.2", "10.0.0.1"
+"""Addresses: the peer's, and the router's."""
+
+_ADDRESSES = (int.from_bytes(socket.inet_aton(PEER)), int.from_bytes(socket.inet_aton(OURS)))
+PORTS = (40000, 80)
+SEGMENT = 1448
+"""Bytes of data in a full segment: an MTU of 1500, and timestamps."""
+
+WINDOW, SCALE = 1 << 20, 14  # of the peer: bytes that the router may have under way, and the shift of its window field
+_PAUSE = 0.005  # seconds of a round trip outside of replays: long, so that no probe is sent before the next replay
+_PATIENCE = 10.0  # seconds
+_STEP = 4 * SEGMENT  # bytes that the peer acknowledges at a time, outside of replays
+_FIRST = 1000  # the peer's initial sequence number
+
+
+class Connection:
+    """A connection of a running host, opened by the peer.
+
+    Parameters
+    ----------
+    port : ReplayPort
+    requests : numpy.ndarray
+        The channel of the `ApplicationPort`, one `APPLICATION_FEED`.
+    name : str
+        The name of the `ApplicationPort`.
+    """
+
+    def __init__(self, port: ReplayPort, requests: np.ndarray, name: str) -> None:
+        self._port, self._requests = port, requests
+        self._stack = sockets.attach(name)
+        self._listener: Any = sockets.StreamSocket(self._stack)
+        self._listener.bind((OURS, PORTS[1]))
+        self._listener.listen(1)
+        self._echo = 0
+        self._send(self._segment(SYN, b"\2\4\5\xb4\4\2" + self._timestamp() + b"\1\3\3" + bytes([SCALE])), _FIRST, 0)
+        _await(lambda: self._port.frames() > 0, "the router does not answer a SYN")
+        (answer,) = self._port.last()
+        self._theirs = int.from_bytes(answer[PREFIX + 24 : PREFIX + 28]) + 1  # the number of the first byte
+        self._see_echo()
+        self._ours, self._read, self._acknowledged = _FIRST + 1, 0, 0
+        self._port.begin(self._theirs)
+        self._acknowledge(0)
+        self._socket, _ = self._listener.accept()
+
+    def close(self) -> None:
+        """Leave the router."""
+        self._stack.close()
+
+    # Receiving: the peer sends data.
+
+    def arriving(self, count: int, size: int) -> Replay:
+        """A replay of so many segments with data, of so many bytes each."""
+        sequences = self._ours + size * np.arange(count)
+        acknowledgements = np.full(count, self._theirs + self._acknowledged)
+        self._ours += count * size
+        return self._replay(self._segment(ACK, b"\1\1" + self._timestamp(), size), sequences, acknowledgements)
+
+    def read(self) -> None:
+        """Have the application read all that the peer has sent; it must be there."""
+        wanted = self._ours - _FIRST - 1 - self._read
+        _await(
+            lambda: self._socket.stream.readable() >= wanted, "the application has not received all bytes of a replay"
+        )
+        while left := self._ours - _FIRST - 1 - self._read:
+            size = min(left, len(self._socket.read_view()))
+            self._socket.consume(size)
+            self._read += size
+        time.sleep(_PAUSE)
+        self._see_echo()
+
+    # Sending: the application sends data, and the peer acknowledges them.
+
+    def _sent(self) -> int:
+        """Bytes that the router has sent."""
+        return self._port.reached() - self._theirs
+
+    def acknowledging(self, count: int, size: int) -> Replay:
+        """A replay of so many acknowledgements, of which each lets the router send so many more bytes.
+
+        The peer's window is full before: what an acknowledgement takes off it is sent at once.
+        """
+        deadline = time.monotonic() + _PATIENCE
+        self._write(self._acknowledged + WINDOW)
+        time.sleep(_PAUSE)
+        while self._sent() < self._acknowledged + WINDOW:  # the congestion window has to grow
+            if time.monotonic() > deadline:
+                raise ScoutError(f"the router has {self._sent() - self._acknowledged} bytes under way, not {WINDOW}")
+            self._acknowledge_sent()
+            self._write(self._acknowledged + WINDOW)
+            time.sleep(_PAUSE)
+        self._write(self._acknowledged + WINDOW + count * size)
+        acknowledgements = self._theirs + self._acknowledged + size * np.arange(1, count + 1)
+        self._acknowledged += count * size
+        segment = self._segment(ACK, b"\1\1" + self._timestamp())
+        return self._replay(segment, np.full(count, self._ours), acknowledgements)
+
+    def finish(self) -> None:
+        """Acknowledge all that the router has sent; a replay has let it send all that was written."""
+        _await(lambda: self._sent() >= self._acknowledged + WINDOW, "the router has not sent all bytes of a replay")
+        self._acknowledge_sent()
+        time.sleep(_PAUSE)
+        self._see_echo()
+
+    def _acknowledge_sent(self) -> None:
+        """Acknowledge all that the router has sent, in steps, so that its congestion window grows."""
+        sent = self._sent()
+        for position in range(self._acknowledged + _STEP, sent, _STEP):
+            self._acknowledge(position)
+        self._acknowledge(sent)
+
+    def _write(self, position: int) -> None:
+        """Have the application write up to a position; the bytes are those in its ring."""
+        stream = self._socket.stream
+        while left := position - stream.written:
+            size = min(left, len(self._socket.write_view()))
+            self._socket.commit(size)
+
+    # Segments.
+
+    def _segment(self, flags: int, options: bytes, size: int = 0) -> Segment:
+        return Segment(_ADDRESSES, PORTS, flags, WINDOW >> (0 if flags == SYN else SCALE) & 0xFFFF, options, size)
+
+    def _timestamp(self) -> bytes:
+        return b"\x08\x0a" + (time.time_ns() // 1_000_000 & 0xFFFFFFFF).to_bytes(4) + self._echo.to_bytes(4)
+
+    def _see_echo(self) -> None:
+        """Take the newest timestamp of the router, to be echoed."""
+        for frame in self._port.last():
+            at = PREFIX + 40
+            while frame[at] != 8:  # the options of the router's segments have timestamps
+                at += 1 if frame[at] == 1 else frame[at + 1]
+            stamp = int.from_bytes(frame[at + 2 : at + 6])
+            if self._echo == 0 or 0 < stamp - self._echo & 0xFFFFFFFF < 1 << 31:
+                self._echo = stamp
+
+    def _acknowledge(self, position: int) -> None:
+        self._acknowledged = position
+        self._send(self._segment(ACK, b"\1\1" + self._timestamp()), self._ours, self._theirs + position)
+
+    def _send(self, segment: Segment, sequence: int, acknowledgement: int) -> None:
+        if not self._port.send(segment.numbered(sequence & 0xFFFFFFFF, acknowledgement & 0xFFFFFFFF)):
+            raise ScoutError("the channel of a replay is full")
+
+    def _replay(self, segment: Segment, sequences: np.ndarray, acknowledgements: np.ndarray) -> Replay:
+        return Replay(self._port, self._requests, segment, sequences, acknowledgements)
+
+
+def _await(condition: Callable[[], bool], message: str) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            raise ScoutError(message)
+        time.sleep(1e-4)

@@ -1,0 +1,373 @@
+"""A port for replays of TCP: it receives segments that lie in its channel beforehand, and sends as a device does.
+
+All segments of a replay have one form: they differ in their sequence and acknowledgement numbers, and so in their
+checksums. What the port sends it copies to a transmit ring of each replica, with the checksum that was left to a
+device: that is the per-byte work of sending. `bare` leaves this work out.
+"""
+
+import ctypes
+import struct
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numba
+import numpy as np
+from numba.core import types
+
+from scout.io.byte_order import swapped32
+from scout.io.channels.software_operations import FEED, REQUEST, TIMESTAMP
+from scout.io.endpoints.collect import APPLICATION_FEED
+from scout.io.packet import NEEDS_CHECKSUM
+from scout.io.ports.contract import Port, PortOperations
+from scout.io.ports.memory import MemoryPort
+from scout.io.system import clock, nap
+from scout.io.transmit.sums import complete
+from scout.paths.wire.checksum import checksum
+from scout.ring.atomics import copy, load32, store64
+from scout.ring.errors import ScoutError
+from scout.ring.jit import Record, entry, inline
+from scout.ring.layout import HEADER, payload, published, slot_of
+from scout.ring.membership import MOST_REPLICAS
+from scout.ring.producer import publish, reserve
+from scout.ring.segment import address, shared
+from scout.tools.bench.trace_port import EVERYONE, slowest
+
+__all__ = ["HEADERS", "PREFIX", "Replay", "ReplayPort", "Segment", "run_together"]
+
+LINK = bytes.fromhex("020000000001 020000000002 0800")
+PREFIX = len(LINK)
+HEADERS = PREFIX + 20 + 32
+"""Bytes in front of the data of a segment with timestamps."""
+
+_LENGTH, _FRAME = 8, HEADER + REQUEST.size  # offsets in an entry
+# Offsets in a frame; the acknowledgement follows the sequence number.
+_SEQUENCE, _WINDOW, _CHECKSUM, _STAMPS = PREFIX + 24, PREFIX + 32, PREFIX + 36, PREFIX + 44
+_HALF = 1 << 31
+_RING = 1 << 20  # bytes of a transmit ring
+_LOOK = 5_000  # nanoseconds between two looks whether a replay is over; that takes some 60 µs
+_PATIENCE = 10_000_000_000  # nanoseconds that a replay may take
+
+TRANSMIT = np.dtype(
+    [
+        ("ring", "i8"),  # address of the transmit ring
+        ("filled", "i8"),  # bytes of it in use; then it begins again
+        ("last", "i8"),  # address of the frame that was sent last
+        ("sent", "i8"),  # frames
+        ("reached", "i8"),  # the end of the data that were sent: a sequence number that does not wrap
+        ("bare", "i8"),  # 1: only headers are copied, and no checksum is computed
+        ("made", "i8"),  # as of any port
+        ("number", "i8"),
+        ("spare", "i8", 8),
+    ]
+)
+"""The sending side of a replica."""
+
+
+@inline
+def enqueue(transmit: Record, packet: Record, record: int) -> None:
+    """Copy a packet to the transmit ring, with its checksum."""
+    head = packet.end - packet.frame
+    size = head + packet.tail_bytes
+    if transmit.filled + size > _RING:
+        transmit.filled = 0
+    frame = transmit.ring + transmit.filled
+    copy(frame, packet.frame, head)
+    if transmit.bare == 0:
+        copy(frame + head, packet.tail, packet.tail_bytes)
+        if packet.flags & NEEDS_CHECKSUM:
+            start = packet.checksum_start + packet.origin - packet.frame
+            if start >= 0 and start + packet.checksum_offset + 2 <= size:
+                complete(frame + start, frame + start + packet.checksum_offset, frame + size)
+    transmit.last = frame
+    transmit.filled += size + 63 & ~63
+    transmit.sent += 1
+    end = swapped32(load32(frame + _SEQUENCE)) + size - HEADERS
+    ahead = (end - transmit.reached + _HALF & 0xFFFFFFFF) - _HALF
+    transmit.reached += max(ahead, 0)
+
+
+@inline
+def flush(transmit: Record) -> None:
+    """Do nothing: frames have left when they are in the ring."""
+
+
+class Wire:
+    """The sending side of the port: a transmit ring for each replica."""
+
+    def __init__(self) -> None:
+        self.transmits = shared(MOST_REPLICAS, TRANSMIT)
+        self._rings: list[np.ndarray] = []
+
+    def enlist(self, replica: int) -> None:
+        """Prepare the sending side of one more replica."""
+        self._rings.append(shared(_RING, np.uint8))
+        self.transmits["ring"][replica] = address(self._rings[-1])
+
+    def resume(self, replica: int) -> None:
+        """Prepare the sending side for a successor."""
+
+    def close(self) -> None:
+        """Keep the figures."""
+
+    def transmitted(self) -> dict[str, int]:
+        """Frames that were sent."""
+        return {name: int(self.transmits[name].sum()) for name in ("sent", "made")}
+
+
+class Segment:
+    """The form of the segments of a replay: the peer's headers and `size` bytes of data.
+
+    Parameters
+    ----------
+    addresses, ports : tuple of int
+        The peer's, and the router's.
+    flags, window, size : int
+    options : bytes
+    """
+
+    def __init__(
+        self, addresses: tuple[int, int], ports: tuple[int, int], flags: int, window: int, options: bytes, size: int
+    ) -> None:
+        length = 20 + len(options)
+        ip = bytearray(struct.pack("!BBHHHBBHII", 0x45, 0, 20 + length + size, 0, 0x4000, 64, 6, 0, *addresses))
+        ip[10:12] = checksum(bytes(ip)).to_bytes(2)
+        tcp = struct.pack("!HHIIBBHHH", *ports, 0, 0, length // 4 << 4, flags, window, 0, 0)
+        data = bytes(range(256)) * (size // 256 + 1)
+        self._segment = tcp + options + data[:size]
+        self._pseudo = struct.pack("!IIHH", *addresses, 6, length + size)
+        self.frame = LINK + bytes(ip) + self._segment
+        self.stamps = options[4:]
+        """Those of the timestamp option, which comes behind two bytes of padding."""
+
+    def checksums(self, sequences: np.ndarray, acknowledgements: np.ndarray) -> np.ndarray:
+        """The checksums of segments with these numbers."""
+        total = np.full(len(sequences), ~checksum(self._pseudo + self._segment) & 0xFFFF)
+        for numbers in (sequences, acknowledgements):
+            total = total + (numbers >> 16) + (numbers & 0xFFFF)
+        for _ in range(2):
+            total = (total & 0xFFFF) + (total >> 16)
+        return ~total & 0xFFFF
+
+    def numbered(self, sequence: int, acknowledgement: int) -> bytes:
+        """The frame of one segment."""
+        frame = bytearray(self.frame)
+        frame[_SEQUENCE : _SEQUENCE + 8] = struct.pack("!II", sequence, acknowledgement)
+        (check,) = self.checksums(np.array([sequence]), np.array([acknowledgement]))
+        frame[_CHECKSUM : _CHECKSUM + 2] = int(check).to_bytes(2)
+        return bytes(frame)
+
+
+class ReplayPort(MemoryPort):
+    """A port that replays segments of a peer, and sends to transmit rings in memory.
+
+    Parameters
+    ----------
+    mac : str
+    entries : int
+        Segments of a replay at most, a power of two.
+    """
+
+    operations = PortOperations(TRANSMIT, enqueue, flush)
+
+    def __init__(self, mac: str, entries: int) -> None:
+        super().__init__(mac, entries=entries)
+
+    @property
+    def is_live(self) -> bool:
+        """False: a tick of the supervisor would overwrite a segment of a replay."""
+        return False
+
+    def open(self, index: int) -> None:
+        """Make the transmit rings."""
+        wire: Any = Wire()
+        self._open(index, wire)
+        self._ended = False
+        self.forms = [b""] * self.entries
+
+    def send(
+        self, frame: bytes, timestamp: int | None = None, offload: bytes = bytes(10), timeout: float = 1.0
+    ) -> bool:
+        """Let the router receive a frame; as `MemoryPort.send`."""
+        self.forms[int(published_segments(self._fed.ring)) % self.entries] = b""
+        return super().send(frame, timestamp, offload, timeout)
+
+    def bare(self, is_bare: bool) -> None:
+        """Leave the per-byte work of sending out, or not."""
+        self.transmits["bare"] = is_bare
+
+    def last(self) -> list[bytes]:
+        """The headers of the last frame of each replica that has sent some."""
+        return [ctypes.string_at(int(each["last"]), 128) for each in self.transmits if each["sent"]]
+
+    def frames(self) -> int:
+        """Frames that were sent."""
+        return int(self.transmits["sent"].sum())
+
+    def begin(self, number: int) -> None:
+        """The router's data begin at a sequence number."""
+        self.transmits["reached"] = number
+
+    def reached(self) -> int:
+        """The sequence number behind the data that were sent; it does not wrap."""
+        return int(self.transmits["reached"].max())
+
+
+class Replay:
+    """One replay: segments that are written to the next entries of a port's channel, and published at once.
+
+    Parameters
+    ----------
+    port : ReplayPort
+        Its channel is empty, or about to be; nobody else sends to it meanwhile.
+    requests : numpy.ndarray
+        The channel of the `ApplicationPort`, one `APPLICATION_FEED`: each segment becomes a request there.
+    segment : Segment
+    sequences, acknowledgements : numpy.ndarray
+        The numbers of the segments.
+    """
+
+    def __init__(
+        self,
+        port: ReplayPort,
+        requests: np.ndarray,
+        segment: Segment,
+        sequences: np.ndarray,
+        acknowledgements: np.ndarray,
+    ) -> None:
+        self._feed, self._requests, self._count = port._fed.ring, requests, len(sequences)
+        self._scratch = np.zeros(2, np.int64)
+        first = _await_room(self._feed, self._count, self._scratch)
+        if first < 0:
+            raise ScoutError("the replicas do not come to the end of a replay")
+        feed = self._feed[0]
+        entries, stride = int(feed["entries"]), int(feed["stride"])
+        size = entries * stride
+        memory: Any = (ctypes.c_uint8 * size).from_address(int(feed["ring"]))
+        ring = np.frombuffer(memory, np.uint8).reshape(entries, stride)
+        places = (first + np.arange(self._count)) % entries
+        request = REQUEST.pack(0, bytes(10), 0, 0, port._index) + segment.frame
+        form = segment.frame[:_SEQUENCE] + segment.frame[_WINDOW:_CHECKSUM]
+        # What is in the channel from an earlier replay stays, with other numbers: each line that is written here has to
+        # come to the replicas from another core.
+        new = places[[port.forms[place] != form for place in places]]
+        for place in new:
+            port.forms[place] = form
+        ring[new, HEADER : HEADER + len(request)] = np.frombuffer(request, np.uint8)
+        _write(ring, new, _LENGTH, np.full(len(new), len(request)), "<i8")
+        _write(ring, places, _FRAME + _SEQUENCE, sequences & 0xFFFFFFFF, ">u4")
+        _write(ring, places, _FRAME + _SEQUENCE + 4, acknowledgements & 0xFFFFFFFF, ">u4")
+        checks = segment.checksums(sequences & 0xFFFFFFFF, acknowledgements & 0xFFFFFFFF)
+        _write(ring, places, _FRAME + _CHECKSUM, checks, ">u2")
+        stamps = np.frombuffer(segment.stamps, np.uint8)
+        ring[places, _FRAME + _STAMPS : _FRAME + _STAMPS + len(stamps)] = stamps
+
+    def publish(self) -> int:
+        """Publish the segments; the time, in nanoseconds."""
+        self._goal = published_requests(self._requests) + self._count
+        return int(_publish(self._feed, self._count, self._scratch))
+
+    def finish(self, replicas: int = EVERYONE, expected: int = 0) -> int:
+        """Wait until these replicas have served all requests that the segments became; the time, in nanoseconds.
+
+        Parameters
+        ----------
+        replicas : int
+            As bits.
+        expected : int
+            Nanoseconds that it takes at least; this process sleeps meanwhile.
+        """
+        end = int(_await(self._feed, self._requests, self._goal, replicas, expected, self._scratch))
+        if end == 0:
+            raise ScoutError("the replicas do not come to the end of a replay")
+        return end
+
+    def now(self) -> int:
+        """The clock's time, in nanoseconds."""
+        return int(_clock(self._scratch))
+
+
+def run_together(replays: Sequence[Replay], expected: int = 0) -> int:
+    """Nanoseconds from the first segment of these replays to the end of all.
+
+    Parameters
+    ----------
+    replays : sequence of Replay
+        Of different ports.
+    expected : int
+        Nanoseconds that it takes at least; this process sleeps meanwhile.
+    """
+    start = min([replay.publish() for replay in replays])
+    return max([replay.finish(expected=0 if index else expected) for index, replay in enumerate(replays)]) - start
+
+
+def _write(ring: np.ndarray, places: np.ndarray, offset: int, values: np.ndarray, kind: str) -> None:
+    """Write a number of a kind to each of these entries."""
+    size = np.dtype(kind).itemsize
+    ring[places, offset : offset + size] = values.astype(kind).view(np.uint8).reshape(len(places), size)
+
+
+_FEEDS, _REQUESTS = (types.Array(numba.from_dtype(each), 1, "C") for each in (FEED, APPLICATION_FEED))
+_SCRATCH = types.int64[::1]
+
+
+@entry(types.int64(_FEEDS, types.int64, _SCRATCH))
+def _await_room(feeds: np.ndarray, count: int, scratch: np.ndarray) -> int:
+    """Wait for room for so many entries; the position of the first, -1 if it takes too long."""
+    start, feed = clock(scratch.ctypes.data), feeds[0]
+    while reserve(feed, count) < count:
+        if clock(scratch.ctypes.data) - start > _PATIENCE:
+            return -1
+        nap(scratch.ctypes.data, _LOOK)
+    return published(feed)
+
+
+@entry(types.int64(_FEEDS, types.int64, _SCRATCH))
+def _publish(feeds: np.ndarray, count: int, scratch: np.ndarray) -> int:
+    """Write the time to the next entries, and publish them; the time."""
+    feed = feeds[0]
+    first, now = published(feed), clock(scratch.ctypes.data)
+    for index in range(count):
+        store64(payload(slot_of(feed, first + index)) + TIMESTAMP, now)
+    start = clock(scratch.ctypes.data)
+    if reserve(feed, count) == count:  # notes the replicas that take part now
+        publish(feed, count)
+    return start
+
+
+@entry(types.int64(_FEEDS, _REQUESTS, types.int64, types.int64, types.int64, _SCRATCH))
+def _await(
+    feeds: np.ndarray, requests: np.ndarray, goal: int, replicas: int, expected: int, scratch: np.ndarray
+) -> int:
+    """Wait until these replicas have released both channels, the second one up to a position at least; the time.
+
+    0 if it takes too long.
+    """
+    start, feed, following = clock(scratch.ctypes.data), feeds[0], requests[0]
+    if expected:
+        nap(scratch.ctypes.data, expected)
+    while slowest(feed, replicas) < published(feed) or slowest(following, replicas) < goal:
+        if clock(scratch.ctypes.data) - start > _PATIENCE:
+            return 0
+        nap(scratch.ctypes.data, _LOOK)
+    return clock(scratch.ctypes.data)
+
+
+@entry(types.int64(_REQUESTS))
+def published_requests(requests: np.ndarray) -> int:
+    """The requests that were published in the channel of an `ApplicationPort`."""
+    return published(requests[0])
+
+
+@entry(types.int64(_FEEDS))
+def published_segments(feeds: np.ndarray) -> int:
+    """The frames that were published in the channel of a port."""
+    return published(feeds[0])
+
+
+@entry(types.int64(_SCRATCH))
+def _clock(scratch: np.ndarray) -> int:
+    return clock(scratch.ctypes.data)
+
+
+if TYPE_CHECKING:
+    _conforms: type[Port] = ReplayPort
