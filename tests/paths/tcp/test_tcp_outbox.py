@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from scout.io.endpoints import stream
 from scout.paths.compiler.plain import Record, View
 from scout.paths.protocols.tcp import actions
 from scout.paths.protocols.tcp.outbox import ENTRIES, ENTRY, OPENED, REPORT, SEGMENT, next_entry, post
@@ -58,7 +59,7 @@ def test_the_words_of_a_report_only_grow() -> None:
     box.post(1, report(10, acknowledged=7, ended=1))
     box.post(1, report(0, state=CLOSED, reason=RESET, error=3))
     (entry,) = box.waiting()
-    assert entry["words"].tolist() == [10, 7, 2 << 8 | RESET, 11, 3, 0]
+    assert entry["words"].tolist() == [10, 7, stream.CLOSED << 8 | RESET, 11, 3, 0]
 
 
 def test_the_end_is_told_behind_the_records_that_were_opened() -> None:
