@@ -7,10 +7,11 @@ the whole once. A router's first compilation takes about half the time so.
 Everything here relies on numba's compiler pipeline, which it documents for such extensions, and on `JITCodeLibrary`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import CodeType
 from typing import Any
 
+from llvmlite.binding import Linkage, parse_bitcode
 from numba.core import types
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder, Flags
@@ -19,6 +20,7 @@ from numba.core.registry import CPUDispatcher
 from numba.core.typed_passes import NativeLowering, NopythonRewrites, NopythonTypeInference
 from numba.core.untyped_passes import InlineClosureLikes
 
+from scout.ring.compile_time import shorten_compile_time
 from scout.ring.integers import check_integers
 from scout.ring.lowering import Lowering
 from scout.ring.stores import keep_stores
@@ -26,6 +28,7 @@ from scout.ring.stores import keep_stores
 __all__ = ["EntryCompiler", "EntryLibrary", "EntryLowering", "fused", "pipeline"]
 
 keep_stores()
+shorten_compile_time()
 
 
 def fused(function: Callable[..., Any], **options: Any) -> Any:
@@ -42,22 +45,52 @@ def fused(function: Callable[..., Any], **options: Any) -> Any:
 
 
 class _Library(JITCodeLibrary):
-    """The intermediate code of one function and of those that it calls."""
+    """The intermediate code of one function alone: those that it calls are linked where it is used (`EntryLibrary`).
+
+    Numba would link them here, and so again in each of its callers, and theirs.
+    """
 
     def _optimize_functions(self, ll_module: Any) -> None:
         ll_module.data_layout = self._codegen._data_layout  # as the method of the base class does
 
-    def _optimize_final_module(self) -> None:
-        pass
-
-    def _finalize_final_module(self) -> None:
+    def finalize(self) -> None:
+        self._raise_if_finalized()
         # Not added to the execution engine, which makes machine code of all that it is given.
         self._finalize_dynamic_globals()
         self._finalized = True
 
+    def _get_module_for_linking(self) -> Any:
+        self._ensure_finalized()
+        for function in self._final_module.functions:
+            if not function.is_declaration and function.linkage == Linkage.external:
+                function.linkage = "linkonce_odr"  # as the method of the base class does, but to a copy
+        return self._final_module
+
 
 class EntryLibrary(JITCodeLibrary):
     """The code of a function that Python calls, and of those that it calls."""
+
+    _bitcode: bytes | None = None
+
+    def finalize(self) -> None:
+        self._linking_libraries = _all_called(self._linking_libraries)
+        super().finalize()
+
+    def release(self) -> None:
+        """Free the intermediate code: it takes many times the memory of the machine code, which every fork maps."""
+        self._bitcode = self._get_module_for_linking().as_bitcode()
+        self._codegen._engine._ee.remove_module(self._final_module)  # the machine code stays
+        self._final_module.close()
+        self._shared_module, self._linking_libraries = None, []
+
+    def _get_module_for_linking(self) -> Any:
+        if self._bitcode is not None and self._shared_module is None:
+            self._shared_module = parse_bitcode(self._bitcode)
+        return super()._get_module_for_linking()
+
+    def _optimize_functions(self, ll_module: Any) -> None:
+        # The passes over the final module begin with those of the base class's method.
+        ll_module.data_layout = self._codegen._data_layout
 
     def _optimize_final_module(self) -> None:
         # Functions that were not inlined become the module's own. Then LLVM relies on what it finds out about them:
@@ -70,6 +103,19 @@ class EntryLibrary(JITCodeLibrary):
         passes, builder = self._codegen._module_pass_manager()
         with self._recorded_timings.record("Module passes", builder):
             passes.run(self._final_module, builder)
+
+
+def _all_called(libraries: Iterable[Any]) -> list[Any]:
+    """These libraries and, each once, all whose code theirs needs."""
+    found: dict[Any, None] = {}
+    waiting = list(libraries)
+    while waiting:
+        library = waiting.pop()
+        if library not in found:
+            found[library] = None
+            if isinstance(library, _Library):  # numba's own contain what they call
+                waiting += library._linking_libraries
+    return list(found)
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)

@@ -16,7 +16,7 @@ import numba as _typed_numba
 from numba.core.compiler_lock import global_compiler_lock
 
 from scout.ring.cache import cache_folder, locked
-from scout.ring.fuse import EntryCompiler, fused
+from scout.ring.fuse import EntryCompiler, EntryLibrary, fused
 
 numba: Any = _typed_numba  # its stubs do not know the option `_nrt`
 
@@ -103,7 +103,7 @@ class Entry:
         if self._native is None:
             with global_compiler_lock, _without_collection():  # no process forks meanwhile (`scout.io.host.process`)
                 if self._native is None:
-                    self._native = self._compiled()
+                    self._native = _released(self._compiled())
         return self._native
 
     @property
@@ -130,6 +130,15 @@ class Entry:
     def _numba_type_(self) -> Any:
         """The type that numba asks for when compiled code calls this function."""
         return numba.typeof(self.native)
+
+
+def _released(native: Any) -> Any:
+    """A compiled function without what numba keeps of its compilation: processes that are forked have less to map."""
+    for kinds, result in list(native.overloads.items()):
+        native.overloads[kinds] = result._replace(type_annotation=None)
+        if isinstance(result.library, EntryLibrary):  # else it comes from the cache
+            result.library.release()
+    return native
 
 
 @contextmanager

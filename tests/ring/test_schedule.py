@@ -2,6 +2,7 @@
 
 import os
 import signal
+from functools import cache
 
 import numba
 import numpy as np
@@ -21,9 +22,12 @@ LOG = np.dtype([("port", "i8")])
 STATE = np.dtype([("count", "i8"), ("room", "i8")])
 
 
+compiled = cache(numba.njit)
+
+
 def picks(name, heads, times):
     """Which channels a scheduler picks, one after another, each time serving what it picked."""
-    schedule = numba.njit(SCHEDULERS[name])
+    schedule = compiled(SCHEDULERS[name])
     found = []
     for _ in range(times):
         found.append(schedule(heads))

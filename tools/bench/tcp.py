@@ -31,14 +31,13 @@ from scout.tools.bench.priority import preferred
 from scout.tools.bench.projection import ideal_speedup
 from scout.tools.bench.rounds import interleaved, rounded, spread
 from scout.tools.bench.tcp_live import LiveFigures, LiveHost, contenders
-from scout.tools.bench.tcp_replay import DIRECTIONS, LAPS, SEGMENTS, Case, Direction, Figures, Trial
+from scout.tools.bench.tcp_replay import DIRECTIONS, LAPS, SECURED, SEGMENTS, WORKS, Case, Direction, Figures, Trial
 from scout.tools.drawing.plot import Line, Panel, plot
 from scout.tools.report import Report
 
 __all__ = ["MEASURES", "WORKS", "Group", "run"]
 
 MEASURES = ("replay", "live")
-WORKS = ("copy+checksum",)
 TRIPS = 1000
 
 
@@ -48,7 +47,8 @@ def _cases(work: str, cores: int) -> Iterator[Case]:
     for replicas in range(1, cores + 1):
         yield Case("replicated", work, replicas)
     if cores > 1:
-        yield Case("locked", work, cores)
+        if work != SECURED:  # replicas look for records by state that only a lock would keep still
+            yield Case("locked", work, cores)
         yield Case("independent", work, cores)
 
 
@@ -64,6 +64,9 @@ class Group:
 
     def _one(self, direction: str) -> list[Direction]:
         return [figures[direction] for figures in self._alone]
+
+    def _directions(self) -> list[str]:
+        return list(self._alone[0])
 
     def speedup(self, case: Case, direction: str) -> float:
         """The rate over that of one core."""
@@ -90,7 +93,7 @@ class Group:
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """A row for each case and direction."""
-        for direction in DIRECTIONS:
+        for direction in self._directions():
             for case in self._measured:
                 figures = self._figures(case, direction)
                 yield {
@@ -110,15 +113,17 @@ class Group:
 
     def sentences(self) -> Iterator[str]:
         """The measured split of work, and the bounds."""
-        for direction, what in zip(DIRECTIONS, ("segment", "acknowledgement of two segments"), strict=True):
+        for direction in self._directions():
+            what = "segment" if direction == "receive" else "acknowledgement of two segments"
             one = self._one(direction)
             whole, header = (median(getattr(each, name) for each in one) for name in ("ns", "header_ns"))
             for case in self._measured:
                 if case.mode == "replicated" and case.replicas > 1:
                     follow = median(each.follow_ns for each in self._figures(case, direction))
+                    split = f"{whole - header:.0f} of per-byte work and {header:.0f} besides; " if header else ""
                     yield (
                         f"{direction}, {case.work}: one core takes {whole:.0f} ns for each {what}, "
-                        f"{whole - header:.0f} of per-byte work and {header:.0f} besides; {follow:.0f} are replicated. "
+                        f"{split}{follow:.0f} are replicated. "
                         f"The model's bound is {self.model(case, direction):.2f}; {case.replicas} independent stacks "
                         f"reach {self.machine(direction):.2f}, replicated work {self.speedup(case, direction):.2f}."
                     )

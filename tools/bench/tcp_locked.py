@@ -50,7 +50,7 @@ class LockedTcp(Tcp):
 
     def configure(self, graph: RouterGraph) -> None:
         super().configure(graph)
-        tables: Any = (self.hosts, self.rows, self.bindings, self.connections, self.secured, self.deadline)
+        tables: Any = (self.hosts, self.rows, self.bindings, self.connections, self.deadline, self.secured)
         for table in tables:
             table.kind = "shared"
         self._lock, self._holder = Table(np.zeros(1, np.int64), "shared"), Table(np.zeros(1, np.int64), "number")

@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 
 from scout import sockets
+from scout.io.endpoints.ciphers import LENGTH, OVERHEAD, SENDING, crypt, new_contexts
+from scout.io.endpoints.stream import OPENED
 from scout.paths.wire.tcp import ACK, SYN
 from scout.ring.errors import ScoutError
+from scout.ring.segment import address
 from scout.tools.bench.tcp_port import PREFIX, Replay, ReplayPort, Segment
 
-__all__ = ["OURS", "PEER", "SEGMENT", "Connection"]
+__all__ = ["OURS", "PEER", "RECORD", "SEGMENT", "Connection"]
 
 PEER, OURS = "10.0.0.2", "10.0.0.1"
 """Addresses: the peer's, and the router's."""
@@ -26,6 +29,12 @@ SEGMENT = 1448
 """Bytes of data in a full segment: an MTU of 1500, and timestamps."""
 
 WINDOW, SCALE = 1 << 20, 14  # of the peer: bytes that the router may have under way, and the shift of its window field
+RECORD = 11 * SEGMENT
+"""Bytes of a sealed record, the length and the tag among them: a whole number of segments."""
+
+KEY, IV = bytes(range(16)), bytes(range(12))
+_RING = 1 << 23  # bytes of the room for records of a replay
+_READ = 1 << 20  # bytes of one call
 _PAUSE = 0.005  # seconds of a round trip outside of replays: long, so that no probe is sent before the next replay
 _PATIENCE = 10.0  # seconds
 _STEP = 4 * SEGMENT  # bytes that the peer acknowledges at a time, outside of replays
@@ -42,9 +51,11 @@ class Connection:
         The channel of the `ApplicationPort`, one `APPLICATION_FEED`.
     name : str
         The name of the `ApplicationPort`.
+    secured : bool
+        True if the data are sealed records.
     """
 
-    def __init__(self, port: ReplayPort, requests: np.ndarray, name: str) -> None:
+    def __init__(self, port: ReplayPort, requests: np.ndarray, name: str, secured: bool = False) -> None:
         self._port, self._requests = port, requests
         self._stack = sockets.attach(name)
         self._listener: Any = sockets.StreamSocket(self._stack)
@@ -60,6 +71,11 @@ class Connection:
         self._port.begin(self._theirs)
         self._acknowledge(0)
         self._socket, _ = self._listener.accept()
+        self._socket.settimeout(_PATIENCE)
+        self._sealer = Sealer() if secured else None
+        if secured:
+            self._socket.secure("AES-128-GCM", KEY[::-1], IV, KEY, IV)
+            time.sleep(_PAUSE)
 
     def close(self) -> None:
         """Leave the router."""
@@ -72,20 +88,36 @@ class Connection:
         sequences = self._ours + size * np.arange(count)
         acknowledgements = np.full(count, self._theirs + self._acknowledged)
         self._ours += count * size
-        return self._replay(self._segment(ACK, b"\1\1" + self._timestamp(), size), sequences, acknowledgements)
+        segment = self._segment(ACK, b"\1\1" + self._timestamp(), size)
+        if self._sealer is None:
+            return self._replay(segment, sequences, acknowledgements)
+        data = self._sealer.seal(count * size).reshape(count, size)
+        opened = address(self._socket._area) + self._stack.stream_offset + OPENED
+        return self._replay(segment, sequences, acknowledgements, data, opened, self._received())
 
-    def read(self) -> None:
-        """Have the application read all that the peer has sent; it must be there."""
-        wanted = self._ours - _FIRST - 1 - self._read
-        _await(
-            lambda: self._socket.stream.readable() >= wanted, "the application has not received all bytes of a replay"
-        )
-        while left := self._ours - _FIRST - 1 - self._read:
+    def _received(self) -> int:
+        """Bytes of the peer's stream so far."""
+        return self._ours - _FIRST - 1
+
+    def read(self) -> bool:
+        """Have the application read all that the peer has sent; True, as it must be there."""
+        if self._sealer is None:
+            self._read_bytes()
+        else:
+            buffer = memoryview(bytearray(_READ))
+            while self._read < self._sealer.plain:
+                self._read += self._socket.recv_into(buffer)
+        time.sleep(_PAUSE)
+        self._see_echo()
+        return True
+
+    def _read_bytes(self) -> None:
+        wanted, stream = self._received() - self._read, self._socket.stream
+        _await(lambda: stream.readable() >= wanted, "the application has not received all bytes of a replay")
+        while left := self._received() - self._read:
             size = min(left, len(self._socket.read_view()))
             self._socket.consume(size)
             self._read += size
-        time.sleep(_PAUSE)
-        self._see_echo()
 
     # Sending: the application sends data, and the peer acknowledges them.
 
@@ -113,12 +145,21 @@ class Connection:
         segment = self._segment(ACK, b"\1\1" + self._timestamp())
         return self._replay(segment, np.full(count, self._ours), acknowledgements)
 
-    def finish(self) -> None:
-        """Acknowledge all that the router has sent; a replay has let it send all that was written."""
-        _await(lambda: self._sent() >= self._acknowledged + WINDOW, "the router has not sent all bytes of a replay")
-        self._acknowledge_sent()
-        time.sleep(_PAUSE)
+    def finish(self) -> bool:
+        """Acknowledge all that was written, as it is sent; True if the replay has let the router send all of it.
+
+        It has not if a timer of the router fired meanwhile, since the machine was busy: the congestion window is small
+        then.
+        """
+        written, deadline = self._socket.stream.written, time.monotonic() + _PATIENCE
+        is_whole = self._sent() == written
+        while self._acknowledged != written or self._sent() != written:
+            if time.monotonic() > deadline:
+                raise ScoutError(f"the router has sent {self._sent()} of {written} bytes")
+            self._acknowledge_sent()
+            time.sleep(_PAUSE)
         self._see_echo()
+        return is_whole
 
     def _acknowledge_sent(self) -> None:
         """Acknowledge all that the router has sent, in steps, so that its congestion window grows."""
@@ -160,8 +201,46 @@ class Connection:
         if not self._port.send(segment.numbered(sequence & 0xFFFFFFFF, acknowledgement & 0xFFFFFFFF)):
             raise ScoutError("the channel of a replay is full")
 
-    def _replay(self, segment: Segment, sequences: np.ndarray, acknowledgements: np.ndarray) -> Replay:
-        return Replay(self._port, self._requests, segment, sequences, acknowledgements)
+    def _replay(self, segment: Segment, *arguments: Any) -> Replay:
+        return Replay(self._port, self._requests, segment, *arguments)
+
+
+class Sealer:
+    """The peer's records.
+
+    Attributes
+    ----------
+    plain : int
+        Bytes of plaintext that were sealed.
+    """
+
+    def __init__(self) -> None:
+        self._contexts, self._number, self.plain = new_contexts(), 0, 0
+        secret = bytes(8) + IV.ljust(16, b"\0") + KEY.ljust(32, b"\0")  # cipher 0
+        self._secret = np.frombuffer(secret, np.uint8).copy()
+        self._from, self._to = np.zeros(_RING, np.uint8), np.zeros(_RING, np.uint8)
+        length = np.frombuffer((RECORD - LENGTH).to_bytes(LENGTH), np.uint8)
+        for at in range(0, _RING - RECORD, RECORD):
+            self._from[at : at + LENGTH] = length
+
+    def seal(self, size: int) -> np.ndarray:
+        """The next records, of so many bytes in all: a multiple of `RECORD`."""
+        extent, count = np.array([0, size]), size // RECORD
+        places = (each.ctypes.data for each in (self._from, self._to))
+        done = crypt(
+            self._contexts.ctypes.data,
+            SENDING,
+            self._secret.ctypes.data,
+            self._number,
+            *places,
+            _RING,
+            extent.ctypes.data,
+        )
+        if done != size:
+            raise ScoutError(f"{done} of {size} bytes were sealed")
+        self._number += count
+        self.plain += count * (RECORD - OVERHEAD)
+        return self._to[:size]
 
 
 def _await(condition: Callable[[], bool], message: str) -> None:

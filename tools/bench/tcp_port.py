@@ -23,7 +23,7 @@ from scout.io.ports.memory import MemoryPort
 from scout.io.system import clock, nap
 from scout.io.transmit.sums import complete
 from scout.paths.wire.checksum import checksum
-from scout.ring.atomics import copy, load32, store64
+from scout.ring.atomics import copy, load32, load64_acquire, store64
 from scout.ring.errors import ScoutError
 from scout.ring.jit import Record, entry, inline
 from scout.ring.layout import HEADER, payload, published, slot_of
@@ -97,6 +97,7 @@ class Wire:
     def __init__(self) -> None:
         self.transmits = shared(MOST_REPLICAS, TRANSMIT)
         self._rings: list[np.ndarray] = []
+        self.descriptors: list[int] = []
 
     def enlist(self, replica: int) -> None:
         """Prepare the sending side of one more replica."""
@@ -139,9 +140,15 @@ class Segment:
         self.stamps = options[4:]
         """Those of the timestamp option, which comes behind two bytes of padding."""
 
-    def checksums(self, sequences: np.ndarray, acknowledgements: np.ndarray) -> np.ndarray:
-        """The checksums of segments with these numbers."""
-        total = np.full(len(sequences), ~checksum(self._pseudo + self._segment) & 0xFFFF)
+    def checksums(
+        self, sequences: np.ndarray, acknowledgements: np.ndarray, data: np.ndarray | None = None
+    ) -> np.ndarray:
+        """The checksums of segments with these numbers, and with data of their own, if some are given."""
+        if data is None:
+            total = np.full(len(sequences), ~checksum(self._pseudo + self._segment) & 0xFFFF)
+        else:  # an even number of bytes each
+            headers = self._segment[: len(self._segment) - data.shape[1]]
+            total = (~checksum(self._pseudo + headers) & 0xFFFF) + data.view(">u2").sum(1, np.int64)
         for numbers in (sequences, acknowledgements):
             total = total + (numbers >> 16) + (numbers & 0xFFFF)
         for _ in range(2):
@@ -224,6 +231,11 @@ class Replay:
     segment : Segment
     sequences, acknowledgements : numpy.ndarray
         The numbers of the segments.
+    data : numpy.ndarray, optional
+        uint8[segment, byte]: their data, if they are to have other data than `segment`.
+    word, wanted : int
+        The replay is over when the word at this address has this value or a greater one, and all requests are served; 0
+        if it is over when all requests are.
     """
 
     def __init__(
@@ -233,7 +245,11 @@ class Replay:
         segment: Segment,
         sequences: np.ndarray,
         acknowledgements: np.ndarray,
+        data: np.ndarray | None = None,
+        word: int = 0,
+        wanted: int = 0,
     ) -> None:
+        self._word, self._wanted = word, wanted
         self._feed, self._requests, self._count = port._fed.ring, requests, len(sequences)
         self._scratch = np.zeros(2, np.int64)
         first = _await_room(self._feed, self._count, self._scratch)
@@ -246,7 +262,7 @@ class Replay:
         ring = np.frombuffer(memory, np.uint8).reshape(entries, stride)
         places = (first + np.arange(self._count)) % entries
         request = REQUEST.pack(0, bytes(10), 0, 0, port._index) + segment.frame
-        form = segment.frame[:_SEQUENCE] + segment.frame[_WINDOW:_CHECKSUM]
+        form = segment.frame[:_SEQUENCE] + segment.frame[_WINDOW:_CHECKSUM] + bytes(data is not None)
         # What is in the channel from an earlier replay stays, with other numbers: each line that is written here has to
         # come to the replicas from another core.
         new = places[[port.forms[place] != form for place in places]]
@@ -256,7 +272,9 @@ class Replay:
         _write(ring, new, _LENGTH, np.full(len(new), len(request)), "<i8")
         _write(ring, places, _FRAME + _SEQUENCE, sequences & 0xFFFFFFFF, ">u4")
         _write(ring, places, _FRAME + _SEQUENCE + 4, acknowledgements & 0xFFFFFFFF, ">u4")
-        checks = segment.checksums(sequences & 0xFFFFFFFF, acknowledgements & 0xFFFFFFFF)
+        if data is not None:
+            ring[places, _FRAME + HEADERS : _FRAME + HEADERS + data.shape[1]] = data
+        checks = segment.checksums(sequences & 0xFFFFFFFF, acknowledgements & 0xFFFFFFFF, data)
         _write(ring, places, _FRAME + _CHECKSUM, checks, ">u2")
         stamps = np.frombuffer(segment.stamps, np.uint8)
         ring[places, _FRAME + _STAMPS : _FRAME + _STAMPS + len(stamps)] = stamps
@@ -276,7 +294,9 @@ class Replay:
         expected : int
             Nanoseconds that it takes at least; this process sleeps meanwhile.
         """
-        end = int(_await(self._feed, self._requests, self._goal, replicas, expected, self._scratch))
+        end = int(
+            _await(self._feed, self._requests, self._goal, replicas, expected, self._word, self._wanted, self._scratch)
+        )
         if end == 0:
             raise ScoutError("the replicas do not come to the end of a replay")
         return end
@@ -334,18 +354,30 @@ def _publish(feeds: np.ndarray, count: int, scratch: np.ndarray) -> int:
     return start
 
 
-@entry(types.int64(_FEEDS, _REQUESTS, types.int64, types.int64, types.int64, _SCRATCH))
+@entry(types.int64(_FEEDS, _REQUESTS, *[types.int64] * 5, _SCRATCH))
 def _await(
-    feeds: np.ndarray, requests: np.ndarray, goal: int, replicas: int, expected: int, scratch: np.ndarray
+    feeds: np.ndarray,
+    requests: np.ndarray,
+    goal: int,
+    replicas: int,
+    expected: int,
+    word_at: int,
+    wanted: int,
+    scratch: np.ndarray,
 ) -> int:
     """Wait until these replicas have released both channels, the second one up to a position at least; the time.
 
-    0 if it takes too long.
+    A word has come to the value that is wanted before, if one is given. 0 if it takes too long.
     """
     start, feed, following = clock(scratch.ctypes.data), feeds[0], requests[0]
     if expected:
         nap(scratch.ctypes.data, expected)
-    while slowest(feed, replicas) < published(feed) or slowest(following, replicas) < goal:
+    # Acquire, pairs with the store of the replica that raises the word.
+    while (
+        (word_at != 0 and load64_acquire(word_at) < wanted)
+        or slowest(feed, replicas) < published(feed)
+        or slowest(following, replicas) < max(goal, published(following))
+    ):
         if clock(scratch.ctypes.data) - start > _PATIENCE:
             return 0
         nap(scratch.ctypes.data, _LOOK)
