@@ -11,7 +11,7 @@ ciphertext does. A record may wrap.
 
 import ctypes
 import ctypes.util
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +21,7 @@ from numba.core import types
 from scout.io.byte_order import swapped32, swapped64
 from scout.ring.atomics import copy, load32, load64, store64
 from scout.ring.errors import ScoutError
-from scout.ring.jit import entry, inline
+from scout.ring.jit import Entry, inline
 from scout.ring.segment import private
 
 __all__ = [
@@ -133,7 +133,7 @@ def length_at(ring: int, size: int, position: int, room: int) -> int:
     return swapped32(load32(room)) & 0xFFFFFFFF
 
 
-@entry(CRYPT)
+@partial(Entry, signature=CRYPT)  # no declared one: it cannot be compiled before libcrypto is loaded
 def crypt(
     contexts: int, direction: int, secret: int, number: int, source: int, target: int, size: int, extent: int
 ) -> int:
