@@ -61,6 +61,12 @@ class Securing:
             self.stream = RecordStream(self.stream)
             self._settle()
 
+    def _is_coming(self) -> bool:
+        """True if bytes that have come can be read soon; raise an error if the stream was cut off."""
+        if self.stream.was_cut():
+            raise OSError(errno.EBADMSG, "the peer's stream was cut off: it has ended without its last record")
+        return self.stream.is_coming()
+
     def _finish(self) -> None:
         """Send the record that ends the stream, if it needs one."""
         if self.stream.finish():

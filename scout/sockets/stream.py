@@ -230,12 +230,8 @@ class StreamSocket(Securing, Socket):
                 return count
             if self.stream.ended():
                 return 0
-            if is_closed and self.stream.phase()[1] != state.FINISHED:
-                self._raise_end()
-                return 0
-            if self.stream.was_cut():
-                raise OSError(errno.EBADMSG, "the peer's stream was cut off: it has ended without its last record")
-            if is_closed and not self.stream.is_coming():
+            is_coming = self._is_coming()
+            if is_closed and not (is_coming and self.stream.phase()[1] == state.FINISHED):
                 self._raise_end()
                 return 0
             self._tell_read()

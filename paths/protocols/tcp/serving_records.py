@@ -28,7 +28,7 @@ from scout.paths.model.verdict import drop
 from scout.paths.protocols.tcp import requests
 from scout.paths.protocols.tcp.outbox import OPENED, RECORDS, next_entry
 from scout.paths.protocols.tcp.records import begin_direction, claim, finish, is_idle, look
-from scout.paths.protocols.tcp.rows import CONNECTED, begin_with, row_of
+from scout.paths.protocols.tcp.rows import CONNECTED, begin_with, partner_of, row_of
 from scout.paths.protocols.tcp.settings import RECEIVE_BUFFER, SEND_BUFFER
 from scout.paths.protocols.tcp.settled import ask
 from scout.paths.protocols.tcp.state import BAD_RECORD as REASON
@@ -62,6 +62,7 @@ def secure(
     begin_with(host, rows[row])
     if (
         rows[row].secured
+        or partner_of(rows, row) >= 0
         or not 0 <= cipher < _CIPHERS
         or c.state < ESTABLISHED
         or min(c.settings[RECEIVE_BUFFER], c.settings[SEND_BUFFER]) < LEAST_RING
