@@ -148,6 +148,7 @@ def test_spliced_connections_go_on_when_the_application_is_killed(host: Host) ->
         found: list[socket.socket] = []
 
         def has_connected() -> bool:
+            assert proxy.is_alive(), "the proxy has ended; its error is above"
             sock = host.their_stream()
             if sock.connect_ex((OURS, 7205)):  # it does not listen yet
                 sock.close()
