@@ -239,9 +239,9 @@ class Memory:
 
     def descriptors(self) -> list[int]:
         """The descriptors that the process of a replica needs."""
-        ports = [self._graph.router(name).port for name in self._graph.ports]
+        users = [*(self._graph.router(name).port for name in self._graph.ports), *self._graph.routers]
         channels = [channel.descriptor for channel, _ in self._channels if channel.descriptor is not None]
-        return [*self.bell.descriptors, *channels, *(each for port in ports for each in port.descriptors())]
+        return [*self.bell.descriptors, *channels, *(each for user in users for each in user.descriptors())]
 
     def delayed(self, replicas: Sequence[int]) -> int:
         """Packets that wait until a time, in these replicas."""

@@ -77,6 +77,12 @@ def test_no_file_is_too_long_without_a_reason() -> None:
     assert not found, "divide them, or state the reason in the docstring"
 
 
+def test_no_two_test_files_have_one_name() -> None:
+    """Pytest imports them by their names alone: with two of one name, which one is found depends on what ran before."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_no_file_is_stray() -> None:
     suffixes = {".orig", ".rej", ".bak", ".swp", ".pyc", ".log", ".tmp"}
     found = {str(path.relative_to(ROOT)) for path in files() if path.suffix in suffixes or path.name.endswith("~")}

@@ -217,13 +217,13 @@ def wait_for_any(children: Iterable[Child], timeout: float | None) -> None:
 
 
 def _release_others(keep: Iterable[int]) -> None:
-    """Have all descriptors but standard output, standard error and those to keep refer to /dev/null.
+    """Have all descriptors but standard output, standard error and those to keep refer to /dev/null, for reading.
 
     They are not closed: an object of the parent's that is collected here closes its descriptor once more, and the
-    number could be one of the child's own by then.
+    number could be one of the child's own by then. Writing to one fails, so that no data are lost unnoticed.
     """
     others = {int(name) for name in os.listdir("/proc/self/fd")}.difference((1, 2), keep)
-    nothing = os.open(os.devnull, os.O_RDWR)
+    nothing = os.open(os.devnull, os.O_RDONLY)
     for descriptor in others - {nothing}:  # that of the folder was among them
         os.dup2(nothing, descriptor, inheritable=False)
 

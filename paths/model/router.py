@@ -121,6 +121,13 @@ class Router:
     def start(self, graph: "RouterGraph") -> None:
         """Read what is known only now that the ports are open, before the domains are forked."""
 
+    def descriptors(self) -> list[int]:
+        """The descriptors of files and sockets that its stages use by their numbers.
+
+        Replicas have no others of the process that started them: one that is not named here cannot be written to.
+        """
+        return []
+
     rules: "Sequence[Rule]" = ()
     """Transformation rules that are applied to every path with a stage of this router."""
 

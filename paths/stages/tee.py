@@ -145,3 +145,6 @@ class Tee(Filter):
         if self._close:
             self._close()  # of the run before
         self._descriptor, self._close = descriptor, weakref.finalize(self, os.close, descriptor)
+
+    def descriptors(self) -> list[int]:
+        return [self._descriptor] if self._descriptor >= 0 else []
