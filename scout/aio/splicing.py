@@ -12,7 +12,8 @@ __all__ = ["splice"]
 async def splice(one: tuple[StreamReader, StreamWriter], two: tuple[StreamReader, StreamWriter]) -> None:
     """Make two connections one, as `scout.sockets.splice` does.
 
-    What the readers have and the writers were given is delivered first. Both connections are closed for the program.
+    The bytes that the readers have and those that the writers were given are delivered first. Both connections are
+    closed for the program.
 
     Parameters
     ----------

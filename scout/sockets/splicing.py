@@ -24,8 +24,8 @@ _REFUSED = {
 def splice(one: StreamSocket, two: StreamSocket) -> None:
     """Make two connections one: the stack passes the bytes of each on to the other, without the application.
 
-    What was received on either and not read is delivered first, behind what the application has sent. Both sockets are
-    closed; the connections go on, also when the application ends, until both peers have closed them, one has reset
+    Bytes that were received on either and not read are delivered first, behind those that the application has sent.
+    Both sockets are closed; the connections go on, also when the application ends, until both peers have closed them, one has reset
     them, or a peer does not answer any more.
 
     Parameters

@@ -49,7 +49,7 @@ def needs(*programs: str) -> pytest.MarkDecorator:
 
 @contextmanager
 def captured(host: Host, interface: str, file: Path) -> Iterator[None]:
-    """What passes an interface of the peer is in a file, but for iperf3's."""
+    """Have all packets of an interface of the peer in a file, but for those of iperf3."""
     with host.peer.entered():
         dump = subprocess.Popen(
             ["tcpdump", "-i", interface, "-U", "-B", "65536", "-w", str(file), "not", "port", IPERF_PORT],
