@@ -25,8 +25,8 @@ def splice(one: StreamSocket, two: StreamSocket) -> None:
     """Make two connections one: the stack passes the bytes of each on to the other, without the application.
 
     Bytes that were received on either and not read are delivered first, behind those that the application has sent.
-    Both sockets are closed; the connections go on, also when the application ends, until both peers have closed them, one has reset
-    them, or a peer does not answer any more.
+    Both sockets are closed; the connections go on, also when the application ends, until both peers have closed them,
+    one has reset them, or a peer does not answer any more.
 
     Parameters
     ----------
