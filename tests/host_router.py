@@ -122,8 +122,8 @@ def running_host(
     transport : Router, optional
         UDP by default.
     network : callable, optional
-        What joins the host to its peer, instead of a link: from the lab and the host's namespace, in which it makes an
-        interface r0, a context with the peer's namespace.
+        Joins the host to its peer, instead of a link. It is called with the lab and the host's namespace, makes an
+        interface r0 in that namespace, and returns a context with the peer's namespace.
     **sizes : int
         Those of the `ApplicationPort`.
     """

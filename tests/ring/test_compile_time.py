@@ -1,4 +1,4 @@
-"""What is remembered, or found faster, while numba compiles is what numba finds."""
+"""Signatures that are remembered, and variables that are found faster, are those that numba finds itself."""
 
 from typing import Any
 

@@ -1,8 +1,8 @@
 """A port for replays of TCP: it receives segments that lie in its channel beforehand, and sends as a device does.
 
 All segments of a replay have one form: they differ in their sequence and acknowledgement numbers, and so in their
-checksums. What the port sends it copies to a transmit ring of each replica, with the checksum that was left to a
-device: that is the per-byte work of sending. `bare` leaves this work out.
+checksums. The port copies each packet that it sends to a transmit ring of the replica, and computes the checksum that
+was left to a device: that is the per-byte work of sending. `bare` leaves this work out.
 """
 
 import ctypes
@@ -206,8 +206,8 @@ class Replay:
         places = (first + np.arange(self._count)) % entries
         request = REQUEST.pack(0, bytes(10), 0, 0, port._index) + segment.frame
         form = segment.frame[:SEQUENCE] + segment.frame[WINDOW:CHECKSUM] + bytes(data is not None)
-        # What is in the channel from an earlier replay stays, with other numbers: each line that is written here has to
-        # come to the replicas from another core.
+        # Segments of an earlier replay stay in the channel and get other numbers: each line that is written here has
+        # to come to the replicas from another core.
         new = places[[port.forms[place] != form for place in places]]
         for place in new:
             port.forms[place] = form

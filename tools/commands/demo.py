@@ -201,7 +201,7 @@ def _summary(
 
 
 def _explained(reason: str) -> str:
-    """What a drop reason of interfaces means, after a colon; empty for other reasons."""
+    """The meaning of a drop reason of interfaces, after a colon; empty for other reasons."""
     meaning = documented(afpacket.__doc__ or "").get(reason) or _OF_THE_KERNEL.get(reason)
     return f": {meaning}" if meaning else ""
 
