@@ -5,6 +5,7 @@ It outlives a replica: the successor of a dead replica goes on with the memory o
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from scout.domain import CompiledDomain, run_domain
 from scout.domain_arguments import Channels, ReplicaMemory
 from scout.domain_changes import LOG
+from scout.domain_emission import emissions
 from scout.domain_loop import CLOCK, WAY
 from scout.io.batch import BATCH_SIZE, new_batch
 from scout.io.channels.contract import PacketChannel
@@ -20,9 +22,7 @@ from scout.io.hold import HOLD, new_hold
 from scout.io.latency import BINS, LOOK
 from scout.io.packet import PACKET
 from scout.io.rest import NEVER, WAITER
-from scout.live_memory import CODE, LiveMemory
 from scout.path_table import PathTable
-from scout.paths.compiler.native import configuration
 from scout.paths.model.change import ORDER
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.setting import Setting
@@ -33,6 +33,7 @@ from scout.ring.membership import MOST_REPLICAS
 from scout.ring.schedule import HEAD
 from scout.ring.segment import LINE, address, private, shared
 from scout.ring.snapshot import Snapshots
+from scout.shape_memory import ShapeMemory
 
 __all__ = ["Memory"]
 
@@ -53,8 +54,8 @@ class Memory:
         Packets that a replica holds at most (`scout.io.hold`).
     delays : bool
         True if packets may wait until a time (`scout.io.delay`).
-    live : LiveMemory or None
-        The memory of shapes that come while packets flow, if they may.
+    shapes : ShapeMemory
+        The memory of shapes.
 
     Attributes
     ----------
@@ -94,9 +95,9 @@ class Memory:
         strategy: int,
         held: int,
         delays: bool,
-        live: LiveMemory | None,
+        shapes: ShapeMemory,
     ) -> None:
-        self._graph, self._channels, self.paths, self.live, self._delays = graph, channels, paths, live, delays
+        self._graph, self._channels, self.paths, self.shapes, self._delays = graph, channels, paths, shapes, delays
         self._domain, self._strategy, self._held = domain, strategy, held
         self.bell = Bell(channel.descriptor for channel, _ in channels if channel.descriptor is not None)
         for channel, _ in channels:
@@ -180,7 +181,6 @@ class Memory:
                 if table.kind == "number":
                     tables[id(table)][:] = replica + 1
         self._tables[replica] = tables
-        shapes = self.paths.shapes
         self.positions[replica] = positions = shared(3 * len(self._channels), np.int64)
         self.settings[replica] = settings = shared((len(self._channels), max(1, len(self._domain.settings))), np.int64)
         self.renew(replica, 0)
@@ -196,12 +196,11 @@ class Memory:
         hold = self.holds[replica : replica + 1]
         self._waiters[replica] = self._waiter(replica)
         delays = new_delays(self.holds, replica) if self._delays else None
-        self._kept[replica] = [slots, room, new_hold(hold, self._held), delays]
-        whole = max((shape.code.whole() for shape in shapes if shape.compiled), key=len)
-        contexts = np.zeros(0, np.int64)
-        if self.live:
-            whole = self.live.enlist(replica, self._address)
-            contexts = self.live.contexts[replica]
+        find = partial(self._address, replica, 0)
+        makers, amenders, bound = self._domain.routines.rows(find)
+        self._kept[replica] = [slots, room, new_hold(hold, self._held), delays, bound]
+        self.shapes.enlist(replica, self._address)
+        changing = [find(router.changes) for router in self._graph.routers if router.changes is not None]
         own = ReplicaMemory(
             replica=replica,
             orders=address(self.orders[replica]),
@@ -211,7 +210,6 @@ class Memory:
             resumed=private(BATCH_SIZE, PACKET),
             made=made,
             hold=hold,
-            whole=whole,
             parts=self.snapshots.parts[replica],
             positions=positions,
             settings=settings,
@@ -221,9 +219,6 @@ class Memory:
             buffers=self.snapshots.buffers(replica),
             buffer_bytes=self.snapshots.size,
             heads=self._heads[replica],
-            counters=self.paths.enlist(replica),
-            configurations=[configuration(shape.path) for shape in shapes if shape.compiled],
-            records=[self.paths.records(shape) for shape in shapes if shape.compiled],
             demux=self.paths.demux,
             kinds=self.paths.kinds,
             accounts=self.paths.open_accounts(replica),
@@ -231,8 +226,12 @@ class Memory:
             queue_heads=self.paths.queues.heads[replica],
             queues_used=self.paths.queues.used,
             refused=self.refused[replica],
-            codes=self.live.codes if self.live else np.zeros((0, 2), CODE),
-            contexts=contexts,
+            codes=self.shapes.codes,
+            contexts=self.shapes.contexts[replica],
+            emissions=emissions(self._channels, self.paths.shapes, find),
+            makers=makers,
+            amenders=amenders,
+            changing=np.array(changing, np.int64),
             tables=tables,
         )
         self._arguments[replica] = tuple(argument.value(own) for argument in self._domain.arguments)
