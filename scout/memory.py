@@ -236,6 +236,13 @@ class Memory:
         )
         self._arguments[replica] = tuple(argument.value(own) for argument in self._domain.arguments)
 
+    def reconfigure(self) -> None:
+        """Ask again for the parameters of paths that are known only once ports are open, such as MAC addresses.
+
+        Replicas that run may keep the earlier ones; those that are forked from now on have the new ones.
+        """
+        self.shapes.reconfigure()
+
     def descriptors(self) -> list[int]:
         """The descriptors that the process of a replica needs."""
         users = [*(self._graph.router(name).port for name in self._graph.ports), *self._graph.routers]

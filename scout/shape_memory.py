@@ -82,7 +82,7 @@ class ShapeMemory:
         self._records += [shared((room, ROOM.own), np.int64)] * later
         self._blocks = [rows(shape.plan, {})[0] for shape in shapes] + list(shared((later, ROOM.blocks), BLOCK))
         self._edges = [np.zeros(0, EDGE) for _ in shapes] + list(shared((later, ROOM.edges), EDGE))
-        self._configurations = [shape.plan.configuration for shape in shapes]
+        self._configurations = [shape.plan.configuration.view(np.int64) for shape in shapes]
         self._configurations += list(shared((later, ROOM.parameters), np.int64))
         self._counters: dict[int, list[np.ndarray]] = {}  # by replica
         self._whole: dict[int, np.ndarray] = {}  # by replica
@@ -119,13 +119,21 @@ class ShapeMemory:
         """Write a shape that comes now, for the linked tier; `stages` are the addresses of its stages by node."""
         blocks, edges = rows(plan, stages)
         self._blocks[shape][: len(blocks)], self._edges[shape][: len(edges)] = blocks, edges
-        configuration = plan.configuration.view(np.int64)
-        self._configurations[shape][: len(configuration)] = configuration
+        self._configure(shape, plan)
         self.codes["channel"][shape] = channel
         self._set_code(shape, LINKED, plan, self._walk)
         self._plans.append(plan)  # behind its code, which `enlist` reads
         for replica in list(self.contexts):
             self._write_context(replica, shape)
+
+    def reconfigure(self) -> None:
+        """Write the configurations of all shapes again, as they are now."""
+        for shape, plan in enumerate(self._plans):
+            self._configure(shape, plan)
+
+    def _configure(self, shape: int, plan: Plan) -> None:
+        configuration = plan.configuration.view(np.int64)
+        self._configurations[shape][: len(configuration)] = configuration
 
     def fuse(self, shape: int, address: int) -> None:
         """Write the address of the fused code of a shape that came."""
