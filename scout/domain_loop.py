@@ -84,6 +84,7 @@ def loop_source(plan: DomainPlan) -> str:
             "",
             *(["import numpy as np", "", "from scout.io.access import allow", "", ""] if plan.demuxes else []),
             *_send(plan),
+            *_prepare(plan),
             *(line for index in range(len(plan.channels)) for line in _classify_source(plan, index)),
             *(["", "", *divert(plan)] if holds(plan) else []),
             "",
@@ -188,6 +189,33 @@ def _send(plan: DomainPlan) -> list[str]:
     return [*lines, *(["    return leaving"] if plan.accounts else [])]
 
 
+def _prepared(plan: DomainPlan) -> dict[str, str]:
+    """The ports whose packets are prepared before their turn, and the records that this takes."""
+    ports = {name: plan.graph.router(name).port for name in plan.graph.ports}
+    return {name: f"port_{name}_transmit" for name, port in ports.items() if port.operations.prepare is not None}
+
+
+def _prepare(plan: DomainPlan) -> list[str]:
+    """The function that does what needs no order, before the packets of a batch leave."""
+    if not _prepared(plan):
+        return []
+    lines = [
+        "",
+        "",
+        "@callee",
+        f"def prepare(batch, count, {', '.join(_prepared(plan).values())}):",
+        '    """Do the part of sending that needs no order."""',
+        "    for index in range(count):",
+        "        packet = batch[index]",
+    ]
+    for name, transmit in _prepared(plan).items():
+        lines += [
+            f"        if packet.egress == {list(plan.graph.ports).index(name)}:",
+            f"            port_{name}_prepare({transmit}[0], packet)",
+        ]
+    return lines
+
+
 def _channel(plan: DomainPlan, index: int) -> list[str]:
     """Receive a batch of a channel, run the paths of its ports, send."""
     _, paths = plan.channels[index]
@@ -201,6 +229,7 @@ def _channel(plan: DomainPlan, index: int) -> list[str]:
         receive = f"{channel}_receive({ends}, replica, batch, {copies})"
     number = f"{index} << {_NUMBER} | {channel}_batch_number({ends})"
     send = f"send(batch, count, hold, {number}, {transmits(plan)})"
+    prepare = [f"prepare(batch, count, {', '.join(_prepared(plan).values())})"] if _prepared(plan) else []
     leave = [*(sending(send, ordered) if plan.accounts else [send]), see("batch"), *emission(plan, shapes)]
     stay = no_emission(plan, shapes) if ordered else []
     others = _by_path(plan, shapes, "replicate")
@@ -226,6 +255,7 @@ def _channel(plan: DomainPlan, index: int) -> list[str]:
         f"    elif {channel}_cursor[0].primary:",
         *(f"        {line}" for line in [*find_paths, *_by_path(plan, shapes, "run")]),
         *(f"        {line}" for line in _mark_plain(plan, channel, ends, paths)),
+        *(f"        {line}" for line in (prepare if ordered else [])),
         *([f"        if {channel}_await_turn({ends}, orders):"] if ordered else []),
         *(f"        {'    ' if ordered else ''}{line}" for line in leave),
         *(["        else:", *(f"            {line}" for line in stay)] if stay else []),

@@ -84,17 +84,18 @@ class Connection:
 
     # Receiving: the peer sends data.
 
-    def arriving(self, count: int, size: int) -> Replay:
-        """A replay of so many segments with data, of so many bytes each."""
+    def arriving(self, count: int, size: int, windows: int = 1) -> Replay:
+        """A replay of so many segments with data, of so many bytes each, which tell so many windows in turn."""
         sequences = self._ours + size * np.arange(count)
         acknowledgements = np.full(count, self._theirs + self._acknowledged)
         self._ours += count * size
         segment = self._segment(ACK, b"\1\1" + self._timestamp(), size)
         if self._sealer is None:
-            return self._replay(segment, sequences, acknowledgements)
+            told = segment.window + np.arange(count) % windows
+            return self._replay(segment, sequences, acknowledgements, None, told)
         data = self._sealer.seal(count * size).reshape(count, size)
         opened = address(self._socket._area) + self._stack.stream_offset + OPENED
-        return self._replay(segment, sequences, acknowledgements, data, opened, self._received())
+        return self._replay(segment, sequences, acknowledgements, data, None, opened, self._received())
 
     def _received(self) -> int:
         """Bytes of the peer's stream so far."""

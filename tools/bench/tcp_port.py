@@ -16,12 +16,13 @@ from numba.core import types
 from scout.io.byte_order import swapped32
 from scout.io.channels.software_operations import FEED, REQUEST, TIMESTAMP
 from scout.io.endpoints.collect import APPLICATION_FEED
+from scout.io.endpoints.memory import REPLICA_AREA, TAIL
 from scout.io.packet import NEEDS_CHECKSUM
 from scout.io.ports.contract import Port, PortOperations
 from scout.io.ports.memory import MemoryPort
 from scout.io.system import clock, nap
 from scout.io.transmit.sums import complete
-from scout.ring.atomics import copy, load32, load64_acquire, store64
+from scout.ring.atomics import copy, load32, load64, load64_acquire, store64
 from scout.ring.errors import ScoutError
 from scout.ring.jit import Record, entry, inline
 from scout.ring.layout import HEADER, payload, published, slot_of
@@ -170,15 +171,22 @@ class Replay:
     port : ReplayPort
         Its channel is empty, or about to be; nobody else sends to it meanwhile.
     requests : numpy.ndarray
-        The channel of the `ApplicationPort`, one `APPLICATION_FEED`: each segment becomes a request there.
+        The channel of the `ApplicationPort`, one `APPLICATION_FEED`: segments become requests there.
     segment : Segment
     sequences, acknowledgements : numpy.ndarray
         The numbers of the segments.
     data : numpy.ndarray, optional
         uint8[segment, byte]: their data, if they are to have other data than `segment`.
+    windows : numpy.ndarray, optional
+        The window fields of the segments, if they are to differ.
     word, wanted : int
         The replay is over when the word at this address has this value or a greater one, and all requests are served; 0
         if it is over when all requests are.
+
+    Attributes
+    ----------
+    requests : int
+        Requests that the segments became, once it is over.
     """
 
     def __init__(
@@ -189,10 +197,11 @@ class Replay:
         sequences: np.ndarray,
         acknowledgements: np.ndarray,
         data: np.ndarray | None = None,
+        windows: np.ndarray | None = None,
         word: int = 0,
         wanted: int = 0,
     ) -> None:
-        self._word, self._wanted = word, wanted
+        self._word, self._wanted, self.requests = word, wanted, 0
         self._feed, self._requests, self._count = port._fed.ring, requests, len(sequences)
         self._scratch = np.zeros(2, np.int64)
         first = _await_room(self._feed, self._count, self._scratch)
@@ -205,7 +214,7 @@ class Replay:
         ring = np.frombuffer(memory, np.uint8).reshape(entries, stride)
         places = (first + np.arange(self._count)) % entries
         request = REQUEST.pack(0, bytes(10), 0, 0, port._index) + segment.frame
-        form = segment.frame[:SEQUENCE] + segment.frame[WINDOW:CHECKSUM] + bytes(data is not None)
+        form = segment.frame[:SEQUENCE] + bytes(data is not None)
         # Segments of an earlier replay stay in the channel and get other numbers: each line that is written here has
         # to come to the replicas from another core.
         new = places[[port.forms[place] != form for place in places]]
@@ -217,18 +226,23 @@ class Replay:
         _write(ring, places, _FRAME + SEQUENCE + 4, acknowledgements & 0xFFFFFFFF, ">u4")
         if data is not None:
             ring[places, _FRAME + HEADERS : _FRAME + HEADERS + data.shape[1]] = data
-        checks = segment.checksums(sequences & 0xFFFFFFFF, acknowledgements & 0xFFFFFFFF, data)
+        if windows is None:
+            windows = np.full(self._count, segment.window)
+        _write(ring, places, _FRAME + WINDOW, windows, ">u2")
+        checks = segment.checksums(sequences & 0xFFFFFFFF, acknowledgements & 0xFFFFFFFF, data, windows)
         _write(ring, places, _FRAME + CHECKSUM, checks, ">u2")
         stamps = np.frombuffer(segment.stamps, np.uint8)
         ring[places, _FRAME + STAMPS : _FRAME + STAMPS + len(stamps)] = stamps
 
     def publish(self) -> int:
         """Publish the segments; the time, in nanoseconds."""
-        self._goal = published_requests(self._requests) + self._count
+        self._first = published_requests(self._requests)
         return int(_publish(self._feed, self._count, self._scratch))
 
     def finish(self, replicas: int = EVERYONE, expected: int = 0) -> int:
         """Wait until these replicas have served all requests that the segments became; the time, in nanoseconds.
+
+        `requests` says then how many these were.
 
         Parameters
         ----------
@@ -237,11 +251,10 @@ class Replay:
         expected : int
             Nanoseconds that it takes at least; this process sleeps meanwhile.
         """
-        end = int(
-            _await(self._feed, self._requests, self._goal, replicas, expected, self._word, self._wanted, self._scratch)
-        )
+        end = int(_await(self._feed, self._requests, replicas, expected, self._word, self._wanted, self._scratch))
         if end == 0:
             raise ScoutError("the replicas do not come to the end of a replay")
+        self.requests = published_requests(self._requests) - self._first
         return end
 
     def now(self) -> int:
@@ -297,18 +310,28 @@ def _publish(feeds: np.ndarray, count: int, scratch: np.ndarray) -> int:
     return start
 
 
-@entry(types.int64(_FEEDS, _REQUESTS, *[types.int64] * 5, _SCRATCH))
+@inline
+def _collected(following: Record) -> bool:
+    """True if no replica has made requests that are not in the channel yet."""
+    for replica in range(following.replicas):
+        # Acquire, pairs with the replica's store. A replica releases segments after it has published their requests.
+        made = load64_acquire(following.replica_areas + replica * REPLICA_AREA + TAIL)
+        if load64(following.consumed + (following.capacity + replica) * 8) < made:
+            return False
+    return True
+
+
+@entry(types.int64(_FEEDS, _REQUESTS, *[types.int64] * 4, _SCRATCH))
 def _await(
     feeds: np.ndarray,
     requests: np.ndarray,
-    goal: int,
     replicas: int,
     expected: int,
     word_at: int,
     wanted: int,
     scratch: np.ndarray,
 ) -> int:
-    """Wait until these replicas have released both channels, the second one up to a position at least; the time.
+    """Wait until these replicas have released both channels; the time.
 
     A word has come to the value that is wanted before, if one is given. 0 if it takes too long.
     """
@@ -319,7 +342,8 @@ def _await(
     while (
         (word_at != 0 and load64_acquire(word_at) < wanted)
         or slowest(feed, replicas) < published(feed)
-        or slowest(following, replicas) < max(goal, published(following))
+        or not _collected(following)
+        or slowest(following, replicas) < published(following)
     ):
         if clock(scratch.ctypes.data) - start > _PATIENCE:
             return 0

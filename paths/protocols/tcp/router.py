@@ -43,6 +43,7 @@ from scout.paths.model.stage import Emission, Exit, Outcome, Stage, To, Via
 from scout.paths.model.table import Table
 from scout.paths.protocols.sockets import new_bindings
 from scout.paths.protocols.tcp.deadlines import new_deadlines
+from scout.paths.protocols.tcp.joining import RUN
 from scout.paths.protocols.tcp.outbox import ENTRIES, ENTRY
 from scout.paths.protocols.tcp.receive import notice, receive
 from scout.paths.protocols.tcp.records import SECURED
@@ -123,6 +124,7 @@ class Tcp(Router):
         self.secured = Table(np.zeros(len(rows), SECURED), counts="changes")
         self.deadline = Table(new_deadlines(len(rows)))
         self.fins = Table(np.zeros(len(rows), np.int64), "shared")
+        self.runs = Table(np.zeros(1, RUN), "private")
         self.outbox = Table(np.zeros(ENTRIES, ENTRY), "private")
         self.waiting, self.sent = (Table(np.zeros(1, np.int64), "private") for _ in range(2))
 
@@ -140,7 +142,7 @@ class Tcp(Router):
         if key == "receive":
             outcomes = (Outcome("request", Via("sockets")), Outcome("spliced", To("splice"), common=True))
             sizes = {name: self.ip.sending[name] for name in ("mtus", "first")}
-            return Stage(receive, outcomes, state | sizes | {"fins": self.fins}, push=message.HEADER)
+            return Stage(receive, outcomes, state | sizes | {"fins": self.fins, "runs": self.runs}, push=message.HEADER)
         if key == "splice":
             passed = Outcome("segment", Via("net"), pull=message.HEADER)
             return Stage(splice, (passed,), {"rows": self.rows, "fins": self.fins})
