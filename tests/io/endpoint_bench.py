@@ -12,11 +12,13 @@ import numpy as np
 from numba.core import types
 
 from scout.io.batch import new_batch
+from scout.io.channels.software_operations import FRAME
 from scout.io.endpoints.application import EMPTY, submit, take
 from scout.io.endpoints.collect import APPLICATION_FEED, collect
 from scout.io.endpoints.deliver import TRANSMIT, enqueue, flush, prepare
 from scout.io.endpoints.message import DATA, HEADER, HEADER_STRUCT, LONGEST_DATA, REPORT, ROW, SEGMENT, SEND, SERIAL
 from scout.io.endpoints.stream import WORDS
+from scout.io.packet import REACH
 from scout.io.ports.applications import ApplicationPort
 from scout.paths.compiler.native import BATCH
 from scout.ring.segment import address
@@ -110,8 +112,9 @@ class Bench:
         found = []
         for number in range(int(self.feed.cursors["head"][0]), self.feed.sent):
             at = int(channel["ring"]) + (number & int(channel["entries"]) - 1) * int(channel["stride"])
-            length = int.from_bytes(_bytes(at + 8, 8), "little")
-            found.append(_bytes(at + 16, length)[24:])
+            length = int.from_bytes(_bytes(at + 8, 8), "little") - FRAME
+            rest = int(channel["rests"]) + (number & int(channel["entries"]) - 1) * int(channel["rest_bytes"])
+            found.append(_bytes(at + 16 + FRAME, min(length, REACH)) + _bytes(rest, max(0, length - REACH)))
         self.feed.cursors["head"][0] = self.feed.cursors["floor"][0] = self.feed.sent
         return found
 
