@@ -22,6 +22,7 @@ from scout.io.endpoints.memory import ARMED, ENTRY, RINGS, SKIP, USED, entry_byt
 from scout.io.endpoints.message import (
     EXPIRE,
     EXTENT_OFFSET,
+    FOLLOWED,
     HEADER,
     LOCAL,
     LONGEST_RUN,
@@ -92,7 +93,7 @@ TRANSMIT = np.dtype(
         ("crypt", "i8"),  # address of the machine code of `crypt`; 0 if there is no libcrypto
         ("joint", "i8"),  # address of the last request, if it is a segment and another one may join it; else 0
         ("serial", "i8"),  # the serial number of the last segment in it
-        ("spare", "i8", 1),
+        ("prior", "i8"),  # address of the last request, if it is a segment without data; else 0
     ]
 )
 """The sending side of a replica, four cache lines, written by it alone. The supervisor sets it up."""
@@ -228,6 +229,11 @@ def _place(transmit: Record, packet: Record, offset: int, size: int) -> int:
 
 
 @inline
+def _note(header: int) -> int:
+    return swapped16(load32(header) >> 16)
+
+
+@inline
 def _set_note(header: int, note: int) -> None:
     store32(header, load32(header) & 0xFFFF | swapped16(note) << 16)
 
@@ -236,9 +242,9 @@ def _set_note(header: int, note: int) -> None:
 def _enqueue_segment(transmit: Record, packet: Record, offset: int, size: int) -> None:
     """Make a request of the headers of a segment, or add it to the request of the one before that it follows."""
     header = packet.frame
-    if swapped16(load32(header) >> 16) not in (PLACED, NOT_PLACED):  # nobody has prepared it
+    if _note(header) & (PLACED | NOT_PLACED) == 0:  # nobody has prepared it
         prepare(transmit, packet)
-    placed, serial = swapped16(load32(header) >> 16) == PLACED, swapped64(load64(header + SERIAL))
+    placed, serial = _note(header) & PLACED, swapped64(load64(header + SERIAL))
     run = transmit.joint + RUN
     if placed and transmit.joint and serial == transmit.serial + 1 and swapped64(load64(run)) + size <= LONGEST_RUN:
         store64(run, swapped64(swapped64(load64(run)) + size))
@@ -248,6 +254,10 @@ def _enqueue_segment(transmit: Record, packet: Record, offset: int, size: int) -
     request = _enqueue_request(transmit, packet, offset)
     if request:
         store64(request + RUN, swapped64(size))
+        if transmit.prior and load32(transmit.prior + SOCKET) == load32(header + SOCKET):
+            _set_note(transmit.prior, _note(transmit.prior) | FOLLOWED)
+        is_known = swapped32(load32(header + SOCKET)) & ROW < transmit.sockets
+        transmit.prior = request if size == 0 and is_known else 0
     transmit.joint = request if placed else 0
     transmit.serial = serial
 
@@ -280,7 +290,7 @@ def expire(transmit: Record, protocol: int) -> None:
 @inline
 def flush(transmit: Record) -> None:
     """Bring the replica's requests into the channel, and wake the applications that wait for messages."""
-    transmit.joint = 0  # the request is about to be published
+    transmit.joint = transmit.prior = 0  # the requests are about to be published
     if transmit.requested:
         bring(transmit)
     if transmit.count == 0:

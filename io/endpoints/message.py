@@ -26,6 +26,7 @@ __all__ = [
     "EXTENT_OFFSET",
     "EXTENT_SIZE",
     "FAILED",
+    "FOLLOWED",
     "HEADER",
     "HEADER_STRUCT",
     "KIND",
@@ -84,12 +85,12 @@ SEGMENT, EXPIRE, NOTICE = 8, 9, 10
 come; an ICMP error about a segment of a connection. They leave a path as messages of these kinds, and enter as requests
 that end where the data begin (`EXTENT_OFFSET`). Of a segment the request has the IP header and the transport's header,
 the first 8 bytes of the local address field are the position of its data in the peer's stream, -1 if it is to be placed
-nowhere, and the note is `PLACED` if the data are in the receive ring of the socket. Of a notice the note is the number
-of the error (errno), and behind the header are 4 bytes each: the sequence number of the segment that the error quotes,
-and the MTU of the path, or 0."""
+nowhere, and the note has bits. Of a notice the note is the number of the error (errno), and behind the header are 4
+bytes each: the sequence number of the segment that the error quotes, and the MTU of the path, or 0."""
 
-PLACED, NOT_PLACED = 1, 2
-"""Notes of segments; 0 as long as nobody has tried."""
+PLACED, NOT_PLACED, FOLLOWED = 1, 2, 4
+"""Bits of the note of a segment: its data are in the receive ring of the socket; they are not, or there are none
+(neither is set until it was tried); it has no data, and another segment of the same socket follows in the batch."""
 
 SERIAL = RUN = REMOTE - 12
 """Offset of 8 bytes of a segment, in front of the remote address. In a message they are its serial number, which the

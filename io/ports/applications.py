@@ -202,7 +202,7 @@ class ApplicationPort(CollectedPort):
         own = self.transmits[replica]
         if row := int(own["writing"]):
             self.memory.stop_placing(row - 1, replica)
-        own["writing"] = own["requested"] = own["joint"] = 0
+        own["writing"] = own["requested"] = own["joint"] = own["prior"] = 0
         own["request_tail"] = self.memory.published(replica)
         self.memory.ring_for(replica)
 

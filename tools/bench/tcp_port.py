@@ -1,8 +1,9 @@
 """A port for replays of TCP: it receives segments that lie in its channel beforehand, and sends as a device does.
 
 All segments of a replay have one form: they differ in their sequence and acknowledgement numbers, and so in their
-checksums. The port copies each packet that it sends to a transmit ring of the replica, and computes the checksum that
-was left to a device: that is the per-byte work of sending. `bare` leaves this work out.
+checksums. The port copies each packet that it sends to a transmit ring of the replica, cuts it into segments, and
+computes the checksums that were left to a device: that is the per-byte work of sending. `bare` leaves out the work on
+bytes of data.
 """
 
 import ctypes
@@ -13,7 +14,7 @@ import numba
 import numpy as np
 from numba.core import types
 
-from scout.io.byte_order import swapped32
+from scout.io.byte_order import swapped16, swapped32
 from scout.io.channels.software_operations import FEED, REQUEST, TIMESTAMP
 from scout.io.endpoints.collect import APPLICATION_FEED
 from scout.io.endpoints.memory import REPLICA_AREA, TAIL
@@ -21,15 +22,25 @@ from scout.io.packet import NEEDS_CHECKSUM
 from scout.io.ports.contract import Port, PortOperations
 from scout.io.ports.memory import MemoryPort
 from scout.io.system import clock, nap
-from scout.io.transmit.sums import complete
-from scout.ring.atomics import copy, load32, load64, load64_acquire, store64
+from scout.io.transmit.sums import complete, updated
+from scout.ring.atomics import copy, load32, load64, load64_acquire, store32, store64
 from scout.ring.errors import ScoutError
 from scout.ring.jit import Record, entry, inline
 from scout.ring.layout import HEADER, payload, published, slot_of
 from scout.ring.membership import MOST_REPLICAS
 from scout.ring.producer import publish, reserve
 from scout.ring.segment import address, shared
-from scout.tools.bench.tcp_segments import CHECKSUM, HEADERS, SEQUENCE, STAMPS, WINDOW, Segment
+from scout.tools.bench.tcp_segments import (
+    CHECKSUM,
+    HEADERS,
+    IP_CHECKSUM,
+    LENGTH,
+    PREFIX,
+    SEQUENCE,
+    STAMPS,
+    WINDOW,
+    Segment,
+)
 from scout.tools.bench.trace_port import EVERYONE, slowest
 
 __all__ = ["Replay", "ReplayPort", "run_together"]
@@ -58,25 +69,52 @@ TRANSMIT = np.dtype(
 
 @inline
 def enqueue(transmit: Record, packet: Record, record: int) -> None:
-    """Copy a packet to the transmit ring, with its checksum."""
+    """Copy a packet to the transmit ring, cut into segments, each with its checksum: as a device does."""
+    size, at = packet.gso_size if packet.gso_type else max(packet.tail_bytes, 1), 0
+    while at == 0 or at < packet.tail_bytes:
+        _enqueue_segment(transmit, packet, at, min(size, packet.tail_bytes - at))
+        at += size
+
+
+@inline
+def _enqueue_segment(transmit: Record, packet: Record, at: int, size: int) -> None:
+    """Copy the headers of a packet, and `size` bytes of its data from byte `at` on."""
     head = packet.end - packet.frame
-    size = head + packet.tail_bytes
-    if transmit.filled + size > _RING:
+    if transmit.filled + head + size > _RING:
         transmit.filled = 0
     frame = transmit.ring + transmit.filled
     copy(frame, packet.frame, head)
+    end = swapped32(load32(frame + SEQUENCE)) + at + head + size - HEADERS
+    if packet.gso_type:
+        _write_numbers(frame, head, size, at, packet.tail_bytes)
     if transmit.bare == 0:
-        copy(frame + head, packet.tail, packet.tail_bytes)
+        copy(frame + head, packet.tail + at, size)
         if packet.flags & NEEDS_CHECKSUM:
             start = packet.checksum_start + packet.origin - packet.frame
-            if start >= 0 and start + packet.checksum_offset + 2 <= size:
-                complete(frame + start, frame + start + packet.checksum_offset, frame + size)
+            if start >= 0 and start + packet.checksum_offset + 2 <= head + size:
+                complete(frame + start, frame + start + packet.checksum_offset, frame + head + size)
     transmit.last = frame
-    transmit.filled += size + 63 & ~63
+    transmit.filled += head + size + 63 & ~63
     transmit.sent += 1
-    end = swapped32(load32(frame + SEQUENCE)) + size - HEADERS
     ahead = (end - transmit.reached + _HALF & 0xFFFFFFFF) - _HALF
     transmit.reached += max(ahead, 0)
+
+
+@inline
+def store16(place: int, value: int) -> None:
+    """Store 16 bits in this machine's order."""
+    store32(place, load32(place) & ~0xFFFF | value)
+
+
+@inline
+def _write_numbers(frame: int, head: int, size: int, at: int, whole: int) -> None:
+    """Write the lengths and the sequence number of one of the segments that a packet with `whole` bytes is cut into."""
+    before, after = swapped16(head - PREFIX + whole), swapped16(head - PREFIX + size)
+    store16(frame + LENGTH, after)
+    header, pseudo = frame + IP_CHECKSUM, frame + CHECKSUM
+    store16(header, ~updated(~load32(header) & 0xFFFF, before, after) & 0xFFFF)
+    store16(pseudo, updated(load32(pseudo) & 0xFFFF, before, after))  # the sum of the pseudo-header
+    store32(frame + SEQUENCE, swapped32(swapped32(load32(frame + SEQUENCE)) + at & 0xFFFFFFFF))
 
 
 @inline

@@ -6,7 +6,7 @@ import numpy as np
 
 from scout.paths.wire.checksum import checksum
 
-__all__ = ["CHECKSUM", "HEADERS", "PREFIX", "SEQUENCE", "STAMPS", "WINDOW", "Segment"]
+__all__ = ["CHECKSUM", "HEADERS", "IP_CHECKSUM", "LENGTH", "PREFIX", "SEQUENCE", "STAMPS", "WINDOW", "Segment"]
 
 LINK = bytes.fromhex("020000000001 020000000002 0800")
 PREFIX = len(LINK)
@@ -14,6 +14,7 @@ HEADERS = PREFIX + 20 + 32
 """Bytes in front of the data of a segment with timestamps."""
 
 # Offsets in a frame; the acknowledgement follows the sequence number.
+LENGTH, IP_CHECKSUM = PREFIX + 2, PREFIX + 10
 SEQUENCE, WINDOW, CHECKSUM, STAMPS = PREFIX + 24, PREFIX + 34, PREFIX + 36, PREFIX + 44
 
 

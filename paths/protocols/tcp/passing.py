@@ -56,7 +56,7 @@ def pass_on(
         return PASSED
     place, data = load64(frame, at), segment.run
     if data and (
-        load16(frame, message.NOTE) != message.PLACED
+        load16(frame, message.NOTE) & message.PLACED == 0
         or load32(frame, message.SOCKET) != rows[row].number - 1
         or place != position(segment.sequence, c.rcv_nxt) - c.irs - 1
     ):

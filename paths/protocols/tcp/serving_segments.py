@@ -78,7 +78,7 @@ def take_segment(
     tcp_at, size = at + header, load16(frame, at + ipv4.TOTAL_LENGTH) - header
     if read_header(frame, end, tcp_at, size, segment) == 0:
         return BAD_REQUEST
-    if load16(frame, message.NOTE) == message.PLACED:
+    if load16(frame, message.NOTE) & message.PLACED:
         segment.run = max(load64(frame, message.RUN), segment.length)
     if load8(frame, at + ipv4.TOS) & CONGESTED == CONGESTED:
         segment.congested = 1
@@ -91,6 +91,10 @@ def take_segment(
     if number >= 0 and rows[number & message.ROW].role == CONNECTED:
         row = number & message.ROW
         begin_with(host, rows[row])
+        # Of acknowledgements that came together only the last one lets the connection send (MUST-58).
+        is_followed = load16(frame, message.NOTE) & message.FOLLOWED and partner_of(rows, row) < 0
+        if is_followed and segment.flags == ACK and segment.length == 0:
+            host.request.more = 1
         lost = hide_lost(frame, connections[row], segment, number)
         result = ask(requests.ARRIVE, 0, 0, row, now, host, rows, bindings, connections, deadlines)
         if result != ANEW or partner_of(rows, row) >= 0:  # of a splice the other connection has work left: later
@@ -116,7 +120,7 @@ def hide_lost(frame: Any, c: Any, segment: Any, number: int) -> int:
         if first + segment.run <= c.rcv_nxt or first >= max(c.rcv_edge, c.rcv_nxt) or c.reader_gone:
             return PLACED  # they were there before, there is no room for them, or nobody will read: none of them counts
         if (
-            load16(frame, message.NOTE) == message.PLACED
+            load16(frame, message.NOTE) & message.PLACED
             and load32(frame, message.SOCKET) == number
             and load64(frame, POSITION) == first - c.irs - 1
         ):
@@ -161,6 +165,7 @@ def take_opening(
     host.request.two = offset
     host.request.more = 1
     serve(connections, row, host.request, segment, host.settings, host.out)
+    host.request.more = 0
     ask(requests.ARRIVE, 0, 0, row, now, host, rows, bindings, connections, deadlines)
     return PLACED
 

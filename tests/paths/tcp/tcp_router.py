@@ -16,6 +16,7 @@ from scapy.all import IP, TCP, Ether, Raw, raw
 from scout.io.endpoints import message, stream
 from scout.io.endpoints.message import (
     ACCEPTED,
+    FOLLOWED,
     HEADER,
     HEADER_STRUCT,
     LISTEN,
@@ -179,11 +180,13 @@ class TcpHost:
             _, request = self.receive(frame)
             if not request:
                 continue
-            number, placed = self.serial, request[message.NOTE + 1] == PLACED
+            number, placed = self.serial, request[message.NOTE + 1] & PLACED
             if joins and placed and number == serial + 1:
                 run = _number(requests[-1], message.RUN) + _number(request, message.RUN)
                 requests[-1][message.RUN : message.RUN + 8] = run.to_bytes(8)
             else:
+                if requests and _number(requests[-1], message.RUN) == 0 and request[4:8] == requests[-1][4:8]:
+                    requests[-1][message.NOTE + 1] |= FOLLOWED
                 requests.append(request)
             serial, joins = number, placed
         for each in requests:
