@@ -12,7 +12,19 @@ from endpoint_bench import HEADERS, MINE, STREAM, THEIRS, Bench
 
 from scout.io.channels.collected import COLLECTOR
 from scout.io.endpoints.memory import DOORBELL, REPLICA_RING, entry_bytes
-from scout.io.endpoints.message import HEADER, HEADER_STRUCT, KIND, NOT_PLACED, NOTE, NOTICE, PLACED, ROW, RUN, SEGMENT
+from scout.io.endpoints.message import (
+    FOLLOWED,
+    HEADER,
+    HEADER_STRUCT,
+    KIND,
+    NOT_PLACED,
+    NOTE,
+    NOTICE,
+    PLACED,
+    ROW,
+    RUN,
+    SEGMENT,
+)
 from scout.io.endpoints.replica_requests import RESERVED
 from scout.io.endpoints.stream import (
     ACKNOWLEDGED,
@@ -96,6 +108,17 @@ def test_a_run_ends_with_its_batch_and_with_what_was_not_placed(bench: Bench) ->
     found = bench.requests()
     assert [int.from_bytes(each[8:16], signed=True) for each in found] == [0, 100, 300, -1, 400, 600, 600]
     assert [run(each) for each in found] == [100, 200, 100, 100, 200, 0, 100]
+
+
+def test_of_segments_without_data_all_but_the_last_one_are_followed(bench: Bench) -> None:
+    for socket in (MINE, MINE, THEIRS, MINE, MINE, 0xFFFFFFFF, 0xFFFFFFFF):
+        bench.segment(b"", -1, socket=socket, flushes=False)
+    bench.segment(pattern(10), 0)
+    bench.segment(b"", -1)
+    bench.segment(b"", -1, flushes=False)
+    bench.segment(pattern(10), 10)
+    followed = [note & FOLLOWED != 0 for note in notes(bench.requests())]
+    assert followed == [True, False, False, True, False, False, False, False, False, True, False]
 
 
 def test_nothing_joins_a_request_of_a_replica_that_died(bench: Bench) -> None:
