@@ -42,6 +42,7 @@ class _Leaving:
     """A replica that has been told to leave."""
 
     deadline: float  # it is killed if it still runs then; once only, since its successor has to finish its work
+    starved: float  # seconds that the replicas had had no core when it was told; more of them extend the deadline
     owed: list[tuple[PacketChannel, int]] = field(default_factory=list)
     """Channels and positions that a successor has to get past, to finish its predecessor's work, before it leaves."""
 
@@ -237,7 +238,7 @@ class Membership:
             if not any(other not in self._leaving for other in self.taking_part if other != replica):
                 raise ScoutError(f"replica {replica} is the last one; stop the router instead")
             if replica not in self._leaving:
-                self._leaving[replica] = _Leaving(time.monotonic() + _LEAVE_GRACE)
+                self._leaving[replica] = _Leaving(time.monotonic() + _LEAVE_GRACE, self._starved())
                 self._memory.order(replica, LEAVE)
         while replica in self._leaving and not self._stopped:
             wait_for_any([self.processes[replica]], _CHECK_INTERVAL)
@@ -252,9 +253,13 @@ class Membership:
             if all(channel.position(replica) > position for channel, position in leaving.owed):
                 leaving.owed = []
                 self._memory.order(replica, LEAVE)
-        elif time.monotonic() > leaving.deadline:
+        elif time.monotonic() > leaving.deadline + max(0.0, self._starved() - leaving.starved):
             leaving.deadline = float("inf")
             process.kill()
+
+    def _starved(self) -> float:
+        """Seconds in which replicas had no core: also one that another one waits for."""
+        return sum(self.processes[replica].starved for replica in self.taking_part)
 
     # Dying.
 

@@ -274,8 +274,9 @@ class Supervisor(Steering, PathFigures):
     def remove_replica(self, replica: int) -> None:
         """Have a replica leave, between two batches, while packets flow; return when it has left.
 
-        It goes on until it holds no packets. A replica that does not leave within 6 seconds is killed. A successor then
-        finishes what it was primary of, and leaves. Deaths of other replicas are handled meanwhile, and `stop` ends
+        It goes on until it holds no packets. A replica that does not leave within 6 seconds is killed; the time in
+        which the machine had no core for the replicas does not count. A successor then finishes what it was primary of,
+        and leaves. Deaths of other replicas are handled meanwhile, and `stop` ends
         the wait.
 
         Raises

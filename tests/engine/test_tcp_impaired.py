@@ -25,6 +25,7 @@ def check(host: Host, link: Link, case: Case, size: int) -> None:
         transfer(host, case, sends, size)
 
 
+@pytest.mark.long
 def test_transfers_are_intact_over_a_link_that_does_everything(impaired: tuple[Host, Link]) -> None:
     check(*impaired, Case(CASES["all"].impairments), BYTES)
 
