@@ -192,6 +192,11 @@ class Replay:
         self.requests = published_requests(self._requests) - self._first
         return end
 
+    def settle(self) -> None:
+        """Wait until all replicas have served what came before the replay."""
+        if not _await(self._feed, self._requests, EVERYONE, 0, 0, 0, 0, 0, self._scratch):
+            raise ScoutError("the replicas do not come to the beginning of a replay")
+
     def now(self) -> int:
         """The clock's time, in nanoseconds."""
         return int(_clock(self._scratch))

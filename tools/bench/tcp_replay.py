@@ -232,6 +232,7 @@ def _followed(connection: Connection, supervisor: Supervisor, lap: _Lap) -> floa
     """Nanoseconds that the last replica takes for a segment of which another one was the primary."""
     last = max(supervisor.processes)
     replay, process = lap.made(connection), supervisor.processes[last]
+    replay.settle()  # one that is stopped at work would keep the others from the end
     os.kill(process.pid, signal.SIGSTOP)
     try:
         replay.publish()
