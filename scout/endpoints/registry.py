@@ -111,7 +111,7 @@ class Registry:
         memory.clear_application(application)
         memory.attach(application)
         answer = {"ok": True, "pid": os.getpid(), "application": application} | memory.sizes._asdict()
-        answer["secures"] = library() is not None
+        answer["sockets"], answer["secures"] = self._port.sockets, library() is not None
         answer["offset"] = memory.offset_of_application(application)
         _send(client, answer, memory.file, memory.bell)
 

@@ -1,11 +1,16 @@
 """Transfers over bad links, with the kernel as the other end; `impaired.py` has the links, and runs larger ones."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from host_router import Host
+from host_router import OURS, Host
 from impaired import CASES, Case, Link, impaired_host, transfer
+from sniffing import WITHOUT, captured, complaints
+from test_tcp import together
+from test_tcp_records import finish, received, secured
 
 pytestmark = pytest.mark.needs_namespaces
 
@@ -41,3 +46,25 @@ def test_transfers_are_intact_over_a_bad_link(impaired: tuple[Host, Link], name:
 def test_transfers_are_intact_whatever_the_sizes(name: str) -> None:
     with impaired_host(CASES[name]) as made:
         check(*made, CASES[name], MANY)
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not shutil.which("tcpdump") or not shutil.which("tshark"), reason="missing: tcpdump or tshark")
+def test_tshark_finds_no_fault_in_what_is_said_over_a_bad_link(tmp_path: Path) -> None:
+    """With and without records; what comes from the peer was corrupted by the link."""
+    case, data = replace(CASES["all"], stream_bytes=1 << 16), bytes(range(256)) * (MANY // 10_000)
+    with impaired_host(case) as (host, link):
+        host.own.offload("r0", **WITHOUT)
+        with captured(host.own, "r0", tmp_path / "capture"):
+            check(host, link, case, 2 * BYTES)
+            ours, peer = secured(host, 7302)
+            with ours, peer.sock:
+
+                def send() -> None:
+                    peer.send(data)
+                    peer.finish()
+
+                *_, here, there = together(lambda: finish(ours, data), send, lambda: received(ours), peer.receive)
+                assert here == there == data
+        assert (tmp_path / "capture").stat().st_size > 4 * BYTES
+    assert complaints(tmp_path / "capture", source=OURS) == ""
