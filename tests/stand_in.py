@@ -152,6 +152,7 @@ class StandIn:
     """A stack with TCP sockets alone; the methods and attributes that sockets use are those of `Stack`."""
 
     def __init__(self, stream_bytes: int, sockets: int = 256) -> None:
+        self.sockets = sockets
         self.memory = EndpointMemory("stand-in", sockets, 1, 1 << 17, 1 << 17, stream_bytes)
         sizes = self.memory.sizes
         self.stream_bytes, self.stream_offset, self.congestion = sizes.stream_bytes, sizes.stream_offset, 1

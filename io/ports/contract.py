@@ -86,7 +86,8 @@ class Port(Protocol):
         leave, by drop reason."""
 
     def fault(self) -> str:
-        """The reason why the interface carries no packets: "is down or gone" or "has no carrier"; else empty."""
+        """The reason why the interface carries no packets: "is down or gone", "has no carrier" or "has no
+        interface"; else empty."""
 
     def refresh(self) -> None:
         """Learn what may have changed outside since `open`: `interface` (its name) and `mtu`."""

@@ -114,7 +114,8 @@ class Registry:
         memory.clear_application(application)
         memory.attach(application)
         answer = {"ok": True, "pid": os.getpid(), "application": application} | memory.sizes._asdict()
-        answer["secures"], answer["congestion"] = library() is not None, self._congestion
+        answer["sockets"], answer["secures"] = self._port.sockets, library() is not None
+        answer["congestion"] = self._congestion
         answer["offset"] = memory.offset_of_application(application)
         _send(client, answer, memory.file, memory.bell)
 

@@ -90,6 +90,13 @@ def test_a_replay_in_every_mode(mode: str, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.long
+def test_a_replay_of_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tcp_replay, "LAPS", 1)
+    measured = Trial(Case("replicated", tcp_replay.SECURED, min(len(usable_cores()), 2))).measure()
+    assert all(measured[direction].gbps > 0 for direction in tcp_replay.DIRECTIONS)
+
+
+@pytest.mark.long
 @pytest.mark.needs_namespaces
 def test_rows_and_plot(tmp_path: Path) -> None:
     report, picture = tmp_path / "tcp.json", tmp_path / "tcp.svg"

@@ -16,6 +16,8 @@ round.
 *Live*: over a veth pair, with the kernel at the other end, and with the kernel at both ends
 (`scout.tools.bench.tcp_live`). There `speedup` is the rate over that of one replica, and `of_kernel` that over the
 kernel's.
+
+*Channels*: the requests of a connection that sends, in one channel and in two (`scout.tools.bench.tcp_channels`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,6 +32,7 @@ from scout.ring.errors import ScoutError
 from scout.tools.bench.priority import preferred
 from scout.tools.bench.projection import ideal_speedup
 from scout.tools.bench.rounds import interleaved, rounded, spread
+from scout.tools.bench.tcp_channels import compared
 from scout.tools.bench.tcp_live import LiveFigures, LiveHost, contenders
 from scout.tools.bench.tcp_replay import DIRECTIONS, LAPS, SECURED, SEGMENTS, WORKS, Case, Direction, Figures, Trial
 from scout.tools.drawing.plot import Line, Panel, plot
@@ -37,7 +40,7 @@ from scout.tools.report import Report
 
 __all__ = ["MEASURES", "WORKS", "Group", "run"]
 
-MEASURES = ("replay", "live")
+MEASURES = ("replay", "channels", "live")
 TRIPS = 1000
 
 
@@ -235,6 +238,11 @@ def run(
             report.show([_shown(row) for row in shown])
             report.say(*group.sentences())
             rows += shown
+    if not measures or "channels" in measures:
+        with preferred():
+            shown = compared(rounds, sorted({1, cores}))
+        report.show([_shown(row) for row in shown])
+        rows += shown
     if not measures or "live" in measures:
         hosts, figures = _live(rounds, seconds, sorted({1, cores}))
         rates, trips = list(_live_rows(hosts, figures)), list(_trip_rows(hosts, figures))

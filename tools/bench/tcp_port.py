@@ -6,7 +6,7 @@ was left to a device: that is the per-byte work of sending. `bare` leaves this w
 """
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numba
@@ -176,9 +176,12 @@ class Replay:
         The numbers of the segments.
     data : numpy.ndarray, optional
         uint8[segment, byte]: their data, if they are to have other data than `segment`.
-    word, wanted : int
-        The replay is over when the word at this address has this value or a greater one, and all requests are served; 0
-        if it is over when all requests are.
+    words : numpy.ndarray, optional
+        int64: words that replicas raise.
+    wanted : int
+        The replay is over when one of these words has this value or a greater one, and all requests are served.
+    begin : callable, optional
+        What the application does when the replay begins.
     """
 
     def __init__(
@@ -189,10 +192,11 @@ class Replay:
         sequences: np.ndarray,
         acknowledgements: np.ndarray,
         data: np.ndarray | None = None,
-        word: int = 0,
+        words: np.ndarray | None = None,
         wanted: int = 0,
+        begin: Callable[[], None] | None = None,
     ) -> None:
-        self._word, self._wanted = word, wanted
+        self._words, self._wanted, self._begin = np.zeros(0, np.int64) if words is None else words, wanted, begin
         self._feed, self._requests, self._count = port._fed.ring, requests, len(sequences)
         self._scratch = np.zeros(2, np.int64)
         first = _await_room(self._feed, self._count, self._scratch)
@@ -224,8 +228,11 @@ class Replay:
 
     def publish(self) -> int:
         """Publish the segments; the time, in nanoseconds."""
-        self._goal = published_requests(self._requests) + self._count
-        return int(_publish(self._feed, self._count, self._scratch))
+        self._goal, start = published_requests(self._requests) + self._count, self.now()
+        if self._begin:
+            self._begin()
+        published = int(_publish(self._feed, self._count, self._scratch))
+        return start if self._begin else published
 
     def finish(self, replicas: int = EVERYONE, expected: int = 0) -> int:
         """Wait until these replicas have served all requests that the segments became; the time, in nanoseconds.
@@ -237,9 +244,8 @@ class Replay:
         expected : int
             Nanoseconds that it takes at least; this process sleeps meanwhile.
         """
-        end = int(
-            _await(self._feed, self._requests, self._goal, replicas, expected, self._word, self._wanted, self._scratch)
-        )
+        words = self._words.ctypes.data, len(self._words), self._words.strides[0], self._wanted
+        end = int(_await(self._feed, self._requests, self._goal, replicas, expected, *words, self._scratch))
         if end == 0:
             raise ScoutError("the replicas do not come to the end of a replay")
         return end
@@ -297,27 +303,28 @@ def _publish(feeds: np.ndarray, count: int, scratch: np.ndarray) -> int:
     return start
 
 
-@entry(types.int64(_FEEDS, _REQUESTS, *[types.int64] * 5, _SCRATCH))
+@entry(types.int64(_FEEDS, _REQUESTS, *[types.int64] * 7, _SCRATCH))
 def _await(
     feeds: np.ndarray,
     requests: np.ndarray,
     goal: int,
     replicas: int,
     expected: int,
-    word_at: int,
+    words: int,
+    count: int,
+    stride: int,
     wanted: int,
     scratch: np.ndarray,
 ) -> int:
     """Wait until these replicas have released both channels, the second one up to a position at least; the time.
 
-    A word has come to the value that is wanted before, if one is given. 0 if it takes too long.
+    One of `count` words, from address `words` on, has come to the value that is wanted before. 0 if it takes too long.
     """
     start, feed, following = clock(scratch.ctypes.data), feeds[0], requests[0]
     if expected:
         nap(scratch.ctypes.data, expected)
-    # Acquire, pairs with the store of the replica that raises the word.
     while (
-        (word_at != 0 and load64_acquire(word_at) < wanted)
+        not _is_reached(words, count, stride, wanted)
         or slowest(feed, replicas) < published(feed)
         or slowest(following, replicas) < max(goal, published(following))
     ):
@@ -325,6 +332,15 @@ def _await(
             return 0
         nap(scratch.ctypes.data, _LOOK)
     return clock(scratch.ctypes.data)
+
+
+@inline
+def _is_reached(words: int, count: int, stride: int, wanted: int) -> bool:
+    """True if one of these words, if there are any, has a value."""
+    for index in range(count):
+        if load64_acquire(words + index * stride) >= wanted:  # pairs with the store of the replica that raises it
+            return True
+    return count == 0
 
 
 @entry(types.int64(_REQUESTS))

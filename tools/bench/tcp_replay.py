@@ -41,9 +41,8 @@ __all__ = [
 DIRECTIONS = ("receive", "send")
 COPIED, SECURED = "copy+checksum", "aes-128-gcm"
 WORKS = (COPIED, SECURED)
-"""Per-byte work: checksum and copy alone, and opening the records of a secured stream (docs/records.md) besides. What
-is sent is sealed when the application writes it, not when an acknowledgement lets it leave: no replay of
-acknowledgements shows that, and it is not measured."""
+"""Per-byte work: checksum and copy alone, and opening or sealing the records of a secured stream besides
+(docs/records.md)."""
 
 MODES = ("replicated", "sharded", "locked", "independent")
 """Modes: all replicas have the connection; each core has a stack of its own, and the connection is in one of them; all
@@ -53,6 +52,7 @@ shared: what the machine can do."""
 ENTRIES = 1 << 13  # of both channels
 SEGMENTS = ENTRIES // 2  # of a replay: there is room for them wherever the last snapshot was
 ACKNOWLEDGEMENTS = SEGMENTS // 2
+SEALED = SEGMENTS // 4 // (RECORD // SEGMENT) * (RECORD // SEGMENT)  # acknowledgements, in a replay of sealing
 WARM_UP = 3  # replays that warm caches and tables, and touch all memory of the rings
 LAPS = 7  # of which the fastest counts: it was disturbed least by other processes
 SENT_AT_ONCE = 2 * SEGMENT  # bytes that an acknowledgement is of: every second segment is acknowledged
@@ -155,7 +155,10 @@ class Trial:
         """Measure once."""
         with self._running() as (connections, supervisors):
             if self.case.work == SECURED:
-                return {"receive": self._direction(connections, supervisors[0], _RECEIVE_RECORDS, None)}
+                return {
+                    "receive": self._direction(connections, supervisors[0], _RECEIVE_RECORDS, None),
+                    "send": self._direction(connections, supervisors[0], _SEND_RECORDS, None),
+                }
             return {
                 "receive": self._direction(connections, supervisors[0], _RECEIVE, _RECEIVE_LITTLE),
                 "send": self._direction(connections, supervisors[0], _SEND, None),
@@ -195,6 +198,7 @@ _RECEIVE = _Lap(SEGMENTS, SEGMENT, Connection.arriving, Connection.read)
 _RECEIVE_LITTLE = _RECEIVE._replace(size=LEAST)
 _RECEIVE_RECORDS = _RECEIVE._replace(requests=SEGMENTS // (RECORD // SEGMENT) * (RECORD // SEGMENT))
 _SEND = _Lap(ACKNOWLEDGEMENTS, SENT_AT_ONCE, Connection.acknowledging, Connection.finish)
+_SEND_RECORDS = _Lap(SEALED, SENT_AT_ONCE, Connection.sealing, Connection.finish)
 
 
 def _fastest(connections: Sequence[Connection], lap: _Lap) -> float:

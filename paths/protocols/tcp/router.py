@@ -133,7 +133,7 @@ class Tcp(Router):
         self.ip: Any = graph.router(below[0][0])
         self._port: Any = graph.router(above[0][0]).port
         rows = np.zeros(self._port.sockets, ROW)
-        rows["due"] = FOREVER
+        rows["due"] = rows["work_due"] = FOREVER
         host = np.zeros(1, HOST)
         host["settings"] = self._settings
         host["settings"][0, [RECEIVE_BUFFER, SEND_BUFFER]] = self._port.stream_bytes

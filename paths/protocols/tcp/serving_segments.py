@@ -18,6 +18,7 @@ from scout.paths.protocols.tcp.actions import refuse
 from scout.paths.protocols.tcp.arrival import ANEW
 from scout.paths.protocols.tcp.cookies import answer_with_cookie, open_by_cookie
 from scout.paths.protocols.tcp.header import read_header
+from scout.paths.protocols.tcp.opening import TIMESTAMP_BYTES
 from scout.paths.protocols.tcp.output import finish
 from scout.paths.protocols.tcp.passing import pass_on
 from scout.paths.protocols.tcp.requests import serve
@@ -213,20 +214,41 @@ def take_notice(
     here = socket_key(load32(frame, message.LOCAL), load16(frame, message.LOCAL_PORT))
     there = socket_key(load32(frame, message.REMOTE), load16(frame, message.REMOTE_PORT))
     index = find(bindings, here, there, 0, FOREVER)
-    if index < 0 or rows[bindings[index].number & message.ROW].role != CONNECTED:
+    if index < 0:
         return NO_CONNECTION
     row = bindings[index].number & message.ROW
     socket, c = rows[row], connections[row]
+    if socket.role == SPLICED:
+        return take_notice_of_spliced(frame, rows[partner_of(rows, row)].splice)
+    if socket.role != CONNECTED:
+        return NO_CONNECTION
     quoted = position(load32(frame, message.HEADER), c.snd_una)
     if not c.snd_una <= quoted < max(c.snd_nxt, c.snd_una + 1):
         return NO_CONNECTION
     error, mtu = load16(frame, message.NOTE), load32(frame, message.HEADER + 4)
     begin_with(host, socket)
     if error == errno.EMSGSIZE:
-        largest = max(mtu, LEAST_MTU) - IP_AND_TCP
+        largest = largest_of(mtu)
         ask(requests.PATH_MTU, largest, quoted, row, now, host, rows, bindings, connections, deadlines)
     else:
         socket.errors += 1
         told = socket.errors << 16 | error + 1
         ask(requests.ERROR, told, 0, row, now, host, rows, bindings, connections, deadlines)
     return 0
+
+
+def take_notice_of_spliced(frame: Any, splice: Any) -> int:
+    """Take an ICMP error about a segment that was passed on: if it was too long, the device cuts them from now on.
+
+    `splice` is that of the peer that has sent it. Errors of other kinds end nothing, and nobody is told.
+    """
+    if load16(frame, message.NOTE) != errno.EMSGSIZE:
+        return NO_CONNECTION
+    largest = largest_of(load32(frame, message.HEADER + 4)) - (TIMESTAMP_BYTES if splice.stamped else 0)
+    splice.segment = min(splice.segment, largest)
+    return PLACED
+
+
+def largest_of(mtu: int) -> int:
+    """The bytes of data and options in a segment for a path whose MTU an ICMP error has told."""
+    return max(mtu, LEAST_MTU) - IP_AND_TCP

@@ -67,7 +67,7 @@ def settle(row: int, now: int, host: Any, rows: Any, bindings: Any, connections:
             socket.number = 0
         else:
             socket.role = ENDED
-    watch(deadlines, rows, row, due(c), host.shift)
+    watch(deadlines, rows, row, min(due(c), socket.work_due), host.shift)
 
 
 def hide_end(out: Any) -> None:

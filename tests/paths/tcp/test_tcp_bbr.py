@@ -98,9 +98,9 @@ def test_the_application_may_choose_at_any_time() -> None:
 def test_it_keeps_its_rate_under_loss() -> None:
     rate = 1_250_000
     flows = [Flow(each, bottleneck(0.01, rate), native_serve()) for each in (BBR, CUBIC)]
-    (ours,), (theirs,) = (share(8, each)[0] for each in flows)
+    (ours,), (theirs,) = (share(5, each)[0] for each in flows)
     assert ours > 0.8
-    assert theirs < ours / 2
+    assert theirs < ours * 2 / 3
 
 
 @pytest.mark.long
@@ -121,11 +121,13 @@ def test_it_sees_the_round_trip_without_its_own_queue_again() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("queue", [20_000, 40_000, 200_000])
-@pytest.mark.parametrize("other", [BBR, CUBIC])
-def test_neither_of_two_starves(other: int, queue: int) -> None:
-    link, serve = bottleneck(rate=1_000_000, queue=queue), native_serve()
-    shares, _ = share(12, Flow(BBR, link, serve), Flow(other, link, serve))
-    print("share of the path:", shares)
-    assert min(shares) > (0.3 if other == BBR else 0.05)
-    assert sum(shares) > 0.8
+@pytest.mark.parametrize("queue", [20_000, 160_000])
+@pytest.mark.parametrize(("other", "least"), [(BBR, 0.35), (CUBIC, 0.15)])
+def test_neither_of_two_starves(other: int, least: float, queue: int) -> None:
+    """The path holds 40 kB: its queue is shorter, or four times as long."""
+    link, serve = bottleneck(rate=500_000, queue=queue), native_serve()
+    flows = Flow(BBR, link, serve), Flow(other, link, serve)
+    share(2, *flows)
+    shares, _ = share(8, *flows)
+    assert min(shares) > least
+    assert sum(shares) > 0.85
