@@ -26,6 +26,7 @@ from scout.io.host.process import Child, Forker
 from scout.io.ports.contract import Port
 from scout.live_memory import LiveMemory
 from scout.live_paths import LivePaths
+from scout.live_ports import LivePorts
 from scout.live_shapes import LiveShapes
 from scout.membership import Membership
 from scout.memory import Memory
@@ -202,7 +203,8 @@ class Supervisor(Steering, PathFigures):
             )
         live_paths = LivePaths(plan, paths_by_number, changes, live_shapes)
         keeper = PathKeeper(plan, self.channels, self.memory, live_paths, self._say)
-        self._parts = Parts(membership, watcher, control, changes, live_paths, keeper, builder)
+        live_ports = LivePorts(plan, self.channels, self.memory, membership, changes, self._forker, self._say)
+        self._parts = Parts(membership, watcher, control, changes, live_paths, keeper, builder, live_ports)
         membership.start()
         for channel, _ in self.channels:
             self._forker.call(channel.feed)  # it may fork processes that bring packets
