@@ -107,6 +107,12 @@ class Changes:
         """Make changes that take effect together; see `Supervisor.change`."""
         return self.amend(lambda epoch: self.prepare(changes))
 
+    def check(self, changes: Sequence[Change]) -> None:
+        """Find out whether changes could be made now; errors as of `apply`. Nothing is changed."""
+        with self._alone():
+            for amendment in self.prepare(changes):
+                amendment.undo()
+
     def amend(self, prepare: Callable[[int], Sequence[Amendment]]) -> int:
         """Make what `prepare` returns, as one change; it is given the epoch of the change, which is returned.
 
@@ -115,18 +121,23 @@ class Changes:
         ScoutError
             If `prepare` raises it, or there is no room for the change; then it is undone.
         """
-        # A reporter's callback may call this, in the thread for which a replica that joins may be waiting.
-        if not self._lock.acquire(timeout=_LOCK_TIMEOUT):
-            raise ScoutError("a replica joins, or another change is made; try again")
-        try:
-            if self._closed:
-                raise ScoutError("the router does not run any more; start it anew")
+        with self._alone():
             if not self._insert_rest(_ROOM_TIMEOUT):
                 raise ScoutError("a channel has no room yet for an earlier change; try again")
             try:
                 return self.make(prepare(self.epoch + 1))
             finally:
                 self.collect()  # behind the change: packets do not wait for it
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        # A reporter's callback may make a change, in the thread for which a replica that joins may be waiting.
+        if not self._lock.acquire(timeout=_LOCK_TIMEOUT):
+            raise ScoutError("a replica joins, or another change is made; try again")
+        try:
+            if self._closed:
+                raise ScoutError("the router does not run any more; start it anew")
+            yield
         finally:
             self._lock.release()
 
