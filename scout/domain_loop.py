@@ -16,9 +16,10 @@ from scout.domain_emission import emission_lines
 from scout.domain_held import held
 from scout.domain_plan import ChannelPlan, DomainPlan, ends_of, see, transmits
 from scout.domain_queues import queue_call, serve_queues
+from scout.domain_sending import prepare_call, prepare_function, send_function
 from scout.domain_shapes import shape_call
 from scout.domain_timers import begin_timers, timers
-from scout.io.packet import CONTROL_CHANGE, HELD, WAITING
+from scout.io.packet import CONTROL_CHANGE
 from scout.io.rest import NEVER
 from scout.paths.demux.find import ACCOUNTED, QUEUE_UP
 from scout.ring.turn import STOP
@@ -87,7 +88,8 @@ def loop_source(plan: DomainPlan) -> str:
             "from scout.ring.snapshot import note, save",
             "",
             "",
-            *_send(plan),
+            *send_function(plan),
+            *prepare_function(plan),
             *(line for index in range(len(plan.channels)) for line in _classify_source(plan, index)),
             "",
             "",
@@ -163,34 +165,6 @@ def _wake(plan: DomainPlan) -> str:
 # Packets.
 
 
-def _send(plan: DomainPlan) -> list[str]:
-    ports = range(len(plan.graph.ports))
-    lines = [
-        "@callee",  # the loop calls it at several places
-        f"def send(batch, count, hold, number, {transmits(plan)}):",
-        '    """Send the packets that leave by a port, keep those that are held; `number` is that of their batch."""',
-        *(f"    port_{name}_transmit[0].number = number" for name in ports),
-        *(["    leaving = 0"] if plan.accounts else []),
-        "    for index in range(count):",
-        "        packet = batch[index]",
-        "        record = batch.ctypes.data + index * RECORD",
-        *(["        leaving += packet.egress >= 0"] if plan.accounts else []),
-    ]
-    for index, name in enumerate(ports):
-        lines += [
-            f"        {'elif' if index else 'if'} packet.egress == {index}:",
-            f"            port_{name}_enqueue(port_{name}_transmit[0], packet, record)",
-        ]
-    lines += [f"        elif packet.egress == {HELD}:", "            keep(hold[0], packet, record)"]
-    if plan.delays:
-        lines += [
-            f"        elif packet.egress == {WAITING}:",
-            "            delay(hold[0], packet, record, hold.ctypes.data)",
-        ]
-    lines += (f"    port_{name}_flush(port_{name}_transmit[0])" for name in ports)
-    return [*lines, *(["    return leaving"] if plan.accounts else [])]
-
-
 def _channel(plan: DomainPlan, index: int) -> list[str]:
     """Receive a batch of a channel, run the paths of its packets, send."""
     own, channel, ends = plan.channels[index], f"channel_{index}", ends_of(index)
@@ -233,6 +207,7 @@ def _channel(plan: DomainPlan, index: int) -> list[str]:
         f"        if flags & {KEEPS} == 0 and kept_to_main_line(batch, count):",
         f"            {channel}_mark_plain({ends})",
         *(["        else:", "            stale = 2"] if plan.keeps_state else []),
+        *(f"        {line}" for line in (prepare_call(plan) if own.is_ordered else [])),
         *([f"        if {channel}_await_turn({ends}, orders):"] if own.is_ordered else []),
         *(f"        {'    ' if own.is_ordered else ''}{line}" for line in leave),
         *(["        else:", *(f"            {line}" for line in stay)] if stay else []),

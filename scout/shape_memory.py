@@ -149,8 +149,7 @@ class ShapeMemory:
     def write_record(self, number: int, shape: int, plan: Plan) -> None:
         """Write the record of a path."""
         if self._many[shape]:
-            own = len(plan.own)
-            self._records[shape][number, :own] = plan.record.view(np.int64)[:own]
+            self._records[shape][number, : len(plan.own)] = plan.own_values
 
     def _numbers(self, shape: int) -> int:
         """How many numbers the paths of a shape of the start may have."""

@@ -2,10 +2,11 @@
 
 *Replayed*: the segments of a peer lie in memory before the measurement, so the figures are those of the stack alone
 (`scout.tools.bench.tcp_replay`). Receiving, the stack verifies the checksum of each segment of 1448 bytes and copies
-its data to the reader's ring; sending, each acknowledgement of two segments lets it send two more, whose data are
-copied from the writer's ring to a transmit ring, with their checksum. Modes are replicated work with 1 to all replicas;
-sharded, where each core has a stack, and one of them the connection; locked, where all replicas share one state under a
-lock; and independent, where each core has a stack and a connection: so much the machine can do.
+its data to the reader's ring. Segments that follow one another become one request, and `requests` says how many a
+segment becomes; of `receive-apart` none can be joined. Sending, each acknowledgement of two segments lets it send two
+more, whose data are copied from the writer's ring to a transmit ring, with their checksum. Modes are replicated work
+with 1 to all replicas; sharded, where each core has a stack, and one of them the connection; locked, where all replicas
+share one state under a lock; and independent, where each core has a stack and a connection: so much the machine can do.
 
 `speedup` is the rate over that of one core, sharded. `bound` is the highest speed-up that can be expected: that of
 independent stacks, and for replicated work that of the model, (R + P) / (R + P / cores), if it is smaller. R is
@@ -112,21 +113,23 @@ class Group:
                     "ns": rounded(median(each.ns for each in figures)),
                     "header_ns": rounded(median(each.header_ns for each in figures)),
                     "follow_ns": rounded(median(each.follow_ns for each in figures)),
+                    "requests": round(median(each.requests for each in figures), 3),
                 }
 
     def sentences(self) -> Iterator[str]:
         """The measured split of work, and the bounds."""
         for direction in self._directions():
-            what = "segment" if direction == "receive" else "acknowledgement of two segments"
+            what = "acknowledgement of two segments" if direction == "send" else "segment"
             one = self._one(direction)
             whole, header = (median(getattr(each, name) for each in one) for name in ("ns", "header_ns"))
             for case in self._measured:
                 if case.mode == "replicated" and case.replicas > 1:
                     follow = median(each.follow_ns for each in self._figures(case, direction))
                     split = f"{whole - header:.0f} of per-byte work and {header:.0f} besides; " if header else ""
+                    requests = median(each.requests for each in self._figures(case, direction))
                     yield (
                         f"{direction}, {case.work}: one core takes {whole:.0f} ns for each {what}, "
-                        f"{split}{follow:.0f} are replicated. "
+                        f"{split}{follow:.0f} are replicated, in {requests:.2f} requests. "
                         f"The model's bound is {self.model(case, direction):.2f}; {case.replicas} independent stacks "
                         f"reach {self.machine(direction):.2f}, replicated work {self.speedup(case, direction):.2f}."
                     )
@@ -178,7 +181,7 @@ def _panels(rows: Sequence[dict[str, Any]]) -> list[Panel]:
     """The rates by number of cores, replayed and live."""
     panels = []
     for live in (False, True):
-        for direction in DIRECTIONS:
+        for direction in dict.fromkeys(row["direction"] for row in rows if row["direction"] != "round-trip"):
             own = [row for row in rows if row["live"] is live and row["direction"] == direction]
             kinds = dict.fromkeys((row["mode"], row["work"]) for row in own)
             lines = []

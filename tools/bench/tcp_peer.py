@@ -86,14 +86,15 @@ class Connection:
 
     # Receiving: the peer sends data.
 
-    def arriving(self, count: int, size: int) -> Replay:
-        """A replay of so many segments with data, of so many bytes each."""
+    def arriving(self, count: int, size: int, windows: int = 1) -> Replay:
+        """A replay of so many segments with data, of so many bytes each, which tell so many windows in turn."""
         sequences = self._ours + size * np.arange(count)
         acknowledgements = np.full(count, self._theirs + self._acknowledged)
         self._ours += count * size
         segment = self._segment(ACK, b"\1\1" + self._timestamp(), size)
         if self._sealer is None:
-            return self._replay(segment, sequences, acknowledgements)
+            told = segment.window + np.arange(count) % windows
+            return self._replay(segment, sequences, acknowledgements, windows=told)
         data = self._sealer.seal(count * size).reshape(count, size)
         opened = self._socket._area[self._stack.stream_offset + OPENED :][:8].view(np.int64)
         return self._replay(segment, sequences, acknowledgements, data, opened, self._received())
@@ -226,8 +227,8 @@ class Connection:
         if not self._port.send(segment.numbered(sequence & 0xFFFFFFFF, acknowledgement & 0xFFFFFFFF)):
             raise ScoutError("the channel of a replay is full")
 
-    def _replay(self, segment: Segment, *arguments: Any) -> Replay:
-        return Replay(self._port, self._requests, segment, *arguments)
+    def _replay(self, segment: Segment, *arguments: Any, **named: Any) -> Replay:
+        return Replay(self._port, self._requests, segment, *arguments, **named)
 
 
 class Sealer:

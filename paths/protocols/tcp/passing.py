@@ -63,9 +63,9 @@ def pass_on(
             return NO_CONNECTION
         end_pair(row, other, host, rows, bindings, deadlines)  # the peer repeats it, for the listener
         return PASSED
-    place, data = load64(frame, at), segment.length
+    place, data = load64(frame, at), segment.run
     if data and (
-        load16(frame, message.NOTE) != 1
+        load16(frame, message.NOTE) & message.PLACED == 0
         or load32(frame, message.SOCKET) != rows[row].number - 1
         or place != position(segment.sequence, c.rcv_nxt) - c.irs - 1
     ):
@@ -105,7 +105,7 @@ def write_action(segment: Any, s: Any, t: Any, d: Any, socket: Any, host: Any) -
     plain_segment(action, flags, segment.sequence + s.sequence, ack)
     action.window = min(segment.window << s.scale >> s.other_scale, LARGEST_WINDOW)
     action.urgent = segment.urgent
-    action.length = segment.length
+    action.length = segment.run  # the device cuts it
     action.segment = s.segment
     if d.timestamps and segment.has_timestamp:
         action.has_timestamp = 1

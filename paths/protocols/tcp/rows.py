@@ -243,6 +243,7 @@ def unbind_row(rows: Any, bindings: Any, row: int) -> None:
 def begin(host: Any, number: int, local: int, remote: int, ports: int) -> None:
     """Begin with a request about a socket, or about none; `ports` is the local one << 16 | the remote one."""
     host.out.count = 0
+    host.request.more = 0
     host.number = number
     host.local = local
     host.remote = remote
