@@ -117,8 +117,7 @@ class LiveMemory:
 
     def write_record(self, number: int, plan: Plan) -> None:
         """Write the record of a path."""
-        own = len(plan.own)
-        self.records[number, :own] = plan.record.view(np.int64)[:own]
+        self.records[number, : len(plan.own)] = plan.own_values
 
     def _set_code(self, plan: Plan, slot: int, tier: int, run: int, replicate: int, channel: int) -> None:
         keeps = any(plan.blocks[node].stage.keeps_state for node in plan.main)

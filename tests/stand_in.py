@@ -155,7 +155,7 @@ class StandIn:
         self.sockets = sockets
         self.memory = EndpointMemory("stand-in", sockets, 1, 1 << 17, 1 << 17, stream_bytes)
         sizes = self.memory.sizes
-        self.stream_bytes, self.stream_offset = sizes.stream_bytes, sizes.stream_offset
+        self.stream_bytes, self.stream_offset, self.congestion = sizes.stream_bytes, sizes.stream_offset, 1
         self.socket_bytes, self.ring_bytes = sizes.socket_bytes, sizes.ring_bytes
         self.connection, self._registry = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.ended = select.epoll()

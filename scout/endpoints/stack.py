@@ -42,6 +42,8 @@ class Stack:
         Sockets that all applications together can have.
     secures : bool
         True if it can secure streams (`StreamSocket.secure`).
+    congestion : int
+        The congestion control of connections that choose none (`scout.paths.protocols.tcp.settings`).
     ended : select.epoll
         Readable once the router has ended.
     """
@@ -60,6 +62,7 @@ class Stack:
         self.pid, self.socket_bytes, self.ring_bytes = answer["pid"], answer["socket_bytes"], answer["ring_bytes"]
         self.stream_bytes, self.stream_offset = answer["stream_bytes"], answer["stream_offset"]
         self._request_bytes, self.secures = answer["request_bytes"], answer["secures"]
+        self.congestion = answer["congestion"]
         self.sockets = answer["sockets"]
         self._memory = np.frombuffer(mmap.mmap(self._file, 0), np.uint8)  # the whole file
         self._area = self.mapped(answer["offset"], answer["application_bytes"])

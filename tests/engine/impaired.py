@@ -32,9 +32,10 @@ if __name__ == "__main__":
 import numpy as np
 from host_router import OURS, PEER, Host, running_host
 
-from scout import AfPacketPort, Arp, Ethernet, Icmp, Impair, Ip, Lab, Supervisor, Tcp, sockets
+from scout import AfPacketPort, Arp, Ethernet, Filter, Icmp, Impair, Ip, Lab, Supervisor, Tcp, drop, load16, sockets
 from scout.io.host.namespace import Namespace
 from scout.paths.model.graph import RouterGraph
+from scout.paths.wire import ipv4
 
 __all__ = ["CASES", "Bad", "Case", "Link", "impaired_host", "transfer"]
 
@@ -54,6 +55,8 @@ class Case:
     stream_bytes: int = 1 << 20  # rings of this end's connection
     buffer: int = 0  # bytes of the kernel's receive buffer; 0 is the kernel's choice
     super_frames: bool = False  # both ends leave it to devices to cut segments
+    congestion: str = "cubic"  # of this end's connection
+    largest: int = 0  # bytes of a packet; longer ones are dropped in silence. 0: all pass
 
 
 JITTER = {"delay": 0.01, "jitter": 0.005}
@@ -68,6 +71,12 @@ CASES = {
     "corruption": Case({"corrupt": 0.001}),
     "jitter": Case(JITTER),
     "small MTU": Case(mtu=576),
+    "black hole": Case(largest=1200),
+    "BBR, loss": Case({"loss": 0.01}, congestion="bbr"),
+    "bottleneck": Case({"rate": 50e6, "delay": 0.01, "limit": 150_000}),
+    "BBR, bottleneck": Case({"rate": 50e6, "delay": 0.01, "limit": 150_000}, congestion="bbr"),
+    "bottleneck, loss": Case({"rate": 50e6, "delay": 0.01, "limit": 150_000, "loss": 0.01}),
+    "BBR, bottleneck, loss": Case({"rate": 50e6, "delay": 0.01, "limit": 150_000, "loss": 0.01}, congestion="bbr"),
     "tiny windows": Case(stream_bytes=1 << 12, buffer=4096),
     "all": Case(
         {
@@ -176,8 +185,22 @@ def transfer(host: Host, case: Case, sends: bool, size: int) -> float:
     return took
 
 
-def link_graph() -> tuple[RouterGraph, list[Impair]]:
-    """The router between host and peer: what comes by either interface is impaired."""
+TOO_LONG = drop("too-long")
+
+
+def black_hole(frame: Any, end: Any, packet: Any, largest: int) -> int:
+    """Drop packets of IP that are too long, and tell nobody."""
+    size = load16(frame, ipv4.TOTAL_LENGTH)
+    if packet.gso_size:
+        size = min(size, packet.header_bytes + packet.gso_size)
+    return TOO_LONG if size > largest else 0
+
+
+def link_graph(largest: int = 0) -> tuple[RouterGraph, list[Impair]]:
+    """The router between host and peer: what comes by either interface is impaired.
+
+    `largest`: bytes of the longest packets of the host's that are not dropped; 0 drops none.
+    """
     graph = RouterGraph("link")
     graph.add(Ethernet("left", AfPacketPort("r0")))
     graph.add(Ethernet("right", AfPacketPort("r1")))
@@ -186,7 +209,11 @@ def link_graph() -> tuple[RouterGraph, list[Impair]]:
     graph.add(Icmp("icmp"))
     links = [graph.add(Impair(name, seed=seed)) for seed, name in enumerate(("out", "in"))]
     for port, link in zip(graph.ports, links, strict=True):
-        graph.connect("icmp", "ip", link.name, port)
+        if largest and port == "left":
+            graph.add(Filter("hole", black_hole, largest=largest))
+            graph.connect("icmp", "ip", "hole", link.name, port)
+        else:
+            graph.connect("icmp", "ip", link.name, port)
         graph.connect("ip", "arp", port)
     return graph, links
 
@@ -219,7 +246,7 @@ def linked(case: Case, lab: Lab, ours: Namespace) -> Iterator[tuple[Namespace, L
     peer.route("default", via="10.9.0.1")
     if not case.super_frames:
         peer.offload("eth0", tx_tcp_segmentation=False)
-    graph, links = link_graph()
+    graph, links = link_graph(case.largest)
     supervisor = Supervisor(graph, [graph.create_path(port, order="channel") for port in graph.ports], replicas=1)
     with between.entered():
         supervisor.__enter__()
@@ -240,7 +267,8 @@ def impaired_host(case: Case, replicas: int = 2) -> Iterator[tuple[Host, Link]]:
             made.append(link)
             yield peer
 
-    tcp = Tcp("tcp") if case.super_frames else Tcp("tcp", LARGEST_SEND=0)
+    sizes = {} if case.super_frames else {"LARGEST_SEND": 0}
+    tcp = Tcp("tcp", congestion=case.congestion, **sizes)
     with running_host(replicas, False, tcp, network, stream_bytes=case.stream_bytes) as host:
         yield host, made[0]
 
@@ -293,7 +321,7 @@ class Kernels:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("cases", nargs="*", default=list(CASES), choices=list(CASES), metavar="CASE")
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"some of: {', '.join(CASES)}; all by default")
     parser.add_argument("--bytes", type=int, default=10_000_000)
     parser.add_argument("--replicas", type=int, default=2)
     parser.add_argument("--direction", choices=("sent", "received"))
@@ -305,7 +333,9 @@ def main() -> None:
             for sends in _directions(chosen.direction):
                 _show("tap", sends, chosen.bytes, transfer(host, Case(), sends, chosen.bytes))
         return
-    for name in chosen.cases:
+    if unknown := set(chosen.cases) - set(CASES):
+        parser.error(f"no case {', '.join(unknown)}; use some of: {', '.join(CASES)}")
+    for name in chosen.cases or CASES:
         case, ends = CASES[name], ExitStack()
         with ends:
             if chosen.kernel:

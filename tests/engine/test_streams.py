@@ -18,6 +18,7 @@ from stand_in import StandIn
 from test_tcp import together
 
 from scout import sockets
+from scout.paths.protocols.tcp.settings import BBR, CONGESTION
 from scout.sockets import StreamSocket
 from scout.sockets.listener import Listener
 
@@ -356,6 +357,12 @@ def test_options_are_told_once_the_connection_is_open(stack: Any) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, (1).to_bytes(4, "little"))
         assert [value for _, value in connection.options] == [1, 5_000_000_000, 1]
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0") == b"cubic"
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"bbr")
+        assert connection.options[-1] == (CONGESTION, BBR)
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16) == b"bbr".ljust(16, b"\0")
+        with pytest.raises(OSError, match="No such file"):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"vegas")
         with pytest.raises(OSError, match="Protocol not available"):
             sock.setsockopt(socket.IPPROTO_TCP, 12345, 1)
 

@@ -12,6 +12,9 @@ from sniffing import WITHOUT, captured, complaints
 from test_tcp import together
 from test_tcp_records import finish, received, secured
 
+from scout.paths.protocols.tcp.opening import TIMESTAMP_BYTES
+from scout.paths.protocols.tcp.path_search import GRANULARITY
+
 pytestmark = pytest.mark.needs_namespaces
 
 BYTES, MANY = 1_000_000, 10_000_000
@@ -46,6 +49,10 @@ def test_transfers_are_intact_over_a_bad_link(impaired: tuple[Host, Link], name:
 def test_transfers_are_intact_whatever_the_sizes(name: str) -> None:
     with impaired_host(CASES[name]) as made:
         check(*made, CASES[name], MANY)
+        if largest := CASES[name].largest:
+            table = made[0].supervisor.table("tcp.connections")
+            headers = 20 + 20 + TIMESTAMP_BYTES
+            assert any(largest - headers - GRANULARITY < size <= largest - headers for size in table["mss"])
 
 
 @pytest.mark.long

@@ -67,7 +67,8 @@ def fib(
 def paths(
     rounds: Rounds = 3,
     measure: Annotated[
-        list[str] | None, typer.Option(help="flood, streams, discard, creation or accounting; all by default.")
+        list[str] | None,
+        typer.Option(help="flood, streams, discard, creation, under-load or accounting; all by default."),
     ] = None,
     plot: Plot = None,
     json: Json = None,

@@ -1,6 +1,6 @@
 """TCP: connections of applications as the ends of paths, replicated (RFC 9293, docs/tcp.md).
 
-Usage: Tcp(name, ttl, **settings)
+Usage: Tcp(name, ttl, congestion, **settings)
 Requires: transport (`Ip`), icmp-transport (`Icmp`).
 Provides: socket (`Applications`).
 
@@ -50,7 +50,14 @@ from scout.paths.protocols.tcp.records import SECURED
 from scout.paths.protocols.tcp.rows import HOST, ROW
 from scout.paths.protocols.tcp.secret import new_secret
 from scout.paths.protocols.tcp.serving import serve
-from scout.paths.protocols.tcp.settings import LARGEST_SEGMENT, RECEIVE_BUFFER, SEND_BUFFER, settings
+from scout.paths.protocols.tcp.settings import (
+    CONGESTION,
+    CONTROLS,
+    LARGEST_SEGMENT,
+    RECEIVE_BUFFER,
+    SEND_BUFFER,
+    settings,
+)
 from scout.paths.protocols.tcp.splice import splice
 from scout.paths.protocols.tcp.state import CONNECTION, FOREVER
 from scout.paths.protocols.tcp.transmit import transmit
@@ -72,12 +79,16 @@ class Tcp(Router):
     name : str
     ttl : int
         The TTL of all segments (RFC 9293 section 3.9.1, MUST-49).
+    congestion : str
+        The congestion control of connections that choose none: "cubic", "bbr" or "reno".
     **chosen : int
         The settings of new connections (`scout.paths.protocols.tcp.settings.DEFAULTS`), such as `NODELAY=1`. The sizes
         of the buffers are those of the port (`ApplicationPort(stream_bytes=...)`).
 
     Attributes
     ----------
+    congestion : int
+        The number of that congestion control.
     ip : Ip
         The router that it stands on, once the graph is complete.
     rows, connections, bindings : Table
@@ -86,7 +97,7 @@ class Tcp(Router):
     Raises
     ------
     GraphError
-        If the TTL is out of its range.
+        If the TTL is out of its range, or there is no such congestion control.
     ScoutError
         If there is no such setting.
 
@@ -99,12 +110,22 @@ class Tcp(Router):
     requires = {"net": "transport", "icmp": "icmp-transport"}
     provides = {"sockets": "socket"}
 
-    def __init__(self, name: str, ttl: int = 64, **chosen: int) -> None:
+    def __init__(self, name: str, ttl: int = 64, congestion: str = "cubic", **chosen: int) -> None:
         super().__init__(name)
         if not 1 <= ttl <= 255:
             raise GraphError(f"{name}: ttl={ttl}; give 1 to 255")
+        if congestion not in CONTROLS:
+            raise GraphError(f"{name}: congestion={congestion!r}; give one of {', '.join(CONTROLS)}")
         self._ttl = ttl
-        self._settings = settings(**{"LARGEST_SEND": LONGEST_SEND, "LARGEST_SEGMENT": LONGEST_SEGMENT} | chosen)
+        self._settings = settings(
+            **{
+                "LARGEST_SEND": LONGEST_SEND,
+                "LARGEST_SEGMENT": LONGEST_SEGMENT,
+                "CONGESTION": CONTROLS.index(congestion),
+            }
+            | chosen
+        )
+        self.congestion = int(self._settings[CONGESTION])
 
     def configure(self, graph: RouterGraph) -> None:
         below, above = graph.reached(self.name, "net"), graph.reached(self.name, "sockets")
