@@ -14,6 +14,7 @@ Example
     AfPacketPort("eth0")
 """
 
+import os
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
@@ -22,12 +23,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scout.io.channels.kernel_ring import SOL_PACKET, VNET_HEADER_OPTION, KernelRing, bind, raw_socket
+from scout.io.ports.bypass import Bypass
 from scout.io.ports.contract import Port, PortError, PortOperations, mac_of_port
 from scout.io.ports.interface import DOWN, NO_CARRIER, Interface
 from scout.io.ports.reservation import reserve
+from scout.io.system import VNET_HEADER
+from scout.io.transmit.frames import CHUNK_BYTES, LONGEST_FRAME, PLACES
 from scout.io.transmit.queue import TRANSMIT, enqueue, flush, new_line
+from scout.io.transmit.xdp_socket import XdpSocket
 from scout.ring.membership import MOST_REPLICAS
-from scout.ring.segment import shared
+from scout.ring.segment import address, shared
 
 __all__ = ["AfPacketPort"]
 
@@ -58,6 +63,10 @@ class AfPacketPort:
         True to give consecutive packets of one flow to the kernel as one super-frame, if the kernel cuts it for this
         device (`ethtool -k` shows tx-udp-segmentation or tx-tcp-segmentation off): it then sends the same frames in
         half the time. A device that cuts super-frames itself is never given one.
+    bypass : bool
+        True to send single frames by an AF_XDP socket, for which the kernel takes less time, while the
+        interface is a veth without a queueing discipline and nothing captures its frames (tcpdump switches it off
+        within a second). Such frames go past the kernel's filters for outgoing ones (tc, the egress hook of nft).
 
     Attributes
     ----------
@@ -82,12 +91,14 @@ class AfPacketPort:
         promiscuous: bool = False,
         frames: int = FRAMES,
         coalesce: bool = True,
+        bypass: bool = False,
     ) -> None:
         if not 0 < len(interface.encode()) < 16:
             raise PortError(f"interface {interface!r}: a name has 1 to 15 bytes")
         if not 64 <= frames <= 1 << 15:
             raise PortError(f"port {interface}: a ring of {frames} frames; give 64 to {1 << 15}")
-        self.interface, self.promiscuous, self.frames, self.coalesce = interface, promiscuous, frames, coalesce
+        self.interface, self.promiscuous, self.frames = interface, promiscuous, frames
+        self.coalesce, self.bypass = coalesce, bypass
         self.own_mac = None if mac is None else mac_of_port(interface, mac)
         self.number = self.mtu = 0
         self.mac = self.own_mac or 0
@@ -95,6 +106,8 @@ class AfPacketPort:
         self._interface: Interface | None = None
         self._reservation: socket.socket | None = None
         self._senders: list[socket.socket] = []
+        self._bypass: Bypass | None = None
+        self._express: dict[int, XdpSocket] = {}
 
     def __repr__(self) -> str:
         return f"AfPacketPort({self.interface!r})"
@@ -114,6 +127,9 @@ class AfPacketPort:
         self._reservation = reserve(self.interface, self.number, self.mac)
         self.transmits = shared(MOST_REPLICAS, TRANSMIT)
         self._lines: list[np.ndarray] = []
+        if self.bypass:
+            self._bypass = Bypass(self.number)
+            self._chunks = shared((min(len(os.sched_getaffinity(0)), MOST_REPLICAS), CHUNK_BYTES), np.uint8)
 
     def channel(self, ports: Mapping[int, Any], replicas: int, keeps: bool) -> KernelRing:
         """Make the one channel by which packets come from all these ports.
@@ -135,6 +151,23 @@ class AfPacketPort:
         transmit["socket"], transmit["plain_socket"], transmit["number"] = sender.fileno(), plain.fileno(), -1
         transmit["coalesce"] = self._interface.cut_by_kernel() if self.coalesce else 0
         transmit["longest"] = self.mtu + ETHERNET_HEADER
+        if self._bypass and replica < len(self._chunks) and self._bypass.allowed():
+            with suppress(OSError):  # there are no such sockets, or another one has the interface's queue
+                self._enlist_express(replica)
+        self.refresh()
+
+    def _enlist_express(self, replica: int) -> None:
+        """Give a replica an AF_XDP socket: of more replicas than cores the last ones have none."""
+        first = next(iter(self._express.values()), None)
+        express = XdpSocket(self.number, self._chunks, PLACES, first)
+        with suppress(OSError):
+            express.socket.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, SEND_BUFFER)
+        self._express[replica] = express
+        transmit = self.transmits[replica : replica + 1]
+        transmit["xdp"] = express.ring["descriptor"]
+        for name in ("producer", "consumer", "completed", "released", "descriptors"):
+            transmit[name] = express.ring[name]
+        transmit["chunks"], transmit["memory"] = address(self._chunks[replica]), replica * CHUNK_BYTES
 
     def _sender(self, virtio_net: bool) -> socket.socket:
         sender = raw_socket(self.interface)  # of protocol 0: it receives nothing
@@ -153,7 +186,12 @@ class AfPacketPort:
 
     def descriptors(self) -> list[int]:
         """The sockets that replicas send by."""
-        return [sender.fileno() for sender in self._senders]
+        return [each.fileno() for each in (*self._senders, *(express.socket for express in self._express.values()))]
+
+    @property
+    def bypassed(self) -> int:
+        """How many frames left past the queueing discipline."""
+        return sum(express.taken for express in self._express.values())
 
     def fault(self) -> str:
         """The reason why the interface carries no packets; an interface made again under its name is another one."""
@@ -167,6 +205,10 @@ class AfPacketPort:
             # sends or drops one more batch.
             self.transmits["longest"] = self.mtu + ETHERNET_HEADER
             self.transmits["no_carrier"] = self.fault() == NO_CARRIER
+            if self._express:
+                allowed = self._bypass is not None and self._bypass.allowed()
+                longest = VNET_HEADER + min(LONGEST_FRAME, self.mtu + ETHERNET_HEADER) if allowed else 0
+                self.transmits["longest_frame"][list(self._express)] = longest
 
     def warnings(self) -> list[str]:
         """The ways in which the kernel also handles the packets, if the port uses the interface's MAC address."""
@@ -187,14 +229,18 @@ class AfPacketPort:
     def resume(self, replica: int) -> None:
         """Prepare the sending side for the successor of a dead replica: what that one had added is not sent."""
         self.transmits["count"][replica] = self.transmits["offloads"][replica] = 0
+        if replica in self._express:
+            self._express[replica].cancel()
 
     def close(self) -> None:
         """Close the sockets."""
-        for each in (self._asker, self._reservation, *self._senders):
+        express = (each.socket for each in self._express.values())
+        for each in (self._asker, self._reservation, self._bypass, *self._senders, *express):
             if each:
                 each.close()
-        self._asker = self._interface = self._reservation = None
+        self._asker = self._interface = self._reservation = self._bypass = None
         self._senders.clear()
+        self._express.clear()
 
 
 if TYPE_CHECKING:
