@@ -86,8 +86,11 @@ from scout.paths.changes.addresses import DeleteAddress as DeleteAddress
 from scout.paths.changes.mtus import SetMtu as SetMtu
 from scout.paths.changes.neighbours import (
     DeleteNeighbour as DeleteNeighbour,
+    ForgetNeighbours as ForgetNeighbours,
     SetNeighbour as SetNeighbour,
 )
+from scout.paths.changes.ports import AddPort as AddPort
+from scout.paths.changes.ports import DeletePort as DeletePort
 from scout.paths.changes.routes import (
     AddRoute as AddRoute,
     DeleteRoute as DeleteRoute,

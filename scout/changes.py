@@ -74,6 +74,7 @@ class Changes:
     def __init__(self, plan: Plan, channels: Channels, memory: Memory, settings: Sequence[Setting]) -> None:
         self._plan, self._channels, self._memory = plan, channels, memory
         self._cells = {id(setting): index for index, setting in enumerate(settings)}
+        self._ports = [plan.index(paths[0]) for _, paths in channels]  # one of each channel
         self._routers = {router.name: index for index, router in enumerate(plan.graph.routers)}
         self.epoch = 0
         self._rows = 0  # written to the log so far
@@ -106,6 +107,12 @@ class Changes:
         """Make changes that take effect together; see `Supervisor.change`."""
         return self.amend(lambda epoch: self.prepare(changes))
 
+    def check(self, changes: Sequence[Change]) -> None:
+        """Find out whether changes could be made now; errors as of `apply`. Nothing is changed."""
+        with self._alone():
+            for amendment in self.prepare(changes):
+                amendment.undo()
+
     def amend(self, prepare: Callable[[int], Sequence[Amendment]]) -> int:
         """Make what `prepare` returns, as one change; it is given the epoch of the change, which is returned.
 
@@ -114,16 +121,23 @@ class Changes:
         ScoutError
             If `prepare` raises it, or there is no room for the change; then it is undone.
         """
-        # A reporter's callback may call this, in the thread for which a replica that joins may be waiting.
+        with self._alone():
+            if not self._insert_rest(_ROOM_TIMEOUT):
+                raise ScoutError("a channel has no room yet for an earlier change; try again")
+            try:
+                return self.make(prepare(self.epoch + 1))
+            finally:
+                self.collect()  # behind the change: packets do not wait for it
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        # A reporter's callback may make a change, in the thread for which a replica that joins may be waiting.
         if not self._lock.acquire(timeout=_LOCK_TIMEOUT):
             raise ScoutError("a replica joins, or another change is made; try again")
         try:
             if self._closed:
                 raise ScoutError("the router does not run any more; start it anew")
-            self.collect()
-            if not self._insert_rest(_ROOM_TIMEOUT):
-                raise ScoutError("a channel has no room yet for an earlier change; try again")
-            return self.make(prepare(self.epoch + 1))
+            yield
         finally:
             self._lock.release()
 
@@ -178,12 +192,12 @@ class Changes:
 
     def _check_facts(self, changes: Sequence[Change]) -> None:
         """Refuse what was prepared if the code of a path relies on something that would not hold any more."""
-        for path, facts in self._memory.paths.relying.items():
-            for fact in facts:
-                if any(map(fact.concerns, changes)) and not fact.holds(path):
-                    raise ScoutError(
-                        f"path {path.name!r} relies on a fact that the change would end: {fact}; delete the path first"
-                    )
+        for fact, paths in self._memory.paths.relying.items():
+            path = next(iter(paths))
+            if any(map(fact.concerns, changes)) and not fact.holds(path):
+                raise ScoutError(
+                    f"path {path.name!r} relies on a fact that the change would end: {fact}; delete the path first"
+                )
 
     def _setting(self, change: SetValue) -> Setting:
         if id(change.setting) not in self._cells:
@@ -223,7 +237,7 @@ class Changes:
         """Insert the control request of a change in one channel, by which replicas see the rows in the log."""
         channel, paths = self._channels[index]
         now = self._memory.now(channel)
-        number = channel.control(self._plan.index(paths[0]), CONTROL_CHANGE, 0, made.row, now, timeout)
+        number = channel.control(self._ports[index], CONTROL_CHANGE, 0, made.row, now, timeout)
         if not number:
             raise ScoutError(f"the channel of {paths[0].source} stays full; try again")
         made.numbers[index] = number

@@ -12,7 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from scout.io.mac import mac_text
+from scout.io.ports.afpacket import AfPacketPort
 from scout.paths.changes.paths import CreatePath, DeletePath
+from scout.paths.changes.ports import AddPort, DeletePort
 from scout.paths.changes.values import SetValue
 from scout.paths.compiler.fingerprint import fingerprint
 from scout.paths.compiler.native import code_of
@@ -66,7 +69,21 @@ def difference(running: Sequence[Path], wanted: Sequence[Path]) -> list[Change]:
             for one, two in _bindings(path, node, stage, other_path.stages[node], covered):
                 if one.value != two.value:
                     settings[id(one)] = SetValue(one, two.value)
-    return [*settings.values(), *changes, *map(DeletePath, gone), *map(CreatePath, new)]
+    return [*_ports(running, wanted), *settings.values(), *changes, *map(DeletePath, gone), *map(CreatePath, new)]
+
+
+def _ports(running: Sequence[Path], wanted: Sequence[Path]) -> list[AddPort | DeletePort]:
+    """The interfaces that ports are to have, and those that they are to lose."""
+    changes: list[AddPort | DeletePort] = []
+    graph, other_graph = running[0].router_graph, wanted[0].router_graph
+    for name in graph.ports:
+        port, other = graph.router(name).port, other_graph.router(name).port
+        if port.interface and not other.interface:
+            changes.append(DeletePort(name))
+        elif other.interface and not port.interface:
+            mac = mac_text(other.own_mac) if other.own_mac else None
+            changes.append(AddPort(name, other.interface, mac, other.promiscuous, other.coalesce))
+    return changes
 
 
 def _paired(running: Sequence[Path], wanted: Sequence[Path]) -> tuple[list[tuple[Path, Path]], list[Path], list[Path]]:
@@ -112,8 +129,12 @@ def _compare_graphs(running: Sequence[Path], wanted: Sequence[Path]) -> None:
     for upper, lower, _ in sorted(links[0] ^ links[1]):
         raise ScoutError(f"the connection between {upper} and {lower} differs; {_NEW_START}")
     for name in graph.ports:
-        old, new = (repr(each.router(name).port) for each in (graph, other))
-        if old != new:
+        ports = [each.router(name).port for each in (graph, other)]
+        old, new = map(repr, ports)
+        comes_or_goes = all(isinstance(each, AfPacketPort) for each in ports) and not all(
+            each.interface for each in ports
+        )
+        if old != new and not comes_or_goes:
             raise ScoutError(f"port {name} is {old}, and {new} is wanted; {_NEW_START}")
 
 

@@ -18,8 +18,9 @@ from scout.domain_held import divert, held, holds
 from scout.domain_live import is_live, live_call
 from scout.domain_plan import DomainPlan, call, ends_of, is_ordered, is_sharded, see, transmits
 from scout.domain_queues import queue_call, serve_queues
+from scout.domain_sending import prepare_call, prepare_function, send_function
 from scout.domain_timers import begin_timers, timers
-from scout.io.packet import CONTROL_CHANGE, HELD, WAITING
+from scout.io.packet import CONTROL_CHANGE
 from scout.io.rest import NEVER
 from scout.paths.demux.find import QUEUE_UP
 from scout.paths.model.path import Path
@@ -83,7 +84,8 @@ def loop_source(plan: DomainPlan) -> str:
             "",
             "",
             *(["import numpy as np", "", "from scout.io.access import allow", "", ""] if plan.demuxes else []),
-            *_send(plan),
+            *send_function(plan),
+            *prepare_function(plan),
             *(line for index in range(len(plan.channels)) for line in _classify_source(plan, index)),
             *(["", "", *divert(plan)] if holds(plan) else []),
             "",
@@ -160,34 +162,6 @@ def _wake(plan: DomainPlan) -> str:
 # Packets.
 
 
-def _send(plan: DomainPlan) -> list[str]:
-    ports = plan.graph.ports
-    lines = [
-        "@callee",  # the loop calls it at several places
-        f"def send(batch, count, hold, number, {transmits(plan)}):",
-        '    """Send the packets that leave by a port, keep those that are held; `number` is that of their batch."""',
-        *(f"    port_{name}_transmit[0].number = number" for name in ports),
-        *(["    leaving = 0"] if plan.accounts else []),
-        "    for index in range(count):",
-        "        packet = batch[index]",
-        "        record = batch.ctypes.data + index * RECORD",
-        *(["        leaving += packet.egress >= 0"] if plan.accounts else []),
-    ]
-    for index, name in enumerate(ports):
-        lines += [
-            f"        {'elif' if index else 'if'} packet.egress == {index}:",
-            f"            port_{name}_enqueue(port_{name}_transmit[0], packet, record)",
-        ]
-    lines += [f"        elif packet.egress == {HELD}:", "            keep(hold[0], packet, record)"]
-    if plan.delays:
-        lines += [
-            f"        elif packet.egress == {WAITING}:",
-            "            delay(hold[0], packet, record, hold.ctypes.data)",
-        ]
-    lines += (f"    port_{name}_flush(port_{name}_transmit[0])" for name in ports)
-    return [*lines, *(["    return leaving"] if plan.accounts else [])]
-
-
 def _channel(plan: DomainPlan, index: int) -> list[str]:
     """Receive a batch of a channel, run the paths of its ports, send."""
     _, paths = plan.channels[index]
@@ -201,6 +175,7 @@ def _channel(plan: DomainPlan, index: int) -> list[str]:
         receive = f"{channel}_receive({ends}, replica, batch, {copies})"
     number = f"{index} << {_NUMBER} | {channel}_batch_number({ends})"
     send = f"send(batch, count, hold, {number}, {transmits(plan)})"
+    prepare = prepare_call(plan) if ordered else []
     leave = [*(sending(send, ordered) if plan.accounts else [send]), see("batch"), *emission(plan, shapes)]
     stay = no_emission(plan, shapes) if ordered else []
     others = _by_path(plan, shapes, "replicate")
@@ -226,6 +201,7 @@ def _channel(plan: DomainPlan, index: int) -> list[str]:
         f"    elif {channel}_cursor[0].primary:",
         *(f"        {line}" for line in [*find_paths, *_by_path(plan, shapes, "run")]),
         *(f"        {line}" for line in _mark_plain(plan, channel, ends, paths)),
+        *(f"        {line}" for line in prepare),
         *([f"        if {channel}_await_turn({ends}, orders):"] if ordered else []),
         *(f"        {'    ' if ordered else ''}{line}" for line in leave),
         *(["        else:", *(f"            {line}" for line in stay)] if stay else []),

@@ -33,7 +33,11 @@ class PortHealth:
         for name in self._plan.graph.ports:
             port = self._plan.port(name)
             port.refresh()
-            if port.mtu != self._mtu[name]:
+            if not port.interface:  # it may get one later
+                self._mtu.pop(name, None)
+                self._down.discard(name)
+                continue
+            if port.mtu != self._mtu.setdefault(name, port.mtu):
                 self._mtu[name] = port.mtu
                 said.append(f"port {name}: the MTU of interface {port.interface} is {port.mtu} now")
                 for router in self._plan.graph.routers:

@@ -91,13 +91,21 @@ class LiveMemory:
         """Write a shape into a slot for the linked tier; `stages` are the addresses of its stages by node."""
         blocks, edges = rows(plan, stages)
         self._blocks[slot, : len(blocks)], self._edges[slot, : len(edges)] = blocks, edges
-        configuration = plan.configuration.view(np.int64)
-        self._configurations[slot, : len(configuration)] = configuration
+        self._configure(slot, plan)
         run, replicate = self._tiers
         self._set_code(plan, slot, LINKED, run, replicate if plan.replicated else 0, channel)
         self._plans.append(plan)  # behind its code, which `enlist` reads
         for replica in list(self.contexts):
             self._write_context(replica, slot)
+
+    def reconfigure(self) -> None:
+        """Write the configurations of all shapes again, as they are now."""
+        for slot, plan in enumerate(self._plans):
+            self._configure(slot, plan)
+
+    def _configure(self, slot: int, plan: Plan) -> None:
+        configuration = plan.configuration.view(np.int64)
+        self._configurations[slot, : len(configuration)] = configuration
 
     def fuse(self, slot: int, run: int, replicate: int) -> None:
         """Write the addresses of a shape's fused code."""
@@ -109,8 +117,7 @@ class LiveMemory:
 
     def write_record(self, number: int, plan: Plan) -> None:
         """Write the record of a path."""
-        own = len(plan.own)
-        self.records[number, :own] = plan.record.view(np.int64)[:own]
+        self.records[number, : len(plan.own)] = plan.own_values
 
     def _set_code(self, plan: Plan, slot: int, tier: int, run: int, replicate: int, channel: int) -> None:
         keeps = any(plan.blocks[node].stage.keeps_state for node in plan.main)

@@ -53,10 +53,11 @@ class LivePaths:
         self._check(path)
         deadline = time.monotonic() + _ROOM_TIMEOUT
         while True:
+            leaving = self._leaving  # before the attempt, at whose end there may be room
             try:
                 return self._changes.amend(partial(self._creation, path))
             except NoRoom:
-                if not self._leaving or time.monotonic() > deadline:
+                if not leaving or time.monotonic() > deadline:
                     raise
             # Replicas save their state after so many requests, and only then have passed what was before: so others
             # are needed behind the one by which a path was deleted.
@@ -147,7 +148,8 @@ class LivePaths:
     def _creation(self, path: Path, epoch: int) -> list[Amendment]:
         if path in self._paths:
             raise ScoutError(f"path {path.name!r} is there already")
-        if path.broken_facts:  # looked at here, where no other change is made meanwhile
+        # Looked at here, where no other change is made meanwhile. A fact that a path relies on already holds.
+        if any(fact not in self._paths.relying and not fact.holds(path) for fact in path.relies_on):
             raise ScoutError(f"path {path.name!r}: routes have changed since it was created; create it anew")
         number = self._paths.add(path, born=epoch)
 

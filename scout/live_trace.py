@@ -65,6 +65,8 @@ def live_trace(
     port = supervisor.port(source)
     if not isinstance(port, AfPacketPort):
         raise ScoutError(f"port {source} is on no interface, so there is nothing to tap; use scout trace FILE --pcap")
+    if not port.interface:
+        raise ScoutError(f"port {source} has no interface, so there is nothing to tap; add one, or trace another port")
     with Tap(port.interface, port.number, wanted) as tap:
         for tapped in tap.frames(seconds):
             if stopped():

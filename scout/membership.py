@@ -42,6 +42,7 @@ class _Leaving:
     """A replica that has been told to leave."""
 
     deadline: float  # it is killed if it still runs then; once only, since its successor has to finish its work
+    starved: float  # seconds that the replicas had had no core when it was told; more of them extend the deadline
     owed: list[tuple[PacketChannel, int]] = field(default_factory=list)
     """Channels and positions that a successor has to get past, to finish its predecessor's work, before it leaves."""
 
@@ -95,6 +96,11 @@ class Membership:
     def taking_part(self) -> list[int]:
         """The numbers of the replicas that take part."""
         return [replica for replica in list(self.processes) if replica not in self._retired_replicas]
+
+    @property
+    def staying(self) -> list[int]:
+        """Those of them that were not told to leave."""
+        return [replica for replica in self.taking_part if replica not in self._leaving]
 
     @property
     def deaths(self) -> bool:
@@ -159,17 +165,19 @@ class Membership:
 
     # Joining.
 
-    def join(self) -> int:
-        """Have one more replica take part; see `Supervisor.add_replica`."""
+    def join(self, core: int | None = None) -> int:
+        """Have one more replica take part, on this core if a number of it is free; see `Supervisor.add_replica`."""
         if self._plan.is_sharded:
             raise ScoutError("flows are sharded among the replicas from the start; no replica can join")
         with self._joining, self._changes.paused():
             with self._lock:
                 self._check_runs()
-                replica = self._free_number()
+                replica = self._free_number(core)
                 if not self._memory.has(replica):
                     # In the forker's thread, which is in the network namespace of the run; the caller need not be.
                     self._forker.call(self._memory.enlist, replica)
+                # Before it takes part, as a channel fills up while others wait for it: it has the replica's memory.
+                self._forked(self._spare.prepare)
             while not self._try_to_join(replica):
                 time.sleep(0)  # the channel has gone past the snapshot: take a newer one
         return replica
@@ -187,13 +195,12 @@ class Membership:
                 if len(entered) < len(self._channels):
                     return False
                 self._memory.order(replica, RUN)
-                self._fork(replica)
+                self.processes[replica] = self._forked(lambda: self._spare.call(replica))
                 entered.clear()
             finally:
                 for channel in entered:  # no process serves this replica, and the other replicas would wait for it
                     channel.retire(replica, False)
             self._retired_replicas.discard(replica)
-            self._spare.discard()  # it lacks this replica's memory; `check_processes` forks another
             return True
 
     def _joinable(self, replica: int) -> list[tuple[PacketChannel, tuple[int, int]]]:
@@ -218,13 +225,17 @@ class Membership:
         if self._stopped or not self.taking_part:
             raise ScoutError("the router does not run any more; start it anew")
 
-    def _free_number(self) -> int:
+    def _free_number(self, core: int | None = None) -> int:
         """A number that no replica has; not that of a dead one while a channel still waits for its turn."""
-        for number in range(MOST_REPLICAS):
-            gone = number not in self.processes or number in self._retired_replicas
-            if gone and not any(channel.is_member(number) for channel, _ in self._channels):
-                return number
-        raise ScoutError(f"{MOST_REPLICAS} replicas take part already; remove one first")
+        free = [
+            number
+            for number in range(MOST_REPLICAS)
+            if number not in self.processes or number in self._retired_replicas
+            if not any(channel.is_member(number) for channel, _ in self._channels)
+        ]
+        if not free:
+            raise ScoutError(f"{MOST_REPLICAS} replicas take part already; remove one first")
+        return next((number for number in free if self._plan.core(number) == core), free[0])
 
     # Leaving.
 
@@ -237,7 +248,7 @@ class Membership:
             if not any(other not in self._leaving for other in self.taking_part if other != replica):
                 raise ScoutError(f"replica {replica} is the last one; stop the router instead")
             if replica not in self._leaving:
-                self._leaving[replica] = _Leaving(time.monotonic() + _LEAVE_GRACE)
+                self._leaving[replica] = _Leaving(time.monotonic() + _LEAVE_GRACE, self._starved())
                 self._memory.order(replica, LEAVE)
         while replica in self._leaving and not self._stopped:
             wait_for_any([self.processes[replica]], _CHECK_INTERVAL)
@@ -252,9 +263,13 @@ class Membership:
             if all(channel.position(replica) > position for channel, position in leaving.owed):
                 leaving.owed = []
                 self._memory.order(replica, LEAVE)
-        elif time.monotonic() > leaving.deadline:
+        elif time.monotonic() > leaving.deadline + max(0.0, self._starved() - leaving.starved):
             leaving.deadline = float("inf")
             process.kill()
+
+    def _starved(self) -> float:
+        """Seconds in which replicas had no core: also one that another one waits for."""
+        return sum(self.processes[replica].starved for replica in self.taking_part)
 
     # Dying.
 

@@ -25,6 +25,7 @@ from scout.path_table import PathTable
 from scout.paths.compiler.native import configuration
 from scout.paths.model.change import ORDER
 from scout.paths.model.graph import RouterGraph
+from scout.paths.model.path import Path
 from scout.paths.model.setting import Setting
 from scout.paths.model.table import Table
 from scout.ring.bell import Bell
@@ -125,6 +126,7 @@ class Memory:
         self._ticked = time.monotonic_ns()
         self._tables: dict[int, dict[int, np.ndarray]] = {}
         self._waiters: dict[int, np.ndarray] = {}
+        self._configurations: dict[int, list[tuple[np.ndarray, Path]]] = {}
         self._kept: dict[int, list[Any]] = {}  # arrays that the arguments refer to by address only
         self._arguments: dict[int, tuple[Any, ...]] = {}
 
@@ -202,6 +204,8 @@ class Memory:
         if self.live:
             whole = self.live.enlist(replica, self._address)
             contexts = self.live.contexts[replica]
+        compiled = [shape.path for shape in shapes if shape.compiled]
+        self._configurations[replica] = [(configuration(path), path) for path in compiled]
         own = ReplicaMemory(
             replica=replica,
             orders=address(self.orders[replica]),
@@ -222,7 +226,7 @@ class Memory:
             buffer_bytes=self.snapshots.size,
             heads=self._heads[replica],
             counters=self.paths.enlist(replica),
-            configurations=[configuration(shape.path) for shape in shapes if shape.compiled],
+            configurations=[record for record, _ in self._configurations[replica]],
             records=[self.paths.records(shape) for shape in shapes if shape.compiled],
             demux=self.paths.demux,
             kinds=self.paths.kinds,
@@ -236,6 +240,17 @@ class Memory:
             tables=tables,
         )
         self._arguments[replica] = tuple(argument.value(own) for argument in self._domain.arguments)
+
+    def reconfigure(self) -> None:
+        """Ask again for the parameters of paths that are known only once ports are open, such as MAC addresses.
+
+        Replicas that run may keep the earlier ones; those that are forked from now on have the new ones.
+        """
+        for found in self._configurations.values():
+            for record, path in found:
+                record[:] = configuration(path)
+        if self.live:
+            self.live.reconfigure()
 
     def descriptors(self) -> list[int]:
         """The descriptors that the process of a replica needs."""

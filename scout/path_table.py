@@ -13,7 +13,7 @@ from scout.io.account import ACCOUNT, DEFER, DROP, DROP_AT_QUEUE
 from scout.io.packet import NO_PATH
 from scout.live_memory import LiveMemory
 from scout.path_queues import PathQueues
-from scout.paths.compiler.plan import lower
+from scout.paths.compiler.plan import known_plan
 from scout.paths.demux.find import ACCOUNTED, ALWAYS, NO_SHAPE, PATH, QUEUE_UP
 from scout.paths.demux.pattern import patterns, rank
 from scout.paths.demux.table import Clash, DemuxTable, NoRoom
@@ -46,8 +46,8 @@ class PathTable:
         `PATH`[number], shared.
     demux : DemuxTable
         The paths by what packets they take.
-    relying : dict of Path to tuple of Fact
-        What the code of paths relies on, which a change may end; without the paths that rely on nothing.
+    relying : dict of Fact to dict of Path to None
+        The facts that the code of paths relies on, which a change may end, each with these paths.
     queues : PathQueues
         Their queues.
     """
@@ -56,12 +56,13 @@ class PathTable:
         self._plan, self.shapes, self._live = plan, shapes, live
         self._paths: dict[int, tuple[Path, Shape]] = {}
         self._numbers: dict[Path, int] = {}
-        self.relying: dict[Path, tuple[Fact, ...]] = {}
+        self.relying: dict[Fact, dict[Path, None]] = {}
         self._given = set(plan.numbers.values())
         self._fresh, self._back = max(len(plan.graph.ports) - 1, *self._given) + 1, list[int]()  # numbers that are free
         self.kinds = shared(NO_PATH + 1 if plan.demuxes else plan.room, PATH)
         self.kinds["shape"] = self.kinds["first"] = NO_SHAPE
         self.demux = DemuxTable(len(plan.graph.ports), plan.room)
+        self._ports = {name: index for index, name in enumerate(plan.graph.ports)}
         self._fields = {name: fields_of(steps(plan.graph, name)) for name in plan.graph.ports}
         self._records = [shared(self._rows(shape), shape.plan.record.dtype) for shape in shapes]
         self._counters: dict[int, list[np.ndarray]] = {}  # by replica, of each shape
@@ -237,13 +238,13 @@ class PathTable:
         ScoutError
             If another path takes the same packets, or there is no room; then nothing is changed.
         """
-        port, shape = self._plan.index(path), self.shapes.add(path)
+        port, shape = self._ports[path.source], self.shapes.add(path)
         number = self._free_number(path)
         if shape.slot >= 0:
             assert self._live
-            self._live.write_record(number, lower(path))
+            self._live.write_record(number, known_plan(path))
         elif shape.has_records:
-            self._records[shape.number][number] = lower(path).record[0]
+            self._records[shape.number][number] = known_plan(path).own_values
         queue, _ = self._got[number] = self.queues.add(path, number)
         first = shape.number + ACCOUNTED if path.is_accounted else shape.number
         if path.queue and not path.early:
@@ -264,8 +265,8 @@ class PathTable:
         elif number not in self._given:
             self._back.pop()
         self._paths[number], self._numbers[path], path.runs_as = (path, shape), number, shape
-        if path.relies_on:
-            self.relying[path] = path.relies_on
+        for fact in path.relies_on:
+            self.relying.setdefault(fact, {})[path] = None
         return number
 
     def _free_number(self, path: Path) -> int:
@@ -289,7 +290,10 @@ class PathTable:
         """Have a path be one of this run no longer, for people; packets may still be on it."""
         del self._numbers[path]
         path.runs_as = None
-        self.relying.pop(path, None)
+        for fact in path.relies_on:
+            del self.relying[fact][path]
+            if not self.relying[fact]:
+                del self.relying[fact]
 
     def unlink(self, number: int) -> None:
         """No packet is on a path any more, nor will be: keep the sum of its counters, and take its patterns away."""

@@ -278,7 +278,7 @@ def _check_ports(graph: RouterGraph) -> None:
         for other in graph.ports[:index]:
             same = graph.router(other).port
             # Only ports on interfaces have a number; two objects for one interface look alike.
-            if port is same or (hasattr(port, "number") and repr(port) == repr(same)):
+            if port is same or (hasattr(port, "number") and port.interface and repr(port) == repr(same)):
                 raise ScoutError(f"{other} and {name} have one port, {port!r}: give each one of its own")
 
 
@@ -319,6 +319,12 @@ def _check_share(graph: RouterGraph, service: Service, paths: Sequence[Path]) ->
         raise ScoutError(
             f"{service.name} wants one sequenced channel of the ports that lead to it, but {kinds}: "
             "give it ports of one kind, or make it with sequenced=False"
+        )
+    empty = [path.source for path in paths if not graph.router(path.source).port.interface]
+    if empty and len({path.source for path in paths}) > 1:
+        raise ScoutError(
+            f"{service.name} wants one sequenced channel of the ports that lead to it, and {empty[0]} has no "
+            "interface: give it one, or make the service with sequenced=False"
         )
     sharded = [path.source for path in paths if is_sharded(path)]
     if sharded and len(paths) > 1:

@@ -16,7 +16,7 @@ from weakref import ref
 
 from scout.paths.compiler.generated import digest_of
 from scout.paths.compiler.native import CompiledPath, code_of, compile_path
-from scout.paths.compiler.plan import Plan, lower
+from scout.paths.compiler.plan import Plan, known_plan, lower
 from scout.paths.model.path import Path
 
 __all__ = ["Shape", "Shapes"]
@@ -134,7 +134,7 @@ class Shapes(Sequence[Shape]):
         """A key that is equal for paths of one shape."""
         if not self._many:
             return id(path)
-        plan = path.lowered[1] if path.lowered else lower(path)  # what runs was made of it: nothing is analysed again
+        plan = known_plan(path)  # what runs was made of it: nothing is analysed again
         number = id(plan)
         if number not in self._keys:
             # Gone with the plan: paths that come and go may each have a plan of their own.

@@ -1,6 +1,6 @@
 """What a supervisor can be told while it runs: control requests for services, and changes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -9,9 +9,11 @@ from scout.changes import Changes
 from scout.control import Control
 from scout.difference import difference
 from scout.live_paths import LivePaths
+from scout.live_ports import LivePorts
 from scout.membership import Membership
 from scout.path_keeper import PathKeeper
 from scout.paths.changes.paths import CreatePath, DeletePath
+from scout.paths.changes.ports import AddPort, DeletePort
 from scout.paths.framework.service import Service
 from scout.paths.model.change import Change
 from scout.paths.model.path import Path
@@ -32,6 +34,7 @@ class Parts(NamedTuple):
     live_paths: LivePaths
     path_keeper: PathKeeper
     builder: Builder
+    live_ports: LivePorts
 
     def stop(self) -> None:
         """Stop them, in the order in which they need one another."""
@@ -98,7 +101,13 @@ class Steering:
 
             supervisor.change(DeleteRoute("10.8.0.0/16"), AddRoute("10.9.0.0/16", via="10.0.1.2"))
         """
-        return self._running.changes.apply(changes)
+        return self._make(changes, self._running.changes.apply)
+
+    def _make(self, changes: Sequence[Change], make: Callable[[Sequence[Change]], int]) -> int:
+        """Make changes by `make`, but those of ports, which are more than an entry in the log; the epoch."""
+        if any(isinstance(each, AddPort | DeletePort) for each in changes):
+            return self._running.live_ports.apply(changes, make)
+        return make(changes)
 
     @contextmanager
     def changes(self) -> Iterator[list[Change]]:
@@ -204,7 +213,7 @@ class Steering:
             gone = [each.path for each in changes if isinstance(each, DeletePath)]
             new = [each.path for each in changes if isinstance(each, CreatePath)]
             others = [each for each in changes if not isinstance(each, CreatePath | DeletePath)]
-            self._running.live_paths.reload(others, gone, new)
+            self._make(others, lambda rest: self._running.live_paths.reload(rest, gone, new))
             self.given_paths = [*(path for path in self.given_paths if path not in gone), *new]
         return changes
 

@@ -26,6 +26,7 @@ from scout.io.host.process import Child, Forker
 from scout.io.ports.contract import Port
 from scout.live_memory import LiveMemory
 from scout.live_paths import LivePaths
+from scout.live_ports import LivePorts
 from scout.live_shapes import LiveShapes
 from scout.membership import Membership
 from scout.memory import Memory
@@ -202,7 +203,8 @@ class Supervisor(Steering, PathFigures):
             )
         live_paths = LivePaths(plan, paths_by_number, changes, live_shapes)
         keeper = PathKeeper(plan, self.channels, self.memory, live_paths, self._say)
-        self._parts = Parts(membership, watcher, control, changes, live_paths, keeper, builder)
+        live_ports = LivePorts(plan, self.channels, self.memory, membership, changes, self._forker, self._say)
+        self._parts = Parts(membership, watcher, control, changes, live_paths, keeper, builder, live_ports)
         membership.start()
         for channel, _ in self.channels:
             self._forker.call(channel.feed)  # it may fork processes that bring packets
@@ -274,8 +276,9 @@ class Supervisor(Steering, PathFigures):
     def remove_replica(self, replica: int) -> None:
         """Have a replica leave, between two batches, while packets flow; return when it has left.
 
-        It goes on until it holds no packets. A replica that does not leave within 6 seconds is killed. A successor then
-        finishes what it was primary of, and leaves. Deaths of other replicas are handled meanwhile, and `stop` ends
+        It goes on until it holds no packets. A replica that does not leave within 6 seconds is killed; the time in
+        which the machine had no core for the replicas does not count. A successor then finishes what it was primary of,
+        and leaves. Deaths of other replicas are handled meanwhile, and `stop` ends
         the wait.
 
         Raises

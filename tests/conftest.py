@@ -41,6 +41,12 @@ def _collect() -> None:
     gc.freeze()
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a slow machine no replica is killed because it takes long to leave: it would lose what it has queued."""
+    monkeypatch.setattr("scout.membership._LEAVE_GRACE", 600.0)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if WHY_NOT and item.get_closest_marker("needs_namespaces"):
         pytest.skip(WHY_NOT)

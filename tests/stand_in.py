@@ -152,9 +152,10 @@ class StandIn:
     """A stack with TCP sockets alone; the methods and attributes that sockets use are those of `Stack`."""
 
     def __init__(self, stream_bytes: int, sockets: int = 256) -> None:
+        self.sockets = sockets
         self.memory = EndpointMemory("stand-in", sockets, 1, 1 << 17, 1 << 17, stream_bytes)
         sizes = self.memory.sizes
-        self.stream_bytes, self.stream_offset = sizes.stream_bytes, sizes.stream_offset
+        self.stream_bytes, self.stream_offset, self.congestion = sizes.stream_bytes, sizes.stream_offset, 1
         self.socket_bytes, self.ring_bytes = sizes.socket_bytes, sizes.ring_bytes
         self.connection, self._registry = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.ended = select.epoll()

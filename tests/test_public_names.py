@@ -11,6 +11,7 @@ import scout
 NAMES = """
 ARRIVAL              the event of a packet's arrival at a service
 AddAddress           a change: the router gets one more address
+AddPort              a change: a port gets an interface
 AddRoute             a change: a prefix gets a route
 AfPacketPort         a Linux interface as a port
 ApplicationPort      sockets of other processes as a port
@@ -25,6 +26,7 @@ Counter              packets and bytes, counted in one place
 DdosMitigator        sources above a rate are dropped
 DeleteAddress        a change: the router loses an address
 DeleteNeighbour      a change: ARP asks for a neighbour again
+DeletePort           a change: a port loses its interface
 DeleteRoute          a change: a prefix loses its route
 Discard              a router that drops all that reaches it
 EVICT                a full table: the oldest row makes room
@@ -36,6 +38,7 @@ Exit                 an outcome: the packet leaves the path
 FOREVER              a lifetime: rows never expire
 Filter               a function of one's own between two routers
 FlowPaths            each flow gets a path of its own
+ForgetNeighbours     a change: what ARP has learnt at a port is forgotten
 HALT                 a handler's answer: no further handlers
 HOLD                 a verdict: the packet is kept and comes back
 Handler              a function that runs at an event

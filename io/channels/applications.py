@@ -13,8 +13,9 @@ from scout.io.channels import software_operations as software
 from scout.io.channels.collected import CollectedFeed
 from scout.io.channels.contract import PacketChannel
 from scout.io.endpoints.collect import APPLICATION_FEED, NEVER, collect
+from scout.io.packet import REACH
 from scout.ring.jit import Record, inline
-from scout.ring.segment import address, shared
+from scout.ring.segment import LINE, address, shared
 
 if TYPE_CHECKING:
     from scout.io.ports.applications import ApplicationPort
@@ -47,15 +48,23 @@ class ApplicationFeed(CollectedFeed):
     """The channel by which replicas receive the local requests of applications.
 
     The parameters are those of `Feed`; there is one port.
+
+    Most requests are some 100 bytes, and some are 64 KiB. Entries are short, so that those of many requests lie in a
+    few pages; what is longer has its end in a room of its own.
     """
 
     operations = OPERATIONS
+    entry_bytes = REACH
 
     def __init__(self, ports: Mapping[int, Any], replicas: int, keeps: bool) -> None:
         super().__init__(ports, replicas, keeps)
         ((index, port),) = ports.items()
         self._port: ApplicationPort = port
         self._timespec = shared(2, np.int64)
+        # Untouched pages cost nothing. An odd number of cache lines, or the rooms would share a few sets of a cache.
+        self.ring["rest_bytes"] = rest_bytes = (port.frame_bytes - REACH + LINE) // LINE * LINE | LINE
+        self._rests = shared(int(self.ring["entries"][0]) * rest_bytes, np.uint8)
+        self.ring["rests"] = address(self._rests)
         endpoints = port.memory.record
         for name in endpoints.dtype.names or ():
             self.ring[name] = endpoints[name]

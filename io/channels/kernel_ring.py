@@ -3,16 +3,19 @@
 All replicas map the socket's TPACKET_V2 ring and read its frames (`scout.io.channels.kernel_ring_protocol`). A socket
 that is bound to no interface receives from all interfaces of the namespace; a filter in the kernel passes only frames
 of the channel's ports.
+
+The ring of one port can come and go while replicas run (`plug`, `unplug`). Without it the channel brings control
+requests alone. The descriptor of the socket and the addresses of the ring stay, so that nothing else changes for the
+replicas, which are forked anew in between (`scout.live_ports`).
 """
 
-import ctypes
-import mmap
 import os
 import socket
 import struct
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,58 +24,30 @@ from scout.io.batch import BATCH_SIZE
 from scout.io.channels.contract import PacketChannel
 from scout.io.channels.kernel_ring_operations import OPERATIONS
 from scout.io.channels.kernel_ring_protocol import CONTROL, MOST_CONTROLS, RING, add_control, settle
-from scout.io.host.socket_filter import attach, of_interfaces
+from scout.io.channels.packet_socket import (
+    BLOCK_FRAMES,
+    ETH_P_ALL,
+    FRAME_BYTES,
+    NO_PROTOCOL,
+    SOL_PACKET,
+    STATISTICS,
+    bind,
+    raw_socket,
+    ring_socket,
+)
+from scout.io.channels.ring_memory import RingMemory
+from scout.io.host.socket_filter import NO_FRAMES, attach, detach, of_interfaces
 from scout.io.ports.contract import PortError
-from scout.ring.layout import CHANNEL, CLAIM, CONTROLS, GATING, MEMBER, WORDS
+from scout.ring.layout import CHANNEL, CLAIM, CONTROLS, GATING, MEMBER, RETURNED, WORDS
 from scout.ring.membership import MOST_REPLICAS, join, passed, resume
 from scout.ring.retirement import retire, unfinished
 from scout.ring.segment import LINE, address, shared
 
-__all__ = ["ETH_P_ALL", "SOL_PACKET", "VNET_HEADER_OPTION", "KernelRing", "bind", "raw_socket"]
+__all__ = ["KernelRing"]
 
-# linux/if_packet.h, linux/if_ether.h
-SOL_PACKET, ETH_P_ALL = 263, 0x0003
-_ADD_MEMBERSHIP, _RX_RING, _STATISTICS, _VERSION, VNET_HEADER_OPTION, _IGNORE_OUTGOING = 1, 5, 6, 10, 15, 23
-_TPACKET_V2, _MR_PROMISC, _MR_UNICAST = 1, 1, 3
-
-FRAME_BYTES = 17 * 4096
-"""Bytes of a slot: room for the longest super-frame (64 KiB) and its headers."""
-BLOCK_FRAMES = 15
-"""Frames of which the kernel allocates the memory together: they fill 255 of 256 pages, so no memory is wasted."""
 BATCH = 128
 """The most frames that are dequeued together: of 16 flows 8 packets each, which leave as one super-frame."""
 NAP = 1e-3  # seconds between looks whether there is room for a control request
-
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def raw_socket(interface: str) -> socket.socket:
-    """An AF_PACKET socket for a port on `interface`, not bound yet.
-
-    Raises
-    ------
-    PortError
-        If raw sockets are not allowed.
-    """
-    try:
-        return socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-    except PermissionError as error:
-        raise PortError(f"port {interface}: raw sockets are not allowed; run as root, or see scout doctor") from error
-
-
-def bind(raw: socket.socket, protocol: int, number: int) -> None:
-    """Bind an AF_PACKET socket to the interface of index `number`, or to all interfaces if that is 0.
-
-    Python's own bind takes a name, and by now that may be the name of another interface.
-
-    Raises
-    ------
-    OSError
-        If the interface is gone.
-    """
-    place = struct.pack("=H2sI12x", socket.AF_PACKET, protocol.to_bytes(2, "big"), number)  # struct sockaddr_ll
-    if _libc.bind(raw.fileno(), place, len(place)):
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 class KernelRing:
@@ -81,7 +56,7 @@ class KernelRing:
     Parameters
     ----------
     ports : mapping of int to AfPacketPort
-        By index; the ports are open.
+        By index; the ports are open. A port alone may have no interface yet.
     replicas : int
         How many take part from the start.
     keeps : bool
@@ -106,11 +81,11 @@ class KernelRing:
         self._kernel = np.zeros(2, np.int64)  # frames that arrived at the socket, and how many of them it dropped
         self._lock = threading.Lock()  # `add_control` and `join` must not run at the same time
         self._shards = 1
+        self._blocks = -(-max(port.frames for port in self._ports.values()) // BLOCK_FRAMES)
+        frames = self._blocks * BLOCK_FRAMES
         self._socket: socket.socket | None = None
-        self._mapping: mmap.mmap | None = None
-        blocks = -(-max(port.frames for port in self._ports.values()) // BLOCK_FRAMES)
-        frames = blocks * BLOCK_FRAMES
-        ring = self._map(blocks)
+        self._place: RingMemory | None = None
+        ring = self._open()
         # Replicas may still have to follow the claims of all frames in the ring and of all control requests that wait.
         marks = 1 << (frames + MOST_CONTROLS - 1).bit_length()
         self._marks = shared(marks, np.int64)
@@ -149,34 +124,78 @@ class KernelRing:
         self.ring["port"], self.ring["ports"] = next(iter(self._ports)), len(self._ports)
         self.ring["interfaces"], self.ring["controls"] = address(self._interfaces), address(self._controls)
 
-    def _map(self, blocks: int) -> int:
-        """Have the kernel make a ring of `blocks` times `BLOCK_FRAMES` frames; its address."""
+    # The ring, which a channel of one port can be without.
+
+    def _open(self) -> int:
+        """Make the place of the ring, and the ring if the ports have interfaces; the address."""
         self._socket = raw_socket(self._names)
-        options = ((_VERSION, _TPACKET_V2), (VNET_HEADER_OPTION, 1), (_IGNORE_OUTGOING, 1))
-        for option, value in options:
-            self._socket.setsockopt(SOL_PACKET, option, value)
-        block_bytes, frames = BLOCK_FRAMES * FRAME_BYTES, BLOCK_FRAMES * blocks
+        self._place = RingMemory(self._blocks * BLOCK_FRAMES * FRAME_BYTES)
+        if all(port.interface for port in self._ports.values()):
+            try:
+                self.plug()
+            except PortError:
+                self.close()
+                raise
+        return self._place.address
+
+    def plug(self) -> None:
+        """Have the kernel make a ring for the ports, under the same descriptor; nothing comes before `feed`.
+
+        Raises
+        ------
+        PortError
+            If the kernel makes no ring of this size, or an interface is gone.
+        """
+        assert self._place
+        fresh = ring_socket(list(self._ports.values()), self._blocks)
         try:
-            self._socket.setsockopt(SOL_PACKET, _RX_RING, struct.pack("4I", block_bytes, blocks, FRAME_BYTES, frames))
+            self._place.put(fresh.fileno())
         except OSError as error:
-            self.close()
-            raise PortError(
-                f"port {self._names}: no receive ring of {frames} frames ({frames * FRAME_BYTES >> 20} MiB): "
-                f"{error.strerror}; give fewer frames"
-            ) from error
-        self._mapping = mmap.mmap(self._socket.fileno(), block_bytes * blocks)
-        for port in self._ports.values():
-            memberships = [(_MR_PROMISC, b"")] if port.promiscuous else []
-            if port.own_mac:
-                memberships.append((_MR_UNICAST, port.own_mac.to_bytes(6, "big")))
-            for kind, mac in memberships:
-                entry = struct.pack("iHH8s", port.number, kind, len(mac), mac)
-                try:
-                    self._socket.setsockopt(SOL_PACKET, _ADD_MEMBERSHIP, entry)
-                except OSError as error:
-                    self.close()
-                    raise PortError(f"port {port.interface}: {error.strerror}; is it still there?") from error
-        return address(np.frombuffer(self._mapping, np.uint8))
+            fresh.close()
+            raise PortError(f"port {self._names}: the ring cannot be mapped: {error.strerror}") from error
+        self._replace(fresh)
+
+    def _replace(self, fresh: socket.socket) -> None:
+        """Let the descriptor be that of another socket; processes that were forked before keep the one before."""
+        assert self._socket
+        self._read_kernel()
+        os.dup2(fresh.fileno(), self._socket.fileno(), inheritable=False)
+        fresh.close()
+
+    def quiesce(self) -> None:
+        """Receive no more frames; the ring keeps those that came. All that were on their way are in it on return."""
+        assert self._socket
+        attach(self._socket, NO_FRAMES)
+        with suppress(OSError):  # an interface that is gone brings none
+            # The kernel waits here until no frame is on its way to the socket (synchronize_net). A socket cannot be
+            # bound to no protocol.
+            bind(self._socket, NO_PROTOCOL, self._number)
+
+    @property
+    def is_drained(self) -> bool:
+        """True if replicas have served all frames that the ring took."""
+        self._read_kernel()
+        taken = int(self._kernel[0] - self._kernel[1])
+        return all(int(self.cursors["head"][replica]) == taken for replica in self._members())
+
+    @property
+    def is_settled(self) -> bool:
+        """True if the kernel also has all frames back: no replica will read one again."""
+        return self.is_drained and int(self._words[RETURNED, 0]) == int(self._kernel[0] - self._kernel[1])
+
+    def unplug(self) -> None:
+        """Let the ring go, which has settled: processes that are forked from now on do not have it."""
+        assert self._place
+        self._replace(raw_socket(""))
+        self._place.take_out()
+        # The next ring begins with its first slot. Replicas that run may read this at any time: to them every slot is
+        # one that the kernel has back.
+        self.ring["origin"] = self._words[RETURNED, 0]
+
+    @property
+    def _number(self) -> int:
+        """The kernel's index of the one interface, or 0."""
+        return next(iter(self._ports.values())).number if len(self._ports) == 1 else 0
 
     @property
     def descriptor(self) -> int:
@@ -189,24 +208,42 @@ class KernelRing:
         self.ring["bell"] = bell
 
     def feed(self) -> None:
-        """Start to receive.
+        """Start to receive, if there are interfaces.
 
         Raises
         ------
         PortError
             If an interface is gone.
         """
+        if all(port.interface for port in self._ports.values()):
+            if len(self._ports) > 1:
+                self._filter()
+            self._bind()
+
+    def prepare(self) -> None:
+        """Bind to the interface, so that `admit` cannot fail; nothing comes yet. Errors as of `feed`."""
         assert self._socket
-        number = 0
-        if len(self._ports) == 1:
-            (number,) = (port.number for port in self._ports.values())
-        else:
-            self._filter()
+        attach(self._socket, NO_FRAMES)
+        self._bind()
+
+    def admit(self) -> None:
+        """Receive from now on, after `prepare` or `quiesce`."""
+        assert self._socket
+        detach(self._socket)
+
+    def resume_receiving(self) -> None:
+        """Receive again after `quiesce`; not if the interface is gone meanwhile."""
+        with suppress(PortError):
+            self.prepare()
+        self.admit()
+
+    def _bind(self) -> None:
+        assert self._socket
+        self._names = " and ".join(port.interface for port in self._ports.values())
         try:
-            bind(self._socket, ETH_P_ALL, number)
+            bind(self._socket, ETH_P_ALL, self._number)
         except OSError as error:
             raise PortError(f"port {self._names}: cannot receive: {error.strerror}; is it still there?") from error
-        self._kernel[:] = 0
 
     def _filter(self) -> None:
         """Have the kernel drop frames of other interfaces before they reach the ring."""
@@ -236,14 +273,17 @@ class KernelRing:
 
         The kernel counts in 32 bits: to be called at least every 2 ** 32 packets.
         """
-        if self._socket:
-            statistics = self._socket.getsockopt(SOL_PACKET, _STATISTICS, 8)  # struct tpacket_stats
-            self._kernel += struct.unpack("2I", statistics)  # reading sets them to 0
+        self._read_kernel()
         packets, drops = (int(number) for number in self._kernel)
         done = self.cursors["controls"]
         # Control requests that no replica has reached are not packets that were left unread.
         controls = int(done.max() if self._shards == 1 else done.sum())
         return {"received": packets - drops + controls, "ring-full": drops}
+
+    def _read_kernel(self) -> None:
+        if self._socket:
+            statistics = self._socket.getsockopt(SOL_PACKET, STATISTICS, 8)  # struct tpacket_stats
+            self._kernel += struct.unpack("2I", statistics)  # reading sets them to 0
 
     # Control requests.
 
@@ -333,12 +373,11 @@ class KernelRing:
     def close(self) -> None:
         """Close the socket and the ring; each would keep the other open. The counters stay."""
         if self._socket:
-            self.counters()
+            self._read_kernel()
             self._socket.close()
             self._socket = None
-        if self._mapping:
-            self._mapping.close()
-            self._mapping = None
+        if self._place:
+            self._place.close()
 
 
 if TYPE_CHECKING:

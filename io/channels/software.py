@@ -48,6 +48,9 @@ class Feed:
 
     operations = OPERATIONS
 
+    entry_bytes: int | None = None
+    """Bytes of a frame that an entry has room for; None: the longest frame's."""
+
     descriptor: int | None = None
     """There is none: all producers ring the bell."""
 
@@ -55,7 +58,7 @@ class Feed:
         self._ports = dict(ports)
         self._channel = Channel(
             max(port.entries for port in ports.values()),
-            FRAME + max(port.frame_bytes for port in ports.values()),
+            FRAME + (self.entry_bytes or max(port.frame_bytes for port in ports.values())),
             replicas,
             batch=min(port.batch for port in ports.values()),
             producers=PLAYER + max(ports) + 1,

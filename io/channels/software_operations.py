@@ -1,7 +1,8 @@
 """The compiled operations of a software channel, in which a request is one frame or one control request.
 
 A request's payload is `timestamp (8 bytes) | struct virtio_net_hdr (10) | control (1) | stage (1) | port (4) | frame`,
-in this machine's byte order. Where `control` is not 0 it is a control request for the service at `stage`, and the frame
+in this machine's byte order. In a channel whose entries are short (`rests`) what is behind the first `REACH` bytes of a
+frame lies elsewhere. Where `control` is not 0 it is a control request for the service at `stage`, and the frame
 is its argument, an int64. The port is the one that the frame came by, or whose path has the stage: a channel may serve
 several ports, and then has one order of all their requests.
 
@@ -28,7 +29,7 @@ from scout.ring.claims import NOBODY, claim_at
 from scout.ring.jit import Record, inline
 from scout.ring.layout import CHANNEL, MEMBER, floor_of, payload, payload_length, published, slot_of
 
-__all__ = ["CONTROL", "FEED", "FRAME", "KIND", "OFFLOADS", "OPERATIONS", "REQUEST", "TIMESTAMP"]
+__all__ = ["CONTROL", "FEED", "FRAME", "KIND", "OFFLOADS", "OPERATIONS", "REQUEST", "TIMESTAMP", "rest_of"]
 
 REQUEST = struct.Struct("<q10sBBi")
 TIMESTAMP, OFFLOADS, FRAME = 0, 8, REQUEST.size  # offsets in a request
@@ -39,7 +40,9 @@ KIND = 18  # offset of control
 FEED = np.dtype(
     [
         ("too_long", "i8"),  # frames that were left out; written by the producer whose turn it is
-        ("spare", "i8", 3),
+        ("rests", "i8"),  # address of the rooms for the bytes of frames behind the first REACH, one for each entry; 0:
+        ("rest_bytes", "i8"),  # they follow in the entry; and bytes of such a room
+        ("spare", "i8", 1),
         *((name, "i8") for name in CHANNEL.names or ()),
     ]
 )
@@ -58,7 +61,7 @@ def receive(feed: Record, cursor: Record, replica: int, batch: np.ndarray, copie
     in_place = not copies and cursor.primary == 0
     for index in range(count):
         record = batch.ctypes.data + index * RECORD
-        _take(batch[index], record, slot_of(feed, cursor.head + index), in_place)
+        _take(feed, batch[index], record, cursor.head + index, in_place)
     return count
 
 
@@ -83,7 +86,7 @@ def receive_sharded(
                 cut_batch(cursor, index)  # a batch has one role
                 break
             role = its
-            _take(batch[taken], batch.ctypes.data + taken * RECORD, slot, False)
+            _take(feed, batch[taken], batch.ctypes.data + taken * RECORD, cursor.head + index, False)
             taken += 1
     set_role(cursor, role, taken)
     return taken
@@ -122,8 +125,15 @@ def _is_control(slot: int) -> bool:
 
 
 @inline
-def _take(packet: Record, record: int, slot: int, in_place: bool) -> None:
-    """Fill a packet's record, which is at address `record`, from a request."""
+def rest_of(feed: Record, number: int) -> int:
+    """Address of the room for the bytes of a frame behind the first `REACH`, if entries are short."""
+    return feed.rests + (number & (feed.entries - 1)) * feed.rest_bytes
+
+
+@inline
+def _take(feed: Record, packet: Record, record: int, number: int, in_place: bool) -> None:
+    """Fill a packet's record, which is at address `record`, from the request of this number."""
+    slot = slot_of(feed, number)
     request = payload(slot)
     frame, size = request + FRAME, payload_length(slot) - FRAME
     packet.timestamp = load64(request + TIMESTAMP)
@@ -137,6 +147,8 @@ def _take(packet: Record, record: int, slot: int, in_place: bool) -> None:
     packet.link_broadcast = 0
     packet.held_since = NOT_HELD
     place_frame(packet, frame, size, in_place)
+    if feed.rests:
+        packet.tail = rest_of(feed, number)
 
 
 @inline

@@ -13,7 +13,7 @@ from numba.core import types
 
 from scout.io.byte_order import swapped32
 from scout.io.channels.collected import COLLECTOR
-from scout.io.channels.software_operations import CONTROL, FEED, FRAME, OFFLOADS, TIMESTAMP
+from scout.io.channels.software_operations import CONTROL, FEED, FRAME, OFFLOADS, TIMESTAMP, rest_of
 from scout.io.endpoints.memory import (
     DOORBELL,
     ENDPOINTS,
@@ -28,6 +28,7 @@ from scout.io.endpoints.memory import (
     number_of,
 )
 from scout.io.endpoints.message import CONTROL_KINDS, HEADER, LONGEST_DATA, NUMBER, ROW, SOCKET
+from scout.io.packet import REACH
 from scout.io.system import clock, read
 from scout.ring.atomics import (
     compare_exchange,
@@ -189,7 +190,7 @@ def _collect_from(feed: Record, producer: int, now: int, batch: int) -> bool:
             break
         waits = HEADER <= length <= HEADER + LONGEST_DATA and at + entry_bytes(length) <= size
         if waits:
-            count += _take(feed, slot_of(feed, first + count), entry + ENTRY, length, producer, now, first + count)
+            count += _take(feed, entry + ENTRY, length, producer, now, first + count)
             taken += entry_bytes(length)
     if not waits or taken > tail:  # no library of ours writes such a ring: what is left of it has no meaning
         waits = False
@@ -210,11 +211,13 @@ def _collect_from(feed: Record, producer: int, now: int, batch: int) -> bool:
 
 
 @inline
-def _take(feed: Record, slot: int, source: int, length: int, producer: int, now: int, position: int) -> int:
+def _take(feed: Record, source: int, length: int, producer: int, now: int, position: int) -> int:
     """Copy a request into an entry of the channel; 1 if it is one that the producer may make, else 0."""
+    slot = slot_of(feed, position)
     request = payload(slot)
     frame = request + FRAME
-    copy(frame, source, length)
+    copy(frame, source, min(length, REACH))
+    copy(rest_of(feed, position), source + REACH, max(0, length - REACH))
     number = swapped32(load32(frame + SOCKET))
     row = number & ROW
     if producer < feed.capacity and (

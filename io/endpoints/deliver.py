@@ -5,7 +5,9 @@ replica, which alone writes it. TAIL is stored once the message is whole: a repl
 then wakes the applications that wait. A report raises the words of a stream in place of that.
 
 Requests of replicas leave by the port too: the payload of a segment is placed in its stream, and the headers become a
-request of the replica, which `flush` brings into the channel if nobody else does.
+request of the replica, which `flush` brings into the channel if nobody else does. `prepare` places the payload before
+the turn of the segment: that is where most of the time goes, and it needs no order. Segments that follow one another
+become one request (`scout.io.endpoints.message.SERIAL`).
 
 The row of a socket may be given to another one when nobody writes there: a replica says in `writing` to which row it is
 about to write, and then looks whether the socket is open. The registry closes the socket, and then waits until no
@@ -20,14 +22,20 @@ from scout.io.endpoints.memory import ARMED, ENTRY, RINGS, SKIP, USED, entry_byt
 from scout.io.endpoints.message import (
     EXPIRE,
     EXTENT_OFFSET,
+    FOLLOWED,
     HEADER,
     LOCAL,
+    LONGEST_RUN,
+    NOT_PLACED,
     NOTICE,
     OPENED,
+    PLACED,
     RECORDS,
     REPORT,
     ROW,
+    RUN,
     SEGMENT,
+    SERIAL,
     SOCKET,
 )
 from scout.io.endpoints.placing import place
@@ -50,7 +58,7 @@ from scout.ring.atomics import (
 )
 from scout.ring.jit import Record, inline
 
-__all__ = ["TOUCHED", "TRANSMIT", "enqueue", "expire", "flush"]
+__all__ = ["TOUCHED", "TRANSMIT", "enqueue", "expire", "flush", "prepare"]
 
 TRANSMIT = np.dtype(
     [
@@ -83,7 +91,9 @@ TRANSMIT = np.dtype(
         ("ended", "i8"),  # address of int64[sockets]: 1 + the number of the socket that was reported to have ended last
         ("contexts", "i8"),  # address of the replica's contexts of libcrypto (`scout.io.endpoints.ciphers`)
         ("crypt", "i8"),  # address of the machine code of `crypt`; 0 if there is no libcrypto
-        ("spare", "i8", 3),
+        ("joint", "i8"),  # address of the last request, if it is a segment and another one may join it; else 0
+        ("serial", "i8"),  # the serial number of the last segment in it
+        ("prior", "i8"),  # address of the last request, if it is a segment without data; else 0
     ]
 )
 """The sending side of a replica, four cache lines, written by it alone. The supervisor sets it up."""
@@ -103,14 +113,14 @@ def enqueue(transmit: Record, packet: Record, record: int) -> None:
     """Take what leaves: a message or a report to its socket, or a request of the replica itself."""
     header = packet.frame
     kind, number = load32(header) & 0xFF, swapped32(load32(header + SOCKET))
-    extent = load32(header + EXTENT_OFFSET)
-    offset, size = swapped16(extent), swapped16(extent >> 16)
-    linear = packet.end - header
-    size = max(0, min(size, linear + packet.tail_bytes - offset))
-    if kind in (SEGMENT, NOTICE):
-        _enqueue_request(transmit, packet, kind, number, offset, size)
+    offset, size = _extent(packet)
+    if kind == SEGMENT:
+        _enqueue_segment(transmit, packet, offset, size)
         return
-    row = number & ROW
+    if kind == NOTICE:
+        _enqueue_request(transmit, packet, offset)
+        return
+    row, linear = number & ROW, packet.end - header
     if not _begin_writing(transmit, row, number):
         transmit.closed += 1
         return
@@ -140,6 +150,14 @@ def enqueue(transmit: Record, packet: Record, record: int) -> None:
     if wakes and (transmit.count == 0 or load64(transmit.touched + (transmit.count - 1) * 8) != row):
         store64(transmit.touched + transmit.count * 8, row)
         transmit.count += 1
+
+
+@inline
+def _extent(packet: Record) -> tuple[int, int]:
+    """The offset of the data of what leaves, and how many bytes there are."""
+    extent = load32(packet.frame + EXTENT_OFFSET)
+    offset, size = swapped16(extent), swapped16(extent >> 16)
+    return offset, max(0, min(size, packet.end - packet.frame + packet.tail_bytes - offset))
 
 
 @inline
@@ -188,27 +206,75 @@ def _enqueue_message(transmit: Record, packet: Record, row: int, offset: int, si
 
 
 @inline
-def _enqueue_request(transmit: Record, packet: Record, kind: int, number: int, offset: int, size: int) -> None:
-    """Make a request of the packet up to its data, which are placed in the stream of its socket if it has some."""
+def prepare(transmit: Record, packet: Record) -> None:
+    """Place the data of a segment that is about to leave, and note in its header whether they are there."""
     header = packet.frame
-    length = min(offset, packet.end - header)
-    if not HEADER <= length <= LONGEST_REQUEST:
-        transmit.closed += 1
-        return
-    request = new_request(transmit, header, length, RESERVED)
-    if request == 0:
-        transmit.crowded += 1
-        return
-    transmit.sent += 1
-    if kind == NOTICE:
-        return
-    position, placed, row = swapped64(load64(header + _POSITION)), 0, number & ROW
+    if load32(header) & 0xFF == SEGMENT:
+        offset, size = _extent(packet)
+        note = PLACED if _place(transmit, packet, offset, size) else NOT_PLACED
+        _set_note(header, note)
+
+
+@inline
+def _place(transmit: Record, packet: Record, offset: int, size: int) -> int:
+    """Place the data of a segment in the stream of its socket; 1 if they are there."""
+    header = packet.frame
+    position, number = swapped64(load64(header + _POSITION)), swapped32(load32(header + SOCKET))
+    placed, row = 0, number & ROW
     if size and position >= 0 and transmit.stream_bytes and _begin_writing(transmit, row, number):
         stream = _area(transmit, row) + transmit.stream_offset
         placed = place(stream, transmit.stream_bytes, transmit.replica, position, packet, header, offset, size)
         _end_writing(transmit)
-    kind_and_note = load32(request) & 0xFFFF
-    store32(request, kind_and_note | swapped16(placed) << 16)
+    return placed
+
+
+@inline
+def _note(header: int) -> int:
+    return swapped16(load32(header) >> 16)
+
+
+@inline
+def _set_note(header: int, note: int) -> None:
+    store32(header, load32(header) & 0xFFFF | swapped16(note) << 16)
+
+
+@inline
+def _enqueue_segment(transmit: Record, packet: Record, offset: int, size: int) -> None:
+    """Make a request of the headers of a segment, or add it to the request of the one before that it follows."""
+    header = packet.frame
+    if _note(header) & (PLACED | NOT_PLACED) == 0:  # nobody has prepared it
+        prepare(transmit, packet)
+    placed, serial = _note(header) & PLACED, swapped64(load64(header + SERIAL))
+    run = transmit.joint + RUN
+    if placed and transmit.joint and serial == transmit.serial + 1 and swapped64(load64(run)) + size <= LONGEST_RUN:
+        store64(run, swapped64(swapped64(load64(run)) + size))
+        transmit.serial = serial
+        transmit.sent += 1
+        return
+    request = _enqueue_request(transmit, packet, offset)
+    if request:
+        store64(request + RUN, swapped64(size))
+        if transmit.prior and load32(transmit.prior + SOCKET) == load32(header + SOCKET):
+            _set_note(transmit.prior, _note(transmit.prior) | FOLLOWED)
+        is_known = swapped32(load32(header + SOCKET)) & ROW < transmit.sockets
+        transmit.prior = request if size == 0 and is_known else 0
+    transmit.joint = request if placed else 0
+    transmit.serial = serial
+
+
+@inline
+def _enqueue_request(transmit: Record, packet: Record, offset: int) -> int:
+    """Make a request of a packet up to its data; its address, 0 if there is none."""
+    length = min(offset, packet.end - packet.frame)
+    if not HEADER <= length <= LONGEST_REQUEST:
+        transmit.closed += 1
+        return 0
+    request = new_request(transmit, packet.frame, length, RESERVED)
+    if request == 0:
+        transmit.crowded += 1
+        return 0
+    transmit.sent += 1
+    return request
 
 
 @inline
@@ -224,6 +290,7 @@ def expire(transmit: Record, protocol: int) -> None:
 @inline
 def flush(transmit: Record) -> None:
     """Bring the replica's requests into the channel, and wake the applications that wait for messages."""
+    transmit.joint = transmit.prior = 0  # the requests are about to be published
     if transmit.requested:
         bring(transmit)
     if transmit.count == 0:

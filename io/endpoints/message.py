@@ -26,6 +26,7 @@ __all__ = [
     "EXTENT_OFFSET",
     "EXTENT_SIZE",
     "FAILED",
+    "FOLLOWED",
     "HEADER",
     "HEADER_STRUCT",
     "KIND",
@@ -33,12 +34,15 @@ __all__ = [
     "LOCAL",
     "LOCAL_PORT",
     "LONGEST_DATA",
+    "LONGEST_RUN",
     "NOTE",
     "NOTICE",
+    "NOT_PLACED",
     "NUMBER",
     "OFFER",
     "OPENED",
     "OPTION",
+    "PLACED",
     "PROTOCOL",
     "READ",
     "RECORDS",
@@ -46,9 +50,11 @@ __all__ = [
     "REMOTE_PORT",
     "REPORT",
     "ROW",
+    "RUN",
     "SECURE",
     "SEGMENT",
     "SEND",
+    "SERIAL",
     "SHUTDOWN",
     "SOCKET",
     "SPLICE",
@@ -79,9 +85,23 @@ SEGMENT, EXPIRE, NOTICE = 8, 9, 10
 come; an ICMP error about a segment of a connection. They leave a path as messages of these kinds, and enter as requests
 that end where the data begin (`EXTENT_OFFSET`). Of a segment the request has the IP header and the transport's header,
 the first 8 bytes of the local address field are the position of its data in the peer's stream, -1 if it is to be placed
-nowhere, and the note is 1 if the data are in the receive ring of the socket. Of a notice the note is the number of the
-error (errno), and behind the header are 4 bytes each: the sequence number of the segment that the error quotes, and the
-MTU of the path, or 0."""
+nowhere, and the note has bits. Of a notice the note is the number of the error (errno), and behind the header are 4
+bytes each: the sequence number of the segment that the error quotes, and the MTU of the path, or 0."""
+
+PLACED, NOT_PLACED, FOLLOWED = 1, 2, 4
+"""Bits of the note of a segment: its data are in the receive ring of the socket; they are not, or there are none
+(neither is set until it was tried); it has no data, and another segment of the same socket follows in the batch."""
+
+SERIAL = RUN = REMOTE - 12
+"""Offset of 8 bytes of a segment, in front of the remote address. In a message they are its serial number, which the
+transport gives: one more than that of the segment before if it follows that one in the same connection, with data that
+begin where those end, and could be part of the same segment; else 2 more at least. Segments of a batch that follow one
+another become one request, a *run*, if the data of each were placed. In the request the 8 bytes say how many bytes of
+data the run has; the headers are those of the first segment, and each but the last has as many bytes of data as it."""
+
+LONGEST_RUN = LONGEST_DATA - 120
+"""Bytes of data in a run at most: they fit behind the longest headers of IP and TCP, so a run can be sent on as one
+packet."""
 
 RECORDS = 11
 """Kind of a local request that replicas make: records of a secured stream were found, sealed or opened

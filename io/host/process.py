@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -113,6 +114,13 @@ class Child:
     def error(self) -> str:
         """The traceback of the exception that ended the function; empty if there was none."""
         return self._error[:].rstrip(b"\0").decode(errors="replace")
+
+    @property
+    def starved(self) -> float:
+        """Seconds in which it could have run and had no core, as the kernel counts them; 0 if it does not."""
+        with suppress(OSError, IndexError):
+            return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[1]) / 1e9
+        return 0.0
 
     def is_alive(self) -> bool:
         """False once the process has ended; then `exitcode` is known."""

@@ -11,9 +11,9 @@ from ipaddress import AddressValueError, IPv4Address
 
 from scout.ring.errors import ScoutError
 
-__all__ = ["PROTOCOLS", "FrameFilter", "attach", "of_interfaces"]
+__all__ = ["NO_FRAMES", "PROTOCOLS", "FrameFilter", "attach", "detach", "of_interfaces"]
 
-_SO_ATTACH_FILTER = 26  # asm-generic/socket.h
+_SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27  # asm-generic/socket.h
 _WORD, _HALF, _BYTE = 0x20, 0x28, 0x30  # BPF_LD | BPF_ABS, of 4, 2 and 1 bytes
 _HALF_BEHIND = 0x48  # BPF_LD | BPF_H | BPF_IND: at an offset from X
 _HEADER_LENGTH = 0xB1  # BPF_LDX | BPF_B | BPF_MSH: X = 4 * (byte & 15)
@@ -34,6 +34,9 @@ _Step = tuple[int, int, int, int]
 
 _REFUSE, _PASS = (_RETURN, 0, 0, 0), (_RETURN, 0, 0, _WHOLE)
 
+NO_FRAMES = [_REFUSE]
+"""The program that passes no frame."""
+
 
 def attach(sock: socket.socket, program: list[_Step]) -> None:
     """Have the kernel run a program on each frame before the socket gets it.
@@ -46,6 +49,11 @@ def attach(sock: socket.socket, program: list[_Step]) -> None:
     code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in program))
     attached = struct.pack("HL", len(program), ctypes.addressof(code))  # struct sock_fprog
     sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, attached)
+
+
+def detach(sock: socket.socket) -> None:
+    """Have the kernel give the socket all frames."""
+    sock.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
 
 
 def of_interfaces(indices: list[int]) -> list[_Step]:

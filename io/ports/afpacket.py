@@ -4,28 +4,34 @@ Packets come by the kernel's receive ring (`scout.io.channels.kernel_ring`). The
 each replica has sockets of its own. A packet leaves with the virtio-net header that it came with, so that TCP passes
 with the offloads that veths have by default. The checksum of a short packet may be completed on the way.
 
+A port may have no interface at first: `AfPacketPort()` is a place for one, which `AddPort` gives to a running router,
+and `DeletePort` takes away again. Meanwhile nothing comes, and what is sent there is dropped as tx-down.
+
 Drops
     ring-full: the kernel finds no free frame in the receive ring; the router is overloaded.
     tx-full: the kernel has no room for a packet to send.
     tx-too-big: a packet is longer than the interface's MTU allows.
-    tx-down: the interface is down, or has no carrier.
+    tx-down: the interface is down, or has no carrier; or the port has none.
     tx-refused: the kernel refuses a packet for another reason.
+
 Example
     AfPacketPort("eth0")
 """
 
 import os
 import socket
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scout.io.channels.kernel_ring import SOL_PACKET, VNET_HEADER_OPTION, KernelRing, bind, raw_socket
+from scout.io.channels.kernel_ring import KernelRing
+from scout.io.channels.packet_socket import SOL_PACKET, VNET_HEADER_OPTION, bind, raw_socket
 from scout.io.ports.bypass import Bypass
 from scout.io.ports.contract import Port, PortError, PortOperations, mac_of_port
-from scout.io.ports.interface import DOWN, NO_CARRIER, Interface
+from scout.io.ports.interface import DOWN, NO_CARRIER, NO_INTERFACE, Interface
 from scout.io.ports.reservation import reserve
 from scout.io.system import VNET_HEADER
 from scout.io.transmit.frames import CHUNK_BYTES, LONGEST_FRAME, PLACES
@@ -47,8 +53,8 @@ class AfPacketPort:
 
     Parameters
     ----------
-    interface : str
-        The interface's name.
+    interface : str, optional
+        The interface's name; by default the port has none yet.
     mac : str, optional
         A MAC address of the router's own, as 02:00:00:00:00:01; by default the interface's. This namespace's kernel
         takes frames to a MAC address of the router's own for frames to another host: it neither answers nor forwards
@@ -64,14 +70,15 @@ class AfPacketPort:
         device (`ethtool -k` shows tx-udp-segmentation or tx-tcp-segmentation off): it then sends the same frames in
         half the time. A device that cuts super-frames itself is never given one.
     bypass : bool
-        True to send single frames by an AF_XDP socket, for which the kernel takes less time, while the
-        interface is a veth without a queueing discipline and nothing captures its frames (tcpdump switches it off
-        within a second). Such frames go past the kernel's filters for outgoing ones (tc, the egress hook of nft).
+        True to send single frames by an AF_XDP socket, for which the kernel takes less time, while the interface is a
+        veth without a queueing discipline and nothing captures its frames (tcpdump switches it off within a second).
+        Such frames go past the kernel's filters for outgoing ones (tc, the egress hook of nft). Not if the interface
+        comes while packets flow.
 
     Attributes
     ----------
     interface : str
-        The interface's present name.
+        The interface's present name; empty if there is none.
     number : int
         The kernel's index of the interface, which it keeps when it is renamed; valid once open.
     mac : int
@@ -86,20 +93,22 @@ class AfPacketPort:
 
     def __init__(
         self,
-        interface: str,
+        interface: str | None = None,
         mac: str | None = None,
         promiscuous: bool = False,
         frames: int = FRAMES,
         coalesce: bool = True,
         bypass: bool = False,
     ) -> None:
-        if not 0 < len(interface.encode()) < 16:
-            raise PortError(f"interface {interface!r}: a name has 1 to 15 bytes")
+        if interface is None and mac is not None:
+            raise PortError(f"a port without an interface, and MAC address {mac}; give that with the interface")
+        if interface is not None:
+            _check_name(interface)
         if not 64 <= frames <= 1 << 15:
-            raise PortError(f"port {interface}: a ring of {frames} frames; give 64 to {1 << 15}")
-        self.interface, self.promiscuous, self.frames = interface, promiscuous, frames
-        self.coalesce, self.bypass = coalesce, bypass
-        self.own_mac = None if mac is None else mac_of_port(interface, mac)
+            raise PortError(f"port {interface or ''}: a ring of {frames} frames; give 64 to {1 << 15}")
+        self.interface, self.promiscuous, self.frames, self.coalesce = interface or "", promiscuous, frames, coalesce
+        self.bypass = bypass
+        self.own_mac = None if mac is None else mac_of_port(self.interface, mac)
         self.number = self.mtu = 0
         self.mac = self.own_mac or 0
         self._asker: socket.socket | None = None
@@ -108,9 +117,11 @@ class AfPacketPort:
         self._senders: list[socket.socket] = []
         self._bypass: Bypass | None = None
         self._express: dict[int, XdpSocket] = {}
+        self._enlisted: list[int] = []
+        self._lock = threading.RLock()  # the supervisor's watcher looks at the interface that comes or goes
 
     def __repr__(self) -> str:
-        return f"AfPacketPort({self.interface!r})"
+        return f"AfPacketPort({self.interface!r})" if self.interface else "AfPacketPort()"
 
     def open(self, index: int) -> None:
         """Reserve the interface, for the port of index `index`, and make the memory of the sending side.
@@ -121,15 +132,51 @@ class AfPacketPort:
             If there is no such interface, it is down, raw sockets are not allowed, or another process runs a router
             there.
         """
+        self.transmits = shared(MOST_REPLICAS, TRANSMIT)
+        self.transmits["no_carrier"] = not self.interface
+        self._lines: list[np.ndarray] = []
+        self._enlisted.clear()
+        if self.interface:
+            self._reserve()
+        if self.interface and self.bypass:
+            self._bypass = Bypass(self.number)
+            self._chunks = shared((min(len(os.sched_getaffinity(0)), MOST_REPLICAS), CHUNK_BYTES), np.uint8)
+
+    def _reserve(self) -> None:
+        """Find the interface, and reserve it."""
         self._asker = raw_socket(self.interface)
         self._interface = interface = Interface(self._asker, self.interface)
         self.number, self.mtu, self.mac = interface.number, interface.mtu, self.own_mac or interface.mac
         self._reservation = reserve(self.interface, self.number, self.mac)
-        self.transmits = shared(MOST_REPLICAS, TRANSMIT)
-        self._lines: list[np.ndarray] = []
-        if self.bypass:
-            self._bypass = Bypass(self.number)
-            self._chunks = shared((min(len(os.sched_getaffinity(0)), MOST_REPLICAS), CHUNK_BYTES), np.uint8)
+
+    def plug(self, interface: str, mac: str | None = None, promiscuous: bool = False, coalesce: bool = True) -> None:
+        """Give the open port, which has none, an interface; the parameters are those of the class.
+
+        Raises
+        ------
+        PortError
+            As of `open`; then the port has none.
+        """
+        _check_name(interface)
+        with self._lock:
+            try:
+                self.own_mac = None if mac is None else mac_of_port(interface, mac)
+                self.interface, self.promiscuous, self.coalesce = interface, promiscuous, coalesce
+                self._reserve()
+                for replica in self._enlisted:
+                    self._equip(replica)
+                self.refresh()
+            except BaseException:
+                self.unplug()
+                raise
+
+    def unplug(self) -> None:
+        """Take the interface from the open port: what replicas send there from now on is counted as tx-down."""
+        with self._lock:
+            self.transmits["no_carrier"] = True
+            self._close_sockets()
+            self.interface, self.own_mac = "", None
+            self.number = self.mtu = self.mac = 0
 
     def channel(self, ports: Mapping[int, Any], replicas: int, keeps: bool) -> KernelRing:
         """Make the one channel by which packets come from all these ports.
@@ -143,21 +190,21 @@ class AfPacketPort:
 
     def enlist(self, replica: int) -> None:
         """Prepare the sending side of one more replica: sockets of its own, and room for its messages."""
-        assert self._interface
-        self.refresh()
-        sender, plain = self._sender(virtio_net=True), self._sender(virtio_net=False)
-        transmit = self.transmits[replica : replica + 1]
-        self._lines.append(new_line(transmit))
-        transmit["socket"], transmit["plain_socket"], transmit["number"] = sender.fileno(), plain.fileno(), -1
-        transmit["coalesce"] = self._interface.cut_by_kernel() if self.coalesce else 0
-        transmit["longest"] = self.mtu + ETHERNET_HEADER
-        if self._bypass and replica < len(self._chunks) and self._bypass.allowed():
-            with suppress(OSError):  # there are no such sockets, or another one has the interface's queue
-                self._enlist_express(replica)
-        self.refresh()
+        with self._lock:
+            self.refresh()
+            transmit = self.transmits[replica : replica + 1]
+            self._lines.append(new_line(transmit))
+            transmit["number"] = -1
+            self._enlisted.append(replica)
+            if self.interface:
+                self._equip(replica)
+            if self._bypass and replica < len(self._chunks) and self._bypass.allowed():
+                with suppress(OSError):  # there are no such sockets, or another one has the interface's queue
+                    self._equip_express(replica)
+                self.refresh()
 
-    def _enlist_express(self, replica: int) -> None:
-        """Give a replica an AF_XDP socket: of more replicas than cores the last ones have none."""
+    def _equip_express(self, replica: int) -> None:
+        """Give a replica that is not forked yet an AF_XDP socket: of more replicas than cores the last have none."""
         first = next(iter(self._express.values()), None)
         express = XdpSocket(self.number, self._chunks, PLACES, first)
         with suppress(OSError):
@@ -168,6 +215,15 @@ class AfPacketPort:
         for name in ("producer", "consumer", "completed", "released", "descriptors"):
             transmit[name] = express.ring[name]
         transmit["chunks"], transmit["memory"] = address(self._chunks[replica]), replica * CHUNK_BYTES
+
+    def _equip(self, replica: int) -> None:
+        """Make the sockets of a replica, and tell it what the interface takes."""
+        assert self._interface
+        sender, plain = self._sender(virtio_net=True), self._sender(virtio_net=False)
+        transmit = self.transmits[replica : replica + 1]
+        transmit["socket"], transmit["plain_socket"] = sender.fileno(), plain.fileno()
+        transmit["coalesce"] = self._interface.cut_by_kernel() if self.coalesce else 0
+        transmit["longest"] = self.mtu + ETHERNET_HEADER
 
     def _sender(self, virtio_net: bool) -> socket.socket:
         sender = raw_socket(self.interface)  # of protocol 0: it receives nothing
@@ -195,20 +251,24 @@ class AfPacketPort:
 
     def fault(self) -> str:
         """The reason why the interface carries no packets; an interface made again under its name is another one."""
-        return self._interface.fault() if self._interface else DOWN
+        with self._lock:
+            if self._interface:
+                return self._interface.fault()
+            return DOWN if self.interface else NO_INTERFACE
 
     def refresh(self) -> None:
         """Learn the interface's present name and MTU, and whether it has a carrier."""
-        if self._interface and self._interface.refresh():
-            self.interface, self.mtu = self._interface.name, self._interface.mtu
-            # Only this process writes these. Plain stores: a replica that reads an old one is refused by the kernel, or
-            # sends or drops one more batch.
-            self.transmits["longest"] = self.mtu + ETHERNET_HEADER
-            self.transmits["no_carrier"] = self.fault() == NO_CARRIER
-            if self._express:
-                allowed = self._bypass is not None and self._bypass.allowed()
-                longest = VNET_HEADER + min(LONGEST_FRAME, self.mtu + ETHERNET_HEADER) if allowed else 0
-                self.transmits["longest_frame"][list(self._express)] = longest
+        with self._lock:
+            if self._interface and self._interface.refresh():
+                self.interface, self.mtu = self._interface.name, self._interface.mtu
+                # Only this process writes these. Plain stores: a replica that reads an old one is refused by the
+                # kernel, or sends or drops one more batch.
+                self.transmits["longest"] = self.mtu + ETHERNET_HEADER
+                self.transmits["no_carrier"] = self.fault() == NO_CARRIER
+                if self._express:
+                    allowed = self._bypass is not None and self._bypass.allowed()
+                    longest = VNET_HEADER + min(LONGEST_FRAME, self.mtu + ETHERNET_HEADER) if allowed else 0
+                    self.transmits["longest_frame"][list(self._express)] = longest
 
     def warnings(self) -> list[str]:
         """The ways in which the kernel also handles the packets, if the port uses the interface's MAC address."""
@@ -234,6 +294,12 @@ class AfPacketPort:
 
     def close(self) -> None:
         """Close the sockets."""
+        with self._lock:
+            self._close_sockets()
+
+    def _close_sockets(self) -> None:
+        if self._express:
+            self.transmits["longest_frame"] = 0
         express = (each.socket for each in self._express.values())
         for each in (self._asker, self._reservation, self._bypass, *self._senders, *express):
             if each:
@@ -241,6 +307,11 @@ class AfPacketPort:
         self._asker = self._interface = self._reservation = self._bypass = None
         self._senders.clear()
         self._express.clear()
+
+
+def _check_name(interface: str) -> None:
+    if not isinstance(interface, str) or not 0 < len(interface.encode()) < 16:
+        raise PortError(f"interface {interface!r}: a name has 1 to 15 bytes")
 
 
 if TYPE_CHECKING:

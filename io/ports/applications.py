@@ -18,7 +18,7 @@ import numpy as np
 
 from scout.io.channels.applications import ApplicationFeed
 from scout.io.endpoints.ciphers import crypt, library, new_contexts
-from scout.io.endpoints.deliver import TOUCHED, TRANSMIT, enqueue, expire, flush
+from scout.io.endpoints.deliver import TOUCHED, TRANSMIT, enqueue, expire, flush, prepare
 from scout.io.endpoints.memory import EndpointMemory
 from scout.io.endpoints.message import HEADER, LONGEST_DATA, ROW
 from scout.io.ports.collected import BATCH, ENTRIES, CollectedPort
@@ -70,7 +70,7 @@ class ApplicationPort(CollectedPort):
         If a number is out of its range.
     """
 
-    operations = PortOperations(TRANSMIT, enqueue, flush, expire)
+    operations = PortOperations(TRANSMIT, enqueue, flush, expire, prepare)
     frame_bytes = HEADER + LONGEST_DATA
     mac, mtu = 0x02_00_00_00_00_00, LONGEST_DATA
 
@@ -202,7 +202,7 @@ class ApplicationPort(CollectedPort):
         own = self.transmits[replica]
         if row := int(own["writing"]):
             self.memory.stop_placing(row - 1, replica)
-        own["writing"] = own["requested"] = 0
+        own["writing"] = own["requested"] = own["joint"] = own["prior"] = 0
         own["request_tail"] = self.memory.published(replica)
         self.memory.ring_for(replica)
 

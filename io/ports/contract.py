@@ -31,6 +31,9 @@ class PortOperations(NamedTuple):
     expire: Any = None
     """`expire(transmit, protocol)`: make a request `EXPIRE` (`scout.io.endpoints.message`) for a transport, in the
     channel by which the port's own requests come; None if it has none."""
+    prepare: Any = None
+    """`prepare(transmit, packet)`: do the part of `enqueue` that needs no order, so that replicas do it at the same
+    time where packets leave in channel order; `enqueue` does it where nobody has. None if there is none."""
 
 
 class Port(Protocol):
@@ -86,7 +89,8 @@ class Port(Protocol):
         leave, by drop reason."""
 
     def fault(self) -> str:
-        """The reason why the interface carries no packets: "is down or gone" or "has no carrier"; else empty."""
+        """The reason why the interface carries no packets: "is down or gone", "has no carrier" or "has no
+        interface"; else empty."""
 
     def refresh(self) -> None:
         """Learn what may have changed outside since `open`: `interface` (its name) and `mtu`."""

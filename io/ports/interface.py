@@ -11,9 +11,9 @@ from pathlib import Path
 from scout.io.ports.contract import PortError
 from scout.io.transmit.segment_rules import TCP, UDP
 
-__all__ = ["DOWN", "NO_CARRIER", "Interface"]
+__all__ = ["DOWN", "NO_CARRIER", "NO_INTERFACE", "Interface"]
 
-DOWN, NO_CARRIER = "is down or gone", "has no carrier"
+DOWN, NO_CARRIER, NO_INTERFACE = "is down or gone", "has no carrier", "has no interface"
 
 # linux/sockios.h
 _SIOCGIFNAME, _SIOCGIFFLAGS, _SIOCGIFADDR, _SIOCGIFMTU, _SIOCGIFHWADDR, _SIOCGIFINDEX, _SIOCETHTOOL = (

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from scout.io.channels.kernel_ring import ETH_P_ALL, SOL_PACKET, VNET_HEADER_OPTION, bind, raw_socket
+from scout.io.channels.packet_socket import ETH_P_ALL, SOL_PACKET, VNET_HEADER_OPTION, bind, raw_socket
 from scout.io.host.socket_filter import FrameFilter, attach
 from scout.io.packet import SECOND
 from scout.io.ports.contract import PortError

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scout.io.batch import LONGEST
-from scout.io.channels.kernel_ring import raw_socket
+from scout.io.channels.packet_socket import raw_socket
 from scout.io.channels.tap_device import TapFeed
 from scout.io.ports.collected import BATCH, ENTRIES, CollectedPort
 from scout.io.ports.contract import Port, PortError, PortOperations, mac_of_port

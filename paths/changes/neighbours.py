@@ -9,7 +9,7 @@ from ipaddress import IPv4Address
 
 from scout.paths.model.change import Change
 
-__all__ = ["DeleteNeighbour", "SetNeighbour"]
+__all__ = ["DeleteNeighbour", "ForgetNeighbours", "SetNeighbour"]
 
 
 @dataclass(frozen=True)
@@ -52,3 +52,20 @@ class DeleteNeighbour(Change):
 
     port: str
     address: str | IPv4Address
+
+
+@dataclass(frozen=True)
+class ForgetNeighbours(Change):
+    """Forget the MAC addresses that were learnt from ARP at a port.
+
+    Parameters
+    ----------
+    port : str
+
+    Examples
+    --------
+    >>> ForgetNeighbours("right").text
+    'ForgetNeighbours right'
+    """
+
+    port: str

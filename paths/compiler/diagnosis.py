@@ -35,6 +35,10 @@ def blame(stages: Mapping[str, Stage], what: str, error: Exception) -> CompileEr
         try:
             native(stage.function).compile(_argument_types(stage))
         except Exception as own:  # numba raises exceptions of many classes, also TypeError and KeyError
+            for place, named in _calls_named_inside(stage) if "Type of variable '$" in _plain(own) else ():
+                return CompileError(
+                    f"{place}: stage {node}: write {named[1:-1].replace(':=', '=')} on a line of its own"
+                )
             return CompileError(
                 f"{_culprit(stage, _plain(own))}: stage {node} does not compile: {reason(own, stage.function)}; "
                 "use ints, the accessors and tables, and try it with Path.run as plain Python"
@@ -44,14 +48,28 @@ def blame(stages: Mapping[str, Stage], what: str, error: Exception) -> CompileEr
 
 def _drops_made_inside(stage: Stage) -> Iterator[tuple[str, str]]:
     """File and line, and the text, of each call of `drop` in the functions of a stage: numba cannot compile it."""
+    for function, place, node in _parts(stage):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
+            names = {name for name, value in references(function).items() if value is drop}
+            if ast.unparse(node.func) in names:
+                yield place, ast.unparse(node)
+
+
+def _calls_named_inside(stage: Stage) -> Iterator[tuple[str, str]]:
+    """The same of each call that gets a name within an expression, as in `(kind := load8(frame, 0))`."""
+    for _, place, node in _parts(stage):
+        if isinstance(node, ast.NamedExpr) and any(isinstance(each, ast.Call) for each in ast.walk(node.value)):
+            yield place, ast.unparse(node)
+
+
+def _parts(stage: Stage) -> Iterator[tuple[FunctionType, str, ast.AST]]:
+    """The nodes of the text of all functions that users wrote for a stage, each with its file and line."""
     for function in [each for own in written(stage.function) for each in (own, *everything(own))]:
         if not isinstance(function, FunctionType) or module_name(function).startswith("scout."):
             continue
-        names = {name for name, value in references(function).items() if value is drop}
         code = function.__code__
-        for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(code)))) if names else ():
-            if isinstance(node, ast.Call) and ast.unparse(node.func) in names:
-                yield f"{code.co_filename}:{code.co_firstlineno + node.lineno - 1}", ast.unparse(node)
+        for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(code)))):
+            yield function, f"{code.co_filename}:{code.co_firstlineno + getattr(node, 'lineno', 1) - 1}", node
 
 
 def _argument_types(stage: Stage) -> tuple[Any, ...]:

@@ -5,7 +5,7 @@ plan, the plain run walks it, and `explain` prints it.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
@@ -162,6 +162,11 @@ class Plan:
     @property
     def record(self) -> np.ndarray:
         """The path's record: an int64 for each parameter of its own, as of now."""
+        return self._record(self.own)
+
+    @property
+    def own_values(self) -> tuple[int, ...]:
+        """The values in the path's record, as of now."""
         return self._values(self.own)
 
     @property
@@ -172,14 +177,17 @@ class Plan:
     @property
     def configuration(self) -> np.ndarray:
         """The path's configuration: one record with an int64 for every int parameter, as of now."""
-        return self._values(self.parameters)
+        return self._record(self.parameters)
 
-    def _values(self, names: Iterable[str]) -> np.ndarray:
-        given = {name: self.parameters[name] for name in names}
-        record = np.zeros(1, np.dtype([(name, np.int64) for name in given or {"none": 0}]))
-        for name, value in given.items():
-            record[name] = value() if callable(value) else value
+    def _record(self, names: Collection[str]) -> np.ndarray:
+        record = np.zeros(1, np.dtype([(name, np.int64) for name in names or ["none"]]))
+        if names:
+            record[0] = self._values(names)
         return record
+
+    def _values(self, names: Iterable[str]) -> tuple[int, ...]:
+        values = (self.parameters[name] for name in names)
+        return tuple(value() if callable(value) else value for value in values)
 
     def select(self, nodes: Iterable[str]) -> list[Block]:
         """The blocks of these nodes, each after all that lead to it."""
@@ -233,6 +241,11 @@ def lower(path: Path) -> Plan:
         agree(path)  # again: a path that was created since may have made a table a replicated one
         path.lowered = _described(path), _lower(path)
     return path.lowered[1]
+
+
+def known_plan(path: Path) -> Plan:
+    """The plan that `lower` made of an established path before, whatever may have changed since; else that of now."""
+    return path.lowered[1] if path.lowered else lower(path)
 
 
 def _described(path: Path) -> list[Any]:

@@ -15,7 +15,20 @@ from scout.paths.wire.flow import mix
 from scout.ring.atomics import load64_acquire
 from scout.ring.jit import inline
 
-__all__ = ["ACCOUNTED", "ALWAYS", "ENTRY", "KIND", "NEVER", "NO_SHAPE", "PATH", "PORT", "QUEUE_UP", "bucket_of", "find"]
+__all__ = [
+    "ACCOUNTED",
+    "ALWAYS",
+    "ENTRY",
+    "KIND",
+    "NEVER",
+    "NO_SHAPE",
+    "PATH",
+    "PORT",
+    "QUEUE_UP",
+    "bucket_of",
+    "find",
+    "native_bucket_of",
+]
 
 ALWAYS, NEVER = 0, (1 << 63) - 1
 """The epochs from which, and until which, a pattern holds that is there all the time."""
@@ -52,11 +65,11 @@ _PORT, _KIND, _ENTRY = PORT.itemsize, KIND.itemsize, ENTRY.itemsize  # a record 
 
 
 def bucket_of(kind: int, word_0: int, word_1: int, buckets: int) -> int:
-    """The bucket of a pattern, 0 to `buckets` - 1; `buckets` is a power of two. Also for compiled code."""
+    """The bucket of a pattern, 0 to `buckets` - 1, which is a power of two. Compiled: `native_bucket_of`."""
     return mix(mix(word_0) ^ word_1 ^ kind << 48) & buckets - 1
 
 
-_bucket_of = inline(bucket_of)
+native_bucket_of = inline(bucket_of)
 
 
 @inline
@@ -78,7 +91,7 @@ def find(
     while kind:
         mask = kinds[np.uintp(kind)]
         masked_0, masked_1 = word_0 & mask.mask_0, word_1 & mask.mask_1
-        bucket = _bucket_of(kind, masked_0, masked_1, heads.shape[0])
+        bucket = native_bucket_of(kind, masked_0, masked_1, heads.shape[0])
         number = load64_acquire(heads.ctypes.data + bucket * 8)
         while number:
             entry = entries[np.uintp(number)]

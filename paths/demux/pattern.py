@@ -4,8 +4,7 @@ A pattern is a mask and the value of the key under it. Prefixes are patterns as 
 union of some.
 """
 
-from collections.abc import Iterator, Mapping
-from functools import reduce
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Network
 from itertools import product
 from typing import Any, NamedTuple
@@ -28,9 +27,6 @@ class Pattern(NamedTuple):
     def takes(self, *key: int) -> bool:
         """True if a key of two words is one of them."""
         return all(word & mask == value for word, mask, value in zip(key, self.mask, self.value, strict=True))
-
-
-_ANY = Pattern((0, 0), (0, 0))
 
 
 def patterns(attributes: Attributes, fields: Mapping[str, Field]) -> list[Pattern]:
@@ -56,8 +52,8 @@ def patterns(attributes: Attributes, fields: Mapping[str, Field]) -> list[Patter
                 f"path from {attributes.ingress!r}: no router above it tells packets apart by {name} {value}; connect "
                 f"one that does (Ip for IPv4), or leave {name}=... out"
             )
-        parts.append([_pattern(fields[name], *bits) for bits in _bits(value, fields[name].bits)])
-    return [reduce(_both, combination, _ANY) for combination in product(*parts)]
+        parts.append([_words(fields[name], *bits) for bits in _bits(value, fields[name].bits)])
+    return [_pattern(combination) for combination in product(*parts)]
 
 
 def rank(attributes: Attributes, fields: Mapping[str, Field]) -> int:
@@ -89,16 +85,19 @@ def _bits(value: Any, width: int) -> Iterator[tuple[int, int]]:
         yield full, value
 
 
-def _pattern(field: Field, mask: int, value: int) -> Pattern:
+def _words(field: Field, mask: int, value: int) -> tuple[int, int, int]:
+    """The index of a field's word in the key, and its mask and value there."""
     shown = 0 if field.shown is None else 1 << field.shown
-    words = _signed(mask << field.shift | shown), _signed(value << field.shift | shown)
-    masks, values = ([word, 0] if field.word == 0 else [0, word] for word in words)
-    return Pattern(tuple(masks), tuple(values))  # type: ignore[arg-type]
+    return field.word, mask << field.shift | shown, value << field.shift | shown
 
 
-def _both(one: Pattern, other: Pattern) -> Pattern:
-    joined = [tuple(a | b for a, b in zip(*words, strict=True)) for words in zip(one, other, strict=True)]
-    return Pattern(*joined)  # type: ignore[arg-type]
+def _pattern(words: Iterable[tuple[int, int, int]]) -> Pattern:
+    """The pattern of the keys that have all of these values."""
+    masks, values = [0, 0], [0, 0]
+    for word, mask, value in words:
+        masks[word] |= mask
+        values[word] |= value
+    return Pattern((_signed(masks[0]), _signed(masks[1])), (_signed(values[0]), _signed(values[1])))
 
 
 def _signed(word: int) -> int:

@@ -7,12 +7,13 @@ that are on it; it is used again only when none can be, which the caller of `unl
 from collections.abc import Sequence
 
 import numpy as np
+from numba import from_dtype
 from numba.core import types
 
 from scout.io.packet import NO_PATH
-from scout.paths.demux.find import ALWAYS, ENTRY, KIND, NEVER, PORT, bucket_of
+from scout.paths.demux.find import ALWAYS, ENTRY, KIND, NEVER, PORT, bucket_of, native_bucket_of
 from scout.paths.demux.pattern import Pattern
-from scout.ring.atomics import store64_release
+from scout.ring.atomics import load64, store64_release
 from scout.ring.errors import ScoutError
 from scout.ring.jit import entry
 from scout.ring.segment import address, shared
@@ -44,6 +45,23 @@ class NoRoom(ScoutError):
 def _store_link(place: int, number: int) -> None:
     """Have the link at an address lead to a record, which is complete (release; `find` loads it with acquire)."""
     store64_release(place, number)
+
+
+_WORD = types.int64
+
+
+@entry(types.void(types.int64[::1], from_dtype(ENTRY)[::1], _WORD, _WORD, _WORD, _WORD, _WORD, _WORD))
+def _insert(
+    heads: np.ndarray, entries: np.ndarray, number: int, word_0: int, word_1: int, kind: int, path: int, born: int
+) -> None:
+    """Write a record, and have its bucket's list begin with it (release; `find` loads the link with acquire)."""
+    head = heads.ctypes.data + native_bucket_of(kind, word_0, word_1, len(heads)) * 8
+    entry = entries[number]
+    entry.next = load64(head)
+    entry.word_0, entry.word_1 = word_0, word_1
+    entry.kind, entry.path = kind, path
+    entry.born, entry.died = born, NEVER
+    store64_release(head, number)
 
 
 class _Links:
@@ -195,13 +213,10 @@ class DemuxTable:
 
     def _insert(self, kind: int, path: int, value: tuple[int, int], born: int) -> None:
         number = self._entry_room.take()
-        self.entries[number] = (0, *value, kind, path, born, NEVER, 0)
-        heads, bucket = self._links[2], self._bucket(number)
-        self.entries[number]["next"] = heads[bucket]
+        _insert(self.heads, self.entries, number, *value, kind, path, born)
         self._entries[path].append(number)
         self._members[kind] += 1
         self._holding[kind, *value] = number
-        heads[bucket] = number
 
     def _bucket(self, entry: int) -> int:
         record = self.entries[entry]

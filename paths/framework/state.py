@@ -21,6 +21,7 @@ from scout.io.access import lowering
 from scout.paths.model.references import rebound
 from scout.ring.atomics import compare_exchange, load64_acquire, store64_release
 from scout.ring.errors import ScoutError
+from scout.ring.jit import inline
 from scout.ring.wait import relax
 
 __all__ = ["acquire", "add_to", "atomically", "clear", "exchange_in", "load_from", "release", "store_to"]
@@ -240,16 +241,17 @@ def acquire(lock: Any, number: Any) -> None:
 
 @lowering(acquire)
 def _native_acquire(lock, number):  # type: ignore[no-untyped-def]
-    def native(lock, number):  # type: ignore[no-untyped-def]
-        word = lock.ctypes.data
-        looks = 0
-        # Acquire order: sees all that the last holder wrote before its release (`release`).
-        while not compare_exchange(word, 0, number[0]):
-            while load64_acquire(word) != 0:  # reading alone leaves the cache line with the holder
-                relax(looks)
-                looks += 1
+    return lambda lock, number: _take(lock.ctypes.data, number[0])
 
-    return native
+
+@inline
+def _take(word: int, number: int) -> None:
+    looks = 0
+    # Acquire order: sees all that the last holder wrote before its release (`release`).
+    while not compare_exchange(word, 0, number):
+        while load64_acquire(word) != 0:  # reading alone leaves the cache line with the holder
+            relax(looks)
+            looks += 1
 
 
 def release(lock: Any) -> None:

@@ -6,6 +6,7 @@ into the path, so its code need not test for them.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, TypedDict, Unpack
 
@@ -168,7 +169,7 @@ class Attributes:
         made._check_together()
         return made
 
-    @property
+    @cached_property
     def traffic(self) -> dict[str, Any]:
         """The attributes that describe packets, as far as they are known; empty for a path that takes all."""
         return {name: value for name in TRAFFIC if (value := getattr(self, name)) is not None}

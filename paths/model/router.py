@@ -92,6 +92,10 @@ class Router:
         """
         return []
 
+    def clearing(self, port: str) -> list[Change]:
+        """The changes after which the router has nothing at a port, which is about to lose its interface."""
+        return []
+
     def amender(self) -> Stage | None:
         """A stage without outcomes whose function makes the orders of a change in the tables of a replica.
 

@@ -8,6 +8,7 @@ from scout.paths.wire.flow import mix
 
 __all__ = [
     "ADJACENCY",
+    "FLUSH",
     "FOREVER",
     "FORGET",
     "FREE",
@@ -36,9 +37,10 @@ nanoseconds; `state` is one of LEARNT, RESERVED, STATIC."""
 LEARNT, RESERVED, STATIC = 0, 1, 2
 """A row that another key may take once it has expired; one that keeps its key, a gateway's; one that never changes."""
 
-SET, FORGET, RESERVE, FREE = range(4)
+SET, FORGET, RESERVE, FREE, FLUSH = range(5)
 """Operations of an order, on the adjacency whose key is `one`: give it the MAC address `two` for ever; let ARP ask for
-it, and keep its row if `two` is 1; keep its row; let another key take its row when it has expired."""
+it, and keep its row if `two` is 1; keep its row; let another key take its row when it has expired. The last one forgets
+all MAC addresses that were learnt at a port: `one` is its index, plus 1."""
 
 
 def find(adjacencies: Any, key: int) -> int:
@@ -89,6 +91,12 @@ def make_room(adjacencies: Any, key: int, now: int) -> int:
 
 def amend(order: Any, now: int, adjacencies: Any, changes: Any) -> int:
     """Make an order in a replica's table."""
+    if order.operation == FLUSH:
+        for row in range(len(adjacencies)):
+            if adjacencies[row].key >> 32 == order.one and adjacencies[row].state != STATIC:
+                adjacencies[row].expires = UNKNOWN
+        changes[0] += 1
+        return 0
     if order.operation == SET or order.operation == RESERVE:
         index = make_room(adjacencies, order.one, now)
     else:

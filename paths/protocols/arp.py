@@ -28,7 +28,7 @@ import numpy as np
 from scout.io.access import load16, load32, load48, require, store16, store48
 from scout.io.batch import BATCH_SIZE
 from scout.io.packet import SECOND
-from scout.paths.changes.neighbours import DeleteNeighbour, SetNeighbour
+from scout.paths.changes.neighbours import DeleteNeighbour, ForgetNeighbours, SetNeighbour
 from scout.paths.limit import once
 from scout.paths.model.attributes import Attributes
 from scout.paths.model.change import Amendment, Change
@@ -201,7 +201,7 @@ class Arp(Router):
 
     requires = {"net": "arp"}
     provides = {"resolve": "adjacency"}
-    takes = (DeleteNeighbour, SetNeighbour)
+    takes = (DeleteNeighbour, ForgetNeighbours, SetNeighbour)
 
     def __init__(self, name: str, timeout: float = 60.0, capacity: int = 1024) -> None:
         super().__init__(name)
@@ -274,6 +274,9 @@ class Arp(Router):
 
     def differences(self, wanted: Any) -> list[Change]:
         return self._neighbours.differences(wanted._neighbours)
+
+    def clearing(self, port: str) -> list[Change]:
+        return self._neighbours.clearing(port)
 
     def prepare(self, changes: Sequence[Change], graph: RouterGraph) -> Amendment:
         return self._neighbours.prepare(changes)

@@ -334,6 +334,10 @@ class Ip(Router):
         no_addresses, addresses = self.own.differences(wanted.own)
         return no_routes + no_addresses + addresses + routes + self._mtus.differences()
 
+    def clearing(self, port: str) -> list[Change]:
+        addresses = [DeleteAddress(port, str(each)) for each in self.addresses.get(port, ())]
+        return [*addresses, *self._mtus.clearing(port)]
+
     def arrive(self, service: str, below: bool) -> str | Via:
         if service == "net":
             return "lookup"

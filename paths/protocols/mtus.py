@@ -51,6 +51,10 @@ class Mtus:
         for index, (port, mtu) in enumerate(zip(self._ports, self._of_interfaces, strict=True)):
             rows[index] = min(mtu, wanted.get(port, mtu))
 
+    def clearing(self, port: str) -> list[Change]:
+        """The change after which no MTU of a port is set, if one is."""
+        return [SetMtu(port, None)] if port in self._versions.current else []
+
     def differences(self) -> list[Change]:
         """The changes after which no MTU is set."""
         return [SetMtu(port, None) for port in self._versions.current]

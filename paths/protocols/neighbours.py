@@ -7,11 +7,12 @@ from ipaddress import AddressValueError, IPv4Address
 import numpy as np
 
 from scout.io.mac import mac_number, mac_text
-from scout.paths.changes.neighbours import DeleteNeighbour, SetNeighbour
+from scout.paths.changes.neighbours import DeleteNeighbour, ForgetNeighbours, SetNeighbour
 from scout.paths.model.change import Amendment, Change, Order
 from scout.paths.model.router import GraphError
 from scout.paths.model.table import Table
 from scout.paths.protocols.adjacencies import (
+    FLUSH,
     FOREVER,
     FORGET,
     FREE,
@@ -164,6 +165,11 @@ class Neighbours:
                 changes.append(SetNeighbour(*self.place_of(key), mac_text(mac)))
         return changes
 
+    def clearing(self, port: str) -> list[Change]:
+        """The changes after which no neighbour at a port is known."""
+        there = [self.place_of(key) for key in self.macs]
+        return [*(DeleteNeighbour(*place) for place in there if place[0] == port), ForgetNeighbours(port)]
+
     def place_of(self, key: int) -> tuple[str, str]:
         """The port and the address of a key."""
         return self.ports[(key >> 32) - 1], str(IPv4Address(key & 0xFFFFFFFF))
@@ -190,7 +196,9 @@ class Neighbours:
 
     def _step(self, change: Change) -> tuple[int, int, int]:
         """The operation and the two numbers of an order."""
-        assert isinstance(change, DeleteNeighbour | SetNeighbour)
+        assert isinstance(change, DeleteNeighbour | ForgetNeighbours | SetNeighbour)
+        if isinstance(change, ForgetNeighbours):
+            return FLUSH, self.index(change.port, "any") + 1, 0
         port = self.index(change.port, change.address)
         if isinstance(change, SetNeighbour):
             address, mac = self.parsed(change.address, change.mac)
@@ -211,11 +219,13 @@ class Neighbours:
 
         try:
             for operation, key, two in steps:
+                orders.append(Order(self._name, operation, key, two))
+                if operation == FLUSH:  # no row is for another key by that
+                    continue
                 known = self._kept.reasons(key)
                 before.append((key, known))
                 reason = BY_HAND if operation in (SET, FORGET) else GATEWAY
                 self._kept.require(key, known | reason if operation in (SET, RESERVE) else known & ~reason)
-                orders.append(Order(self._name, operation, key, two))
         except BaseException:
             undo()
             raise

@@ -33,6 +33,19 @@ class _Seen(asyncio.Event):
         self.set()
 
 
+class _Serving:
+    """A server that listens at a router's socket; it is closed when the router ends."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+
+    def router_ended(self) -> None:
+        forever = self._server._serving_forever_fut
+        if forever is not None and not forever.done():
+            forever.set_exception(ConnectionResetError(errno.ECONNRESET, "the router has ended"))
+        self._server.close()
+
+
 class EventLoop(asyncio.SelectorEventLoop):
     """An event loop whose endpoints are sockets of the router that this process is attached to.
 
@@ -42,6 +55,7 @@ class EventLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         super().__init__()
         self._watchers: dict[Stack, set[Watcher]] = {}
+        self._serving: dict[sockets.StreamSocket, _Serving] = {}
 
     async def create_datagram_endpoint(  # type: ignore[override]
         self,
@@ -138,11 +152,21 @@ class EventLoop(asyncio.SelectorEventLoop):
             (host,) = host
         opened = sock or await self.run_in_executor(None, _bound, (host or "", int(port or 0)))
         try:
-            return await super().create_server(protocol_factory, sock=opened, **options)
+            server = await super().create_server(protocol_factory, sock=opened, **options)
         except BaseException:
             if sock is None:
                 opened.close()
             raise
+        if isinstance(opened, sockets.StreamSocket):
+            self._serving[opened] = _Serving(server)
+            self.watch(self._serving[opened], opened.stack)
+        return server
+
+    def _stop_serving(self, sock: Any) -> None:
+        """A server closes one of its sockets."""
+        if serving := self._serving.pop(sock, None):
+            self.unwatch(serving, sock.stack)
+        super()._stop_serving(sock)  # type: ignore[misc]
 
     # Transports: asyncio's loop makes all of them by these methods.
 

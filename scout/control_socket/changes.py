@@ -11,6 +11,7 @@ from scout.difference import difference
 from scout.loader import load_router
 from scout.paths.changes.addresses import AddAddress, DeleteAddress
 from scout.paths.changes.neighbours import DeleteNeighbour, SetNeighbour
+from scout.paths.changes.ports import AddPort, DeletePort
 from scout.paths.changes.routes import AddRoute, DeleteRoute, ReplaceRoute
 from scout.paths.changes.values import SetValue
 from scout.paths.framework.service import Service
@@ -54,6 +55,12 @@ class Changes:
     def unbind(self, service: str, handlers: list[str]) -> dict[str, Any]:
         found = self._service(service)
         return self._have_bound(found, self._mask(found) & ~found.mask(handlers))
+
+    def port_add(self, port: str, interface: str, mac: str | None) -> dict[str, Any]:
+        return self._change(AddPort(port, interface, mac))
+
+    def port_delete(self, port: str) -> dict[str, Any]:
+        return self._change(DeletePort(port))
 
     def address_add(self, port: str, address: IPv4Interface) -> dict[str, Any]:
         return self._change(AddAddress(port, str(address)))

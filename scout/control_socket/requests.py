@@ -157,6 +157,7 @@ _HANDLERS = Parameter("handlers", NAMES, "names of its handlers, which are those
 GROUPS = {
     "show": "See what the router is, what it does, and what it knows.",
     "address": "Change the router's own addresses, in all replicas from the same packet on.",
+    "port": "Add and remove ports: give an interface to a port that has none, or take it away.",
     "route": "Change routes, in all replicas from the same packet on.",
     "discard": "Drop packets at the port where they come in.",
     "path": "Create and delete paths, in all replicas from the same packet on.",
@@ -239,6 +240,23 @@ REQUESTS: tuple[Request, ...] = (
         "bind", "bind handlers of a service, besides those that are bound", (_SERVICE, _HANDLERS), "hundreds report"
     ),
     Request("unbind", "have handlers of a service bound no more", (_SERVICE, _HANDLERS), "hundreds report"),
+    Request(
+        "port add",
+        "give a port that has none an interface, while packets flow; answered when the port takes part",
+        (
+            Parameter("port", NAME, "a port without an interface, one of `show ports`"),
+            Parameter("interface", NAME, "the interface's name"),
+            Parameter("mac", MAC, "a MAC address of the router's own; by default the interface's", None),
+        ),
+        "third eth3",
+    ),
+    Request(
+        "port delete",
+        "take the interface away from a port, and the router's addresses, MTU and neighbours there; routes by gateways "
+        "there have to be deleted first",
+        (Parameter("port", NAME, "the port"),),
+        "third",
+    ),
     Request(
         "address add",
         "give the router one more address at a port; its network is connected from then on",

@@ -18,6 +18,7 @@ from scout.endpoints.sockets import Refused, SocketTable
 from scout.io.endpoints.ciphers import library
 from scout.io.ports.applications import ApplicationPort
 from scout.paths.model.graph import RouterGraph
+from scout.paths.wire import ipv4
 from scout.ring.errors import ScoutError
 
 __all__ = ["LONGEST", "SUFFIX", "Registry", "registries"]
@@ -47,7 +48,9 @@ class Registry:
     def __init__(self, graph: RouterGraph, name: str) -> None:
         router: Any = graph.router(name)
         self._port: ApplicationPort = router.port
-        self._table = SocketTable(self._port, router.transports(graph))
+        transports = router.transports(graph)
+        self._congestion = getattr(transports.get(ipv4.TCP), "congestion", 0)
+        self._table = SocketTable(self._port, transports)
         self._lock = threading.Lock()
         self._free = list(range(self._port.applications, 0, -1))
         self._clients: set[socket.socket] = set()
@@ -111,7 +114,8 @@ class Registry:
         memory.clear_application(application)
         memory.attach(application)
         answer = {"ok": True, "pid": os.getpid(), "application": application} | memory.sizes._asdict()
-        answer["secures"] = library() is not None
+        answer["sockets"], answer["secures"] = self._port.sockets, library() is not None
+        answer["congestion"] = self._congestion
         answer["offset"] = memory.offset_of_application(application)
         _send(client, answer, memory.file, memory.bell)
 

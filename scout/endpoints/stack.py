@@ -38,8 +38,12 @@ class Stack:
         The process of the router's supervisor.
     stream_bytes, stream_offset : int
         Bytes of each ring of a stream, and where it is in a socket's area.
+    sockets : int
+        Sockets that all applications together can have.
     secures : bool
         True if it can secure streams (`StreamSocket.secure`).
+    congestion : int
+        The congestion control of connections that choose none (`scout.paths.protocols.tcp.settings`).
     ended : select.epoll
         Readable once the router has ended.
     """
@@ -58,8 +62,11 @@ class Stack:
         self.pid, self.socket_bytes, self.ring_bytes = answer["pid"], answer["socket_bytes"], answer["ring_bytes"]
         self.stream_bytes, self.stream_offset = answer["stream_bytes"], answer["stream_offset"]
         self._request_bytes, self.secures = answer["request_bytes"], answer["secures"]
+        self.congestion = answer["congestion"]
+        self.sockets = answer["sockets"]
         self._memory = np.frombuffer(mmap.mmap(self._file, 0), np.uint8)  # the whole file
         self._area = self.mapped(answer["offset"], answer["application_bytes"])
+        self._here = address(self._area)
 
     def ask(self, do: str, **parameters: Any) -> tuple[dict[str, Any], list[int]]:
         """Make a request of the registry; its answer, and the descriptors that came with it.
@@ -101,7 +108,7 @@ class Stack:
     def submit(self, header: int, data: int, size: int) -> bool:
         """Make a local request; False if there is no room now."""
         with self._submitting:
-            return bool(submit(address(self._area), self._request_bytes, self.bell, header, data, size))
+            return bool(submit(self._here, self._request_bytes, self.bell, header, data, size))
 
     @property
     def has_ended(self) -> bool:

@@ -51,8 +51,11 @@ class Listener:
         self._spares: dict[int, tuple[int, int, int]] = {}  # by number: number, offset of the area, eventfd
 
     def set_backlog(self, wanted: int) -> None:
-        """Let so many connections wait, if all of them could tell of themselves in the ring of one replica."""
-        self.backlog = max(min(wanted, self._ring[1] // (2 * _MESSAGE)), 1)
+        """Let so many connections wait, if all of them could tell of themselves in the ring of one replica.
+
+        One listener takes no more than half of the router's sockets.
+        """
+        self.backlog = max(min(wanted, self._ring[1] // (2 * _MESSAGE), self._stack.sockets // 2), 1)
 
     def refill(self) -> None:
         """Offer spare sockets, so that as many connections as `backlog` can wait.

@@ -15,6 +15,7 @@ from scout.io.endpoints.message import ABORT, HEADER, OPTION, SHUTDOWN, WRITE
 from scout.io.endpoints.records import SECURING_WORDS
 from scout.io.endpoints.stream import ESTABLISHED, OPENING
 from scout.paths.protocols.tcp import state
+from scout.paths.protocols.tcp.settings import CONGESTION, CONTROLS
 from scout.sockets import options
 from scout.sockets.base import Name, Socket, opened
 from scout.sockets.byte_stream import ByteStream
@@ -156,12 +157,15 @@ class StreamSocket(Securing, Socket):
     def setsockopt(self, level: int, option: int, value: Any) -> None:
         """Choose an option.
 
-        TCP_NODELAY, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT, IP_TOS, SO_KEEPALIVE or SO_LINGER.
+        TCP_NODELAY, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT, TCP_CONGESTION (`b"cubic"`, `b"bbr"` or
+        `b"reno"`), IP_TOS, SO_KEEPALIVE or SO_LINGER.
 
         Connections that a listener accepts get what is chosen for it. SO_REUSEADDR changes nothing.
         """
         if (level, option) == options.LINGER:
             self.aborts = options.lingers(value)
+        elif (level, option) == options.CONTROL:
+            self._choose(CONGESTION, options.control_of(value))
         elif (level, option) in options.SETTINGS:
             setting, unit = options.SETTINGS[level, option]
             self._choose(setting, options.value_of(value) * unit)
@@ -173,8 +177,11 @@ class StreamSocket(Securing, Socket):
         if self._remote and not self._connecting:
             self._tell(OPTION, setting, value)
 
-    def getsockopt(self, level: int, option: int) -> int:
-        """An option that was chosen, 0 for others; for SO_ERROR the error that is pending, which is cleared."""
+    def getsockopt(self, level: int, option: int, buflen: int = 0) -> Any:
+        """An option that was chosen, 0 for others; for SO_ERROR the error that is pending, which is cleared.
+
+        TCP_CONGESTION is bytes, as that of Python's sockets: pass `buflen`, such as 16, and get at most so many.
+        """
         if (level, option) == (SOL_SOCKET, SO_ERROR):
             self._end_connecting()
             if self._remote and self.stream.closed():
@@ -183,6 +190,9 @@ class StreamSocket(Securing, Socket):
         if (level, option) not in options.SETTINGS:
             return super().getsockopt(level, option)
         setting, unit = options.SETTINGS[level, option]
+        if setting == CONGESTION:
+            name = CONTROLS[self._settings.get(CONGESTION, self.stack.congestion)]
+            return name.encode().ljust(16, b"\0")[:buflen]
         return self._settings.get(setting, 0) // unit
 
     # Reading.

@@ -3,7 +3,8 @@
     python tests/engine/impaired.py --bytes 1000000000 [CASE ...]
 
 It prints for each case and direction how long it took, and how many packets passed. Blocks say where they belong, and
-are compared byte by byte.
+are compared byte by byte. With `--kernel` this end is the kernel too, to compare; with `--tap` it is on a TAP device,
+without a link.
 """
 
 import argparse
@@ -13,8 +14,10 @@ import struct
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -29,9 +32,10 @@ if __name__ == "__main__":
 import numpy as np
 from host_router import OURS, PEER, Host, running_host
 
-from scout import AfPacketPort, Arp, Ethernet, Icmp, Impair, Ip, Lab, Supervisor, Tcp, sockets
+from scout import AfPacketPort, Arp, Ethernet, Filter, Icmp, Impair, Ip, Lab, Supervisor, Tcp, drop, load16, sockets
 from scout.io.host.namespace import Namespace
 from scout.paths.model.graph import RouterGraph
+from scout.paths.wire import ipv4
 
 __all__ = ["CASES", "Bad", "Case", "Link", "impaired_host", "transfer"]
 
@@ -51,6 +55,8 @@ class Case:
     stream_bytes: int = 1 << 20  # rings of this end's connection
     buffer: int = 0  # bytes of the kernel's receive buffer; 0 is the kernel's choice
     super_frames: bool = False  # both ends leave it to devices to cut segments
+    congestion: str = "cubic"  # of this end's connection
+    largest: int = 0  # bytes of a packet; longer ones are dropped in silence. 0: all pass
 
 
 JITTER = {"delay": 0.01, "jitter": 0.005}
@@ -65,6 +71,12 @@ CASES = {
     "corruption": Case({"corrupt": 0.001}),
     "jitter": Case(JITTER),
     "small MTU": Case(mtu=576),
+    "black hole": Case(largest=1200),
+    "BBR, loss": Case({"loss": 0.01}, congestion="bbr"),
+    "bottleneck": Case({"rate": 50e6, "delay": 0.01, "limit": 150_000}),
+    "BBR, bottleneck": Case({"rate": 50e6, "delay": 0.01, "limit": 150_000}, congestion="bbr"),
+    "bottleneck, loss": Case({"rate": 50e6, "delay": 0.01, "limit": 150_000, "loss": 0.01}),
+    "BBR, bottleneck, loss": Case({"rate": 50e6, "delay": 0.01, "limit": 150_000, "loss": 0.01}, congestion="bbr"),
     "tiny windows": Case(stream_bytes=1 << 12, buffer=4096),
     "all": Case(
         {
@@ -173,8 +185,22 @@ def transfer(host: Host, case: Case, sends: bool, size: int) -> float:
     return took
 
 
-def link_graph() -> tuple[RouterGraph, list[Impair]]:
-    """The router between host and peer: what comes by either interface is impaired."""
+TOO_LONG = drop("too-long")
+
+
+def black_hole(frame: Any, end: Any, packet: Any, largest: int) -> int:
+    """Drop packets of IP that are too long, and tell nobody."""
+    size = load16(frame, ipv4.TOTAL_LENGTH)
+    if packet.gso_size:
+        size = min(size, packet.header_bytes + packet.gso_size)
+    return TOO_LONG if size > largest else 0
+
+
+def link_graph(largest: int = 0) -> tuple[RouterGraph, list[Impair]]:
+    """The router between host and peer: what comes by either interface is impaired.
+
+    `largest`: bytes of the longest packets of the host's that are not dropped; 0 drops none.
+    """
     graph = RouterGraph("link")
     graph.add(Ethernet("left", AfPacketPort("r0")))
     graph.add(Ethernet("right", AfPacketPort("r1")))
@@ -183,7 +209,11 @@ def link_graph() -> tuple[RouterGraph, list[Impair]]:
     graph.add(Icmp("icmp"))
     links = [graph.add(Impair(name, seed=seed)) for seed, name in enumerate(("out", "in"))]
     for port, link in zip(graph.ports, links, strict=True):
-        graph.connect("icmp", "ip", link.name, port)
+        if largest and port == "left":
+            graph.add(Filter("hole", black_hole, largest=largest))
+            graph.connect("icmp", "ip", "hole", link.name, port)
+        else:
+            graph.connect("icmp", "ip", link.name, port)
         graph.connect("ip", "arp", port)
     return graph, links
 
@@ -207,35 +237,86 @@ class Link:
 
 
 @contextmanager
+def linked(case: Case, lab: Lab, ours: Namespace) -> Iterator[tuple[Namespace, Link]]:
+    """The peer's namespace, and the link to it: a router in between."""
+    peer, between = lab.namespace("peer"), lab.namespace("between")
+    lab.veth((ours, "r0"), (between, "r0"), mtu=case.mtu)
+    lab.veth((peer, "eth0"), (between, "r1"), mtu=case.mtu)
+    peer.address("eth0", "10.9.0.2/24")
+    peer.route("default", via="10.9.0.1")
+    if not case.super_frames:
+        peer.offload("eth0", tx_tcp_segmentation=False)
+    graph, links = link_graph(case.largest)
+    supervisor = Supervisor(graph, [graph.create_path(port, order="channel") for port in graph.ports], replicas=1)
+    with between.entered():
+        supervisor.__enter__()
+    try:
+        yield peer, Link(supervisor, links)
+    finally:
+        supervisor.stop()
+
+
+@contextmanager
 def impaired_host(case: Case, replicas: int = 2) -> Iterator[tuple[Host, Link]]:
-    """A host, and the link to its peer: another router, in between."""
+    """A host, and the link to its peer."""
     made: list[Link] = []
 
     @contextmanager
     def network(lab: Lab, ours: Namespace) -> Iterator[Namespace]:
-        peer, between = lab.namespace("peer"), lab.namespace("between")
-        lab.veth((ours, "r0"), (between, "r0"), mtu=case.mtu)
-        lab.veth((peer, "eth0"), (between, "r1"), mtu=case.mtu)
-        peer.address("eth0", "10.9.0.2/24")
-        peer.route("default", via="10.9.0.1")
-        if not case.super_frames:
-            peer.offload("eth0", tx_tcp_segmentation=False)
-        graph, links = link_graph()
-        supervisor = Supervisor(graph, [graph.create_path(port, order="channel") for port in graph.ports], replicas=1)
-        with between.entered():
-            supervisor.__enter__()
-        try:
-            made.append(Link(supervisor, links))
+        with linked(case, lab, ours) as (peer, link):
+            made.append(link)
             yield peer
-        finally:
-            supervisor.stop()
 
-    tcp = Tcp("tcp") if case.super_frames else Tcp("tcp", LARGEST_SEND=0)
+    sizes = {} if case.super_frames else {"LARGEST_SEND": 0}
+    tcp = Tcp("tcp", congestion=case.congestion, **sizes)
     with running_host(replicas, False, tcp, network, stream_bytes=case.stream_bytes) as host:
         yield host, made[0]
 
 
 _ALL = sorted({each for case in CASES.values() for each in case.impairments})
+
+
+@contextmanager
+def impaired_kernels(case: Case) -> Iterator[tuple["Kernels", Link]]:
+    """Two kernels, and the link between them."""
+    with Lab("kernels") as lab:
+        ours = lab.namespace("ours")
+        with linked(case, lab, ours) as (peer, link):
+            ours.address("r0", f"{OURS}/24")
+            ours.route("10.9.0.0/16", via=PEER)
+            if not case.super_frames:
+                ours.offload("r0", tx_tcp_segmentation=False)
+            yield Kernels(ours, peer), link
+
+
+@dataclass
+class Kernels:
+    """Two kernels, in place of a host and its peer."""
+
+    ours: Namespace
+    peer: Namespace
+
+    def socket(self, namespace: Namespace, case: Case) -> socket.socket:
+        with namespace.entered():
+            made = socket.socket()
+        if case.buffer:  # both ends have the rings of our connection: what is set is doubled
+            for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+                made.setsockopt(socket.SOL_SOCKET, option, case.stream_bytes // 2)
+        return made
+
+    def transfer(self, case: Case, sends: bool, size: int) -> float:
+        """As the function of this name."""
+        with self.socket(self.ours, case) as listener, ThreadPoolExecutor(1) as thread:
+            listener.bind((OURS, PORT))
+            listener.listen(1)
+            theirs = self.socket(self.peer, case)
+            theirs.connect((OURS, PORT))
+            ours, _ = listener.accept()
+            began = time.monotonic()
+            working = thread.submit(converse, ours, sends, size)
+            converse(theirs, not sends, size)
+            working.result()
+            return time.monotonic() - began
 
 
 def main() -> None:
@@ -244,24 +325,41 @@ def main() -> None:
     parser.add_argument("--bytes", type=int, default=10_000_000)
     parser.add_argument("--replicas", type=int, default=2)
     parser.add_argument("--direction", choices=("sent", "received"))
+    parser.add_argument("--kernel", action="store_true")
+    parser.add_argument("--tap", action="store_true")
     chosen = parser.parse_args()
+    if chosen.tap:
+        with running_host(chosen.replicas, True, Tcp("tcp"), stream_bytes=1 << 20) as host:
+            for sends in _directions(chosen.direction):
+                _show("tap", sends, chosen.bytes, transfer(host, Case(), sends, chosen.bytes))
+        return
     for name in chosen.cases:
-        case = CASES[name]
-        with impaired_host(case, chosen.replicas) as (host, link):
+        case, ends = CASES[name], ExitStack()
+        with ends:
+            if chosen.kernel:
+                kernels, link = ends.enter_context(impaired_kernels(case))
+                move: Any = kernels.transfer
+            else:
+                host, link = ends.enter_context(impaired_host(case, chosen.replicas))
+                move = partial(transfer, host)
             link.become(case)
-            for sends in (False, True):
-                direction = "sent" if sends else "received"
-                if chosen.direction not in (None, direction):
-                    continue
+            for sends in _directions(chosen.direction):
                 before = link.packets()
-                took = transfer(host, case, sends, chosen.bytes)
+                took = move(case, sends, chosen.bytes)
                 ours, theirs = (after - first for first, after in zip(before, link.packets(), strict=True))
-                rate = chosen.bytes * 8e-6 / took
-                print(
-                    f"{name}, {direction}: {took:.1f} s, {rate:.0f} Mbit/s, {ours} packets of ours, {theirs} of theirs"
-                )
+                _show(name, sends, chosen.bytes, took, f", {ours} packets of ours, {theirs} of theirs")
             print(f"    link: {link.supervisor.account()['drops']}")
-            print(f"    host: {host.supervisor.account()['drops']} {host.reports}", flush=True)
+            if not chosen.kernel:
+                print(f"    host: {host.supervisor.account()['drops']} {host.reports}", flush=True)
+
+
+def _directions(wanted: str | None) -> list[bool]:
+    """Whether this end sends, for each direction."""
+    return [sends for sends in (False, True) if wanted in (None, "sent" if sends else "received")]
+
+
+def _show(name: str, sends: bool, size: int, took: float, more: str = "") -> None:
+    print(f"{name}, {'sent' if sends else 'received'}: {took:.1f} s, {size * 8e-6 / took:.0f} Mbit/s{more}", flush=True)
 
 
 if __name__ == "__main__":

@@ -162,12 +162,16 @@ def test_errors_are_those_of_asyncio(stack: Any, monkeypatch: pytest.MonkeyPatch
             reader, _ = await aio.open_connection(*listener.getsockname())
             monkeypatch.setattr(Connection, "end_connecting", lambda self: None)  # nothing comes of it
             opening = asyncio.ensure_future(aio.open_connection(*listener.getsockname()))
+            server = await aio.start_server(echo, HERE, 0, backlog=2)
+            serving = asyncio.ensure_future(server.serve_forever())
             while not any(each.connecting for each in list(stack.connections.values())):
                 await asyncio.sleep(0.001)
             stack._registry.close()
-            for waiting in (reader.read(), opening):
+            for waiting in (reader.read(), opening, serving):
                 with pytest.raises(ConnectionResetError, match="the router has ended"):
                     await waiting
+            assert not server.is_serving()
+            await server.wait_closed()
 
     aio.run(main())
 

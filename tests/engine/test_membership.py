@@ -70,9 +70,8 @@ def test_a_replica_dies_while_another_leaves_that_waits_for_its_turn():
 
 
 def test_a_replica_that_waits_for_its_turn_stops_when_it_is_told(monkeypatch):
-    monkeypatch.setattr(
-        "scout.membership._GRACE", 600.0
-    )  # the replica whose turn it is does not stop, nor is it killed
+    # The replica whose turn it is does not stop, nor is it killed.
+    monkeypatch.setattr("scout.membership._GRACE", 600.0)
     port, out = source(batch=4), MemoryPort("02:00:00:00:00:09", frames=[])
     graph, path = lingering(port, out)
     with Supervisor(graph, [path], 2, report=[].append) as supervisor:
@@ -109,8 +108,7 @@ def test_stopping_ends_the_wait_for_a_replica_that_does_not_leave():
 
 
 @pytest.mark.long
-def test_a_replica_that_is_killed_while_it_leaves_has_its_work_finished(monkeypatch):
-    monkeypatch.setattr("scout.membership._LEAVE_GRACE", 600.0)  # else a slow machine kills it before the test does
+def test_a_replica_that_is_killed_while_it_leaves_has_its_work_finished():
     port = source()
     graph, path = folding(port)
     with Supervisor(graph, [path], 3, report=[].append) as supervisor:

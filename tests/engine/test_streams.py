@@ -8,15 +8,17 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 from stand_in import StandIn
+from test_tcp import together
 
 from scout import sockets
+from scout.paths.protocols.tcp.settings import BBR, CONGESTION
 from scout.sockets import StreamSocket
 from scout.sockets.listener import Listener
 
@@ -55,21 +57,6 @@ def pair(stack: Any) -> Iterator[tuple[StreamSocket, socket.socket]]:
         assert name == sock.getsockname() and sock.getpeername() == listener.getsockname()
         with peer:
             yield sock, peer
-
-
-def together(*calls: Callable[[], Any]) -> list[Any]:
-    """The results of calls that run at once."""
-    results: dict[int, Any] = {}
-
-    def run(index: int, call: Callable[[], Any]) -> None:
-        results[index] = call()
-
-    threads = [threading.Thread(target=run, args=each) for each in enumerate(calls)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(120)
-    return [results[index] for index in range(len(calls))]
 
 
 def receive(sock: Any, size: int) -> bytes:
@@ -147,9 +134,11 @@ def test_connections_are_accepted_with_their_names(stack: Any) -> None:
                     assert sock.recv(100) == b"%d" % number
 
 
-def test_no_more_connections_wait_than_their_messages_have_room(stack: Any) -> None:
+def test_no_more_connections_wait_than_their_messages_have_room(stack: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     listener = Listener(stack, 1, (np.zeros(1, np.uint8), 0))
-    for wanted, got in ((0, 1), (128, 128), (65535, stack.ring_bytes // 144)):
+    room = stack.ring_bytes // 144
+    for wanted, most, got in ((0, 256, 1), (128, 256, 128), (65535, 65535, min(room, 32767)), (65535, 256, 128)):
+        monkeypatch.setattr(stack, "sockets", most)
         listener.set_backlog(wanted)
         assert listener.backlog == got
 
@@ -368,6 +357,12 @@ def test_options_are_told_once_the_connection_is_open(stack: Any) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, (1).to_bytes(4, "little"))
         assert [value for _, value in connection.options] == [1, 5_000_000_000, 1]
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0") == b"cubic"
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"bbr")
+        assert connection.options[-1] == (CONGESTION, BBR)
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16) == b"bbr".ljust(16, b"\0")
+        with pytest.raises(OSError, match="No such file"):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"vegas")
         with pytest.raises(OSError, match="Protocol not available"):
             sock.setsockopt(socket.IPPROTO_TCP, 12345, 1)
 

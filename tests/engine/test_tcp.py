@@ -16,6 +16,7 @@ import pytest
 from host_router import OURS, PEER, Host, running_host
 
 from scout import Tcp, sockets
+from scout.paths.protocols.tcp.settings import BBR, CONGESTION
 from scout.testing import await_until
 
 pytestmark = pytest.mark.needs_namespaces
@@ -91,6 +92,17 @@ def test_an_echo(host: Host, opened: Any) -> None:
         assert ours.recv(100) == b"hello"
         ours.sendall(b"HELLO")
         assert theirs.recv(100) == b"HELLO"
+
+
+def test_a_connection_is_controlled_by_bbr(host: Host) -> None:
+    ours, theirs = connected(host, 7090)
+    with ours, theirs:
+        assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0") == b"cubic"
+        ours.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"bbr")
+        check_transfers(ours, theirs)
+        table = host.supervisor.table("tcp.connections")
+        (state,) = table[table["settings"][:, CONGESTION] == BBR]
+        assert state["bbr"]["phase"] and state["delivery"]["delivered"] >= len(DATA)
 
 
 @pytest.mark.parametrize("opened", [accepted, connected])

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -39,6 +40,8 @@ def kill_again_and_again(host: Host, stop: threading.Event, killed: list[int]) -
 def test_transfers_go_on_when_replicas_die(host: Host, opened: Any) -> None:
     stop, killed = threading.Event(), []  # type: ignore[var-annotated]
     ours, theirs = opened(host, 7101)
+    if opened is connected:
+        ours.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"bbr")
     killer = threading.Thread(target=kill_again_and_again, args=(host, stop, killed))
     with ours, theirs:
         killer.start()

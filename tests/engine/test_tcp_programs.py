@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from host_router import OURS, PEER, Host, running_host
 from scapy.all import IP, TCP, Ether, wrpcap
+from sniffing import WITHOUT, captured, complaints
 from test_tcp import DATA, together
 
 from scout import Tcp
@@ -31,9 +32,6 @@ spec.loader.exec_module(lesson)
 """
 """The beginning of a program that is an application of ours from a lesson."""
 
-WITHOUT = {"tx_tcp_segmentation": False, "tx_checksum_ip_generic": False, "tx_generic_segmentation": False}
-"""Offloads that are switched off."""
-
 IPERF_PORT = "5201"
 """Of what iperf3 sends too much would be captured."""
 
@@ -47,36 +45,6 @@ def needs(*programs: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(bool(missing), reason=f"missing: {', '.join(missing)}")
 
 
-@contextmanager
-def captured(host: Host, interface: str, file: Path) -> Iterator[None]:
-    """Have all packets of an interface of the peer in a file, but for those of iperf3."""
-    with host.peer.entered():
-        dump = subprocess.Popen(
-            ["tcpdump", "-i", interface, "-U", "-B", "65536", "-w", str(file), "not", "port", IPERF_PORT],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-    try:
-        assert dump.stderr and "listening" in dump.stderr.readline()
-        yield
-    finally:
-        dump.terminate()
-        dump.wait()
-        dump.stderr.close()  # type: ignore[union-attr]
-
-
-def complaints(file: Path, has_checksums: bool = True) -> str:
-    """The packets that tshark calls malformed, and its errors, wrong checksums among them.
-
-    It reads nothing above TCP: it would take the bytes of streams for all sorts of protocols.
-    """
-    checks = [f"-o{layer}.check_checksum:{has_checksums}" for layer in ("ip", "tcp")]
-    shown = ["-Tfields", "-eframe.number", "-eip.src", "-e_ws.expert.message", "-e_ws.malformed"]
-    errors = "_ws.expert.severity >= 0x800000 || _ws.malformed"
-    command = ["tshark", "-r", file, "-d", "tcp.port==1-65535,data", *checks, "-Y", errors, *shown]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
-
 @pytest.fixture(scope="module", params=["link", pytest.param("tap", marks=pytest.mark.long)])
 def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     """A host, on a link without offloads or on a TAP device; at the end tshark has found no fault in what was said."""
@@ -86,7 +54,7 @@ def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
             running.peer.offload("eth0", **WITHOUT)
             running.own.offload("r0", **WITHOUT)
         if shutil.which("tcpdump"):
-            capturing.enter_context(captured(running, "r0" if has_tap else "eth0", capture))
+            capturing.enter_context(captured(running.peer, "r0" if has_tap else "eth0", capture, f"port {IPERF_PORT}"))
         yield running
         capturing.close()
         if capture.exists() and shutil.which("tshark"):

@@ -12,11 +12,13 @@ import numpy as np
 from numba.core import types
 
 from scout.io.batch import new_batch
+from scout.io.channels.software_operations import FRAME
 from scout.io.endpoints.application import EMPTY, submit, take
 from scout.io.endpoints.collect import APPLICATION_FEED, collect
-from scout.io.endpoints.deliver import TRANSMIT, enqueue, flush
-from scout.io.endpoints.message import DATA, HEADER, HEADER_STRUCT, LONGEST_DATA, REPORT, ROW, SEGMENT, SEND
+from scout.io.endpoints.deliver import TRANSMIT, enqueue, flush, prepare
+from scout.io.endpoints.message import DATA, HEADER, HEADER_STRUCT, LONGEST_DATA, REPORT, ROW, SEGMENT, SEND, SERIAL
 from scout.io.endpoints.stream import WORDS
+from scout.io.packet import REACH
 from scout.io.ports.applications import ApplicationPort
 from scout.paths.compiler.native import BATCH
 from scout.ring.segment import address
@@ -34,9 +36,13 @@ def collect_once(feeds: Any) -> None:
 
 
 @numba.njit(
-    types.void(types.Array(numba.from_dtype(TRANSMIT), 1, "C"), BATCH, types.boolean), error_model="numpy", _nrt=False
+    types.void(types.Array(numba.from_dtype(TRANSMIT), 1, "C"), BATCH, types.boolean, types.boolean),
+    error_model="numpy",
+    _nrt=False,
 )
-def _deliver(transmits: Any, batch: Any, flushes: bool) -> None:
+def _deliver(transmits: Any, batch: Any, prepares: bool, flushes: bool) -> None:
+    if prepares:
+        prepare(transmits[0], batch[0])
     enqueue(transmits[0], batch[0], batch.ctypes.data)
     if flushes:
         flush(transmits[0])
@@ -106,8 +112,9 @@ class Bench:
         found = []
         for number in range(int(self.feed.cursors["head"][0]), self.feed.sent):
             at = int(channel["ring"]) + (number & int(channel["entries"]) - 1) * int(channel["stride"])
-            length = int.from_bytes(_bytes(at + 8, 8), "little")
-            found.append(_bytes(at + 16, length)[24:])
+            length = int.from_bytes(_bytes(at + 8, 8), "little") - FRAME
+            rest = int(channel["rests"]) + (number & int(channel["entries"]) - 1) * int(channel["rest_bytes"])
+            found.append(_bytes(at + 16 + FRAME, min(length, REACH)) + _bytes(rest, max(0, length - REACH)))
         self.feed.cursors["head"][0] = self.feed.cursors["floor"][0] = self.feed.sent
         return found
 
@@ -143,27 +150,38 @@ class Bench:
         number: int = 0,
         socket: int = MINE,
         flushes: bool = True,
+        serial: int = 0,
+        prepares: bool = False,
     ) -> None:
         """Let a segment leave: of its data the first `linear` bytes are in the batch's slot."""
         frame = bytearray(
             HEADER_STRUCT.pack(SEGMENT, 6, 0, socket, 0, 2, 3, 4, len(HEADERS) + HEADER << 16 | len(data))
         )
         frame[8:16] = position.to_bytes(8, signed=True)
-        self.leave(bytes(frame) + HEADERS + data, HEADER + len(HEADERS) + linear, replica, number, flushes)
+        frame[SERIAL : SERIAL + 8] = serial.to_bytes(8)
+        self.leave(bytes(frame) + HEADERS + data, HEADER + len(HEADERS) + linear, replica, number, flushes, prepares)
 
     def report(self, *words: int, socket: int = MINE) -> None:
         """Let a report leave."""
         data = b"".join(word.to_bytes(8) for word in words)
         self.leave(HEADER_STRUCT.pack(REPORT, 6, 0, socket, 1, 2, 3, 4, HEADER << 16 | len(data)) + data, 500)
 
-    def leave(self, frame: bytes, linear: int, replica: int = 0, number: int = 0, flushes: bool = True) -> None:
+    def leave(
+        self,
+        frame: bytes,
+        linear: int,
+        replica: int = 0,
+        number: int = 0,
+        flushes: bool = True,
+        prepares: bool = False,
+    ) -> None:
         """Let a packet leave by the port, whose first `linear` bytes are in the batch's slot and the rest elsewhere."""
         self._slots[64 : 64 + len(frame[:linear])] = np.frombuffer(frame[:linear], np.uint8)
         self._rest = np.frombuffer(frame[linear:] or b"\0", np.uint8)
         self._batch["end"] = self._batch["frame"] + len(frame[:linear])
         self._batch["tail"], self._batch["tail_bytes"] = address(self._rest), max(0, len(frame) - linear)
         self.port.transmits["number"][replica] = number
-        _deliver(self.port.transmits[replica : replica + 1], self._batch, flushes)
+        _deliver(self.port.transmits[replica : replica + 1], self._batch, prepares, flushes)
 
 
 def _bytes(place: int, size: int) -> bytes:

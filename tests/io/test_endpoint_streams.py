@@ -12,7 +12,19 @@ from endpoint_bench import HEADERS, MINE, STREAM, THEIRS, Bench
 
 from scout.io.channels.collected import COLLECTOR
 from scout.io.endpoints.memory import DOORBELL, REPLICA_RING, entry_bytes
-from scout.io.endpoints.message import HEADER, HEADER_STRUCT, KIND, NOTE, NOTICE, ROW, SEGMENT
+from scout.io.endpoints.message import (
+    FOLLOWED,
+    HEADER,
+    HEADER_STRUCT,
+    KIND,
+    NOT_PLACED,
+    NOTE,
+    NOTICE,
+    PLACED,
+    ROW,
+    RUN,
+    SEGMENT,
+)
 from scout.io.endpoints.replica_requests import RESERVED
 from scout.io.endpoints.stream import (
     ACKNOWLEDGED,
@@ -45,19 +57,23 @@ def notes(requests: list[bytes]) -> list[int]:
     return [int.from_bytes(each[NOTE : NOTE + 2]) for each in requests]
 
 
+def run(request: bytes) -> int:
+    return int.from_bytes(request[RUN : RUN + 8])
+
+
 def lock(bench: Bench, producer: int) -> None:
     ctypes.c_int64.from_address(int(bench.feed.ring["words"][0]) + LINE * LOCK).value = producer + 1 if producer else 0
 
 
-@pytest.mark.parametrize("linear", [0, 1, 500, 2000])
-def test_a_segment_is_placed_and_becomes_a_request(bench: Bench, linear: int) -> None:
+@pytest.mark.parametrize(("linear", "prepares"), [(0, False), (1, False), (500, False), (500, True), (2000, False)])
+def test_a_segment_is_placed_and_becomes_a_request(bench: Bench, linear: int, prepares: bool) -> None:
     for first in range(0, 4 * STREAM, 1500):
         bench.word(FREED)[0] = max(0, first - 700)  # the segment wraps where it has to
-        bench.segment(pattern(1500, first), first, min(linear, 1500))
+        bench.segment(pattern(1500, first), first, min(linear, 1500), prepares=prepares)
         assert bench.received(first, 1500) == pattern(1500, first)
         (request,) = bench.requests()
-        assert request[KIND] == SEGMENT and notes([request]) == [1] and request[HEADER:] == HEADERS
-        assert int.from_bytes(request[8:16]) == first
+        assert request[KIND] == SEGMENT and notes([request]) == [PLACED] and request[HEADER:] == HEADERS
+        assert int.from_bytes(request[8:16]) == first and run(request) == 1500
     assert bench.word(PLACING)[0] == 0 and bench.port.transmits["writing"][0] == 0
 
 
@@ -68,10 +84,48 @@ def test_data_that_may_not_be_placed_are_as_if_they_were_lost(bench: Bench) -> N
     for position, socket in cases:
         bench.segment(pattern(10), position, socket=socket)
     bench.segment(b"", 100)
-    assert notes(bench.requests()) == [0] * 6
+    bench.segment(pattern(10), -1, prepares=True)
+    assert notes(bench.requests()) == [NOT_PLACED] * 7
     assert np.array_equal(bench.memory.bytes, before)
     bench.segment(pattern(10), 100 + STREAM - 10)
-    assert notes(bench.requests()) == [1]
+    assert notes(bench.requests()) == [PLACED]
+
+
+def test_segments_that_follow_one_another_become_one_request(bench: Bench) -> None:
+    for index in range(4):
+        bench.segment(pattern(100, 100 * index), 100 * index, serial=7 + index, flushes=index == 3, prepares=index > 1)
+    (request,) = bench.requests()
+    assert notes([request]) == [PLACED] and int.from_bytes(request[8:16]) == 0 and run(request) == 400
+    assert bench.received(0, 400) == pattern(400) and bench.port.transmits["sent"][0] == 4
+
+
+def test_a_run_ends_with_its_batch_and_with_what_was_not_placed(bench: Bench) -> None:
+    bench.segment(pattern(100), 0, serial=7)
+    for position, serial in [(100, 8), (200, 9), (300, 11), (-1, 12), (400, 13), (500, 14)]:
+        bench.segment(pattern(100), position, serial=serial, flushes=False)
+    bench.segment(b"", 600, serial=15, flushes=False)  # an acknowledgement
+    bench.segment(pattern(100), 600, serial=16)
+    found = bench.requests()
+    assert [int.from_bytes(each[8:16], signed=True) for each in found] == [0, 100, 300, -1, 400, 600, 600]
+    assert [run(each) for each in found] == [100, 200, 100, 100, 200, 0, 100]
+
+
+def test_of_segments_without_data_all_but_the_last_one_are_followed(bench: Bench) -> None:
+    for socket in (MINE, MINE, THEIRS, MINE, MINE, 0xFFFFFFFF, 0xFFFFFFFF):
+        bench.segment(b"", -1, socket=socket, flushes=False)
+    bench.segment(pattern(10), 0)
+    bench.segment(b"", -1)
+    bench.segment(b"", -1, flushes=False)
+    bench.segment(pattern(10), 10)
+    followed = [note & FOLLOWED != 0 for note in notes(bench.requests())]
+    assert followed == [True, False, False, True, False, False, False, False, False, True, False]
+
+
+def test_nothing_joins_a_request_of_a_replica_that_died(bench: Bench) -> None:
+    bench.segment(pattern(100), 0, serial=7, flushes=False)
+    bench.port.leave(0)
+    bench.segment(pattern(100), 100, serial=8)
+    assert [int.from_bytes(each[8:16]) for each in bench.requests()] == [100]
 
 
 def test_bytes_that_were_read_are_not_written_again(bench: Bench) -> None:
@@ -84,7 +138,7 @@ def test_bytes_that_were_read_are_not_written_again(bench: Bench) -> None:
     bench.segment(bytes([3]) * 50, STREAM)
     bench.segment(bytes([3]) * 10, STREAM)
     assert bench.received(STREAM, 100) == bytes(50) + bytes([2]) * 50
-    assert notes(bench.requests()) == [1, 1, 1]
+    assert notes(bench.requests()) == [PLACED] * 3
 
 
 def test_a_notice_becomes_a_request_as_it_is(bench: Bench) -> None:

@@ -17,6 +17,7 @@ import pytest
 from scout.io.host import process
 from scout.io.host.process import Child, Forker, usable_cores, wait_for_any
 from scout.ring.errors import ScoutError
+from scout.testing import await_until
 
 
 def raises():
@@ -198,3 +199,19 @@ def test_signals_of_the_terminal_are_the_parents_to_handle(number):
 
 def test_usable_cores_are_those_of_the_affinity_mask():
     assert set(usable_cores()) == os.sched_getaffinity(0)
+
+
+def test_the_time_without_a_core_is_counted():
+    """Two processes want one core, so each of them waits for it."""
+    core = usable_cores()[0]
+
+    def compute():
+        os.sched_setaffinity(0, {core})
+        while True:
+            pass
+
+    children = [Child(compute) for _ in range(2)]
+    assert not os.path.exists("/proc/self/schedstat") or await_until(lambda: min(each.starved for each in children) > 0)
+    for child in children:
+        child.kill()
+        assert child.join(600)

@@ -44,13 +44,13 @@ RIGHT: list[tuple[Kind, dict[str, Any]]] = [
     (DekkerModel, {}),
     (SnapshotModel, {"deaths": 2}),
     (BellModel, {}),
-    (BellModel, {"deaths": 1, "frames": 1}),
     (PlacingModel, {"deaths": 2}),
     (CollectingModel, {}),
     (CollectingModel, {"replicas": 3, "batches": 5}),
 ]
 
 LONG: list[tuple[Kind, dict[str, Any]]] = [
+    (BellModel, {"deaths": 1, "frames": 1}),
     (ClaimModel, {"requests": 6}),
     (ClaimModel, {"requests": 5, "batch": 2, "interval": 4, "deaths": 1}),
     (ClaimModel, {"requests": 4, "entries": 4, "batch": 2, "interval": 2, "keeps": True, "deaths": 1}),

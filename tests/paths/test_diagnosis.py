@@ -34,6 +34,21 @@ def verdict_of(frame: Any) -> int:
     return drop("x")
 
 
+def names_a_call(frame: Any, end: Any) -> int:
+    if (kind := load8(frame, 0)) > 4:
+        return -kind
+    return 0
+
+
+def test_a_call_that_gets_a_name_within_an_expression_is_named_with_its_line() -> None:
+    with pytest.raises(CompileError) as caught:
+        compile_path(ours("mine", names_a_call))
+    line = names_a_call.__code__.co_firstlineno + 1
+    assert f"{__file__}:{line}: stage mine.receive: write kind = load8(frame, 0) on a line of its own" in str(
+        caught.value
+    )
+
+
 @pytest.mark.parametrize(("function", "culprit"), [(makes_a_drop, makes_a_drop), (lets_a_helper_make_it, verdict_of)])
 def test_a_drop_that_is_made_inside_a_stage_is_named_with_its_line(function: Any, culprit: Any) -> None:
     with pytest.raises(CompileError) as caught:

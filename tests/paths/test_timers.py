@@ -95,6 +95,9 @@ def set_timer(bell: SimpleNamespace, time: int, delay: int, argument: int) -> in
     return int(bell.log["word"][1])
 
 
+@pytest.mark.filterwarnings(
+    "error::numba.core.errors.NumbaPedanticWarning"
+)  # users would see them, of a locked service
 def test_timers_fire_by_when_they_are_due_then_in_the_order_set(bell: SimpleNamespace) -> None:
     for delay, argument in ((30, 1), (10, 2), (20, 3), (10, 4)):
         assert set_timer(bell, 0, delay, argument)

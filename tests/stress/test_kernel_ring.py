@@ -17,7 +17,7 @@ from scout.ring.segment import address, shared
 from stress.kernel import FOUND, SimulatedRing, fill, serve
 from stress.pace import Events, Pace
 
-REQUESTS = int(float(os.environ.get("SCOUT_STRESS", "1e5")))
+REQUESTS = int(float(os.environ.get("SCOUT_STRESS", "4e4")))
 EVENTS = min(1000, REQUESTS // 20_000)  # deaths or joins; each step of the traffic has control requests, too
 PATIENCE = 60 + REQUESTS / 100_000  # seconds: a tenth of what a busy machine does
 REPLICAS, FRAMES, MOST, SHARE = 2, 60, 3, 8

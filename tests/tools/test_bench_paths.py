@@ -9,7 +9,7 @@ import pytest
 from demux_frames import fields_in
 
 from scout.ring.errors import ScoutError
-from scout.tools.bench import paths
+from scout.tools.bench import path_under_load, paths
 from scout.tools.bench.path_trials import CLOSED, Kind, datagram, running, spread_evenly
 from scout.tools.bench.path_work import FIGURES, meter, rounds_for, spin
 
@@ -42,9 +42,17 @@ def test_rows_and_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
 
 def test_a_measure_that_is_not_there_is_named() -> None:
     with pytest.raises(
-        ScoutError, match=r"--measure latency: give one of flood, streams, discard, creation, accounting"
+        ScoutError, match=r"--measure latency: give one of flood, streams, discard, creation, under-load, accounting"
     ):
         paths.run(1, ["latency"], None, None)
+
+
+@pytest.mark.long
+def test_paths_come_while_frames_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(path_under_load, "TIMES", 3)
+    rows = path_under_load.rows(1)
+    assert [row["variant"] for row in rows] == ["created", "first packet", "deleted"]
+    assert all(0 < row["p50_us"] <= row["max_us"] and row["frames"] > 0 <= row["lost"] for row in rows)
 
 
 @pytest.mark.long

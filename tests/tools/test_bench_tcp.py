@@ -35,14 +35,18 @@ def test_a_segment_of_a_replay_has_its_numbers_and_a_right_checksum(size: int) -
 def test_checksums_of_many_segments_are_those_of_each() -> None:
     segment = Segment((10 << 24 | 2, 10 << 24 | 1), (40000, 80), 0x10, 64, OPTIONS, 100)
     sequences, acknowledgements = np.arange(0, 1 << 32, 1 << 28), np.arange(1 << 32, 0, -(1 << 28)) - 1
-    checks = segment.checksums(sequences, acknowledgements)
+    windows = 64 + np.arange(len(sequences)) % 3
+    checks, others = (segment.checksums(sequences, acknowledgements, None, told) for told in (None, windows))
     for index in range(len(sequences)):
-        frame = segment.numbered(int(sequences[index]), int(acknowledgements[index]))
-        assert Ether(frame)[TCP].chksum == checks[index]
+        read = Ether(segment.numbered(int(sequences[index]), int(acknowledgements[index])))
+        assert read[TCP].chksum == checks[index]
+        read[TCP].window = int(windows[index])
+        del read[TCP].chksum
+        assert Ether(bytes(read))[TCP].chksum == others[index]
 
 
 def figures(gbps: float, ns: float = 0.0, header_ns: float = 0.0, follow_ns: float = 0.0) -> Figures:
-    return dict.fromkeys(tcp_replay.DIRECTIONS, Direction(gbps, ns, header_ns, follow_ns))
+    return dict.fromkeys(tcp_replay.DIRECTIONS, Direction(gbps, ns, header_ns, follow_ns, 0.5))
 
 
 def group(machine: float) -> tuple[Group, Case]:
@@ -87,6 +91,14 @@ def test_a_replay_in_every_mode(mode: str, monkeypatch: pytest.MonkeyPatch) -> N
     measured = Trial(Case(mode, "copy+checksum", min(len(usable_cores()), 2))).measure()
     for direction in tcp_replay.DIRECTIONS:
         assert measured[direction].gbps > 0 and measured[direction].header_ns > 0
+    assert measured["receive"].requests < 0.1 and measured["receive-apart"].requests == 1
+
+
+@pytest.mark.long
+def test_a_replay_of_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tcp_replay, "LAPS", 1)
+    measured = Trial(Case("replicated", tcp_replay.SECURED, min(len(usable_cores()), 2))).measure()
+    assert all(measured[direction].gbps > 0 for direction in tcp_replay.DIRECTIONS)
 
 
 @pytest.mark.long

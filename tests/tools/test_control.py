@@ -8,12 +8,13 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
-from commands import LESSON, PATIENCE, scout, start
+from commands import LESSON, PATIENCE, here, scout, start
 
 from scout.control_socket.client import ask
 from scout.io.host.lab import Lab
@@ -86,9 +87,10 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace
 
 def ctl(*arguments: str) -> list[dict[str, Any]]:
     """The rows that a request answers."""
-    result = scout("ctl", *arguments, "--json", "-")
-    assert result.returncode == 0, result.stderr
-    rows: list[dict[str, Any]] = json.loads(result.stdout)["results"]
+    with TemporaryDirectory() as folder:
+        answer = Path(folder) / "answer.json"
+        assert here("ctl", *arguments, "--json", str(answer)) == 0
+        rows: list[dict[str, Any]] = json.loads(answer.read_text())["results"]
     return rows
 
 

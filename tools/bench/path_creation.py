@@ -13,13 +13,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import psutil
 
 from scout.paths.model.path import Path
 from scout.ring.errors import ScoutError
 from scout.tools.bench.path_trials import Running, datagram, running
-from scout.tools.bench.rounds import rounded
+from scout.tools.bench.rounds import percentiles_row, rounded
 from scout.tools.bench.trace_port import drain
 
 __all__ = ["FIRST", "rows"]
@@ -72,9 +71,7 @@ def _until(condition: Callable[[], bool], began: float) -> float:
 
 
 def _row(variant: str, seconds: Sequence[float]) -> dict[str, Any]:
-    p50, p99 = (float(np.percentile(seconds, part)) for part in (50, 99))
-    row = {"name": "creation", "variant": variant, "p50_us": rounded(p50 * 1e6), "p99_us": rounded(p99 * 1e6)}
-    return row | {"max_us": rounded(max(seconds) * 1e6), "rate": rounded(len(seconds) / sum(seconds))}
+    return {"name": "creation", "variant": variant} | percentiles_row(seconds)
 
 
 def _alive(entries: int) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The stages of `scout bench paths`: work that keeps a core busy, and a meter of what is done in time."""
+"""The stages of `scout bench paths`: work that keeps a core busy, a meter, and a note of when a path has packets."""
 
 import time
 from typing import Any
@@ -10,7 +10,7 @@ from scout.io.access import lowering
 from scout.io.system import clock
 from scout.ring.jit import entry, inline
 
-__all__ = ["FIGURES", "meter", "rounds_for", "spin"]
+__all__ = ["FIGURES", "first_seen", "meter", "rounds_for", "spin"]
 
 FIGURES = 4
 """Words of a meter's table: packets that came, those that came late, and room for a struct timespec."""
@@ -49,6 +49,28 @@ def _count(timestamp: int, figures: np.ndarray, limit: int) -> None:
 @lowering(count)
 def _native_count(packet, figures, limit):  # type: ignore[no-untyped-def]
     return lambda packet, figures, limit: _count(packet.timestamp, figures, limit)
+
+
+def first_seen(frame: Any, end: Any, packet: Any, seen: Any) -> int:
+    """Note when the first packet of each path comes: `seen`, of int64, has a word for each path, and 8 words more."""
+    note_time(packet, seen)
+    return 0
+
+
+def note_time(packet: Any, seen: Any) -> None:
+    """As plain Python; the compiled one reads the same clock."""
+    seen[packet.path] = seen[packet.path] or time.time_ns()
+
+
+@inline
+def _note_time(path: int, seen: np.ndarray) -> None:
+    if seen[path] == 0:
+        seen[path] = clock(seen.ctypes.data + 8 * (len(seen) - 2))
+
+
+@lowering(note_time)
+def _native_note_time(packet, seen):  # type: ignore[no-untyped-def]
+    return lambda packet, seen: _note_time(packet.path, seen)
 
 
 _spin = inline(spin)

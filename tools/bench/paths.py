@@ -9,12 +9,14 @@
   without a queue, which ends there; and if the filter is behind a queue. The time that a core takes for such a packet,
   and how many of other packets are lost, one of 16, if a full channel of all comes at once.
 - `creation`: how fast paths come and go, and what they cost (`scout.tools.bench.path_creation`).
+- `under-load`: how fast paths come while a router between two interfaces forwards at half its capacity
+  (`scout.tools.bench.path_under_load`).
 - `accounting`: what it costs to account for paths (`scout.tools.bench.path_accounting`).
 
-The traffic comes from a trace in memory (`scout.tools.bench.trace_port`), so the core spends nothing on sending and
-receiving. A packet's time ends behind the work. A miss is a packet of the stream that came later than its deadline, or
-not at all. `rate` is in packets a second: of the stream, of all streams, and in `discard` of a flood that takes a whole
-core. Figures are medians over the rounds; `misses_max` is that of the worst round.
+But for `under-load`, the traffic comes from a trace in memory (`scout.tools.bench.trace_port`), so the core spends
+nothing on sending and receiving. A packet's time ends behind the work. A miss is a packet of the stream that came later
+than its deadline, or not at all. `rate` is in packets a second: of the stream, of all streams, and in `discard` of a
+flood that takes a whole core. Figures are medians over the rounds; `misses_max` is that of the worst round.
 
 No generator offers the packets of `discard`: it sleeps between bursts, and at millions of packets a second the frames
 of one burst fill the channel, so that a search for the highest rate would find the length of its sleeps.
@@ -26,7 +28,7 @@ from statistics import median
 from typing import Any
 
 from scout.ring.errors import ScoutError
-from scout.tools.bench import path_accounting, path_creation
+from scout.tools.bench import path_accounting, path_creation, path_under_load
 from scout.tools.bench.path_trials import (
     CLOSED,
     Kind,
@@ -43,7 +45,7 @@ from scout.tools.report import Report
 
 __all__ = ["MEASURES", "run"]
 
-MEASURES = ("flood", "streams", "discard", "creation", "accounting")
+MEASURES = ("flood", "streams", "discard", "creation", "under-load", "accounting")
 ENTRIES = 1 << 14  # of the channel
 SECONDS = 1.0  # of an offer
 
@@ -203,6 +205,7 @@ def run(rounds: int, measures: Sequence[str], picture: str | None, json_path: st
         measured = interleaved([trial.measure for trial in trials], rounds, "paths")
         rows = [_row(trial, figures) for trial, figures in zip(trials, measured, strict=True)]
         rows += path_creation.rows(rounds, ENTRIES) if "creation" in chosen else []
+        rows += path_under_load.rows(rounds) if "under-load" in chosen else []
         rows += path_accounting.rows(rounds) if "accounting" in chosen else []
     for name in dict.fromkeys(row["name"] for row in rows):
         report.show([row for row in rows if row["name"] == name])
@@ -252,9 +255,10 @@ def _sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             if variant != DEMUX
         ),
         *(
-            f"a path has its first packet {row['p50_us']:g} us after the call, 99 of 100 within {row['p99_us']:g} us"
+            f"{row['name']}: a path has its first packet {row['p50_us']:g} us after the call, 99 of 100 within "
+            f"{row['p99_us']:g} us"
             for row in rows
-            if row["name"] == "creation" and row["variant"] == path_creation.FIRST
+            if row["variant"] == path_creation.FIRST
         ),
         *(
             f"{row['paths']} paths, batches of {row['batch']}, {row['variant']}: {row['overhead_percent']:g} % more "

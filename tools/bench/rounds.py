@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 from typing import TypeVar
 
+import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-__all__ = ["interleaved", "rounded", "spread"]
+__all__ = ["interleaved", "percentiles_row", "rounded", "spread"]
 
 Figure = TypeVar("Figure")
 
@@ -51,6 +52,13 @@ def spread(figures: Sequence[float], unit: str) -> dict[str, float]:
         f"{unit}_median": rounded(median(figures)),
         f"{unit}_max": rounded(max(figures)),
     }
+
+
+def percentiles_row(seconds: Sequence[float]) -> dict[str, float]:
+    """The keys of a row about times: `p50_us`, `p99_us` and `max_us`, and `rate`, how many of them a second has."""
+    p50, p99 = (float(np.percentile(seconds, part)) * 1e6 for part in (50, 99))
+    row = {"p50_us": rounded(p50), "p99_us": rounded(p99), "max_us": rounded(max(seconds) * 1e6)}
+    return row | {"rate": rounded(len(seconds) / sum(seconds))}
 
 
 def rounded(figure: float) -> float:

@@ -2,10 +2,11 @@
 
 *Replayed*: the segments of a peer lie in memory before the measurement, so the figures are those of the stack alone
 (`scout.tools.bench.tcp_replay`). Receiving, the stack verifies the checksum of each segment of 1448 bytes and copies
-its data to the reader's ring; sending, each acknowledgement of two segments lets it send two more, whose data are
-copied from the writer's ring to a transmit ring, with their checksum. Modes are replicated work with 1 to all replicas;
-sharded, where each core has a stack, and one of them the connection; locked, where all replicas share one state under a
-lock; and independent, where each core has a stack and a connection: so much the machine can do.
+its data to the reader's ring. Segments that follow one another become one request, and `requests` says how many a
+segment becomes; of `receive-apart` none can be joined. Sending, each acknowledgement of two segments lets it send two
+more, whose data are copied from the writer's ring to a transmit ring, with their checksum. Modes are replicated work
+with 1 to all replicas; sharded, where each core has a stack, and one of them the connection; locked, where all replicas
+share one state under a lock; and independent, where each core has a stack and a connection: so much the machine can do.
 
 `speedup` is the rate over that of one core, sharded. `bound` is the highest speed-up that can be expected: that of
 independent stacks, and for replicated work that of the model, (R + P) / (R + P / cores), if it is smaller. R is
@@ -16,6 +17,8 @@ round.
 *Live*: over a veth pair, with the kernel at the other end, and with the kernel at both ends
 (`scout.tools.bench.tcp_live`). There `speedup` is the rate over that of one replica, and `of_kernel` that over the
 kernel's.
+
+*Channels*: the requests of a connection that sends, in one channel and in two (`scout.tools.bench.tcp_channels`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,6 +33,7 @@ from scout.ring.errors import ScoutError
 from scout.tools.bench.priority import preferred
 from scout.tools.bench.projection import ideal_speedup
 from scout.tools.bench.rounds import interleaved, rounded, spread
+from scout.tools.bench.tcp_channels import compared
 from scout.tools.bench.tcp_live import LiveFigures, LiveHost, contenders
 from scout.tools.bench.tcp_replay import DIRECTIONS, LAPS, SECURED, SEGMENTS, WORKS, Case, Direction, Figures, Trial
 from scout.tools.drawing.plot import Line, Panel, plot
@@ -37,7 +41,7 @@ from scout.tools.report import Report
 
 __all__ = ["MEASURES", "WORKS", "Group", "run"]
 
-MEASURES = ("replay", "live")
+MEASURES = ("replay", "channels", "live")
 TRIPS = 1000
 
 
@@ -109,21 +113,23 @@ class Group:
                     "ns": rounded(median(each.ns for each in figures)),
                     "header_ns": rounded(median(each.header_ns for each in figures)),
                     "follow_ns": rounded(median(each.follow_ns for each in figures)),
+                    "requests": round(median(each.requests for each in figures), 3),
                 }
 
     def sentences(self) -> Iterator[str]:
         """The measured split of work, and the bounds."""
         for direction in self._directions():
-            what = "segment" if direction == "receive" else "acknowledgement of two segments"
+            what = "acknowledgement of two segments" if direction == "send" else "segment"
             one = self._one(direction)
             whole, header = (median(getattr(each, name) for each in one) for name in ("ns", "header_ns"))
             for case in self._measured:
                 if case.mode == "replicated" and case.replicas > 1:
                     follow = median(each.follow_ns for each in self._figures(case, direction))
                     split = f"{whole - header:.0f} of per-byte work and {header:.0f} besides; " if header else ""
+                    requests = median(each.requests for each in self._figures(case, direction))
                     yield (
                         f"{direction}, {case.work}: one core takes {whole:.0f} ns for each {what}, "
-                        f"{split}{follow:.0f} are replicated. "
+                        f"{split}{follow:.0f} are replicated, in {requests:.2f} requests. "
                         f"The model's bound is {self.model(case, direction):.2f}; {case.replicas} independent stacks "
                         f"reach {self.machine(direction):.2f}, replicated work {self.speedup(case, direction):.2f}."
                     )
@@ -175,7 +181,7 @@ def _panels(rows: Sequence[dict[str, Any]]) -> list[Panel]:
     """The rates by number of cores, replayed and live."""
     panels = []
     for live in (False, True):
-        for direction in DIRECTIONS:
+        for direction in dict.fromkeys(row["direction"] for row in rows if row["direction"] != "round-trip"):
             own = [row for row in rows if row["live"] is live and row["direction"] == direction]
             kinds = dict.fromkeys((row["mode"], row["work"]) for row in own)
             lines = []
@@ -235,6 +241,11 @@ def run(
             report.show([_shown(row) for row in shown])
             report.say(*group.sentences())
             rows += shown
+    if not measures or "channels" in measures:
+        with preferred():
+            shown = compared(rounds, sorted({1, cores}))
+        report.show([_shown(row) for row in shown])
+        rows += shown
     if not measures or "live" in measures:
         hosts, figures = _live(rounds, seconds, sorted({1, cores}))
         rates, trips = list(_live_rows(hosts, figures)), list(_trip_rows(hosts, figures))

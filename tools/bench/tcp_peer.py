@@ -6,16 +6,17 @@ The peer is this process, and so is the application: both work between two repla
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from scout import sockets
 from scout.io.endpoints.ciphers import LENGTH, OVERHEAD, SENDING, crypt, new_contexts
+from scout.io.endpoints.message import WRITE
 from scout.io.endpoints.stream import OPENED
 from scout.paths.wire.tcp import ACK, SYN
 from scout.ring.errors import ScoutError
-from scout.ring.segment import address
 from scout.tools.bench.tcp_port import Replay, ReplayPort
 from scout.tools.bench.tcp_segments import PREFIX, Segment
 
@@ -30,6 +31,7 @@ SEGMENT = 1448
 """Bytes of data in a full segment: an MTU of 1500, and timestamps."""
 
 WINDOW, SCALE = 1 << 20, 14  # of the peer: bytes that the router may have under way, and the shift of its window field
+SECURED_WINDOW = 1 << 23  # likewise, of a secured stream: those of two replays
 RECORD = 11 * SEGMENT
 """Bytes of a sealed record, the length and the tag among them: a whole number of segments."""
 
@@ -62,7 +64,7 @@ class Connection:
         self._listener: Any = sockets.StreamSocket(self._stack)
         self._listener.bind((OURS, PORTS[1]))
         self._listener.listen(1)
-        self._echo = 0
+        self._echo, self._window = 0, SECURED_WINDOW if secured else WINDOW
         self._send(self._segment(SYN, b"\2\4\5\xb4\4\2" + self._timestamp() + b"\1\3\3" + bytes([SCALE])), _FIRST, 0)
         _await(lambda: self._port.frames() > 0, "the router does not answer a SYN")
         (answer,) = self._port.last()
@@ -84,16 +86,17 @@ class Connection:
 
     # Receiving: the peer sends data.
 
-    def arriving(self, count: int, size: int) -> Replay:
-        """A replay of so many segments with data, of so many bytes each."""
+    def arriving(self, count: int, size: int, windows: int = 1) -> Replay:
+        """A replay of so many segments with data, of so many bytes each, which tell so many windows in turn."""
         sequences = self._ours + size * np.arange(count)
         acknowledgements = np.full(count, self._theirs + self._acknowledged)
         self._ours += count * size
         segment = self._segment(ACK, b"\1\1" + self._timestamp(), size)
         if self._sealer is None:
-            return self._replay(segment, sequences, acknowledgements)
+            told = segment.window + np.arange(count) % windows
+            return self._replay(segment, sequences, acknowledgements, windows=told)
         data = self._sealer.seal(count * size).reshape(count, size)
-        opened = address(self._socket._area) + self._stack.stream_offset + OPENED
+        opened = self._socket._area[self._stack.stream_offset + OPENED :][:8].view(np.int64)
         return self._replay(segment, sequences, acknowledgements, data, opened, self._received())
 
     def _received(self) -> int:
@@ -131,20 +134,42 @@ class Connection:
 
         The peer's window is full before: what an acknowledgement takes off it is sent at once.
         """
-        deadline = time.monotonic() + _PATIENCE
-        self._write(self._acknowledged + WINDOW)
-        time.sleep(_PAUSE)
-        while self._sent() < self._acknowledged + WINDOW:  # the congestion window has to grow
-            if time.monotonic() > deadline:
-                raise ScoutError(f"the router has {self._sent() - self._acknowledged} bytes under way, not {WINDOW}")
-            self._acknowledge_sent()
-            self._write(self._acknowledged + WINDOW)
-            time.sleep(_PAUSE)
+        self._fill(WINDOW)
         self._write(self._acknowledged + WINDOW + count * size)
+        return self._acknowledgements(count, size)
+
+    def sealing(self, count: int, size: int) -> Replay:
+        """A replay in which the router seals so many times so many bytes of records, and sends them.
+
+        The application has written them before, and tells it when the replay begins. As many that were sent before are
+        acknowledged meanwhile.
+        """
+        self._fill(2 * count * size)
+        self._acknowledge_sent(self._acknowledged + count * size)
+        stream, reached = self._socket.stream, self._port.transmits["reached"]
+        self._write(stream.written + count * size, tells=False)
+        told = stream.written
+        return self._acknowledgements(
+            count, size, None, reached, self._theirs + told, lambda: self._socket._tell(WRITE, told)
+        )
+
+    def _fill(self, size: int) -> None:
+        """Have so many bytes under way."""
+        deadline = time.monotonic() + _PATIENCE
+        self._write(self._acknowledged + size)
+        time.sleep(_PAUSE)
+        while self._sent() < self._acknowledged + size:  # the congestion window has to grow
+            if time.monotonic() > deadline:
+                raise ScoutError(f"the router has {self._sent() - self._acknowledged} bytes under way, not {size}")
+            self._acknowledge_sent(self._sent())
+            self._write(self._acknowledged + size)
+            time.sleep(_PAUSE)
+
+    def _acknowledgements(self, count: int, size: int, *arguments: Any) -> Replay:
         acknowledgements = self._theirs + self._acknowledged + size * np.arange(1, count + 1)
         self._acknowledged += count * size
         segment = self._segment(ACK, b"\1\1" + self._timestamp())
-        return self._replay(segment, np.full(count, self._ours), acknowledgements)
+        return self._replay(segment, np.full(count, self._ours), acknowledgements, *arguments)
 
     def finish(self) -> bool:
         """Acknowledge all that was written, as it is sent; True if the replay has let the router send all of it.
@@ -157,29 +182,29 @@ class Connection:
         while self._acknowledged != written or self._sent() != written:
             if time.monotonic() > deadline:
                 raise ScoutError(f"the router has sent {self._sent()} of {written} bytes")
-            self._acknowledge_sent()
+            self._acknowledge_sent(self._sent())
             time.sleep(_PAUSE)
         self._see_echo()
         return is_whole
 
-    def _acknowledge_sent(self) -> None:
-        """Acknowledge all that the router has sent, in steps, so that its congestion window grows."""
-        sent = self._sent()
-        for position in range(self._acknowledged + _STEP, sent, _STEP):
+    def _acknowledge_sent(self, last: int) -> None:
+        """Acknowledge what the router has sent, up to a position, in steps, so that its congestion window grows."""
+        for position in range(self._acknowledged + _STEP, last, _STEP):
             self._acknowledge(position)
-        self._acknowledge(sent)
+        self._acknowledge(last)
 
-    def _write(self, position: int) -> None:
+    def _write(self, position: int, tells: bool = True) -> None:
         """Have the application write up to a position; the bytes are those in its ring."""
         stream = self._socket.stream
-        while left := position - stream.written:
-            size = min(left, len(self._socket.write_view()))
-            self._socket.commit(size)
+        while (left := position - stream.written) > 0:  # less than nothing with records, which are written whole
+            size = min(left, len(self._socket.write_view())) if self._sealer is None else RECORD - OVERHEAD
+            _await(partial(_has_room, stream, size), "the router does not take acknowledgements")
+            (self._socket if tells else stream).commit(size)
 
     # Segments.
 
     def _segment(self, flags: int, options: bytes, size: int = 0) -> Segment:
-        return Segment(_ADDRESSES, PORTS, flags, WINDOW >> (0 if flags == SYN else SCALE) & 0xFFFF, options, size)
+        return Segment(_ADDRESSES, PORTS, flags, self._window >> (0 if flags == SYN else SCALE) & 0xFFFF, options, size)
 
     def _timestamp(self) -> bytes:
         return b"\x08\x0a" + (time.time_ns() // 1_000_000 & 0xFFFFFFFF).to_bytes(4) + self._echo.to_bytes(4)
@@ -202,8 +227,8 @@ class Connection:
         if not self._port.send(segment.numbered(sequence & 0xFFFFFFFF, acknowledgement & 0xFFFFFFFF)):
             raise ScoutError("the channel of a replay is full")
 
-    def _replay(self, segment: Segment, *arguments: Any) -> Replay:
-        return Replay(self._port, self._requests, segment, *arguments)
+    def _replay(self, segment: Segment, *arguments: Any, **named: Any) -> Replay:
+        return Replay(self._port, self._requests, segment, *arguments, **named)
 
 
 class Sealer:
@@ -242,6 +267,10 @@ class Sealer:
         self._number += count
         self.plain += count * (RECORD - OVERHEAD)
         return self._to[:size]
+
+
+def _has_room(stream: Any, size: int) -> bool:
+    return bool(stream.room() >= size)
 
 
 def _await(condition: Callable[[], bool], message: str) -> None:

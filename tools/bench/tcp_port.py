@@ -1,110 +1,37 @@
 """A port for replays of TCP: it receives segments that lie in its channel beforehand, and sends as a device does.
 
 All segments of a replay have one form: they differ in their sequence and acknowledgement numbers, and so in their
-checksums. The port copies each packet that it sends to a transmit ring of the replica, and computes the checksum that
-was left to a device: that is the per-byte work of sending. `bare` leaves this work out.
+checksums. What the port sends goes to a device in memory (`scout.tools.bench.tcp_device`).
 """
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
 from numba.core import types
 
-from scout.io.byte_order import swapped32
 from scout.io.channels.software_operations import FEED, REQUEST, TIMESTAMP
 from scout.io.endpoints.collect import APPLICATION_FEED
-from scout.io.packet import NEEDS_CHECKSUM
+from scout.io.endpoints.memory import REPLICA_AREA, TAIL
 from scout.io.ports.contract import Port, PortOperations
 from scout.io.ports.memory import MemoryPort
 from scout.io.system import clock, nap
-from scout.io.transmit.sums import complete
-from scout.ring.atomics import copy, load32, load64_acquire, store64
+from scout.ring.atomics import load64, load64_acquire, store64
 from scout.ring.errors import ScoutError
 from scout.ring.jit import Record, entry, inline
 from scout.ring.layout import HEADER, payload, published, slot_of
-from scout.ring.membership import MOST_REPLICAS
 from scout.ring.producer import publish, reserve
-from scout.ring.segment import address, shared
+from scout.tools.bench.tcp_device import TRANSMIT, Device, enqueue, flush
 from scout.tools.bench.tcp_segments import CHECKSUM, HEADERS, SEQUENCE, STAMPS, WINDOW, Segment
 from scout.tools.bench.trace_port import EVERYONE, slowest
 
 __all__ = ["Replay", "ReplayPort", "run_together"]
 
 _LENGTH, _FRAME = 8, HEADER + REQUEST.size  # offsets in an entry
-_HALF = 1 << 31
-_RING = 1 << 20  # bytes of a transmit ring
 _LOOK = 5_000  # nanoseconds between two looks whether a replay is over; that takes some 60 µs
 _PATIENCE = 10_000_000_000  # nanoseconds that a replay may take
-
-TRANSMIT = np.dtype(
-    [
-        ("ring", "i8"),  # address of the transmit ring
-        ("filled", "i8"),  # bytes of it in use; then it begins again
-        ("last", "i8"),  # address of the frame that was sent last
-        ("sent", "i8"),  # frames
-        ("reached", "i8"),  # the end of the data that were sent: a sequence number that does not wrap
-        ("bare", "i8"),  # 1: only headers are copied, and no checksum is computed
-        ("made", "i8"),  # as of any port
-        ("number", "i8"),
-        ("spare", "i8", 8),
-    ]
-)
-"""The sending side of a replica."""
-
-
-@inline
-def enqueue(transmit: Record, packet: Record, record: int) -> None:
-    """Copy a packet to the transmit ring, with its checksum."""
-    head = packet.end - packet.frame
-    size = head + packet.tail_bytes
-    if transmit.filled + size > _RING:
-        transmit.filled = 0
-    frame = transmit.ring + transmit.filled
-    copy(frame, packet.frame, head)
-    if transmit.bare == 0:
-        copy(frame + head, packet.tail, packet.tail_bytes)
-        if packet.flags & NEEDS_CHECKSUM:
-            start = packet.checksum_start + packet.origin - packet.frame
-            if start >= 0 and start + packet.checksum_offset + 2 <= size:
-                complete(frame + start, frame + start + packet.checksum_offset, frame + size)
-    transmit.last = frame
-    transmit.filled += size + 63 & ~63
-    transmit.sent += 1
-    end = swapped32(load32(frame + SEQUENCE)) + size - HEADERS
-    ahead = (end - transmit.reached + _HALF & 0xFFFFFFFF) - _HALF
-    transmit.reached += max(ahead, 0)
-
-
-@inline
-def flush(transmit: Record) -> None:
-    """Do nothing: frames have left when they are in the ring."""
-
-
-class Wire:
-    """The sending side of the port: a transmit ring for each replica."""
-
-    def __init__(self) -> None:
-        self.transmits = shared(MOST_REPLICAS, TRANSMIT)
-        self._rings: list[np.ndarray] = []
-        self.descriptors: list[int] = []
-
-    def enlist(self, replica: int) -> None:
-        """Prepare the sending side of one more replica."""
-        self._rings.append(shared(_RING, np.uint8))
-        self.transmits["ring"][replica] = address(self._rings[-1])
-
-    def resume(self, replica: int) -> None:
-        """Prepare the sending side for a successor."""
-
-    def close(self) -> None:
-        """Keep the figures."""
-
-    def transmitted(self) -> dict[str, int]:
-        """Frames that were sent."""
-        return {name: int(self.transmits[name].sum()) for name in ("sent", "made")}
 
 
 class ReplayPort(MemoryPort):
@@ -129,8 +56,8 @@ class ReplayPort(MemoryPort):
 
     def open(self, index: int) -> None:
         """Make the transmit rings."""
-        wire: Any = Wire()
-        self._open(index, wire)
+        device: Any = Device()
+        self._open(index, device)
         self._ended = False
         self.forms = [b""] * self.entries
 
@@ -170,15 +97,25 @@ class Replay:
     port : ReplayPort
         Its channel is empty, or about to be; nobody else sends to it meanwhile.
     requests : numpy.ndarray
-        The channel of the `ApplicationPort`, one `APPLICATION_FEED`: each segment becomes a request there.
+        The channel of the `ApplicationPort`, one `APPLICATION_FEED`: segments become requests there.
     segment : Segment
     sequences, acknowledgements : numpy.ndarray
         The numbers of the segments.
     data : numpy.ndarray, optional
         uint8[segment, byte]: their data, if they are to have other data than `segment`.
-    word, wanted : int
-        The replay is over when the word at this address has this value or a greater one, and all requests are served; 0
-        if it is over when all requests are.
+    words : numpy.ndarray, optional
+        int64: words that replicas raise.
+    wanted : int
+        The replay is over when one of these words has this value or a greater one, and all requests are served.
+    begin : callable, optional
+        What the application does when the replay begins.
+    windows : numpy.ndarray, optional
+        The window fields of the segments, if they are to differ.
+
+    Attributes
+    ----------
+    requests : int
+        Requests that the segments became, once it is over.
     """
 
     def __init__(
@@ -189,10 +126,13 @@ class Replay:
         sequences: np.ndarray,
         acknowledgements: np.ndarray,
         data: np.ndarray | None = None,
-        word: int = 0,
+        words: np.ndarray | None = None,
         wanted: int = 0,
+        begin: Callable[[], None] | None = None,
+        windows: np.ndarray | None = None,
     ) -> None:
-        self._word, self._wanted = word, wanted
+        self._words, self._wanted, self._begin = np.zeros(0, np.int64) if words is None else words, wanted, begin
+        self.requests = 0
         self._feed, self._requests, self._count = port._fed.ring, requests, len(sequences)
         self._scratch = np.zeros(2, np.int64)
         first = _await_room(self._feed, self._count, self._scratch)
@@ -205,7 +145,7 @@ class Replay:
         ring = np.frombuffer(memory, np.uint8).reshape(entries, stride)
         places = (first + np.arange(self._count)) % entries
         request = REQUEST.pack(0, bytes(10), 0, 0, port._index) + segment.frame
-        form = segment.frame[:SEQUENCE] + segment.frame[WINDOW:CHECKSUM] + bytes(data is not None)
+        form = segment.frame[:SEQUENCE] + bytes(data is not None)
         # Segments of an earlier replay stay in the channel and get other numbers: each line that is written here has
         # to come to the replicas from another core.
         new = places[[port.forms[place] != form for place in places]]
@@ -217,18 +157,26 @@ class Replay:
         _write(ring, places, _FRAME + SEQUENCE + 4, acknowledgements & 0xFFFFFFFF, ">u4")
         if data is not None:
             ring[places, _FRAME + HEADERS : _FRAME + HEADERS + data.shape[1]] = data
-        checks = segment.checksums(sequences & 0xFFFFFFFF, acknowledgements & 0xFFFFFFFF, data)
+        if windows is None:
+            windows = np.full(self._count, segment.window)
+        _write(ring, places, _FRAME + WINDOW, windows, ">u2")
+        checks = segment.checksums(sequences & 0xFFFFFFFF, acknowledgements & 0xFFFFFFFF, data, windows)
         _write(ring, places, _FRAME + CHECKSUM, checks, ">u2")
         stamps = np.frombuffer(segment.stamps, np.uint8)
         ring[places, _FRAME + STAMPS : _FRAME + STAMPS + len(stamps)] = stamps
 
     def publish(self) -> int:
         """Publish the segments; the time, in nanoseconds."""
-        self._goal = published_requests(self._requests) + self._count
-        return int(_publish(self._feed, self._count, self._scratch))
+        self._first, start = published_requests(self._requests), self.now()
+        if self._begin:
+            self._begin()
+        published = int(_publish(self._feed, self._count, self._scratch))
+        return start if self._begin else published
 
     def finish(self, replicas: int = EVERYONE, expected: int = 0) -> int:
         """Wait until these replicas have served all requests that the segments became; the time, in nanoseconds.
+
+        `requests` says then how many these were.
 
         Parameters
         ----------
@@ -237,12 +185,17 @@ class Replay:
         expected : int
             Nanoseconds that it takes at least; this process sleeps meanwhile.
         """
-        end = int(
-            _await(self._feed, self._requests, self._goal, replicas, expected, self._word, self._wanted, self._scratch)
-        )
+        words = self._words.ctypes.data, len(self._words), self._words.strides[0], self._wanted
+        end = int(_await(self._feed, self._requests, replicas, expected, *words, self._scratch))
         if end == 0:
             raise ScoutError("the replicas do not come to the end of a replay")
+        self.requests = published_requests(self._requests) - self._first
         return end
+
+    def settle(self) -> None:
+        """Wait until all replicas have served what came before the replay."""
+        if not _await(self._feed, self._requests, EVERYONE, 0, 0, 0, 0, 0, self._scratch):
+            raise ScoutError("the replicas do not come to the beginning of a replay")
 
     def now(self) -> int:
         """The clock's time, in nanoseconds."""
@@ -297,34 +250,55 @@ def _publish(feeds: np.ndarray, count: int, scratch: np.ndarray) -> int:
     return start
 
 
-@entry(types.int64(_FEEDS, _REQUESTS, *[types.int64] * 5, _SCRATCH))
+@inline
+def _collected(following: Record) -> bool:
+    """True if no replica has made requests that are not in the channel yet."""
+    for replica in range(following.replicas):
+        # Acquire, pairs with the replica's store. A replica releases segments after it has published their requests.
+        made = load64_acquire(following.replica_areas + replica * REPLICA_AREA + TAIL)
+        if load64(following.consumed + (following.capacity + replica) * 8) < made:
+            return False
+    return True
+
+
+@entry(types.int64(_FEEDS, _REQUESTS, *[types.int64] * 6, _SCRATCH))
 def _await(
     feeds: np.ndarray,
     requests: np.ndarray,
-    goal: int,
     replicas: int,
     expected: int,
-    word_at: int,
+    words: int,
+    count: int,
+    stride: int,
     wanted: int,
     scratch: np.ndarray,
 ) -> int:
-    """Wait until these replicas have released both channels, the second one up to a position at least; the time.
+    """Wait until these replicas have released both channels; the time.
 
-    A word has come to the value that is wanted before, if one is given. 0 if it takes too long.
+    One of `count` words, from address `words` on, has come to the value that is wanted before. 0 if it takes too long.
     """
     start, feed, following = clock(scratch.ctypes.data), feeds[0], requests[0]
     if expected:
         nap(scratch.ctypes.data, expected)
-    # Acquire, pairs with the store of the replica that raises the word.
     while (
-        (word_at != 0 and load64_acquire(word_at) < wanted)
+        not _is_reached(words, count, stride, wanted)
         or slowest(feed, replicas) < published(feed)
-        or slowest(following, replicas) < max(goal, published(following))
+        or not _collected(following)
+        or slowest(following, replicas) < published(following)
     ):
         if clock(scratch.ctypes.data) - start > _PATIENCE:
             return 0
         nap(scratch.ctypes.data, _LOOK)
     return clock(scratch.ctypes.data)
+
+
+@inline
+def _is_reached(words: int, count: int, stride: int, wanted: int) -> bool:
+    """True if one of these words, if there are any, has a value."""
+    for index in range(count):
+        if load64_acquire(words + index * stride) >= wanted:  # pairs with the store of the replica that raises it
+            return True
+    return count == 0
 
 
 @entry(types.int64(_REQUESTS))

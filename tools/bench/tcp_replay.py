@@ -5,7 +5,9 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
+from statistics import median
 from typing import Any, NamedTuple
 
 from scout.io.host.process import usable_cores
@@ -39,11 +41,13 @@ __all__ = [
 ]
 
 DIRECTIONS = ("receive", "send")
+"""Of transfers. A replay `receive-apart` receives segments that differ in their windows, so that none can be joined
+with the one before (`scout.paths.protocols.tcp.joining`): each becomes a request."""
+
 COPIED, SECURED = "copy+checksum", "aes-128-gcm"
 WORKS = (COPIED, SECURED)
-"""Per-byte work: checksum and copy alone, and opening the records of a secured stream (docs/records.md) besides. What
-is sent is sealed when the application writes it, not when an acknowledgement lets it leave: no replay of
-acknowledgements shows that, and it is not measured."""
+"""Per-byte work: checksum and copy alone, and opening or sealing the records of a secured stream besides
+(docs/records.md)."""
 
 MODES = ("replicated", "sharded", "locked", "independent")
 """Modes: all replicas have the connection; each core has a stack of its own, and the connection is in one of them; all
@@ -53,6 +57,7 @@ shared: what the machine can do."""
 ENTRIES = 1 << 13  # of both channels
 SEGMENTS = ENTRIES // 2  # of a replay: there is room for them wherever the last snapshot was
 ACKNOWLEDGEMENTS = SEGMENTS // 2
+SEALED = SEGMENTS // 4 // (RECORD // SEGMENT) * (RECORD // SEGMENT)  # acknowledgements, in a replay of sealing
 WARM_UP = 3  # replays that warm caches and tables, and touch all memory of the rings
 LAPS = 7  # of which the fastest counts: it was disturbed least by other processes
 SENT_AT_ONCE = 2 * SEGMENT  # bytes that an acknowledgement is of: every second segment is acknowledged
@@ -78,6 +83,7 @@ class Direction(NamedTuple):
     ns: float  # from one request to the next: a segment received, or an acknowledgement of two segments sent
     header_ns: float  # the same with hardly any data (received), or without the work on them (sent); 0: not measured
     follow_ns: float  # a replica's time for a request of which another is the primary; 0 if there is no other
+    requests: float  # requests in the channel of all state for each of these
 
 
 Figures = dict[str, Direction]
@@ -155,8 +161,12 @@ class Trial:
         """Measure once."""
         with self._running() as (connections, supervisors):
             if self.case.work == SECURED:
-                return {"receive": self._direction(connections, supervisors[0], _RECEIVE_RECORDS, None)}
+                return {
+                    "receive": self._direction(connections, supervisors[0], _RECEIVE_RECORDS, None),
+                    "send": self._direction(connections, supervisors[0], _SEND_RECORDS, None),
+                }
             return {
+                "receive-apart": self._direction(connections, supervisors[0], _RECEIVE_APART, _RECEIVE_LITTLE_APART),
                 "receive": self._direction(connections, supervisors[0], _RECEIVE, _RECEIVE_LITTLE),
                 "send": self._direction(connections, supervisors[0], _SEND, None),
             }
@@ -164,15 +174,15 @@ class Trial:
     def _direction(
         self, connections: Sequence[Connection], supervisor: Supervisor, whole: "_Lap", little: "_Lap | None"
     ) -> Direction:
-        ns, header = _fastest(connections, whole), 0.0
+        (ns, requests), header = _fastest(connections, whole), 0.0
         if self.case.work != SECURED:
             self._bare(little is None)
-            header = _fastest(connections, little or whole)
+            header, _ = _fastest(connections, little or whole)
             self._bare(False)
         following = 0.0
         if self.case.mode == "replicated" and self._each > 1:
             following = min(_followed(connections[0], supervisor, whole) for _ in range(LAPS))
-        return Direction(8 * whole.size * len(connections) / ns, ns, header, following)
+        return Direction(8 * whole.size * len(connections) / ns, ns, header, following, requests)
 
     def _bare(self, is_bare: bool) -> None:
         for host in self._hosts:
@@ -182,39 +192,47 @@ class Trial:
 class _Lap(NamedTuple):
     """A replay that is done again and again."""
 
-    requests: int
+    segments: int
     size: int  # bytes of data of each
     make: Callable[[Connection, int, int], Replay]
     settle: Callable[[Connection], bool]
 
     def made(self, connection: Connection) -> Replay:
-        return self.make(connection, self.requests, self.size)
+        return self.make(connection, self.segments, self.size)
 
 
 _RECEIVE = _Lap(SEGMENTS, SEGMENT, Connection.arriving, Connection.read)
 _RECEIVE_LITTLE = _RECEIVE._replace(size=LEAST)
-_RECEIVE_RECORDS = _RECEIVE._replace(requests=SEGMENTS // (RECORD // SEGMENT) * (RECORD // SEGMENT))
+_RECEIVE_APART, _RECEIVE_LITTLE_APART = (
+    lap._replace(make=partial(Connection.arriving, windows=2)) for lap in (_RECEIVE, _RECEIVE_LITTLE)
+)
+_RECEIVE_RECORDS = _RECEIVE._replace(segments=SEGMENTS // (RECORD // SEGMENT) * (RECORD // SEGMENT))
 _SEND = _Lap(ACKNOWLEDGEMENTS, SENT_AT_ONCE, Connection.acknowledging, Connection.finish)
+_SEND_RECORDS = _Lap(SEALED, SENT_AT_ONCE, Connection.sealing, Connection.finish)
 
 
-def _fastest(connections: Sequence[Connection], lap: _Lap) -> float:
-    """Nanoseconds from one request to the next, each connection having its own."""
+def _fastest(connections: Sequence[Connection], lap: _Lap) -> tuple[float, float]:
+    """Nanoseconds from one segment to the next, each connection having its own; requests that a segment becomes."""
     times: list[int] = []
+    made: list[int] = []
     for lap_number in range(WARM_UP + LAPS):
         expected = min(times, default=0) // 2  # a sleep that is too long would count
-        time = run_together([lap.made(each) for each in connections], expected)
+        replays = [lap.made(each) for each in connections]
+        time = run_together(replays, expected)
         whole = [lap.settle(each) for each in connections]
         if all(whole) and lap_number >= WARM_UP:
             times.append(time)
+            made += [replay.requests for replay in replays]
     if not times:
         raise ScoutError("no replay went through undisturbed; is the machine busy?")
-    return min(times) / lap.requests
+    return min(times) / lap.segments, median(made) / lap.segments
 
 
 def _followed(connection: Connection, supervisor: Supervisor, lap: _Lap) -> float:
-    """Nanoseconds that the last replica takes for a request of which another one was the primary."""
+    """Nanoseconds that the last replica takes for a segment of which another one was the primary."""
     last = max(supervisor.processes)
     replay, process = lap.made(connection), supervisor.processes[last]
+    replay.settle()  # one that is stopped at work would keep the others from the end
     os.kill(process.pid, signal.SIGSTOP)
     try:
         replay.publish()
@@ -224,4 +242,4 @@ def _followed(connection: Connection, supervisor: Supervisor, lap: _Lap) -> floa
         os.kill(process.pid, signal.SIGCONT)
     time = replay.finish() - start
     lap.settle(connection)
-    return time / lap.requests
+    return time / lap.segments

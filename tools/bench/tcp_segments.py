@@ -6,7 +6,7 @@ import numpy as np
 
 from scout.paths.wire.checksum import checksum
 
-__all__ = ["CHECKSUM", "HEADERS", "PREFIX", "SEQUENCE", "STAMPS", "WINDOW", "Segment"]
+__all__ = ["CHECKSUM", "HEADERS", "IP_CHECKSUM", "LENGTH", "PREFIX", "SEQUENCE", "STAMPS", "WINDOW", "Segment"]
 
 LINK = bytes.fromhex("020000000001 020000000002 0800")
 PREFIX = len(LINK)
@@ -14,7 +14,8 @@ HEADERS = PREFIX + 20 + 32
 """Bytes in front of the data of a segment with timestamps."""
 
 # Offsets in a frame; the acknowledgement follows the sequence number.
-SEQUENCE, WINDOW, CHECKSUM, STAMPS = PREFIX + 24, PREFIX + 32, PREFIX + 36, PREFIX + 44
+LENGTH, IP_CHECKSUM = PREFIX + 2, PREFIX + 10
+SEQUENCE, WINDOW, CHECKSUM, STAMPS = PREFIX + 24, PREFIX + 34, PREFIX + 36, PREFIX + 44
 
 
 class Segment:
@@ -39,13 +40,18 @@ class Segment:
         self._segment = tcp + options + data[:size]
         self._pseudo = struct.pack("!IIHH", *addresses, 6, length + size)
         self.frame = LINK + bytes(ip) + self._segment
+        self.window = window
         self.stamps = options[4:]
         """Those of the timestamp option, which comes behind two bytes of padding."""
 
     def checksums(
-        self, sequences: np.ndarray, acknowledgements: np.ndarray, data: np.ndarray | None = None
+        self,
+        sequences: np.ndarray,
+        acknowledgements: np.ndarray,
+        data: np.ndarray | None = None,
+        windows: np.ndarray | None = None,
     ) -> np.ndarray:
-        """The checksums of segments with these numbers, and with data of their own, if some are given."""
+        """The checksums of segments with these numbers, and with data and windows of their own, if some are given."""
         if data is None:
             total = np.full(len(sequences), ~checksum(self._pseudo + self._segment) & 0xFFFF)
         else:  # an even number of bytes each
@@ -53,6 +59,8 @@ class Segment:
             total = (~checksum(self._pseudo + headers) & 0xFFFF) + data.view(">u2").sum(1, np.int64)
         for numbers in (sequences, acknowledgements):
             total = total + (numbers >> 16) + (numbers & 0xFFFF)
+        if windows is not None:
+            total = total + (~self.window & 0xFFFF) + windows
         for _ in range(2):
             total = (total & 0xFFFF) + (total >> 16)
         return ~total & 0xFFFF

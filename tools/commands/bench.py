@@ -67,7 +67,8 @@ def fib(
 def paths(
     rounds: Rounds = 3,
     measure: Annotated[
-        list[str] | None, typer.Option(help="flood, streams, discard, creation or accounting; all by default.")
+        list[str] | None,
+        typer.Option(help="flood, streams, discard, creation, under-load or accounting; all by default."),
     ] = None,
     plot: Plot = None,
     json: Json = None,
@@ -97,7 +98,7 @@ def udp(
 def tcp(
     rounds: Rounds = 3,
     seconds: Annotated[float, typer.Option(help="How long a live transfer lasts.", min=0.01)] = 0.5,
-    measure: Annotated[list[str] | None, typer.Option(help="replay or live; both by default.")] = None,
+    measure: Annotated[list[str] | None, typer.Option(help="replay, channels or live; all by default.")] = None,
     work: Annotated[list[str] | None, typer.Option(help="Per-byte work of replays; all by default.")] = None,
     plot: Plot = None,
     json: Json = None,

@@ -6,6 +6,7 @@ the segment.
 
 from typing import Any
 
+from scout.paths.protocols.tcp.bbr import acknowledge
 from scout.paths.protocols.tcp.congestion import grow, in_flight, leave_recovery, reduce, spread, undo_loss
 from scout.paths.protocols.tcp.loss import (
     advance,
@@ -16,18 +17,21 @@ from scout.paths.protocols.tcp.loss import (
     see_duplicate_sack,
 )
 from scout.paths.protocols.tcp.path_mtu import see_acknowledged
+from scout.paths.protocols.tcp.path_search import judge_probe
 from scout.paths.protocols.tcp.resend import start_resend
 from scout.paths.protocols.tcp.roundtrip import clock, sample
 from scout.paths.protocols.tcp.sent import (
     begin_of,
     divide,
     drop_sent,
+    join_sacked,
     mark_lost,
     mark_sacked,
     mark_under_way,
     transmission,
 )
 from scout.paths.protocols.tcp.sequence import position, signed
+from scout.paths.protocols.tcp.settings import BBR, CONGESTION
 from scout.paths.protocols.tcp.state import FAST, FOREVER, LOSS, OPEN, PERSIST, RESEND_TIMER, RETRANSMITTED, SACKED
 from scout.paths.wire.tcp import ECE, FIN, SYN
 from scout.ring.jit import outline
@@ -72,6 +76,7 @@ def take_acknowledgement(c: Any, segment: Any, sequence: int, ack: int, now: int
         find_losses(c, now)
     elif is_duplicate:
         count_duplicate(c)
+    judge_probe(c)
     _control_congestion(c, advances, delivered, now)
 
 
@@ -90,11 +95,13 @@ def _control_congestion(c: Any, advances: bool, delivered: int, now: int) -> Non
             lose_first(c)
         if delivered or c.lost == 0:
             spread(c, delivered)
-        if is_partial:  # the next segment is lost too, and is sent at once (RFC 6582 section 3.2 step 3)
+        if is_partial and c.settings[CONGESTION] != BBR:  # the next segment is lost too (RFC 6582 section 3.2 step 3)
             c.cwnd = max(c.cwnd, in_flight(c) + c.mss)
     elif advances:
         c.duplicates = 0
         grow(c, delivered, now)
+    if delivered and c.settings[CONGESTION] == BBR:
+        acknowledge(c, delivered, now)
 
 
 def _see_whether_spurious(c: Any, segment: Any) -> None:
@@ -142,6 +149,7 @@ def _take_sacks(c: Any, segment: Any, ack: int, now: int) -> int:
                 each = transmission(c, index)
                 advance(c, each.last, each.sent_at, each.flags, segment, now)
                 delivered += mark_sacked(c, index)
+                index = join_sacked(c, index)
             index += 1
     return delivered
 
@@ -195,7 +203,8 @@ def _update_window(c: Any, sequence: int, ack: int, window: int, now: int) -> No
 
 def _take_echo(c: Any) -> None:
     """A router has marked a packet: the same as a loss, once a round trip (RFC 3168 section 6.1.2)."""
-    reduce(c)
-    c.cwnd = c.ssthresh
+    if c.settings[CONGESTION] != BBR:  # it sends nothing that may be marked
+        reduce(c)
+        c.cwnd = c.ssthresh
     c.ecn_recover = c.snd_nxt
     c.ecn_reduced = 1

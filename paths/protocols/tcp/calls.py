@@ -5,9 +5,12 @@
 
 from typing import Any
 
+from scout.paths.protocols.tcp.bbr import end as end_bbr
 from scout.paths.protocols.tcp.ending import abort, end, linger
 from scout.paths.protocols.tcp.receiver import readable
 from scout.paths.protocols.tcp.settings import (
+    CONGESTION,
+    CONTROLS,
     FOLLOW_TIMEOUT,
     KEEP_IDLE,
     KEEP_INTERVAL,
@@ -102,6 +105,7 @@ def choose(c: Any, setting: int, value: int) -> int:
     """Change a setting of an open connection; 1 if it is one that may change."""
     if setting not in (
         NODELAY,
+        CONGESTION,
         USER_TIMEOUT,
         OFFER_TIMEOUT,
         FOLLOW_TIMEOUT,
@@ -111,6 +115,10 @@ def choose(c: Any, setting: int, value: int) -> int:
         KEEP_PROBES,
     ):
         return 0
+    if setting == CONGESTION and not 0 <= value < len(CONTROLS):
+        return 0
+    if setting == CONGESTION:
+        control(c, value)
     c.settings[setting] = value
     if setting == USER_TIMEOUT:
         c.settings[FOLLOW_TIMEOUT] = 0  # RFC 5482 section 3.1
@@ -120,6 +128,16 @@ def choose(c: Any, setting: int, value: int) -> int:
     if c.state >= ESTABLISHED:
         c.timers[KEEP_TIMER] = c.heard_at + c.settings[KEEP_IDLE] if c.settings[KEEPALIVE] else FOREVER
     return 1
+
+
+def control(c: Any, control: int) -> None:
+    """Control congestion by another algorithm: it begins with the window as it is."""
+    if control == c.settings[CONGESTION]:
+        return
+    end_bbr(c)
+    c.ssthresh = max(c.cwnd, 2 * c.mss)
+    c.cubic_max = c.cwnd
+    c.cubic_start = 0
 
 
 def see_error(c: Any, error: int) -> None:

@@ -1,12 +1,14 @@
 """Congestion control: RFC 5681 with the larger first window of RFC 6928, CUBIC (RFC 9438), and PRR (RFC 6937).
 
+A connection with BBR is controlled by `bbr`; here are the events that concern it too.
+
 Windows are bytes. CUBIC computes with ints alone: times in milliseconds, its constants C = 0.4 and beta = 0.7 as
 fractions. So plain Python and native code agree to the byte.
 """
 
 from typing import Any
 
-from scout.paths.protocols.tcp.settings import CONGESTION, CUBIC
+from scout.paths.protocols.tcp.settings import BBR, CONGESTION, CUBIC
 from scout.paths.protocols.tcp.state import FAST, LOSS, OPEN
 
 __all__ = [
@@ -39,6 +41,8 @@ def _initial(c: Any) -> int:
 
 def restart(c: Any) -> None:
     """Nothing was sent for longer than the time-out: what the window was grown on is old (RFC 5681 section 4.1)."""
+    if c.settings[CONGESTION] == BBR:
+        return
     c.cwnd = min(c.cwnd, _initial(c))
     c.cubic_start = 0
 
@@ -50,7 +54,7 @@ def in_flight(c: Any) -> int:
 
 def grow(c: Any, acked: int, now: int) -> None:
     """Open the window for bytes that were acknowledged, if it held data back."""
-    if c.limited == 0 or c.recovery == FAST:
+    if c.limited == 0 or c.recovery == FAST or c.settings[CONGESTION] == BBR:
         return
     if c.cwnd < c.ssthresh:
         c.cwnd = min(c.cwnd + min(acked, BURST * c.mss), LARGEST)
@@ -106,17 +110,20 @@ def reduce(c: Any) -> None:
 
 def enter_recovery(c: Any) -> None:
     """Acknowledgements tell of a loss."""
-    reduce(c)
     c.recovery = FAST
     c.recover = c.snd_nxt
     c.prr_delivered = 0
     c.prr_out = 0
     c.prr_flight = max(c.snd_nxt - c.snd_una, 1)
-    c.cwnd = in_flight(c) + c.mss  # the first lost segment is sent at once
+    if c.settings[CONGESTION] != BBR:
+        reduce(c)
+        c.cwnd = in_flight(c) + c.mss  # the first lost segment is sent at once
 
 
 def spread(c: Any, delivered: int) -> None:
     """Proportional rate reduction (RFC 6937 section 3): the window in recovery, when so many bytes were delivered."""
+    if c.settings[CONGESTION] == BBR:
+        return
     c.prr_delivered += delivered
     flight = in_flight(c)
     if flight > c.ssthresh:
@@ -128,7 +135,9 @@ def spread(c: Any, delivered: int) -> None:
 
 def leave_recovery(c: Any) -> None:
     """All that was sent when the loss was found is acknowledged."""
-    if c.recovery == FAST:
+    if c.settings[CONGESTION] == BBR:
+        c.cwnd = max(c.cwnd, c.bbr.cwnd_before) if c.recovery == LOSS else c.cwnd
+    elif c.recovery == FAST:
         c.cwnd = c.ssthresh
     c.recovery = OPEN
     c.duplicates = 0
@@ -140,7 +149,10 @@ def enter_loss(c: Any) -> None:
         c.undo = c.timestamps
         c.undo_cwnd = c.cwnd
         c.undo_ssthresh = c.ssthresh
-        reduce(c)
+        if c.settings[CONGESTION] == BBR:
+            c.bbr.cwnd_before = c.cwnd
+        else:
+            reduce(c)
     c.recovery = LOSS
     c.recover = c.snd_nxt
     c.cwnd = c.mss

@@ -13,6 +13,7 @@ from scout.paths.wire.tcp import (
     ACKNOWLEDGEMENT,
     DATA_OFFSET,
     DESTINATION,
+    FIN,
     FLAGS,
     HEADER,
     SEQUENCE,
@@ -29,6 +30,7 @@ __all__ = [
     "SACK",
     "SEGMENT",
     "TIMESTAMP",
+    "drop_data",
     "option_bytes",
     "read_header",
     "read_timestamp",
@@ -47,7 +49,8 @@ SEGMENT = np.dtype(
         ("flags", "i8"),
         ("window", "i8"),
         ("urgent", "i8"),
-        ("length", "i8"),  # bytes of data
+        ("length", "i8"),  # bytes of data,
+        ("run", "i8"),  # and with those of the segments behind it that were joined with it
         ("congested", "i8"),  # 1: the IP header says CE; whoever reads the IP header sets it
         ("mss", "i8"),  # 0: no such option
         ("scale", "i8"),  # -1: no such option
@@ -92,6 +95,7 @@ def read_header(frame: Any, end: Any, at: int, size: int, segment: Any) -> int:
     segment.window = load16(frame, at + WINDOW)
     segment.urgent = load16(frame, at + URGENT)
     segment.length = size - header
+    segment.run = segment.length
     segment.congested = 0
     segment.mss = 0
     segment.scale = -1
@@ -136,6 +140,13 @@ def _read_option(frame: Any, place: int, kind: int, length: int, segment: Any) -
             segment.sacks[index].first = load32(frame, place + 2 + 8 * index)
             segment.sacks[index].last = load32(frame, place + 6 + 8 * index)
         segment.sack_count = count
+
+
+def drop_data(segment: Any) -> None:
+    """Let a segment have no data, and so no FIN behind them."""
+    segment.length = 0
+    segment.run = 0
+    segment.flags &= ~FIN
 
 
 @outline

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from scout.paths.protocols.tcp.congestion import enter_recovery
+from scout.paths.protocols.tcp.congestion import enter_recovery, leave_recovery
 from scout.paths.protocols.tcp.roundtrip import clock
 from scout.paths.protocols.tcp.sent import divide, forget_sacked, mark_lost, transmission
 from scout.paths.protocols.tcp.sequence import signed
@@ -65,7 +65,9 @@ def _left(c: Any, each: Any, window: int, now: int) -> int:
     """How long to wait before a transmission counts as lost; 0: it does now; -1: there is no reason to think so."""
     if each.flags & (SACKED | LOST):
         return -1
-    if each.sent_at < c.rack_sent_at or (each.sent_at == c.rack_sent_at and each.last < c.rack_last):
+    # At one time bytes are sent in their order, unless they are sent again.
+    is_first = each.last < c.rack_last and each.flags & RETRANSMITTED == 0
+    if each.sent_at < c.rack_sent_at or (each.sent_at == c.rack_sent_at and is_first):
         return max(each.sent_at + c.rack_rtt + window - now, 0)
     return -1
 
@@ -85,7 +87,7 @@ def find_losses(c: Any, now: int) -> None:
         for index in range(c.sent_count):
             if _left(c, transmission(c, index), window, now) == 0:
                 mark_lost(c, index)
-        if c.lost == 0 or c.recovery != OPEN:
+        if c.lost == c.mtu_lost or c.recovery != OPEN:  # a probe that is lost tells of no congestion
             return
         enter_recovery(c)  # and look again: there is no reordering window in recovery
         c.rearm = 1
@@ -146,7 +148,6 @@ def probe_answered(c: Any, ack: int, was_duplicate: bool, told_twice: bool) -> N
             c.recovery == OPEN
         ):  # the original was lost, and the probe has made up for it: a congestion event all the same
             enter_recovery(c)
-            c.cwnd = c.ssthresh
-            c.recovery = OPEN
+            leave_recovery(c)
     elif was_duplicate:
         c.probe_last = 0

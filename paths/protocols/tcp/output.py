@@ -7,19 +7,31 @@ from typing import Any
 
 from scout.paths.protocols.tcp.actions import EMIT, REPORT, ROOM, next_action, plain_segment
 from scout.paths.protocols.tcp.congestion import in_flight, restart
+from scout.paths.protocols.tcp.delivery import mark_sent
+from scout.paths.protocols.tcp.pacing import end_burst, spend, start_burst
 from scout.paths.protocols.tcp.path_mtu import see_sent
+from scout.paths.protocols.tcp.path_search import begin_probe, next_probe
 from scout.paths.protocols.tcp.receiver import acknowledged, offer, readable
 from scout.paths.protocols.tcp.resend import set_resend
 from scout.paths.protocols.tcp.roundtrip import clock
 from scout.paths.protocols.tcp.sent import begin_of, divide, has_room, mark_resent, note_sent, transmission
 from scout.paths.protocols.tcp.sequence import MODULUS
-from scout.paths.protocols.tcp.settings import LARGEST_SEGMENT, LARGEST_SEND, NODELAY, OFFER_TIMEOUT, USER_TIMEOUT
+from scout.paths.protocols.tcp.settings import (
+    BBR,
+    CONGESTION,
+    LARGEST_SEGMENT,
+    LARGEST_SEND,
+    NODELAY,
+    OFFER_TIMEOUT,
+    USER_TIMEOUT,
+)
 from scout.paths.protocols.tcp.state import (
     CLOSED,
     ESTABLISHED,
     LISTEN,
     LOST,
     MORE_TIMER,
+    PROBING,
     SYN_RECEIVED,
     SYN_SENT,
 )
@@ -37,9 +49,11 @@ _BLOCKS, _BLOCKS_WITH_TIMESTAMP = 4, 3  # SACK blocks that the option bytes have
 def finish(c: Any, out: Any, now: int) -> None:
     """Send what is due after requests: call it once behind every batch of them."""
     if c.state != CLOSED and c.state != LISTEN:
+        start_burst(c, now)
         if c.lost:
             _send_again(c, out, now)
         _send_new(c, out, now)
+        end_burst(c, now)
         if c.ack_due and c.state != SYN_SENT:
             emit_acknowledgement(c, out, now)
         set_resend(c, now)
@@ -62,6 +76,7 @@ def _send_again(c: Any, out: Any, now: int) -> None:
         if size <= 0 or (first + size < each.last and not divide(c, index, first + size)):
             return
         mark_resent(c, index, now)
+        spend(c, size)
         c.prr_out += size
         if c.undo == 1:
             c.undo = 2
@@ -79,6 +94,10 @@ def _allowed(c: Any, size: int) -> int:
         if flight > 0:
             return 0
         space = c.mss
+    if c.allowance < min(size, c.mss):
+        c.paced = 1
+        return 0
+    space = min(space, c.allowance)
     size = min(size, space, max(c.settings[LARGEST_SEND] // c.mss, 1) * c.mss)
     return size // c.mss * c.mss if size > c.mss else size
 
@@ -88,6 +107,8 @@ def _send_new(c: Any, out: Any, now: int) -> None:
     c.limited = 1 if c.lost else 0
     if c.snd_una == c.snd_nxt and c.state >= ESTABLISHED and now - c.sent_last_at > c.rto:
         restart(c)
+    if c.mtu_next and has_room(c) and out.count < ROOM and next_probe(c):
+        _probe_path(c, out, now)
     while has_room(c):
         last = _next_end(c)
         if last <= c.snd_nxt:
@@ -97,6 +118,9 @@ def _send_new(c: Any, out: Any, now: int) -> None:
             break
         first = c.snd_nxt
         note_sent(c, last, now)
+        spend(c, last - first)
+        if c.settings[CONGESTION] == BBR:
+            mark_sent(c, now)
         if c.recovery:
             c.prr_out += last - first
         c.rearm = 1
@@ -105,6 +129,18 @@ def _send_new(c: Any, out: Any, now: int) -> None:
     # A window of which less than half is used has not been tried out, and does not grow (RFC 7661 section 4.1).
     if in_flight(c) * 2 >= c.cwnd:
         c.limited = 1
+
+
+def _probe_path(c: Any, out: Any, now: int) -> None:
+    """Send a segment of new bytes that is larger than others, to see whether it passes."""
+    first, size = c.snd_nxt, next_probe(c)
+    note_sent(c, first + size, now, PROBING)
+    begin_probe(c, size)
+    spend(c, size)
+    c.rearm = 1
+    emit(c, out, first, first + size, 1, now)
+    out.actions[out.count - 1].segment = size
+    c.sent_last_at = now
 
 
 def _next_end(c: Any) -> int:
@@ -152,7 +188,7 @@ def emit(c: Any, out: Any, first: int, last: int, is_new: int, now: int) -> None
     if c.snd_up > first and not is_syn:
         action.flags |= URG
         action.urgent = min(c.snd_up - first, 0xFFFF)  # MUST-62
-    if c.ecn and not is_syn and is_new and end > begin:
+    if c.ecn and not is_syn and is_new and end > begin and c.settings[CONGESTION] != BBR:
         action.capable = 1
         if c.ecn_reduced:
             action.flags |= CWR

@@ -4,7 +4,10 @@ That are segments without data: with a FIN or a RST, the first one behind a FIN 
 every second, as a sign of life. Their primary sends them on, as the primary of any other segment would have done
 (`scout.paths.protocols.tcp.splice`). So it does with segments that a replica received before it knew of the splice.
 
-A pair ends some time after both peers have sent a FIN, or one of them a RST; or when neither peer answers any more.
+A pair ends some time after both peers have sent a FIN, or one of them a RST; or when neither peer answers any more. The
+numbers of the two connections are not followed, so a FIN or a RST may be forged. So the peers are asked before the pair
+ends, and one that answers with an acknowledgement keeps it. One that has no connection answers with a RST, which has
+the number that the question acknowledges: somebody else would have to guess it (RFC 5961 section 3).
 """
 
 from typing import Any
@@ -32,7 +35,13 @@ FINS = 3
 """Bits: 1 if the peer that a segment is from has sent its FIN with data, 2 if the other one has."""
 
 RESET_LIFE = 10_000_000_000
-"""Nanoseconds that a pair lives behind a RST. It may have been forged; then other segments follow."""
+"""Nanoseconds that a pair lives behind a RST before its peers are asked. If it was forged other segments may follow."""
+
+LAST_PROBES, LAST_INTERVAL = 3, 1_000_000_000
+"""How often the peers are asked at the end, and the nanoseconds between two questions."""
+
+CONFIRMED = 1 << 30
+"""In place of the number of questions: a peer has answered that it has no connection."""
 
 SILENCE = 3_000_000_000
 """Nanoseconds without a request that a pair which is over has to be silent until a SYN ends it: as long as segments
@@ -54,13 +63,19 @@ def pass_on(
             return NO_CONNECTION
         end_pair(row, other, host, rows, bindings, deadlines)  # the peer repeats it, for the listener
         return PASSED
-    place, data = load64(frame, at), segment.length
+    place, data = load64(frame, at), segment.run
     if data and (
-        load16(frame, message.NOTE) != 1
+        load16(frame, message.NOTE) & message.PLACED == 0
         or load32(frame, message.SOCKET) != rows[row].number - 1
         or place != position(segment.sequence, c.rcv_nxt) - c.irs - 1
     ):
         return LOST
+    if segment.flags & RST and s.probes:  # an answer, or forged
+        if segment.sequence == c.rcv_nxt & MODULUS:
+            s.probes = CONFIRMED
+            watch_pair(row, other, now, host, rows, deadlines)
+        write_action(segment, s, t, connections[other], rows[other], host)
+        return PASSED
     fins = NOWHERE - place if data == 0 and NOWHERE - FINS <= place <= NOWHERE else 0
     s.ended = s.ended & FIN | segment.flags & (FIN | RST) | (FIN if fins & 1 else 0)
     t.ended |= FIN if fins & 2 else 0
@@ -90,7 +105,7 @@ def write_action(segment: Any, s: Any, t: Any, d: Any, socket: Any, host: Any) -
     plain_segment(action, flags, segment.sequence + s.sequence, ack)
     action.window = min(segment.window << s.scale >> s.other_scale, LARGEST_WINDOW)
     action.urgent = segment.urgent
-    action.length = segment.length
+    action.length = segment.run  # the device cuts it
     action.segment = s.segment
     if d.timestamps and segment.has_timestamp:
         action.has_timestamp = 1
@@ -130,12 +145,13 @@ def expire_pair(
     other = partner_of(rows, row)
     c, d = connections[row], connections[other]
     probes = max(rows[row].splice.probes, rows[other].splice.probes)
-    if is_over(rows[row].splice, rows[other].splice) or probes >= c.settings[KEEP_PROBES]:
+    ends = is_over(rows[row].splice, rows[other].splice)
+    if probes >= (LAST_PROBES if ends else c.settings[KEEP_PROBES]):
         end_pair(row, other, host, rows, bindings, deadlines)
         if primary:
             post(outbox, waiting, sent, host)
         return
-    watch_pair(row, other, now + c.settings[KEEP_INTERVAL], host, rows, deadlines)
+    watch_pair(row, other, now + (LAST_INTERVAL if ends else c.settings[KEEP_INTERVAL]), host, rows, deadlines)
     for turn in range(2):
         one, asked, its = (row, c, d) if turn == 0 else (other, d, c)
         rows[one].splice.probes += 1

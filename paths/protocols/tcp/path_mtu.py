@@ -1,20 +1,18 @@
 """How large the segments of a connection may be on their path (RFC 1191), whatever attackers say (RFC 5927).
 
 An ICMP error that says less than what has just passed may be forged: it is followed only if the segment that it quotes
-times out, and forgotten when that segment is acknowledged (RFC 5927 section 7.2). After ten minutes segments are as
-large again as the peer takes, as the path may have changed (RFC 1191 section 6.3).
+times out, and forgotten when that segment is acknowledged (RFC 5927 section 7.2). After ten minutes larger segments are
+tried again, as the path may have changed (RFC 1191 section 6.3). `path_search` finds sizes without ICMP errors.
 """
 
 from typing import Any
 
 from scout.paths.protocols.tcp.loss import lose_all
 from scout.paths.protocols.tcp.opening import SMALLEST_SEGMENT, TIMESTAMP_BYTES
+from scout.paths.protocols.tcp.path_search import MEMORY, begin_search, bound_search, change
 from scout.paths.protocols.tcp.state import FOREVER, PATH_TIMER
 
 __all__ = ["believe_claim", "see_acknowledged", "see_path_mtu", "see_sent", "try_larger"]
-
-MEMORY = 600_000_000_000
-"""Nanoseconds after which larger segments are tried again."""
 
 
 def see_path_mtu(c: Any, largest: int, quoted: int, now: int) -> None:
@@ -24,6 +22,7 @@ def see_path_mtu(c: Any, largest: int, quoted: int, now: int) -> None:
     """
     size = max(largest, SMALLEST_SEGMENT) - (TIMESTAMP_BYTES if c.timestamps else 0)
     if size >= c.mss:
+        bound_search(c, size, quoted)
         return
     if c.mss_passed:
         c.claimed_mss = size
@@ -43,20 +42,19 @@ def believe_claim(c: Any, now: int) -> None:
 def shrink(c: Any, size: int, now: int) -> None:
     """Send smaller segments."""
     change(c, size)
+    c.mtu_next = 0
     c.timers[PATH_TIMER] = now + MEMORY
 
 
-def try_larger(c: Any) -> None:
-    """Send segments as large as the peer takes."""
-    change(c, c.mss_agreed)
+def try_larger(c: Any, now: int) -> None:
+    """Try segments as large as the peer takes."""
     c.timers[PATH_TIMER] = FOREVER
-
-
-def change(c: Any, size: int) -> None:
-    c.mss = size
-    c.mss_passed = 0
-    c.mss_trial = 0
-    c.claimed_mss = 0
+    if c.mss >= c.mss_agreed:
+        return
+    if c.sack:
+        begin_search(c, c.mss_agreed, now)
+    else:
+        change(c, c.mss_agreed)
 
 
 def see_sent(c: Any, first: int, last: int) -> None:

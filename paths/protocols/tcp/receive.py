@@ -15,6 +15,7 @@ from scout.paths.model.verdict import drop
 from scout.paths.protocols.sockets import bound_socket, error_number, write_message
 from scout.paths.protocols.tcp.arrival import is_current
 from scout.paths.protocols.tcp.header import read_timestamp
+from scout.paths.protocols.tcp.joining import serial_number
 from scout.paths.protocols.tcp.passing import NOWHERE
 from scout.paths.protocols.tcp.rows import CONNECTED, SPLICED
 from scout.paths.protocols.tcp.sequence import position
@@ -48,6 +49,7 @@ def receive(
     bindings: Any,
     connections: Any,
     fins: Any,
+    runs: Any,
     mtus: Any,
     first: int,
 ) -> int:
@@ -64,7 +66,7 @@ def receive(
         return GROUP  # RFC 9293 section 3.9.2.3, MUST-57
     remote, local = load32(frame, at + ipv4.SOURCE), load32(frame, at + ipv4.DESTINATION)
     remote_port, local_port = load16(frame, tcp_at + tcp.SOURCE), load16(frame, tcp_at + tcp.DESTINATION)
-    number, place = bound_socket(bindings, local, local_port, remote, remote_port), NOWHERE
+    number, place, serial = bound_socket(bindings, local, local_port, remote, remote_port), NOWHERE, 0
     is_spliced = number >= 0 and rows[number & message.ROW].role == SPLICED
     if is_spliced:
         row = number & message.ROW
@@ -80,12 +82,15 @@ def receive(
     if number >= 0 and rows[number & message.ROW].role == CONNECTED:
         if size > data:
             place = place_of(frame, tcp_at, data, size - data, connections[number & message.ROW], packet.timestamp)
+            if place != NOWHERE:
+                serial = serial_number(frame, at, data, size - data, number, place, runs[0])
     elif not is_spliced:
         number = UNKNOWN
         place = mtus[first + packet.port]
     extent = (tcp_at + data) << 16 | size - data
     write_message(frame, SEGMENT, ipv4.TCP, 0, number, local, remote, local_port << 16 | remote_port, extent)
     store64(frame, POSITION, place)
+    store64(frame, message.SERIAL, serial)
     return 0
 
 

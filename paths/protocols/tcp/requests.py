@@ -13,7 +13,8 @@ from scout.paths.protocols.tcp.ending import abort
 from scout.paths.protocols.tcp.opening import connect, listen
 from scout.paths.protocols.tcp.output import finish
 from scout.paths.protocols.tcp.path_mtu import see_path_mtu
-from scout.paths.protocols.tcp.state import ABORTED
+from scout.paths.protocols.tcp.runs import arrive_together
+from scout.paths.protocols.tcp.state import ABORTED, CLOSED
 from scout.paths.protocols.tcp.timers import expire
 
 __all__ = [
@@ -85,7 +86,9 @@ def serve(table: Any, row: int, request: Any, segment: Any, settings: Any, out: 
     """
     c, kind, now, result = table[row], request.kind, request.now, 0
     c.changes += 1
-    if kind == ARRIVE:
+    if kind == ARRIVE and segment.run > segment.length > 0:
+        arrive_together(c, segment, out, now)
+    elif kind == ARRIVE:
         result = arrive(c, segment, out, now)
     elif kind == SEND:
         result = send(c, request.one)
@@ -111,6 +114,6 @@ def serve(table: Any, row: int, request: Any, segment: Any, settings: Any, out: 
         see_error(c, request.one)
     elif kind == PATH_MTU:
         see_path_mtu(c, request.one, request.two, now)
-    if request.more == 0:
+    if request.more == 0 or c.state == CLOSED:
         finish(c, out, now)
     return result

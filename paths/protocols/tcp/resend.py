@@ -26,7 +26,7 @@ _SHORTEST_PROBE = 10 * MILLISECOND
 def set_resend(c: Any, now: int) -> None:
     """Set the timer after sending, as RFC 6298 section 5 and RFC 8985 section 7.2 ask."""
     if c.snd_una == c.snd_nxt:
-        if c.snd_end + c.fin > c.snd_nxt and c.state >= ESTABLISHED:  # the peer's window holds it back
+        if c.snd_end + c.fin > c.snd_nxt and c.state >= ESTABLISHED and not c.paced:  # the peer's window holds it back
             if c.timers[RESEND_TIMER] == FOREVER or c.resend != PERSIST:
                 c.waiting_since = now
                 start_resend(c, PERSIST, timeout(c), now)

@@ -1,6 +1,6 @@
 """TCP: connections of applications as the ends of paths, replicated (RFC 9293, docs/tcp.md).
 
-Usage: Tcp(name, ttl, **settings)
+Usage: Tcp(name, ttl, congestion, **settings)
 Requires: transport (`Ip`), icmp-transport (`Icmp`).
 Provides: socket (`Applications`).
 
@@ -43,13 +43,21 @@ from scout.paths.model.stage import Emission, Exit, Outcome, Stage, To, Via
 from scout.paths.model.table import Table
 from scout.paths.protocols.sockets import new_bindings
 from scout.paths.protocols.tcp.deadlines import new_deadlines
+from scout.paths.protocols.tcp.joining import RUN
 from scout.paths.protocols.tcp.outbox import ENTRIES, ENTRY
 from scout.paths.protocols.tcp.receive import notice, receive
 from scout.paths.protocols.tcp.records import SECURED
 from scout.paths.protocols.tcp.rows import HOST, ROW
 from scout.paths.protocols.tcp.secret import new_secret
 from scout.paths.protocols.tcp.serving import serve
-from scout.paths.protocols.tcp.settings import LARGEST_SEGMENT, RECEIVE_BUFFER, SEND_BUFFER, settings
+from scout.paths.protocols.tcp.settings import (
+    CONGESTION,
+    CONTROLS,
+    LARGEST_SEGMENT,
+    RECEIVE_BUFFER,
+    SEND_BUFFER,
+    settings,
+)
 from scout.paths.protocols.tcp.splice import splice
 from scout.paths.protocols.tcp.state import CONNECTION, FOREVER
 from scout.paths.protocols.tcp.transmit import transmit
@@ -71,12 +79,16 @@ class Tcp(Router):
     name : str
     ttl : int
         The TTL of all segments (RFC 9293 section 3.9.1, MUST-49).
+    congestion : str
+        The congestion control of connections that choose none: "cubic", "bbr" or "reno".
     **chosen : int
         The settings of new connections (`scout.paths.protocols.tcp.settings.DEFAULTS`), such as `NODELAY=1`. The sizes
         of the buffers are those of the port (`ApplicationPort(stream_bytes=...)`).
 
     Attributes
     ----------
+    congestion : int
+        The number of that congestion control.
     ip : Ip
         The router that it stands on, once the graph is complete.
     rows, connections, bindings : Table
@@ -85,7 +97,7 @@ class Tcp(Router):
     Raises
     ------
     GraphError
-        If the TTL is out of its range.
+        If the TTL is out of its range, or there is no such congestion control.
     ScoutError
         If there is no such setting.
 
@@ -98,12 +110,22 @@ class Tcp(Router):
     requires = {"net": "transport", "icmp": "icmp-transport"}
     provides = {"sockets": "socket"}
 
-    def __init__(self, name: str, ttl: int = 64, **chosen: int) -> None:
+    def __init__(self, name: str, ttl: int = 64, congestion: str = "cubic", **chosen: int) -> None:
         super().__init__(name)
         if not 1 <= ttl <= 255:
             raise GraphError(f"{name}: ttl={ttl}; give 1 to 255")
+        if congestion not in CONTROLS:
+            raise GraphError(f"{name}: congestion={congestion!r}; give one of {', '.join(CONTROLS)}")
         self._ttl = ttl
-        self._settings = settings(**{"LARGEST_SEND": LONGEST_SEND, "LARGEST_SEGMENT": LONGEST_SEGMENT} | chosen)
+        self._settings = settings(
+            **{
+                "LARGEST_SEND": LONGEST_SEND,
+                "LARGEST_SEGMENT": LONGEST_SEGMENT,
+                "CONGESTION": CONTROLS.index(congestion),
+            }
+            | chosen
+        )
+        self.congestion = int(self._settings[CONGESTION])
 
     def configure(self, graph: RouterGraph) -> None:
         below, above = graph.reached(self.name, "net"), graph.reached(self.name, "sockets")
@@ -112,7 +134,7 @@ class Tcp(Router):
         self.ip: Any = graph.router(below[0][0])
         self._port: Any = graph.router(above[0][0]).port
         rows = np.zeros(self._port.sockets, ROW)
-        rows["due"] = FOREVER
+        rows["due"] = rows["work_due"] = FOREVER
         host = np.zeros(1, HOST)
         host["settings"] = self._settings
         host["settings"][0, [RECEIVE_BUFFER, SEND_BUFFER]] = self._port.stream_bytes
@@ -123,6 +145,7 @@ class Tcp(Router):
         self.secured = Table(np.zeros(len(rows), SECURED), counts="changes")
         self.deadline = Table(new_deadlines(len(rows)))
         self.fins = Table(np.zeros(len(rows), np.int64), "shared")
+        self.runs = Table(np.zeros(1, RUN), "private")
         self.outbox = Table(np.zeros(ENTRIES, ENTRY), "private")
         self.waiting, self.sent = (Table(np.zeros(1, np.int64), "private") for _ in range(2))
 
@@ -140,7 +163,7 @@ class Tcp(Router):
         if key == "receive":
             outcomes = (Outcome("request", Via("sockets")), Outcome("spliced", To("splice"), common=True))
             sizes = {name: self.ip.sending[name] for name in ("mtus", "first")}
-            return Stage(receive, outcomes, state | sizes | {"fins": self.fins}, push=message.HEADER)
+            return Stage(receive, outcomes, state | sizes | {"fins": self.fins, "runs": self.runs}, push=message.HEADER)
         if key == "splice":
             passed = Outcome("segment", Via("net"), pull=message.HEADER)
             return Stage(splice, (passed,), {"rows": self.rows, "fins": self.fins})

@@ -94,7 +94,8 @@ ROW = np.dtype(
         ("left", "i8"),  # 1: the application has closed it
         ("errors", "i8"),  # ICMP errors that were told
         ("traffic", "i8"),  # the DSCP of what it sends, in the upper 6 of 8 bits
-        ("due", "i8"),  # when the connection wants a timer request
+        ("due", "i8"),  # when the connection, or the work on its records, wants a timer request,
+        ("work_due", "i8"),  # and when this work does
         ("partner", "i8"),  # number, plus 1, of the socket that it is, or is to be, spliced with
         ("splice", SPLICE),
         ("secured", "i8"),  # 1: its stream consists of records (`scout.paths.protocols.tcp.records`)
@@ -205,6 +206,7 @@ def name_row(frame: Any, rows: Any) -> int:
         socket.traffic = 0
         socket.partner = 0
         socket.secured = 0
+        socket.work_due = NEVER
     socket.local = load32(frame, message.LOCAL)
     socket.local_port = load16(frame, message.LOCAL_PORT)
     socket.remote = load32(frame, message.REMOTE)
@@ -241,6 +243,7 @@ def unbind_row(rows: Any, bindings: Any, row: int) -> None:
 def begin(host: Any, number: int, local: int, remote: int, ports: int) -> None:
     """Begin with a request about a socket, or about none; `ports` is the local one << 16 | the remote one."""
     host.out.count = 0
+    host.request.more = 0
     host.number = number
     host.local = local
     host.remote = remote

@@ -7,7 +7,7 @@ the peer has told by SACK (RFC 2018 section 8), so room for one more can be made
 
 from typing import Any
 
-from scout.paths.protocols.tcp.state import LOST, RETRANSMITTED, SACKED, TRANSMISSIONS
+from scout.paths.protocols.tcp.state import LOST, PROBING, RETRANSMITTED, SACKED, TRANSMISSIONS
 from scout.ring.jit import outline
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "divide",
     "drop_sent",
     "has_room",
+    "join_sacked",
     "mark_lost",
     "mark_resent",
     "mark_sacked",
@@ -43,8 +44,8 @@ def has_room(c: Any) -> bool:
     return transmission(c, c.sent_count - 1).flags == 0
 
 
-def note_sent(c: Any, last: int, now: int) -> None:
-    """The bytes from `snd_nxt` to `last` - 1 are sent."""
+def note_sent(c: Any, last: int, now: int, flags: int = 0) -> None:
+    """The bytes from `snd_nxt` to `last` - 1 are sent; with `flags` they are a transmission of their own."""
     if c.snd_una == c.snd_nxt:
         c.waiting_since = now
     c.pipe += last - c.snd_nxt
@@ -52,14 +53,14 @@ def note_sent(c: Any, last: int, now: int) -> None:
     if c.sent_count:
         newest = transmission(c, c.sent_count - 1)
         is_full = c.sent_count >= TRANSMISSIONS - RESERVE
-        if newest.flags == 0 and (is_full or now - newest.began < c.srtt >> 4):
+        if newest.flags == 0 and flags == 0 and (is_full or now - newest.began < c.srtt >> 4):
             newest.last = last
             newest.sent_at = now
             return
     added = transmission(c, c.sent_count)
     c.sent_count += 1
     added.last = last
-    added.flags = 0
+    added.flags = flags
     added.began = now
     added.sent_at = now
 
@@ -71,7 +72,7 @@ def mark_sacked(c: Any, index: int) -> int:
         return 0
     size = each.last - begin_of(c, index)
     if each.flags & LOST:
-        c.lost -= size
+        _lose_less(c, each, size)
     else:
         c.pipe -= size
     c.sacked_bytes += size
@@ -86,7 +87,19 @@ def mark_lost(c: Any, index: int) -> None:
         size = each.last - begin_of(c, index)
         c.pipe -= size
         c.lost += size
+        if each.flags & PROBING:
+            c.mtu_lost += size
+            c.mtu_failed = 1
+        else:
+            c.delivery.lost += size
         each.flags |= LOST
+
+
+def _lose_less(c: Any, each: Any, size: int) -> None:
+    """So many bytes of a transmission count as lost no longer."""
+    c.lost -= size
+    if each.flags & PROBING:
+        c.mtu_lost -= size
 
 
 def mark_under_way(c: Any, index: int) -> None:
@@ -94,7 +107,7 @@ def mark_under_way(c: Any, index: int) -> None:
     each = transmission(c, index)
     if each.flags & LOST:
         size = each.last - begin_of(c, index)
-        c.lost -= size
+        _lose_less(c, each, size)
         c.pipe += size
         each.flags &= ~LOST
 
@@ -103,9 +116,9 @@ def mark_resent(c: Any, index: int, now: int) -> None:
     """A lost transmission is sent again."""
     each = transmission(c, index)
     size = each.last - begin_of(c, index)
-    c.lost -= size
+    _lose_less(c, each, size)
     c.pipe += size
-    each.flags = each.flags & ~LOST | RETRANSMITTED
+    each.flags = each.flags & ~(LOST | PROBING) | RETRANSMITTED
     each.began = now
     each.sent_at = now
 
@@ -127,7 +140,7 @@ def drop_sent(c: Any, last: int) -> None:
     if first.flags & SACKED:
         c.sacked_bytes -= size
     elif first.flags & LOST:
-        c.lost -= size
+        _lose_less(c, first, size)
     else:
         c.pipe -= size
     c.snd_una = last
@@ -148,6 +161,32 @@ def divide(c: Any, index: int, at: int) -> bool:
     c.sent_count += 1
     transmission(c, index).last = at
     return True
+
+
+@outline
+def join_sacked(c: Any, index: int) -> int:
+    """The peer has told to have a transmission: make it one with its neighbours, if the peer has those; its index then.
+
+    Each acknowledgement behind a gap tells of some more bytes. If they were kept apart, a single loss would use up all
+    transmissions.
+    """
+    if index + 1 < c.sent_count and transmission(c, index + 1).flags & SACKED:
+        _join(c, index)
+    if index and transmission(c, index - 1).flags & SACKED:
+        index -= 1
+        _join(c, index)
+    return index
+
+
+def _join(c: Any, index: int) -> None:
+    """Make one transmission of two that the peer has."""
+    one, other = transmission(c, index), transmission(c, index + 1)
+    one.last = other.last
+    one.flags |= other.flags
+    one.sent_at = max(one.sent_at, other.sent_at)
+    for place in range(index + 1, c.sent_count - 1):
+        _copy(transmission(c, place + 1), transmission(c, place))
+    c.sent_count -= 1
 
 
 def _join_newest(c: Any) -> None:

@@ -29,11 +29,19 @@ from scout.io.endpoints.message import (
 )
 from scout.paths.model.verdict import drop
 from scout.paths.protocols.tcp import requests
-from scout.paths.protocols.tcp.deadlines import BLOCK, refresh
+from scout.paths.protocols.tcp.deadlines import BLOCK, refresh, watch
 from scout.paths.protocols.tcp.outbox import post
 from scout.paths.protocols.tcp.passing import expire_pair
 from scout.paths.protocols.tcp.rows import CONNECTED, SPLICED, begin, begin_with, partner_of, row_of, tell_time
-from scout.paths.protocols.tcp.serving_records import follow, post_looks, post_opened, secure, take_records, write_plain
+from scout.paths.protocols.tcp.serving_records import (
+    ask_again,
+    follow,
+    post_looks,
+    post_opened,
+    secure,
+    take_records,
+    write_plain,
+)
 from scout.paths.protocols.tcp.serving_segments import take_notice, take_segment
 from scout.paths.protocols.tcp.serving_sockets import close, connect, listen, offer_spare
 from scout.paths.protocols.tcp.settings import (
@@ -78,7 +86,7 @@ def serve(
     kind, host = load8(frame, message.KIND), hosts[0]
     now = tell_time(host, deadlines, packet.timestamp)
     if kind == EXPIRE:
-        expire(now, primary, host, rows, bindings, connections, deadlines, outbox, waiting, sent)
+        expire(now, primary, host, rows, bindings, connections, deadlines, secured, outbox, waiting, sent)
         return 0
     begin(host, -1, 0, 0, 0)
     if kind == SEGMENT:
@@ -88,7 +96,7 @@ def serve(
     else:
         verdict = control(kind, frame, end, now, host, rows, bindings, connections, deadlines, secured)
     if host.secured:
-        follow(host.number & message.ROW, host, connections, secured)
+        follow(host.number & message.ROW, now, host, rows, connections, deadlines, secured)
         if primary and host.opened:
             post_opened(outbox, waiting, sent, host, secured)
     if primary:
@@ -199,6 +207,7 @@ def expire(
     bindings: Any,
     connections: Any,
     deadlines: Any,
+    secured: Any,
     outbox: Any,
     waiting: Any,
     sent: Any,
@@ -215,6 +224,11 @@ def expire(
                     expire_pair(row, now, primary, host, rows, bindings, connections, deadlines, outbox, waiting, sent)
                     continue
                 begin_with(host, rows[row])
+                if rows[row].work_due <= now:
+                    ask_again(row, now, primary, host, rows, connections, deadlines, secured, outbox, waiting, sent)
+                if rows[row].role != CONNECTED:
+                    watch(deadlines, rows, row, rows[row].work_due, host.shift)
+                    continue
                 ask(requests.EXPIRE, 0, 0, row, now, host, rows, bindings, connections, deadlines)
                 if primary:
                     post(outbox, waiting, sent, host)

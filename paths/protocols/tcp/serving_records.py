@@ -26,16 +26,27 @@ from scout.io.endpoints.records import (
 )
 from scout.paths.model.verdict import drop
 from scout.paths.protocols.tcp import requests
+from scout.paths.protocols.tcp.deadlines import watch
 from scout.paths.protocols.tcp.outbox import OPENED, RECORDS, next_entry
-from scout.paths.protocols.tcp.records import begin_direction, claim, finish, is_idle, look
+from scout.paths.protocols.tcp.records import PIECES, begin_direction, claim, due, finish, is_idle, look
 from scout.paths.protocols.tcp.rows import CONNECTED, begin_with, partner_of, row_of
 from scout.paths.protocols.tcp.settings import RECEIVE_BUFFER, SEND_BUFFER
 from scout.paths.protocols.tcp.settled import ask
 from scout.paths.protocols.tcp.state import BAD_RECORD as REASON
-from scout.paths.protocols.tcp.state import ESTABLISHED
+from scout.paths.protocols.tcp.state import ESTABLISHED, FOREVER
+from scout.paths.protocols.tcp.timers import due as connection_due
 from scout.ring.jit import outline
 
-__all__ = ["end_when_sealed", "follow", "post_looks", "post_opened", "secure", "take_records", "write_plain"]
+__all__ = [
+    "ask_again",
+    "end_when_sealed",
+    "follow",
+    "post_looks",
+    "post_opened",
+    "secure",
+    "take_records",
+    "write_plain",
+]
 
 BAD_REQUEST, BAD_RECORD = drop("bad-request"), drop("tcp-bad-record")
 _CIPHERS = len(CIPHERS)
@@ -133,9 +144,9 @@ def take_records(
     before, had_failed = d.done, d.failed
     if note & CLAIMED:
         none = failed and note & DONE == 0
-        claim(d, serial, load64(frame, at + LAST), load64(frame, at + COUNT), load64(frame, at + NEED), none)
+        claim(d, serial, load64(frame, at + LAST), load64(frame, at + COUNT), load64(frame, at + NEED), none, now)
     if note & DONE:
-        finish(d, serial, load64(frame, at + REACHED), failed)
+        finish(d, serial, load64(frame, at + REACHED), failed, now)
     if direction == RECEIVING:
         host.opened = 1 if d.done > before or d.failed else 0
     elif d.done > before and rows[row].role == CONNECTED:
@@ -151,14 +162,60 @@ def take_records(
     return 0
 
 
-def follow(row: int, host: Any, connections: Any, secured: Any) -> None:
+def follow(row: int, now: int, host: Any, rows: Any, connections: Any, deadlines: Any, secured: Any) -> None:
     """See whether a replica is to look for records, after any request about a secured stream."""
     s, c = secured[row], connections[row]
     s.changes += 1
     d = s.directions[RECEIVING]
     d.limit = max(d.limit, received(c))
-    host.looks[RECEIVING] = 1 if look(d) else 0
-    host.looks[SENDING] = 1 if look(s.directions[SENDING]) else 0
+    host.looks[RECEIVING] = 1 if look(d, now) else 0
+    host.looks[SENDING] = 1 if look(s.directions[SENDING], now) else 0
+    await_news(row, host, rows, connections, deadlines, s)
+
+
+def await_news(row: int, host: Any, rows: Any, connections: Any, deadlines: Any, s: Any) -> None:
+    """Want a timer request for when work is to be asked for again."""
+    soonest = min(due(s.directions[SENDING]), due(s.directions[RECEIVING]))
+    rows[row].work_due = soonest
+    watch(deadlines, rows, row, min(soonest, connection_due(connections[row])), host.shift)
+
+
+@outline
+def ask_again(
+    row: int,
+    now: int,
+    primary: Any,
+    host: Any,
+    rows: Any,
+    connections: Any,
+    deadlines: Any,
+    secured: Any,
+    outbox: Any,
+    waiting: Any,
+    sent: Any,
+) -> None:
+    """Have replicas do all work of which nothing was heard for long, after `begin_with`."""
+    if rows[row].number == 0:
+        rows[row].work_due = FOREVER
+        return  # the socket was closed meanwhile
+    s = secured[row]
+    s.changes += 1
+    for direction in range(2):
+        d = s.directions[direction]
+        if due(d) > now:
+            continue
+        d.news = now
+        if not primary:
+            continue
+        for index in range(d.count):
+            piece = d.pieces[(d.first + index) % PIECES]
+            if piece.reached < 0:
+                post_work(
+                    outbox, waiting, sent, host, s, direction, piece.serial, piece.first, piece.last, piece.number
+                )
+        if d.looking:
+            post_work(outbox, waiting, sent, host, s, direction, d.serial, d.next, d.limit, d.number)
+    await_news(row, host, rows, connections, deadlines, s)
 
 
 def post_opened(outbox: Any, waiting: Any, sent: Any, host: Any, secured: Any) -> None:
@@ -171,23 +228,40 @@ def post_opened(outbox: Any, waiting: Any, sent: Any, host: Any, secured: Any) -
         entry.words[0] = secured[host.number & message.ROW].directions[RECEIVING].done
 
 
-@outline
 def post_looks(outbox: Any, waiting: Any, sent: Any, host: Any, secured: Any) -> None:
     """Have the primary look for records, after what it has to send."""
     s = secured[host.number & message.ROW]
     for direction in range(2):
-        place = next_entry(outbox, waiting, sent, 0) if host.looks[direction] else -1
-        if place < 0:
-            continue
-        entry = outbox[place]
-        d = s.directions[direction]
-        entry.kind = RECORDS
-        entry.number = host.number
-        entry.words[0] = direction
-        entry.words[1] = d.serial
-        entry.words[2] = d.next
-        entry.words[3] = d.limit
-        entry.words[4] = d.number
-        entry.words[5] = s.cipher
-        for word in range(6):
-            entry.secret[word] = s.secrets[direction][word]
+        if host.looks[direction]:
+            d = s.directions[direction]
+            post_work(outbox, waiting, sent, host, s, direction, d.serial, d.next, d.limit, d.number)
+
+
+@outline
+def post_work(
+    outbox: Any,
+    waiting: Any,
+    sent: Any,
+    host: Any,
+    s: Any,
+    direction: int,
+    serial: int,
+    first: int,
+    limit: int,
+    number: int,
+) -> None:
+    """Have the primary find records from a position on, and do the work on them."""
+    place = next_entry(outbox, waiting, sent, 0)
+    if place < 0:
+        return  # it is asked for again later
+    entry = outbox[place]
+    entry.kind = RECORDS
+    entry.number = host.number
+    entry.words[0] = direction
+    entry.words[1] = serial
+    entry.words[2] = first
+    entry.words[3] = limit
+    entry.words[4] = number
+    entry.words[5] = s.cipher
+    for word in range(6):
+        entry.secret[word] = s.secrets[direction][word]

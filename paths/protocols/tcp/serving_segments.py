@@ -17,7 +17,8 @@ from scout.paths.protocols.tcp import requests
 from scout.paths.protocols.tcp.actions import refuse
 from scout.paths.protocols.tcp.arrival import ANEW
 from scout.paths.protocols.tcp.cookies import answer_with_cookie, open_by_cookie
-from scout.paths.protocols.tcp.header import read_header
+from scout.paths.protocols.tcp.header import drop_data, read_header
+from scout.paths.protocols.tcp.opening import TIMESTAMP_BYTES
 from scout.paths.protocols.tcp.output import finish
 from scout.paths.protocols.tcp.passing import pass_on
 from scout.paths.protocols.tcp.requests import serve
@@ -40,7 +41,7 @@ from scout.paths.protocols.tcp.spares import end_opening, first_spare, is_crowde
 from scout.paths.protocols.tcp.state import SYN_RECEIVED
 from scout.paths.wire import ipv4, tcp
 from scout.paths.wire.ipv4 import header_length
-from scout.paths.wire.tcp import ACK, FIN, RST, SYN
+from scout.paths.wire.tcp import ACK, RST, SYN
 from scout.ring.jit import outline
 
 __all__ = ["POSITION", "UNKNOWN", "take_notice", "take_segment"]
@@ -78,6 +79,8 @@ def take_segment(
     tcp_at, size = at + header, load16(frame, at + ipv4.TOTAL_LENGTH) - header
     if read_header(frame, end, tcp_at, size, segment) == 0:
         return BAD_REQUEST
+    if load16(frame, message.NOTE) & message.PLACED:
+        segment.run = max(load64(frame, message.RUN), segment.length)
     if load8(frame, at + ipv4.TOS) & CONGESTED == CONGESTED:
         segment.congested = 1
     remote, local = load32(frame, at + ipv4.SOURCE), load32(frame, at + ipv4.DESTINATION)
@@ -89,6 +92,10 @@ def take_segment(
     if number >= 0 and rows[number & message.ROW].role == CONNECTED:
         row = number & message.ROW
         begin_with(host, rows[row])
+        # Of acknowledgements that came together only the last one lets the connection send (MUST-58).
+        is_followed = load16(frame, message.NOTE) & message.FOLLOWED and partner_of(rows, row) < 0
+        if is_followed and segment.flags == ACK and segment.length == 0:
+            host.request.more = 1
         lost = hide_lost(frame, connections[row], segment, number)
         result = ask(requests.ARRIVE, 0, 0, row, now, host, rows, bindings, connections, deadlines)
         if result != ANEW or partner_of(rows, row) >= 0:  # of a splice the other connection has work left: later
@@ -106,21 +113,20 @@ def take_segment(
 
 
 def hide_lost(frame: Any, c: Any, segment: Any, number: int) -> int:
-    """Take the data out of a segment whose data are not where the stream has them (`LOST`)."""
+    """Take the data out of a segment, or a run, whose data are not where the stream has them (`LOST`)."""
     if segment.length == 0:
         return PLACED
     if c.state >= SYN_RECEIVED and segment.flags & SYN == 0:
         first = position(segment.sequence, c.rcv_nxt)
-        if first + segment.length <= c.rcv_nxt or first >= max(c.rcv_edge, c.rcv_nxt) or c.reader_gone:
+        if first + segment.run <= c.rcv_nxt or first >= max(c.rcv_edge, c.rcv_nxt) or c.reader_gone:
             return PLACED  # they were there before, there is no room for them, or nobody will read: none of them counts
         if (
-            load16(frame, message.NOTE) == 1
+            load16(frame, message.NOTE) & message.PLACED
             and load32(frame, message.SOCKET) == number
             and load64(frame, POSITION) == first - c.irs - 1
         ):
             return PLACED
-    segment.length = 0
-    segment.flags &= ~FIN
+    drop_data(segment)
     return LOST
 
 
@@ -141,8 +147,7 @@ def take_opening(
         return PLACED
     if segment.flags & SYN == 0:
         return NO_CONNECTION
-    segment.length = 0
-    segment.flags &= ~FIN
+    drop_data(segment)
     if mtu:
         choose_segment(host, mtu)
     flow = flow_of(host.local, host.remote, host.ports)
@@ -161,6 +166,7 @@ def take_opening(
     host.request.two = offset
     host.request.more = 1
     serve(connections, row, host.request, segment, host.settings, host.out)
+    host.request.more = 0
     ask(requests.ARRIVE, 0, 0, row, now, host, rows, bindings, connections, deadlines)
     return PLACED
 
@@ -189,8 +195,7 @@ def take_cookie(
 ) -> bool:
     """Open a connection of a spare socket by the acknowledgement of a cookie, if it is one."""
     row, segment = first_spare(rows, listener, now), host.segment
-    segment.length = 0
-    segment.flags &= ~FIN
+    drop_data(segment)
     if mtu:
         choose_segment(host, mtu)
     flow = flow_of(host.local, host.remote, host.ports)
@@ -213,20 +218,41 @@ def take_notice(
     here = socket_key(load32(frame, message.LOCAL), load16(frame, message.LOCAL_PORT))
     there = socket_key(load32(frame, message.REMOTE), load16(frame, message.REMOTE_PORT))
     index = find(bindings, here, there, 0, FOREVER)
-    if index < 0 or rows[bindings[index].number & message.ROW].role != CONNECTED:
+    if index < 0:
         return NO_CONNECTION
     row = bindings[index].number & message.ROW
     socket, c = rows[row], connections[row]
+    if socket.role == SPLICED:
+        return take_notice_of_spliced(frame, rows[partner_of(rows, row)].splice)
+    if socket.role != CONNECTED:
+        return NO_CONNECTION
     quoted = position(load32(frame, message.HEADER), c.snd_una)
     if not c.snd_una <= quoted < max(c.snd_nxt, c.snd_una + 1):
         return NO_CONNECTION
     error, mtu = load16(frame, message.NOTE), load32(frame, message.HEADER + 4)
     begin_with(host, socket)
     if error == errno.EMSGSIZE:
-        largest = max(mtu, LEAST_MTU) - IP_AND_TCP
+        largest = largest_of(mtu)
         ask(requests.PATH_MTU, largest, quoted, row, now, host, rows, bindings, connections, deadlines)
     else:
         socket.errors += 1
         told = socket.errors << 16 | error + 1
         ask(requests.ERROR, told, 0, row, now, host, rows, bindings, connections, deadlines)
     return 0
+
+
+def take_notice_of_spliced(frame: Any, splice: Any) -> int:
+    """Take an ICMP error about a segment that was passed on: if it was too long, the device cuts them from now on.
+
+    `splice` is that of the peer that has sent it. Errors of other kinds end nothing, and nobody is told.
+    """
+    if load16(frame, message.NOTE) != errno.EMSGSIZE:
+        return NO_CONNECTION
+    largest = largest_of(load32(frame, message.HEADER + 4)) - (TIMESTAMP_BYTES if splice.stamped else 0)
+    splice.segment = min(splice.segment, largest)
+    return PLACED
+
+
+def largest_of(mtu: int) -> int:
+    """The bytes of data and options in a segment for a path whose MTU an ICMP error has told."""
+    return max(mtu, LEAST_MTU) - IP_AND_TCP

@@ -8,7 +8,9 @@ from scout.ring.errors import ScoutError
 
 __all__ = [
     "ASK",
+    "BBR",
     "CONGESTION",
+    "CONTROLS",
     "CUBIC",
     "DEFAULTS",
     "DEFAULT_SEGMENT",
@@ -40,8 +42,11 @@ __all__ = [
 
 MILLISECOND, SECOND = 1_000_000, 1_000_000_000
 
-RENO, CUBIC = 0, 1
-"""Values of CONGESTION: RFC 5681 with RFC 6582; RFC 9438."""
+RENO, CUBIC, BBR = range(3)
+"""Values of CONGESTION: RFC 5681 with RFC 6582; RFC 9438; draft-ietf-ccwg-bbr."""
+
+CONTROLS = ("reno", "cubic", "bbr")
+"""Their names."""
 
 ASK = 2
 """A value of ECN: 0 never uses it, 1 agrees to it, ASK also offers it (RFC 3168 section 6.1.1)."""

@@ -32,12 +32,14 @@ def ask(
     connections: Any,
     deadlines: Any,
 ) -> int:
-    """Have the core serve a request (`REQUEST`) to a row, after `begin`; its result."""
+    """Have the core serve a request (`REQUEST`) to a row, after `begin`; its result.
+
+    `host.request.more` may be set before.
+    """
     host.request.kind = kind
     host.request.now = now
     host.request.one = one
     host.request.two = two
-    host.request.more = 0
     result = serve(connections, row, host.request, host.segment, host.settings, host.out)
     settle(row, now, host, rows, bindings, connections, deadlines)
     return result
@@ -67,7 +69,7 @@ def settle(row: int, now: int, host: Any, rows: Any, bindings: Any, connections:
             socket.number = 0
         else:
             socket.role = ENDED
-    watch(deadlines, rows, row, due(c), host.shift)
+    watch(deadlines, rows, row, min(due(c), socket.work_due), host.shift)
 
 
 def hide_end(out: Any) -> None:

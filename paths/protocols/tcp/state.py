@@ -5,6 +5,7 @@ Positions are those of `scout.paths.protocols.tcp.sequence`; times are nanosecon
 
 import numpy as np
 
+from scout.paths.protocols.tcp.bbr_state import BBR_STATE, DELIVERY
 from scout.paths.protocols.tcp.settings import SETTINGS
 
 __all__ = [
@@ -31,9 +32,11 @@ __all__ = [
     "MORE_TIMER",
     "NONE",
     "OPEN",
+    "PACE_TIMER",
     "PATH_TIMER",
     "PERSIST",
     "PROBE",
+    "PROBING",
     "RANGE",
     "REFUSED",
     "REORDER",
@@ -87,9 +90,9 @@ could not be opened."""
 FOREVER = 1 << 62
 """When a timer fires that is not set."""
 
-RESEND_TIMER, ACK_TIMER, KEEP_TIMER, LIFE_TIMER, MORE_TIMER, PATH_TIMER = range(6)
+RESEND_TIMER, ACK_TIMER, KEEP_TIMER, LIFE_TIMER, MORE_TIMER, PATH_TIMER, PACE_TIMER = range(7)
 """Timers: of the sender (what for, says `resend`); of the delayed acknowledgement; of keep-alive; of TIME-WAIT; of what
-a request has left to do because its actions were full; of trying larger segments again."""
+a request has left to do because its actions were full; of trying larger segments; of the next burst of BBR."""
 
 TIMEOUT, PROBE, REORDER, PERSIST = range(4)
 """The purposes of the sender's timer: retransmission (RFC 6298), a tail loss probe and reordered segments (RFC 8985), a
@@ -98,8 +101,9 @@ probe of a closed window (RFC 9293 section 3.8.6.1)."""
 OPEN, FAST, LOSS = range(3)
 """Congestion control: no loss known; recovery from a loss that acknowledgements have told; from a time-out."""
 
-SACKED, LOST, RETRANSMITTED = 1, 2, 4
-"""Flags of a transmission: the peer has it; it counts as lost and is to be sent again; it was sent again."""
+SACKED, LOST, RETRANSMITTED, PROBING = 1, 2, 4, 8
+"""Flags of a transmission: the peer has it; it counts as lost and is to be sent again; it was sent again; it is a
+segment that is larger than others, to see whether it passes."""
 
 TRANSMISSIONS = 64
 """Ranges of sent bytes that are told apart; a power of two."""
@@ -127,7 +131,7 @@ CONNECTION = np.dtype(
         ("passive", "i8"),  # 1: it was opened by a peer's SYN (MUST-11)
         ("reason", "i8"),  # of CLOSED
         ("settings", "i8", (SETTINGS,)),
-        ("timers", "i8", (6,)),  # when they fire
+        ("timers", "i8", (7,)),  # when they fire
         ("resend", "i8"),  # what the sender's timer is for
         ("rearm", "i8"),  # 1: it is to be set anew, as bytes were sent or acknowledged
         # Sending. Bytes before `snd_end` are in the application's send ring.
@@ -147,6 +151,14 @@ CONNECTION = np.dtype(
         ("mss_trial", "i8"),  # position whose acknowledgement will tell so; 0: none is under way
         ("claimed_mss", "i8"),  # what an ICMP error says that would pass, which is not believed yet; 0: none does
         ("claimed_at", "i8"),  # position of the segment that it quotes
+        # Looking for larger segments that pass.
+        ("mtu_next", "i8"),  # bytes of the next probe; 0: none is wanted
+        ("mtu_largest", "i8"),  # the largest size that may pass
+        ("mtu_tries", "i8"),  # probes of this size that were lost
+        ("mtu_probe", "i8"),  # bytes of the probe that is under way; 0: none is
+        ("mtu_last", "i8"),  # position behind it
+        ("mtu_failed", "i8"),  # 1: it is lost
+        ("mtu_lost", "i8"),  # bytes of probes that are LOST
         ("snd_up", "i8"),  # behind the last urgent byte
         ("sent", TRANSMISSION, (TRANSMISSIONS,)),  # a ring: the first is at `sent_head`
         ("sent_head", "i8"),
@@ -192,6 +204,14 @@ CONNECTION = np.dtype(
         ("cubic_k", "i8"),  # milliseconds
         ("cubic_reno", "i8"),
         ("sent_last_at", "i8"),
+        # BBR, and its pacing.
+        ("pacing_rate", "i8"),  # bytes a second; 0: bytes are not paced
+        ("quantum", "i8"),  # bytes of a burst
+        ("pace_at", "i8"),  # when the next burst may be sent
+        ("allowance", "i8"),  # bytes that a request may still send
+        ("paced", "i8"),  # 1: pacing has held data back
+        ("delivery", DELIVERY),
+        ("bbr", BBR_STATE),
         # ECN (RFC 3168).
         ("ecn", "i8"),  # 1: both ends use it
         ("ecn_echo", "i8"),  # 1: acknowledgements say ECE

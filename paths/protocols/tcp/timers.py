@@ -11,6 +11,7 @@ from scout.paths.protocols.tcp.ending import abort, end
 from scout.paths.protocols.tcp.loss import find_losses, lose_all
 from scout.paths.protocols.tcp.output import emit
 from scout.paths.protocols.tcp.path_mtu import believe_claim, try_larger
+from scout.paths.protocols.tcp.path_search import judge_probe, suspect_black_hole
 from scout.paths.protocols.tcp.resend import start_resend
 from scout.paths.protocols.tcp.roundtrip import clock, timeout
 from scout.paths.protocols.tcp.sent import begin_of, divide, has_room, note_sent, transmission
@@ -30,6 +31,7 @@ from scout.paths.protocols.tcp.state import (
     KEEP_TIMER,
     LIFE_TIMER,
     MORE_TIMER,
+    PACE_TIMER,
     PATH_TIMER,
     PERSIST,
     PROBE,
@@ -61,6 +63,8 @@ def expire(c: Any, out: Any, now: int) -> None:
     """Do what is due by `now`; `finish` has to follow."""
     if c.timers[MORE_TIMER] <= now:
         c.timers[MORE_TIMER] = FOREVER
+    if c.timers[PACE_TIMER] <= now:
+        c.timers[PACE_TIMER] = FOREVER
     if c.timers[ACK_TIMER] <= now:
         c.timers[ACK_TIMER] = FOREVER
         c.ack_due = 1
@@ -69,7 +73,7 @@ def expire(c: Any, out: Any, now: int) -> None:
     if c.timers[KEEP_TIMER] <= now:
         _keep_alive(c, out, now)
     if c.timers[PATH_TIMER] <= now:
-        try_larger(c)
+        try_larger(c, now)
     if c.timers[RESEND_TIMER] <= now:
         c.timers[RESEND_TIMER] = FOREVER
         c.rearm = 1
@@ -80,6 +84,7 @@ def _resend(c: Any, out: Any, now: int) -> None:
     """The sender's timer has fired."""
     if c.resend == REORDER:
         find_losses(c, now)
+        judge_probe(c)
     elif c.resend == PROBE:
         _probe_tail(c, out, now)
     elif _has_waited_too_long(c, now):
@@ -100,6 +105,8 @@ def _time_out(c: Any, out: Any, now: int) -> None:
     c.backoff += 1
     c.probe_last = 0
     believe_claim(c, now)
+    if c.state >= ESTABLISHED:
+        suspect_black_hole(c, now)
     if c.backoff == ADVISE_AFTER and out.count < ROOM:
         next_action(out, ADVICE)
     if c.state <= SYN_RECEIVED:
@@ -108,6 +115,7 @@ def _time_out(c: Any, out: Any, now: int) -> None:
     else:
         enter_loss(c)
     lose_all(c)
+    judge_probe(c)
 
 
 def _probe_tail(c: Any, out: Any, now: int) -> None:

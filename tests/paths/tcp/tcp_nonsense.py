@@ -8,11 +8,12 @@ from tcp_end import End
 from tcp_peer import opened
 from tcp_simulator import Invariants
 
-from scout.paths.protocols.tcp.requests import ARRIVE, CLOSE, EXPIRE, PATH_MTU, READ, SEND, URGE
+from scout.paths.protocols.tcp.requests import ARRIVE, CHOOSE, CLOSE, EXPIRE, PATH_MTU, READ, SEND, URGE
+from scout.paths.protocols.tcp.settings import BBR, CONGESTION, CUBIC
 from scout.paths.protocols.tcp.state import CLOSED, FOREVER
 
 SECOND = 1_000_000_000
-KINDS = [ARRIVE] * 12 + [SEND, READ, EXPIRE] * 2 + [CLOSE, PATH_MTU, URGE]
+KINDS = [ARRIVE] * 12 + [SEND, READ, EXPIRE] * 2 + [CLOSE, PATH_MTU, URGE, CHOOSE]
 
 
 def nonsense(draw: random.Random, end: End) -> dict[str, Any]:
@@ -46,7 +47,9 @@ def talks_of_nonsense(seed: int, requests: int) -> Iterator[End]:
     """Ends that have served at least so many requests in all, with a log; invariants were checked behind each batch."""
     draw, count = random.Random(seed), 0
     while count < requests:
-        end = opened((("MSS", 1000), ("SAckOK", b""))[: draw.randrange(3)], ECN=1).end
+        end = opened(
+            (("MSS", 1000), ("SAckOK", b""))[: draw.randrange(3)], ECN=1, CONGESTION=draw.choice([CUBIC, BBR])
+        ).end
         end.log, check, now = [], Invariants(), 2 * SECOND
         while end.c.state != CLOSED and len(end.log) < 300:
             now += draw.choice([0, 1000, 10_000_000, 3 * SECOND])
@@ -56,6 +59,9 @@ def talks_of_nonsense(seed: int, requests: int) -> Iterator[End]:
                     end.segments[name][0] = value
             if kind == EXPIRE and end.due() < FOREVER:
                 now = max(now, end.due())
+            if kind == CHOOSE:
+                end.choose(CONGESTION, draw.randrange(4), now)
+                continue
             end.written += 5000  # what the rings contain does not matter here
             end.request(kind, now, draw.randrange(5000) if kind in (SEND, READ, PATH_MTU) else 0, more=more)
             if not more:

@@ -16,11 +16,13 @@ from scapy.all import IP, TCP, Ether, Raw, raw
 from scout.io.endpoints import message, stream
 from scout.io.endpoints.message import (
     ACCEPTED,
+    FOLLOWED,
     HEADER,
     HEADER_STRUCT,
     LISTEN,
     OFFER,
     OPENED,
+    PLACED,
     RECORDS,
     REPORT,
     SEGMENT,
@@ -46,6 +48,10 @@ SOCKET_BYTES = stream.WORDS + stream.RINGS * RING
 
 def address(text: str) -> int:
     return int.from_bytes(bytes(map(int, text.split("."))))
+
+
+def _number(request: bytes, at: int) -> int:
+    return int.from_bytes(request[at : at + 8])
 
 
 class Port(ApplicationPort):
@@ -163,21 +169,50 @@ class TcpHost:
 
     def deliver(self, frame: bytes, *, placed: bool = True, **fields: int) -> str:
         """Receive a frame, and serve the request that it becomes; the leaf of the first path that dropped it."""
+        leaf, request = self.receive(frame, placed=placed, **fields)
+        return self.serve(bytes(request)) if request else leaf
+
+    def deliver_together(self, frames: list[bytes]) -> list[int]:
+        """Receive frames as one batch, and serve the requests that they become; how many data each request has."""
+        requests: list[bytearray] = []
+        serial, joins = 0, False
+        for frame in frames:
+            _, request = self.receive(frame)
+            if not request:
+                continue
+            number, placed = self.serial, request[message.NOTE + 1] & PLACED
+            if joins and placed and number == serial + 1:
+                run = _number(requests[-1], message.RUN) + _number(request, message.RUN)
+                requests[-1][message.RUN : message.RUN + 8] = run.to_bytes(8)
+            else:
+                if requests and _number(requests[-1], message.RUN) == 0 and request[4:8] == requests[-1][4:8]:
+                    requests[-1][message.NOTE + 1] |= FOLLOWED
+                requests.append(request)
+            serial, joins = number, placed
+        for each in requests:
+            self.serve(bytes(each))
+        return [_number(each, message.RUN) for each in requests]
+
+    def receive(self, frame: bytes, *, placed: bool = True, **fields: int) -> tuple[str, bytearray]:
+        """Receive a frame: the leaf that it came to, and the request that it becomes, if it does."""
         result = self.network.both(frame, timestamp=self.now, **fields)
         if result.leaf == "to eth0":  # of a spliced connection
             self.sent.append(self._finished(result))
         if result.leaf != "to apps":
-            return result.leaf
+            return result.leaf, bytearray()
         kind, _, _, socket, *_, extent = HEADER_STRUCT.unpack_from(result.data)
         at, size = extent >> 16, extent & 0xFFFF
         request = bytearray(result.data[:at])
+        self.serial = _number(request, message.SERIAL)
         place = int.from_bytes(request[message.LOCAL - 12 : message.LOCAL - 4], signed=True)
         if kind == SEGMENT and size and place >= 0 and socket != 0xFFFFFFFF and placed:
             ring = self.port.ring(socket & message.ROW, False)
             for index, byte in enumerate(result.data[at : at + size]):
                 ring[place + index & RING - 1] = byte
-            request[message.NOTE + 1] = 1
-        return self.serve(bytes(request))
+            request[message.NOTE + 1] = PLACED
+        if kind == SEGMENT:
+            request[message.RUN : message.RUN + 8] = size.to_bytes(8)
+        return result.leaf, request
 
     # The application.
 
@@ -204,8 +239,13 @@ class TcpHost:
     def say(self, flags: str, seq: int, ack: int = 0, data: bytes = b"", port: int = 80, sport: int = 1000, **more):
         """Send a segment to the host; the segments that it sends then."""
         self.sent.clear()
-        options = more.pop("options", [])
         fields = {name: more.pop(name) for name in ("placed",) if name in more}
+        self.leaf = self.deliver(self.frame(flags, seq, ack, data, port, sport, **more), **fields)
+        return list(self.sent)
+
+    def frame(self, flags: str, seq: int, ack: int, data: bytes = b"", port: int = 80, sport: int = 1000, **more: Any):
+        """A frame of the peer."""
+        options = more.pop("options", [])
         segment = TCP(
             sport=sport,
             dport=port,
@@ -216,8 +256,7 @@ class TcpHost:
             options=options,
         )
         packet = IP(src=more.pop("source", PEER), dst=OURS, **more) / segment / Raw(data)
-        self.leaf = self.deliver(raw(Ether(dst=LEFT, src=HOST) / packet), **fields)
-        return list(self.sent)
+        return raw(Ether(dst=LEFT, src=HOST) / packet)
 
     def wait(self, time: int) -> list[Any]:
         """Let time pass; what the host sends."""

@@ -28,6 +28,7 @@ class Impairment:
     jitter: int = 0
     bytes_per_second: int = 0  # 0: no limit
     queue: int = 200_000  # bytes that wait at the limit
+    largest: int = 1 << 16  # bytes of a segment with its header; longer ones are dropped in silence
 
 
 @dataclass
@@ -45,6 +46,9 @@ class Link:
         """When the segment arrives, and as what; several times or not at all."""
         rule, draw = self.impairment, self.random.random
         self.carried += 1
+        if len(segment) > rule.largest:
+            self.dropped += 1
+            return []
         if self.burst_left:
             self.burst_left -= 1
             self.dropped += 1
@@ -171,13 +175,7 @@ class Network:
 
     def step(self) -> bool:
         """Go to the next event; False if there is none."""
-        for app in self.apps:
-            app.step(self.now)
-        self._send()
-        times = [app.end.due() for app in self.apps] + [app.waits_until for app in self.apps]
-        if self.arrivals:
-            times.append(self.arrivals[0][0])
-        soonest = min(times)
+        soonest = self.next_time()
         if soonest >= FOREVER:
             return False
         self.now = max(self.now, soonest)
@@ -189,6 +187,16 @@ class Network:
             if app.end.due() <= self.now:
                 app.end.expire(self.now)
         return True
+
+    def next_time(self) -> int:
+        """Let applications do what they can now, and links carry what was sent; the time of the next event."""
+        for app in self.apps:
+            app.step(self.now)
+        self._send()
+        times = [app.end.due() for app in self.apps] + [app.waits_until for app in self.apps]
+        if self.arrivals:
+            times.append(self.arrivals[0][0])
+        return min(times)
 
     def run(self, until: int = 3600 * SECOND, most_steps: int = 200_000) -> None:
         """Run until nothing happens any more."""

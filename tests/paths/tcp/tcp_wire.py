@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from tcp_end import End
 
-from scout.io.channels.kernel_ring import ETH_P_ALL, SOL_PACKET, VNET_HEADER_OPTION
+from scout.io.channels.packet_socket import ETH_P_ALL, SOL_PACKET, VNET_HEADER_OPTION
 from scout.io.host.lab import Lab
 from scout.paths.protocols.tcp.state import CLOSED
 from scout.paths.wire.checksum import checksum

@@ -8,9 +8,10 @@ from scapy.all import TCP
 from tcp_router import RING, SPARE, TcpHost, accept, listen
 
 from scout.io.endpoints.ciphers import RECEIVING, SENDING
-from scout.io.endpoints.message import CLOSE, RECORDS, SECURE, SHUTDOWN, WRITE
+from scout.io.endpoints.message import CLOSE, RECORDS, ROW, SECURE, SHUTDOWN, WRITE
 from scout.io.endpoints.records import CLAIMED, DONE, FAILED
 from scout.io.endpoints.stream import CLOSED
+from scout.paths.protocols.tcp.records import PATIENCE
 from scout.paths.protocols.tcp.state import ABORTED, BAD_RECORD, FINISHED
 
 SECRETS = *range(100, 106), *range(200, 206)
@@ -63,6 +64,37 @@ def test_what_is_written_is_sent_when_it_is_sealed(secured: TcpHost) -> None:
     answer(secured, work, 2, DONE)
     answer(secured, more, 1, CLAIMED | DONE)
     assert sent(secured) == [] and len(secured.works) == 1
+
+
+@pytest.mark.parametrize("direction", [SENDING, RECEIVING])
+def test_work_that_nobody_tells_of_is_asked_for_again(secured: TcpHost, direction: int) -> None:
+    """The request that tells of it was lost, as its replica had no room for it."""
+    if direction == SENDING:
+        secured.call(WRITE, SPARE, 3 * SIZE)
+    else:
+        secured.say("PA", 101, secured.iss, bytes(3 * SIZE))  # type: ignore[attr-defined]
+    (work,) = secured.works
+    secured.wait(PATIENCE - 1)
+    assert secured.works == [work]
+    secured.wait(PATIENCE)
+    assert secured.works == [work] * 2
+    answer(secured, work, 2, CLAIMED)
+    answer(secured, work, 2, CLAIMED)  # the first one was late
+    more = secured.works[2]
+    secured.works.clear()
+    secured.wait(2 * PATIENCE)
+    again = (*work[:4], 2 * SIZE, *work[5:])
+    assert secured.works == [again, more] * 2
+    answer(secured, more, 1, CLAIMED | DONE)
+    secured.works.clear()
+    secured.wait(PATIENCE)
+    assert secured.works == [again]
+    answer(secured, again, 2, CLAIMED | DONE)
+    secured.works.clear()
+    secured.wait(10 * PATIENCE)
+    assert secured.works == []
+    c = secured.tcp.connections.initial[SPARE & ROW]
+    assert c["snd_nxt"] - c["iss"] - 1 == 3 * SIZE if direction == SENDING else secured.opened[SPARE] == 3 * SIZE
 
 
 def test_the_end_of_the_stream_waits_until_all_is_sealed(secured: TcpHost) -> None:

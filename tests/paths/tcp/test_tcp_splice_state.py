@@ -5,7 +5,7 @@ import errno
 import pytest
 from harness import HOST, LEFT
 from host_router import OURS, PEER
-from scapy.all import IP, TCP, Ether, Raw, raw
+from scapy.all import ICMP, IP, TCP, Ether, Raw, raw
 from tcp_halves import MODULUS, ask, check_talk, is_spliced, opened, spliced
 from tcp_router import CLIENT, MILLISECOND, SECOND, SPARE, TcpHost
 
@@ -110,7 +110,7 @@ def test_both_ends_close(host: TcpHost, first: str) -> None:
     assert is_spliced(host)
     (again,) = two.raw_say("FA", two.seq - 1)  # the last acknowledgement was lost
     assert "F" in again[TCP].flags
-    host.wait(61 * SECOND)
+    host.wait(64 * SECOND)  # the peers were asked, and nobody has answered
     assert host.phase(SPARE)[0] == host.phase(CLIENT)[0] == CLOSED
     (reset,) = one.say(b"late")
     assert reset[TCP].flags == "R"
@@ -140,7 +140,7 @@ def test_a_fin_before_the_switch(host: TcpHost) -> None:
     assert one.hear(two.say(b"answer")) == b"answer"
     one.hear(two.say(b"", "FA"))
     one.say()
-    host.wait(62 * SECOND)
+    host.wait(64 * SECOND)
     assert host.phase(SPARE)[0] == host.phase(CLIENT)[0] == CLOSED
 
 
@@ -163,8 +163,55 @@ def test_a_reset_passes_and_ends_the_pair(host: TcpHost) -> None:
     one, two = spliced(host)
     (reset,) = one.say(b"", "R")
     assert reset[TCP].flags == "R" and reset[TCP].seq == two.ack
-    host.wait(11 * SECOND)
+    host.wait(14 * SECOND)
     assert host.phase(SPARE)[0] == host.phase(CLIENT)[0] == CLOSED
+
+
+@pytest.mark.parametrize("answers", ["client", "server"])
+def test_a_peer_without_the_connection_ends_the_pair_when_it_is_asked(host: TcpHost, answers: str) -> None:
+    one, two = spliced(host)
+    check_talk(one, two)
+    one.say(b"", "R")
+    asked = host.wait(10 * SECOND)
+    assert [each[TCP].dport for each in asked] == [1000, 2000]
+    half = one if answers == "client" else two
+    (probe,) = [each[TCP] for each in asked if each[TCP].dport == half.theirs]
+    half.raw_say("R", probe.ack + 1)  # forged
+    host.wait(0)
+    assert is_spliced(host)
+    half.raw_say("R", probe.ack)
+    host.wait(0)
+    assert host.phase(SPARE)[0] == host.phase(CLIENT)[0] == CLOSED
+
+
+@pytest.mark.parametrize(("flags", "life"), [("R", 10), ("FA", 60)])
+def test_a_forged_end_of_a_silent_pair_ends_nothing(host: TcpHost, flags: str, life: int) -> None:
+    one, two = spliced(host)
+    for half in (one, two):
+        half.raw_say(flags, half.seq + 12345)
+    asked = host.wait(life * SECOND)
+    assert [each[TCP].dport for each in asked] == [1000, 2000] and is_spliced(host)
+    one.say()
+    two.say()
+    host.wait(life * SECOND - 1)
+    assert is_spliced(host)
+    check_talk(one, two)
+
+
+def test_a_smaller_path_mtu_makes_smaller_segments(host: TcpHost) -> None:
+    one, two = spliced(host)
+    assert [len(each[TCP].payload) for each in one.say(bytes(1000))] == [1000]
+    quoted = raw(IP(src=OURS, dst=PEER) / TCP(sport=5000, dport=2000, seq=two.ack))[:28]
+
+    def tell(code: int) -> str:
+        error = IP(src=PEER, dst=OURS) / ICMP(type=3, code=code, nexthopmtu=600) / Raw(quoted)
+        return host.deliver(raw(Ether(dst=LEFT, src=HOST) / error))
+
+    assert tell(1).endswith("tcp-no-connection")
+    assert tell(4) == "served"
+    segments = host.tcp.rows.initial["splice"]["segment"]
+    assert segments[SPARE & 0xFFFF] == 560 and segments[CLIENT & 0xFFFF] == 1460
+    assert two.say(bytes(1000)) and is_spliced(host)
 
 
 def test_a_forged_reset_ends_nothing(host: TcpHost) -> None:

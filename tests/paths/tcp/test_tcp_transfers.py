@@ -3,6 +3,8 @@
 import pytest
 from tcp_simulator import MILLISECOND, Impairment, transfer
 
+from scout.paths.protocols.tcp.settings import BBR
+
 IMPAIRMENTS = {
     "clean": Impairment(),
     "loss": Impairment(loss=0.05),
@@ -20,6 +22,7 @@ IMPAIRMENTS = {
 PEERS: dict[str, dict[str, int]] = {
     "usual": {},
     "no-sack": {"SACK": 0},
+    "bbr": {"CONGESTION": BBR},
     "bare": {"SACK": 0, "TIMESTAMPS": 0, "WINDOW_SCALE": 0, "CONGESTION": 0, "DELAYED_ACK": 0},
 }
 
@@ -29,8 +32,8 @@ def test_bytes_arrive_intact(name: str) -> None:
     transfer(40_000, 10_000, IMPAIRMENTS[name], seed=7)
 
 
-@pytest.mark.parametrize("peers", ["no-sack", "bare"])
-def test_bytes_arrive_intact_without_options(peers: str) -> None:
+@pytest.mark.parametrize("peers", ["no-sack", "bare", "bbr"])
+def test_bytes_arrive_intact_with_other_peers(peers: str) -> None:
     transfer(60_000, 10_000, IMPAIRMENTS["all"], seed=8, **PEERS[peers])
 
 

@@ -1,0 +1,110 @@
+"""AF_PACKET sockets (packet(7)), and their receive rings."""
+
+import ctypes
+import os
+import socket
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+from scout.io.ports.contract import PortError
+
+__all__ = [
+    "BLOCK_FRAMES",
+    "ETH_P_ALL",
+    "FRAME_BYTES",
+    "NO_PROTOCOL",
+    "SOL_PACKET",
+    "STATISTICS",
+    "VNET_HEADER_OPTION",
+    "bind",
+    "raw_socket",
+    "ring_socket",
+]
+
+# linux/if_packet.h, linux/if_ether.h
+SOL_PACKET, ETH_P_ALL = 263, 0x0003
+_ADD_MEMBERSHIP, _RX_RING, STATISTICS, _VERSION, VNET_HEADER_OPTION, _IGNORE_OUTGOING = 1, 5, 6, 10, 15, 23
+_TPACKET_V2, _MR_PROMISC, _MR_UNICAST = 1, 1, 3
+
+NO_PROTOCOL = 0x88B6
+"""IEEE 802 local experimental ethertype 2, of a socket that is to get no frames: it cannot be bound to no protocol."""
+
+FRAME_BYTES = 17 * 4096
+"""Bytes of a slot: room for the longest super-frame (64 KiB) and its headers."""
+BLOCK_FRAMES = 15
+"""Frames of which the kernel allocates the memory together: they fill 255 of 256 pages, so no memory is wasted."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def raw_socket(interface: str) -> socket.socket:
+    """An AF_PACKET socket for a port on `interface`, not bound yet.
+
+    Raises
+    ------
+    PortError
+        If raw sockets are not allowed.
+    """
+    try:
+        return socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    except PermissionError as error:
+        raise PortError(f"port {interface}: raw sockets are not allowed; run as root, or see scout doctor") from error
+
+
+def bind(raw: socket.socket, protocol: int, number: int) -> None:
+    """Bind an AF_PACKET socket to the interface of index `number`, or to all interfaces if that is 0.
+
+    Python's own bind takes a name, and by now that may be the name of another interface.
+
+    Raises
+    ------
+    OSError
+        If the interface is gone.
+    """
+    place = struct.pack("=H2sI12x", socket.AF_PACKET, protocol.to_bytes(2, "big"), number)  # struct sockaddr_ll
+    if _libc.bind(raw.fileno(), place, len(place)):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def ring_socket(ports: Sequence[Any], blocks: int) -> socket.socket:
+    """A socket with a receive ring of `blocks` times `BLOCK_FRAMES` frames for some ports, not bound yet.
+
+    Raises
+    ------
+    PortError
+        If the kernel makes no ring of this size, or an interface is gone.
+    """
+    names = " and ".join(port.interface for port in ports)
+    made = raw_socket(names)
+    try:
+        for option, value in ((_VERSION, _TPACKET_V2), (VNET_HEADER_OPTION, 1), (_IGNORE_OUTGOING, 1)):
+            made.setsockopt(SOL_PACKET, option, value)
+        frames = BLOCK_FRAMES * blocks
+        size = struct.pack("4I", BLOCK_FRAMES * FRAME_BYTES, blocks, FRAME_BYTES, frames)
+        try:
+            made.setsockopt(SOL_PACKET, _RX_RING, size)
+        except OSError as error:
+            raise PortError(
+                f"port {names}: no receive ring of {frames} frames ({frames * FRAME_BYTES >> 20} MiB): "
+                f"{error.strerror}; give fewer frames"
+            ) from error
+        for port in ports:
+            _add_memberships(made, port)
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def _add_memberships(raw: socket.socket, port: Any) -> None:
+    """Have an interface take frames to other MAC addresses than its own, as its port wants."""
+    memberships = [(_MR_PROMISC, b"")] if port.promiscuous else []
+    if port.own_mac:
+        memberships.append((_MR_UNICAST, port.own_mac.to_bytes(6, "big")))
+    for kind, mac in memberships:
+        entry = struct.pack("iHH8s", port.number, kind, len(mac), mac)
+        try:
+            raw.setsockopt(SOL_PACKET, _ADD_MEMBERSHIP, entry)
+        except OSError as error:
+            raise PortError(f"port {port.interface}: {error.strerror}; is it still there?") from error

@@ -1,0 +1,91 @@
+"""Segments that follow one another in a batch and become one request, a *run*, as receive offloads of a device do it.
+
+`receive` numbers the segments of a replica (`scout.io.endpoints.message.SERIAL`) and so says which ones may be joined;
+the port joins those whose data were placed, since only there is it known. Then every replica serves a run at once
+(`scout.paths.protocols.tcp.runs`).
+
+Segments that follow one another have data, and differ in nothing that the core reads but their sequence numbers: the
+same acknowledgement, window and timestamp, no flag but ACK and PSH (which receivers do not heed), no other option. Of a
+run all segments but the last have the same number of bytes, so that the core can tell them apart again.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from scout.io.access import load8, load32, load64
+from scout.paths.wire import tcp
+from scout.paths.wire.ipv4 import header_length
+from scout.paths.wire.tcp import ACK, PSH
+
+__all__ = ["RUN", "serial_number"]
+
+RUN = np.dtype(
+    [
+        ("serial", "i8"),  # number of the last segment
+        ("number", "i8"),  # of its socket; -1: nothing may follow it
+        ("next", "i8"),  # the position behind its data
+        ("size", "i8"),  # bytes of data of the first segment,
+        ("room", "i8"),  # and how many more the next one may have
+        # What is the same in all headers.
+        ("fields", "i8"),  # the data offset, flags and window
+        ("acknowledgement", "i8"),
+        ("stamps", "i8"),  # of the timestamp option; 0 without
+        ("service", "i8"),  # the IP header's first 2 bytes: its length, and with the traffic class the ECN bits
+    ]
+)
+"""The last segment of a replica, and the run that it is part of; private to the replica."""
+
+_STAMPS = 0x0101080A
+"""The first 4 bytes of options that are a timestamp alone, as everybody writes them: NOP, NOP, kind, length."""
+
+_WITH_STAMPS = tcp.HEADER + 12
+
+
+def serial_number(frame: Any, at: int, header: int, size: int, number: int, place: int, run: Any) -> int:
+    """Number a segment with data.
+
+    Parameters
+    ----------
+    frame
+        The packet.
+    at, header, size : int
+        Offset of the IP header; bytes of the TCP header; bytes of data.
+    number, place : int
+        The socket's number; the position of the data, which may be placed.
+    run
+        A record of `RUN`, which becomes that of this segment.
+    """
+    tcp_at = at + header_length(frame, at)
+    fields, acknowledgement = load32(frame, tcp_at + tcp.DATA_OFFSET), load32(frame, tcp_at + tcp.ACKNOWLEDGEMENT)
+    fields &= ~(PSH << 16)
+    service, stamps = load32(frame, at) >> 16, 0
+    is_plain = fields >> 16 & 0xFF == ACK and load8(frame, at) == 0x45
+    if header == _WITH_STAMPS and load32(frame, tcp_at + tcp.HEADER) == _STAMPS:
+        stamps = load64(frame, tcp_at + tcp.HEADER + 4)
+    elif header != tcp.HEADER:
+        is_plain = False
+    follows = (
+        is_plain
+        and run.number == number
+        and run.next == place
+        and size <= run.room
+        and run.fields == fields
+        and run.acknowledgement == acknowledgement
+        and run.stamps == stamps
+        and run.service == service
+    )
+    run.next = place + size
+    if follows:
+        run.serial += 1
+        run.room = size if size == run.size else 0
+        return run.serial
+    run.serial += 2
+    run.number = number if is_plain else -1
+    run.size = size
+    run.room = size
+    run.fields = fields
+    run.acknowledgement = acknowledgement
+    run.stamps = stamps
+    run.service = service
+    return run.serial

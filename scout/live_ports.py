@@ -1,0 +1,256 @@
+"""Ports that get an interface, or lose it, while packets flow.
+
+The loop of the replicas, the code of the paths and all tables know a port from the start, whether it has an interface
+or not: a port without one is a place (`AfPacketPort()`), which lacks the ring and the sockets of an interface alone. A
+process gets such things when it is forked. So the replicas are renewed, one by one: a replica that is forked now joins
+at a snapshot, and then the one in whose place it comes leaves, between two batches, as in `Supervisor.add_replica` and
+`remove_replica`. Their memory, channels and code are the same, and packets flow on.
+
+An interface is added in this order: it is opened, and the other changes are checked; its ring is mapped; the replicas
+are renewed; the other changes are made, as one; frames are admitted. So no replica leads a packet to a port by which it
+cannot send, and up to the last two steps nothing has changed.
+
+It is deleted in this order: the kernel admits no more frames; replicas serve those of the ring; the other changes are
+made, as one, with those that leave no router anything at the port; the kernel gets all frames back; the ring goes; the
+replicas are renewed.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+
+from scout.changes import Changes
+from scout.domain_arguments import Channels
+from scout.io.channels.kernel_ring import KernelRing
+from scout.io.host.process import Child, Forker
+from scout.io.ports.afpacket import AfPacketPort
+from scout.membership import Membership
+from scout.memory import Memory
+from scout.paths.changes.ports import AddPort, DeletePort
+from scout.paths.model.change import Change
+from scout.plan import Plan
+from scout.reports import Reporter
+from scout.ring.errors import ScoutError
+
+__all__ = ["LivePorts"]
+
+_PATIENCE = 10.0  # seconds until replicas have served what a ring has
+_LOCK_TIMEOUT = 10.0  # seconds that a change waits for another thread's
+_NAP = 0.001  # seconds between two looks
+
+
+class LivePorts:
+    """Adds interfaces to the ports of a run, and takes them away.
+
+    Parameters
+    ----------
+    plan : Plan
+    channels : sequence of tuple
+        The channels, each with its paths.
+    memory : Memory
+    membership : Membership
+    changes : Changes
+    forker : Forker
+        Opens sockets in the network namespace of the run.
+    reporter : Reporter
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        channels: Channels,
+        memory: Memory,
+        membership: Membership,
+        changes: Changes,
+        forker: Forker,
+        reporter: Reporter,
+    ) -> None:
+        self._plan, self._channels, self._memory = plan, channels, memory
+        self._membership, self._changes, self._forker, self._reporter = membership, changes, forker, reporter
+        self._lock = threading.Lock()
+
+    def apply(self, changes: Sequence[Change], make: Callable[[Sequence[Change]], int]) -> int:
+        """Make changes of which some are of ports; `make` makes the others, as one change. The epoch.
+
+        Raises
+        ------
+        ScoutError
+            If one of them cannot be made; then nothing has changed.
+        """
+        with self._alone():
+            adding = [each for each in changes if isinstance(each, AddPort)]
+            deleting = [each for each in changes if isinstance(each, DeletePort)]
+            self._check(adding, deleting)
+            others = [each for each in changes if not isinstance(each, AddPort | DeletePort)]
+            for gone in deleting:
+                found = (change for router in self._plan.graph.routers for change in router.clearing(gone.port))
+                others += [change for change in found if change not in others]
+            with ExitStack() as undo:
+                undo.callback(self._renew_if_renewed, adding, dict(self._membership.processes))
+                self._open(adding, undo)
+                self._changes.check(others)
+                self._map(adding, undo)
+                for each in deleting:
+                    self._drain(each.port, undo)
+                epoch = make(others)
+                undo.pop_all()  # it is made
+            self._admit(adding)
+            if deleting:
+                self._take_away(deleting, epoch)
+            return epoch
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        if not self._lock.acquire(timeout=_LOCK_TIMEOUT):
+            raise ScoutError("ports are being changed; try again")
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def _port(self, name: str) -> AfPacketPort:
+        port = self._plan.port(name)
+        assert isinstance(port, AfPacketPort)
+        return port
+
+    def _channel(self, name: str) -> KernelRing | None:
+        """The channel of a port; None if no path begins there."""
+        for channel, paths in self._channels:
+            if name in (path.source for path in paths):
+                assert isinstance(channel, KernelRing)
+                return channel
+        return None
+
+    # Checking.
+
+    def _check(self, adding: Sequence[AddPort], deleting: Sequence[DeletePort]) -> None:
+        """Refuse what cannot be, before anything is opened."""
+        names = [*(each.port for each in adding), *(each.port for each in deleting)]
+        for name in names:
+            self._check_place(name)
+            if names.count(name) > 1:
+                raise ScoutError(f"port {name}: one change adds and deletes it; make two changes of it")
+        taken = {self._plan.port(each).interface: each for each in self._plan.graph.ports if each not in names}
+        for change in adding:
+            if there := self._port(change.port).interface:
+                raise ScoutError(f"port {change.port}: it has interface {there} already; delete the port first")
+            if change.interface in taken:
+                raise ScoutError(f"port {change.port}: port {taken[change.interface]} has interface {change.interface}")
+            taken[change.interface] = change.port
+        for name in (each.port for each in deleting):
+            if not self._port(name).interface:
+                raise ScoutError(f"port {name}: it has no interface; leave it out")
+        if self._plan.is_sharded:
+            raise ScoutError("flows are sharded among the replicas from the start; ports are not changed")
+
+    def _check_place(self, name: str) -> None:
+        ports = self._plan.graph.ports
+        if name not in ports:
+            raise ScoutError(f"no port {name!r}; there are {', '.join(ports)}; others need a new start")
+        port = self._plan.port(name)
+        if not isinstance(port, AfPacketPort):
+            raise ScoutError(f"port {name} is {port!r}; only ports on interfaces, as AfPacketPort(), come and go")
+        for _, paths in self._channels:
+            sources = list(dict.fromkeys(path.source for path in paths))
+            if name in sources and len(sources) > 1:
+                raise ScoutError(
+                    f"port {name}: it shares a channel with {', '.join(each for each in sources if each != name)}, as "
+                    f"{' and '.join(self._plan.sequenced)} wants one order of their packets; that needs a new start"
+                )
+
+    # Adding.
+
+    def _open(self, adding: Sequence[AddPort], undo: ExitStack) -> None:
+        """Give ports their interfaces; replicas cannot use them yet."""
+        for each in adding:
+            port = self._port(each.port)
+            undo.callback(self._tell_routers)
+            self._forker.call(partial(port.plug, each.interface, each.mac, each.promiscuous, each.coalesce))
+            undo.callback(self._forker.call, port.unplug)
+        self._tell_routers()
+
+    def _map(self, adding: Sequence[AddPort], undo: ExitStack) -> None:
+        """Make the rings, let all replicas have them and the sockets, and bind."""
+        channels = [channel for each in adding if (channel := self._channel(each.port))]
+        for channel in channels:
+            self._forker.call(channel.plug)
+            undo.callback(self._forker.call, channel.unplug)
+            self._memory.bell.watch_also(channel.descriptor)
+        if adding:
+            self._renew()
+        for channel in channels:
+            channel.prepare()
+
+    def _admit(self, adding: Sequence[AddPort]) -> None:
+        """Receive packets from ports."""
+        for each in adding:
+            if channel := self._channel(each.port):
+                channel.admit()
+            for warning in self._port(each.port).warnings():
+                self._reporter(f"port {each.port}: {warning}")
+
+    def _renew(self) -> None:
+        """Replace the process of each replica by one that is forked from now on; the replicas get other numbers.
+
+        One that dies meanwhile may get a successor that was forked before, under the same number; that leaves too.
+        """
+        for replica in self._membership.staying:
+            if replica in self._membership.staying:
+                self._membership.join(self._plan.core(replica))
+                with suppress(ScoutError):  # it left, or died and got no successor
+                    self._membership.leave(replica)
+
+    def _tell_routers(self) -> None:
+        """Have routers and the code of paths know the present MAC addresses and MTUs."""
+        for router in self._plan.graph.routers:
+            router.start(self._plan.graph)
+        self._memory.reconfigure()
+
+    # Deleting.
+
+    def _drain(self, name: str, undo: ExitStack) -> None:
+        """Receive no more frames from a port, and wait until replicas have served those that came."""
+        if channel := self._channel(name):
+            undo.callback(channel.resume_receiving)
+            channel.quiesce()
+            if not self._await(lambda: channel.is_drained):
+                raise ScoutError(f"port {name}: replicas have not served its packets in {_PATIENCE:.0f} s; try again")
+
+    def _take_away(self, deleting: Sequence[DeletePort], epoch: int) -> None:
+        """Take the interfaces away, of which no packet is left, and which none is led to."""
+        channels = {each.port: self._channel(each.port) for each in deleting}
+        settled = self._await(
+            lambda: self._changes.reached(epoch) and all(c.is_settled for c in channels.values() if c)
+        )
+        if not settled:
+            names = ", ".join(channels)
+            raise ScoutError(f"port {names}: replicas are behind, and it keeps its interface, unused; delete it again")
+        for name, channel in channels.items():
+            if channel:
+                self._forker.call(channel.unplug)
+            self._forker.call(self._port(name).unplug)
+        self._tell_routers()
+        self._renew_behind(deleting)
+
+    def _renew_if_renewed(self, adding: Sequence[AddPort], earlier: dict[int, Child]) -> None:
+        """Undo a renewal, if there was one."""
+        if adding and self._membership.processes != earlier:
+            self._renew_behind(adding)
+
+    def _renew_behind(self, ports: Sequence[AddPort | DeletePort]) -> None:
+        """Have replicas give back what they have of interfaces; what is left of that is harmless."""
+        try:
+            self._renew()
+        except ScoutError as error:
+            names = ", ".join(each.port for each in ports)
+            self._reporter(f"port {names}: a replica keeps its sockets until it ends: {error}")
+
+    def _await(self, condition: Callable[[], bool]) -> bool:
+        deadline = time.monotonic() + _PATIENCE
+        while not condition():
+            if time.monotonic() > deadline or not self._membership.taking_part:
+                return False
+            time.sleep(_NAP)
+        return True
