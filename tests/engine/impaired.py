@@ -321,7 +321,7 @@ class Kernels:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("cases", nargs="*", default=list(CASES), choices=list(CASES), metavar="CASE")
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"some of: {', '.join(CASES)}; all by default")
     parser.add_argument("--bytes", type=int, default=10_000_000)
     parser.add_argument("--replicas", type=int, default=2)
     parser.add_argument("--direction", choices=("sent", "received"))
@@ -333,7 +333,9 @@ def main() -> None:
             for sends in _directions(chosen.direction):
                 _show("tap", sends, chosen.bytes, transfer(host, Case(), sends, chosen.bytes))
         return
-    for name in chosen.cases:
+    if unknown := set(chosen.cases) - set(CASES):
+        parser.error(f"no case {', '.join(unknown)}; use some of: {', '.join(CASES)}")
+    for name in chosen.cases or CASES:
         case, ends = CASES[name], ExitStack()
         with ends:
             if chosen.kernel:

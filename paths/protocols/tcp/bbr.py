@@ -6,8 +6,8 @@ grows no more; Drain empties the queue that this has made. ProbeBW goes round: i
 until the queue is empty, as much (CRUISE) for two to three seconds, again after it has let bounds go (REFILL), and a
 quarter more to see whether there is more (UP). ProbeRTT leaves the path nearly empty every five seconds, for 200 ms.
 
-Two things differ from the draft. Times that it takes at random come from the connection's numbers, so that replicas
-agree. And fast recovery changes no window but by the model, as in its authors' code for Linux.
+Times that the draft takes at random come from the connection's numbers, so that replicas agree. Fast recovery changes
+no window but by the model, as in its authors' code for Linux. docs/tcp.md says what else differs from the draft.
 """
 
 from typing import Any
@@ -70,9 +70,9 @@ def begin(c: Any, now: int) -> None:
     b.rate_short = ANY_AMOUNT
     b.flight_short = ANY_AMOUNT
     b.flight_long = ANY_AMOUNT
-    b.min_rtt = c.srtt
+    b.min_rtt = 0  # the one that is known may be of a timestamp, and too short by a millisecond
     b.min_rtt_at = now
-    b.trial_rtt = c.srtt
+    b.trial_rtt = 0
     b.trial_rtt_at = now
     b.lost_seen = d.lost
     b.losses = 0
@@ -92,7 +92,7 @@ def begin(c: Any, now: int) -> None:
     b.was_idle = 0
     b.cwnd_before = c.cwnd
     # As if the first window were what the path takes in a round trip (section 5.6.2).
-    first = c.cwnd * SECOND // max(c.srtt, MILLISECOND if c.srtt == 0 else 1)
+    first = c.cwnd * SECOND // (c.srtt or MILLISECOND)
     set_rate(c, min(first, FASTEST) * 277 // 100)
     c.pace_at = now
 

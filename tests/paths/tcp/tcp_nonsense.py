@@ -23,6 +23,8 @@ def nonsense(draw: random.Random, end: End) -> dict[str, Any]:
     acks = [c.snd_una, c.snd_nxt, c.iss, c.snd_una + draw.randrange(-3000, 3000), draw.randrange(1 << 32)]
     flags = draw.choice([0x10, 0x10, 0x10, 0x18, 0x11, 0x02, 0x12, 0x04, 0x14, 0x30, 0xD0, draw.randrange(256)])
     count = draw.choice([0, 0, 1, 2, 3, 4])
+    length = draw.choice([0, 0, 1, 1000, 60_000])
+    joined = draw.choice([0, 0, 1, length // 2, length, 9 * length]) if flags in (0x10, 0x18) else 0
     sacks = [tuple((draw.choice(acks) + draw.randrange(3000)) & 0xFFFFFFFF for _ in range(2)) for _ in range(4)]
     return {
         "sequence": draw.choice(near) & 0xFFFFFFFF,
@@ -30,7 +32,8 @@ def nonsense(draw: random.Random, end: End) -> dict[str, Any]:
         "flags": flags,
         "window": draw.choice([0, 1, 500, 65535]),
         "urgent": draw.randrange(1 << 16),
-        "length": draw.choice([0, 0, 1, 1000, 60_000]),
+        "length": length,
+        "run": length + joined,
         "congested": draw.randrange(2),
         "mss": draw.choice([0, 0, 1, 1460, 65535]),
         "scale": draw.choice([-1, 0, 14, 255]),
