@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import numba
 import numpy as np
 
 from scout.domain import CompiledDomain, run_domain
 from scout.domain_arguments import Channels, ReplicaMemory
 from scout.domain_changes import LOG
 from scout.domain_emission import emissions
-from scout.domain_loop import CLOCK, WAY
+from scout.domain_loop import CLOCK, RUN, WAY
 from scout.io.batch import BATCH_SIZE, new_batch
 from scout.io.channels.contract import PacketChannel
 from scout.io.delay import ENDED, LIVE, RECORDED, new_delays
@@ -27,8 +28,10 @@ from scout.paths.model.change import ORDER
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.setting import Setting
 from scout.paths.model.table import Table
+from scout.ring.atomics import store64_release
 from scout.ring.bell import Bell
 from scout.ring.errors import ScoutError
+from scout.ring.jit import entry
 from scout.ring.membership import MOST_REPLICAS
 from scout.ring.schedule import HEAD
 from scout.ring.segment import LINE, address, private, shared
@@ -36,6 +39,15 @@ from scout.ring.snapshot import Snapshots
 from scout.shape_memory import ShapeMemory
 
 __all__ = ["Memory"]
+
+
+_ENDED = 4  # index of the word of a replica's orders that says that its loop has ended
+
+
+@entry(numba.void(numba.int64))
+def _say_ended(word: int) -> None:
+    """Say that a replica's loop has ended, in the word at this address."""
+    store64_release(word, 1)  # after all that the loop has stored; pairs with `Memory.has_ended`
 
 
 class Memory:
@@ -69,7 +81,8 @@ class Memory:
         `HOLD`[replica]: the packets that each replica holds (`scout.io.hold`).
     orders : numpy.ndarray
         int64[replica, 8]: the first word tells a domain to run, to leave or to stop; `CLOCK` is the supervisor's clock,
-        and `WAY` is how time passes for packets that wait (`scout.domain_loop`).
+        and `WAY` is how time passes for packets that wait (`scout.domain_loop`). The replica sets the fifth word when
+        its loop has ended.
     positions : dict of int to numpy.ndarray
         For each replica int64[3 * channels], part of its state, so that a snapshot restores it: the position in each
         channel at which the state was saved, the control requests before each of these positions, and the epoch of each
@@ -108,6 +121,7 @@ class Memory:
         self.orders = shared((MOST_REPLICAS, lines), np.int64)
         self.latencies = shared((MOST_REPLICAS, BINS), np.int64)
         self._look_until = 0.0
+        _ = _say_ended.native  # compiled before a process is forked
         self.snapshots = Snapshots()
         self.positions: dict[int, np.ndarray] = {}
         self.settings: dict[int, np.ndarray] = {}
@@ -255,8 +269,15 @@ class Memory:
 
     def order(self, replica: int, order: int) -> None:
         """Give a replica an order (`scout.domain_loop`), and wake it."""
+        if order == RUN:
+            self.orders[replica, _ENDED] = 0
         self.orders[replica, 0] = order
         self.bell.ring()
+
+    def has_ended(self, replica: int) -> bool:
+        """True if the loop of a replica has ended as it was told: its process does nothing more with this memory."""
+        # The supervisor looks at what the loop has stored after this, behind a branch; pairs with `_say_ended`.
+        return bool(self.orders[replica, _ENDED])
 
     def look(self, seconds: float) -> None:
         """Have replicas measure latencies for so long, from the next `tick` on."""
@@ -294,6 +315,7 @@ class Memory:
         own = self.bell.listen()
         self._waiters[replica]["own"] = own.fileno()
         run_domain(core, self._domain.serve, self._arguments[replica])
+        _say_ended(address(self.orders[replica, _ENDED:]))  # the process may take long to end: it gives back its memory
 
     def _waiter(self, replica: int) -> np.ndarray:
         waiter = private(1, WAITER)
