@@ -34,9 +34,7 @@ __all__ = ["Membership"]
 
 _GRACE = 3.0  # seconds that a domain gets to stop before it is killed
 _LEAVE_GRACE = _GRACE + HOLD_TIME / 1e9  # and to leave: it waits until it holds no packets
-_CHECK_INTERVAL = (
-    0.001  # seconds between two checks of a replica that leaves: until it has, channels keep packets for it
-)
+_CHECK_INTERVAL = 0.001  # seconds between two checks of a replica that leaves: channels keep packets for it so long
 
 
 @dataclass
