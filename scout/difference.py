@@ -129,13 +129,27 @@ def _compare_graphs(running: Sequence[Path], wanted: Sequence[Path]) -> None:
     for upper, lower, _ in sorted(links[0] ^ links[1]):
         raise ScoutError(f"the connection between {upper} and {lower} differs; {_NEW_START}")
     for name in graph.ports:
-        ports = [each.router(name).port for each in (graph, other)]
-        old, new = map(repr, ports)
-        comes_or_goes = all(isinstance(each, AfPacketPort) for each in ports) and not all(
-            each.interface for each in ports
-        )
-        if old != new and not comes_or_goes:
-            raise ScoutError(f"port {name} is {old}, and {new} is wanted; {_NEW_START}")
+        _compare_ports(name, graph.router(name).port, other.router(name).port)
+
+
+def _compare_ports(name: str, port: Any, other: Any) -> None:
+    """Refuse another port than the one there, but for an `AfPacketPort` whose interface comes or goes."""
+    if isinstance(port, AfPacketPort) and isinstance(other, AfPacketPort) and not (port.interface and other.interface):
+        if port.frames != other.frames:
+            raise ScoutError(
+                f"port {name}: its ring keeps frames={port.frames} when an interface comes or goes, and "
+                f"frames={other.frames} is wanted; write frames={port.frames}, or start anew"
+            )
+        if other.bypass and other.interface and not port.interface:
+            raise ScoutError(
+                f"port {name}: an interface that comes while packets flow cannot have bypass=True; leave that out, or "
+                "start anew"
+            )
+        return
+    if repr(port) != repr(other):
+        raise ScoutError(f"port {name} is {port!r}, and {other!r} is wanted; {_NEW_START}")
+    if differ := [each for each, value in port.options.items() if value != other.options[each]]:
+        raise ScoutError(f"port {name}: {' and '.join(differ)} of {port!r} differ; {_NEW_START}")
 
 
 def _compare_code(path: Path, other: Path) -> None:

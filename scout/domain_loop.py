@@ -4,6 +4,9 @@ In each round it takes packets from every channel and runs the path of their por
 replicas; sends the packets that leave; saves the state when a snapshot is due; tries packets that are held again; and
 sends what routers make by themselves.
 
+The code of paths is no part of the text: the lines of `scout.domain_shapes` call it by its addresses. The generated
+loop is a file `paths/domain_*.py` in the cache folder (`scout.ring.cache.cache_folder`), which people can read.
+
 Names in the text begin with the kind of what they stand for (`channel_0_…`, `port_0_…`, `table_…`), so that they cannot
 clash with the loop's own variables.
 """

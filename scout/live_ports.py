@@ -11,8 +11,8 @@ are renewed; the other changes are made, as one; frames are admitted. So no repl
 cannot send, and up to the last two steps nothing has changed.
 
 It is deleted in this order: the kernel admits no more frames; replicas serve those of the ring; the other changes are
-made, as one, with those that leave no router anything at the port; the kernel gets all frames back; the ring goes; the
-replicas are renewed.
+made, as one, with those that delete its addresses, MTU and neighbours; the kernel gets all frames back; the ring goes;
+the replicas are renewed.
 """
 
 import threading
@@ -131,7 +131,7 @@ class LivePorts:
         for name in names:
             self._check_place(name)
             if names.count(name) > 1:
-                raise ScoutError(f"port {name}: one change adds and deletes it; make two changes of it")
+                raise ScoutError(f"port {name}: one change has it twice; make two changes of it")
         taken = {self._plan.port(each).interface: each for each in self._plan.graph.ports if each not in names}
         for change in adding:
             if there := self._port(change.port).interface:
@@ -141,7 +141,7 @@ class LivePorts:
             taken[change.interface] = change.port
         for name in (each.port for each in deleting):
             if not self._port(name).interface:
-                raise ScoutError(f"port {name}: it has no interface; leave it out")
+                raise ScoutError(f"port {name}: it has no interface to delete")
         if self._plan.is_sharded:
             raise ScoutError("flows are sharded among the replicas from the start; ports are not changed")
 

@@ -1,6 +1,8 @@
 """The layout of a frame in a TPACKET_V2 receive ring (linux/if_packet.h), and how a packet's record is filled from it.
 
-The order of frames, and when they may be read and returned, is in `scout.io.channels.kernel_ring_protocol`.
+The ring itself, and its socket, is in `scout.io.channels.kernel_ring`; the order of frames, and when they may be read
+and returned, in `scout.io.channels.kernel_ring_protocol`; the operations of a domain's loop in
+`scout.io.channels.kernel_ring_operations`.
 
 A frame lies in a slot: `struct tpacket2_hdr`, `struct sockaddr_ll`, the virtio-net header, the Ethernet frame. The
 virtio-net header tells what the sending kernel has left undone (checksum, segmentation). Its fields, and those of the
@@ -66,7 +68,7 @@ def take_frame(packet: Record, record: int, header: int, port: int, in_place: bo
     mac = frame_of(header)
     size = load32(header + _SNAPLEN)
     store64(record + OFFLOAD, load64(mac - VNET_HEADER))
-    packet.checksum_offset = load32(mac - 4) >> 16
+    packet.checksum_offset = load32(mac - 4) >> 16  # csum_offset, the last 16 bits of the virtio-net header
     packet.timestamp = received_at(header)
     packet.port = port
     packet.at = 0

@@ -11,7 +11,7 @@ Drops
     ring-full: the kernel finds no free frame in the receive ring; the router is overloaded.
     tx-full: the kernel has no room for a packet to send.
     tx-too-big: a packet is longer than the interface's MTU allows.
-    tx-down: the interface is down, or has no carrier; or the port has none.
+    tx-down: the interface is down, or has no carrier; or the port has no interface.
     tx-refused: the kernel refuses a packet for another reason.
 
 Example
@@ -123,6 +123,12 @@ class AfPacketPort:
     def __repr__(self) -> str:
         return f"AfPacketPort({self.interface!r})" if self.interface else "AfPacketPort()"
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """The parameters of the class but the interface, as they are now."""
+        names = ("promiscuous", "frames", "coalesce", "bypass")
+        return {"mac": self.own_mac, **{name: getattr(self, name) for name in names}}
+
     def open(self, index: int) -> None:
         """Reserve the interface, for the port of index `index`, and make the memory of the sending side.
 
@@ -162,6 +168,7 @@ class AfPacketPort:
             try:
                 self.own_mac = None if mac is None else mac_of_port(interface, mac)
                 self.interface, self.promiscuous, self.coalesce = interface, promiscuous, coalesce
+                self.bypass = False  # its memory is made when the port is opened with an interface
                 self._reserve()
                 for replica in self._enlisted:
                     self._equip(replica)

@@ -98,6 +98,8 @@ class ApplicationPort(CollectedPort):
         self.name = name
         self.sockets, self.applications, self.stream_bytes = sockets, applications, stream_bytes
         self._bytes = receive_bytes, send_bytes, stream_bytes
+        self.options |= {"sockets": sockets, "applications": applications}
+        self.options |= {"receive_bytes": receive_bytes, "send_bytes": send_bytes, "stream_bytes": stream_bytes}
         self.feed: ApplicationFeed | None = None
         self._index = -1
         self._memory: EndpointMemory | None = None

@@ -1,5 +1,7 @@
 """The common part of ports whose packets replicas bring into a software channel (`scout.io.channels.collected`)."""
 
+from typing import Any
+
 from scout.io.ports.fed import BATCH, check_sizes
 
 __all__ = ["BATCH", "ENTRIES", "CollectedPort"]
@@ -30,6 +32,7 @@ class CollectedPort:
     def __init__(self, name: str, entries: int, batch: int) -> None:
         check_sizes(name, entries, batch)
         self.interface, self.entries, self.batch = name, entries, batch
+        self.options: dict[str, Any] = {"entries": entries, "batch": batch}
 
     def records(self) -> None:
         """There are none: nothing is there from the start."""

@@ -47,6 +47,11 @@ class Port(Protocol):
     """The router's MAC address here, 48 bits; valid once open."""
     mtu: int
     """Bytes of the longest IP packet that can leave; valid once open."""
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """What the port was given besides what its `repr` shows; a reload of the router file cannot change it."""
+
     transmits: np.ndarray
     """An `operations.transmit` record for each possible replica, shared; each is written by its replica."""
 

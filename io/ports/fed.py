@@ -1,6 +1,7 @@
 """The common part of ports in memory and on pcap files: they receive from a `Feed` and send to a `Sink`."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -78,6 +79,7 @@ class FedPort:
         if self.mac >> 40 & 1:
             raise PortError(f"port {name}: {mac} is the address of a group; the first byte of a port's mac is even")
         self.entries, self.batch, self.frame_bytes = entries, batch, mtu + FRAME_MARGIN
+        self.options: dict[str, Any] = {"mtu": mtu, "entries": entries, "batch": batch}
         self._index = -1
         self._feed: Feed | None = None
         self._sink: Sink | None = None

@@ -65,7 +65,7 @@ class Interface:
             self.mtu = self._mtu()
         except OSError as error:
             names = ", ".join(other for _, other in socket.if_nameindex())
-            raise PortError(f"port {name}: there is no such interface here; there are {names}") from error
+            raise PortError(f"no interface {name} here; there are {names}") from error
         if self.fault() == DOWN:
             raise PortError(f"port {name}: the interface is down; ip link set {name} up")
         self.kind = struct.unpack_from("H", hardware)[0]

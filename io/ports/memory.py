@@ -68,6 +68,7 @@ class MemoryPort(FedPort):
             raise PortError(f"port {self.interface}: capacity {capacity}; give a number of bytes")
         self._frames = None if frames is None else [self._dated(each) for each in frames]
         self._capacity, self._ended = capacity, False
+        self.options |= {"frames": self._frames, "capacity": capacity}
 
     def __repr__(self) -> str:
         return f"MemoryPort({self.interface.split()[-1]!r})"

@@ -61,6 +61,7 @@ class PcapPort(FedPort):
             raise PortError("PcapPort without a file: give read=, write= or both, or use MemoryPort(mac, frames=[])")
         super().__init__(str(read or write), mac, mtu, entries, batch)
         self._read, self._write = read, write
+        self.options |= {"mac": self.mac}
         self._records: Records | None = None
         self._descriptor = -1
 

@@ -75,6 +75,7 @@ class TapPort(CollectedPort):
         if not 0 < len(interface.encode()) < 16:
             raise PortError(f"interface {interface!r}: a name has 1 to 15 bytes")
         self.mac, self.mtu, self.file = mac_of_port(interface, mac), 0, -1
+        self.options |= {"mac": self.mac}
         self._asker: socket.socket | None = None
         self._interface: Interface | None = None
 

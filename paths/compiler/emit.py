@@ -3,6 +3,12 @@
 Functions for the three ways of packets: `main_line` for the primary; `aside`, for one packet that leaves the main line;
 `replicate`, for every replica but the primary. `run` is called with a batch and a context and calls them: one module,
 so that they share what is compiled for them. A packet's record says at which block it begins (`packet.at`).
+
+Terms
+    pull: the bytes of header that an outcome takes off the packet's beginning (`Edge.pull`).
+    push: the bytes of header that a stage puts before the packet's beginning (`Stage.push`).
+    early: the stages that run before a packet is queued, in channel order (`Path.early`).
+    ahead: the lookups that run for a group of packets before the group's packets take the path (`Ahead`).
 """
 
 from collections.abc import Callable, Iterable

@@ -12,6 +12,7 @@ from scout.paths.framework.purity import assignments, impurities
 from scout.paths.model.references import everything
 from scout.paths.model.router import GraphError
 from scout.paths.model.stage import GATHER, Stage
+from scout.paths.model.table import Table
 from scout.paths.stages.filter import checked
 
 __all__ = ["GIVEN", "MODES", "MOST_HANDLERS", "check_service", "names_time", "refuse_sharded"]
@@ -56,6 +57,8 @@ def check_service(
         if given in _RESERVED or not given.isidentifier() or (given in state and given in bindings):
             raise GraphError(f"{name}: {given!r} cannot be the name of a table or binding, or is both; rename it")
     for given, array in state.items():
+        if isinstance(array, Table):
+            raise GraphError(f"{name}: state {given} is a Table; give the array, not a Table")
         if not isinstance(array, np.ndarray) or array.ndim != 1:
             raise GraphError(f"{name}: state {given}={array!r} is no one-dimensional numpy array; give one")
     for handler in handlers:

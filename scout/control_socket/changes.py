@@ -155,7 +155,7 @@ class Changes:
     def _change(self, change: Change) -> dict[str, Any]:
         epoch = self._supervisor.change(change)
         _await(lambda: self._supervisor.reached(epoch), "it will hold when they are done")
-        return answer([{"epoch": epoch, "change": type(change).__name__}])
+        return answer([{"epoch": epoch, "change": change.text}])
 
 
 def _traffic(

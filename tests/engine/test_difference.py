@@ -10,6 +10,7 @@ from scout.loader import load_router
 from scout.paths.changes.addresses import AddAddress, DeleteAddress
 from scout.paths.changes.neighbours import DeleteNeighbour, SetNeighbour
 from scout.paths.changes.paths import CreatePath, DeletePath
+from scout.paths.changes.ports import AddPort, DeletePort
 from scout.paths.changes.routes import AddRoute, DeleteRoute, ReplaceRoute
 from scout.paths.changes.values import SetValue
 from scout.ring.errors import ScoutError
@@ -134,6 +135,56 @@ def test_addresses_that_differ_become_changes_between_those_of_routes(load: Any)
 def test_what_cannot_be_changed_is_refused_with_its_name(load: Any, pair: tuple[str, str], message: str) -> None:
     with pytest.raises(ScoutError, match=message):
         difference(load(), load(pair))
+
+
+def port_change(load: Any, old: str, new: str) -> list[Any]:
+    """The changes from one port on the right to another."""
+    there = 'MemoryPort("02:00:00:00:00:02", frames=[])'
+    imported = ("Arp, Ethernet", "AfPacketPort, TapPort, Arp, Ethernet")
+    return difference(load(imported, (there, old)), load(imported, (there, new)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            'AfPacketPort("r0")',
+            'AfPacketPort("r0", "02:00:00:00:00:09", frames=4096, coalesce=False, bypass=True)',
+            r"port right: mac and frames and coalesce and bypass of AfPacketPort\('r0'\) differ",
+        ),
+        (
+            'AfPacketPort("r0")',
+            'AfPacketPort("r0", promiscuous=True)',
+            "port right: promiscuous of .* differ; that needs",
+        ),
+        ("AfPacketPort()", 'AfPacketPort("r3", bypass=True)', "port right: .* cannot have bypass=True; leave that out"),
+        (
+            "AfPacketPort()",
+            'AfPacketPort("r3", frames=4096)',
+            "port right: its ring keeps frames=2048 .*, and frames=4096 is wanted; write frames=2048, or start anew",
+        ),
+        ('AfPacketPort("r3", frames=4096)', "AfPacketPort()", "its ring keeps frames=4096 .*; write frames=4096"),
+        (
+            'MemoryPort("02:00:00:00:00:02", frames=[])',
+            'MemoryPort("02:00:00:00:00:02", mtu=900)',
+            "port right: mtu and frames of MemoryPort.* differ",
+        ),
+        ('TapPort("t0")', 'TapPort("t0", "02:00:00:00:00:07", batch=4)', "port right: batch and mac of TapPort"),
+    ],
+)
+def test_options_of_a_port_that_differ_are_refused_by_name(load: Any, old: str, new: str, message: str) -> None:
+    assert port_change(load, old, old) == []
+    with pytest.raises(ScoutError, match=message) as refused:
+        port_change(load, old, new)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_port_gets_the_interface_with_its_options(load: Any) -> None:
+    new = 'AfPacketPort("r3", "02:00:00:00:00:09", True, 4096, False)'
+    assert port_change(load, "AfPacketPort(frames=4096)", new) == [
+        AddPort("right", "r3", "02:00:00:00:00:09", promiscuous=True, coalesce=False)
+    ]
+    assert port_change(load, 'AfPacketPort("r3", bypass=True)', "AfPacketPort()") == [DeletePort("right")]
 
 
 UDP = '\npaths += [graph.create_path("left", protocol="udp", destination_port=53)]'

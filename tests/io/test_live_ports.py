@@ -226,15 +226,20 @@ def processes(run: Any) -> list[int]:
 
 
 BAD: list[tuple[str, list[Any], str]] = [
-    ("none", [AddPort("third", "r9")], "port r9: there is no such interface here; there are lo, r0, r1, r2"),
+    ("none", [AddPort("third", "r9")], "no interface r9 here; there are lo, r0, r1, r2"),
     ("taken", [AddPort("third", "r1")], "port third: port right has interface r1"),
     ("there", [AddPort("left", "r2")], "port left: it has interface r0 already; delete the port first"),
     ("no place", [AddPort("fourth", "r2")], "no port 'fourth'; there are left, right, third; others need a new start"),
-    ("empty", [DeletePort("third")], "port third: it has no interface; leave it out"),
+    ("empty", [DeletePort("third")], "port third: it has no interface to delete"),
     (
         "twice",
         [DeletePort("left"), AddPort("left", "r2")],
-        "port left: one change adds and deletes it; make two changes of it",
+        "port left: one change has it twice; make two changes of it",
+    ),
+    (
+        "twice added",
+        [AddPort("third", "r2"), AddPort("third", "r1")],
+        "port third: one change has it twice; make two changes of it",
     ),
     (
         "overlap",
@@ -373,9 +378,10 @@ def test_scout_ctl_adds_and_deletes_a_port(run: Any, tmp_path: Path) -> None:
         assert ping(run.third, "10.0.2.1", 1)["received"] == 1
         states = {row["port"]: row["state"] for row in ask(control.path, "show ports")["rows"]}
         assert states == {"left": "is up", "right": "is up", "third": "is up"}
-        ask(control.path, "port delete", {"port": "third"})
+        (deleted,) = ask(control.path, "port delete", {"port": "third"})["rows"]
+        assert deleted["change"] == "DeletePort third"
         assert {row["port"]: row["state"] for row in ask(control.path, "show ports")["rows"]}[
             "third"
         ] == "has no interface"
-        with pytest.raises(ScoutError, match="port r9: there is no such interface here"):
+        with pytest.raises(ScoutError, match="no interface r9 here; there are lo, r0, r1, r2"):
             ask(control.path, "port add", {"port": "third", "interface": "r9"})

@@ -13,6 +13,7 @@ from scout.paths.compiler.plan import CompileError
 from scout.paths.framework.events import ARRIVAL, Event, Handler, raise_event
 from scout.paths.framework.service import Service
 from scout.paths.model.router import GraphError
+from scout.paths.model.table import Table
 from scout.ring.errors import ScoutError
 
 WORD = np.dtype([("word", "i8")])
@@ -55,6 +56,10 @@ STATE = {"log": np.zeros(64, WORD)}
         (lambda: Service("s", STATE, [Handler(second)] * 63), "s: 63 handlers"),
         (lambda: Service("s", {"packet": STATE["log"]}, [Handler(second)]), "s: 'packet' cannot be the name"),
         (lambda: Service("s", {"log": [1]}, [Handler(second)]), "s: state log=.* numpy array"),  # type: ignore[dict-item]
+        (
+            lambda: Service("s", {"log": Table(STATE["log"], "replicated")}, [Handler(second)]),  # type: ignore[dict-item]
+            "s: state log is a Table; give the array, not a Table",
+        ),
         (lambda: Service("s", STATE, [Handler(7)]), "s: 7 is no plain function"),  # type: ignore[arg-type]
         (lambda: Service("s", STATE, [Handler(second, 3)]), rf"s: second at {HERE}:\d+: event 3; give one made with"),  # type: ignore[arg-type]
         (lambda: Service("s", STATE, [Handler(second, run="some")]), "run='some'; use all, primary, others"),

@@ -40,6 +40,10 @@ def test_help_shows_an_example(command: str, capsys: pytest.CaptureFixture[str])
         (["rates", "--json", "/proc/version"], ["--json /proc/version", "name a file"]),
         (["demo", "--picture", "nowhere/x.svg"], ["nowhere"]),
         (["run", "nowhere.py"], ["nowhere.py", "no such file"]),
+        (
+            ["draw", "14_router.py", "-o", "x.svg"],
+            ["14_router.py: no such file", "the lessons are 01_router.py, 02_own"],
+        ),
         (["run", __file__ + "x"], ["no such file"]),
         (["draw", LESSON, "-o", "picture.gif"], ["picture.gif", ".svg"]),
         (["run", "/tmp"], ["/tmp", "this is a folder"]),

@@ -117,7 +117,7 @@ def _rate_text(pps: float) -> str:
 
 
 def line_width(data: dict[str, Any]) -> float:
-    """Width of an edge's line: it grows with the logarithm of the packet rate, and is greater on the main line."""
+    """Width of an edge's line: by the logarithm of the packet rate if it is known; else greater for common outcomes."""
     if data.get("rate") is not None:
         return 0.8 + 0.45 * math.log10(1 + data["rate"])
     return 1.8 if data.get("main") else 1.2

@@ -1,8 +1,8 @@
 """Segments that follow one another in a batch and become one request, a *run*, as receive offloads of a device do it.
 
 `receive` numbers the segments of a replica (`scout.io.endpoints.message.SERIAL`) and so says which ones may be joined;
-the port joins those whose data were placed, since only there is it known. Then every replica serves a run at once
-(`scout.paths.protocols.tcp.runs`).
+the port (`scout.io.endpoints.deliver`) joins those whose data were placed, since only there is it known. Then every
+replica serves a run at once (`scout.paths.protocols.tcp.runs`).
 
 Segments that follow one another have data, and differ in nothing that the core reads but their sequence numbers: the
 same acknowledgement, window and timestamp, no flag but ACK and PSH (which receivers do not heed), no other option. Of a
