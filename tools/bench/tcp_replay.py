@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -181,7 +181,7 @@ class Trial:
             self._bare(False)
         following = 0.0
         if self.case.mode == "replicated" and self._each > 1:
-            following = min(_followed(connections[0], supervisor, whole) for _ in range(LAPS))
+            following = _least(_followed(connections[0], supervisor, whole) for _ in range(LAPS))
         return Direction(8 * whole.size * len(connections) / ns, ns, header, following, requests)
 
     def _bare(self, is_bare: bool) -> None:
@@ -223,13 +223,22 @@ def _fastest(connections: Sequence[Connection], lap: _Lap) -> tuple[float, float
         if all(whole) and lap_number >= WARM_UP:
             times.append(time)
             made += [replay.requests for replay in replays]
-    if not times:
+    return _least(times) / lap.segments, median(made) / lap.segments
+
+
+def _least(times: Iterable[float | None]) -> float:
+    """The least time of the replays that went through undisturbed; the others have none."""
+    undisturbed = [time for time in times if time is not None]
+    if not undisturbed:
         raise ScoutError("no replay went through undisturbed; is the machine busy?")
-    return min(times) / lap.segments, median(made) / lap.segments
+    return min(undisturbed)
 
 
-def _followed(connection: Connection, supervisor: Supervisor, lap: _Lap) -> float:
-    """Nanoseconds that the last replica takes for a segment of which another one was the primary."""
+def _followed(connection: Connection, supervisor: Supervisor, lap: _Lap) -> float | None:
+    """Nanoseconds that the last replica takes for a segment of which another one was the primary.
+
+    None if the replay was disturbed.
+    """
     last = max(supervisor.processes)
     replay, process = lap.made(connection), supervisor.processes[last]
     replay.settle()  # one that is stopped at work would keep the others from the end
@@ -241,5 +250,4 @@ def _followed(connection: Connection, supervisor: Supervisor, lap: _Lap) -> floa
     finally:
         os.kill(process.pid, signal.SIGCONT)
     time = replay.finish() - start
-    lap.settle(connection)
-    return time / lap.segments
+    return time / lap.segments if lap.settle(connection) else None
