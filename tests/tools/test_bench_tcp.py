@@ -98,7 +98,7 @@ def test_a_replay_in_every_mode(mode: str, monkeypatch: pytest.MonkeyPatch) -> N
     measured = Trial(Case(mode, "copy+checksum", min(len(usable_cores()), 2))).measure()
     for direction in tcp_replay.DIRECTIONS:
         assert measured[direction].gbps > 0 and measured[direction].header_ns > 0
-    assert measured["receive"].requests < 0.1 and measured["receive-apart"].requests == 1
+    assert measured["receive"].requests < 0.1 and 1 <= measured["receive-apart"].requests < 1.1  # and of timers
 
 
 @pytest.mark.long

@@ -31,8 +31,9 @@ __all__ = ["Replay", "ReplayPort", "run_together"]
 
 _LENGTH, _FRAME = 8, HEADER + REQUEST.size  # offsets in an entry
 _LOOK = 5_000  # nanoseconds between two looks whether a replay is over; that takes some 60 µs
-_PATIENCE = 10_000_000_000  # nanoseconds that a replay may take
+_PATIENCE = 60_000_000_000  # nanoseconds that a replay may take
 _QUIET = 1_000_000_000  # nanoseconds in which nothing is left to be served, so nothing more will come of a replay
+_GAP = 10_000_000  # nanoseconds from one look to the next that count at most: the machine may have been asleep
 
 
 class ReplayPort(MemoryPort):
@@ -233,9 +234,11 @@ _SCRATCH = types.int64[::1]
 @entry(types.int64(_FEEDS, types.int64, _SCRATCH))
 def _await_room(feeds: np.ndarray, count: int, scratch: np.ndarray) -> int:
     """Wait for room for so many entries; the position of the first, -1 if it takes too long."""
-    start, feed = clock(scratch.ctypes.data), feeds[0]
+    last, waited, feed = clock(scratch.ctypes.data), 0, feeds[0]
     while reserve(feed, count) < count:
-        if clock(scratch.ctypes.data) - start > _PATIENCE:
+        now = clock(scratch.ctypes.data)
+        last, waited = now, waited + min(now - last, _GAP)
+        if waited > _PATIENCE:
             return -1
         nap(scratch.ctypes.data, _LOOK)
     return published(feed)
@@ -299,20 +302,20 @@ def _await(
     One of `count` words, from address `words` on, is to come to the value that is wanted before. None will if nothing
     has been left to do for a while.
     """
-    start, feed, following = clock(scratch.ctypes.data), feeds[0], requests[0]
+    feed, following = feeds[0], requests[0]
     if expected:
         nap(scratch.ctypes.data, expected)
-    busy = start
+    last, waited, quiet = clock(scratch.ctypes.data), 0, 0
     while True:
         is_reached = _is_reached(words, count, stride, wanted)  # before the look at the channels
         is_served = _is_served(feed, following, replicas)
         now = clock(scratch.ctypes.data)
-        if is_served and (is_reached or now - busy > _QUIET):
+        gap = min(now - last, _GAP)
+        last, waited, quiet = now, waited + gap, quiet + gap if is_served else 0
+        if is_served and (is_reached or quiet > _QUIET):
             return now
-        if not is_served:
-            busy = now
-            if now - start > _PATIENCE:
-                return 0
+        if waited > _PATIENCE:
+            return 0
         nap(scratch.ctypes.data, _LOOK)
 
 
