@@ -46,7 +46,7 @@ _SYMTAB, _RELA, _NOBITS = 2, 4, 8  # types of sections
 _ALLOC = 2  # flag of a section that is a part of the program
 _UNDEFINED, _COMMON = 0, 0xFFF2  # in place of a symbol's section
 _GLOBAL_FUNCTION = 1 << 4 | 2  # `info` of a symbol
-_R_X86_64_64 = 1  # the only type of relocation in the large code model: the symbol's address, 64 bits
+_R_X86_64_64, _R_X86_64_PC64 = 1, 24  # relocations of the large code model: an address, and a distance (jump tables)
 
 
 class CodeMemory:
@@ -101,11 +101,13 @@ class CodeMemory:
             if int(section["info"]) not in places:
                 continue  # of what describes the code to debuggers
             for relocation in _content(file, section).view(_RELOCATION):
-                if relocation["type"] != _R_X86_64_64:
+                if relocation["type"] not in (_R_X86_64_64, _R_X86_64_PC64):
                     raise ScoutError(f"compiled code has a relocation of type {relocation['type']}; please report it")
                 at = places[int(section["info"])] - self._base + int(relocation["offset"])
                 value = addresses[relocation["symbol"]] + int(relocation["addend"])
-                self._writable[at : at + 8] = value.to_bytes(8, "little")
+                if relocation["type"] == _R_X86_64_PC64:
+                    value -= self._base + at
+                self._writable[at : at + 8] = value.to_bytes(8, "little", signed=value < 0)
         (entry,) = (at for at, symbol in zip(addresses, symbols, strict=True) if symbol["info"] == _GLOBAL_FUNCTION)
         return entry
 

@@ -4,14 +4,13 @@ Code that calls an entry by its name contains the entry's code: LLVM optimises i
 every such caller. A call by address costs some 2 ns more, and the caller depends only on the signature.
 """
 
-from math import prod
 from typing import Any
 
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
 
-__all__ = ["caller", "viewer"]
+__all__ = ["caller", "described", "viewer"]
 
 
 def caller(signature: Any) -> Any:
@@ -46,7 +45,7 @@ def caller(signature: Any) -> Any:
 
 
 def viewer(kind: Any, shape: tuple[int, ...]) -> Any:
-    """A function for compiled code that finds an array in memory.
+    """A function for compiled code that finds an array of a known shape in memory.
 
     Parameters
     ----------
@@ -64,19 +63,52 @@ def viewer(kind: Any, shape: tuple[int, ...]) -> Any:
     def view(typing_context: Any, place: Any) -> Any:
         def lower(context: Any, builder: Any, own: Any, values: Any) -> Any:
             word = context.get_value_type(types.intp)
-            size = context.get_abi_sizeof(context.get_data_type(kind.dtype))
-            steps = [size * prod(shape[axis + 1 :]) for axis in range(len(shape))]
-            made = make_array(kind)(context, builder)
-            populate_array(
-                made,
-                data=builder.inttoptr(values[0], made.data.type),
-                shape=[word(length) for length in shape],
-                strides=[word(step) for step in steps],
-                itemsize=word(size),
-                meminfo=None,
-            )
-            return made._getvalue()
+            return _array(context, builder, kind, values[0], [word(length) for length in shape])
 
         return kind(types.int64), lower
 
     return view
+
+
+def described(kind: Any) -> Any:
+    """A function for compiled code that finds an array by its description: its address and its shape, int64 each.
+
+    Parameters
+    ----------
+    kind
+        The numba type of the array, in C order.
+
+    Returns
+    -------
+    callable
+        `view(address)` is the array of this type whose description is there.
+    """
+
+    @intrinsic
+    def view(typing_context: Any, place: Any) -> Any:
+        def lower(context: Any, builder: Any, own: Any, values: Any) -> Any:
+            first = builder.inttoptr(values[0], context.get_value_type(types.int64).as_pointer())
+            data, *shape = [builder.load(cgutils.gep_inbounds(builder, first, at)) for at in range(1 + kind.ndim)]
+            return _array(context, builder, kind, data, shape)
+
+        return kind(types.int64), lower
+
+    return view
+
+
+def _array(context: Any, builder: Any, kind: Any, data: Any, shape: list[Any]) -> Any:
+    """An array in C order whose first element is at the address `data`."""
+    made = make_array(kind)(context, builder)
+    size = context.get_value_type(types.intp)(context.get_abi_sizeof(context.get_data_type(kind.dtype)))
+    steps = [size]
+    for length in shape[:0:-1]:
+        steps.insert(0, builder.mul(steps[0], length))
+    populate_array(
+        made,
+        data=builder.inttoptr(data, made.data.type),
+        shape=shape,
+        strides=steps,
+        itemsize=size,
+        meminfo=None,
+    )
+    return made._getvalue()

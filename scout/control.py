@@ -1,7 +1,5 @@
 """Control requests: what a service is told, at one position among the packets of a channel in every replica."""
 
-import time
-
 from scout.domain_arguments import Channels
 from scout.io.channels.contract import PacketChannel
 from scout.io.packet import CONTROL_BIND, CONTROL_TICK
@@ -13,8 +11,6 @@ from scout.ring.errors import ScoutError
 
 __all__ = ["Control"]
 
-_SECOND = 1.0  # between two ticks of services without timers
-_TIMED, _CLOCKED = frozenset({"timers"}), frozenset({"timers", "clock"})  # tables of services that are told the time
 _ROOM_TIMEOUT = 1.0  # seconds that a request waits for room in its channel
 
 
@@ -32,7 +28,6 @@ class Control:
 
     def __init__(self, plan: Plan, channels: Channels, memory: Memory) -> None:
         self._plan, self._channels, self._memory = plan, channels, memory
-        self._ticked_all = 0.0
 
     def send(self, service: Service, kind: int, argument: int = 0) -> None:
         """Tell a service something; see `Supervisor.control`."""
@@ -52,8 +47,6 @@ class Control:
     def tick(self) -> None:
         """Let time pass while no packets come: for held packets, and by a request for services with timers.
 
-        Other services that follow the time get one every second, by which they see that the clock was set.
-
         This never waits for room: the caller also replaces dead replicas, for which a full channel may be waiting.
         """
         channels = [channel for channel, _ in self._channels]
@@ -61,17 +54,12 @@ class Control:
         at_end = [channel.drained() for channel in channels]
         self._memory.tick(any(live) and all(a or b for a, b in zip(live, at_end, strict=True)), all(at_end))
         ticking = {id(channel) for channel, _ in self._channels if channel.ticks}
-        is_due = time.monotonic() >= self._ticked_all + _SECOND
-        if is_due:
-            self._ticked_all = time.monotonic()
-        for channel, path, stage in self._controlled(None, _CLOCKED if is_due else _TIMED):
+        for channel, path, stage in self._controlled():
             if id(channel) in ticking:
                 channel.control(self._plan.numbers[path], CONTROL_TICK, stage, 0, self._memory.now(channel), timeout=0)
 
-    def _controlled(
-        self, service: Service | None, tables: frozenset[str] = frozenset()
-    ) -> list[tuple[PacketChannel, Path, int]]:
-        """The channels that lead to a service, or to each service that has one of these tables.
+    def _controlled(self, service: Service | None = None) -> list[tuple[PacketChannel, Path, int]]:
+        """The channels that lead to a service, by default to each service with timers.
 
         Each with one of its paths that lead there, and the number of the service's stage on that path.
         """
@@ -81,6 +69,6 @@ class Control:
                 for _, data in path.nodes(data=True):
                     if data["kind"] != "stage" or not data["stage"].controlled:
                         continue
-                    if data["router"] == service.name if service else tables.intersection(data["stage"].parameters):
+                    if data["router"] == service.name if service else "timers" in data["stage"].parameters:
                         found.setdefault((index, data["router"]), (channel, path, data["index"]))
         return list(found.values())

@@ -1,7 +1,7 @@
 """Domains: a core's private copy of the state, and the compiled loop that serves it.
 
-`compile_domain` compiles the loop (`scout.domain_loop`) for a graph's channels, ports and paths; `run_domain` is the
-body of a replica's process. The loop reads no clock: time is that of the requests.
+`compile_domain` compiles the loop (`scout.domain_loop`) for a graph's channels, ports and the features of its paths;
+`run_domain` is the body of a replica's process. The loop reads no clock: time is that of the requests.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,21 +12,20 @@ import psutil
 from numba.core import types
 
 from scout.domain_arguments import Argument, Channels, domain_arguments
-from scout.domain_changes import ChangeText, amenders
+from scout.domain_changes import amenders
 from scout.domain_demux import demux_functions
 from scout.domain_loop import loop_source
-from scout.domain_plan import DomainPlan, is_sharded
+from scout.domain_plan import DomainPlan, Timer, channel_plans
 from scout.domain_queues import QUEUE_HEADS
-from scout.domain_timers import timers_of
+from scout.domain_routines import Routines
+from scout.domain_timers import deadlines_of
 from scout.io.channels.contract import ChannelOperations
 from scout.io.ports.contract import PortOperations
-from scout.live_memory import LINKED, MOST_SHAPES
 from scout.paths.compiler.diagnosis import reason
 from scout.paths.compiler.fingerprint import fingerprint
 from scout.paths.compiler.generated import load_generated
 from scout.paths.compiler.inlining import native
-from scout.paths.compiler.native import table_names
-from scout.paths.compiler.plan import CompileError
+from scout.paths.compiler.plan import CompileError, lower
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.path import Path
 from scout.paths.model.setting import Setting
@@ -34,8 +33,8 @@ from scout.paths.model.stage import Stage
 from scout.paths.model.table import Table
 from scout.paths.wire.flow import shard_of
 from scout.ring.errors import ScoutError
-from scout.ring.linked import caller
 from scout.ring.schedule import SCHEDULERS
+from scout.shape_memory import FUSED, LINKED, MOST_SHAPES
 from scout.shapes import Shape
 
 __all__ = [
@@ -57,16 +56,25 @@ class CompiledDomain:
         The arguments of the loop.
     tables : list of Table
         All tables that it works on.
+    routines : Routines
+        By which routers make packets and change their tables.
     tiers : list of Setting
-        For each shape that may come while packets flow the tier that its paths run in (`scout.live_memory`).
+        For each shape the tier that its paths run in (`scout.shape_memory`); none if no shapes may come.
     file : str
         The generated source.
     """
 
     def __init__(
-        self, serve: Any, arguments: Sequence[Argument], tables: list[Table], tiers: list[Setting], file: str
+        self,
+        serve: Any,
+        arguments: Sequence[Argument],
+        tables: list[Table],
+        routines: Routines,
+        tiers: list[Setting],
+        file: str,
     ) -> None:
-        self.serve, self.arguments, self.tables, self.tiers, self.file = serve, arguments, tables, tiers, file
+        self.serve, self.arguments, self.tables, self.routines = serve, arguments, tables, routines
+        self.tiers, self.file = tiers, file
 
     @property
     def state(self) -> list[Table]:
@@ -76,7 +84,7 @@ class CompiledDomain:
     @property
     def settings(self) -> list[Setting]:
         """The settings, in the order of their cells."""
-        return [*(table for table in self.tables if isinstance(table, Setting)), *self.tiers]
+        return [*self.tiers, *(table for table in self.tables if isinstance(table, Setting))]
 
 
 def compile_domain(
@@ -123,36 +131,40 @@ def compile_domain(
     CompileError
         If the loop or the scheduler does not compile.
     """
-    named = _tables(graph, [shape.path for shape in shapes])
-    tables = {f"table_{name}": table for name, table in named.items()}
-    arguments = domain_arguments(graph, channels, shapes, demuxes, path_schedule is not None, grows, tables)
-    names = {id(table): name for name, table in tables.items()}
-    emitters, stages = _emitters(graph), amenders(graph)
-    plan = DomainPlan(
+    paths = [shape.path for shape in shapes]
+    tables, makers, deadlines = _tables(graph, paths), _makers(graph), deadlines_of(paths)
+    keeps_state = any(table.kind == "replicated" for table in tables.values())
+    read = {name: tables[name] for each in (schedule, path_schedule) for name in _wanted(each, list(tables))}
+    arguments = domain_arguments(
         graph,
         channels,
-        shapes,
+        demuxes,
+        path_schedule is not None,
+        [each.table for each in deadlines],
+        {f"table_{name}": table for name, table in read.items()},
+    )
+    plan = DomainPlan(
+        graph,
+        channel_plans(channels, shapes, demuxes, grows and keeps_state),
         arguments,
-        tables=names,
-        emitters=emitters,
-        change=ChangeText(stages, names, len(channels)),
-        settings=frozenset(id(table) for table in tables.values() if table.kind == "setting"),
         replicas=replicas,
-        scheduler=_scheduler_arguments(schedule, "heads", list(named)) if schedule else "",
-        path_scheduler=_scheduler_arguments(path_schedule, QUEUE_HEADS, list(named)) if path_schedule else "",
-        keeps_state=any(table.kind == "replicated" for table in tables.values()),
+        scheduler=_scheduler_arguments(schedule, "heads"),
+        path_scheduler=_scheduler_arguments(path_schedule, QUEUE_HEADS),
+        keeps_state=keeps_state,
         demuxes=demuxes,
         accounts=accounts,
-        timers=timers_of([shape.path for shape in shapes]),
+        timers=[Timer(graph.ports.index(each.port), each.protocol) for each in deadlines],
+        makes=bool(makers),
+        holds=grows or any(stage.holds for path in paths for stage in path.stages.values()),
         grows=grows,
         delays=delays,
     )
-    given: dict[str, Any] = {f"emit_{name}": native(stage.function) for name, stage in emitters.items()}
-    given |= {f"amend_{index}": native(stage.function) for index, stage in stages.items()}
+    routines = Routines(makers, amenders(graph), graph)
+    given: dict[str, Any] = {}
     for index, (channel, _) in enumerate(channels):
         given |= _functions(f"channel_{index}", channel.operations)
-    for name in graph.ports:
-        given |= _functions(f"port_{name}", graph.router(name).port.operations)
+    for index, name in enumerate(graph.ports):
+        given |= _functions(f"port_{index}", graph.router(name).port.operations)
     if schedule:
         given["schedule"] = native(schedule)
     if path_schedule:
@@ -161,9 +173,8 @@ def compile_domain(
         given |= demux_functions(graph)
     # Back ends have functions of equal names, so the module counts.
     marks = [f"{function.__module__} {fingerprint(function)}" for function in given.values()]
-    if any(is_sharded(shape.path) for shape in shapes):
+    if any(channel.is_sharded for channel in plan.channels):
         given["shard_of"] = native(shard_of)
-    given |= {f"path_{shape.name}_call": caller(shape.code.run.signature) for shape in shapes}
     signature = types.void(*(argument.type for argument in arguments))
     try:
         module = load_generated("domain", loop_source(plan), " ".join(marks), signature, given, progress)
@@ -173,8 +184,8 @@ def compile_domain(
         raise CompileError(
             f"{_places(schedule, path_schedule)}the domain of graph {graph.name!r} does not compile: {reason(error)}"
         ) from error
-    tiers = [Setting(LINKED) for _ in range(MOST_SHAPES if grows else 0)]
-    return CompiledDomain(module.serve, arguments, list(tables.values()), tiers, str(module.__file__))
+    tiers = [*(Setting(FUSED) for _ in shapes), *(Setting(LINKED) for _ in range(MOST_SHAPES))] if grows else []
+    return CompiledDomain(module.serve, arguments, list(tables.values()), routines, tiers, str(module.__file__))
 
 
 def _functions(name: str, operations: ChannelOperations | PortOperations) -> dict[str, Any]:
@@ -186,7 +197,7 @@ def _functions(name: str, operations: ChannelOperations | PortOperations) -> dic
     }
 
 
-def _emitters(graph: RouterGraph) -> dict[str, Stage]:
+def _makers(graph: RouterGraph) -> dict[str, Stage]:
     return {router.name: stage for router in graph.routers if (stage := router.emitter())}
 
 
@@ -194,11 +205,11 @@ def _tables(graph: RouterGraph, paths: Sequence[Path]) -> dict[str, Table]:
     """The tables of a domain by name, each once."""
     found: dict[int, tuple[str, Table]] = {}
     for path in paths:
-        names = table_names(path)
+        names = lower(path).table_names
         for table in path.tables:
             found.setdefault(id(table), (names[id(table)], table))
     made = {graph.routers[index].name: stage for index, stage in amenders(graph).items()}
-    for name, stage in [*_emitters(graph).items(), *made.items()]:
+    for name, stage in [*_makers(graph).items(), *made.items()]:
         for parameter, value in stage.bindings.items():
             if isinstance(value, Table):
                 found.setdefault(id(value), (f"{name}_{parameter}", value))
@@ -226,17 +237,27 @@ def _places(*schedulers: Callable[..., int] | None) -> str:
     return "or ".join(names)
 
 
-def _scheduler_arguments(schedule: Callable[..., int], heads: str, tables: list[str]) -> str:
-    """The arguments of a scheduler, in the generated text: the heads, by that name, and the tables that it names."""
+def _wanted(schedule: Callable[..., int] | None, tables: list[str]) -> list[str]:
+    """The tables that a scheduler reads."""
+    if schedule is None:
+        return []
     code = schedule.__code__
-    names = code.co_varnames[1 : code.co_argcount]
+    names = list(code.co_varnames[1 : code.co_argcount])
     for name in names:
         if name not in tables:
             raise CompileError(
                 f"{code.co_filename}:{code.co_firstlineno}: scheduler {schedule.__name__} wants {name!r}, which is no "
                 f"table here; there are {', '.join(tables) or 'none'}"
             )
-    return ", ".join([heads, *(f"table_{name}" for name in names)])
+    return names
+
+
+def _scheduler_arguments(schedule: Callable[..., int] | None, heads: str) -> str:
+    """The arguments of a scheduler, in the generated text: the heads, by that name, and the tables that it reads."""
+    if schedule is None:
+        return ""
+    code = schedule.__code__
+    return ", ".join([heads, *(f"table_{name}" for name in code.co_varnames[1 : code.co_argcount])])
 
 
 def run_domain(core: int | None, serve: Any, arguments: tuple[Any, ...]) -> None:

@@ -3,7 +3,7 @@
 From this list come the loop's parameters, its signature, and the call.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,12 +11,12 @@ import numba
 import numpy as np
 from numba.core import types
 
+from scout.domain_routines import ROUTINE
 from scout.io.account import ACCOUNT
 from scout.io.channels.contract import PacketChannel
 from scout.io.hold import HOLD
 from scout.io.path_queue import QUEUE
 from scout.io.rest import WAITER
-from scout.live_memory import CODE
 from scout.paths.compiler.native import BATCH
 from scout.paths.demux.find import ENTRY, KIND, PATH, PORT
 from scout.paths.demux.table import DemuxTable
@@ -24,13 +24,16 @@ from scout.paths.model.change import ORDER
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.path import Path
 from scout.paths.model.table import Table
-from scout.ring.jit import Entry
 from scout.ring.schedule import HEAD
 from scout.ring.segment import address
 from scout.ring.snapshot import NOTE, PART
-from scout.shapes import Shape
+from scout.shape_memory import CODE
 
-__all__ = ["Argument", "Channels", "ReplicaMemory", "domain_arguments"]
+__all__ = ["EMISSION", "Argument", "Channels", "ReplicaMemory", "domain_arguments"]
+
+EMISSION = np.dtype([("waiting", "i8"), ("channel", "i4"), ("shape", "i4"), ("port", "i4"), ("at", "i4")])
+"""Packets that a stage makes (`scout.paths.model.stage.Emission`): the address of how many wait, the channel, and the
+shape, port and block at which they begin."""
 
 Channels = Sequence[tuple[PacketChannel, list[Path]]]
 """Channels, each with the paths that begin at its ports."""
@@ -53,8 +56,6 @@ class ReplicaMemory:
     made: np.ndarray
     """A batch of one, for frames that routers make themselves."""
     hold: np.ndarray
-    whole: np.ndarray
-    """Room for packets that a stage wants in one piece, uint8."""
     parts: np.ndarray
     """The parts of a snapshot."""
     positions: np.ndarray
@@ -72,12 +73,6 @@ class ReplicaMemory:
     buffer_bytes: int
     heads: np.ndarray
     """The record of each channel that the channel scheduler reads."""
-    counters: list[np.ndarray]
-    """For each shape int64: rows of `scout.paths.compiler.plan.Plan.row` words, one for each path's number, or one."""
-    configurations: list[np.ndarray]
-    """For each shape one record."""
-    records: list[np.ndarray]
-    """For each shape a record for each path's number; shared by all replicas."""
     demux: DemuxTable
     kinds: np.ndarray
     """`PATH`[number]: the shape of each path."""
@@ -92,9 +87,17 @@ class ReplicaMemory:
     refused: np.ndarray
     """int64: the first word counts packets that no path takes."""
     codes: np.ndarray
-    """`CODE`[slot, tier]: the code of shapes that come while packets flow (`scout.live_memory`),"""
+    """`CODE`[shape, tier]: the code of shapes (`scout.shape_memory`),"""
     contexts: np.ndarray
-    """and its contexts; empty arrays if none can come."""
+    """and its contexts."""
+    emissions: np.ndarray
+    """`EMISSION`s (`scout.domain_emission`)."""
+    makers: np.ndarray
+    """`ROUTINE`s by which routers make packets (`scout.domain_routines`),"""
+    amenders: np.ndarray
+    """and those by which they change their tables, by the index of the router."""
+    changing: np.ndarray
+    """int64: the addresses of the numbers of changes of routers whose changes let held packets go on."""
     tables: dict[int, np.ndarray]
     """The replica's copy of each table, by the table's `id`."""
 
@@ -110,13 +113,12 @@ class Argument(NamedTuple):
 def domain_arguments(
     graph: RouterGraph,
     channels: Channels,
-    shapes: Sequence[Shape],
     demuxes: bool,
     queues: bool,
-    grows: bool,
-    tables: dict[str, Table],
+    deadlines: Sequence[Table],
+    tables: Mapping[str, Table],
 ) -> list[Argument]:
-    """The arguments for these channels, ports, paths and tables; tables by their names in the text."""
+    """The arguments for these channels and ports; `tables` are those that schedulers read, by their names there."""
     return [
         Argument("replica", types.int64, lambda own: own.replica),
         Argument("orders", types.int64, lambda own: own.orders),
@@ -126,7 +128,6 @@ def domain_arguments(
         Argument("resumed", BATCH, lambda own: own.resumed),
         Argument("made", BATCH, lambda own: own.made),
         Argument("hold", _array(HOLD), lambda own: own.hold),
-        Argument("whole", types.uint8[::1], lambda own: own.whole),
         Argument("parts", _array(PART), lambda own: own.parts),
         Argument("positions", types.int64[::1], lambda own: own.positions),
         Argument("notes", _array(NOTE), lambda own: own.notes),
@@ -134,16 +135,21 @@ def domain_arguments(
         Argument("buffer_bytes", types.int64, lambda own: own.buffer_bytes),
         Argument("heads", _array(HEAD), lambda own: own.heads),
         *(each for index, (channel, _) in enumerate(channels) for each in _of_channel(index, channel)),
-        *(_of_port(name, graph.router(name).port) for name in graph.ports),
-        *(argument for shape in shapes for argument in _of_shape(shape)),
+        *(_of_port(index, graph.router(name).port) for index, name in enumerate(graph.ports)),
+        Argument("codes", types.Array(numba.from_dtype(CODE), 2, "C"), lambda own: own.codes),
+        Argument("contexts", types.int64, lambda own: address(own.contexts)),
+        Argument("demux_paths", _array(PATH), lambda own: own.kinds),
         *(_DEMUX if demuxes else []),
         *(_QUEUES if queues else []),
-        *(_LIVE if grows else []),
+        Argument("emissions", _array(EMISSION), lambda own: own.emissions),
+        Argument("makers", _array(ROUTINE), lambda own: own.makers),
+        Argument("amenders", _array(ROUTINE), lambda own: own.amenders),
+        Argument("changing", types.int64[::1], lambda own: own.changing),
         Argument("settings", types.int64[:, ::1], lambda own: own.settings),
         Argument("log", _array(ORDER), lambda own: own.log),
         Argument("changed", types.int64[::1], lambda own: own.changed),
-        *(_of_table(name, table) for name, table in tables.items() if table.kind != "setting"),
-        *_of_settings([name for name, table in tables.items() if table.kind == "setting"], len(channels)),
+        *(_of_table(f"deadline_{index}", table) for index, table in enumerate(deadlines)),
+        *(_of_table(name, table) for name, table in tables.items()),
     ]
 
 
@@ -163,36 +169,12 @@ def _of_channel(index: int, channel: PacketChannel) -> list[Argument]:
     ]
 
 
-def _of_port(name: str, port: Any) -> Argument:
+def _of_port(index: int, port: Any) -> Argument:
     return Argument(
-        f"port_{name}_transmit",
+        f"port_{index}_transmit",
         _array(port.operations.transmit),
         lambda own: port.transmits[own.replica : own.replica + 1],
     )
-
-
-def _of_shape(shape: Shape) -> list[Argument]:
-    number, compiled = shape.number, shape.code
-    functions = (("run", compiled.run), ("replicate", compiled.replicate))
-    kinds = {"counters": types.int64[::1], "configuration": numba.typeof(compiled.configuration)}
-    return [
-        *(
-            Argument(f"path_{shape.name}_{name}", types.int64, _address_of(function))
-            for name, function in functions
-            if function
-        ),
-        Argument(f"path_{shape.name}_counters", kinds["counters"], lambda own: own.counters[number]),
-        Argument(f"path_{shape.name}_configuration", kinds["configuration"], lambda own: own.configurations[number]),
-        *(
-            [
-                Argument(
-                    f"path_{shape.name}_records", _array(compiled.plan.record.dtype), lambda own: own.records[number]
-                )
-            ]
-            if shape.has_records
-            else []
-        ),
-    ]
 
 
 _DEMUX = [
@@ -200,7 +182,6 @@ _DEMUX = [
     Argument("demux_kinds", _array(KIND), lambda own: own.demux.kinds),
     Argument("demux_heads", types.int64[::1], lambda own: own.demux.heads),
     Argument("demux_entries", _array(ENTRY), lambda own: own.demux.entries),
-    Argument("demux_paths", _array(PATH), lambda own: own.kinds),
     Argument("demux_refused", types.int64[::1], lambda own: own.refused),
     Argument("accounts", _array(ACCOUNT), lambda own: own.accounts),
 ]
@@ -212,30 +193,6 @@ _QUEUES = [
     Argument("queues_used", types.int64[::1], lambda own: own.queues_used),
 ]
 """The queues of paths."""
-
-
-_LIVE = [
-    Argument("codes", types.Array(numba.from_dtype(CODE), 2, "C"), lambda own: own.codes),
-    Argument("contexts", types.int64, lambda own: address(own.contexts)),
-]
-"""The code of shapes that come while packets flow."""
-
-
-def _address_of(function: Entry) -> Callable[[ReplicaMemory], int]:
-    return lambda own: function.address
-
-
-def _of_settings(names: Sequence[str], channels: int) -> list[Argument]:
-    """A setting's cell in each channel, by the name of its table and the channel's index."""
-
-    def cell(channel: int, setting: int) -> Callable[[ReplicaMemory], np.ndarray]:
-        return lambda own: own.settings[channel, setting : setting + 1]
-
-    return [
-        Argument(f"{name}_{channel}", types.int64[::1], cell(channel, setting))
-        for setting, name in enumerate(names)
-        for channel in range(channels)
-    ]
 
 
 def _of_table(name: str, table: Table) -> Argument:

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from scout.domain_live import live_waited
-from scout.domain_plan import DomainPlan, call, is_of, transmits
+from scout.domain_plan import DomainPlan, transmits
+from scout.domain_shapes import shape_call, shape_of
 from scout.io.delay import ENDED, LIVE, PATIENCE, others_due
 from scout.io.rest import NEVER, now
 from scout.ring.atomics import load64_acquire
@@ -34,15 +34,6 @@ def wake_for_delays(hold: Record, way: int) -> int:
 
 def delayed(plan: DomainPlan, way: str) -> list[str]:
     """The lines that let packets go on."""
-    runs: list[str] = []
-    for shape in plan.shapes:
-        if shape.path.waits:
-            runs += [
-                f"            {'elif' if runs else 'if'} {is_of(plan, shape)}:",
-                f"                {call(plan, shape, 'run', 'resumed, index, index + 1')}",
-            ]
-    if plan.grows:
-        runs += live_waited(plan, "elif" if runs else "if")
     return [
         "# delayed",
         "if hold[0].pending:",
@@ -54,7 +45,8 @@ def delayed(plan: DomainPlan, way: str) -> list[str]:
         "        work += 1",
         "        for index in range(count):",
         "            packet = resumed[index]",
-        *runs,
+        f"            shape = {shape_of(plan)}",
+        f"            {shape_call(plan, 'run_shape', 'resumed, index, index + 1')}",
         f"        send(resumed, count, hold, -1, {transmits(plan)})",
         "        free_delayed(hold[0], count, hold.ctypes.data)",
     ]

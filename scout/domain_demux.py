@@ -83,8 +83,9 @@ def classify(name: str, epoch: str) -> str:
     return f"{name}(batch, count, {_TABLES}, demux_paths, {epoch})"
 
 
-def grouped(calls: dict[str, str], primary: bool, accounts: bool = False) -> list[str]:
-    """The lines that run the code of each packet's shape, of packets `first` to `last`: `calls` by tests of `shape`.
+def grouped(calls: dict[str, list[str]], primary: bool, accounts: bool = False) -> list[str]:
+    """The lines that run the code of each packet's shape: those of `calls`, by tests of `shape`, for packets `first` to
+    `last`.
 
     With `accounts` the paths of some may be accounted for.
     """
@@ -96,7 +97,7 @@ def grouped(calls: dict[str, str], primary: bool, accounts: bool = False) -> lis
     body += shape_lines(scan, primary) if accounts else scan
     word = "if"
     for test, call in calls.items():
-        body += [f"{word} {test}:", f"    {call}"]
+        body += [f"{word} {test}:", *(f"    {line}" for line in call)]
         word = "elif"
     if primary:
         body += [

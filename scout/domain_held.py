@@ -1,36 +1,34 @@
 """The part of a domain's loop that tries packets that are held again."""
 
-from scout.domain_live import live_divert, live_held
-from scout.domain_plan import DomainPlan, call, is_of, transmits
+import numpy as np
+from numba.core import types
+
+from scout.domain_plan import DomainPlan, transmits
+from scout.domain_shapes import shape_call, shape_of
 from scout.io.packet import DROPPED
+from scout.ring.jit import inline
+from scout.ring.linked import viewer
 
-__all__ = ["divert", "held", "holds"]
+__all__ = ["changes_made", "held"]
+
+_number_at = viewer(types.int64[::1], (1,))
 
 
-def holds(plan: DomainPlan) -> bool:
-    return plan.grows or any(stage.holds for shape in plan.shapes for stage in shape.path.stages.values())
+@inline
+def changes_made(changing: np.ndarray) -> int:
+    """A number that differs if something has changed that held packets may wait for."""
+    total = 0
+    for place in changing:
+        total += _number_at(place)[0]
+    return total
 
 
 def held(plan: DomainPlan) -> list[str]:
     """Try packets that are held again; those held for too long go where their stage says, or are dropped."""
-    routers = [router for router in plan.graph.routers if router.changes is not None]
-    changes = " + ".join(f"{plan.tables[id(router.changes)]}[0]" for router in routers) or "0"
-    again: list[str] = []
-    for shape in plan.shapes:
-        if shape.path.aside:
-            first = shape.path.held_counter(next(iter(shape.path.stages)))
-            row = f"packet.path * {shape.plan.row} + " if shape.many else ""
-            again += [
-                f"            {'elif' if again else 'if'} {is_of(plan, shape)}:",
-                f"                path_{shape.name}_counters[{row}{first} + packet.at] -= 1",
-                f"                {call(plan, shape, 'run', 'resumed, index, index + 1')}",
-            ]
-    if plan.grows:
-        again += live_held(plan, "elif" if again else "if")
     return [
         "# held",
-        f"if hold[0].count and is_due(hold[0], {changes}):",
-        f"    open_bank(hold[0], {changes})",
+        "if hold[0].count and is_due(hold[0], changes_made(changing)):",
+        "    open_bank(hold[0], changes_made(changing))",
         "    while True:",
         "        count = take_back(hold[0], resumed)",
         "        if count == 0:",
@@ -38,40 +36,11 @@ def held(plan: DomainPlan) -> list[str]:
         "        for index in range(count):",
         "            packet = resumed[index]",
         "            packet.timestamp = hold[0].now",
-        f"            if has_expired(packet, hold[0].now) and not divert(packet{_paths(plan)}):",
+        f"            shape = {shape_of(plan)}",
+        "            if has_expired(packet, hold[0].now) and not divert(packet, shape, contexts):",
         f"                packet.egress = {DROPPED}",
         "                hold[0].expired += 1",
         "                continue",
-        *again,
+        f"            {shape_call(plan, 'resume_shape', 'resumed, index, index + 1')}",
         f"        send(resumed, count, hold, -1, {transmits(plan)})",
-    ]
-
-
-def _paths(plan: DomainPlan) -> str:
-    return (", demux_paths" if plan.demuxes else "") + (", contexts" if plan.grows else "")
-
-
-def divert(plan: DomainPlan) -> list[str]:
-    """Where packets enter that were held for too long. A path leaves it out where that leads to replicated work."""
-    lines = []
-    for shape in plan.shapes:
-        path = shape.path
-        for node, data in path.nodes(data=True):
-            target = data.get("timeout")
-            if target is None:
-                continue
-            lines += [
-                f"    if {is_of(plan, shape)} and packet.at == {data['index']}:  # {node}",
-                f"        packet.at = {path.nodes[target]['index']}  # {target}",
-                "        packet.held_since = packet.timestamp",
-                "        return True",
-            ]
-    if plan.grows:
-        lines += live_divert(plan)
-    return [
-        "@inline",
-        f"def divert(packet{_paths(plan)}):",
-        '    """Let a packet that was held for too long go on where its stage wants it; False if that is nowhere."""',
-        *lines,
-        "    return False",
     ]

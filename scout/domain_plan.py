@@ -1,21 +1,54 @@
-"""What a domain's loop is generated from, and the names and calls that several parts of its text have."""
+"""What a domain's loop is generated from, and the names and calls that several parts of its text have.
+
+Of paths it has nothing but which features they need: the code of paths is called by its address. So routers with equal
+ports and features share a loop.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from scout.domain_arguments import Argument, Channels
-from scout.domain_changes import ChangeText
-from scout.paths.compiler.native import table_names
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.path import Path
-from scout.paths.model.stage import Stage
 from scout.shapes import Shape
 
-if TYPE_CHECKING:
-    from scout.domain_timers import Timer
+__all__ = [
+    "ChannelPlan",
+    "DomainPlan",
+    "Timer",
+    "channel_plans",
+    "ends_of",
+    "is_ordered",
+    "is_sharded",
+    "see",
+    "transmits",
+]
 
-__all__ = ["DomainPlan", "call", "ends_of", "is_of", "is_ordered", "is_sharded", "see", "transmits"]
+
+@dataclass(frozen=True)
+class ChannelPlan:
+    """What the text depends on of a channel and the paths that begin at its ports."""
+
+    ports: list[str]
+    has_descriptor: bool
+    is_ordered: bool
+    is_sharded: bool
+    copies: bool
+    """True if replicas that are not the primary write packets."""
+    replicates: bool
+    """True if replicas that are not the primary may have work."""
+    emits: bool
+    """True if stages make packets."""
+    is_mixed: bool
+    """True if packets of a batch may be of several shapes."""
+
+
+@dataclass(frozen=True)
+class Timer:
+    """The timers of a router: the index of the port, and the router's protocol."""
+
+    port: int
+    protocol: int
 
 
 @dataclass(frozen=True)
@@ -23,16 +56,8 @@ class DomainPlan:
     """The facts from which a loop is generated."""
 
     graph: RouterGraph
-    channels: Channels
-    shapes: Sequence[Shape]
+    channels: Sequence[ChannelPlan]
     arguments: Sequence[Argument]
-    tables: dict[int, str]
-    """The name of each table in the text, by the table's `id`."""
-    emitters: dict[str, Stage]
-    """The stages that make frames, by router."""
-    change: ChangeText
-    settings: frozenset[int]
-    """The tables, by `id`, that are settings: in the text each channel has its own."""
     replicas: int
     scheduler: str
     """The arguments of the channel scheduler; empty if each channel has its turn."""
@@ -44,12 +69,35 @@ class DomainPlan:
     """True if packets of a port are told apart, so that a packet's path is not that of its port."""
     accounts: bool
     """True if a path without a queue may be accounted for."""
-    timers: "list[Timer]"
-    """The routers that want requests at certain times."""
+    timers: Sequence[Timer]
+    """The timers of routers that want requests at certain times."""
+    makes: bool
+    """True if routers make packets by themselves."""
+    holds: bool
+    """True if stages may hold packets."""
     grows: bool
-    """True if paths of new shapes may come (`scout.domain_live`)."""
+    """True if paths of new shapes may come while packets flow."""
     delays: bool
     """True if packets may wait until a time (`scout.domain_delayed`)."""
+
+
+def channel_plans(
+    channels: Channels, shapes: Sequence[Shape], demuxes: bool, grows_with_state: bool
+) -> list[ChannelPlan]:
+    """The plans of channels; `grows_with_state`: paths with replicated work may come while packets flow."""
+    return [
+        ChannelPlan(
+            ports=list(dict.fromkeys(path.source for path in paths)),
+            has_descriptor=channel.descriptor is not None,
+            is_ordered=is_ordered(paths),
+            is_sharded=any(map(is_sharded, paths)),
+            copies=any(path.nodes[node]["stage"].writes for path in paths for node in path.replicated),
+            replicates=grows_with_state or any(path.replicated for path in paths),
+            emits=any(path.emissions for path in paths),
+            is_mixed=demuxes or sum(shape.path in paths for shape in shapes) > 1,
+        )
+        for channel, paths in channels
+    ]
 
 
 def is_sharded(path: Path) -> bool:
@@ -67,25 +115,7 @@ def ends_of(index: int) -> str:
 
 
 def transmits(plan: DomainPlan) -> str:
-    return ", ".join(f"port_{name}_transmit" for name in plan.graph.ports)
-
-
-def call(plan: DomainPlan, shape: Shape, function: str, packets: str) -> str:
-    name = f"path_{shape.name}"
-    channel = next(index for index, (_, paths) in enumerate(plan.channels) if shape.path in paths)
-    records = f", {name}_records" if shape.has_records else ""
-    tables = "".join(
-        f", {plan.tables[table]}{f'_{channel}' if table in plan.settings else ''}" for table in table_names(shape.path)
-    )
-    given = f"{packets}, {name}_counters, {name}_configuration{records}, whole{tables}"
-    return f"{name}_call({name}_{function}, ({given}))"
-
-
-def is_of(plan: DomainPlan, shape: Shape) -> str:
-    """The test whether `packet` goes through a shape's code."""
-    if plan.demuxes:
-        return f"demux_paths[packet.path].shape == {shape.number}"
-    return f"packet.port == {shape.path.ports.index(shape.path.source)}"
+    return ", ".join(f"port_{index}_transmit" for index in range(len(plan.graph.ports)))
 
 
 def see(batch: str) -> str:

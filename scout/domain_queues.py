@@ -12,8 +12,8 @@ scheduler as long as it is.
 
 import numpy as np
 
-from scout.domain_live import is_live, live_serve
-from scout.domain_plan import DomainPlan, call, see, transmits
+from scout.domain_plan import DomainPlan, see, transmits
+from scout.domain_shapes import shape_call
 from scout.io.account import DEFER, is_over
 from scout.io.packet import DROPPED, RECORD, TO_QUEUE
 from scout.io.path_queue import put
@@ -101,7 +101,7 @@ def serve_queues(plan: DomainPlan, leave: int) -> list[str]:
     """The lines that serve a queue; all that is queued, if the order is `leave`."""
     chosen = "queues[np.uintp(queue)], queue_heads[np.uintp(queue)]"
     shown = [f"        show({QUEUE_HEADS}, queues, accounts, now(waiter), order == {leave})"] if plan.accounts else []
-    lines = [
+    return [
         "# queues",
         f"if work == 0 or received >= {MOST_RECEIVED} or order == {leave}:",
         "    received = 0",
@@ -115,19 +115,7 @@ def serve_queues(plan: DomainPlan, leave: int) -> list[str]:
         f"        count = take({chosen}, resumed)",
         "        began = now(waiter)",
         "        shape = demux_paths[path].shape",
-    ]
-    word = "if"
-    for shape in plan.shapes:
-        if not shape.code.replicate or shape.plan.early:  # else its paths have no queues
-            lines += [
-                f"        {word} shape == {shape.number}:",
-                f"            {call(plan, shape, 'run', 'resumed, 0, count')}",
-            ]
-            word = "elif"
-    if plan.grows:
-        lines += [f"        {word} {is_live(plan, 'shape')}:", f"            {live_serve(plan)}"]
-    return [
-        *lines,
+        f"        {shape_call(plan, 'run_shape', 'resumed, 0, count')}",
         f"        send(resumed, count, hold, -1, {transmits(plan)})",
         f"        {see('resumed')}",
         f"        finish({chosen}, accounts[path], count, began, now(waiter))",

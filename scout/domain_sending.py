@@ -8,22 +8,22 @@ __all__ = ["prepare_call", "prepare_function", "send_function"]
 
 def send_function(plan: DomainPlan) -> list[str]:
     """The function that sends the packets of a batch."""
-    ports = plan.graph.ports
+    ports = range(len(plan.graph.ports))
     lines = [
         "@callee",  # the loop calls it at several places
         f"def send(batch, count, hold, number, {transmits(plan)}):",
         '    """Send the packets that leave by a port, keep those that are held; `number` is that of their batch."""',
-        *(f"    port_{name}_transmit[0].number = number" for name in ports),
+        *(f"    port_{index}_transmit[0].number = number" for index in ports),
         *(["    leaving = 0"] if plan.accounts else []),
         "    for index in range(count):",
         "        packet = batch[index]",
         "        record = batch.ctypes.data + index * RECORD",
         *(["        leaving += packet.egress >= 0"] if plan.accounts else []),
     ]
-    for index, name in enumerate(ports):
+    for index in ports:
         lines += [
             f"        {'elif' if index else 'if'} packet.egress == {index}:",
-            f"            port_{name}_enqueue(port_{name}_transmit[0], packet, record)",
+            f"            port_{index}_enqueue(port_{index}_transmit[0], packet, record)",
         ]
     lines += [f"        elif packet.egress == {HELD}:", "            keep(hold[0], packet, record)"]
     if plan.delays:
@@ -31,14 +31,14 @@ def send_function(plan: DomainPlan) -> list[str]:
             f"        elif packet.egress == {WAITING}:",
             "            delay(hold[0], packet, record, hold.ctypes.data)",
         ]
-    lines += (f"    port_{name}_flush(port_{name}_transmit[0])" for name in ports)
+    lines += (f"    port_{index}_flush(port_{index}_transmit[0])" for index in ports)
     return [*lines, *(["    return leaving"] if plan.accounts else [])]
 
 
-def _prepared(plan: DomainPlan) -> dict[str, str]:
-    """The ports whose packets are prepared before their turn, and the records that this takes."""
-    ports = {name: plan.graph.router(name).port for name in plan.graph.ports}
-    return {name: f"port_{name}_transmit" for name, port in ports.items() if port.operations.prepare is not None}
+def _prepared(plan: DomainPlan) -> dict[int, str]:
+    """The indices of ports whose packets are prepared before their turn, and the records that this takes."""
+    ports = enumerate(plan.graph.router(name).port for name in plan.graph.ports)
+    return {index: f"port_{index}_transmit" for index, port in ports if port.operations.prepare is not None}
 
 
 def prepare_function(plan: DomainPlan) -> list[str]:
@@ -54,10 +54,10 @@ def prepare_function(plan: DomainPlan) -> list[str]:
         "    for index in range(count):",
         "        packet = batch[index]",
     ]
-    for name, transmit in _prepared(plan).items():
+    for index, transmit in _prepared(plan).items():
         lines += [
-            f"        if packet.egress == {list(plan.graph.ports).index(name)}:",
-            f"            port_{name}_prepare({transmit}[0], packet)",
+            f"        if packet.egress == {index}:",
+            f"            port_{index}_prepare({transmit}[0], packet)",
         ]
     return lines
 

@@ -5,13 +5,14 @@ channel of the port from which the router's own path comes, so every replica ser
 lookout makes it; the others do only where it is late, as it may have died or have no processor.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from scout.domain_plan import DomainPlan
 from scout.paths.model.path import Path
 from scout.paths.model.table import Table
 
-__all__ = ["Timer", "begin_timers", "timers", "timers_of"]
+__all__ = ["Deadline", "begin_timers", "deadlines_of", "timers"]
 
 LATE = 1_000_000
 """Nanoseconds after which other replicas than the lookout make the request, and any makes it again."""
@@ -21,18 +22,17 @@ SET_BACK = 1_000_000_000
 """Nanoseconds by which the clock may be earlier than before until it is taken to have been set back."""
 
 
-class Timer(NamedTuple):
-    """The timers of a router."""
+class Deadline(NamedTuple):
+    """The deadline of a router with timers."""
 
-    router: str
     port: str
     protocol: int
-    deadline: Table
+    table: Table
 
 
-def timers_of(paths: list[Path]) -> list[Timer]:
-    """The timers of the routers on these paths: those whose deadline is state of a path from a port for requests."""
-    found: dict[str, Timer] = {}
+def deadlines_of(paths: Sequence[Path]) -> list[Deadline]:
+    """The deadlines of routers on these paths: those that are state of a path from a port for requests."""
+    found: dict[str, Deadline] = {}
     for path in paths:
         graph = path.router_graph
         if graph.router(path.source).port.operations.expire is None:
@@ -40,7 +40,7 @@ def timers_of(paths: list[Path]) -> list[Timer]:
         for name in sorted(path.routers & {router.name for router in graph.routers}):
             router: Any = graph.router(name)
             if router.deadline is not None and any(table is router.deadline for table in path.tables):
-                found[name] = Timer(name, path.source, router.protocol, router.deadline)
+                found[name] = Deadline(path.source, router.protocol, router.deadline)
     return list(found.values())
 
 
@@ -48,10 +48,10 @@ def begin_timers(plan: DomainPlan) -> list[str]:
     """The lines before the loop's first round."""
     return [
         line
-        for timer in plan.timers
+        for index in range(len(plan.timers))
         for line in (
-            f"asked_{timer.router}, asked_at_{timer.router} = 0, 0  # its last request",
-            f"seen_{timer.router} = 0  # when its time was looked at last",
+            f"asked_{index}, asked_at_{index} = 0, 0  # its last request",
+            f"seen_{index} = 0  # when its time was looked at last",
         )
     ]
 
@@ -61,22 +61,21 @@ def timers(plan: DomainPlan) -> list[str]:
     if not plan.timers:
         return []
     lines = ["# timers", "waiter[0].until = NEVER"]
-    for timer in plan.timers:
-        asked, asked_at, seen = (f"{name}_{timer.router}" for name in ("asked", "asked_at", "seen"))
+    for index, timer in enumerate(plan.timers):
         lines += [
-            f"due = {plan.tables[id(timer.deadline)]}[0]",
+            f"due = deadline_{index}[0]",
             "if due < NEVER:",
             "    moment = now(waiter)",
-            f"    if moment < {seen} - {SET_BACK}:",
+            f"    if moment < seen_{index} - {SET_BACK}:",
             "        due = moment  # the clock was set back: the request tells the router",
-            f"    elif not is_lookout(waiter[0].bell, replica) or due == {asked}:",
-            f"        due = max(due, {asked_at} if due == {asked} else 0) + {LATE}",
-            f"    {seen} = moment",
+            f"    elif not is_lookout(waiter[0].bell, replica) or due == asked_{index}:",
+            f"        due = max(due, asked_at_{index} if due == asked_{index} else 0) + {LATE}",
+            f"    seen_{index} = moment",
             "    if moment < due:",
             "        waiter[0].until = min(waiter[0].until, due)",
             "    else:",
             f"        port_{timer.port}_expire(port_{timer.port}_transmit[0], {timer.protocol})",
-            f"        {asked}, {asked_at} = {plan.tables[id(timer.deadline)]}[0], moment",
+            f"        asked_{index}, asked_at_{index} = deadline_{index}[0], moment",
             "        work += 1",
         ]
     return lines

@@ -17,7 +17,6 @@ from scout.changes import Changes
 from scout.domain import CompiledDomain
 from scout.domain_arguments import Channels
 from scout.domain_plan import is_ordered, is_sharded
-from scout.live_memory import FUSED, MOST_SHAPES, LiveMemory
 from scout.path_table import PathTable
 from scout.paths.compiler.context import check_room
 from scout.paths.compiler.objects import Unit, fused_unit, stage_unit
@@ -28,6 +27,7 @@ from scout.paths.model.path import Path
 from scout.paths.model.stage import Stage
 from scout.plan import Plan
 from scout.ring.errors import ScoutError
+from scout.shape_memory import FUSED, MOST_SHAPES, ShapeMemory
 from scout.shapes import Shape
 
 __all__ = ["LiveShapes"]
@@ -48,7 +48,7 @@ class LiveShapes:
     channels : sequence of tuple
         The channels, each with its paths.
     paths : PathTable
-    memory : LiveMemory
+    memory : ShapeMemory
     domain : CompiledDomain
     changes : Changes
     builder : Builder
@@ -61,7 +61,7 @@ class LiveShapes:
         plan: Plan,
         channels: Channels,
         paths: PathTable,
-        memory: LiveMemory,
+        memory: ShapeMemory,
         domain: CompiledDomain,
         changes: Changes,
         builder: Builder,
@@ -71,8 +71,7 @@ class LiveShapes:
         self._domain, self._changes, self._builder, self._say = domain, changes, builder, say
         self._kinds = {id(table): table.kind for table in domain.tables}
         self._routers = {router.name for router in plan.graph.routers}
-        self._loaded: dict[str, int] = {}  # addresses of stages, by the digests of their units
-        self._slots = 0
+        self._loaded: dict[str, int] = {}  # addresses of code, by the digests of its units
         self._admitting = threading.Lock()  # held while stages are compiled, so the builder's thread never takes it
         self._loading = threading.Lock()
 
@@ -101,9 +100,8 @@ class LiveShapes:
             channel = self._check(path)
             plan = lower(path)
             stages = self._stages(path, plan)
-            shape = self._paths.admit(path, self._slots)
-            self._slots += 1
-            self._memory.place(shape.slot, plan, channel, stages)
+            shape = self._paths.admit(path)
+            self._memory.place(shape.number, plan, channel, stages)
             unit = fused_unit(plan)
             self._builder.submit(partial(_build, [unit]), partial(self._fused, shape, unit), _FUSED)
             return shape
@@ -126,7 +124,7 @@ class LiveShapes:
         begin = f"path {path.name!r}: its shape is new"
         if self._memory.loader is None:
             raise ScoutError(f"{begin}, and {self._memory.refusal}; give the supervisor a path of it at the start")
-        if self._slots == MOST_SHAPES:
+        if len(self._paths.shapes) == len(self._memory.codes):
             raise ScoutError(f"{begin}, and this run has got {MOST_SHAPES} new ones already; start the router anew")
         plan = lower(path)
         check_room(plan)
@@ -167,9 +165,7 @@ class LiveShapes:
     def _stages(self, path: Path, plan: PathPlan) -> dict[str, int]:
         """The addresses of a path's stages, by node; waits for those that are not compiled."""
         units = {node: stage_unit(node, block.stage) for node, block in plan.blocks.items()}
-        missing = {
-            node: unit for node, unit in units.items() if not (f"{unit.digest} stage" in self._loaded or unit.found())
-        }
+        missing = {node: unit for node, unit in units.items() if not (unit.digest in self._loaded or unit.found())}
         if missing:
             self._say(f"path {path.name!r} has its packets when its new stages are compiled: {', '.join(missing)}")
             done, errors = threading.Event(), list[str]()
@@ -182,35 +178,32 @@ class LiveShapes:
             done.wait()
             if errors[0]:
                 raise ScoutError(errors[0])
-        return {node: self._load(unit)["stage"] for node, unit in units.items()}
+        return {node: self._load(unit) for node, unit in units.items()}
 
-    def _load(self, unit: Unit) -> dict[str, int]:
-        """Load what a unit's functions were compiled to, unless it was loaded; the address of each."""
+    def _load(self, unit: Unit) -> int:
+        """Load what a unit was compiled to, unless it was loaded; its address."""
         assert self._memory.loader
-        names = {function: f"{unit.digest} {function}" for function in unit.functions}
         with self._loading:
-            if not all(name in self._loaded for name in names.values()):
+            if unit.digest not in self._loaded:
                 found = unit.found()
                 if found is None:
-                    raise ScoutError(f"the code of {unit.name} is not in the cache any more; try again")
-                for function, name in names.items():
-                    self._loaded[name] = self._memory.loader.load(found[function])
-            return {function: self._loaded[name] for function, name in names.items()}
+                    raise ScoutError(f"the code of {unit.of.name} is not in the cache any more; try again")
+                self._loaded[unit.digest] = self._memory.loader.load(found)
+            return self._loaded[unit.digest]
 
     def _fused(self, shape: Shape, unit: Unit, error: str) -> None:
         """Swap the fused code in."""
         try:
             if error:
                 raise ScoutError(error)
-            code = self._load(unit)
-            self._memory.fuse(shape.slot, code["run_by_context"], code.get("replicate_by_context", 0))
+            self._memory.fuse(shape.number, self._load(unit))
         except (ScoutError, OSError) as cause:  # OSError: the cache cannot be read
             if not self._builder.is_closed:  # else it was interrupted by the end of the run
                 self._say(f"path {shape.path.name!r} stays in the linked tier: {cause}")
             return
         while not self._builder.is_closed:
             with suppress(ScoutError):  # a channel has no room yet
-                self._changes.amend(lambda epoch: [Amendment({self._domain.tiers[shape.slot]: FUSED})])
+                self._changes.amend(lambda epoch: [Amendment({self._domain.tiers[shape.number]: FUSED})])
                 shape.tier, shape.file = "fused", unit.source
                 return
             time.sleep(_NAP)

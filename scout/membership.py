@@ -34,7 +34,7 @@ __all__ = ["Membership"]
 
 _GRACE = 3.0  # seconds that a domain gets to stop before it is killed
 _LEAVE_GRACE = _GRACE + HOLD_TIME / 1e9  # and to leave: it waits until it holds no packets
-_CHECK_INTERVAL = 0.02  # seconds between two checks of a replica that leaves
+_CHECK_INTERVAL = 0.001  # seconds between two checks of a replica that leaves: channels keep packets for it so long
 
 
 @dataclass
@@ -123,7 +123,8 @@ class Membership:
         """
         with self._lock:
             for replica in range(self._plan.replicas):
-                self._fork(replica)
+                fork = partial(self._forker.fork, self._serve, replica, quiet=True, keep=self._memory.descriptors())
+                self.processes[replica] = self._forked(fork)
             self._forked(self._spare.prepare)
 
     def stop(self) -> None:
@@ -142,11 +143,6 @@ class Membership:
                 self._count_death(replica)  # its packets are missing from the accounts
         with self._lock:
             self._spare.discard()
-
-    def _fork(self, replica: int) -> None:
-        self.processes[replica] = self._forked(
-            lambda: self._forker.fork(self._serve, replica, quiet=True, keep=self._memory.descriptors())
-        )
 
     def _forked(self, fork: Any) -> Any:
         try:
@@ -180,6 +176,8 @@ class Membership:
                 self._forked(self._spare.prepare)
             while not self._try_to_join(replica):
                 time.sleep(0)  # the channel has gone past the snapshot: take a newer one
+            with self._lock, suppress(OSError):  # as in `check_processes`, but before another one is told to leave
+                self._spare.ensure()
         return replica
 
     def _try_to_join(self, replica: int) -> bool:
@@ -230,7 +228,8 @@ class Membership:
         free = [
             number
             for number in range(MOST_REPLICAS)
-            if number not in self.processes or number in self._retired_replicas
+            if number not in self.processes
+            or (number in self._retired_replicas and not self.processes[number].is_alive())
             if not any(channel.is_member(number) for channel, _ in self._channels)
         ]
         if not free:
@@ -253,6 +252,8 @@ class Membership:
         while replica in self._leaving and not self._stopped:
             wait_for_any([self.processes[replica]], _CHECK_INTERVAL)
             self.check_processes()  # so that it ends also if the watcher's thread is the caller
+        if replica in self._retired_replicas:
+            self.processes[replica].join(_GRACE)
 
     def _handle_leaving(self, replica: int, process: Child) -> None:
         """Tell a successor to leave once it has finished its predecessor's work; kill a replica that does not leave."""
@@ -266,6 +267,11 @@ class Membership:
         elif time.monotonic() > leaving.deadline + max(0.0, self._starved() - leaving.starved):
             leaving.deadline = float("inf")
             process.kill()
+
+    def _has_left(self, replica: int) -> bool:
+        """True if a replica has left as it was told, though its process may still have to end."""
+        leaving = self._leaving.get(replica)
+        return leaving is not None and not leaving.owed and self._memory.has_ended(replica)
 
     def _starved(self) -> float:
         """Seconds in which replicas had no core: also one that another one waits for."""
@@ -281,7 +287,7 @@ class Membership:
                 return
             for replica in self.taking_part:
                 process = self.processes[replica]
-                if process.is_alive():
+                if process.is_alive() and not self._has_left(replica):
                     self._handle_leaving(replica, process)
                 else:
                     messages += self._replace_or_retire(replica, process)
@@ -296,7 +302,7 @@ class Membership:
     def _replace_or_retire(self, replica: int, process: Child) -> list[str]:
         """Give a replica whose process has ended a successor, or retire it; return the messages to report."""
         seen = time.monotonic()
-        if others := [other for other in self.taking_part if self.processes[other].is_alive()]:
+        if others := [each for each in self.taking_part if each != replica and self.processes[each].is_alive()]:
             self._memory.bell.replace(replica, others[0])
         leaving = self._leaving.get(replica)
         died = bool(process.exitcode) or leaving is None

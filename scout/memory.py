@@ -5,14 +5,17 @@ It outlives a replica: the successor of a dead replica goes on with the memory o
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
+import numba
 import numpy as np
 
 from scout.domain import CompiledDomain, run_domain
 from scout.domain_arguments import Channels, ReplicaMemory
 from scout.domain_changes import LOG
-from scout.domain_loop import CLOCK, WAY
+from scout.domain_emission import emissions
+from scout.domain_loop import CLOCK, RUN, WAY
 from scout.io.batch import BATCH_SIZE, new_batch
 from scout.io.channels.contract import PacketChannel
 from scout.io.delay import ENDED, LIVE, RECORDED, new_delays
@@ -20,22 +23,31 @@ from scout.io.hold import HOLD, new_hold
 from scout.io.latency import BINS, LOOK
 from scout.io.packet import PACKET
 from scout.io.rest import NEVER, WAITER
-from scout.live_memory import CODE, LiveMemory
 from scout.path_table import PathTable
-from scout.paths.compiler.native import configuration
 from scout.paths.model.change import ORDER
 from scout.paths.model.graph import RouterGraph
-from scout.paths.model.path import Path
 from scout.paths.model.setting import Setting
 from scout.paths.model.table import Table
+from scout.ring.atomics import store64_release
 from scout.ring.bell import Bell
 from scout.ring.errors import ScoutError
+from scout.ring.jit import entry
 from scout.ring.membership import MOST_REPLICAS
 from scout.ring.schedule import HEAD
 from scout.ring.segment import LINE, address, private, shared
 from scout.ring.snapshot import Snapshots
+from scout.shape_memory import ShapeMemory
 
 __all__ = ["Memory"]
+
+
+_ENDED = 4  # index of the word of a replica's orders that says that its loop has ended
+
+
+@entry(numba.void(numba.int64))
+def _say_ended(word: int) -> None:
+    """Say that a replica's loop has ended, in the word at this address."""
+    store64_release(word, 1)  # after all that the loop has stored; pairs with `Memory.has_ended`
 
 
 class Memory:
@@ -54,8 +66,8 @@ class Memory:
         Packets that a replica holds at most (`scout.io.hold`).
     delays : bool
         True if packets may wait until a time (`scout.io.delay`).
-    live : LiveMemory or None
-        The memory of shapes that come while packets flow, if they may.
+    shapes : ShapeMemory
+        The memory of shapes.
 
     Attributes
     ----------
@@ -69,7 +81,8 @@ class Memory:
         `HOLD`[replica]: the packets that each replica holds (`scout.io.hold`).
     orders : numpy.ndarray
         int64[replica, 8]: the first word tells a domain to run, to leave or to stop; `CLOCK` is the supervisor's clock,
-        and `WAY` is how time passes for packets that wait (`scout.domain_loop`).
+        and `WAY` is how time passes for packets that wait (`scout.domain_loop`). The replica sets the fifth word when
+        its loop has ended.
     positions : dict of int to numpy.ndarray
         For each replica int64[3 * channels], part of its state, so that a snapshot restores it: the position in each
         channel at which the state was saved, the control requests before each of these positions, and the epoch of each
@@ -95,9 +108,9 @@ class Memory:
         strategy: int,
         held: int,
         delays: bool,
-        live: LiveMemory | None,
+        shapes: ShapeMemory,
     ) -> None:
-        self._graph, self._channels, self.paths, self.live, self._delays = graph, channels, paths, live, delays
+        self._graph, self._channels, self.paths, self.shapes, self._delays = graph, channels, paths, shapes, delays
         self._domain, self._strategy, self._held = domain, strategy, held
         self.bell = Bell(channel.descriptor for channel, _ in channels if channel.descriptor is not None)
         for channel, _ in channels:
@@ -108,6 +121,7 @@ class Memory:
         self.orders = shared((MOST_REPLICAS, lines), np.int64)
         self.latencies = shared((MOST_REPLICAS, BINS), np.int64)
         self._look_until = 0.0
+        _ = _say_ended.native  # compiled before a process is forked
         self.snapshots = Snapshots()
         self.positions: dict[int, np.ndarray] = {}
         self.settings: dict[int, np.ndarray] = {}
@@ -126,7 +140,6 @@ class Memory:
         self._ticked = time.monotonic_ns()
         self._tables: dict[int, dict[int, np.ndarray]] = {}
         self._waiters: dict[int, np.ndarray] = {}
-        self._configurations: dict[int, list[tuple[np.ndarray, Path]]] = {}
         self._kept: dict[int, list[Any]] = {}  # arrays that the arguments refer to by address only
         self._arguments: dict[int, tuple[Any, ...]] = {}
 
@@ -182,7 +195,6 @@ class Memory:
                 if table.kind == "number":
                     tables[id(table)][:] = replica + 1
         self._tables[replica] = tables
-        shapes = self.paths.shapes
         self.positions[replica] = positions = shared(3 * len(self._channels), np.int64)
         self.settings[replica] = settings = shared((len(self._channels), max(1, len(self._domain.settings))), np.int64)
         self.renew(replica, 0)
@@ -198,14 +210,11 @@ class Memory:
         hold = self.holds[replica : replica + 1]
         self._waiters[replica] = self._waiter(replica)
         delays = new_delays(self.holds, replica) if self._delays else None
-        self._kept[replica] = [slots, room, new_hold(hold, self._held), delays]
-        whole = max((shape.code.whole() for shape in shapes if shape.compiled), key=len)
-        contexts = np.zeros(0, np.int64)
-        if self.live:
-            whole = self.live.enlist(replica, self._address)
-            contexts = self.live.contexts[replica]
-        compiled = [shape.path for shape in shapes if shape.compiled]
-        self._configurations[replica] = [(configuration(path), path) for path in compiled]
+        find = partial(self._address, replica, 0)
+        makers, amenders, bound = self._domain.routines.rows(find)
+        self._kept[replica] = [slots, room, new_hold(hold, self._held), delays, bound]
+        self.shapes.enlist(replica, self._address)
+        changing = [find(router.changes) for router in self._graph.routers if router.changes is not None]
         own = ReplicaMemory(
             replica=replica,
             orders=address(self.orders[replica]),
@@ -215,7 +224,6 @@ class Memory:
             resumed=private(BATCH_SIZE, PACKET),
             made=made,
             hold=hold,
-            whole=whole,
             parts=self.snapshots.parts[replica],
             positions=positions,
             settings=settings,
@@ -225,9 +233,6 @@ class Memory:
             buffers=self.snapshots.buffers(replica),
             buffer_bytes=self.snapshots.size,
             heads=self._heads[replica],
-            counters=self.paths.enlist(replica),
-            configurations=[record for record, _ in self._configurations[replica]],
-            records=[self.paths.records(shape) for shape in shapes if shape.compiled],
             demux=self.paths.demux,
             kinds=self.paths.kinds,
             accounts=self.paths.open_accounts(replica),
@@ -235,8 +240,12 @@ class Memory:
             queue_heads=self.paths.queues.heads[replica],
             queues_used=self.paths.queues.used,
             refused=self.refused[replica],
-            codes=self.live.codes if self.live else np.zeros((0, 2), CODE),
-            contexts=contexts,
+            codes=self.shapes.codes,
+            contexts=self.shapes.contexts[replica],
+            emissions=emissions(self._channels, self.paths.shapes, find),
+            makers=makers,
+            amenders=amenders,
+            changing=np.array(changing, np.int64),
             tables=tables,
         )
         self._arguments[replica] = tuple(argument.value(own) for argument in self._domain.arguments)
@@ -246,11 +255,7 @@ class Memory:
 
         Replicas that run may keep the earlier ones; those that are forked from now on have the new ones.
         """
-        for found in self._configurations.values():
-            for record, path in found:
-                record[:] = configuration(path)
-        if self.live:
-            self.live.reconfigure()
+        self.shapes.reconfigure()
 
     def descriptors(self) -> list[int]:
         """The descriptors that the process of a replica needs."""
@@ -264,8 +269,15 @@ class Memory:
 
     def order(self, replica: int, order: int) -> None:
         """Give a replica an order (`scout.domain_loop`), and wake it."""
+        if order == RUN:
+            self.orders[replica, _ENDED] = 0
         self.orders[replica, 0] = order
         self.bell.ring()
+
+    def has_ended(self, replica: int) -> bool:
+        """True if the loop of a replica has ended as it was told: its process does nothing more with this memory."""
+        # The supervisor looks at what the loop has stored after this, behind a branch; pairs with `_say_ended`.
+        return bool(self.orders[replica, _ENDED])
 
     def look(self, seconds: float) -> None:
         """Have replicas measure latencies for so long, from the next `tick` on."""
@@ -303,6 +315,7 @@ class Memory:
         own = self.bell.listen()
         self._waiters[replica]["own"] = own.fileno()
         run_domain(core, self._domain.serve, self._arguments[replica])
+        _say_ended(address(self.orders[replica, _ENDED:]))  # the process may take long to end: it gives back its memory
 
     def _waiter(self, replica: int) -> np.ndarray:
         waiter = private(1, WAITER)

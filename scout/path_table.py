@@ -11,7 +11,6 @@ import numpy as np
 from scout.admission import Admission, Grant
 from scout.io.account import ACCOUNT, DEFER, DROP, DROP_AT_QUEUE
 from scout.io.packet import NO_PATH
-from scout.live_memory import LiveMemory
 from scout.path_queues import PathQueues
 from scout.paths.compiler.plan import known_plan
 from scout.paths.demux.find import ACCOUNTED, ALWAYS, NO_SHAPE, PATH, QUEUE_UP
@@ -23,6 +22,7 @@ from scout.paths.model.rule import Fact
 from scout.plan import Plan
 from scout.ring.errors import ScoutError
 from scout.ring.segment import shared
+from scout.shape_memory import ShapeMemory
 from scout.shapes import Shape, Shapes
 
 __all__ = ["PathTable"]
@@ -36,8 +36,8 @@ class PathTable:
     plan : Plan
     shapes : Shapes
         The shapes of the plan's paths, compiled.
-    live : LiveMemory or None
-        The memory of shapes that come while packets flow.
+    memory : ShapeMemory
+        What the code of shapes works on.
 
     Attributes
     ----------
@@ -52,8 +52,8 @@ class PathTable:
         Their queues.
     """
 
-    def __init__(self, plan: Plan, shapes: Shapes, live: LiveMemory | None) -> None:
-        self._plan, self.shapes, self._live = plan, shapes, live
+    def __init__(self, plan: Plan, shapes: Shapes, memory: ShapeMemory) -> None:
+        self._plan, self.shapes, self._memory = plan, shapes, memory
         self._paths: dict[int, tuple[Path, Shape]] = {}
         self._numbers: dict[Path, int] = {}
         self.relying: dict[Fact, dict[Path, None]] = {}
@@ -64,8 +64,6 @@ class PathTable:
         self.demux = DemuxTable(len(plan.graph.ports), plan.room)
         self._ports = {name: index for index, name in enumerate(plan.graph.ports)}
         self._fields = {name: fields_of(steps(plan.graph, name)) for name in plan.graph.ports}
-        self._records = [shared(self._rows(shape), shape.plan.record.dtype) for shape in shapes]
-        self._counters: dict[int, list[np.ndarray]] = {}  # by replica, of each shape
         self._accounts: dict[int, np.ndarray] = {}  # by replica
         self._throttled = 0  # packets of paths that were deleted
         admission = Admission(plan.queue_memory)
@@ -113,13 +111,6 @@ class PathTable:
         return names[name]
 
     # The counters of paths, rows of shared arrays: a shape of many paths has a row for each number of a path.
-
-    def enlist(self, replica: int) -> list[np.ndarray]:
-        """Make room for what a replica counts: for each shape int64[rows * counters]. Unused rows cost nothing."""
-        made = [shared((self._rows(shape), shape.plan.row), np.int64) for shape in self.shapes if shape.slot < 0]
-        with self._counting:
-            self._counters[replica] = made
-        return [rows.reshape(-1) for rows in made]
 
     def open_accounts(self, replica: int) -> np.ndarray:
         """Make a replica's accounts, `ACCOUNT`[number], and its queues. Unused rows cost nothing."""
@@ -185,44 +176,31 @@ class PathTable:
                 rows.append(number if shape.many else 0)
         with self._counting:
             for shape, (indices, rows) in groups.items():
-                for replica in self._counters:
-                    counted[indices] += self._rows_of(shape, replica)[rows].sum(axis=1)
+                for replica in self._memory.replicas:
+                    counted[indices] += self._memory.counted(replica, shape)[rows].sum(axis=1)
         return counted.tolist()
 
     def total(self, shape: Shape) -> np.ndarray:
         """The sum of the counters of all paths of a shape, also of those that were deleted, over all replicas."""
         with self._counting:
             used: slice | list[int] = slice(self._fresh if shape.many else 1)
-            if shape.slot >= 0:  # whose rows are among those of other shapes
+            if shape.compiled is None:  # whose rows are among those of other shapes
                 used = [number for number, (_, other) in list(self._paths.items()) if other is shape]
-            found = [self._rows_of(shape, replica)[used].sum(axis=0) for replica in self._counters]
+            counted = [self._memory.counted(replica, shape) for replica in self._memory.replicas]
+            found = [rows[used].sum(axis=0) for rows in counted]
             return np.sum([self._gone[shape.number], *found], axis=0)
-
-    def _rows_of(self, shape: Shape, replica: int) -> np.ndarray:
-        """The counters of a replica for paths of a shape, a row for each number of a path."""
-        if shape.slot < 0:
-            return self._counters[replica][shape.number]
-        assert self._live
-        return self._live.counted(replica, shape.plan)
 
     def _counted(self, shape: Shape, row: int, replica: int | None = None) -> np.ndarray:
         with self._counting:
-            replicas = list(self._counters) if replica is None else [replica]
-            return np.sum([self._rows_of(shape, each)[row] for each in replicas], axis=0)
-
-    def _rows(self, shape: Shape) -> int:
-        return self._plan.room if shape.many else 1
-
-    def records(self, shape: Shape) -> np.ndarray:
-        """The parameters that are a path's own, by the path's number; all replicas share them."""
-        return self._records[shape.number]
+            replicas = self._memory.replicas if replica is None else [replica]
+            return np.sum([self._memory.counted(each, shape)[row] for each in replicas], axis=0)
 
     # Paths.
 
-    def admit(self, path: Path, slot: int) -> Shape:
+    def admit(self, path: Path) -> Shape:
         """Know the shape of a path that comes while packets flow."""
         with self._counting:
-            shape = self.shapes.admit(path, slot)
+            shape = self.shapes.admit(path)
             self._gone.append(np.zeros(shape.plan.row, np.int64))
         return shape
 
@@ -240,11 +218,7 @@ class PathTable:
         """
         port, shape = self._ports[path.source], self.shapes.add(path)
         number = self._free_number(path)
-        if shape.slot >= 0:
-            assert self._live
-            self._live.write_record(number, known_plan(path))
-        elif shape.has_records:
-            self._records[shape.number][number] = known_plan(path).own_values
+        self._memory.write_record(number, shape.number, known_plan(path))
         queue, _ = self._got[number] = self.queues.add(path, number)
         first = shape.number + ACCOUNTED if path.is_accounted else shape.number
         if path.queue and not path.early:
@@ -299,8 +273,8 @@ class PathTable:
         """No packet is on a path any more, nor will be: keep the sum of its counters, and take its patterns away."""
         shape = self._paths[number][1]
         with self._counting:
-            for replica in self._counters:
-                row = self._rows_of(shape, replica)[number]
+            for replica in self._memory.replicas:
+                row = self._memory.counted(replica, shape)[number]
                 self._gone[shape.number] += row
                 row[:] = 0
             for accounts in self._accounts.values():

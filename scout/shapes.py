@@ -3,8 +3,8 @@
 Where a port has several paths (`Plan.demuxes`), code depends on the shape of a path. Its counters and its parameters of
 its own (`Own`) are a row of shared arrays, the row of the path's number.
 
-The shapes of the start are compiled before packets flow, and the domains' loop knows them. A shape that comes later is
-called by its address (`scout.live_shapes`).
+The shapes of the start are compiled before packets flow; others may come later (`scout.live_shapes`). All are called by
+the addresses of their code (`scout.shape_memory`).
 """
 
 from collections.abc import Callable, Sequence
@@ -30,8 +30,6 @@ class Shape:
     ----------
     number : int
         Shapes count from 0.
-    name : str
-        Its name in generated code.
     path : Path
         The first path of this shape: what the code depends on is the same in all of them.
     plan : Plan
@@ -40,8 +38,6 @@ class Shape:
         True if it may have several paths, so that arrays have rows for them.
     compiled : CompiledPath or None
         The code, compiled for that path; None if the shape came while packets flow.
-    slot : int
-        Its slot in `scout.live_memory.LiveMemory`, -1 if it was there at the start.
     tier : str
         "fused", or "linked" as long as its stages are called one by one.
     file : pathlib.Path or None
@@ -49,11 +45,9 @@ class Shape:
     """
 
     number: int
-    name: str
     path: Path
     many: bool
     compiled: CompiledPath | None
-    slot: int = -1
     tier: str = "fused"
     file: FilePath | None = None
 
@@ -108,19 +102,14 @@ class Shapes(Sequence[Shape]):
         progress = partial(self._progress, f"path from {path.name}")
         return self._add(path, compile_path(path, self._many, progress))
 
-    def admit(self, path: Path, slot: int) -> Shape:
+    def admit(self, path: Path) -> Shape:
         """A new shape, for a path that comes while packets flow; nothing is compiled."""
         shape = self._add(path, None)
-        shape.slot, shape.tier = slot, "linked"
+        shape.tier = "linked"
         return shape
 
     def _add(self, path: Path, compiled: CompiledPath | None) -> Shape:
-        source = path.source
-        before = sum(shape.path.source == source for shape in self._shapes)
-        name = f"{source}_{before + 1}" if before else source
-        while any(shape.name == name for shape in self._shapes):
-            name += "_"  # of router a_2, and of the second shape of router a
-        made = Shape(len(self._shapes), name, path, self._many, compiled)
+        made = Shape(len(self._shapes), path, self._many, compiled)
         made.file = compiled.file if compiled else None
         self._shapes.append(made)
         self._known[self._key(path)] = made

@@ -24,7 +24,6 @@ from scout.io.channels.contract import PacketChannel
 from scout.io.hold import MOST_HELD
 from scout.io.host.process import Child, Forker
 from scout.io.ports.contract import Port
-from scout.live_memory import LiveMemory
 from scout.live_paths import LivePaths
 from scout.live_ports import LivePorts
 from scout.live_shapes import LiveShapes
@@ -40,6 +39,7 @@ from scout.plan import make_plan
 from scout.reports import Reporter, show_compiling
 from scout.ring.errors import ScoutError
 from scout.ring.jit import compile_entries
+from scout.shape_memory import ShapeMemory
 from scout.shapes import Shapes
 from scout.steering import Parts, Steering
 from scout.tables import find_table, named_tables
@@ -182,10 +182,11 @@ class Supervisor(Steering, PathFigures):
         domain = compile_domain(plan.graph, self.channels, shapes, plan.replicas, *schedulers, *kinds, progress)
         for router in plan.graph.routers:
             router.start(plan.graph)
-        live_memory = LiveMemory(plan.room) if plan.grows else None
-        paths_by_number = PathTable(plan, shapes, live_memory)
+        of_shapes = [at for shape in shapes for at, (_, paths) in enumerate(self.channels) if shape.path in paths]
+        shape_memory = ShapeMemory(shapes, of_shapes, plan.room, plan.grows)
+        paths_by_number = PathTable(plan, shapes, shape_memory)
         waiting = plan.strategy, plan.held, plan.delays
-        self.memory = Memory(plan.graph, self.channels, paths_by_number, domain, *waiting, live_memory)
+        self.memory = Memory(plan.graph, self.channels, paths_by_number, domain, *waiting, shape_memory)
         for replica in range(plan.replicas):
             self.memory.enlist(replica)
             self.memory.snapshots.save(replica, 0)
@@ -197,9 +198,9 @@ class Supervisor(Steering, PathFigures):
         watcher = Watcher(plan, self.channels, membership, control, changes, self._say, poll)
         builder = Builder(self._forker, [plan.core(replica) for replica in range(plan.replicas)])
         live_shapes = None
-        if live_memory:
+        if plan.grows:
             live_shapes = LiveShapes(
-                plan, self.channels, paths_by_number, live_memory, domain, changes, builder, self._say
+                plan, self.channels, paths_by_number, shape_memory, domain, changes, builder, self._say
             )
         live_paths = LivePaths(plan, paths_by_number, changes, live_shapes)
         keeper = PathKeeper(plan, self.channels, self.memory, live_paths, self._say)

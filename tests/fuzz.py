@@ -15,7 +15,7 @@ import numpy as np
 from scout.io.access import BOUNDS
 from scout.io.batch import BATCH_SIZE, SLOT, new_batch
 from scout.io.packet import HEADROOM, REACH
-from scout.paths.compiler.native import compile_path
+from scout.paths.compiler.native import Work, compile_path
 from scout.paths.model.graph import RouterGraph
 from scout.paths.protocols.arp import Arp
 from scout.paths.protocols.ethernet import Ethernet
@@ -143,14 +143,15 @@ def main(packets: int, seed: int) -> None:
     compiled = compile_path(path)
     for each in graph.routers:
         each.start(graph)
-    counters, *rest = compiled.arguments()
+    work = Work(compiled.plan)
+    counters = work.counters[0]
     random = Packets(seed)
     batch = random.batch
     done = bad_ends = 0
     while done < packets:
         count = min(BATCH_SIZE, packets - done)
         random.fill(10**18 + done)
-        compiled.run(batch, 0, count, counters, *rest)
+        compiled.run(batch, 0, count, True, work.place)
         out = batch[:count][batch["egress"][:count] >= 0]
         bad_ends += int(((out["end"] < out["frame"] + 14) | (out["tail_bytes"] < 0)).sum())
         done += count

@@ -2,6 +2,7 @@
 
 import ctypes
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from scout.io.access import BOUNDS
 from scout.io.batch import new_batch
 from scout.io.packet import HEADROOM, NOT_HELD, NOTES, REACH, WAITING
 from scout.paths.compiler.interpreter import walk
-from scout.paths.compiler.native import compile_path, configuration
+from scout.paths.compiler.native import Work, compile_path
 from scout.paths.model.attributes import Attributes
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.path import Path
@@ -101,12 +102,13 @@ class Replicas:
     def __init__(self, path: Path, replicas: int = 2) -> None:
         self.path, self.compiled = path, compile_path(path)
         self.batch, self.slots = new_batch(1)
-        self.counters = [np.zeros(len(path.counter_names), np.int64) for _ in range(replicas)]
         common = ("constant", "shared")  # a copy of the FIB alone would be 64 MiB
         self._tables = {
             id(table): [table.initial if table.kind in common else table.initial.copy() for _ in range(replicas)]
             for table in path.tables
         }
+        self._work = [Work(self.compiled.plan, partial(self.table, replica=each)) for each in range(replicas)]
+        self.counters = [work.counters[0, : len(path.counter_names)] for work in self._work]
 
     def table(self, table: Table, replica: int) -> np.ndarray:
         """A replica's copy."""
@@ -115,13 +117,9 @@ class Replicas:
     def serve(self, data: bytes, primary: int, **fields: int) -> None:
         """Have all replicas see one frame."""
         for replica in range(len(self.counters)):
-            function = self.compiled.run if replica == primary else self.compiled.replicate
-            if function is not None:
-                tail = fill(self.batch, self.slots, data, {"timestamp": NOW} | fields)
-                tables = [self.table(table, replica) for table in self.path.tables]
-                given = (self.counters[replica], configuration(self.path), self.compiled.whole())
-                function(self.batch, 0, 1, *given, *tables)
-                del tail  # the batch refers to it by address
+            tail = fill(self.batch, self.slots, data, {"timestamp": NOW} | fields)
+            self.compiled.run(self.batch, 0, 1, replica == primary, self._work[replica].place)
+            del tail  # the batch refers to it by address
 
     def serve_all(self, trace: Iterable[tuple[bytes, int]], run: int = 3) -> None:
         """Have all replicas see the frames of a trace; the replicas take turns to be the primary of `run` of them."""
@@ -173,7 +171,6 @@ class Twin:
         self._first = self._state()
         self._batch, self._slots = new_batch(1)
         self._origin = int(self._batch["origin"][0])
-        self._whole = self.compiled.whole() if self.compiled else None
 
     def _state(self) -> list[np.ndarray]:
         return [table.copy() for table in self._tables]
@@ -224,12 +221,12 @@ class Twin:
         batch["port"] = self.path.ports.index(self.path.source)
         for name, value in fields.items():
             batch[name] = value
-        counters = np.zeros(len(self.path.counter_names), np.int64)
-        arrays = [table.initial for table in self.path.tables]
-        self.compiled.run(batch, 0, 1, counters, configuration(self.path), self._whole, *arrays)
+        work = Work(self.compiled.plan)
+        counters = work.counters[0, : len(self.path.counter_names)]
+        self.compiled.run(batch, 0, 1, True, work.place)
         while batch["egress"][0] == WAITING:  # as in the plain run, the wait takes no time
             batch["timestamp"], batch["held_since"] = batch["due"], NOT_HELD
-            self.compiled.run(batch, 0, 1, counters, configuration(self.path), self._whole, *arrays)
+            self.compiled.run(batch, 0, 1, True, work.place)
         if CHECKED:
             assert BOUNDS[2] == 0, "a stage touched bytes outside the packet"
         packet = batch[0]

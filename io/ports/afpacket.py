@@ -18,6 +18,7 @@ Example
     AfPacketPort("eth0")
 """
 
+import os
 import socket
 import threading
 from collections.abc import Mapping
@@ -28,12 +29,16 @@ import numpy as np
 
 from scout.io.channels.kernel_ring import KernelRing
 from scout.io.channels.packet_socket import SOL_PACKET, VNET_HEADER_OPTION, bind, raw_socket
+from scout.io.ports.bypass import Bypass
 from scout.io.ports.contract import Port, PortError, PortOperations, mac_of_port
 from scout.io.ports.interface import DOWN, NO_CARRIER, NO_INTERFACE, Interface
 from scout.io.ports.reservation import reserve
+from scout.io.system import VNET_HEADER
+from scout.io.transmit.frames import CHUNK_BYTES, LONGEST_FRAME, PLACES
 from scout.io.transmit.queue import TRANSMIT, enqueue, flush, new_line
+from scout.io.transmit.xdp_socket import XdpSocket
 from scout.ring.membership import MOST_REPLICAS
-from scout.ring.segment import shared
+from scout.ring.segment import address, shared
 
 __all__ = ["AfPacketPort"]
 
@@ -64,6 +69,11 @@ class AfPacketPort:
         True to give consecutive packets of one flow to the kernel as one super-frame, if the kernel cuts it for this
         device (`ethtool -k` shows tx-udp-segmentation or tx-tcp-segmentation off): it then sends the same frames in
         half the time. A device that cuts super-frames itself is never given one.
+    bypass : bool
+        True to send single frames by an AF_XDP socket, for which the kernel takes less time, while the interface is a
+        veth without a queueing discipline and nothing captures its frames (tcpdump switches it off within a second).
+        Such frames go past the kernel's filters for outgoing ones (tc, the egress hook of nft). Not if the interface
+        comes while packets flow.
 
     Attributes
     ----------
@@ -88,6 +98,7 @@ class AfPacketPort:
         promiscuous: bool = False,
         frames: int = FRAMES,
         coalesce: bool = True,
+        bypass: bool = False,
     ) -> None:
         if interface is None and mac is not None:
             raise PortError(f"a port without an interface, and MAC address {mac}; give that with the interface")
@@ -96,6 +107,7 @@ class AfPacketPort:
         if not 64 <= frames <= 1 << 15:
             raise PortError(f"port {interface or ''}: a ring of {frames} frames; give 64 to {1 << 15}")
         self.interface, self.promiscuous, self.frames, self.coalesce = interface or "", promiscuous, frames, coalesce
+        self.bypass = bypass
         self.own_mac = None if mac is None else mac_of_port(self.interface, mac)
         self.number = self.mtu = 0
         self.mac = self.own_mac or 0
@@ -103,6 +115,8 @@ class AfPacketPort:
         self._interface: Interface | None = None
         self._reservation: socket.socket | None = None
         self._senders: list[socket.socket] = []
+        self._bypass: Bypass | None = None
+        self._express: dict[int, XdpSocket] = {}
         self._enlisted: list[int] = []
         self._lock = threading.RLock()  # the supervisor's watcher looks at the interface that comes or goes
 
@@ -124,6 +138,9 @@ class AfPacketPort:
         self._enlisted.clear()
         if self.interface:
             self._reserve()
+        if self.interface and self.bypass:
+            self._bypass = Bypass(self.number)
+            self._chunks = shared((min(len(os.sched_getaffinity(0)), MOST_REPLICAS), CHUNK_BYTES), np.uint8)
 
     def _reserve(self) -> None:
         """Find the interface, and reserve it."""
@@ -181,6 +198,23 @@ class AfPacketPort:
             self._enlisted.append(replica)
             if self.interface:
                 self._equip(replica)
+            if self._bypass and replica < len(self._chunks) and self._bypass.allowed():
+                with suppress(OSError):  # there are no such sockets, or another one has the interface's queue
+                    self._equip_express(replica)
+                self.refresh()
+
+    def _equip_express(self, replica: int) -> None:
+        """Give a replica that is not forked yet an AF_XDP socket: of more replicas than cores the last have none."""
+        first = next(iter(self._express.values()), None)
+        express = XdpSocket(self.number, self._chunks, PLACES, first)
+        with suppress(OSError):
+            express.socket.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, SEND_BUFFER)
+        self._express[replica] = express
+        transmit = self.transmits[replica : replica + 1]
+        transmit["xdp"] = express.ring["descriptor"]
+        for name in ("producer", "consumer", "completed", "released", "descriptors"):
+            transmit[name] = express.ring[name]
+        transmit["chunks"], transmit["memory"] = address(self._chunks[replica]), replica * CHUNK_BYTES
 
     def _equip(self, replica: int) -> None:
         """Make the sockets of a replica, and tell it what the interface takes."""
@@ -208,7 +242,12 @@ class AfPacketPort:
 
     def descriptors(self) -> list[int]:
         """The sockets that replicas send by."""
-        return [sender.fileno() for sender in self._senders]
+        return [each.fileno() for each in (*self._senders, *(express.socket for express in self._express.values()))]
+
+    @property
+    def bypassed(self) -> int:
+        """How many frames left past the queueing discipline."""
+        return sum(express.taken for express in self._express.values())
 
     def fault(self) -> str:
         """The reason why the interface carries no packets; an interface made again under its name is another one."""
@@ -226,6 +265,10 @@ class AfPacketPort:
                 # kernel, or sends or drops one more batch.
                 self.transmits["longest"] = self.mtu + ETHERNET_HEADER
                 self.transmits["no_carrier"] = self.fault() == NO_CARRIER
+                if self._express:
+                    allowed = self._bypass is not None and self._bypass.allowed()
+                    longest = VNET_HEADER + min(LONGEST_FRAME, self.mtu + ETHERNET_HEADER) if allowed else 0
+                    self.transmits["longest_frame"][list(self._express)] = longest
 
     def warnings(self) -> list[str]:
         """The ways in which the kernel also handles the packets, if the port uses the interface's MAC address."""
@@ -246,6 +289,8 @@ class AfPacketPort:
     def resume(self, replica: int) -> None:
         """Prepare the sending side for the successor of a dead replica: what that one had added is not sent."""
         self.transmits["count"][replica] = self.transmits["offloads"][replica] = 0
+        if replica in self._express:
+            self._express[replica].cancel()
 
     def close(self) -> None:
         """Close the sockets."""
@@ -253,11 +298,15 @@ class AfPacketPort:
             self._close_sockets()
 
     def _close_sockets(self) -> None:
-        for each in (self._asker, self._reservation, *self._senders):
+        if self._express:
+            self.transmits["longest_frame"] = 0
+        express = (each.socket for each in self._express.values())
+        for each in (self._asker, self._reservation, self._bypass, *self._senders, *express):
             if each:
                 each.close()
-        self._asker = self._interface = self._reservation = None
+        self._asker = self._interface = self._reservation = self._bypass = None
         self._senders.clear()
+        self._express.clear()
 
 
 def _check_name(interface: str) -> None:

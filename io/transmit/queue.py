@@ -6,9 +6,9 @@ The kernel reads each packet where it lies. Packets that can make up a super-fra
 A packet of which nothing is left to a device needs no virtio-net header, and without one the kernel takes 3 to 6 % less
 time. If that holds for all packets that wait, they leave by a socket of their own, which takes none. The checksum of a
 short packet is completed for that: it takes a tenth of what the kernel saves.
-"""
 
-import errno
+A port that may bypass the queueing discipline sends single frames by an AF_XDP socket (`scout.io.transmit.frames`).
+"""
 
 import numpy as np
 
@@ -24,6 +24,8 @@ from scout.io.system import (
     sendmmsg,
 )
 from scout.io.transmit.coalesce import GATHERED, gather, next_of
+from scout.io.transmit.frames import FRAMES, SHORTEST, send_frames
+from scout.io.transmit.refused import count_refused, is_down, is_full
 from scout.io.transmit.sums import complete
 from scout.ring.atomics import load32, load64, store32, store64
 from scout.ring.jit import Record, inline
@@ -51,13 +53,15 @@ TRANSMIT = np.dtype(
         ("generation", "i8"),  # of the table of flows among that
         ("number", "i8"),  # of the batch; not used here
         ("no_carrier", "i8"),  # not 0 while the device has no carrier; the supervisor writes it
-        ("spare", "i8"),
+        *((name, "i8") for name in FRAMES),  # of the AF_XDP socket
+        ("spare", "i8", 8),
     ]
 )
 """The sending side of a replica, written by it alone except `longest` and `no_carrier`. The supervisor sets it up."""
 
-_CHECKSUM, _MORE = 1, 2
-"""Bits of `offloads`: checksums of short packets; segmentation, or the checksum of another packet."""
+_CHECKSUM, _MORE, _OTHER = 1, 2, 4
+"""Bits of `offloads`: checksums of short packets; segmentation, or the checksum of another packet; a packet that does
+not leave by the AF_XDP socket."""
 
 _SHORT = 256  # bytes of a packet of which the router completes the checksum
 
@@ -96,23 +100,30 @@ def enqueue(transmit: Record, packet: Record, record: int) -> None:
     store64(vector + 16, packet.tail)
     store64(vector + 24, tail_bytes)
     store64(message + MESSAGE_VECTORS, 2 if tail_bytes else 1)
+    size, field = linear + tail_bytes, 0
     if packet.gso_type != GSO_NONE:
-        transmit.offloads |= _MORE
+        transmit.offloads |= _MORE | _OTHER
     elif packet.flags & NEEDS_CHECKSUM:
-        end = VNET_HEADER + (load32(start + 6) & 0xFFFF) + (load32(start + 6) >> 16) + 2  # of the field
-        transmit.offloads |= _CHECKSUM if tail_bytes == 0 and end <= linear <= VNET_HEADER + _SHORT else _MORE
+        field = VNET_HEADER + (load32(start + 6) & 0xFFFF) + (load32(start + 6) >> 16) + 2  # its end
+        transmit.offloads |= _CHECKSUM if tail_bytes == 0 and field <= linear <= VNET_HEADER + _SHORT else _MORE
+    if not max(field, SHORTEST) <= size <= transmit.longest_frame:
+        transmit.offloads |= _OTHER
     transmit.count += 1
 
 
 @inline
 def flush(transmit: Record) -> None:
     """Send the packets that were added; count every frame as sent, or under the reason why it was not."""
-    joins = transmit.offloads and transmit.coalesce and transmit.count > 1
+    if transmit.count == 0:
+        return
+    joins = transmit.offloads & (_CHECKSUM | _MORE) and transmit.coalesce and transmit.count > 1
     messages = gather(transmit) if joins else transmit.count
     if transmit.no_carrier:
         transmit.down += transmit.count  # the kernel would take them, report no error, and drop them
     elif messages < transmit.count:
         _send_gathered(transmit, messages)
+    elif transmit.offloads & _OTHER == 0 and send_frames(transmit):
+        pass  # it has counted them
     elif transmit.offloads & _MORE:
         _send(transmit, transmit.socket, 0, transmit.count)
     else:
@@ -144,8 +155,8 @@ def _send_gathered(transmit: Record, count: int) -> None:
             message += 1
         if taken <= 0:
             packets, error = load64(transmit.packets + message * 16), error_number()
-            if packets == 1 or _is_full(error) or _is_down(error):
-                _count_refused(transmit, packets, error)
+            if packets == 1 or is_full(error) or is_down(error):
+                count_refused(transmit, packets, error)
             else:  # the kernel may be too old for such super-frames: no more are made
                 transmit.coalesce = 0
                 packet = load64(transmit.packets + message * 16 + 8)
@@ -166,26 +177,4 @@ def _send(transmit: Record, socket: int, first: int, end: int) -> None:
             continue
         # The error is that of the first message: it is dropped, the others are tried.
         first += 1
-        _count_refused(transmit, 1, error_number())
-
-
-@inline
-def _is_full(error: int) -> bool:
-    return error == errno.ENOBUFS or error == errno.EAGAIN
-
-
-@inline
-def _is_down(error: int) -> bool:
-    return error == errno.ENETDOWN or error == errno.ENXIO or error == errno.ENODEV
-
-
-@inline
-def _count_refused(transmit: Record, packets: int, error: int) -> None:
-    if _is_full(error):
-        transmit.full += packets
-    elif error == errno.EMSGSIZE:
-        transmit.too_big += packets
-    elif _is_down(error):
-        transmit.down += packets
-    else:
-        transmit.refused += packets
+        count_refused(transmit, 1, error_number())

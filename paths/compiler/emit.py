@@ -1,7 +1,8 @@
 """The text of a path's native code, written from its plan.
 
-Three functions: `run`, the main line, for the primary; `aside`, for one packet that leaves the main line; `replicate`,
-for every replica but the primary. A packet's record says at which block it begins (`packet.at`).
+Functions for the three ways of packets: `main_line` for the primary; `aside`, for one packet that leaves the main line;
+`replicate`, for every replica but the primary. `run` is called with a batch and a context and calls them: one module,
+so that they share what is compiled for them. A packet's record says at which block it begins (`packet.at`).
 """
 
 from collections.abc import Callable, Iterable
@@ -9,6 +10,7 @@ from typing import Any
 
 from scout.io.packet import DROPPED, HELD, TO_QUEUE, WAITING
 from scout.paths.compiler.ahead import GROUP, Ahead
+from scout.paths.compiler.context import CONFIGURATION, COUNTERS, RECORDS, WHOLE_ROOM, Rows, table_offsets
 from scout.paths.compiler.plan import Block, Edge, Plan, at, text_of
 from scout.paths.model.references import module_name
 from scout.paths.model.stage import GATHER
@@ -18,11 +20,11 @@ from scout.ring.jit import CHECKED
 __all__ = ["emit", "module_of"]
 
 
-def emit(plan: Plan, stride: int = 0) -> str:
-    """The text of the module that `compile_path` compiles.
+def emit(plan: Plan, rows: Rows | None = None) -> str:
+    """The text of a path's module.
 
-    With `stride` it serves any number of paths of this shape: `packet.path` says which of the rows of `counters`, each
-    of so many words, and of `records` if paths have parameters of their own, are those of the packet's path.
+    With `rows` it serves any number of paths of this shape: `packet.path` says which of the rows of `counters`, and of
+    `records` if paths have parameters of their own, are those of the packet's path.
     """
     blocks = list(plan.blocks.values())
     functions = [block.stage.function for block in blocks]
@@ -41,16 +43,26 @@ def emit(plan: Plan, stride: int = 0) -> str:
         "from scout.io.batch import linearise",
         *(["from scout.paths.compiler.ahead import results"] if plan.ahead else []),
         f"from scout.paths.compiler.inlining import native, {'native_helper, ' if plan.ahead else ''}seldom",
-        *(["from scout.ring.jit import compiled, outline"] if plan.aside else []),
+        f"from scout.ring.jit import callee{', compiled, outline' if plan.aside else ''}",
         "",
         *(_definition(block.name, block.stage.function) for block in blocks),
         *(line for each in plan.ahead.values() for line in _definitions(each)),
     ]
     if plan.aside:
-        lines += _Function(plan, stride, "aside", plan.aside, primary=True).write()
-    lines += _Function(plan, stride, "run", plan.main, primary=True).write()
+        lines += _Function(plan, rows, "aside", plan.aside, primary=True).write()
+    lines += _Function(plan, rows, "main_line", plan.main, primary=True).write()
     if plan.replicated:
-        lines += _Function(plan, stride, "replicate", plan.replicated, primary=False).write()
+        lines += _Function(plan, rows, "replicate", plan.replicated, primary=False).write()
+    lines += [
+        "",
+        "",
+        "@entry",
+        "def run(batch, first, last, primary, context):",
+        '    """Run packets `first` to `last` with what the context at this address leads to."""',
+        "    if primary:",
+        "        main_line(batch, first, last, context)",
+        *(["    else:", "        replicate(batch, first, last, context)"] if plan.replicated else []),
+    ]
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
@@ -86,7 +98,7 @@ def _each(first: str, last: str, body: list[str]) -> list[str]:
 
 _DOCUMENTATION = {
     "aside": "What packet `first` of the batch goes through off the main line, from stage `packet.at` on.",
-    "run": "The main line, for the primary, of packets `first` to `last`: those that leave it go through `aside`.",
+    "main_line": "The main line, for the primary: packets that leave it go through `aside`.",
     "replicate": "What every replica but the primary does.",
 }
 
@@ -94,35 +106,41 @@ _DOCUMENTATION = {
 class _Function:
     """One function of the module: the blocks `present`, for the primary or for the other replicas."""
 
-    def __init__(self, plan: Plan, stride: int, name: str, present: frozenset[str], primary: bool) -> None:
-        self.plan, self.stride, self.name, self.present, self.primary = plan, stride, name, present, primary
+    def __init__(self, plan: Plan, rows: Rows | None, name: str, present: frozenset[str], primary: bool) -> None:
+        self.plan, self.rows, self.name, self.present, self.primary = plan, rows, name, present, primary
         self.blocks = plan.select(present)
-        self.own = plan.own if stride else ()
+        self.own = plan.own if rows else ()
         self.ahead = {node: each for node, each in plan.ahead.items() if node in present and name != "aside"}
-        records = ["records"] if self.own else []
-        self.parameters = ", ".join(["batch, first, last, counters, configuration", *records, "whole", *plan.tables])
         # One packet at a time: order is kept, and the main line keeps its registers.
         self.is_single = name == "aside"
         self.next_packet = "return" if self.is_single else "continue"
 
     def write(self) -> list[str]:
-        common = [name for name in self._wanted(self.plan.parameters) if name not in self.own]
-        body = [
-            f'"""{_DOCUMENTATION[self.name]}"""',
-            *(f"{key} = configuration[0].{key}" for key in common),
-            *(f"{key} = {self.plan.settings[key]}[0]" for key in self._wanted(self.plan.settings)),
-        ]
         packet = self._packet()
         if self.is_single:
-            body += ["index = first", *packet]
-            marks = ["@compiled", "@outline"]  # only `run` calls it: it is compiled as part of `run`, once
-        elif self.ahead:
-            body += self._grouped(packet)
-            marks = ["@entry"]
+            body = ["index = first", *packet]
+            marks = ["@compiled", "@outline"]
         else:
-            body += _each("first", "last", packet)
-            marks = ["@entry"]
-        return ["", "", *marks, *_block(f"def {self.name}({self.parameters}):", body)]
+            body = self._grouped(packet) if self.ahead else _each("first", "last", packet)
+            marks = ["@callee"]
+        head = f"def {self.name}(batch, first, last, context):"
+        return ["", "", *marks, *_block(head, [f'"""{_DOCUMENTATION[self.name]}"""', *self._found(), *body])]
+
+    def _found(self) -> list[str]:
+        """The lines that read from the context, once a batch, what the stages take."""
+        common = [name for name in self._wanted(self.plan.parameters) if name not in self.own]
+        settings = {key: self.plan.settings[key] for key in self._wanted(self.plan.settings)}
+        lines = ["words = words_at(context)"]
+        lines += [f"counters = counters_at(words[{COUNTERS}])"] if self.primary else []
+        lines += [f"configuration = configuration_at(words[{CONFIGURATION}])"] if common else []
+        lines += [f"records = records_at(words[{RECORDS}])"] if self._wanted(self.own) else []
+        if any(block.stage.payload or GATHER[0] in block.arguments for block in self.blocks):
+            lines.append(f"whole = whole_at(words[{WHOLE_ROOM}])")
+        tables = {*self._wanted(self.plan.tables), *settings.values()}
+        for name, offset in table_offsets(self.plan).items():
+            lines += [f"{name} = {name}_at(context + {8 * offset})"] if name in tables else []
+        lines += [f"{key} = configuration[0].{key}" for key in common]
+        return [*lines, *(f"{key} = {table}[0]" for key, table in settings.items())]
 
     def _grouped(self, packet: list[str]) -> list[str]:
         """The lines for all packets, a group at a time: what runs ahead of them, and then each one's way."""
@@ -164,15 +182,15 @@ class _Function:
 
     def _packet(self) -> list[str]:
         """The lines that one packet goes through."""
-        leads_away = self.name == "run" and self.plan.aside
+        leads_away = self.name == "main_line" and self.plan.aside
         away = [
             "packet.frame = frame",
             "packet.at = at",
-            f"aside({self.parameters.replace('first, last', 'index, index + 1', 1)})",
+            "aside(batch, index, index + 1, context)",
         ]
         lines = ["packet = batch[np.uintp(index)]", "frame = packet.frame", "end = packet.end", "at = packet.at"]
-        if self.stride:
-            row = [f"row = packet.path * {self.stride}"] if self.primary else []
+        if self.rows:
+            row = [f"row = packet.path * {self.rows.counters}"] if self.primary else []
             lines[1:1] = [*row, *(f"{key} = records[packet.path].{key}" for key in self._wanted(self.own))]
         if leads_away:
             test = "at != 0 and packet.control == 0" if self._is_controlled else "at != 0"
@@ -234,7 +252,7 @@ class _Function:
     def _is_where_it_entered(self, block: Block) -> bool:
         """True if the header is that at which the packet entered, so that its record has the address already."""
         has_moved = any(each.stage.gathers or each.stage.payload for each in self.blocks)
-        return self.name == "run" and self.plan.offsets.get(block.node) == 0 and not has_moved
+        return self.name == "main_line" and self.plan.offsets.get(block.node) == 0 and not has_moved
 
     def _leave(self, egress: int, counter: int | None, is_noted: bool = False) -> list[str]:
         """Have a packet leave the path; `is_noted`: its record has the address of its header."""
@@ -262,5 +280,5 @@ class _Function:
         return ["packet.frame = frame", at, f"packet.egress = {egress}", *count, self.next_packet]
 
     def _count(self, counter: int, often: bool) -> str:
-        index = f"row + {counter}" if self.stride else str(counter)
+        index = f"row + {counter}" if self.rows else str(counter)
         return f"counters[{index}] += 1" if often else f"seldom(counters, {index})"

@@ -6,6 +6,8 @@ with fused code in what becomes of packets and in every counter. It costs more: 
 parameters from memory, and is not optimised together with its neighbours.
 """
 
+from collections.abc import Mapping
+
 import numba
 import numpy as np
 from numba.core import types
@@ -30,7 +32,7 @@ from scout.paths.model.verdict import HOLD, TOO_LONG
 from scout.ring.jit import Record, entry, inline
 from scout.ring.linked import caller, viewer
 
-__all__ = ["BLOCK", "EDGE", "STAGE", "blocks_at", "counters_at", "replay", "rows", "walk"]
+__all__ = ["BLOCK", "EDGE", "STAGE", "blocks_at", "counters_at", "rows", "walk"]
 
 BLOCK = np.dtype(
     [
@@ -68,12 +70,12 @@ STAGE = types.int64(
 the last two are addresses."""
 
 
-def rows(plan: Plan, addresses: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
-    """A path as rows: `BLOCK`[stages] and `EDGE`[edges]; `addresses` of the compiled stages by node."""
+def rows(plan: Plan, addresses: Mapping[str, int]) -> tuple[np.ndarray, np.ndarray]:
+    """A path as rows: `BLOCK`[stages] and `EDGE`[edges]; `addresses` of the stages by node, if it is linked."""
     blocks, edges = np.zeros(len(plan.blocks), BLOCK), list[tuple[int, ...]]()
     for block in plan.blocks.values():
         row, stage = blocks[block.index], block.stage
-        row["address"], row["arguments"] = addresses[block.node], 8 * argument_offset(plan, block)
+        row["address"], row["arguments"] = addresses.get(block.node, 0), 8 * argument_offset(plan, block)
         row["push"], row["unknown"], row["held"] = stage.push, block.unknown, block.held
         row["timeout"] = plan.timeouts.get(block.node, -1)
         row["main"], row["replicated"] = block.node in plan.main, block.node in plan.replicated
@@ -168,14 +170,7 @@ def _led(batch: np.ndarray, index: int, context: int, primary: bool) -> None:
 
 
 @entry(ENTRY)
-def walk(batch: np.ndarray, first: int, last: int, context: int) -> None:
-    """The linked tier, for the primary, of packets `first` to `last`."""
+def walk(batch: np.ndarray, first: int, last: int, primary: bool, context: int) -> None:
+    """The linked tier, of packets `first` to `last`."""
     for index in range(first, last):
-        _led(batch, index, context, True)
-
-
-@entry(ENTRY)
-def replay(batch: np.ndarray, first: int, last: int, context: int) -> None:
-    """The linked tier, for the other replicas, of packets `first` to `last`."""
-    for index in range(first, last):
-        _led(batch, index, context, False)
+        _led(batch, index, context, primary)

@@ -10,8 +10,6 @@ functions refer to, in a folder that carries a hash of Scout's own sources (`sco
 
 from collections.abc import Callable, Mapping
 from pathlib import Path as FilePath
-from types import ModuleType
-from typing import Any
 
 import numba
 import numpy as np
@@ -19,27 +17,28 @@ from numba.core import types
 
 from scout.io.batch import WHOLE
 from scout.io.packet import PACKET
+from scout.paths.compiler.context import CONTEXT, Places, Rows, write_context
 from scout.paths.compiler.diagnosis import blame
-from scout.paths.compiler.emit import emit, module_of
-from scout.paths.compiler.fingerprint import fingerprint
 from scout.paths.compiler.generated import load_generated
 from scout.paths.compiler.global_state import changed_globals
-from scout.paths.compiler.inlining import native, native_helper
 from scout.paths.compiler.plan import CompileError, Plan, lower
+from scout.paths.compiler.source import Source, path_source
 from scout.paths.model.path import Path
 from scout.paths.model.stage import Stage
+from scout.paths.model.table import Table
 from scout.ring.errors import ScoutError
-from scout.ring.segment import private
+from scout.ring.jit import Entry
+from scout.ring.segment import address, private
 
 __all__ = [
     "BATCH",
     "CompiledPath",
+    "Work",
     "check_globals",
     "code_of",
     "compile_path",
-    "configuration",
-    "table_names",
-    "user_functions",
+    "compile_source",
+    "rows_of",
 ]
 
 BATCH = types.Array(numba.from_dtype(PACKET), 1, "C")
@@ -53,33 +52,66 @@ class CompiledPath:
     ----------
     path : Path
     plan : Plan
-    many : bool
-        True if the code serves many paths of this shape (`scout.paths.compiler.emit`).
-    run : callable
-        `run(batch, first, last, counters, configuration, whole, *tables)`: what the primary does with these packets.
-        `records` follow the configuration if paths have parameters of their own, and the code serves many.
-    replicate : callable or None
-        The same for the other replicas; None if the path has no replicated work.
+    run : Entry
+        `run(batch, first, last, primary, context)`: what a replica does with these packets, as their primary or as
+        another one.
     file : pathlib.Path
         The generated source.
     """
 
-    def __init__(self, path: Path, plan: Plan, many: bool, module: ModuleType) -> None:
-        self.path, self.plan, self.many, self.module = path, plan, many, module
-        self.run: Any = module.run
-        self.replicate: Any = getattr(module, "replicate", None)
-        self.file = FilePath(str(module.__file__))
+    def __init__(self, path: Path, plan: Plan, run: Entry) -> None:
+        self.path, self.plan, self.run = path, plan, run
+        self.file = FilePath(run.function.__code__.co_filename)
         self.configuration = plan.configuration
 
-    def arguments(self) -> list[np.ndarray]:
-        """Fresh counters, the configuration, room for whole packets, and the tables as they begin."""
-        counters = np.zeros(len(self.path.counter_names), np.int64)
-        return [counters, self.configuration, self.whole(), *(table.initial for table in self.plan.tables.values())]
 
-    def whole(self) -> np.ndarray:
-        """Room for whole packets, if a stage wants them; untouched pages cost nothing."""
-        wanted = any(stage.payload or stage.gathers for stage in self.path.stages.values())
-        return private(WHOLE if wanted else 1, np.uint8)
+class Work:
+    """All that the code of one path works on, outside of a router that runs: for measurements and tests.
+
+    Parameters
+    ----------
+    plan : Plan
+    table : callable, optional
+        The array of a table; by default its first state.
+    paths : int
+        How many paths of the shape there are.
+
+    Attributes
+    ----------
+    counters : numpy.ndarray
+        int64[path, counter].
+    context : numpy.ndarray
+        The context.
+    """
+
+    def __init__(self, plan: Plan, table: Callable[[Table], np.ndarray] | None = None, paths: int = 1) -> None:
+        rows = rows_of(plan)
+        self.counters = np.zeros((paths, rows.counters), np.int64)
+        arrays = {id(each): table(each) if table else each.initial for each in plan.tables.values()}
+        self._kept = plan.configuration, np.zeros((paths, rows.own), np.int64), private(WHOLE, np.uint8), arrays
+        configuration, records, whole, _ = self._kept
+        self.context = np.zeros(CONTEXT, np.int64)
+        places = Places(
+            counters=address(self.counters),
+            row=rows.counters if paths > 1 else 0,
+            whole=address(whole),
+            blocks=0,
+            edges=0,
+            configuration=address(configuration),
+            records=address(records),
+            table=lambda each: address(arrays[id(each)]),
+        )
+        write_context(self.context, plan, places)
+
+    @property
+    def place(self) -> int:
+        """The address of the context."""
+        return address(self.context)
+
+
+def rows_of(plan: Plan) -> Rows:
+    """The rows of paths of a shape that was there at the start: no longer than they have to be."""
+    return Rows(plan.row, max(1, len(plan.own)))
 
 
 def compile_path(path: Path, many: bool = False, progress: Callable[[], None] | None = None) -> CompiledPath:
@@ -95,16 +127,27 @@ def compile_path(path: Path, many: bool = False, progress: Callable[[], None] | 
         If the path was changed and not established, or replicas could differ.
     """
     plan = lower(path)
-    check_globals(path.stages)
-    text, marks = code_of(path, many)
+    run = compile_source(path_source(plan, rows_of(plan) if many else None), f"path from {path.source}", progress)
+    return CompiledPath(path, plan, run)
+
+
+def compile_source(source: Source, what: str, progress: Callable[[], None] | None = None) -> Entry:
+    """Compile a function that is called by its address, or load it from the cache; `what` it is, for messages.
+
+    Raises
+    ------
+    CompileError
+        If it does not compile, or changes a global; names the stage, its file and line.
+    """
+    check_globals(source.stages)
     try:
-        signature, functions = _signature(plan, many), user_functions(plan)
-        module = load_generated(f"path_{path.source}", text, marks, signature, functions, progress)
+        module = load_generated(source.name, source.text, source.marks, source.signature, source.names(), progress)
     except (ScoutError, OSError):  # of the cache folder
         raise
     except Exception as error:  # numba raises exceptions of many classes, also TypeError and KeyError
-        raise blame(path.stages, f"path from {path.source}", error) from error
-    return CompiledPath(path, plan, many, module)
+        raise blame(source.stages, what, error) from error
+    made: Entry = getattr(module, source.function)
+    return made
 
 
 def check_globals(stages: Mapping[str, Stage]) -> None:
@@ -117,39 +160,8 @@ def check_globals(stages: Mapping[str, Stage]) -> None:
             )
 
 
-def user_functions(plan: Plan) -> dict[str, Any]:
-    """The stage functions, and parts of them, that generated code cannot import, by their names there."""
-    stages = {block.name: block.stage.function for block in plan.blocks.values()}
-    stages |= {each.rest: each.halves.rest for each in plan.ahead.values()}
-    firsts = {each.name: each.halves.first for each in plan.ahead.values()}
-    found = {name: native(function) for name, function in stages.items() if module_of(function) is None}
-    return found | {name: native_helper(each) for name, each in firsts.items() if module_of(each) is None}
-
-
 def code_of(path: Path, many: bool = False) -> tuple[str, str]:
     """The text of a path's code, and the marks of all that it depends on besides: equal for paths that share it."""
     plan = lower(path)
-    return emit(plan, plan.row if many else 0), "".join(fingerprint(stage.function) for stage in path.stages.values())
-
-
-def table_names(path: Path) -> dict[int, str]:
-    """Name in generated code of each of the path's tables, by its id."""
-    return lower(path).table_names
-
-
-def configuration(path: Path) -> np.ndarray:
-    """The path's configuration: one record with an int64 for every int parameter."""
-    return lower(path).configuration
-
-
-def _signature(plan: Plan, many: bool) -> Any:
-    return types.void(
-        BATCH,
-        types.int64,
-        types.int64,
-        types.int64[::1],
-        numba.typeof(plan.configuration),
-        *([numba.typeof(plan.record)] if many and plan.own else []),
-        types.uint8[::1],
-        *(numba.typeof(table.initial) for table in plan.tables.values()),
-    )
+    source = path_source(plan, rows_of(plan) if many else None)
+    return source.text, source.marks

@@ -9,9 +9,9 @@ until the timestamps reach it again. A larger one counts as a clock that was set
 on from where it was, at the rate of the timestamps. Each port has its own offset, because captures that are replayed
 together need not begin at one time.
 
-A clock that is set forward cannot be told from a time without packets, but where the supervisor ticks: there a request
-comes every second. So once a tick has come, a step of `LEAP` or more says that the clock was set, and time stands still
-for it: else all rows would expire at once.
+A clock that is set forward cannot be told from a time without packets, but where the supervisor ticks, as it does for
+services with timers: there requests come all the time. So once a tick has come, a step of `LEAP` or more says that the
+clock was set, and time stands still for it: else all rows would expire at once.
 """
 
 from typing import Any

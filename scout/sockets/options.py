@@ -8,11 +8,11 @@ from typing import Any
 from scout.paths.protocols.tcp import settings
 from scout.sockets.errors import error_of
 
-__all__ = ["IGNORED", "LINGER", "SETTINGS", "control_of", "lingers", "value_of"]
+__all__ = ["LINGER", "SETTINGS", "control_name", "lingers", "setting_of"]
 
 MILLISECOND, SECOND = 1_000_000, 1_000_000_000
 
-CONTROL = (kernel.IPPROTO_TCP, kernel.TCP_CONGESTION)
+_CONTROL = (kernel.IPPROTO_TCP, kernel.TCP_CONGESTION)
 
 SETTINGS = {
     (kernel.IPPROTO_TCP, kernel.TCP_NODELAY): (settings.NODELAY, 1),
@@ -21,25 +21,37 @@ SETTINGS = {
     (kernel.IPPROTO_TCP, kernel.TCP_KEEPINTVL): (settings.KEEP_INTERVAL, SECOND),
     (kernel.IPPROTO_TCP, kernel.TCP_KEEPCNT): (settings.KEEP_PROBES, 1),
     (kernel.IPPROTO_TCP, kernel.TCP_USER_TIMEOUT): (settings.USER_TIMEOUT, MILLISECOND),
-    CONTROL: (settings.CONGESTION, 1),
+    _CONTROL: (settings.CONGESTION, 1),
     (kernel.IPPROTO_IP, kernel.IP_TOS): (settings.TRAFFIC_CLASS, 1),
 }
 """Of each level and option the setting, and its unit."""
 
 LINGER = (kernel.SOL_SOCKET, kernel.SO_LINGER)
 
-IGNORED = {(kernel.SOL_SOCKET, kernel.SO_REUSEADDR)}
+_IGNORED = {(kernel.SOL_SOCKET, kernel.SO_REUSEADDR)}
 """Options that programs choose by habit, and that change nothing here."""
 
 _LINGER = struct.Struct("ii")  # struct linger
 
 
-def value_of(value: Any) -> int:
-    """The number that an option is given, which may be bytes."""
-    return int.from_bytes(value, "little") if isinstance(value, bytes) else int(value)
+def setting_of(level: int, option: int, value: Any) -> tuple[int, int] | None:
+    """The setting that an option is, and its value; None for an option that changes nothing."""
+    if (level, option) == _CONTROL:
+        return settings.CONGESTION, _control_of(value)
+    if (level, option) in SETTINGS:
+        setting, unit = SETTINGS[level, option]
+        return setting, unit * (int.from_bytes(value, "little") if isinstance(value, bytes) else int(value))
+    if (level, option) not in _IGNORED:
+        raise error_of(errno.ENOPROTOOPT)
+    return None
 
 
-def control_of(value: Any) -> int:
+def control_name(number: int, size: int) -> bytes:
+    """The name of a congestion control, at most `size` bytes of 16, as the kernel has it."""
+    return settings.CONTROLS[number].encode().ljust(16, b"\0")[:size]
+
+
+def _control_of(value: Any) -> int:
     """The number of the congestion control that an option names, in bytes."""
     name = bytes(value).rstrip(b"\0").decode("ascii", "replace")
     if name not in settings.CONTROLS:

@@ -15,7 +15,7 @@ from scout.io.endpoints.message import ABORT, HEADER, OPTION, SHUTDOWN, WRITE
 from scout.io.endpoints.records import SECURING_WORDS
 from scout.io.endpoints.stream import ESTABLISHED, OPENING
 from scout.paths.protocols.tcp import state
-from scout.paths.protocols.tcp.settings import CONGESTION, CONTROLS
+from scout.paths.protocols.tcp.settings import CONGESTION
 from scout.sockets import options
 from scout.sockets.base import Name, Socket, opened
 from scout.sockets.byte_stream import ByteStream
@@ -164,13 +164,8 @@ class StreamSocket(Securing, Socket):
         """
         if (level, option) == options.LINGER:
             self.aborts = options.lingers(value)
-        elif (level, option) == options.CONTROL:
-            self._choose(CONGESTION, options.control_of(value))
-        elif (level, option) in options.SETTINGS:
-            setting, unit = options.SETTINGS[level, option]
-            self._choose(setting, options.value_of(value) * unit)
-        elif (level, option) not in options.IGNORED:
-            raise error_of(errno.ENOPROTOOPT)
+        elif chosen := options.setting_of(level, option, value):
+            self._choose(*chosen)
 
     def _choose(self, setting: int, value: int) -> None:
         self._settings[setting] = value
@@ -191,8 +186,7 @@ class StreamSocket(Securing, Socket):
             return super().getsockopt(level, option)
         setting, unit = options.SETTINGS[level, option]
         if setting == CONGESTION:
-            name = CONTROLS[self._settings.get(CONGESTION, self.stack.congestion)]
-            return name.encode().ljust(16, b"\0")[:buflen]
+            return options.control_name(self._settings.get(CONGESTION, self.stack.congestion), buflen)
         return self._settings.get(setting, 0) // unit
 
     # Reading.

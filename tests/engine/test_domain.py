@@ -1,6 +1,6 @@
 """The compiled loop of a domain: what it can be built from, and when it is compiled anew."""
 
-from types import FunctionType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,8 @@ from port_router import ADDRESSES, LEFT, RIGHT, finished, frames
 
 from scout import domain
 from scout.io.ports.memory import MemoryPort
+from scout.paths.compiler.plan import CompileError
+from scout.paths.compiler.source import MAKE, routine_source
 from scout.paths.model.attributes import Attributes
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.router import Router
@@ -18,6 +20,8 @@ from scout.paths.model.verdict import HOLD
 from scout.paths.protocols.arp import Arp
 from scout.paths.protocols.ethernet import Ethernet
 from scout.paths.protocols.ipv4 import Ip
+from scout.paths.services.heavy_hitter import HeavyHitter
+from scout.paths.stages.filter import Filter
 from scout.supervisor import Supervisor
 
 
@@ -72,33 +76,54 @@ def test_a_stage_may_hold_packets_without_a_time_out() -> None:
     assert account == {"received": 2, "out": {}, "ended": {"done": 1}, "drops": {"not-for-us": 1}}
 
 
-class Emitting(Router):
-    """Makes packets of its own by the function that it is given."""
-
-    def __init__(self, function: FunctionType) -> None:
-        super().__init__("emitting")
-        self.function = function
-
-    def emitter(self) -> Stage:
-        return Stage(self.function, ())
-
-
-def test_a_change_of_how_a_router_makes_packets_compiles_the_domain_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    def marks(source: str) -> str:
+def test_a_change_of_how_a_router_makes_packets_compiles_it_anew() -> None:
+    def code(source: str) -> tuple[str, str]:
         scope: dict[str, Any] = {"__name__": "user"}
         exec(source, scope)
-        graph = RouterGraph("emitting")
-        graph.add(Emitting(scope["emit"]))
-        domain.compile_domain(graph, [], [], 1, None)
-        return found.pop()
+        made = routine_source("mine", Stage(scope["emit"], ()), MAKE)
+        return made.text, made.marks
 
-    def load(name: str, text: str, marks: str, *rest: Any) -> SimpleNamespace:
-        found.append(marks)
-        return SimpleNamespace(serve=None, __file__="")
+    before = code("LIMIT = 3\ndef emit(frame, end): return LIMIT")
+    assert code("LIMIT = 3\ndef emit(frame, end): return LIMIT") == before
+    assert code("LIMIT = 4\ndef emit(frame, end): return LIMIT") != before
+    assert code("LIMIT = 3\ndef emit(frame, end): return -LIMIT") != before
+
+
+class Stopped(Exception):
+    """Ends a start where the loop would be compiled."""
+
+
+def _loop_of(monkeypatch: pytest.MonkeyPatch, *services: Any, routes: dict[str, str] | None = None) -> tuple[str, ...]:
+    """All that decides which loop a router of two ports has."""
+    graph = RouterGraph("two ports")
+    for name, mac in (("left", LEFT), ("right", RIGHT)):
+        graph.add(Ethernet(name, MemoryPort(mac)))
+    for each in (Ip("ip", ADDRESSES, routes or {}), Arp("arp"), *services):
+        graph.add(each)
+    for port in graph.ports:
+        graph.connect("ip", *(each.name for each in services), port)
+        graph.connect("ip", "arp", port)
+
+    def load(name: str, text: str, marks: str, signature: Any, *rest: Any) -> None:
+        found.extend((text, marks, repr(signature)))
+        raise Stopped
 
     found: list[str] = []
+    compiled = SimpleNamespace(file=None)
+    monkeypatch.setattr("scout.shapes.compile_path", lambda *given: compiled)
     monkeypatch.setattr(domain, "load_generated", load)
-    before = marks("LIMIT = 3\ndef emit(batch): return LIMIT")
-    assert marks("LIMIT = 3\ndef emit(batch): return LIMIT") == before
-    assert marks("LIMIT = 4\ndef emit(batch): return LIMIT") != before
-    assert marks("LIMIT = 3\ndef emit(batch): return -LIMIT") != before
+    with pytest.raises(CompileError), Supervisor(graph, [graph.create_path(port) for port in graph.ports], 1):
+        pass
+    return tuple(found)
+
+
+def refused(frame: Any, end: Any, seen: Any) -> int:
+    seen[0] += 1
+    return 0
+
+
+def test_routers_with_equal_ports_and_features_share_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = _loop_of(monkeypatch)
+    seen = Table(np.zeros(100, np.int64), "private")
+    services = Filter("mine", refused, seen=seen), HeavyHitter("heavy", 1 << 20)
+    assert _loop_of(monkeypatch, *services, routes={"10.9.0.0/16": "10.0.1.2"}) == loop

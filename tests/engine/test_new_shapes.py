@@ -22,7 +22,6 @@ from scout.control_socket.client import ask
 from scout.control_socket.server import ControlSocket
 from scout.io.access import load8, load16, require
 from scout.io.ports.memory import MemoryPort
-from scout.live_memory import LiveMemory
 from scout.paths.compiler.objects import Unit
 from scout.paths.compiler.plan import lower
 from scout.paths.framework.events import Handler
@@ -32,6 +31,7 @@ from scout.paths.model.stage import Stage
 from scout.paths.model.table import Table
 from scout.paths.model.verdict import drop
 from scout.ring.errors import ScoutError
+from scout.shape_memory import ShapeMemory
 from scout.supervisor import Supervisor
 from scout.testing import await_until
 from scout.tools.traffic.peers import ping
@@ -183,7 +183,7 @@ def test_a_replica_that_joins_while_a_shape_is_placed_gets_the_tables_of_its_cha
         original(*given)
 
     asked: list[int] = []
-    live = LiveMemory(4)
+    live = ShapeMemory([], [], 4, grows=True)
     live.enlist(0, find)
     original = live._set_code
     monkeypatch.setattr(live, "_set_code", set_code)

@@ -92,7 +92,7 @@ def test_a_change_of_routes_that_would_break_a_path_is_refused_and_nothing_chang
     graph = router(left, right)
     paths = [graph.create_path("left"), graph.create_path("left", destination="10.9.0.0/16")]
     data = frame("10.0.0.129", "10.9.4.1", payload=bytes(20))
-    with Supervisor(graph, paths, 2) as supervisor:
+    with Supervisor(graph, paths, 2, most_paths=8) as supervisor:
         for breaking in (AddRoute("10.9.4.0/24", via="10.0.1.3"), ReplaceRoute("10.9.0.0/16", via="10.0.1.3")):
             with pytest.raises(ScoutError, match=r"relies on a fact.*all of 10\.9\.0\.0/16 has next hop \d+"):
                 supervisor.change(breaking)
@@ -100,6 +100,15 @@ def test_a_change_of_routes_that_would_break_a_path_is_refused_and_nothing_chang
         supervisor.change(AddRoute("10.7.0.0/16", via="10.0.1.3"), ReplaceRoute("10.8.0.0/16", via="10.0.1.3"))
         assert left.send(data)
         await_until(lambda: len(right.sent()) == 3)
+        part = paths[1].narrowed(destination="10.9.4.0/25")
+        supervisor.create_path(part)
+        supervisor.delete_path(paths[1])
+        with pytest.raises(ScoutError, match=r"'left, destination 10\.9\.4\.0/25' relies on a fact"):
+            supervisor.change(breaking)
+        supervisor.delete_path(part)
+        supervisor.change(breaking)  # no path relies on it any more
+        with pytest.raises(ScoutError, match="routes have changed since it was created"):
+            supervisor.create_path(part)
         left.end()
         right.end()
         finished(supervisor)

@@ -11,7 +11,7 @@ from scout.io.access import load8, load16, load32, require, store32
 from scout.io.batch import new_batch
 from scout.io.packet import DROPPED
 from scout.paths.compiler.ahead import GROUP
-from scout.paths.compiler.native import compile_path, configuration
+from scout.paths.compiler.native import Work, compile_path
 from scout.paths.compiler.plan import lower
 from scout.paths.model.ahead import ahead, halves
 from scout.paths.model.path import Path
@@ -82,9 +82,8 @@ def test_all_packets_of_a_batch_come_out_as_in_plain_python(count: int) -> None:
     batch, slots = new_batch(count)
     room = len(slots) // count
     tails = [fill(batch[i : i + 1], slots[i * room :], frame, {"timestamp": NOW}) for i, frame in enumerate(frames)]
-    counters = np.zeros(len(path.counter_names), np.int64)
-    tables = [table.initial for table in path.tables]
-    compiled.run(batch, 0, count, counters, configuration(path), compiled.whole(), *tables)
+    work = Work(compiled.plan)
+    compiled.run(batch, 0, count, True, work.place)
     assert [row["egress"] == DROPPED for row in batch] == ["drops" in leaf for leaf in leaves]
     assert np.array_equal(seen.initial, expected) and expected.sum() == count - 1
     del tails  # the batch refers to them by address

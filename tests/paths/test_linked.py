@@ -12,11 +12,12 @@ from numba.core import types
 from scout.io.access import load8
 from scout.io.batch import BATCH_SIZE, WHOLE
 from scout.io.packet import NOTES
-from scout.paths.compiler.context import ENTRY, ROOM, Places, context
-from scout.paths.compiler.linked import replay, rows, walk
-from scout.paths.compiler.native import BATCH, compile_path
-from scout.paths.compiler.objects import fused_unit, stage_unit
+from scout.paths.compiler.context import CONTEXT, ENTRY, ROOM, Places, write_context
+from scout.paths.compiler.linked import rows, walk
+from scout.paths.compiler.native import BATCH, Work, compile_path
+from scout.paths.compiler.objects import Unit, fused_unit, stage_unit
 from scout.paths.compiler.plan import lower
+from scout.paths.compiler.source import LIVE_ROWS
 from scout.paths.model.path import Path
 from scout.paths.model.setting import Setting
 from scout.paths.model.table import Table
@@ -33,9 +34,9 @@ BATCHES = 8
 _by_address = caller(ENTRY)
 
 
-@entry(types.void(types.int64, BATCH, types.int64, types.int64, types.int64))
-def call(code: int, batch: np.ndarray, first: int, last: int, place: int) -> None:
-    _by_address(code, (batch, first, last, place))
+@entry(types.void(types.int64, BATCH, types.int64, types.int64, types.boolean, types.int64))
+def call(code: int, batch: np.ndarray, first: int, last: int, primary: bool, place: int) -> None:
+    _by_address(code, (batch, first, last, primary, place))
 
 
 class Tiers:
@@ -49,35 +50,42 @@ class Tiers:
         self._whole = private(WHOLE, np.uint8)
         self.compiled = compile_path(path)
         memory = self._memory = CodeMemory()
-        stages = {
-            node: _loaded(memory, stage_unit(node, each.stage))["stage"] for node, each in self.plan.blocks.items()
-        }
+        stages = {node: _loaded(memory, stage_unit(node, each.stage)) for node, each in self.plan.blocks.items()}
         self.fused = _loaded(memory, fused_unit(self.plan))
         self._blocks, self._edges = rows(self.plan, stages)
         self._counters = np.zeros((NUMBER + 1, ROOM.counters), np.int64)
         self._configuration = self.plan.configuration
         self._records = np.zeros((NUMBER + 1, ROOM.own), np.int64)
         self._records[NUMBER, : len(self.plan.own)] = self.plan.record.view(np.int64)[: len(self.plan.own)]
-        arrays = self._counters, self._whole, self._blocks, self._edges, self._configuration, self._records
-        self._context = context(self.plan, Places(*map(address, arrays), table=lambda table: address(table.initial)))
+        self._context = np.zeros(CONTEXT, np.int64)
+        places = Places(
+            counters=address(self._counters),
+            row=ROOM.counters,
+            whole=address(self._whole),
+            blocks=address(self._blocks),
+            edges=address(self._edges),
+            configuration=address(self._configuration),
+            records=address(self._records),
+            table=lambda table: address(table.initial),
+        )
+        write_context(self._context, self.plan, places, LIVE_ROWS)
 
-    def by_address(self, code: int) -> Callable[[], np.ndarray]:
+    def by_address(self, code: int, primary: bool) -> Callable[[], np.ndarray]:
         """Run code that is called by its address, and return what it has counted."""
 
         def run() -> np.ndarray:
-            call(code, self.packets.batch, 0, BATCH_SIZE, address(self._context))
+            call(code, self.packets.batch, 0, BATCH_SIZE, primary, address(self._context))
             return self._counters[NUMBER, : self.plan.counters]
 
         return run
 
-    def at_start(self, function: Any) -> Callable[[], np.ndarray]:
+    def at_start(self, primary: bool) -> Callable[[], np.ndarray]:
         """Run code as a router has it from the start, and return what it has counted."""
-        counters = np.zeros(self.plan.counters, np.int64)
-        tables = [table.initial for table in self.plan.tables.values()]
+        work = Work(self.plan)
 
         def run() -> np.ndarray:
-            function(self.packets.batch, 0, BATCH_SIZE, counters, self._configuration, self._whole, *tables)
-            return counters
+            self.compiled.run(self.packets.batch, 0, BATCH_SIZE, primary, work.place)
+            return work.counters[0, : self.plan.counters]
 
         return run
 
@@ -99,10 +107,12 @@ class Tiers:
             yield self.packets.batch.copy(), self.packets.slots.copy(), counted.copy(), *tables
 
 
-def _loaded(memory: CodeMemory, unit: Any) -> dict[str, int]:
+def _loaded(memory: CodeMemory, unit: Unit) -> int:
     if unit.found() is None:
         unit.build()
-    return {name: memory.load(code) for name, code in (unit.found() or {}).items()}
+    code = unit.found()
+    assert code
+    return memory.load(code)
 
 
 def _assert_equal(first: Any, second: Any) -> None:
@@ -131,10 +141,7 @@ def tiers(request: pytest.FixtureRequest) -> Tiers:
 
 
 def test_every_tier_does_the_same_with_random_packets(tiers: Tiers) -> None:
-    expected = list(tiers.results(tiers.at_start(tiers.compiled.run)))
-    _assert_equal(expected, tiers.results(tiers.by_address(walk.address)))
-    _assert_equal(expected, tiers.results(tiers.by_address(tiers.fused["run_by_context"])))
-    if tiers.compiled.replicate:
-        expected = list(tiers.results(tiers.at_start(tiers.compiled.replicate)))
-        _assert_equal(expected, tiers.results(tiers.by_address(replay.address)))
-        _assert_equal(expected, tiers.results(tiers.by_address(tiers.fused["replicate_by_context"])))
+    for primary in (True, False):
+        expected = list(tiers.results(tiers.at_start(primary)))
+        _assert_equal(expected, tiers.results(tiers.by_address(walk.address, primary)))
+        _assert_equal(expected, tiers.results(tiers.by_address(tiers.fused, primary)))

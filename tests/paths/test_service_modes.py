@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from scout.io.batch import new_batch
 from scout.io.ports.memory import MemoryPort
-from scout.paths.compiler.native import compile_path, configuration
+from scout.paths.compiler.native import Work, compile_path
 from scout.paths.framework.events import Handler
 from scout.paths.framework.service import Service
 from scout.paths.framework.state import add_to, exchange_in, load_from, store_to
@@ -83,15 +83,14 @@ def _hammer(mode: str, handler: Any) -> tuple[np.ndarray, Service]:
         batch["next_hop"] = np.arange(REQUESTS) % 4
         batch["port"] = replica
         record = batch.copy()
-        tables = [arrays[id(t)] if t.kind != "number" else t.initial + replica for t in path.tables]
-        counters, whole = np.zeros(len(path.counter_names), np.int64), compiled.whole()
+        work = Work(compiled.plan, lambda t: arrays[id(t)] if t.kind != "number" else t.initial + replica)
         ready[replica] = 1
         while not ready.all():
             os.sched_yield()
         for _ in range(ROUNDS):
             batch[:] = record
-            compiled.run(batch, 0, REQUESTS, counters, configuration(path), whole, *tables)
-        assert path.account(counters)["ended"]["end"] == REQUESTS * ROUNDS
+            compiled.run(batch, 0, REQUESTS, True, work.place)
+        assert path.account(work.counters[0])["ended"]["end"] == REQUESTS * ROUNDS
 
     processes = [get_context("fork").Process(target=serve, args=(replica,)) for replica in range(2)]
     for process in processes:

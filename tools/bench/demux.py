@@ -20,14 +20,17 @@ from numba.core import types
 from scout.domain_demux import classify, classify_source, demux_functions, grouped
 from scout.io.batch import BATCH_SIZE
 from scout.io.packet import NO_PATH
+from scout.paths.compiler.context import ENTRY
 from scout.paths.compiler.generated import load_generated
-from scout.paths.compiler.native import BATCH, CompiledPath, compile_path
-from scout.paths.demux.find import ENTRY, KIND, NO_SHAPE, PATH, PORT
+from scout.paths.compiler.native import BATCH, CompiledPath, Work, compile_path
+from scout.paths.demux.find import ENTRY as PATTERN
+from scout.paths.demux.find import KIND, NO_SHAPE, PATH, PORT
 from scout.paths.demux.pattern import patterns, rank
 from scout.paths.demux.table import DemuxTable
 from scout.paths.demux.walk import fields_of, steps
 from scout.paths.model.attributes import Attributes
 from scout.paths.model.path import Path
+from scout.ring.linked import caller
 from scout.tools.bench.path_router import RUNS, Bench
 
 __all__ = ["BASELINES", "DemuxBench", "demux_benches"]
@@ -54,7 +57,7 @@ class DemuxBench(Bench):
         self.kinds["shape"] = NO_SHAPE
         self.kinds["shape"][0] = self.kinds["shape"][ports:room] = 0
         self.table.set_default(0, 0)
-        self.arguments[0] = np.zeros(room * self.compiled.plan.row, np.int64)
+        self.work = Work(self.compiled.plan, paths=room)
         self.refused = np.zeros(8, np.int64)
         fields = fields_of(steps(self.graph, "left"))
         for number in range(paths):
@@ -64,19 +67,16 @@ class DemuxBench(Bench):
     def compile(self, path: Path) -> CompiledPath:
         return compile_path(path, many=True)
 
-    @property
-    def counters(self) -> np.ndarray:
-        return self.arguments[0].reshape(-1, self.compiled.plan.row).sum(axis=0)
-
     def scout(self) -> Callable[[], float]:
         table, repeat = self.table, self._repeated()
         demux = (table.ports, table.kinds, table.heads, table.entries, self.kinds, self.refused)
-        return lambda: self.measure(lambda: repeat(RUNS, self.packets, self.batch, *demux, *self.arguments))
+        code, place = self.compiled.run.address, self.work.place
+        return lambda: self.measure(lambda: repeat(RUNS, self.packets, self.batch, *demux, code, place))
 
     def _repeated(self) -> Any:
         """A native loop that finds the paths of a batch and runs them, as a domain's does."""
-        names = ", ".join(f"a{index}" for index in range(len(self.arguments)))
         tables = "demux_ports, demux_kinds, demux_heads, demux_entries, demux_paths, demux_refused"
+        run = "run(code, (batch, first, last, True, context))"
         lines = [
             "import numpy as np",
             "",
@@ -88,23 +88,19 @@ class DemuxBench(Bench):
             "",
             "",
             "@entry",
-            f"def repeat(times, packets, all_packets, {tables}, {names}):",
+            f"def repeat(times, packets, all_packets, {tables}, code, context):",
             "    for _ in range(times):",
             f"        for start in range(0, packets, {BATCH_SIZE}):",
             f"            batch, count = all_packets[start : start + {BATCH_SIZE}], {BATCH_SIZE}",
             f"            {classify('find_paths', '0')}",
-            *(
-                f"            {line}"
-                for line in grouped({"shape == 0": f"run(batch, first, last, {names})"}, primary=True)
-            ),
+            *(f"            {line}" for line in grouped({"shape == 0": [run]}, primary=True)),
             "",
         ]
-        arrays: list[Any] = [types.Array(numba.from_dtype(dtype), 1, "C") for dtype in (PORT, KIND, ENTRY, PATH)]
+        arrays: list[Any] = [types.Array(numba.from_dtype(dtype), 1, "C") for dtype in (PORT, KIND, PATTERN, PATH)]
         arrays.insert(2, types.int64[::1])
-        path = self.compiled.run.signature.args[3:]
-        signature = types.void(types.int64, types.int64, BATCH, *arrays, types.int64[::1], *path)
-        given = {"run": self.compiled.run, **demux_functions(self.graph)}
-        return load_generated("bench_demux", "\n".join(lines), self.compiled.file.name, signature, given).repeat
+        signature = types.void(types.int64, types.int64, BATCH, *arrays, types.int64[::1], types.int64, types.int64)
+        given = {"run": caller(ENTRY), **demux_functions(self.graph)}
+        return load_generated("bench_demux", "\n".join(lines), "", signature, given).repeat
 
 
 def _flow(frame: np.ndarray, number: int) -> Attributes:

@@ -13,8 +13,8 @@ from scout.io.batch import BATCH_SIZE, SLOT, new_batch
 from scout.io.mac import mac_text
 from scout.io.packet import HEADROOM
 from scout.io.ports.memory import MemoryPort
-from scout.paths.compiler.generated import load_generated
-from scout.paths.compiler.native import CompiledPath, compile_path
+from scout.paths.compiler.context import ENTRY
+from scout.paths.compiler.native import BATCH, CompiledPath, Work, compile_path
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.path import Path
 from scout.paths.protocols.arp import Arp
@@ -23,6 +23,8 @@ from scout.paths.protocols.icmp import Icmp
 from scout.paths.protocols.ipv4 import Ip
 from scout.paths.stages.filter import Filter
 from scout.paths.wire.checksum import checksum
+from scout.ring.jit import entry
+from scout.ring.linked import caller
 from scout.ring.segment import address
 
 __all__ = ["FRAME_BYTES", "ROUTES", "RUNS", "Bench"]
@@ -56,7 +58,7 @@ class Bench:
         for port in graph.ports:
             graph.connect("ip", "arp", port)
         self.compiled = self.compile(self.create_path(networks))
-        self.arguments = self.compiled.arguments()
+        self.work = Work(self.compiled.plan)
         for router in graph.routers:
             router.start(graph)
         # The next hop's MAC address is our own, so that the frames can go round again.
@@ -89,8 +91,8 @@ class Bench:
         return (time.perf_counter_ns() - start) / RUNS / self.packets
 
     def scout(self) -> Callable[[], float]:
-        repeat = _repeated(self.compiled)
-        return lambda: self.measure(lambda: repeat(RUNS, self.batch, 0, self.packets, *self.arguments))
+        code, place = self.compiled.run.address, self.work.place
+        return lambda: self.measure(lambda: _repeat(RUNS, code, self.batch, self.packets, place))
 
     @property
     def forwarded(self) -> int:
@@ -100,7 +102,7 @@ class Bench:
     @property
     def counters(self) -> np.ndarray:
         """The counters, summed over all paths."""
-        return self.arguments[0]
+        return self.work.counters.sum(axis=0)
 
     def c(self, function: Any, counters: np.ndarray) -> Callable[[], float]:
         tables: list[np.ndarray] = [
@@ -116,13 +118,14 @@ class Bench:
         return lambda: self.measure(lambda: function(*arguments))
 
 
-def _repeated(compiled: CompiledPath) -> Any:
+_call = caller(ENTRY)
+
+
+@entry(types.void(types.int64, types.int64, BATCH, types.int64, types.int64))
+def _repeat(times: int, code: int, batch: np.ndarray, packets: int, context: int) -> None:
     """A native loop around the path, as a domain has one: a call from Python would cost 1 us for each batch."""
-    names = ", ".join(f"a{index}" for index in range(len(compiled.arguments()) + 3))
-    lines = (f"@entry\ndef repeat(times, {names}):", "    for _ in range(times):", f"        run({names})", "")
-    signature = types.void(types.int64, *compiled.run.signature.args)
-    name = f"bench_{compiled.path.source}"
-    return load_generated(name, "\n".join(lines), compiled.file.name, signature, {"run": compiled.run}).repeat
+    for _ in range(times):
+        _call(code, (batch, 0, packets, True, context))
 
 
 def _frame(network: int, flow: int) -> np.ndarray:

@@ -22,12 +22,12 @@ import numba
 import numpy as np
 
 from scout.io.system import MESSAGE, MESSAGE_VECTOR, MESSAGE_VECTORS, VECTOR, VNET_HEADER
+from scout.io.transmit.xdp_socket import CHUNK, RING, SLOTS, START, XdpSocket, chunk_header, flush, room, submit
 from scout.ring.atomics import load32, store32, store64
 from scout.ring.errors import ScoutError
 from scout.ring.jit import Record, entry, inline
 from scout.ring.segment import address, private
 from scout.tools.traffic.generator import BATCH, SENT, Generator, packet_socket, transmit
-from scout.tools.traffic.xdp_socket import CHUNK, RING, SLOTS, START, XdpSocket, chunk_header, flush, room, submit
 
 __all__ = ["FLOW", "HEADERS", "IMIX", "LABEL", "MAGIC", "MOST_FLOWS", "SEQUENCE", "Flood"]
 
@@ -182,7 +182,7 @@ class Flood(Generator):
             self._descriptor = sender.fileno()
             if self._segments == 1:
                 with suppress(OSError):
-                    self._ring = stack.enter_context(XdpSocket(interface, self._memory)).ring
+                    self._ring = stack.enter_context(XdpSocket(socket.if_nametoindex(interface), self._memory)).ring
             yield
             until = time.monotonic() + DRAIN_SECONDS
             while self._ring["descriptor"] and self._pending() and time.monotonic() < until:
