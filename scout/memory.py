@@ -157,14 +157,6 @@ class Memory:
             raise ScoutError(f"no stage of these paths has this table of {table.initial.shape} {table.initial.dtype}")
         return self._tables[replica][id(table)]
 
-    def _address(self, replica: int, channel: int, table: Table) -> int:
-        """Where a replica has a table, and a setting in a channel; 0 if no path had it at the start."""
-        if isinstance(table, Setting):
-            index = next((at for at, each in enumerate(self._domain.settings) if each is table), -1)
-            return address(self.settings[replica][channel, index:]) if index >= 0 else 0
-        found = self._tables[replica].get(id(table))
-        return 0 if found is None else address(found)
-
     def has(self, replica: int) -> bool:
         """True if the memory of a replica of this number was made."""
         return replica in self._arguments
@@ -210,10 +202,12 @@ class Memory:
         hold = self.holds[replica : replica + 1]
         self._waiters[replica] = self._waiter(replica)
         delays = new_delays(self.holds, replica) if self._delays else None
-        find = partial(self._address, replica, 0)
+        # No method of this object, which the memory of shapes would keep alive, and is kept alive by.
+        find_table = partial(_find_table, self._domain.settings, self._tables, self.settings)
+        find = partial(find_table, replica, 0)
         makers, amenders, bound = self._domain.routines.rows(find)
         self._kept[replica] = [slots, room, new_hold(hold, self._held), delays, bound]
-        self.shapes.enlist(replica, self._address)
+        self.shapes.enlist(replica, find_table)
         changing = [find(router.changes) for router in self._graph.routers if router.changes is not None]
         own = ReplicaMemory(
             replica=replica,
@@ -329,3 +323,19 @@ def _copied(initial: np.ndarray) -> np.ndarray:
     if initial.view(np.uint8).any():  # pages of zeros stay untouched
         array[:] = initial
     return array
+
+
+def _find_table(
+    known: Sequence[Setting],
+    tables: dict[int, dict[int, np.ndarray]],
+    settings: dict[int, np.ndarray],
+    replica: int,
+    channel: int,
+    table: Table,
+) -> int:
+    """Where a replica has a table, and a setting in a channel; 0 if no path had it at the start."""
+    if isinstance(table, Setting):
+        index = next((at for at, each in enumerate(known) if each is table), -1)
+        return address(settings[replica][channel, index:]) if index >= 0 else 0
+    found = tables[replica].get(id(table))
+    return 0 if found is None else address(found)

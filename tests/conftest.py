@@ -41,10 +41,21 @@ def _collect() -> None:
     gc.freeze()
 
 
-@pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a slow machine no replica is killed because it takes long to leave: it would lose what it has queued."""
-    monkeypatch.setattr("scout.membership._LEAVE_GRACE", 600.0)
+@pytest.fixture(autouse=True, scope="session")
+def patience() -> Iterator[None]:
+    """Nothing is given up because the machine is slow: no replica that leaves is killed, and no request is refused.
+
+    Tests of a limit choose their own.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for limit in (
+            "scout.membership._LEAVE_GRACE",
+            "scout.endpoints.sockets._PATIENCE",
+            "scout.control_socket.changes._PATIENCE",
+            "scout.live_ports._PATIENCE",
+        ):
+            patch.setattr(limit, 600.0)
+        yield
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -333,8 +333,8 @@ class SocketTable:
         if waits:
             self._await(lambda: feed.reached(position))
 
-    def _await(self, condition: Callable[[], bool], patience: float = _PATIENCE) -> None:
-        deadline = time.monotonic() + patience
+    def _await(self, condition: Callable[[], bool], patience: float | None = None) -> None:
+        deadline = time.monotonic() + (_PATIENCE if patience is None else patience)
         while not condition() and not self._closed:
             if time.monotonic() > deadline:
                 raise Refused(errno.ETIMEDOUT, "the replicas do not come to the request; are they stopped?")

@@ -2,14 +2,21 @@
 
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 from commands import report_of, scout
+from numba.core import types
 from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Ether
 
+from scout.io.channels.software import CALLER
+from scout.io.endpoints.collect import APPLICATION_FEED
 from scout.io.host.process import usable_cores
 from scout.ring.errors import ScoutError
+from scout.ring.jit import entry
+from scout.ring.producer import acquire, release
+from scout.testing import await_until
 from scout.tools.bench import tcp, tcp_replay
 from scout.tools.bench.tcp import Group
 from scout.tools.bench.tcp_replay import Case, Direction, Figures, Trial
@@ -91,7 +98,7 @@ def test_a_replay_in_every_mode(mode: str, monkeypatch: pytest.MonkeyPatch) -> N
     measured = Trial(Case(mode, "copy+checksum", min(len(usable_cores()), 2))).measure()
     for direction in tcp_replay.DIRECTIONS:
         assert measured[direction].gbps > 0 and measured[direction].header_ns > 0
-    assert measured["receive"].requests < 0.1 and measured["receive-apart"].requests == 1
+    assert measured["receive"].requests < 0.1 and 1 <= measured["receive-apart"].requests < 1.1  # and of timers
 
 
 @pytest.mark.long
@@ -99,6 +106,39 @@ def test_a_replay_of_records(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tcp_replay, "LAPS", 1)
     measured = Trial(Case("replicated", tcp_replay.SECURED, min(len(usable_cores()), 2))).measure()
     assert all(measured[direction].gbps > 0 for direction in tcp_replay.DIRECTIONS)
+
+
+REQUESTS = types.Array(numba.from_dtype(APPLICATION_FEED), 1, "C")
+
+
+@entry(types.void(REQUESTS))
+def hold(requests: np.ndarray) -> None:
+    acquire(requests[0], CALLER)
+
+
+@entry(types.void(REQUESTS))
+def let_go(requests: np.ndarray) -> None:
+    release(requests[0])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("work", tcp_replay.WORKS)
+def test_a_segment_that_is_lost_is_sent_again(work: str) -> None:
+    """Replicas have no room for the requests of a replay while whoever brings them into the channel is not running."""
+    trial = Trial(Case("replicated", work, min(len(usable_cores()), 2)))
+    with trial._running() as ((connection,), _):
+        apps, segments = trial._hosts[0].apps, tcp_replay._RECEIVE_RECORDS.segments
+        assert apps.feed
+        for _ in range(2):
+            replay = connection.arriving(segments, tcp_replay.SEGMENT, windows=2)
+            replay.settle()
+            before = apps.transmitted()["requests-full"]
+            hold(apps.feed.ring)
+            replay.publish()
+            await_until(lambda before=before: apps.transmitted()["requests-full"] > before)  # type: ignore[misc]
+            let_go(apps.feed.ring)
+            replay.finish()
+            assert not connection.read()
 
 
 @pytest.mark.long

@@ -76,6 +76,7 @@ class Connection:
         self._socket, _ = self._listener.accept()
         self._socket.settimeout(_PATIENCE)
         self._sealer = Sealer() if secured else None
+        self._opened = self._socket._area[self._stack.stream_offset + OPENED :][:8].view(np.int64)
         if secured:
             self._socket.secure("AES-128-GCM", KEY[::-1], IV, KEY, IV)
             time.sleep(_PAUSE)
@@ -92,19 +93,36 @@ class Connection:
         acknowledgements = np.full(count, self._theirs + self._acknowledged)
         self._ours += count * size
         segment = self._segment(ACK, b"\1\1" + self._timestamp(), size)
-        if self._sealer is None:
-            told = segment.window + np.arange(count) % windows
-            return self._replay(segment, sequences, acknowledgements, windows=told)
-        data = self._sealer.seal(count * size).reshape(count, size)
-        opened = self._socket._area[self._stack.stream_offset + OPENED :][:8].view(np.int64)
-        return self._replay(segment, sequences, acknowledgements, data, opened, self._received())
+        told = segment.window + np.arange(count) % windows
+        data: tuple[Any, ...] = ()
+        if self._sealer:
+            data = self._sealer.seal(count * size).reshape(count, size), self._opened, self._received()
+        self._arrive = partial(self._replay, segment, sequences, acknowledgements, *data, windows=told)
+        return self._arrive()
 
     def _received(self) -> int:
         """Bytes of the peer's stream so far."""
         return self._ours - _FIRST - 1
 
+    def _has_all(self) -> bool:
+        """True if all that the peer has sent is there for the application."""
+        if self._sealer:
+            return bool(self._opened[0] >= self._received())
+        return bool(self._read + self._socket.stream.readable() >= self._received())
+
     def read(self) -> bool:
-        """Have the application read all that the peer has sent; True, as it must be there."""
+        """Have the application read all that the peer has sent; True if it was there when the replay had ended.
+
+        It was not if a replica had no room for the request that a segment was to become, as another one was not running
+        while it brought requests into the channel: on a busy machine. The peer sends all of them again then.
+        """
+        is_whole, deadline = self._has_all(), time.monotonic() + _PATIENCE
+        while not self._has_all():
+            if time.monotonic() > deadline:
+                raise ScoutError("the application has not received all bytes of a replay")
+            again = self._arrive()
+            again.publish()
+            again.finish()
         if self._sealer is None:
             self._read_bytes()
         else:
@@ -113,11 +131,9 @@ class Connection:
                 self._read += self._socket.recv_into(buffer)
         time.sleep(_PAUSE)
         self._see_echo()
-        return True
+        return is_whole
 
     def _read_bytes(self) -> None:
-        wanted, stream = self._received() - self._read, self._socket.stream
-        _await(lambda: stream.readable() >= wanted, "the application has not received all bytes of a replay")
         while left := self._received() - self._read:
             size = min(left, len(self._socket.read_view()))
             self._socket.consume(size)

@@ -14,11 +14,11 @@ from numba.core import types
 
 from scout.io.channels.software_operations import FEED, REQUEST, TIMESTAMP
 from scout.io.endpoints.collect import APPLICATION_FEED
-from scout.io.endpoints.memory import REPLICA_AREA, TAIL
+from scout.io.endpoints.memory import HEAD, REPLICA_AREA, TAIL
 from scout.io.ports.contract import Port, PortOperations
 from scout.io.ports.memory import MemoryPort
 from scout.io.system import clock, nap
-from scout.ring.atomics import load64, load64_acquire, store64
+from scout.ring.atomics import load64_acquire, store64
 from scout.ring.errors import ScoutError
 from scout.ring.jit import Record, entry, inline
 from scout.ring.layout import HEADER, payload, published, slot_of
@@ -31,7 +31,9 @@ __all__ = ["Replay", "ReplayPort", "run_together"]
 
 _LENGTH, _FRAME = 8, HEADER + REQUEST.size  # offsets in an entry
 _LOOK = 5_000  # nanoseconds between two looks whether a replay is over; that takes some 60 µs
-_PATIENCE = 10_000_000_000  # nanoseconds that a replay may take
+_PATIENCE = 60_000_000_000  # nanoseconds that a replay may take
+_QUIET = 1_000_000_000  # nanoseconds in which nothing is left to be served, so nothing more will come of a replay
+_GAP = 10_000_000  # nanoseconds from one look to the next that count at most: the machine may have been asleep
 
 
 class ReplayPort(MemoryPort):
@@ -106,7 +108,8 @@ class Replay:
     words : numpy.ndarray, optional
         int64: words that replicas raise.
     wanted : int
-        The replay is over when one of these words has this value or a greater one, and all requests are served.
+        The replay is over when one of these words has this value or a greater one, and all requests are served; or if
+        none has it a second after all requests were served: a segment was lost then.
     begin : callable, optional
         What the application does when the replay begins.
     windows : numpy.ndarray, optional
@@ -193,7 +196,7 @@ class Replay:
         return end
 
     def settle(self) -> None:
-        """Wait until all replicas have served what came before the replay."""
+        """Wait until all replicas have served what came before the replay, requests of the application too."""
         if not _await(self._feed, self._requests, EVERYONE, 0, 0, 0, 0, 0, self._scratch):
             raise ScoutError("the replicas do not come to the beginning of a replay")
 
@@ -212,6 +215,8 @@ def run_together(replays: Sequence[Replay], expected: int = 0) -> int:
     expected : int
         Nanoseconds that it takes at least; this process sleeps meanwhile.
     """
+    for replay in replays:
+        replay.settle()  # else the window that the application has opened may not be known yet
     start = min([replay.publish() for replay in replays])
     return max([replay.finish(expected=0 if index else expected) for index, replay in enumerate(replays)]) - start
 
@@ -229,9 +234,11 @@ _SCRATCH = types.int64[::1]
 @entry(types.int64(_FEEDS, types.int64, _SCRATCH))
 def _await_room(feeds: np.ndarray, count: int, scratch: np.ndarray) -> int:
     """Wait for room for so many entries; the position of the first, -1 if it takes too long."""
-    start, feed = clock(scratch.ctypes.data), feeds[0]
+    last, waited, feed = clock(scratch.ctypes.data), 0, feeds[0]
     while reserve(feed, count) < count:
-        if clock(scratch.ctypes.data) - start > _PATIENCE:
+        now = clock(scratch.ctypes.data)
+        last, waited = now, waited + min(now - last, _GAP)
+        if waited > _PATIENCE:
             return -1
         nap(scratch.ctypes.data, _LOOK)
     return published(feed)
@@ -251,14 +258,31 @@ def _publish(feeds: np.ndarray, count: int, scratch: np.ndarray) -> int:
 
 
 @inline
-def _collected(following: Record) -> bool:
-    """True if no replica has made requests that are not in the channel yet."""
+def _outside(following: Record) -> int:
+    """Bytes of the requests that applications and replicas have made and that are not in the channel yet."""
+    waiting = 0
+    for application in range(following.attached):
+        waiting += _waiting(following.applications + application * following.application_bytes)
     for replica in range(following.replicas):
-        # Acquire, pairs with the replica's store. A replica releases segments after it has published their requests.
-        made = load64_acquire(following.replica_areas + replica * REPLICA_AREA + TAIL)
-        if load64(following.consumed + (following.capacity + replica) * 8) < made:
-            return False
-    return True
+        waiting += _waiting(following.replica_areas + replica * REPLICA_AREA)
+    return waiting
+
+
+@inline
+def _waiting(area: int) -> int:
+    """The same of one producer, whose area is at an address."""
+    taken = load64_acquire(area + HEAD)  # pairs with the collector's store, behind its publication of requests
+    return load64_acquire(area + TAIL) - taken  # pairs with the producer's store
+
+
+@inline
+def _is_served(feed: Record, following: Record, replicas: int) -> bool:
+    """True if these replicas have released both channels, and no request is left outside."""
+    if slowest(feed, replicas) < published(feed) or _outside(following):
+        return False
+    # A replica publishes the requests that it makes before it releases those that they came from: so look again.
+    end = published(following)
+    return slowest(following, replicas) >= end and _outside(following) == 0 and published(following) == end
 
 
 @entry(types.int64(_FEEDS, _REQUESTS, *[types.int64] * 6, _SCRATCH))
@@ -273,23 +297,26 @@ def _await(
     wanted: int,
     scratch: np.ndarray,
 ) -> int:
-    """Wait until these replicas have released both channels; the time.
+    """Wait until these replicas have released both channels; the time, 0 if it takes too long.
 
-    One of `count` words, from address `words` on, has come to the value that is wanted before. 0 if it takes too long.
+    One of `count` words, from address `words` on, is to come to the value that is wanted before. None will if nothing
+    has been left to do for a while.
     """
-    start, feed, following = clock(scratch.ctypes.data), feeds[0], requests[0]
+    feed, following = feeds[0], requests[0]
     if expected:
         nap(scratch.ctypes.data, expected)
-    while (
-        not _is_reached(words, count, stride, wanted)
-        or slowest(feed, replicas) < published(feed)
-        or not _collected(following)
-        or slowest(following, replicas) < published(following)
-    ):
-        if clock(scratch.ctypes.data) - start > _PATIENCE:
+    last, waited, quiet = clock(scratch.ctypes.data), 0, 0
+    while True:
+        is_reached = _is_reached(words, count, stride, wanted)  # before the look at the channels
+        is_served = _is_served(feed, following, replicas)
+        now = clock(scratch.ctypes.data)
+        gap = min(now - last, _GAP)
+        last, waited, quiet = now, waited + gap, quiet + gap if is_served else 0
+        if is_served and (is_reached or quiet > _QUIET):
+            return now
+        if waited > _PATIENCE:
             return 0
         nap(scratch.ctypes.data, _LOOK)
-    return clock(scratch.ctypes.data)
 
 
 @inline
