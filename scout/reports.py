@@ -53,8 +53,9 @@ def compiling(part: str) -> str:
 
 def show_compiling(part: str) -> None:
     """Say on standard error what is compiled, if it is a terminal: a first start may take minutes."""
-    if sys.stderr.isatty():
-        _print(compiling(part))
+    with suppress(ValueError):  # it is closed
+        if sys.stderr.isatty():
+            _print(compiling(part))
 
 
 def _print(message: str) -> None:

@@ -97,16 +97,19 @@ def one_port(*services: Any, port: Any = None) -> RouterGraph:
 
 
 class Replicas:
-    """A path served by several replicas without a channel: each has its tables, one is each packet's primary."""
+    """A path served by several replicas without a channel: each has its tables, one is each packet's primary.
 
-    def __init__(self, path: Path, replicas: int = 2) -> None:
+    They have the tables of another path of theirs, `beside`, in common with it.
+    """
+
+    def __init__(self, path: Path, replicas: int = 2, beside: "Replicas | None" = None) -> None:
         self.path, self.compiled = path, compile_path(path)
         self.batch, self.slots = new_batch(1)
         common = ("constant", "shared")  # a copy of the FIB alone would be 64 MiB
         self._tables = {
             id(table): [table.initial if table.kind in common else table.initial.copy() for _ in range(replicas)]
             for table in path.tables
-        }
+        } | (beside._tables if beside else {})
         self._work = [Work(self.compiled.plan, partial(self.table, replica=each)) for each in range(replicas)]
         self.counters = [work.counters[0, : len(path.counter_names)] for work in self._work]
 

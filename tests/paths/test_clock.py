@@ -6,8 +6,7 @@ import numpy as np
 import traces
 from harness import NOW, Replicas, Twin, one_port, two_ports
 
-from scout.io.packet import CONTROL_TICK
-from scout.paths.framework.clock import LEAP, STEP
+from scout.paths.framework.clock import STEP
 from scout.paths.framework.events import Event, Handler
 from scout.paths.framework.service import Service
 from scout.paths.framework.timers import after
@@ -44,17 +43,6 @@ def test_time_follows_the_timestamps_and_never_runs_backwards() -> None:
     assert times(twin, service, 7 - HOUR, 9 - HOUR, 8 - HOUR, 20 - HOUR) == [7, 9, 9, 20]
     # Set ahead again: that may as well be an hour without a packet.
     assert times(twin, service, 0, 1) == [HOUR, HOUR + 1]
-
-
-def test_a_clock_that_is_set_forward_makes_no_row_old_where_ticks_come() -> None:
-    service = noting()
-    path = one_port(service).create_path("left")
-    twin, at = Twin(path), path.main_line.index("clocked.receive")
-    assert times(twin, service, 0, HOUR) == [0, HOUR]  # no tick has come: it may be a capture
-    assert twin.both(b"", timestamp=NOW + HOUR + 1, at=at, control=CONTROL_TICK).leaf == "control"
-    assert times(twin, service, HOUR + 2, HOUR + LEAP + 1) == [HOUR + 2, HOUR + LEAP + 1]
-    assert times(twin, service, 3 * HOUR, 3 * HOUR + 7) == [HOUR + LEAP + 1, HOUR + LEAP + 8]
-    assert times(twin, service, HOUR, HOUR + 5) == [HOUR + LEAP + 8, HOUR + LEAP + 13]
 
 
 def test_zero_is_a_time() -> None:

@@ -22,9 +22,8 @@ STATE = ("mappings", "ports", "created", "sessions", "fragments")
 
 def sides(made: SimpleNamespace) -> tuple[Replicas, Replicas]:
     """Two replicas of both paths, which have their tables in common."""
-    left, right = Replicas(made.left), Replicas(made.right)
-    right._tables |= {key: left._tables[key] for key in right._tables if key in left._tables}
-    return left, right
+    left = Replicas(made.left)
+    return left, Replicas(made.right, beside=left)
 
 
 def test_replicas_have_equal_tables_and_each_packet_leaves_once(one_time: Any) -> None:
@@ -80,7 +79,8 @@ def test_two_ports_that_share_a_channel_translate_as_the_plain_run(one_time: Any
         for name in STATE:
             assert (supervisor.table(made.service.tables[name], replica) == expected[name]).all()
     drops = {leaf.split(" drops ")[1] for leaf in world.seen if " drops " in leaf}
-    assert set(supervisor.account()["drops"]) == drops
+    # What a killed replica had sent, and its successor did again, is counted too.
+    assert set(supervisor.account()["drops"]) - {"done-again"} == drops
 
 
 def test_replicas_do_not_take_from_the_rate_of_errors() -> None:
