@@ -84,7 +84,7 @@ def too_many_lost(c: Any) -> bool:
 
 
 def tolerant(c: Any, delivered: int) -> int:
-    """What was sent so that so much was delivered; just that if too much of it was lost.
+    """The bytes that were sent so that so many were delivered; just those if too many of them were lost.
 
     The bounds that losses set are to be what the path delivers. Without the few bytes that chance has lost they would
     fall a little in each round.

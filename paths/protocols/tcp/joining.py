@@ -27,7 +27,7 @@ RUN = np.dtype(
         ("next", "i8"),  # the position behind its data
         ("size", "i8"),  # bytes of data of the first segment,
         ("room", "i8"),  # and how many more the next one may have
-        # What is the same in all headers.
+        # The fields that are the same in all headers.
         ("fields", "i8"),  # the data offset, flags and window
         ("acknowledgement", "i8"),
         ("stamps", "i8"),  # of the timestamp option; 0 without
