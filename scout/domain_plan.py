@@ -1,4 +1,4 @@
-"""What a domain's loop is generated from, and the names and calls that several parts of its text have.
+"""The facts that a domain's loop is generated from, and the names and calls that several parts of its text have.
 
 Of paths it has nothing but which features they need: the code of paths is called by its address. So routers with equal
 ports and features share a loop.
@@ -27,7 +27,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class ChannelPlan:
-    """What the text depends on of a channel and the paths that begin at its ports."""
+    """The facts about a channel, and the paths that begin at its ports, on which the text depends."""
 
     ports: list[str]
     has_descriptor: bool

@@ -50,7 +50,7 @@ class Port(Protocol):
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """What the port was given besides what its `repr` shows; a reload of the router file cannot change it."""
+        """The port's parameters that its `repr` does not show; a reload of the router file cannot change them."""
 
     transmits: np.ndarray
     """An `operations.transmit` record for each possible replica, shared; each is written by its replica."""

@@ -91,7 +91,7 @@ whole_at = viewer(types.uint8[::1], (WHOLE,))
 
 
 class Places(NamedTuple):
-    """What a context leads to: `row` is a number of words, the others are addresses."""
+    """The places that a context leads to: `row` is a number of words, the others are addresses."""
 
     counters: int
     row: int

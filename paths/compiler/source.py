@@ -55,7 +55,7 @@ class Source:
     text : str
         The text of its module, which marks the function as an entry.
     marks : str
-        What it depends on besides.
+        All else that the code depends on, as text.
     signature
         Its numba signature.
     views : dict

@@ -61,7 +61,7 @@ def amount(c: Any, percent: int) -> int:
 
 
 def with_headroom(c: Any) -> int:
-    """What may be under way so that others find room (section 5.3.3.2)."""
+    """The bytes that may be under way so that others find room (section 5.3.3.2)."""
     b = c.bbr
     if b.flight_long >= ANY_AMOUNT:
         return ANY_AMOUNT
