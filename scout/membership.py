@@ -264,7 +264,7 @@ class Membership:
             if all(channel.position(replica) > position for channel, position in leaving.owed):
                 leaving.owed = []
                 self._memory.order(replica, LEAVE)
-        elif time.monotonic() > leaving.deadline + max(0.0, self._starved() - leaving.starved):
+        elif (late := time.monotonic() - leaving.deadline) > 0 and late > self._starved() - leaving.starved:
             leaving.deadline = float("inf")
             process.kill()
 
