@@ -18,6 +18,7 @@ from scout.ring.jit import inline
 __all__ = [
     "ACCOUNTED",
     "ALWAYS",
+    "DISCARDS",
     "ENTRY",
     "KIND",
     "NEVER",
@@ -55,10 +56,11 @@ ENTRY = np.dtype(
 
 PATH = np.dtype([("shape", "i2"), ("first", "i2"), ("queue", "i2"), ("port", "i2")])
 """For each number of a path: the number of its shape, or `NO_SHAPE`; that of the shape by which demux has packets
-served at once, plus `ACCOUNTED` if what they use is accounted for, or `QUEUE_UP` if it puts them into the path's queue;
-the index of that queue; and the index of the port at which the path begins."""
+served at once, plus `ACCOUNTED` if what they use is accounted for, or `QUEUE_UP` if it puts them into the path's queue, or
+`DISCARDS` if it drops them where they lie; the index of that queue; and the index of the port at which the path
+begins."""
 
-NO_SHAPE, QUEUE_UP = -1, -2
+NO_SHAPE, QUEUE_UP, DISCARDS = -1, -2, -3
 ACCOUNTED = 1 << 14
 
 _PORT, _KIND, _ENTRY = PORT.itemsize, KIND.itemsize, ENTRY.itemsize  # a record begins with its link

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba.core import types
 
-from scout.domain_demux import classify_source, demux_functions
+from scout.domain_demux import demux_functions, find_source
 from scout.io.batch import new_batch
 from scout.io.packet import NO_PATH
 from scout.paths.compiler.generated import load_generated
@@ -63,14 +63,19 @@ class Demux:
         text = [
             "import numpy as np",
             "from scout.io.access import allow",
+            "from scout.domain_demux import name_path",
             "from scout.ring.jit import inline",
-            *classify_source(GRAPH, GRAPH.ports, "classify"),
+            *find_source(GRAPH, GRAPH.ports, "find"),
             "@entry",
-            "def find_paths(batch, count, ports, kinds, heads, entries, paths, epoch):",
-            "    classify(batch, count, ports, kinds, heads, entries, paths, epoch)",
+            "def find_paths(batch, ports, kinds, heads, entries, paths, epoch):",
+            "    packet = batch[0]",
+            "    if packet.control:",
+            "        name_path(packet, paths)",
+            "    else:",
+            "        packet.path = find(packet.port, packet.frame, packet.end, ports, kinds, heads, entries, epoch)",
             "",
         ]
-        signature = types.void(BATCH, types.int64, *arrays, types.int64)
+        signature = types.void(BATCH, *arrays, types.int64)
         self._find = load_generated("demux", "\n".join(text), "", signature, demux_functions(GRAPH)).find_paths
 
     def add(self, path: int, attributes: Attributes, **options: Any) -> None:
@@ -80,7 +85,7 @@ class Demux:
         """The path of a frame, as compiled code finds it."""
         tail = fill(self.batch, self.slots, data, {"port": port, "control": control})
         table = self.table
-        self._find(self.batch, 1, table.ports, table.kinds, table.heads, table.entries, self.paths, epoch)
+        self._find(self.batch, table.ports, table.kinds, table.heads, table.entries, self.paths, epoch)
         del tail
         return int(self.batch[0]["path"])
 
