@@ -12,7 +12,7 @@ import numpy as np
 from scout.domain_accounts import NOTED, shape_lines
 from scout.io.packet import DROPPED, REACH
 from scout.paths.compiler.inlining import native_helper
-from scout.paths.demux.find import DISCARDS, NO_SHAPE, find
+from scout.paths.demux.find import DISCARDS, NO_SHAPE, find_again
 from scout.paths.demux.walk import Step, classifiers, key_source, steps
 from scout.paths.model.graph import RouterGraph
 from scout.ring.jit import CHECKED, Record, inline
@@ -21,14 +21,16 @@ __all__ = ["demux_functions", "find_source", "grouped", "look_source", "looking"
 
 _TABLES = "demux_ports, demux_kinds, demux_heads, demux_entries"
 
-_LOOK = f"{_TABLES}, demux_paths, contexts, epoch"
+_LOOK = f"memo, {_TABLES}, demux_paths, contexts, epoch"
 """What a look needs."""
 
 
 def demux_functions(graph: RouterGraph) -> dict[str, Any]:
     """The functions that the text of `find_source` calls, by their names there."""
     found = [each for name in graph.ports for each in classifiers(steps(graph, name))]
-    return {f"classify_{each.router}": native_helper(each.classifier.function) for each in found} | {"find_path": find}
+    return {f"classify_{each.router}": native_helper(each.classifier.function) for each in found} | {
+        "find_path": find_again
+    }
 
 
 def find_source(graph: RouterGraph, ports: Sequence[str], name: str) -> list[str]:
@@ -43,7 +45,7 @@ def find_source(graph: RouterGraph, ports: Sequence[str], name: str) -> list[str
         chains.setdefault(likeness, []).append(graph.ports.index(port))
     lines += [
         "@inline",
-        f"def {name}(port, frame, end, {_TABLES}, epoch):",
+        f"def {name}(port, frame, end, memo, {_TABLES}, epoch):",
         '    """The number of the path of a packet."""',
         "    if demux_ports[np.uintp(port)].first == 0:  # all take the default path",
         "        return demux_ports[np.uintp(port)].default",
@@ -62,7 +64,7 @@ def find_source(graph: RouterGraph, ports: Sequence[str], name: str) -> list[str
         *lines,
         "    if way < 0:",
         "        return demux_ports[np.uintp(port)].default",
-        f"    return find_path({_TABLES}, port, word_0, word_1, epoch)",
+        f"    return find_path(memo, {_TABLES}, port, word_0, word_1, epoch)",
     ]
 
 
@@ -77,7 +79,7 @@ def look_source(name: str, find: str) -> list[str]:
         f"def {name}(tables, packet, frame, size, primary):",
         '    """Find the path of a packet; False if that discards it."""',
         f"    {_LOOK} = tables",
-        f"    path = {find}(packet.port, frame, frame + min(size, {REACH}), {_TABLES}, epoch)",
+        f"    path = {find}(packet.port, frame, frame + min(size, {REACH}), memo, {_TABLES}, epoch)",
         "    packet.path = path",
         f"    if demux_paths[np.uintp(path)].first != {DISCARDS}:",
         "        return True",

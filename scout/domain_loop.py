@@ -52,6 +52,12 @@ _MADE_BYTES = 42
 """Bytes of a frame that a router makes by itself: an ARP message on Ethernet."""
 
 
+_DEMUX = [
+    "from scout.domain_demux import name_path",
+    "from scout.paths.demux.find import forget",
+    "from scout.paths.demux.find import memo as find_memo",
+]
+
 _EMISSION = ["from scout.domain_emission import begin_packets, forget_packets, last_path, packets_waiting"]
 
 _DELAYS = [
@@ -76,7 +82,7 @@ def loop_source(plan: DomainPlan) -> str:
             *(["from scout.domain_held import changes_made"] if plan.holds else []),
             *(["from scout.domain_queues import empty, queue_up, show, waiting"] if plan.path_scheduler else []),
             f"from scout.domain_routines import amend{', make' if plan.makes else ''}",
-            *(["from scout.domain_demux import name_path"] if plan.demuxes else []),
+            *(_DEMUX if plan.demuxes else []),
             f"from scout.domain_shapes import {', '.join([*shapes, *_more_of_shapes(plan)])}",
             *(_DELAYS if plan.delays else []),
             *(["from scout.io.access import allow"] if plan.demuxes else []),
@@ -107,6 +113,7 @@ def loop_source(plan: DomainPlan) -> str:
             "    hold[0].count = hold[0].held = 0  # what a predecessor held is gone with its memory",
             *(["    forget_delayed(hold[0], hold.ctypes.data)"] if plan.delays else []),
             *(["    forget_packets(emissions, -1)  # its successor does the requests again"] if emits else []),
+            *(["    memo = find_memo()"] if plan.demuxes else []),
             *(["    spans = spans_room()"] if plan.accounts else []),
             *(["    empty(queues, queue_heads)", "    received = 0"] if plan.path_scheduler else []),
             *(f"    {line}" for line in begin_timers(plan)),
@@ -188,6 +195,7 @@ def _channel(plan: DomainPlan, index: int) -> list[str]:
     name = ["if count:", "    name_path(batch[0], demux_paths)"] if plan.demuxes else []
     return [
         f"# channel {index}",
+        *(["forget(memo)"] if plan.demuxes else []),
         f"count = {receive}",
         *(["accounted = since = 0"] if plan.accounts else []),
         "if count:",
