@@ -104,7 +104,7 @@ def _functions(step: Step | None) -> Any:
 
 @inline
 def name_path(packet: Record, demux_paths: np.ndarray) -> None:
-    """Let a control request, which comes with the number of its path in place of a port, be like a packet of the path."""
+    """Let a control request be like a packet of its path: it comes with the number of that in place of a port."""
     if packet.control:
         packet.path = packet.port
         packet.port = demux_paths[np.uintp(packet.port)].port

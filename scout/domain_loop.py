@@ -190,6 +190,7 @@ def _channel(plan: DomainPlan, index: int) -> list[str]:
     send = f"send(batch, count, hold, {number}, {transmits(plan)})"
     leave = sending(send, own.is_ordered) if plan.accounts else [send]
     leave = [*leave, see("batch"), *(emission_lines(plan, index) if own.emits else [])]
+    leave = ["if count:", *(f"    {line}" for line in leave)]
     stay = [f"forget_packets(emissions, {index})"] if own.emits and own.is_ordered else []
     others = [*_by_shape(plan, own, False), *(CHARGED if plan.accounts else [])] if own.replicates else []
     name = ["if count:", "    name_path(batch[0], demux_paths)"] if plan.demuxes else []

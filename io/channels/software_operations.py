@@ -28,17 +28,18 @@ from scout.ring.batch import close_batch, cut_batch, mark_plain, open_up_to, pas
 from scout.ring.bell import must_wake_others
 from scout.ring.claims import NOBODY, claim_at
 from scout.ring.jit import Record, inline
-from scout.ring.segment import LINE
 from scout.ring.layout import CHANNEL, MEMBER, floor_of, payload, payload_length, published, slot_of
+from scout.ring.segment import LINE
 
 __all__ = ["CONTROL", "FEED", "FRAME", "KIND", "OFFLOADS", "OPERATIONS", "REQUEST", "TIMESTAMP", "rest_of"]
-
-_AHEAD = 32
 
 REQUEST = struct.Struct("<q10sBBi")
 TIMESTAMP, OFFLOADS, FRAME = 0, 8, REQUEST.size  # offsets in a request
 CONTROL = 16  # offset of the 8 bytes that are the last 2 of the virtio_net_hdr, control, stage and port
 KIND = 18  # offset of control
+
+_AHEAD = 32
+"""Requests of which the first cache lines are asked for ahead: as many as are dequeued together by default."""
 
 # The channel's fields come last: numba would take a record that begins as a CHANNEL for one.
 FEED = np.dtype(
@@ -74,6 +75,7 @@ def receive(
     for index in range(count):
         record = batch.ctypes.data + taken * RECORD
         packet, number = batch[np.uintp(taken)], cursor.head + index
+        # The processor's own prefetching does not find long entries; the frame's headers are in the first two lines.
         ahead = slot_of(feed, min(number + _AHEAD, cursor.tail - 1))
         prefetch_read(ahead)
         prefetch_read(ahead + LINE)
@@ -166,7 +168,7 @@ def _take(
     look: Callable[..., bool],
     tables: Any,
 ) -> bool:
-    """Fill a packet's record, which is at address `record`, from the request of this number; False if `look` drops it."""
+    """Fill a packet's record, at address `record`, from the request of this number; False if `look` leaves it out."""
     slot = slot_of(feed, number)
     request = payload(slot)
     frame, size = request + FRAME, payload_length(slot) - FRAME

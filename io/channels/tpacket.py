@@ -76,7 +76,7 @@ def take_frame(
     look: Callable[..., bool],
     tables: Any,
 ) -> bool:
-    """Fill a packet's record, at address `record`, from a frame of the ring; False if `look` drops it."""
+    """Fill a packet's record, at address `record`, from a frame of the ring; False if `look` leaves it out."""
     frame = mac = frame_of(header)
     size, tag = load32(header + _SNAPLEN), 0
     if load32(header + STATUS) & STATUS_VLAN_VALID:

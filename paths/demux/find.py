@@ -61,8 +61,8 @@ ENTRY = np.dtype(
 
 PATH = np.dtype([("shape", "i2"), ("first", "i2"), ("queue", "i2"), ("port", "i2")])
 """For each number of a path: the number of its shape, or `NO_SHAPE`; that of the shape by which demux has packets
-served at once, plus `ACCOUNTED` if what they use is accounted for, or `QUEUE_UP` if it puts them into the path's queue, or
-`DISCARDS` if it drops them where they lie; the index of that queue; and the index of the port at which the path
+served at once, plus `ACCOUNTED` if what they use is accounted for, or `QUEUE_UP` if it puts them into the path's queue,
+or `DISCARDS` if it drops them where they lie; the index of that queue; and the index of the port at which the path
 begins."""
 
 NO_SHAPE, QUEUE_UP, DISCARDS = -1, -2, -3
