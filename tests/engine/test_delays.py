@@ -80,7 +80,7 @@ def test_live_packets_leave_no_earlier_than_they_are_due_and_in_their_order():
 
 
 def test_settings_change_while_packets_wait():
-    left, right, router, supervisor = live(delay=30)
+    left, right, router, supervisor = live(order="channel", delay=30)
     with supervisor:
         given = list(frames(4))
         left.send(given[0], timestamp=START)  # it came long ago: it leaves at once

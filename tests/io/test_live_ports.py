@@ -203,7 +203,7 @@ def replica_descriptors(run: Any, replica: int) -> int:
 def test_a_port_comes_is_used_and_goes_while_packets_flow(run: Any) -> None:
     there: dict[str, Any] = {}
     with Stream(run) as stream:
-        for _ in range(3):
+        for _ in range(2):
             add(run)
             stream.more()
             assert ping(run.third, LEFT, 3)["received"] == ping(run.right, THIRD, 3)["received"] == 3
@@ -217,7 +217,7 @@ def test_a_port_comes_is_used_and_goes_while_packets_flow(run: Any) -> None:
     assert stream.wrong == 0
     assert run.supervisor.taking_part == [0, 1]
     account = run.supervisor.account()
-    assert account["out"]["third"] > 60 and set(account["drops"]) <= {"no-route"}
+    assert account["out"]["third"] > 40 and set(account["drops"]) <= {"no-route"}
     assert run.supervisor.graph.router("ip").addresses.keys() == {"left", "right"}
 
 
