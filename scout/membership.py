@@ -98,11 +98,6 @@ class Membership:
         return [replica for replica in list(self.processes) if replica not in self._retired_replicas]
 
     @property
-    def staying(self) -> list[int]:
-        """Those of them that were not told to leave."""
-        return [replica for replica in self.taking_part if replica not in self._leaving]
-
-    @property
     def deaths(self) -> bool:
         """True if a replica has died."""
         return bool(self._death_counts)
@@ -161,14 +156,14 @@ class Membership:
 
     # Joining.
 
-    def join(self, core: int | None = None) -> int:
-        """Have one more replica take part, on this core if a number of it is free; see `Supervisor.add_replica`."""
+    def join(self) -> int:
+        """Have one more replica take part; see `Supervisor.add_replica`."""
         if self._plan.is_sharded:
             raise ScoutError("flows are sharded among the replicas from the start; no replica can join")
         with self._joining, self._changes.paused():
             with self._lock:
                 self._check_runs()
-                replica = self._free_number(core)
+                replica = self._free_number()
                 if not self._memory.has(replica):
                     # In the forker's thread, which is in the network namespace of the run; the caller need not be.
                     self._forker.call(self._memory.enlist, replica)
@@ -223,18 +218,15 @@ class Membership:
         if self._stopped or not self.taking_part:
             raise ScoutError("the router does not run any more; start it anew")
 
-    def _free_number(self, core: int | None = None) -> int:
+    def _free_number(self) -> int:
         """A number that no replica has; not that of a dead one while a channel still waits for its turn."""
-        free = [
-            number
-            for number in range(MOST_REPLICAS)
-            if number not in self.processes
-            or (number in self._retired_replicas and not self.processes[number].is_alive())
-            if not any(channel.is_member(number) for channel, _ in self._channels)
-        ]
-        if not free:
-            raise ScoutError(f"{MOST_REPLICAS} replicas take part already; remove one first")
-        return next((number for number in free if self._plan.core(number) == core), free[0])
+        for number in range(MOST_REPLICAS):
+            gone = number not in self.processes or (
+                number in self._retired_replicas and not self.processes[number].is_alive()
+            )
+            if gone and not any(channel.is_member(number) for channel, _ in self._channels):
+                return number
+        raise ScoutError(f"{MOST_REPLICAS} replicas take part already; remove one first")
 
     # Leaving.
 

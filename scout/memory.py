@@ -245,9 +245,9 @@ class Memory:
         self._arguments[replica] = tuple(argument.value(own) for argument in self._domain.arguments)
 
     def reconfigure(self) -> None:
-        """Ask again for the parameters of paths that are known only once ports are open, such as MAC addresses.
+        """Ask again for the parameters of paths that depend on the interfaces of ports, such as MAC addresses.
 
-        Replicas that run may keep the earlier ones; those that are forked from now on have the new ones.
+        Plain stores of single words: no packet comes or leaves by a port whose interface changes.
         """
         self.shapes.reconfigure()
 

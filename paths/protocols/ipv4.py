@@ -310,6 +310,9 @@ class Ip(Router):
         return int(self.mtus.initial[self._mtus.first.value + port])
 
     def start(self, graph: RouterGraph) -> None:
+        self.learn_ports(graph)
+
+    def learn_ports(self, graph: RouterGraph) -> None:
         for index, name in enumerate(graph.ports):
             self._mtus.refresh(index, graph.router(name).port.mtu)
 

@@ -51,6 +51,7 @@ def test_each_packet_goes_through_its_own_path(order: str) -> None:
     left, right = MemoryPort(LEFT, frames=given), MemoryPort(RIGHT, frames=[])
     graph = router(left, right)
     special = [graph.create_path("left", order=order, **wish) for wish in WISHES]
+    special.insert(1, graph.discard_path("left", protocol="udp", destination_port=53))
     paths = [*special, graph.create_path("left", order=order), graph.create_path("right", order=order)]
     with Supervisor(graph, paths, 2) as supervisor:
         account = finished(supervisor)
@@ -58,6 +59,7 @@ def test_each_packet_goes_through_its_own_path(order: str) -> None:
     assert {path.name: entered(supervisor, path) for path in paths} == {path.name: wanted[path] for path in paths}
     assert all(wanted[path] for path in paths[:-1])
     assert account["received"] == len(given)
+    assert account["drops"]["discarded"] == wanted[special[1]]
     sent = numbers(right.sent())
     if order == "channel":
         assert sent == sorted(sent)
