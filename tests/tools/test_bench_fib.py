@@ -55,6 +55,7 @@ def test_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert here("bench", "fib", "--rounds", "1", "--routes", str(ROUTES), "--json", str(report)) == 0
     rows = report_of(report, "bench fib")["results"]
     names = {"scout", "dir-24-8"} | ({"c"} if shutil.which("cc") or shutil.which("gcc") else set())
+    names |= {f"{name}-batch" for name in names}
     for load in ("random", "hot"):
         found = {row["name"]: row for row in rows if row.get("load") == load}
         assert set(found) == names
