@@ -188,14 +188,14 @@ def test_packets_of_which_nothing_was_left_to_a_device_leave_without_virtio_net_
     frames = [frame for _, frame in datagrams(0, 3)]
     line._send([(PLAIN, frame) for frame in frames])
     assert [line.plain_receiver.recv(2000) for _ in frames] == frames
-    long = datagrams(1, 1, 300)[0]
+    long = datagrams(1, 1, 700)[0]  # it lies in two pieces
     line._send([(PLAIN, frames[0]), long])  # the order is kept by one socket
     assert [line.receiver.recv(2000) for _ in range(2)] == [PLAIN + frames[0], b"".join(long)]
 
 
 @pytest.mark.parametrize("coalesce", [0, 3])
-def test_the_checksum_of_a_short_packet_that_leaves_alone_is_completed(coalesce):
-    sent = [*datagrams(0, 1), *datagrams(0, 1, 17, sport=9), *segments(0, 1)]
+def test_the_checksum_of_a_packet_that_lies_in_one_piece_and_leaves_alone_is_completed(coalesce):
+    sent = [*datagrams(0, 1), *datagrams(0, 1, 17, sport=9), *datagrams(0, 1, 500, sport=8), *segments(0, 1)]
     line = Line(coalesce)
     line._send(sent)
     assert [(PLAIN, line.plain_receiver.recv(2000)) for _ in sent] == completed(sent)
