@@ -7,6 +7,7 @@ that a death is handled at once. The reporter is called without the lock, so tha
 supervisor.
 """
 
+import os
 import threading
 import time
 from contextlib import suppress
@@ -80,7 +81,7 @@ class Membership:
         self.stalls: list[float] = []
         # Not a method of this object: a cycle of references would keep the memory of a run that is over.
         self._serve = partial(_serve, plan, memory)
-        self._spare = Spare(forker, self._serve, memory.descriptors)
+        self._spare = Spare(forker, self._serve, plan.core, memory.descriptors)
         self._retired_replicas: set[int] = set()  # they have left, or died and got no successor
         self._leaving: dict[int, _Leaving] = {}
         self._counted_ends: dict[int, Child] = {}  # by replica: its newest process of which the end was counted
@@ -168,7 +169,7 @@ class Membership:
                     # In the forker's thread, which is in the network namespace of the run; the caller need not be.
                     self._forker.call(self._memory.enlist, replica)
                 # Before it takes part, as a channel fills up while others wait for it: it has the replica's memory.
-                self._forked(self._spare.prepare)
+                self._forked(partial(self._spare.prepare, replica))
             while not self._try_to_join(replica):
                 time.sleep(0)  # the channel has gone past the snapshot: take a newer one
             with self._lock, suppress(OSError):  # as in `check_processes`, but before another one is told to leave
@@ -387,4 +388,5 @@ class Membership:
 
 def _serve(plan: Plan, memory: Memory, replica: int) -> None:
     """The process of a replica."""
-    memory.serve(replica, plan.core(replica))
+    os.sched_setaffinity(0, [plan.core(replica)])
+    memory.serve(replica)

@@ -19,6 +19,11 @@ from scout.tools.bench.prefixes import internet
 ROUTES = 3_000
 
 
+@pytest.fixture(autouse=True)
+def few_lookups(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_fib, "LOOKUPS", 1 << 17)
+
+
 def test_the_table_has_different_routes_with_networks_of_their_lengths() -> None:
     routes = internet(ROUTES, 1)
     assert len(np.unique(routes[["network", "length"]])) == ROUTES
