@@ -68,7 +68,7 @@ _DELAYS = [
 
 def loop_source(plan: DomainPlan) -> str:
     """The text of the module with the loop."""
-    clocked = plan.path_scheduler or plan.accounts or plan.timers
+    clocked = plan.path_scheduler or plan.timers
     emits = any(channel.emits for channel in plan.channels)
     shapes = ["run_shape", "replay_shape", *(["divert", "resume_shape"] if plan.holds else [])]
     return "\n".join(
@@ -93,6 +93,7 @@ def loop_source(plan: DomainPlan) -> str:
             "from scout.io.packet import NOT_HELD, RECORD",
             *(["from scout.io.path_queue import finish, take"] if plan.path_scheduler else []),
             f"from scout.io.rest import {'NEVER, ' if plan.timers else ''}{'now, ' if clocked else ''}rest",
+            *(["from scout.io.stopwatch import moment"] if plan.path_scheduler or plan.accounts else []),
             f"from scout.ring.bell import {'is_lookout, ' if plan.timers else ''}may_sleep, ring_bell",
             "from scout.ring.jit import callee, inline",
             "from scout.ring.atomics import load64_acquire",
@@ -242,7 +243,14 @@ def _look_source(plan: DomainPlan, index: int) -> list[str]:
     if not plan.demuxes:
         return []
     find, look = f"channel_{index}_find", f"channel_{index}_look"
-    return ["", "", *find_source(plan.graph, plan.channels[index].ports, find), "", "", *look_source(look, find)]
+    return [
+        "",
+        "",
+        *find_source(plan.graph, plan.channels[index].ports, find),
+        "",
+        "",
+        *look_source(look, find, plan.accounts),
+    ]
 
 
 def _more_of_shapes(plan: DomainPlan) -> list[str]:

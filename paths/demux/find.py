@@ -22,6 +22,7 @@ __all__ = [
     "DISCARDS",
     "ENTRY",
     "KIND",
+    "MOMENT",
     "NEVER",
     "NO_SHAPE",
     "PATH",
@@ -114,16 +115,18 @@ def find(
     return ports[np.uintp(port)].default
 
 
-memo = local(4)
-"""Room for what `find_again` remembers; for compiled code."""
+memo = local(5)
+"""Room for what is remembered from one packet of a batch to the next; for compiled code."""
 
-_KEY_0, _KEY_1, _FOUND, _AT = range(4)
+_KEY_0, _KEY_1, _FOUND, _AT, MOMENT = range(5)
+"""The words of a memo: the key of the packet before, its path, its port; and for the accounts of paths a time, 0 if no
+clock was read yet."""
 
 
 @inline
 def forget(memo: np.ndarray) -> None:
-    """Remember no packet: where a batch begins, as the epoch may have changed."""
-    memo[_AT] = -1
+    """Remember nothing: where a batch begins, as the epoch may have changed."""
+    memo[_AT], memo[MOMENT] = -1, 0
 
 
 @inline

@@ -9,6 +9,7 @@ median of these ratios counts.
 """
 
 from itertools import product
+from math import inf
 from statistics import median
 from typing import Any
 
@@ -48,9 +49,10 @@ def rows(rounds: int) -> list[dict[str, Any]]:
 
 
 def _measured(router: Running, count: int, turns: int) -> dict[str, list[float]]:
-    """For each variant the nanoseconds a packet takes, one figure for each turn in which no path was throttled.
+    """For each variant the nanoseconds a packet takes, one figure for each turn in which the replica had its core.
 
-    A path is over its budget if the domain was kept from its core. Packets that are dropped then take less time.
+    If it is kept from its core, a path gets over its budget, and packets that are dropped then take less time; or no
+    packet is served at all.
     """
     (udp, *_) = router.supervisor.paths
     variants: dict[str, dict[str, Any]] = {NONE: {}, ACCOUNTS: {"account": True}, BUDGETS: {"cpu": SHARE / count}}
@@ -64,15 +66,16 @@ def _measured(router: Running, count: int, turns: int) -> dict[str, list[float]]
                 router.supervisor.create_path(path)
             router.port.restore()
             router.port.offer(0.0, WARMING)
-            turn[variant] = SECONDS * 1e9 / router.port.offer(0.0, SECONDS).served
+            served = router.port.offer(0.0, SECONDS).served
+            turn[variant] = SECONDS * 1e9 / served if served else inf
             router.port.settle()
             for path in paths:
                 router.supervisor.delete_path(path)
-        if _throttled(router) == before:
+        if _throttled(router) == before and inf not in turn.values():
             for variant, time in turn.items():
                 times[variant].append(time)
     if not times[NONE]:
-        raise ScoutError("paths were over their budgets in every turn; measure when less else runs")
+        raise ScoutError("the replica was kept from its core in every turn; measure when less else runs")
     return times
 
 
