@@ -4,8 +4,8 @@ Packets of one shape go through its code together. So what they take is measured
 their paths by packets. The time of sending a batch is divided by packets that leave. Packets whose paths are not
 accounted for have codes of their own in `PATH.first`, and come to none of this.
 
-A packet is admitted, and its bytes are counted, where it lies in the channel, as its path is found. Once its batch has
-been sent, the batch is looked through, and paths are charged for all that it took.
+A packet is admitted, and its size is noted, where it lies in the channel, as its path is found. Once its batch has been
+sent, the batch is looked through, and paths are charged for all that it took.
 """
 
 import numpy as np
@@ -13,11 +13,11 @@ import numpy as np
 from scout.io.account import DROP, is_over, spend
 from scout.io.batch import BATCH_SIZE
 from scout.io.stopwatch import moment
-from scout.paths.demux.find import ACCOUNTED, MOMENT
+from scout.paths.demux.find import ACCOUNTED, ADMITTED, MOMENT
 from scout.ring.jit import Record, inline
 from scout.ring.local import local
 
-__all__ = ["BEGUN", "CHARGED", "NOTED", "admit", "charge", "note_span", "sending", "spans_room"]
+__all__ = ["BEGUN", "CHARGED", "NOTED", "admit", "charge", "note_span", "sending", "sizes_room", "spans_room"]
 
 _FIRST, _LAST, _TIME, _WORDS = range(4)
 """The words of a span of a batch, packets of one shape that ran together: its first packet, the one behind its last,
@@ -26,17 +26,25 @@ and the nanoseconds that it took."""
 spans_room = local(_WORDS * BATCH_SIZE)
 """Room for the spans of a batch; for compiled code."""
 
+sizes_room = local(BATCH_SIZE)
+"""Room for the bytes of each packet of a batch that is accounted for by its primary."""
+
 
 @inline
-def admit(account: Record, size: int, memo: np.ndarray, waiter: np.ndarray) -> bool:
-    """Count the bytes of a packet; False if its path is over its budget, so that the packet is to be dropped."""
-    if account.policy == DROP and account.price > 0.0:
+def admit(account: Record, size: int, primary: int, memo: np.ndarray, sizes: np.ndarray, waiter: np.ndarray) -> bool:
+    """Note the size of a packet; False if its path is over its budget, so that the packet is to be dropped.
+
+    Only the primary counts bytes and drops. It is `charge` that writes them to the account, once for packets of a path
+    that follow one another.
+    """
+    if primary and account.price > 0.0 and account.policy == DROP:
         if memo[MOMENT] == 0:
             memo[MOMENT] = moment(waiter)
         if is_over(account, memo[MOMENT]):
             account.throttled += 1
             return False
-    account.bytes += size
+    sizes[np.uintp(memo[ADMITTED])] = size if primary else 0
+    memo[ADMITTED] += 1
     return True
 
 
@@ -50,23 +58,37 @@ def note_span(spans: np.ndarray, number: int, first: int, last: int, nanoseconds
 
 
 @inline
-def charge(batch: np.ndarray, spans: np.ndarray, count: int, accounts: np.ndarray, sending: int, now: int) -> None:
-    """Charge the paths of `count` spans: for the time that each took, and with `sending` for each packet that left."""
+def charge(
+    batch: np.ndarray, spans: np.ndarray, count: int, accounts: np.ndarray, sizes: np.ndarray, sending: int, now: int
+) -> None:
+    """Charge the paths of `count` spans: for the time that each took, and with `sending` for each packet that left.
+
+    `sizes` are those of the packets, the first ones of the spans first.
+    """
+    admitted = 0
     for number in range(count):
         words = np.uintp(_WORDS * number)
         index, last = spans[words + np.uintp(_FIRST)], spans[words + np.uintp(_LAST)]
         time = spans[words + np.uintp(_TIME)]
         each = time // (last - index)
         due = time - each * (last - index)
-        path = batch[np.uintp(index)].path
+        path, size = batch[np.uintp(index)].path, 0
         while index < last:
             packet = batch[np.uintp(index)]
             if packet.path != path:
-                spend(accounts[np.uintp(path)], due, now)
-                path, due = packet.path, 0
+                _spend(accounts[np.uintp(path)], size, due, now)
+                path, size, due = packet.path, 0, 0
             due += each + (sending if packet.egress >= 0 else 0)
+            size += sizes[np.uintp(admitted)]
+            admitted += 1
             index += 1
-        spend(accounts[np.uintp(path)], due, now)
+        _spend(accounts[np.uintp(path)], size, due, now)
+
+
+@inline
+def _spend(account: Record, size: int, nanoseconds: int, now: int) -> None:
+    account.bytes += size
+    spend(account, nanoseconds, now)
 
 
 BEGUN = [
@@ -84,7 +106,10 @@ NOTED = [
 ]
 """The lines that note how long the packets of one shape took; `since` is the time at which what follows begins."""
 
-CHARGED = ["if accounted:", "    charge(batch, spans, accounted, accounts, 0, since if since else moment(waiter))"]
+CHARGED = [
+    "if accounted:",
+    "    charge(batch, spans, accounted, accounts, sizes, 0, since if since else moment(waiter))",
+]
 """The lines that charge for what a replica does that is not the primary of a batch."""
 
 
@@ -95,5 +120,5 @@ def sending(leave: str, waits: bool) -> list[str]:
         f"leaving = {leave}",
         "if accounted:",
         "    ended = moment(waiter)",
-        "    charge(batch, spans, accounted, accounts, (ended - began) // max(1, leaving), ended)",
+        "    charge(batch, spans, accounted, accounts, sizes, (ended - began) // max(1, leaving), ended)",
     ]

@@ -21,7 +21,7 @@ __all__ = ["demux_functions", "find_source", "grouped", "look_source", "looking"
 
 _TABLES = "demux_ports, demux_kinds, demux_heads, demux_entries"
 
-_LOOK = f"memo, {_TABLES}, demux_paths, accounts, contexts, waiter, epoch"
+_LOOK = f"memo, {_TABLES}, demux_paths, accounts, sizes, contexts, waiter, epoch"
 """What a look needs."""
 
 
@@ -75,8 +75,8 @@ def look_source(name: str, find: str, accounts: bool) -> list[str]:
     primary: before anything of them is copied. With `accounts` the primary drops those of paths over their budgets too.
     """
     admitted = [
-        f"    if primary and demux_paths[np.uintp(path)].first >= {ACCOUNTED}:",
-        "        return admit(accounts[np.uintp(path)], size, memo, waiter)",
+        f"    if demux_paths[np.uintp(path)].first >= {ACCOUNTED}:",
+        "        return admit(accounts[np.uintp(path)], size, primary, memo, sizes, waiter)",
     ]
     return [
         "@inline",
@@ -108,9 +108,10 @@ def _functions(step: Step | None) -> Any:
 
 
 @inline
-def name_path(packet: Record, demux_paths: np.ndarray) -> None:
-    """Let a control request be like a packet of its path: it comes with the number of that in place of a port."""
+def name_path(packet: Record, demux_paths: np.ndarray, sizes: np.ndarray) -> None:
+    """Let a control request be like a packet of its path, of no bytes: it comes with the path's number as its port."""
     if packet.control:
+        sizes[0] = 0
         packet.path = packet.port
         packet.port = demux_paths[np.uintp(packet.port)].port
 
