@@ -129,10 +129,6 @@ class Bell:
         """An epoll instance with the bell alone; for a replica's own process, whose sleep nobody else's ends."""
         return self._listening([self._event])
 
-    def watch_also(self, descriptor: int) -> None:
-        """Let what arrives at one more descriptor wake the lookout, whose process was or will be forked with it."""
-        self._watch.register(descriptor, select.EPOLLIN | select.EPOLLET)
-
     @staticmethod
     def _listening(descriptors: Iterable[int]) -> select.epoll:
         instance = select.epoll()

@@ -1,14 +1,13 @@
 """Domains: a core's private copy of the state, and the compiled loop that serves it.
 
-`compile_domain` compiles the loop (`scout.domain_loop`) for a graph's channels, ports and the features of its paths;
-`run_domain` is the body of a replica's process. The loop reads no clock: time is that of the requests.
+`compile_domain` compiles the loop (`scout.domain_loop`) for a graph's channels, ports and the features of its paths.
+The loop reads no clock: time is that of the requests.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import psutil
 from numba.core import types
 
 from scout.domain_arguments import Argument, Channels, domain_arguments
@@ -41,7 +40,6 @@ __all__ = [
     "CompiledDomain",
     "compile_domain",
     "keeps_state",
-    "run_domain",
 ]
 
 
@@ -258,10 +256,3 @@ def _scheduler_arguments(schedule: Callable[..., int] | None, heads: str) -> str
         return ""
     code = schedule.__code__
     return ", ".join([heads, *(f"table_{name}" for name in code.co_varnames[1 : code.co_argcount])])
-
-
-def run_domain(core: int | None, serve: Any, arguments: tuple[Any, ...]) -> None:
-    """Pin this process to a core, and serve; the body of a replica's process."""
-    if core is not None:
-        psutil.Process().cpu_affinity([core])
-    serve(*arguments)

@@ -1,30 +1,29 @@
 """Ports that get an interface, or lose it, while packets flow.
 
 The loop of the replicas, the code of the paths and all tables know a port from the start, whether it has an interface
-or not: a port without one is a place (`AfPacketPort()`), which lacks the ring and the sockets of an interface alone. A
-process gets such things when it is forked. So the replicas are renewed, one by one: a replica that is forked now joins
-at a snapshot, and then the one in whose place it comes leaves, between two batches, as in `Supervisor.add_replica` and
-`remove_replica`. Their memory, channels and code are the same, and packets flow on.
+or not. Replicas also have the ring of the port and the sockets that they send by: a port without an interface
+(`AfPacketPort()`) has them bound to none. So an interface comes and goes by binding these sockets, which all processes
+share, and by changes of tables in shared memory.
 
-An interface is added in this order: it is opened, and the other changes are checked; its ring is mapped; the replicas
-are renewed; the other changes are made, as one; frames are admitted. So no replica leads a packet to a port by which it
-cannot send, and up to the last two steps nothing has changed.
+An interface is added in this order: it is opened, and the sockets that replicas send by are bound; the other changes
+are checked; the ring is bound; the other changes are made, as one; frames are admitted. Up to the last two steps
+nothing has changed.
 
 It is deleted in this order: the kernel admits no more frames; replicas serve those of the ring; the other changes are
-made, as one, with those that delete its addresses, MTU and neighbours; the kernel gets all frames back; the ring goes;
-the replicas are renewed.
+made, as one, with those that delete its addresses, MTU and neighbours; once all replicas have come to them the
+interface goes.
 """
 
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from functools import partial
 
 from scout.changes import Changes
 from scout.domain_arguments import Channels
 from scout.io.channels.kernel_ring import KernelRing
-from scout.io.host.process import Child, Forker
+from scout.io.host.process import Forker
 from scout.io.ports.afpacket import AfPacketPort
 from scout.membership import Membership
 from scout.memory import Memory
@@ -88,10 +87,9 @@ class LivePorts:
                 found = (change for router in self._plan.graph.routers for change in router.clearing(gone.port))
                 others += [change for change in found if change not in others]
             with ExitStack() as undo:
-                undo.callback(self._renew_if_renewed, adding, dict(self._membership.processes))
                 self._open(adding, undo)
                 self._changes.check(others)
-                self._map(adding, undo)
+                self._prepare(adding, undo)
                 for each in deleting:
                     self._drain(each.port, undo)
                 epoch = make(others)
@@ -168,19 +166,14 @@ class LivePorts:
             port = self._port(each.port)
             undo.callback(self._tell_routers)
             self._forker.call(partial(port.plug, each.interface, each.mac, each.promiscuous, each.coalesce))
-            undo.callback(self._forker.call, port.unplug)
+            undo.callback(port.unplug)
         self._tell_routers()
 
-    def _map(self, adding: Sequence[AddPort], undo: ExitStack) -> None:
-        """Make the rings, let all replicas have them and the sockets, and bind."""
-        channels = [channel for each in adding if (channel := self._channel(each.port))]
-        for channel in channels:
-            self._forker.call(channel.plug)
-            undo.callback(self._forker.call, channel.unplug)
-            self._memory.bell.watch_also(channel.descriptor)
-        if adding:
-            self._renew()
-        for channel in channels:
+    def _prepare(self, adding: Sequence[AddPort], undo: ExitStack) -> None:
+        """Bind the rings; nothing comes yet."""
+        for channel in (each for change in adding if (each := self._channel(change.port))):
+            undo.callback(channel.unplug)
+            channel.plug()
             channel.prepare()
 
     def _admit(self, adding: Sequence[AddPort]) -> None:
@@ -191,21 +184,10 @@ class LivePorts:
             for warning in self._port(each.port).warnings():
                 self._reporter(f"port {each.port}: {warning}")
 
-    def _renew(self) -> None:
-        """Replace the process of each replica by one that is forked from now on; the replicas get other numbers.
-
-        One that dies meanwhile may get a successor that was forked before, under the same number; that leaves too.
-        """
-        for replica in self._membership.staying:
-            if replica in self._membership.staying:
-                self._membership.join(self._plan.core(replica))
-                with suppress(ScoutError):  # it left, or died and got no successor
-                    self._membership.leave(replica)
-
     def _tell_routers(self) -> None:
         """Have routers and the code of paths know the present MAC addresses and MTUs."""
         for router in self._plan.graph.routers:
-            router.start(self._plan.graph)
+            router.learn_ports(self._plan.graph)
         self._memory.reconfigure()
 
     # Deleting.
@@ -221,31 +203,14 @@ class LivePorts:
     def _take_away(self, deleting: Sequence[DeletePort], epoch: int) -> None:
         """Take the interfaces away, of which no packet is left, and which none is led to."""
         channels = {each.port: self._channel(each.port) for each in deleting}
-        settled = self._await(
-            lambda: self._changes.reached(epoch) and all(c.is_settled for c in channels.values() if c)
-        )
-        if not settled:
+        if not self._await(lambda: self._changes.reached(epoch)):
             names = ", ".join(channels)
             raise ScoutError(f"port {names}: replicas are behind, and it keeps its interface, unused; delete it again")
         for name, channel in channels.items():
             if channel:
-                self._forker.call(channel.unplug)
-            self._forker.call(self._port(name).unplug)
+                channel.unplug()
+            self._port(name).unplug()
         self._tell_routers()
-        self._renew_behind(deleting)
-
-    def _renew_if_renewed(self, adding: Sequence[AddPort], earlier: dict[int, Child]) -> None:
-        """Undo a renewal, if there was one."""
-        if adding and self._membership.processes != earlier:
-            self._renew_behind(adding)
-
-    def _renew_behind(self, ports: Sequence[AddPort | DeletePort]) -> None:
-        """Have replicas give back what they have of interfaces; what is left of that is harmless."""
-        try:
-            self._renew()
-        except ScoutError as error:
-            names = ", ".join(each.port for each in ports)
-            self._reporter(f"port {names}: a replica keeps its sockets until it ends: {error}")
 
     def _await(self, condition: Callable[[], bool]) -> bool:
         deadline = time.monotonic() + _PATIENCE

@@ -7,6 +7,7 @@ that a death is handled at once. The reporter is called without the lock, so tha
 supervisor.
 """
 
+import os
 import threading
 import time
 from contextlib import suppress
@@ -80,7 +81,7 @@ class Membership:
         self.stalls: list[float] = []
         # Not a method of this object: a cycle of references would keep the memory of a run that is over.
         self._serve = partial(_serve, plan, memory)
-        self._spare = Spare(forker, self._serve, memory.descriptors)
+        self._spare = Spare(forker, self._serve, plan.core, memory.descriptors)
         self._retired_replicas: set[int] = set()  # they have left, or died and got no successor
         self._leaving: dict[int, _Leaving] = {}
         self._counted_ends: dict[int, Child] = {}  # by replica: its newest process of which the end was counted
@@ -96,11 +97,6 @@ class Membership:
     def taking_part(self) -> list[int]:
         """The numbers of the replicas that take part."""
         return [replica for replica in list(self.processes) if replica not in self._retired_replicas]
-
-    @property
-    def staying(self) -> list[int]:
-        """Those of them that were not told to leave."""
-        return [replica for replica in self.taking_part if replica not in self._leaving]
 
     @property
     def deaths(self) -> bool:
@@ -161,19 +157,19 @@ class Membership:
 
     # Joining.
 
-    def join(self, core: int | None = None) -> int:
-        """Have one more replica take part, on this core if a number of it is free; see `Supervisor.add_replica`."""
+    def join(self) -> int:
+        """Have one more replica take part; see `Supervisor.add_replica`."""
         if self._plan.is_sharded:
             raise ScoutError("flows are sharded among the replicas from the start; no replica can join")
         with self._joining, self._changes.paused():
             with self._lock:
                 self._check_runs()
-                replica = self._free_number(core)
+                replica = self._free_number()
                 if not self._memory.has(replica):
                     # In the forker's thread, which is in the network namespace of the run; the caller need not be.
                     self._forker.call(self._memory.enlist, replica)
                 # Before it takes part, as a channel fills up while others wait for it: it has the replica's memory.
-                self._forked(self._spare.prepare)
+                self._forked(partial(self._spare.prepare, replica))
             while not self._try_to_join(replica):
                 time.sleep(0)  # the channel has gone past the snapshot: take a newer one
             with self._lock, suppress(OSError):  # as in `check_processes`, but before another one is told to leave
@@ -223,18 +219,15 @@ class Membership:
         if self._stopped or not self.taking_part:
             raise ScoutError("the router does not run any more; start it anew")
 
-    def _free_number(self, core: int | None = None) -> int:
+    def _free_number(self) -> int:
         """A number that no replica has; not that of a dead one while a channel still waits for its turn."""
-        free = [
-            number
-            for number in range(MOST_REPLICAS)
-            if number not in self.processes
-            or (number in self._retired_replicas and not self.processes[number].is_alive())
-            if not any(channel.is_member(number) for channel, _ in self._channels)
-        ]
-        if not free:
-            raise ScoutError(f"{MOST_REPLICAS} replicas take part already; remove one first")
-        return next((number for number in free if self._plan.core(number) == core), free[0])
+        for number in range(MOST_REPLICAS):
+            gone = number not in self.processes or (
+                number in self._retired_replicas and not self.processes[number].is_alive()
+            )
+            if gone and not any(channel.is_member(number) for channel, _ in self._channels):
+                return number
+        raise ScoutError(f"{MOST_REPLICAS} replicas take part already; remove one first")
 
     # Leaving.
 
@@ -395,4 +388,5 @@ class Membership:
 
 def _serve(plan: Plan, memory: Memory, replica: int) -> None:
     """The process of a replica."""
-    memory.serve(replica, plan.core(replica))
+    os.sched_setaffinity(0, [plan.core(replica)])
+    memory.serve(replica)

@@ -11,7 +11,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from scout.domain import CompiledDomain, run_domain
+from scout.domain import CompiledDomain
 from scout.domain_arguments import Channels, ReplicaMemory
 from scout.domain_changes import LOG
 from scout.domain_emission import emissions
@@ -37,6 +37,7 @@ from scout.ring.membership import MOST_REPLICAS
 from scout.ring.schedule import HEAD
 from scout.ring.segment import LINE, address, private, shared
 from scout.ring.snapshot import Snapshots
+from scout.ring.turn import STOP
 from scout.shape_memory import ShapeMemory
 
 __all__ = ["Memory"]
@@ -246,9 +247,9 @@ class Memory:
         self._arguments[replica] = tuple(argument.value(own) for argument in self._domain.arguments)
 
     def reconfigure(self) -> None:
-        """Ask again for the parameters of paths that are known only once ports are open, such as MAC addresses.
+        """Ask again for the parameters of paths that depend on the interfaces of ports, such as MAC addresses.
 
-        Replicas that run may keep the earlier ones; those that are forked from now on have the new ones.
+        Plain stores of single words: no packet comes or leaves by a port whose interface changes.
         """
         self.shapes.reconfigure()
 
@@ -305,11 +306,22 @@ class Memory:
         now = self.now(channel)
         return now if now > int(self.orders[0, CLOCK // 8]) else 0
 
-    def serve(self, replica: int, core: int | None) -> None:
-        """Serve as a replica, pinned to a core; returns when its order says so. For a process of its own."""
+    def warm_up(self) -> None:
+        """Call the loop, which returns at once, before any replica is forked.
+
+        Numba takes milliseconds to learn the types of its arguments. Processes that are forked later know them, so that
+        a replica that joins, or a successor, does not keep the others waiting for that.
+        """
+        replica = next(iter(self._arguments))
+        self.orders[replica, 0] = STOP
+        self._domain.serve(*self._arguments[replica])
+        self.orders[replica, 0] = RUN
+
+    def serve(self, replica: int) -> None:
+        """Serve as a replica; returns when its order says so. For a process of its own."""
         own = self.bell.listen()
         self._waiters[replica]["own"] = own.fileno()
-        run_domain(core, self._domain.serve, self._arguments[replica])
+        self._domain.serve(*self._arguments[replica])
         _say_ended(address(self.orders[replica, _ENDED:]))  # the process may take long to end: it gives back its memory
 
     def _waiter(self, replica: int) -> np.ndarray:

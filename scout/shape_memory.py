@@ -82,7 +82,7 @@ class ShapeMemory:
         self._records += [shared((room, ROOM.own), np.int64)] * later
         self._blocks = [rows(shape.plan, {})[0] for shape in shapes] + list(shared((later, ROOM.blocks), BLOCK))
         self._edges = [np.zeros(0, EDGE) for _ in shapes] + list(shared((later, ROOM.edges), EDGE))
-        self._configurations = [shape.plan.configuration.view(np.int64) for shape in shapes]
+        self._configurations = [_shared(shape.plan.configuration.view(np.int64)) for shape in shapes]
         self._configurations += list(shared((later, ROOM.parameters), np.int64))
         self._counters: dict[int, list[np.ndarray]] = {}  # by replica
         self._whole: dict[int, np.ndarray] = {}  # by replica
@@ -177,3 +177,10 @@ class ShapeMemory:
         )
         is_linked = shape >= len(self._many) - self._later
         write_context(self.contexts[replica][shape], self._plans[shape], places, row if is_linked else None)
+
+
+def _shared(values: np.ndarray) -> np.ndarray:
+    """A copy in shared memory: replicas that run see what is written there later."""
+    copied = shared(max(1, len(values)), np.int64)
+    copied[: len(values)] = values
+    return copied

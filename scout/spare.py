@@ -1,10 +1,12 @@
-"""The spare process: forked in advance, it becomes the successor of whichever replica dies first.
+"""The spare process: forked in advance, it becomes the successor of whichever replica dies first, or the next to join.
 
-Forking a process with much memory takes milliseconds, during which packets would wait.
+Forking a process with much memory takes milliseconds, during which packets would wait. So does moving a process that
+runs to a core where others are at work: it is moved while it sleeps.
 """
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from scout.io.host.process import Child, Forker
 
@@ -21,17 +23,30 @@ class Spare:
     forker : Forker
     serve : callable
         Called in the process with the number of the replica; returns when the replica ends.
+    core : callable
+        Gives the core of the replica of a number.
     descriptors : callable
         Gives the descriptors that `serve` uses.
     """
 
-    def __init__(self, forker: Forker, serve: Callable[[int], None], descriptors: Callable[[], Sequence[int]]) -> None:
-        self._forker, self._serve, self._descriptors = forker, serve, descriptors
+    def __init__(
+        self,
+        forker: Forker,
+        serve: Callable[[int], None],
+        core: Callable[[int], int],
+        descriptors: Callable[[], Sequence[int]],
+    ) -> None:
+        self._forker, self._serve, self._core, self._descriptors = forker, serve, core, descriptors
         self.process: Child | None = None
         self._call = -1  # the end of a pipe by which the process is told its number
 
-    def prepare(self) -> None:
+    def prepare(self, replica: int | None = None) -> None:
         """Fork the process, in place of one that waits: a process has only the memory that was mapped before it.
+
+        Parameters
+        ----------
+        replica : int, optional
+            The replica that it is going to be.
 
         Raises
         ------
@@ -48,6 +63,8 @@ class Spare:
             raise
         finally:
             os.close(listen)
+        if replica is not None:
+            self._pin(replica)
 
     def ensure(self) -> None:
         """Fork the process unless one waits; errors as of `prepare`."""
@@ -65,11 +82,18 @@ class Spare:
         self.ensure()
         assert self.process
         try:
+            self._pin(replica)
             os.write(self._call, bytes([replica]))
             called, self.process = self.process, None
             return called
         finally:
             self.discard()
+
+    def _pin(self, replica: int) -> None:
+        """Have the process run on the core of a replica."""
+        assert self.process
+        with suppress(ProcessLookupError):  # it has just died
+            os.sched_setaffinity(self.process.pid, [self._core(replica)])
 
     def discard(self) -> None:
         """End the process that waits, if there is one."""

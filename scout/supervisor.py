@@ -190,6 +190,7 @@ class Supervisor(Steering, PathFigures):
         for replica in range(plan.replicas):
             self.memory.enlist(replica)
             self.memory.snapshots.save(replica, 0)
+        self.memory.warm_up()
         changes = Changes(plan, self.channels, self.memory, domain.settings)
         membership = Membership(plan, self.channels, self.memory, changes, self._forker, self._say)
         control = Control(plan, self.channels, self.memory)

@@ -4,12 +4,14 @@ All replicas map the socket's TPACKET_V2 ring and read its frames (`scout.io.cha
 that is bound to no interface receives from all interfaces of the namespace; a filter in the kernel passes only frames
 of the channel's ports.
 
-The ring of one port can come and go while replicas run (`plug`, `unplug`). Without it the channel brings control
-requests alone. The descriptor of the socket and the addresses of the ring stay, so that nothing else changes for the
-replicas, which are forked anew in between (`scout.live_ports`).
+The interface of a port that has the ring alone can come and go while replicas run (`plug`, `unplug`). Without one the
+socket is bound to none, and the channel brings control requests alone. The socket and its ring stay, so replicas have
+them from the start: to make a ring while they run would take a core from them, as the kernel clears its memory at one
+stretch.
 """
 
-import os
+import ctypes
+import mmap
 import socket
 import struct
 import threading
@@ -32,13 +34,12 @@ from scout.io.channels.packet_socket import (
     SOL_PACKET,
     STATISTICS,
     bind,
-    raw_socket,
     ring_socket,
+    set_memberships,
 )
-from scout.io.channels.ring_memory import RingMemory
 from scout.io.host.socket_filter import NO_FRAMES, attach, detach, of_interfaces
 from scout.io.ports.contract import PortError
-from scout.ring.layout import CHANNEL, CLAIM, CONTROLS, GATING, MEMBER, RETURNED, WORDS
+from scout.ring.layout import CHANNEL, CLAIM, CONTROLS, GATING, MEMBER, WORDS
 from scout.ring.membership import MOST_REPLICAS, join, passed, resume
 from scout.ring.retirement import retire, unfinished
 from scout.ring.segment import LINE, address, shared
@@ -84,8 +85,8 @@ class KernelRing:
         self._blocks = -(-max(port.frames for port in self._ports.values()) // BLOCK_FRAMES)
         frames = self._blocks * BLOCK_FRAMES
         self._socket: socket.socket | None = None
-        self._place: RingMemory | None = None
-        ring = self._open()
+        self._memory: mmap.mmap | None = None
+        ring = self._open(frames)
         # Replicas may still have to follow the claims of all frames in the ring and of all control requests that wait.
         marks = 1 << (frames + MOST_CONTROLS - 1).bit_length()
         self._marks = shared(marks, np.int64)
@@ -124,43 +125,38 @@ class KernelRing:
         self.ring["port"], self.ring["ports"] = next(iter(self._ports)), len(self._ports)
         self.ring["interfaces"], self.ring["controls"] = address(self._interfaces), address(self._controls)
 
-    # The ring, which a channel of one port can be without.
-
-    def _open(self) -> int:
-        """Make the place of the ring, and the ring if the ports have interfaces; the address."""
-        self._socket = raw_socket(self._names)
-        self._place = RingMemory(self._blocks * BLOCK_FRAMES * FRAME_BYTES)
-        if all(port.interface for port in self._ports.values()):
-            try:
+    def _open(self, frames: int) -> int:
+        """Make the socket and its ring, which nothing feeds yet; the ring's address."""
+        self._socket = made = ring_socket(self._names, self._blocks)
+        try:
+            self._memory = mmap.mmap(made.fileno(), frames * FRAME_BYTES)
+            if self._has_interfaces:
                 self.plug()
-            except PortError:
-                self.close()
+        except (OSError, PortError) as error:
+            self.close()
+            if isinstance(error, PortError):
                 raise
-        return self._place.address
+            raise PortError(f"port {self._names}: the ring cannot be mapped: {error.strerror}") from error
+        return ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
+
+    # The interface, which a channel of one port can be without.
+
+    @property
+    def _has_interfaces(self) -> bool:
+        return all(port.interface for port in self._ports.values())
 
     def plug(self) -> None:
-        """Have the kernel make a ring for the ports, under the same descriptor; nothing comes before `feed`.
+        """Have the interfaces take the frames that the ports want; nothing comes before `feed` or `admit`.
 
         Raises
         ------
         PortError
-            If the kernel makes no ring of this size, or an interface is gone.
+            If an interface is gone.
         """
-        assert self._place
-        fresh = ring_socket(list(self._ports.values()), self._blocks)
-        try:
-            self._place.put(fresh.fileno())
-        except OSError as error:
-            fresh.close()
-            raise PortError(f"port {self._names}: the ring cannot be mapped: {error.strerror}") from error
-        self._replace(fresh)
-
-    def _replace(self, fresh: socket.socket) -> None:
-        """Let the descriptor be that of another socket; processes that were forked before keep the one before."""
         assert self._socket
-        self._read_kernel()
-        os.dup2(fresh.fileno(), self._socket.fileno(), inheritable=False)
-        fresh.close()
+        self._names = " and ".join(port.interface for port in self._ports.values())
+        for port in self._ports.values():
+            set_memberships(self._socket, port, True)
 
     def quiesce(self) -> None:
         """Receive no more frames; the ring keeps those that came. All that were on their way are in it on return."""
@@ -178,19 +174,12 @@ class KernelRing:
         taken = int(self._kernel[0] - self._kernel[1])
         return all(int(self.cursors["head"][replica]) == taken for replica in self._members())
 
-    @property
-    def is_settled(self) -> bool:
-        """True if the kernel also has all frames back: no replica will read one again."""
-        return self.is_drained and int(self._words[RETURNED, 0]) == int(self._kernel[0] - self._kernel[1])
-
     def unplug(self) -> None:
-        """Let the ring go, which has settled: processes that are forked from now on do not have it."""
-        assert self._place
-        self._replace(raw_socket(""))
-        self._place.take_out()
-        # The next ring begins with its first slot. Replicas that run may read this at any time: to them every slot is
-        # one that the kernel has back.
-        self.ring["origin"] = self._words[RETURNED, 0]
+        """Let the interface of the one port go, by which nothing comes any more."""
+        assert self._socket
+        for port in self._ports.values():
+            set_memberships(self._socket, port, False)
+        bind(self._socket, NO_PROTOCOL, 0)
 
     @property
     def _number(self) -> int:
@@ -215,7 +204,7 @@ class KernelRing:
         PortError
             If an interface is gone.
         """
-        if all(port.interface for port in self._ports.values()):
+        if self._has_interfaces:
             if len(self._ports) > 1:
                 self._filter()
             self._bind()
@@ -239,7 +228,6 @@ class KernelRing:
 
     def _bind(self) -> None:
         assert self._socket
-        self._names = " and ".join(port.interface for port in self._ports.values())
         try:
             bind(self._socket, ETH_P_ALL, self._number)
         except OSError as error:
@@ -376,8 +364,9 @@ class KernelRing:
             self._read_kernel()
             self._socket.close()
             self._socket = None
-        if self._place:
-            self._place.close()
+        if self._memory:
+            self._memory.close()
+            self._memory = None
 
 
 if TYPE_CHECKING:

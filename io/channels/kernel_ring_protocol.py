@@ -3,7 +3,7 @@
 An entry of the ring is one frame, which the kernel fills. Claims, floors, membership and the turn are those of every
 channel (`scout.ring`); their words and marks lie beside the ring. This module is the rest:
 
-- Frame n lies in slot (n - origin) % entries. A replica may read it when frame n - entries has been returned to the
+- Frame n lies in slot n % entries. A replica may read it when frame n - entries has been returned to the
   kernel (RETURNED) and, looked at after that, its status says USER. Without the first condition a fast replica would
   read the old frame again.
 - A replica that raises its floor returns frames below the lowest floor, in order, under a lock that no replica waits
@@ -105,7 +105,6 @@ RING = np.dtype(
         ("ports", "i8"),  # how many there are
         ("interfaces", "i8"),  # address of two int64 for each: the interface's index, and the port's
         ("controls", "i8"),  # address of the control requests
-        ("origin", "i8"),  # number of the frame in the first slot of the ring that is in place
         *((name, "i8") for name in CHANNEL.names or ()),
     ]
 )
@@ -115,7 +114,7 @@ RING = np.dtype(
 @inline
 def frame_at(ring: Record, number: int) -> int:
     """Address of the slot of the frame after `number` others."""
-    return ring.ring + (number - ring.origin) % ring.entries * ring.stride
+    return ring.ring + number % ring.entries * ring.stride
 
 
 @inline

@@ -4,7 +4,6 @@ import ctypes
 import os
 import socket
 import struct
-from collections.abc import Sequence
 from typing import Any
 
 from scout.io.ports.contract import PortError
@@ -20,11 +19,13 @@ __all__ = [
     "bind",
     "raw_socket",
     "ring_socket",
+    "set_memberships",
 ]
 
 # linux/if_packet.h, linux/if_ether.h
 SOL_PACKET, ETH_P_ALL = 263, 0x0003
-_ADD_MEMBERSHIP, _RX_RING, STATISTICS, _VERSION, VNET_HEADER_OPTION, _IGNORE_OUTGOING = 1, 5, 6, 10, 15, 23
+_ADD_MEMBERSHIP, _DROP_MEMBERSHIP, _RX_RING, STATISTICS, _VERSION = 1, 2, 5, 6, 10
+VNET_HEADER_OPTION, _IGNORE_OUTGOING = 15, 23
 _TPACKET_V2, _MR_PROMISC, _MR_UNICAST = 1, 1, 3
 
 NO_PROTOCOL = 0x88B6
@@ -53,9 +54,10 @@ def raw_socket(interface: str) -> socket.socket:
 
 
 def bind(raw: socket.socket, protocol: int, number: int) -> None:
-    """Bind an AF_PACKET socket to the interface of index `number`, or to all interfaces if that is 0.
+    """Bind an AF_PACKET socket to the interface of index `number`; to all if that is 0, and then it cannot send.
 
-    Python's own bind takes a name, and by now that may be the name of another interface.
+    Python's own bind takes a name, and by now that may be the name of another interface. An error that waits on the
+    socket, as of an interface that it was bound to and that is gone, is forgotten.
 
     Raises
     ------
@@ -65,17 +67,23 @@ def bind(raw: socket.socket, protocol: int, number: int) -> None:
     place = struct.pack("=H2sI12x", socket.AF_PACKET, protocol.to_bytes(2, "big"), number)  # struct sockaddr_ll
     if _libc.bind(raw.fileno(), place, len(place)):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    raw.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
 
-def ring_socket(ports: Sequence[Any], blocks: int) -> socket.socket:
-    """A socket with a receive ring of `blocks` times `BLOCK_FRAMES` frames for some ports, not bound yet.
+def ring_socket(names: str, blocks: int) -> socket.socket:
+    """A socket with a receive ring of `blocks` times `BLOCK_FRAMES` frames, not bound yet.
+
+    Parameters
+    ----------
+    names : str
+        The interfaces that it is for; for messages.
+    blocks : int
 
     Raises
     ------
     PortError
-        If the kernel makes no ring of this size, or an interface is gone.
+        If raw sockets are not allowed, or the kernel makes no ring of this size.
     """
-    names = " and ".join(port.interface for port in ports)
     made = raw_socket(names)
     try:
         for option, value in ((_VERSION, _TPACKET_V2), (VNET_HEADER_OPTION, 1), (_IGNORE_OUTGOING, 1)):
@@ -89,22 +97,28 @@ def ring_socket(ports: Sequence[Any], blocks: int) -> socket.socket:
                 f"port {names}: no receive ring of {frames} frames ({frames * FRAME_BYTES >> 20} MiB): "
                 f"{error.strerror}; give fewer frames"
             ) from error
-        for port in ports:
-            _add_memberships(made, port)
     except BaseException:
         made.close()
         raise
     return made
 
 
-def _add_memberships(raw: socket.socket, port: Any) -> None:
-    """Have an interface take frames to other MAC addresses than its own, as its port wants."""
+def set_memberships(raw: socket.socket, port: Any, wanted: bool) -> None:
+    """Have the interface of a port take frames to other MAC addresses than its own, as the port wants, or no more.
+
+    Raises
+    ------
+    PortError
+        If they are wanted, and the interface is gone.
+    """
     memberships = [(_MR_PROMISC, b"")] if port.promiscuous else []
     if port.own_mac:
         memberships.append((_MR_UNICAST, port.own_mac.to_bytes(6, "big")))
     for kind, mac in memberships:
         entry = struct.pack("iHH8s", port.number, kind, len(mac), mac)
         try:
-            raw.setsockopt(SOL_PACKET, _ADD_MEMBERSHIP, entry)
+            raw.setsockopt(SOL_PACKET, _ADD_MEMBERSHIP if wanted else _DROP_MEMBERSHIP, entry)
         except OSError as error:
+            if not wanted:  # the interface is gone, and with it its memberships
+                return
             raise PortError(f"port {port.interface}: {error.strerror}; is it still there?") from error

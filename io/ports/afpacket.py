@@ -5,7 +5,8 @@ each replica has sockets of its own. A packet leaves with the virtio-net header 
 with the offloads that veths have by default. The checksum of a short packet may be completed on the way.
 
 A port may have no interface at first: `AfPacketPort()` is a place for one, which `AddPort` gives to a running router,
-and `DeletePort` takes away again. Meanwhile nothing comes, and what is sent there is dropped as tx-down.
+and `DeletePort` takes away again. Meanwhile nothing comes, and what is sent there is dropped as tx-down. The place has
+its receive ring and its sockets from the start.
 
 Drops
     ring-full: the kernel finds no free frame in the receive ring; the router is overloaded.
@@ -21,7 +22,7 @@ Example
 import os
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -117,7 +118,6 @@ class AfPacketPort:
         self._senders: list[socket.socket] = []
         self._bypass: Bypass | None = None
         self._express: dict[int, XdpSocket] = {}
-        self._enlisted: list[int] = []
         self._lock = threading.RLock()  # the supervisor's watcher looks at the interface that comes or goes
 
     def __repr__(self) -> str:
@@ -141,7 +141,6 @@ class AfPacketPort:
         self.transmits = shared(MOST_REPLICAS, TRANSMIT)
         self.transmits["no_carrier"] = not self.interface
         self._lines: list[np.ndarray] = []
-        self._enlisted.clear()
         if self.interface:
             self._reserve()
         if self.interface and self.bypass:
@@ -170,8 +169,7 @@ class AfPacketPort:
                 self.interface, self.promiscuous, self.coalesce = interface, promiscuous, coalesce
                 self.bypass = False  # its memory is made when the port is opened with an interface
                 self._reserve()
-                for replica in self._enlisted:
-                    self._equip(replica)
+                self._attach(self._senders)
                 self.refresh()
             except BaseException:
                 self.unplug()
@@ -181,7 +179,9 @@ class AfPacketPort:
         """Take the interface from the open port: what replicas send there from now on is counted as tx-down."""
         with self._lock:
             self.transmits["no_carrier"] = True
-            self._close_sockets()
+            for sender in self._senders:
+                bind(sender, 0, 0)
+            self._let_go()
             self.interface, self.own_mac = "", None
             self.number = self.mtu = self.mac = 0
 
@@ -202,9 +202,9 @@ class AfPacketPort:
             transmit = self.transmits[replica : replica + 1]
             self._lines.append(new_line(transmit))
             transmit["number"] = -1
-            self._enlisted.append(replica)
+            self._equip(replica)
             if self.interface:
-                self._equip(replica)
+                self._attach(self._senders[-2:])
             if self._bypass and replica < len(self._chunks) and self._bypass.allowed():
                 with suppress(OSError):  # there are no such sockets, or another one has the interface's queue
                     self._equip_express(replica)
@@ -224,13 +224,21 @@ class AfPacketPort:
         transmit["chunks"], transmit["memory"] = address(self._chunks[replica]), replica * CHUNK_BYTES
 
     def _equip(self, replica: int) -> None:
-        """Make the sockets of a replica, and tell it what the interface takes."""
-        assert self._interface
+        """Make the sockets of a replica, which send by no interface yet."""
         sender, plain = self._sender(virtio_net=True), self._sender(virtio_net=False)
         transmit = self.transmits[replica : replica + 1]
         transmit["socket"], transmit["plain_socket"] = sender.fileno(), plain.fileno()
-        transmit["coalesce"] = self._interface.cut_by_kernel() if self.coalesce else 0
-        transmit["longest"] = self.mtu + ETHERNET_HEADER
+
+    def _attach(self, senders: Sequence[socket.socket]) -> None:
+        """Have these sockets send by the interface, and tell replicas what it takes."""
+        assert self._interface
+        for sender in senders:
+            try:
+                bind(sender, 0, self.number)
+            except OSError as error:
+                raise PortError(f"port {self.interface}: cannot send: {error.strerror}; is it still there?") from error
+        self.transmits["coalesce"] = self._interface.cut_by_kernel() if self.coalesce else 0
+        self.transmits["longest"] = self.mtu + ETHERNET_HEADER
 
     def _sender(self, virtio_net: bool) -> socket.socket:
         sender = raw_socket(self.interface)  # of protocol 0: it receives nothing
@@ -241,10 +249,6 @@ class AfPacketPort:
         with suppress(OSError):  # a buffer beyond the limit needs CAP_NET_ADMIN in the first user namespace
             sender.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, SEND_BUFFER)
         sender.setblocking(False)
-        try:
-            bind(sender, 0, self.number)
-        except OSError as error:
-            raise PortError(f"port {self.interface}: cannot send: {error.strerror}; is it still there?") from error
         return sender
 
     def descriptors(self) -> list[int]:
@@ -302,17 +306,19 @@ class AfPacketPort:
     def close(self) -> None:
         """Close the sockets."""
         with self._lock:
-            self._close_sockets()
+            self._let_go()
+            for sender in self._senders:
+                sender.close()
+            self._senders.clear()
 
-    def _close_sockets(self) -> None:
+    def _let_go(self) -> None:
+        """Close what belongs to the interface."""
         if self._express:
             self.transmits["longest_frame"] = 0
-        express = (each.socket for each in self._express.values())
-        for each in (self._asker, self._reservation, self._bypass, *self._senders, *express):
+        for each in (self._asker, self._reservation, self._bypass, *(each.socket for each in self._express.values())):
             if each:
                 each.close()
         self._asker = self._interface = self._reservation = self._bypass = None
-        self._senders.clear()
         self._express.clear()
 
 

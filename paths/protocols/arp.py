@@ -43,6 +43,7 @@ from scout.paths.wire import arp, ethernet, ipv4
 from scout.paths.wire.arp import is_ethernet_ipv4, write_arp
 from scout.paths.wire.icmp import HOST_UNREACHABLE
 from scout.ring.jit import outline
+from scout.ring.segment import shared
 
 __all__ = ["Arp", "receive", "request", "resolve"]
 
@@ -218,13 +219,17 @@ class Arp(Router):
         self._pins: list[tuple[str, str, str]] = []  # of ports by name, until the graph is complete
 
     def configure(self, graph: RouterGraph) -> None:
-        self.macs = Table(np.zeros(len(graph.ports), np.int64), "constant")
+        # In shared memory: a port may get another interface while replicas run.
+        self.macs = Table(shared(len(graph.ports), np.int64), "constant")
         self._neighbours.ports = graph.ports
         for pin in self._pins:
             self.pin(*pin)
 
     def start(self, graph: RouterGraph) -> None:
         self._neighbours.reserve_gateways()
+        self.learn_ports(graph)
+
+    def learn_ports(self, graph: RouterGraph) -> None:
         self.macs.initial[:] = [graph.router(name).port.mac for name in graph.ports]
 
     def emitter(self) -> Stage:

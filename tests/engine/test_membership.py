@@ -8,7 +8,9 @@ import threading
 import numpy as np
 import pytest
 from folding import GATE, Out, check_states, folding, linger, send, source
+from numba.core.dispatcher import Dispatcher
 
+from scout.io.channels.software import Feed
 from scout.io.ports.memory import MemoryPort
 from scout.paths.framework.events import Handler
 from scout.paths.framework.service import Service
@@ -190,6 +192,34 @@ def test_a_replica_that_cannot_be_forked_does_not_take_part(monkeypatch):
         assert supervisor.wait(600)
         assert supervisor.taking_part == [0, 1]
         check_states(supervisor, range(1_000))
+
+
+def test_a_replica_is_ready_before_channels_wait_for_it(monkeypatch):
+    """It is on its core, and numba knows the types of the loop's arguments in it, as in all replicas."""
+    parent, looked_up, cores = os.getpid(), shared(1, np.int64), []
+    typeof, join = Dispatcher.typeof_pyval, Feed.join
+
+    def counted(dispatcher, value):
+        looked_up[0] += os.getpid() != parent
+        return typeof(dispatcher, value)
+
+    def observed(channel, replica, *position):
+        cores.append((replica, os.sched_getaffinity(supervisor._parts.membership._spare.process.pid)))
+        return join(channel, replica, *position)
+
+    monkeypatch.setattr(Dispatcher, "typeof_pyval", counted)
+    monkeypatch.setattr(Feed, "join", observed)
+    port = source()
+    graph, path = folding(port)
+    with Supervisor(graph, [path], 1, report=[].append) as supervisor:
+        assert supervisor.add_replica() == 1
+        os.kill(supervisor.processes[0].pid, signal.SIGKILL)
+        send(port, range(1_000))
+        port.end()
+        assert supervisor.wait(600)
+        assert set(cores[-1][1]) == {supervisor.core(1)} and cores[-1][0] == 1
+        check_states(supervisor, range(1_000))
+    assert looked_up[0] == 0
 
 
 def _no_more():

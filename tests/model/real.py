@@ -253,7 +253,6 @@ class RealModel(Model):
             wakes=0,
             bell=0,
             controls=_CONTROLS,
-            origin=0,
         )
         bytes_ = MEMBER.itemsize
         self.members = [_Member(self.code.memory, _MEMBERS + number * bytes_) for number in range(replicas)]
