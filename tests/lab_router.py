@@ -42,7 +42,7 @@ class Running:
 def router_graph(**options: Any) -> RouterGraph:
     """A router as `harness.two_ports` makes it, with the same name: what it compiles to is the same too.
 
-    The options are those of both ports.
+    `options` are those of its ports.
     """
     graph = RouterGraph("test")
     graph.add(Ethernet("left", AfPacketPort("r0", **options)))
@@ -70,10 +70,10 @@ def running(
     restarts: int = 3,
     wishes: Iterable[Mapping[str, Any]] = (),
     most_paths: int | None = None,
-    bypass: bool = False,
+    **options: Any,
 ) -> Iterator[Running]:
-    """A router that runs in a lab; `wishes` are attributes of further paths from the left."""
-    graph = router_graph(bypass=bypass)
+    """A router that runs in a lab; `wishes` are attributes of further paths from the left, `options` the ports'."""
+    graph = router_graph(**options)
     paths = [graph.create_path(port, order=order) for port in ("left", "right")]
     paths += [graph.create_path("left", order=order, **wish) for wish in wishes]
     reports: list[str] = []
