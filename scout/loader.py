@@ -4,6 +4,7 @@ import importlib.util
 import os
 import sys
 import traceback
+from importlib.machinery import SourceFileLoader
 from pathlib import Path as FilePath
 
 from scout.paths.model.graph import RouterGraph
@@ -43,7 +44,7 @@ def load_router(file: str) -> tuple[RouterGraph, list[Path]]:
     name = f"scout_router_{path.stem}"
     # Python reports an absolute path in tracebacks, whatever was given.
     spec = importlib.util.spec_from_file_location(name, os.path.abspath(file))
-    if spec is None or spec.loader is None:
+    if spec is None or not isinstance(spec.loader, SourceFileLoader):
         raise ScoutError(f"{file}: not a Python file; name one that ends in .py and defines a RouterGraph")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
@@ -51,7 +52,9 @@ def load_router(file: str) -> tuple[RouterGraph, list[Path]]:
     if sys.path[0] != folder:
         sys.path.insert(0, folder)
     try:
-        spec.loader.exec_module(module)
+        # Not by `exec_module`: the bytecode that Python keeps may be that of a text of the same length a second ago.
+        source = FilePath(spec.loader.path).read_bytes()
+        exec(spec.loader.source_to_code(source, spec.loader.path), module.__dict__)
     except SyntaxError as error:
         # Source that Python cannot even decode has neither a file name nor a line.
         where = file if error.filename in (spec.origin, None) else error.filename
