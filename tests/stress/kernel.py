@@ -10,6 +10,7 @@ import numpy as np
 from scout.io.channels.kernel_ring import KernelRing
 from scout.io.channels.kernel_ring_operations import position, receive, release, snapshot_due
 from scout.io.channels.kernel_ring_protocol import RING, advance_floor, frame_at
+from scout.io.channels.look import take_all
 from scout.io.channels.tpacket import LENGTH, STATUS, STATUS_USER
 from scout.paths.compiler.native import BATCH
 from scout.ring.arithmetic import multiply
@@ -127,7 +128,7 @@ def serve(rings, cursors, replica, batch, founds, primaries, tellers, heard, ord
     ring, cursor, found = rings[0], cursors[0], founds[replica]
     looks = 0
     while cursor.head < last and load64_acquire(order) == 0:
-        count = receive(ring, cursor, replica, batch, False)
+        count = receive(ring, cursor, replica, batch, False, take_all, 0)
         if count == 0:
             relax(looks)
             looks += 1
