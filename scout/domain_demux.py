@@ -1,33 +1,40 @@
 """The part of a domain's loop that finds the path of each packet, where packets of a port are told apart.
 
-It runs before any path does. It writes `packet.path`; after it the packets of one shape go through their code together,
-as far as they follow one another: their order stays.
+It runs before anything of a packet is copied, on the frame in the channel. It writes `packet.path`; the packets of one
+shape go through their code together, as far as they follow one another: their order stays.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from scout.domain_accounts import NOTED, shape_lines
-from scout.io.packet import DROPPED
+from scout.io.packet import DROPPED, REACH
 from scout.paths.compiler.inlining import native_helper
-from scout.paths.demux.find import NO_SHAPE, find
+from scout.paths.demux.find import DISCARDS, NO_SHAPE, find_again
 from scout.paths.demux.walk import Step, classifiers, key_source, steps
 from scout.paths.model.graph import RouterGraph
-from scout.ring.jit import CHECKED
+from scout.ring.jit import CHECKED, Record, inline
 
-__all__ = ["classify", "classify_source", "demux_functions", "grouped"]
+__all__ = ["demux_functions", "find_source", "grouped", "look_source", "looking", "name_path"]
 
 _TABLES = "demux_ports, demux_kinds, demux_heads, demux_entries"
 
+_LOOK = f"memo, {_TABLES}, demux_paths, contexts, epoch"
+"""What a look needs."""
+
 
 def demux_functions(graph: RouterGraph) -> dict[str, Any]:
-    """The functions that the text of `classify_source` calls, by their names there."""
+    """The functions that the text of `find_source` calls, by their names there."""
     found = [each for name in graph.ports for each in classifiers(steps(graph, name))]
-    return {f"classify_{each.router}": native_helper(each.classifier.function) for each in found} | {"find_path": find}
+    return {f"classify_{each.router}": native_helper(each.classifier.function) for each in found} | {
+        "find_path": find_again
+    }
 
 
-def classify_source(graph: RouterGraph, ports: Sequence[str], name: str) -> list[str]:
-    """The text of the function that finds the paths of a batch that came by some of these ports."""
+def find_source(graph: RouterGraph, ports: Sequence[str], name: str) -> list[str]:
+    """The text of the function that finds the path of a packet that came by one of these ports."""
     chains: dict[str, list[int]] = {}  # ports of one kind have classifiers alike
     lines: list[str] = []
     for port in ports:
@@ -38,36 +45,53 @@ def classify_source(graph: RouterGraph, ports: Sequence[str], name: str) -> list
         chains.setdefault(likeness, []).append(graph.ports.index(port))
     lines += [
         "@inline",
-        f"def {name}(batch, count, {_TABLES}, demux_paths, epoch):",
-        '    """Find the paths of packets; a control request comes with the number of its path in place of a port."""',
-        "    for index in range(count):",
-        "        packet = batch[np.uintp(index)]",
-        "        port = packet.port",
-        "        if packet.control:",
-        "            packet.path = port",
-        "            packet.port = demux_paths[np.uintp(port)].port",
-        "            continue",
-        "        if demux_ports[np.uintp(port)].first == 0:  # all take the default path",
-        "            packet.path = demux_ports[np.uintp(port)].default",
-        "            continue",
-        *(["        allow(packet.frame, packet.end, False)"] if CHECKED else []),
+        f"def {name}(port, frame, end, memo, {_TABLES}, epoch):",
+        '    """The number of the path of a packet."""',
+        "    if demux_ports[np.uintp(port)].first == 0:  # all take the default path",
+        "        return demux_ports[np.uintp(port)].default",
+        *(["    allow(frame, end, False)"] if CHECKED else []),
     ]
     word = "if"
     for indices in chains.values():
-        key = f"way, word_0, word_1 = {name}_key_{graph.ports[indices[0]]}(packet.frame, packet.end)"
+        key = f"way, word_0, word_1 = {name}_key_{graph.ports[indices[0]]}(frame, end)"
         if len(chains) == 1:
-            lines.append(f"        {key}")
+            lines.append(f"    {key}")
         else:
             test = " or ".join(f"port == {index}" for index in indices)
-            lines += [f"        {word} {test}:", f"            {key}"]
+            lines += [f"    {word} {test}:", f"        {key}"]
         word = "elif"
     return [
         *lines,
-        "        path = demux_ports[np.uintp(port)].default",
-        "        if way >= 0:",
-        f"            path = find_path({_TABLES}, port, word_0, word_1, epoch)",
-        "        packet.path = path",
+        "    if way < 0:",
+        "        return demux_ports[np.uintp(port)].default",
+        f"    return find_path(memo, {_TABLES}, port, word_0, word_1, epoch)",
     ]
+
+
+def look_source(name: str, find: str) -> list[str]:
+    """The text of the function that looks at packets where they lie (`scout.io.channels.contract`).
+
+    It finds their paths by the function `find`. Those of a path that discards are dropped there, and counted by their
+    primary: before anything of them is copied.
+    """
+    return [
+        "@inline",
+        f"def {name}(tables, packet, frame, size, primary):",
+        '    """Find the path of a packet; False if that discards it."""',
+        f"    {_LOOK} = tables",
+        f"    path = {find}(packet.port, frame, frame + min(size, {REACH}), memo, {_TABLES}, epoch)",
+        "    packet.path = path",
+        f"    if demux_paths[np.uintp(path)].first != {DISCARDS}:",
+        "        return True",
+        "    if primary:",
+        "        count_discarded(path, demux_paths[np.uintp(path)].shape, contexts)",
+        "    return False",
+    ]
+
+
+def looking(name: str, epoch: str) -> str:
+    """The last arguments of `receive` where that function is called `name`."""
+    return f"{name}, ({_LOOK.replace('epoch', epoch)})"
 
 
 def _functions(step: Step | None) -> Any:
@@ -78,9 +102,12 @@ def _functions(step: Step | None) -> Any:
     return id(step.classifier.function), pulls, [_functions(each) for each in step.next]
 
 
-def classify(name: str, epoch: str) -> str:
-    """The call that finds the paths of a batch."""
-    return f"{name}(batch, count, {_TABLES}, demux_paths, {epoch})"
+@inline
+def name_path(packet: Record, demux_paths: np.ndarray) -> None:
+    """Let a control request be like a packet of its path: it comes with the number of that in place of a port."""
+    if packet.control:
+        packet.path = packet.port
+        packet.port = demux_paths[np.uintp(packet.port)].port
 
 
 def grouped(calls: dict[str, list[str]], primary: bool, accounts: bool = False) -> list[str]:

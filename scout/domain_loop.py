@@ -14,7 +14,7 @@ clash with the loop's own variables.
 from scout.domain_accounts import CHARGED, sending
 from scout.domain_changes import change_call, change_source
 from scout.domain_delayed import delayed
-from scout.domain_demux import classify, classify_source, grouped
+from scout.domain_demux import find_source, grouped, look_source, looking
 from scout.domain_emission import emission_lines
 from scout.domain_held import held
 from scout.domain_plan import ChannelPlan, DomainPlan, ends_of, see, transmits
@@ -52,6 +52,12 @@ _MADE_BYTES = 42
 """Bytes of a frame that a router makes by itself: an ARP message on Ethernet."""
 
 
+_DEMUX = [
+    "from scout.domain_demux import name_path",
+    "from scout.paths.demux.find import forget",
+    "from scout.paths.demux.find import memo as find_memo",
+]
+
 _EMISSION = ["from scout.domain_emission import begin_packets, forget_packets, last_path, packets_waiting"]
 
 _DELAYS = [
@@ -76,10 +82,12 @@ def loop_source(plan: DomainPlan) -> str:
             *(["from scout.domain_held import changes_made"] if plan.holds else []),
             *(["from scout.domain_queues import empty, queue_up, show, waiting"] if plan.path_scheduler else []),
             f"from scout.domain_routines import amend{', make' if plan.makes else ''}",
-            f"from scout.domain_shapes import {', '.join([*shapes, *(['tier_of'] if plan.grows else [])])}",
+            *(_DEMUX if plan.demuxes else []),
+            f"from scout.domain_shapes import {', '.join([*shapes, *_more_of_shapes(plan)])}",
             *(_DELAYS if plan.delays else []),
             *(["from scout.io.access import allow"] if plan.demuxes else []),
             "from scout.io.batch import kept_to_main_line",
+            *([] if plan.demuxes else ["from scout.io.channels.look import take_all"]),
             "from scout.io.hold import has_expired, is_due, keep, open_bank, see_clock, see_request, take_back",
             "from scout.io.latency import see_latencies",
             "from scout.io.packet import NOT_HELD, RECORD",
@@ -93,7 +101,7 @@ def loop_source(plan: DomainPlan) -> str:
             "",
             *send_function(plan),
             *prepare_function(plan),
-            *(line for index in range(len(plan.channels)) for line in _classify_source(plan, index)),
+            *(line for index in range(len(plan.channels)) for line in _look_source(plan, index)),
             "",
             "",
             *change_source(len(plan.channels)),
@@ -105,6 +113,7 @@ def loop_source(plan: DomainPlan) -> str:
             "    hold[0].count = hold[0].held = 0  # what a predecessor held is gone with its memory",
             *(["    forget_delayed(hold[0], hold.ctypes.data)"] if plan.delays else []),
             *(["    forget_packets(emissions, -1)  # its successor does the requests again"] if emits else []),
+            *(["    memo = find_memo()"] if plan.demuxes else []),
             *(["    spans = spans_room()"] if plan.accounts else []),
             *(["    empty(queues, queue_heads)", "    received = 0"] if plan.path_scheduler else []),
             *(f"    {line}" for line in begin_timers(plan)),
@@ -171,28 +180,32 @@ def _wake(plan: DomainPlan) -> str:
 def _channel(plan: DomainPlan, index: int) -> list[str]:
     """Receive a batch of a channel, run the paths of its packets, send."""
     own, channel, ends = plan.channels[index], f"channel_{index}", ends_of(index)
+    epoch = f"positions[{2 * len(plan.channels) + index}]"
+    look = looking(f"{channel}_look", epoch) if plan.demuxes else "take_all, 0"
     if own.is_sharded:
-        receive = f"{channel}_receive_sharded({ends}, replica, batch, {plan.replicas}, shard_of)"
+        receive = f"{channel}_receive_sharded({ends}, replica, batch, {plan.replicas}, shard_of, {look})"
     else:
-        receive = f"{channel}_receive({ends}, replica, batch, {own.copies})"
+        receive = f"{channel}_receive({ends}, replica, batch, {own.copies}, {look})"
     number = f"{index} << {_NUMBER} | {channel}_batch_number({ends})"
     send = f"send(batch, count, hold, {number}, {transmits(plan)})"
     leave = sending(send, own.is_ordered) if plan.accounts else [send]
     leave = [*leave, see("batch"), *(emission_lines(plan, index) if own.emits else [])]
+    leave = ["if count:", *(f"    {line}" for line in leave)]
     stay = [f"forget_packets(emissions, {index})"] if own.emits and own.is_ordered else []
     others = [*_by_shape(plan, own, False), *(CHARGED if plan.accounts else [])] if own.replicates else []
-    epoch = f"positions[{2 * len(plan.channels) + index}]"
-    find_paths = [classify(f"{channel}_classify", epoch)] if plan.demuxes else []
+    name = ["if count:", "    name_path(batch[0], demux_paths)"] if plan.demuxes else []
     return [
         f"# channel {index}",
+        *(["forget(memo)"] if plan.demuxes else []),
         f"count = {receive}",
-        *([f"heads[{index}].served += count"] if plan.scheduler else []),
-        *(["received += count"] if plan.path_scheduler else []),
         *(["accounted = since = 0"] if plan.accounts else []),
         "if count:",
         f"    see_request(hold[0], batch[count - 1], orders + {CLOCK})",
         f"if {channel}_cursor[0].open:",
         "    work += 1",
+        # Also packets that were dropped where they lay: who has nothing but these still has to give way.
+        *([f"    heads[{index}].served += {channel}_cursor[0].count"] if plan.scheduler else []),
+        *([f"    received += {channel}_cursor[0].count"] if plan.path_scheduler else []),
         f"    if may_sleep(waiter[0].bell) and {channel}_needs_help({ends}):",
         "        ring_bell(waiter[0].bell)",
         f"    if count and batch[0].control == {CONTROL_CHANGE}:",
@@ -205,7 +218,7 @@ def _channel(plan: DomainPlan, index: int) -> list[str]:
             else []
         ),
         f"    elif {channel}_cursor[0].primary:",
-        *(f"        {line}" for line in [*find_paths, *_by_shape(plan, own, True)]),
+        *(f"        {line}" for line in [*name, *_by_shape(plan, own, True)]),
         # The other replicas are told of it before the long time that sending takes.
         f"        if flags & {KEEPS} == 0 and kept_to_main_line(batch, count):",
         f"            {channel}_mark_plain({ends})",
@@ -214,7 +227,7 @@ def _channel(plan: DomainPlan, index: int) -> list[str]:
         *([f"        if {channel}_await_turn({ends}, orders):"] if own.is_ordered else []),
         *(f"        {'    ' if own.is_ordered else ''}{line}" for line in leave),
         *(["        else:", *(f"            {line}" for line in stay)] if stay else []),
-        *(["    else:", *(f"        {line}" for line in [*find_paths, *others])] if others else []),
+        *(["    else:", *(f"        {line}" for line in [*name, *others])] if others else []),
         *(
             [f"        if not {channel}_passes_over({ends}):", "            stale = 2"]
             if others and plan.keeps_state
@@ -224,11 +237,16 @@ def _channel(plan: DomainPlan, index: int) -> list[str]:
     ]
 
 
-def _classify_source(plan: DomainPlan, index: int) -> list[str]:
-    """The function that finds the paths of a channel's packets, if they are told apart."""
+def _look_source(plan: DomainPlan, index: int) -> list[str]:
+    """The functions that find the paths of a channel's packets where they lie, if they are told apart."""
     if not plan.demuxes:
         return []
-    return ["", "", *classify_source(plan.graph, plan.channels[index].ports, f"channel_{index}_classify")]
+    find, look = f"channel_{index}_find", f"channel_{index}_look"
+    return ["", "", *find_source(plan.graph, plan.channels[index].ports, find), "", "", *look_source(look, find)]
+
+
+def _more_of_shapes(plan: DomainPlan) -> list[str]:
+    return [*(["count_discarded"] if plan.demuxes else []), *(["tier_of"] if plan.grows else [])]
 
 
 def _by_shape(plan: DomainPlan, channel: ChannelPlan, primary: bool) -> list[str]:

@@ -10,11 +10,21 @@ import numpy as np
 from scout.domain_plan import DomainPlan
 from scout.paths.compiler.context import BLOCKS, CONTEXT, COUNTERS, ENTRY, ROW, words_at
 from scout.paths.compiler.linked import blocks_at, counters_at
+from scout.paths.model.discarding import COUNTER
 from scout.ring.jit import Record, inline
 from scout.ring.linked import caller
 from scout.shape_memory import FUSED, REPLICATES
 
-__all__ = ["divert", "replay_shape", "resume_shape", "run_shape", "shape_call", "shape_of", "tier_of"]
+__all__ = [
+    "count_discarded",
+    "divert",
+    "replay_shape",
+    "resume_shape",
+    "run_shape",
+    "shape_call",
+    "shape_of",
+    "tier_of",
+]
 
 _call = caller(ENTRY)
 _CONTEXT_BYTES = 8 * CONTEXT
@@ -54,6 +64,13 @@ def resume_shape(
     held = blocks_at(words[BLOCKS])[np.uintp(packet.at)].held
     counters_at(words[COUNTERS])[packet.path * words[ROW] + held] -= 1
     run_shape(batch, first, last, shape, tier, codes, contexts)
+
+
+@inline
+def count_discarded(path: int, shape: int, contexts: int) -> None:
+    """Count a packet of a path that discards, as the code of the path would."""
+    words = words_at(contexts + shape * _CONTEXT_BYTES)
+    counters_at(words[COUNTERS])[path * words[ROW] + COUNTER] += 1
 
 
 @inline

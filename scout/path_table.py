@@ -13,10 +13,11 @@ from scout.io.account import ACCOUNT, DEFER, DROP, DROP_AT_QUEUE
 from scout.io.packet import NO_PATH
 from scout.path_queues import PathQueues
 from scout.paths.compiler.plan import known_plan
-from scout.paths.demux.find import ACCOUNTED, ALWAYS, NO_SHAPE, PATH, QUEUE_UP
+from scout.paths.demux.find import ACCOUNTED, ALWAYS, DISCARDS, NO_SHAPE, PATH, QUEUE_UP
 from scout.paths.demux.pattern import patterns, rank
 from scout.paths.demux.table import Clash, DemuxTable, NoRoom
 from scout.paths.demux.walk import fields_of, steps
+from scout.paths.model.discarding import discards
 from scout.paths.model.path import Path
 from scout.paths.model.rule import Fact
 from scout.plan import Plan
@@ -223,6 +224,8 @@ class PathTable:
         first = shape.number + ACCOUNTED if path.is_accounted else shape.number
         if path.queue and not path.early:
             first = QUEUE_UP
+        elif discards(path) and not path.is_accounted:
+            first = DISCARDS
         self.kinds[number] = (shape.number, first, queue, port)
         for accounts in self._accounts.values():
             _set_budget(accounts, path, number)

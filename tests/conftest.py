@@ -1,8 +1,11 @@
 """An ordinary user's tests run in a sandbox, entered here: before any test imports numpy and its threads."""
 
 import gc
+import os
 import signal
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +16,12 @@ from scout.ring.errors import ScoutError
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
+# Else each process that a test starts would compile all of Scout's sources anew, and each run all tests.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+gc.disable()  # until all tests are collected: hardly any of what is imported is garbage
+
 try:
     sandbox.enter()
     WHY_NOT = ""
@@ -20,8 +29,35 @@ except ScoutError as error:
     WHY_NOT = str(error)
 
 
+_HERE = Path(__file__).parent
+
+_FIRST = (
+    "engine/test_tcp_records.py",
+    "tools/test_cli.py",
+    "engine/test_live_paths.py",
+    "io/test_live_ports.py",
+    "engine/test_path_queues.py",
+    "io/test_ports.py",
+)
+"""The files that take longest. Begun last, one of them would keep one process busy while the others have ended."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False  # pytest-xdist: by their order, not by how many tests they have
+    if getattr(config.option, "numprocesses", None):
+        gc.enable()  # other processes collect the tests
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    first = {str(_HERE / name): number for number, name in enumerate(_FIRST)}
+    items.sort(key=lambda item: first.get(str(item.path), len(first)))
+
+
 def pytest_collection_finish() -> None:
     _collect()
+    gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -136,7 +136,8 @@ def running_host(
         peer = ours if tap else stack.enter_context((network or _link)(lab, ours))
         # The segments of a connection become requests in the order in which they came.
         paths = [graph.create_path("eth0", order="channel" if transport else "completed"), graph.create_path("apps")]
-        supervisor = Supervisor(graph, paths, replicas, report=reports.append)
+        # Tests kill replicas at such a pace that one may have had no core since the death before.
+        supervisor = Supervisor(graph, paths, replicas, report=reports.append, restarts=1000)
         with ours.entered():
             supervisor.__enter__()
         try:

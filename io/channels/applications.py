@@ -26,19 +26,34 @@ _receive, _receive_sharded = software.receive, software.receive_sharded
 
 
 @inline
-def receive(feed: Record, cursor: Record, replica: int, batch: np.ndarray, copies: bool) -> int:
+def receive(
+    feed: Record,
+    cursor: Record,
+    replica: int,
+    batch: np.ndarray,
+    copies: bool,
+    look: Callable[..., bool],
+    tables: Any,
+) -> int:
     """Collect what applications ask for, and receive the next requests; as `scout.io.channels.software_operations`."""
     collect(feed, replica)
-    return _receive(feed, cursor, replica, batch, copies)
+    return _receive(feed, cursor, replica, batch, copies, look, tables)
 
 
 @inline
 def receive_sharded(
-    feed: Record, cursor: Record, replica: int, batch: np.ndarray, shards: int, shard_of: Callable[..., int]
+    feed: Record,
+    cursor: Record,
+    replica: int,
+    batch: np.ndarray,
+    shards: int,
+    shard_of: Callable[..., int],
+    look: Callable[..., bool],
+    tables: Any,
 ) -> int:
     """The same for sharded flows."""
     collect(feed, replica)
-    return _receive_sharded(feed, cursor, replica, batch, shards, shard_of)
+    return _receive_sharded(feed, cursor, replica, batch, shards, shard_of, look, tables)
 
 
 OPERATIONS = software.OPERATIONS._replace(ring=APPLICATION_FEED, receive=receive, receive_sharded=receive_sharded)

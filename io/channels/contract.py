@@ -26,12 +26,17 @@ class ChannelOperations(NamedTuple):
     """The record of a replica. The loop reads `open` (not 0 from `receive` to `release` of a batch) and `primary` (not
     0 if the replica is the primary of the batch)."""
     receive: Any
-    """`receive(ring, cursor, replica, batch, copies) -> int`: fill `batch` with the next packets for which the replica
-    has one role, or with one control request; their number. With `copies` False a replica that is not the primary reads
-    headers in the channel. Of a batch that is marked as plain it gets no packets."""
+    """`receive(ring, cursor, replica, batch, copies, look, tables) -> int`: fill `batch` with the next packets for
+    which the replica has one role, or with one control request; their number. With `copies` False a replica that is not
+    the primary reads headers in the channel. Of a batch that is marked as plain it gets no packets.
+
+    `look(tables, packet, frame, size, primary) -> bool` comes to each packet before anything of it is copied: the frame
+    of `size` bytes lies in the channel, and of the packet's record `port` is known. A packet for which it is False is
+    left out of the batch."""
     receive_sharded: Any
-    """`receive_sharded(ring, cursor, replica, batch, shards, shard_of) -> int`: the same for sharded flows. The replica
-    is the primary of packets that `shard_of(frame, end, shards)` gives to it, and skips those of other replicas."""
+    """`receive_sharded(ring, cursor, replica, batch, shards, shard_of, look, tables) -> int`: the same for sharded
+    flows. The replica is the primary of packets that `shard_of(frame, end, shards)` gives to it, and skips those of
+    other replicas."""
     mark_plain: Any
     """`mark_plain(ring, cursor)`: for the primary of a batch from `receive`: none of its packets leads to replicated
     work. Other replicas then get no packets of it, unless they have received them already."""

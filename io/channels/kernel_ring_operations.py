@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +44,15 @@ CONTROLS_INTERVAL = MOST_CONTROLS // 2
 
 
 @inline
-def receive(ring: Record, cursor: Record, replica: int, batch: np.ndarray, copies: bool) -> int:
+def receive(
+    ring: Record,
+    cursor: Record,
+    replica: int,
+    batch: np.ndarray,
+    copies: bool,
+    look: Callable[..., bool],
+    tables: Any,
+) -> int:
     """Fill `batch` with the next packets that this replica has one role for, or with a control request; how many.
 
     With `copies` false a replica that is not the primary reads the packets in the ring, where nobody may write.
@@ -57,22 +66,31 @@ def receive(ring: Record, cursor: Record, replica: int, batch: np.ndarray, copie
     in_place = not copies and cursor.primary == 0
     if cursor.primary and count >= BACKLOG:
         prefetch_frames(ring, cursor.head + count, count)  # as many probably wait behind them
-    header = frame_at(ring, cursor.head)
-    for index in range(count):
-        take_frame(batch[index], batch.ctypes.data + index * RECORD, header, _port_of(ring, header), in_place)
+    header, taken = frame_at(ring, cursor.head), 0
+    for _ in range(count):
+        packet, record, port = batch[np.uintp(taken)], batch.ctypes.data + taken * RECORD, _port_of(ring, header)
+        taken += take_frame(packet, record, header, port, in_place, cursor.primary, look, tables)
         header = next_frame(ring, header)
-    return count
+    return taken
 
 
 @inline
 def receive_sharded(
-    ring: Record, cursor: Record, replica: int, batch: np.ndarray, shards: int, shard_of: Callable[..., int]
+    ring: Record,
+    cursor: Record,
+    replica: int,
+    batch: np.ndarray,
+    shards: int,
+    shard_of: Callable[..., int],
+    look: Callable[..., bool],
+    tables: Any,
 ) -> int:
     """Fill `batch` with those of the next packets that concern this replica, by `shard_of` and
     `scout.io.channels.sharding`; how many.
     """
     replays = layout.position(cursor) < cursor.until
     count, taken, role = open_requests(ring, cursor, replica, NOBODY), 0, SKIPPED
+    concerned = 0  # packets that are for this replica, also those that `look` leaves out
     if count and cursor.role & CONTROL:
         cursor.primary = 0 if replays else 1
         _take_control(ring, cursor, batch)
@@ -81,14 +99,15 @@ def receive_sharded(
     for index in range(count):
         its = role_for(shard_of(frame_of(header), frame_end(header), shards), replica, replays)
         if its != SKIPPED:
-            if taken and its != role:
+            if concerned and its != role:
                 cut_batch(cursor, index)  # a batch has one role
                 break
             role = its
-            take_frame(batch[taken], batch.ctypes.data + taken * RECORD, header, _port_of(ring, header), False)
-            taken += 1
+            concerned += 1
+            packet, record, port = batch[taken], batch.ctypes.data + taken * RECORD, _port_of(ring, header)
+            taken += take_frame(packet, record, header, port, False, its, look, tables)
         header = next_frame(ring, header)
-    set_role(cursor, role, taken)
+    set_role(cursor, role, concerned)
     return taken
 
 

@@ -23,8 +23,8 @@ def role_for(owner: int, replica: int, replays: bool) -> int:
 
 
 @inline
-def set_role(cursor: Record, role: int, taken: int) -> None:
-    """Give the batch at hand, of which the replica takes `taken` packets, its role."""
+def set_role(cursor: Record, role: int, concerned: int) -> None:
+    """Give the batch at hand, of which `concerned` packets are for this replica, its role."""
     cursor.primary = 1 if role == 1 else 0
     if cursor.primary:
-        cursor.claimed -= cursor.count - taken  # `finish` counts the whole batch as claimed
+        cursor.claimed -= cursor.count - concerned  # `finish` counts the whole batch as claimed

@@ -64,19 +64,34 @@ def collect(feed: Record, cursor: Record, replica: int) -> None:
 
 
 @inline
-def receive(feed: Record, cursor: Record, replica: int, batch: np.ndarray, copies: bool) -> int:
+def receive(
+    feed: Record,
+    cursor: Record,
+    replica: int,
+    batch: np.ndarray,
+    copies: bool,
+    look: Callable[..., bool],
+    tables: Any,
+) -> int:
     """Read frames, and receive the next ones; as `scout.io.channels.software_operations`."""
     collect(feed, cursor, replica)
-    return _receive(feed, cursor, replica, batch, copies)
+    return _receive(feed, cursor, replica, batch, copies, look, tables)
 
 
 @inline
 def receive_sharded(
-    feed: Record, cursor: Record, replica: int, batch: np.ndarray, shards: int, shard_of: Callable[..., int]
+    feed: Record,
+    cursor: Record,
+    replica: int,
+    batch: np.ndarray,
+    shards: int,
+    shard_of: Callable[..., int],
+    look: Callable[..., bool],
+    tables: Any,
 ) -> int:
     """The same for sharded flows."""
     collect(feed, cursor, replica)
-    return _receive_sharded(feed, cursor, replica, batch, shards, shard_of)
+    return _receive_sharded(feed, cursor, replica, batch, shards, shard_of, look, tables)
 
 
 OPERATIONS = software.OPERATIONS._replace(ring=TAP_FEED, receive=receive, receive_sharded=receive_sharded)

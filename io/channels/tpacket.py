@@ -12,6 +12,9 @@ Replicas only read a frame. A replica that works on packets copies them to its o
 for a slot the first `REACH` bytes, and the rest leaves from where it is.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 from scout.io.batch import TAIL, place_frame
 from scout.io.packet import NOT_HELD, OFFLOAD, REACH
 from scout.io.system import VNET_HEADER
@@ -63,33 +66,51 @@ def interface_of(header: int) -> int:
 
 
 @inline
-def take_frame(packet: Record, record: int, header: int, port: int, in_place: bool) -> None:
-    """Fill a packet's record, at address `record`, from a frame of the ring."""
-    mac = frame_of(header)
-    size = load32(header + _SNAPLEN)
+def take_frame(
+    packet: Record,
+    record: int,
+    header: int,
+    port: int,
+    in_place: bool,
+    primary: int,
+    look: Callable[..., bool],
+    tables: Any,
+) -> bool:
+    """Fill a packet's record, at address `record`, from a frame of the ring; False if `look` leaves it out."""
+    frame = mac = frame_of(header)
+    size, tag = load32(header + _SNAPLEN), 0
+    if load32(header + STATUS) & STATUS_VLAN_VALID:
+        frame, tag = packet.slot, _VLAN_TAG
+        _restore_tag(frame, header, mac, min(size, REACH))
+    packet.port = port
+    if not look(tables, packet, frame, size + tag, primary):
+        return False
     store64(record + OFFLOAD, load64(mac - VNET_HEADER))
     packet.checksum_offset = load32(mac - 4) >> 16  # csum_offset, the last 16 bits of the virtio-net header
     packet.timestamp = received_at(header)
-    packet.port = port
     packet.at = 0
     packet.link_broadcast = 0
     packet.held_since = NOT_HELD
     packet.control = 0
-    if load32(header + STATUS) & STATUS_VLAN_VALID:
-        _restore_tag(packet, header, mac, size)
-        return
+    if tag:
+        linear = min(size, REACH)
+        packet.origin = packet.frame = frame
+        packet.end = frame + linear + tag
+        packet.tail = mac + linear
+        packet.tail_bytes = size - linear
+        packet.checksum_start += tag
+        return True
     place_frame(packet, mac, size, in_place)
     if not in_place and 0 < packet.tail_bytes <= TAIL:
         # Behind the headers: the kernel takes longer for a second iovec than the copy takes.
         copy(packet.end, packet.tail, packet.tail_bytes)
         packet.tail = packet.end
+    return True
 
 
 @inline
-def _restore_tag(packet: Record, header: int, mac: int, size: int) -> None:
-    """Put the VLAN tag, which the kernel took out, back into the frame."""
-    origin = packet.slot
-    linear = min(size, REACH)
+def _restore_tag(target: int, header: int, mac: int, linear: int) -> None:
+    """Copy the first `linear` bytes of a frame to `target`, with the VLAN tag, which the kernel took out."""
     tci = load32(header + _TCI_AND_TPID) & 0xFFFF
     tpid = _ETH_P_8021Q
     if load32(header + STATUS) & STATUS_VLAN_TPID_VALID:
@@ -97,11 +118,6 @@ def _restore_tag(packet: Record, header: int, mac: int, size: int) -> None:
     tag = tpid << 16 | tci
     swapped = (tag & 0xFF) << 24 | (tag & 0xFF00) << 8 | (tag >> 8 & 0xFF00) | tag >> 24
     before = min(linear, _VLAN_AT)
-    copy(origin, mac, before)
-    store32(origin + _VLAN_AT, swapped)
-    copy(origin + _VLAN_AT + _VLAN_TAG, mac + before, linear - before)
-    packet.origin = packet.frame = origin
-    packet.end = origin + linear + _VLAN_TAG
-    packet.tail = mac + linear
-    packet.tail_bytes = size - linear
-    packet.checksum_start += _VLAN_TAG
+    copy(target, mac, before)
+    store32(target + _VLAN_AT, swapped)
+    copy(target + _VLAN_AT + _VLAN_TAG, mac + before, linear - before)

@@ -57,7 +57,7 @@ class View:
         return value.item() if isinstance(value, np.number) else _seen(value)
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        self._array[index] = _cut(value, self._array.dtype)
+        self._array[index] = value._array if isinstance(value, View) else _cut(value, self._array.dtype)
 
     def read(self, offset: int, size: int) -> bytes:
         """So many bytes of an array of bytes, from an offset on."""

@@ -14,10 +14,12 @@ import numpy as np
 from scout.paths.wire.flow import mix
 from scout.ring.atomics import load64_acquire
 from scout.ring.jit import inline
+from scout.ring.local import local
 
 __all__ = [
     "ACCOUNTED",
     "ALWAYS",
+    "DISCARDS",
     "ENTRY",
     "KIND",
     "NEVER",
@@ -27,14 +29,18 @@ __all__ = [
     "QUEUE_UP",
     "bucket_of",
     "find",
+    "find_again",
+    "forget",
+    "memo",
     "native_bucket_of",
 ]
 
 ALWAYS, NEVER = 0, (1 << 63) - 1
 """The epochs from which, and until which, a pattern holds that is there all the time."""
 
-PORT = np.dtype([("first", "i8"), ("default", "i8")])
-"""For each port its first kind, 0 if there is none, and the number of its default path, or `NO_PATH`."""
+PORT = np.dtype([("first", "i8"), ("default", "i8"), ("mask_0", "i8"), ("mask_1", "i8")])
+"""For each port its first kind, 0 if there is none; the number of its default path, or `NO_PATH`; and the bits of a key
+that any of its kinds looks at: packets whose keys are alike in these take the same path."""
 
 KIND = np.dtype([("next", "i8"), ("mask_0", "i8"), ("mask_1", "i8"), ("spare", "i8")])
 """A kind of patterns; `next` is the number of the next kind of its port, 0 at the end."""
@@ -55,10 +61,11 @@ ENTRY = np.dtype(
 
 PATH = np.dtype([("shape", "i2"), ("first", "i2"), ("queue", "i2"), ("port", "i2")])
 """For each number of a path: the number of its shape, or `NO_SHAPE`; that of the shape by which demux has packets
-served at once, plus `ACCOUNTED` if what they use is accounted for, or `QUEUE_UP` if it puts them into the path's queue;
-the index of that queue; and the index of the port at which the path begins."""
+served at once, plus `ACCOUNTED` if what they use is accounted for, or `QUEUE_UP` if it puts them into the path's queue,
+or `DISCARDS` if it drops them where they lie; the index of that queue; and the index of the port at which the path
+begins."""
 
-NO_SHAPE, QUEUE_UP = -1, -2
+NO_SHAPE, QUEUE_UP, DISCARDS = -1, -2, -3
 ACCOUNTED = 1 << 14
 
 _PORT, _KIND, _ENTRY = PORT.itemsize, KIND.itemsize, ENTRY.itemsize  # a record begins with its link
@@ -105,3 +112,40 @@ def find(
             number = load64_acquire(entries.ctypes.data + number * _ENTRY)
         kind = load64_acquire(kinds.ctypes.data + kind * _KIND)
     return ports[np.uintp(port)].default
+
+
+memo = local(4)
+"""Room for what `find_again` remembers; for compiled code."""
+
+_KEY_0, _KEY_1, _FOUND, _AT = range(4)
+
+
+@inline
+def forget(memo: np.ndarray) -> None:
+    """Remember no packet: where a batch begins, as the epoch may have changed."""
+    memo[_AT] = -1
+
+
+@inline
+def find_again(
+    memo: np.ndarray,
+    ports: np.ndarray,
+    kinds: np.ndarray,
+    heads: np.ndarray,
+    entries: np.ndarray,
+    port: int,
+    word_0: int,
+    word_1: int,
+    epoch: int,
+) -> int:
+    """As `find`, without a search if the packet before differs in nothing that a pattern looks at.
+
+    Masks may change between two packets of a batch. Patterns that come then hold from a later epoch on.
+    """
+    row = ports[np.uintp(port)]
+    unlike = (word_0 ^ memo[_KEY_0]) & row.mask_0 | (word_1 ^ memo[_KEY_1]) & row.mask_1
+    if unlike == 0 and memo[_AT] == port:
+        return memo[_FOUND]
+    path = find(ports, kinds, heads, entries, port, word_0, word_1, epoch)
+    memo[_KEY_0], memo[_KEY_1], memo[_FOUND], memo[_AT] = word_0, word_1, path, port
+    return path

@@ -188,6 +188,7 @@ class DemuxTable:
                 known = self._known.pop(kind)
                 del self._kinds[known], self._members[kind]
                 _take_out(ports, known[0], kinds, kind)
+                self._mask(known[0])
                 empty.append(kind)
         self._unlinked[path] = freed, empty
 
@@ -208,8 +209,14 @@ class DemuxTable:
                 links, index = kinds, following
             self.kinds[number] = (following, *mask, 0)
             self._kinds[known], self._known[number], self._members[number] = number, known, 0
+            self._mask(port)
             links[index] = number
         return self._kinds[known]
+
+    def _mask(self, port: int) -> None:
+        """Say which bits of a key the kinds of a port look at."""
+        masks = [mask for at, _, mask in self._kinds if at == port]
+        self.ports[port]["mask_0"], self.ports[port]["mask_1"] = np.bitwise_or.reduce([(0, 0), *masks])
 
     def _insert(self, kind: int, path: int, value: tuple[int, int], born: int) -> None:
         number = self._entry_room.take()

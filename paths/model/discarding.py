@@ -12,9 +12,12 @@ from scout.paths.model.verdict import drop
 if TYPE_CHECKING:
     from scout.paths.model.path import Path
 
-__all__ = ["DISCARDED", "drop_all", "make_discarding"]
+__all__ = ["COUNTER", "DISCARDED", "discards", "drop_all", "make_discarding"]
 
 DISCARDED = drop("discarded")
+
+COUNTER = 0
+"""Index of the counter of a path that discards: of the edge from its stage to the drop reason, the only one."""
 
 
 def drop_all(frame: Any, end: Any) -> int:
@@ -30,3 +33,8 @@ def make_discarding(path: "Path") -> "Path":
     path.add_outcome(entry, 0, "", node, "frame", 0, True)
     path.add_outcome(node, 0, DISCARDED.name, path.add_drop(node, DISCARDED), main=True)
     return path.establish()
+
+
+def discards(path: "Path") -> bool:
+    """True if a path does nothing but drop its packets."""
+    return [path.nodes[node]["stage"].function for node in path.stages] == [drop_all]

@@ -51,7 +51,7 @@ from scout.paths.model.stage import Outcome, Stage, To, Via
 from scout.paths.model.table import Table
 from scout.paths.model.verdict import drop
 from scout.paths.protocols.delivery import Delivery, transports_of
-from scout.paths.protocols.fib import NO_ROUTE
+from scout.paths.protocols.fib import NO_ROUTE, next_hop_at, place_of
 from scout.paths.protocols.fib import lookup as find
 from scout.paths.protocols.ipv4_check import check
 from scout.paths.protocols.ipv4_demux import CLASSIFIER
@@ -87,22 +87,25 @@ BAD_TCP_HEADER, BAD_TCP_CHECKSUM = drop("tcp-bad-header"), drop("tcp-bad-checksu
 
 
 @ahead
-def find_next_hop(frame: Any, end: Any, entries: Any, vectors: Any, leaves: Any, root: Any) -> int:
-    """Find the next hop by the longest matching prefix (RFC 1812 section 5.2.4)."""
+def find_place(frame: Any, end: Any, entries: Any, vectors: Any, root: Any) -> int:
+    """Begin to find the next hop; -1 for a packet that is too short."""
     if not require(frame, end, ipv4.HEADER):
         return NO_ROUTE
-    return find(entries, vectors, leaves, root, load32(frame, ipv4.DESTINATION))
+    return place_of(entries, vectors, root, load32(frame, ipv4.DESTINATION))
 
 
 def lookup(
     frame: Any, end: Any, packet: Any, entries: Any, vectors: Any, leaves: Any, root: Any, next_hops: Any
 ) -> int:
-    """Find the next hop, and tell from its kind what becomes of the packet."""
-    return take_next_hop(packet, find_next_hop(frame, end, entries, vectors, leaves, root), next_hops)
+    """Find the next hop by the longest matching prefix (RFC 1812 section 5.2.4); tell what becomes of the packet."""
+    return take_next_hop(
+        packet, entries, vectors, leaves, root, find_place(frame, end, entries, vectors, root), next_hops
+    )
 
 
-def take_next_hop(packet: Any, hop: int, next_hops: Any) -> int:
-    """Note the next hop; tell from its kind what becomes of the packet."""
+def take_next_hop(packet: Any, entries: Any, vectors: Any, leaves: Any, root: Any, place: int, next_hops: Any) -> int:
+    """Note the next hop, of which the place is found; tell from its kind what becomes of the packet."""
+    hop = next_hop_at(entries, vectors, leaves, root, place) if place >= 0 else NO_ROUTE
     packet.next_hop = hop
     if hop < 0:
         packet.error = NET_UNREACHABLE

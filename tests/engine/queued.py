@@ -54,7 +54,8 @@ class Queued:
         self.paths = [*self.queued, self.graph.create_path("left"), self.graph.create_path("right")]
 
     def supervisor(self, replicas=1, **options):
-        return Supervisor(self.graph, self.paths, replicas, report=[].append, **options)
+        """A supervisor that does not run yet. Paths may be created in all, so that the same loop serves them."""
+        return Supervisor(self.graph, self.paths, replicas, report=[].append, **{"most_paths": 16} | options)
 
     def end(self):
         self.left.end()

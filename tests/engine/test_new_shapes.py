@@ -220,7 +220,7 @@ def test_a_deleted_path_comes_back_in_the_tier_of_its_shape_and_a_replica_may_jo
 
 def test_a_path_of_a_new_shape_may_have_a_queue() -> None:
     router = Queued({VOICE: {}, BULK: {"cpu": 0.5}})  # the domain is that of `test_path_accounts`, compiled once
-    with router.supervisor(most_paths=8, path_schedule="deadline", queue_memory=150_000) as supervisor:
+    with router.supervisor(most_paths=8, path_schedule="round-robin", queue_memory=150_000) as supervisor:
         path = router.graph.create_path(
             "left", protocol="udp", destination=TO_RIGHT, queue=64, memory=100_000, account=True
         )

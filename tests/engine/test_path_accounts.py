@@ -110,7 +110,7 @@ def test_paths_that_are_created_get_what_is_left_and_give_it_back():
     router = Queued({VOICE: {}, BULK: {"cpu": 0.5}})
     voice = router.queued[0]
     one, two = (voice.narrowed(source_port=port, **wish) for port in (1, 2))
-    with router.supervisor(most_paths=8, path_schedule="deadline", queue_memory=150_000) as supervisor:
+    with router.supervisor(most_paths=8, path_schedule="round-robin", queue_memory=150_000) as supervisor:
         for turn in range(5):
             supervisor.create_path(one)
             with pytest.raises(ScoutError, match=r"wants cpu=0.4 of each domain's time, and 0.1 is left"):
@@ -135,7 +135,7 @@ def test_a_queue_of_a_path_that_is_deleted_is_served_first():
     router = Queued({VOICE: {}})
     voice = router.queued[0]
     path = voice.narrowed(source_port=1, **wish)
-    with router.supervisor(most_paths=8, path_schedule="deadline", queue_memory=150_000) as supervisor:
+    with router.supervisor(most_paths=8, path_schedule="round-robin", queue_memory=150_000) as supervisor:
         supervisor.create_path(path)
         for number in range(10):
             assert router.left.send(numbered(number, VOICE))

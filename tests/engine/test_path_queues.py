@@ -5,6 +5,7 @@ import pytest
 from harness import one_port
 from port_router import finished, kill, reply
 from queued import BULK, MAIL, NUMBER, START, VOICE, Queued, numbered, paused
+from several import count_one
 
 from scout.paths.compiler.plan import CompileError
 from scout.paths.framework.events import Handler
@@ -165,11 +166,6 @@ def test_a_replica_that_leaves_serves_its_queues_first():
     assert account["out"] == {"right": 400} and account["drops"] == {}
 
 
-def count(frame, end, seen):
-    seen[0] += 1
-    return 0
-
-
 @pytest.mark.long
 def test_replicas_that_die_lose_only_what_they_had_queued():
     """And what replicas must agree on is done at once, on a path without a queue."""
@@ -200,7 +196,8 @@ def without_service(draft):
 
 
 def counting():
-    return Service("counting", {"seen": np.zeros(1, np.int64)}, [Handler(count)], "ipv4")
+    """As in the other tests of several paths, so that it is compiled once."""
+    return Service("counting", {"seen": np.zeros(1, np.int64)}, [Handler(count_one)], "ipv4")
 
 
 def test_every_replica_does_its_work_at_the_packets_position_and_the_rest_waits():
@@ -271,7 +268,7 @@ def test_a_queue_with_nothing_behind_it_is_refused():
 
 def test_a_path_scheduler_without_queues_is_refused():
     with pytest.raises(ScoutError, match="path_schedule='deadline': no path has a queue; give one of them queue=256"):
-        Queued({}).supervisor(path_schedule="deadline")
+        Queued({}).supervisor(path_schedule="deadline", most_paths=None)
 
 
 def wishes(heads, no_such_table):

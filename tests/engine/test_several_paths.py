@@ -51,6 +51,7 @@ def test_each_packet_goes_through_its_own_path(order: str) -> None:
     left, right = MemoryPort(LEFT, frames=given), MemoryPort(RIGHT, frames=[])
     graph = router(left, right)
     special = [graph.create_path("left", order=order, **wish) for wish in WISHES]
+    special.insert(1, graph.discard_path("left", protocol="udp", destination_port=53))
     paths = [*special, graph.create_path("left", order=order), graph.create_path("right", order=order)]
     with Supervisor(graph, paths, 2) as supervisor:
         account = finished(supervisor)
@@ -58,6 +59,7 @@ def test_each_packet_goes_through_its_own_path(order: str) -> None:
     assert {path.name: entered(supervisor, path) for path in paths} == {path.name: wanted[path] for path in paths}
     assert all(wanted[path] for path in paths[:-1])
     assert account["received"] == len(given)
+    assert account["drops"]["discarded"] == wanted[special[1]]
     sent = numbers(right.sent())
     if order == "channel":
         assert sent == sorted(sent)
@@ -72,7 +74,7 @@ def test_packets_that_no_path_takes_are_dropped_and_counted() -> None:
     left, right = MemoryPort(LEFT, frames=given), MemoryPort(RIGHT, frames=[])
     graph = router(left, right)
     paths = [graph.create_path("left", **WISHES[2]), graph.create_path("right")]
-    with Supervisor(graph, paths, 2) as supervisor:
+    with Supervisor(graph, paths, 2, most_paths=8) as supervisor:  # as in test_live_paths.py: it is compiled once
         account = finished(supervisor)
     assert account["drops"]["no-path"] == sum(not takes(paths[0].attributes, data) for data in given)
     assert entered(supervisor, paths[0]) == sum(takes(paths[0].attributes, data) for data in given)
@@ -84,7 +86,7 @@ def test_held_packets_come_back_to_their_own_paths() -> None:
     paths = [graph.create_path(name) for name in ("left", "right")]
     paths += [graph.create_path("left", protocol="udp", destination_port=port) for port in (53, 54, 55)]
     given = [frame("10.0.0.2", "10.0.1.77", ports=(1, port)) for port in (53, 54, 55, 56) for _ in range(port - 50)]
-    with Supervisor(graph, paths, 1) as supervisor:
+    with Supervisor(graph, paths, 1, most_paths=8) as supervisor:
         for each in given:
             assert left.send(each)
         await_until(lambda: supervisor.memory.holds["held"].sum() == len(given))

@@ -17,6 +17,7 @@ from numba.core import types
 
 from scout.io.batch import BATCH_SIZE, new_batch
 from scout.io.channels.contract import ChannelOperations
+from scout.io.channels.look import take_all
 from scout.io.channels.software import PLAYER
 from scout.io.channels.tap_device import collect as read_frames
 from scout.io.endpoints import message
@@ -68,9 +69,9 @@ def _compiled(operations: ChannelOperations) -> tuple[Any, ...]:
 
     def take(rings: Any, cursors: Any, replica: int, batch: Any, found: Any, shards: int) -> int:
         if shards:
-            count = receive_sharded(rings[0], cursors[0], replica, batch, shards, own_shard)
+            count = receive_sharded(rings[0], cursors[0], replica, batch, shards, own_shard, take_all, 0)
         else:
-            count = receive(rings[0], cursors[0], replica, batch, False)
+            count = receive(rings[0], cursors[0], replica, batch, False, take_all, 0)
         for index in range(count):
             found[index] = CONTROL if batch[index].control else load32(batch[index].frame + 14)
         return count

@@ -21,6 +21,7 @@ from scout.io.endpoints.stream import WORDS
 from scout.io.packet import REACH
 from scout.io.ports.applications import ApplicationPort
 from scout.paths.compiler.native import BATCH
+from scout.ring.jit import entry
 from scout.ring.segment import address
 
 RING, STREAM = 1 << 17, 1 << 13
@@ -30,16 +31,12 @@ HEADERS = bytes(range(40))
 MINE, THEIRS = 1 << 16 | 0, 1 << 16 | 1  # sockets of these two
 
 
-@numba.njit(types.void(types.Array(numba.from_dtype(APPLICATION_FEED), 1, "C")), error_model="numpy", _nrt=False)
+@entry(types.void(types.Array(numba.from_dtype(APPLICATION_FEED), 1, "C")))
 def collect_once(feeds: Any) -> None:
     collect(feeds[0], 0)
 
 
-@numba.njit(
-    types.void(types.Array(numba.from_dtype(TRANSMIT), 1, "C"), BATCH, types.boolean, types.boolean),
-    error_model="numpy",
-    _nrt=False,
-)
+@entry(types.void(types.Array(numba.from_dtype(TRANSMIT), 1, "C"), BATCH, types.boolean, types.boolean))
 def _deliver(transmits: Any, batch: Any, prepares: bool, flushes: bool) -> None:
     if prepares:
         prepare(transmits[0], batch[0])

@@ -23,6 +23,7 @@ from scout.io.endpoints.ciphers import (
     new_contexts,
     with_key,
 )
+from scout.ring.jit import entry
 from scout.ring.segment import address
 
 SIZE = 1 << 16
@@ -92,7 +93,7 @@ def contexts() -> np.ndarray:
     return new_contexts()
 
 
-@numba.njit(_i8(*[_i8] * 9))
+@entry(_i8(*[_i8] * 9))
 def one(contexts, direction, secret, source, target, position, plain, extra, extra_bytes):  # type: ignore[no-untyped-def]
     context = with_key(contexts, direction, secret)
     return apply(contexts, context, direction, source, target, SIZE, position, plain, extra, extra_bytes)

@@ -85,7 +85,7 @@ def test_a_port_comes_is_used_and_goes_while_packets_flow(run: Any) -> None:
     """The replicas are the same processes throughout, and no ring is made: so nothing keeps them from their work."""
     with Stream(run) as stream:
         there = resources(run)
-        for _ in range(3):
+        for _ in range(2):
             add(run)
             stream.more()
             assert ping(run.third, LEFT, 3)["received"] == ping(run.right, THIRD, 3)["received"] == 3
@@ -97,7 +97,7 @@ def test_a_port_comes_is_used_and_goes_while_packets_flow(run: Any) -> None:
     assert stream.wrong == 0
     assert run.supervisor.taking_part == [0, 1]
     account = run.supervisor.account()
-    assert account["out"]["third"] > 60 and set(account["drops"]) <= {"no-route"}
+    assert account["out"]["third"] > 40 and set(account["drops"]) <= {"no-route"}
     assert run.supervisor.graph.router("ip").addresses.keys() == {"left", "right"}
 
 

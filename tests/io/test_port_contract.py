@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from scout.io.ports.memory import MemoryPort
 from scout.io.ports.pcap import PcapPort
 from scout.io.ports.tap_device import TapPort
 from scout.paths.compiler.native import BATCH
+from scout.ring.fuse import EntryCompiler
+from scout.ring.jit import OPTIONS
 from scout.ring.membership import MOST_REPLICAS
 from scout.tools.bench.trace_port import TracePort
 
@@ -62,23 +65,27 @@ def port(request: Any, tmp_path: Path) -> Iterator[Port]:
         yield made
 
 
-def add_and_flush(port: Port, count: int) -> None:
-    """Send `count` frames as replica 0, with the port's compiled operations."""
-    enqueue, flush = port.operations.enqueue, port.operations.flush
-    array = types.Array(numba.from_dtype(port.operations.transmit), 1, "C")
+@cache
+def sender(operations: PortOperations) -> Any:
+    """A compiled function that sends a frame so many times, and flushes, with a port's compiled operations."""
+    enqueue, flush = operations.enqueue, operations.flush
+    array = types.Array(numba.from_dtype(operations.transmit), 1, "C")
 
     def send(transmits: Any, batch: Any, count: int) -> None:
         for _ in range(count):
             enqueue(transmits[0], batch[0], batch.ctypes.data)
         flush(transmits[0])
 
+    return numba.njit(types.void(array, BATCH, types.int64), pipeline_class=EntryCompiler, **OPTIONS)(send)
+
+
+def add_and_flush(port: Port, count: int) -> None:
+    """Send `count` frames as replica 0."""
     batch, slots = new_batch(1)
     frame = MESSAGE if isinstance(port, ApplicationPort) else FRAME
     slots[64 : 64 + len(frame)] = np.frombuffer(frame, np.uint8)
     batch["end"] = batch["frame"] + len(frame)
-    numba.njit(types.void(array, BATCH, types.int64), error_model="numpy", _nrt=False)(send)(
-        port.transmits[:1], batch, count
-    )
+    sender(port.operations)(port.transmits[:1], batch, count)
 
 
 def test_an_open_port_says_what_it_is(port: Port) -> None:
@@ -94,6 +101,7 @@ def test_an_open_port_says_what_it_is(port: Port) -> None:
 def test_frames_leave_by_a_process_that_has_only_the_descriptors_of_the_port(port: Port) -> None:
     if isinstance(port, TracePort):  # it has room for none
         return
+    sender(port.operations)  # compiled before the process forks, since the next test needs it too
     child = Child(add_and_flush, port, 3, keep=port.descriptors())
     assert child.join(600) and child.exitcode == 0
     assert port.transmitted()["sent"] == 3

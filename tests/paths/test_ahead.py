@@ -19,7 +19,7 @@ from scout.paths.model.router import GraphError
 from scout.paths.model.setting import Setting
 from scout.paths.model.table import Table
 from scout.paths.model.verdict import drop
-from scout.paths.protocols.ipv4 import find_next_hop, lookup, take_next_hop
+from scout.paths.protocols.ipv4 import find_place, lookup, take_next_hop
 from scout.paths.stages.filter import Filter
 
 REFUSED = drop("refused")
@@ -63,9 +63,9 @@ def ranking(*before: Filter) -> tuple[Path, Table]:
 def test_the_two_parts_of_a_stage_are_found_in_its_source() -> None:
     parts = halves(lookup)
     assert parts is not None
-    assert (parts.first, parts.rest) == (find_next_hop, take_next_hop)
-    assert parts.first_arguments == ("frame", "end", "entries", "vectors", "leaves", "root")
-    assert parts.rest_arguments == ("packet", "", "next_hops")
+    assert (parts.first, parts.rest) == (find_place, take_next_hop)
+    assert parts.first_arguments == ("frame", "end", "entries", "vectors", "root")
+    assert parts.rest_arguments == ("packet", "entries", "vectors", "leaves", "root", "", "next_hops")
     assert halves(by_constant) is None  # its part is given something that is no parameter of the stage
     assert halves(admitted) is None
 

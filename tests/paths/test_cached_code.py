@@ -44,7 +44,10 @@ print(sum(compile_path(graph.create_path("in")).run.native.stats.cache_hits.valu
 
 @pytest.mark.parametrize(
     "scope",
-    [BY_RUNPY, NAMELESS, *(pytest.param(each, marks=pytest.mark.long) for each in (OF_NO_MODULE, AS_MAIN, IMPORTED))],
+    [
+        BY_RUNPY,
+        *(pytest.param(each, marks=pytest.mark.long) for each in (NAMELESS, OF_NO_MODULE, AS_MAIN, IMPORTED)),
+    ],
 )
 def test_the_second_process_takes_a_path_from_the_cache(tmp_path: Path, scope: str) -> None:
     (tmp_path / "stages.py").write_text(STAGES)

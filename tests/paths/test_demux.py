@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba.core import types
 
-from scout.domain_demux import classify_source, demux_functions
+from scout.domain_demux import demux_functions, find_source
 from scout.io.batch import new_batch
 from scout.io.packet import NO_PATH
 from scout.paths.compiler.generated import load_generated
@@ -57,30 +57,38 @@ class Demux:
         self.table = DemuxTable(2, room)
         self.table.set_default(0, DEFAULT)
         self.paths = np.zeros(NO_PATH + 1, PATH)
-        self.batch, self.slots = new_batch(1)
+        self.batch, self.slots, self.memo = *new_batch(1), np.zeros(4, np.int64)
         arrays = [types.Array(_record(dtype), 1, "C") for dtype in (PORT, KIND)]
         arrays += [types.int64[::1], types.Array(_record(ENTRY), 1, "C"), types.Array(_record(PATH), 1, "C")]
         text = [
             "import numpy as np",
             "from scout.io.access import allow",
+            "from scout.domain_demux import name_path",
             "from scout.ring.jit import inline",
-            *classify_source(GRAPH, GRAPH.ports, "classify"),
+            *find_source(GRAPH, GRAPH.ports, "find"),
             "@entry",
-            "def find_paths(batch, count, ports, kinds, heads, entries, paths, epoch):",
-            "    classify(batch, count, ports, kinds, heads, entries, paths, epoch)",
+            "def find_paths(batch, memo, ports, kinds, heads, entries, paths, epoch):",
+            "    packet = batch[0]",
+            "    if packet.control:",
+            "        name_path(packet, paths)",
+            "    else:",
+            "        frame, end = packet.frame, packet.end",
+            "        packet.path = find(packet.port, frame, end, memo, ports, kinds, heads, entries, epoch)",
             "",
         ]
-        signature = types.void(BATCH, types.int64, *arrays, types.int64)
+        signature = types.void(BATCH, types.int64[::1], *arrays, types.int64)
         self._find = load_generated("demux", "\n".join(text), "", signature, demux_functions(GRAPH)).find_paths
 
     def add(self, path: int, attributes: Attributes, **options: Any) -> None:
         self.table.add(0, path, rank(attributes, FIELDS), patterns(attributes, FIELDS), **options)
 
-    def find(self, data: bytes, epoch: int = 0, port: int = 0, control: int = 0) -> int:
-        """The path of a frame, as compiled code finds it."""
+    def find(self, data: bytes, epoch: int = 0, port: int = 0, control: int = 0, again: bool = False) -> int:
+        """The path of a frame, as compiled code finds it; with `again` in one batch with the frame before."""
+        if not again:
+            self.memo[:] = -1
         tail = fill(self.batch, self.slots, data, {"port": port, "control": control})
         table = self.table
-        self._find(self.batch, 1, table.ports, table.kinds, table.heads, table.entries, self.paths, epoch)
+        self._find(self.batch, self.memo, table.ports, table.kinds, table.heads, table.entries, self.paths, epoch)
         del tail
         return int(self.batch[0]["path"])
 
@@ -135,9 +143,12 @@ CUTS = st.one_of(st.just(0), st.integers(1, 40))
 @given(st.lists(WISHES, max_size=8, unique_by=str), st.lists(st.tuples(FRAMES, CUTS), min_size=1, max_size=20))
 def test_a_packet_takes_the_path_of_the_fewest_packets_among_those_that_take_it(wishes: Any, frames: Any) -> None:
     demux, paths = Demux(), {}
+    batched = Demux()
+    batched.memo[:] = -1
     for path, given_ in enumerate(wishes, start=1):
         try:
             demux.add(path, wish(**given_))
+            batched.add(path, wish(**given_))
         except Clash as clash:
             other = paths[clash.path]
             assert breadth(other) == breadth(wish(**given_))  # they have a pattern in common, and the same rank
@@ -146,6 +157,7 @@ def test_a_packet_takes_the_path_of_the_fewest_packets_among_those_that_take_it(
     for whole, cut in frames:
         data = whole[: len(whole) - cut]
         found = demux.find(data)
+        assert batched.find(data, again=True) == found
         taking = {path: breadth(each) for path, each in paths.items() if takes(each, data)}
         if not taking:
             assert found == DEFAULT
@@ -267,6 +279,7 @@ def searcher() -> Any:
     at address `done`.
     """
     text = [
+        "from scout.paths.demux.find import find",
         "from scout.ring.atomics import store64_release",
         "",
         "@entry",
@@ -274,7 +287,7 @@ def searcher() -> Any:
         "    wrong = 0",
         "    for time in range(times):",
         "        for index in range(len(paths)):",
-        "            found = find_path(ports, kinds, heads, entries, 0, words[index, 0], words[index, 1], 0)",
+        "            found = find(ports, kinds, heads, entries, 0, words[index, 0], words[index, 1], 0)",
         f"            if found != paths[index] and not (may_miss[index] and found == {DEFAULT}):",
         "                wrong += 1",
         "        store64_release(done, time + 1)",
@@ -285,7 +298,7 @@ def searcher() -> Any:
     arrays.insert(2, types.int64[::1])
     numbers = [types.int64[:, ::1], types.int64[::1], types.boolean[::1]]
     signature = types.int64(types.int64, *arrays, *numbers, types.int64)
-    return load_generated("search", "\n".join(text), "", signature, demux_functions(GRAPH)).search
+    return load_generated("search", "\n".join(text), "", signature, {}).search
 
 
 def test_a_search_finds_the_right_path_while_others_come_and_go() -> None:

@@ -78,7 +78,7 @@ def test_a_stage_is_replaced() -> None:
     path.replace("ip.lookup", Stage(no_lookup, bindings={"next_hop": 8}), [0])
     assert not {"ip.local", "icmp.in"} & set(path)  # nothing leads there any more
     path.establish()
-    twin = Twin(path)
+    twin = Twin(path, native=False)
     assert twin.both(PACKET).leaf == "to right"
     assert twin.both(PING).leaf == "to right"  # it is sent to the next hop like any other
 

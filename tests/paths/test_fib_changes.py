@@ -185,7 +185,7 @@ def test_many_changes_end_as_a_new_table_and_memory_is_flat() -> None:
 @pytest.mark.parametrize("few", [0, 10**9], ids=["native", "python"])
 def test_a_change_without_room_changes_nothing_and_loses_no_memory(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tier_module, "FEW", few)
-    fib = Fib(ROUTES, room=40_000)
+    fib = Fib(ROUTES, room=60_000)
     version, used = fib.version, fib.used
     many = [(f"{octet}.1.2.3/32", 7) for octet in range(20, 40)]
     for _ in range(3):
@@ -250,8 +250,44 @@ def test_next_hops_beyond_those_that_have_codes_are_found_too() -> None:
     np.testing.assert_array_equal(looked_up(fib, looked), expected([*later, *whole], looked))
 
 
+@pytest.mark.parametrize("few", [0, 10**9], ids=["native", "python"])
+def test_nodes_grow_out_of_their_block_and_come_back(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node of a block has room for 24 codes, or for 20 where it also has a part outside."""
+    monkeypatch.setattr(tier_module, "FEW", few)
+    slots = [IPv4Network((10 << 24 | slot << 8, 24)) for slot in range(1, 64, 2)]
+    longer = IPv4Network("10.0.0.64/26")
+    routes, fib = [(IPv4Network("0.0.0.0/0"), 9)], Fib([("0.0.0.0/0", 9)])
+    looked = edges([*slots, longer])
+    empty = fib.used
+
+    def change(add: list[tuple[IPv4Network, int]] = (), remove: list[IPv4Network] = ()) -> None:  # type: ignore[assignment]
+        version = fib.version
+        fib.change(add, remove)
+        fib.release(version)
+        routes[:] = [*(route for route in routes if route[0] not in remove), *add]
+        np.testing.assert_array_equal(looked_up(fib, looked), expected(routes, looked))
+        found = {fib.lookup(int(each)) for each in looked if each >> 14 == 10 << 10}
+        assert found <= fib.next_hops(IPv4Network("10.0.0.0/18")) == found | {9}
+
+    for hop, slot in enumerate(slots):
+        change(add=[(slot, hop)])
+        change(add=[(longer, 77)])
+        change(remove=[longer])
+    for slot in slots:
+        change(remove=[slot])
+    assert fib.used == empty
+
+
+def test_prefixes_of_one_next_hop_in_one_node_are_kept_apart() -> None:
+    fib = Fib([("10.0.0.0/17", 1), ("10.0.0.0/19", 1)])
+    fib.change(add=[("10.0.0.0/18", 2)])
+    assert [fib.lookup(each) for each in ("10.0.31.255", "10.0.32.0", "10.0.64.0")] == [1, 2, 1]
+    fib.change(remove=["10.0.0.0/19"])
+    assert fib.next_hops(IPv4Network("10.0.0.0/18")) == {2}
+
+
 def test_scattered_memory_is_used_again() -> None:
-    fib = Fib(room=40_000)
+    fib = Fib(room=78_000)
     for octets in (range(20, 24), range(30, 34), range(40, 44)):
         prefixes = [f"{octet}.1.2.3/32" for octet in octets]
         for change in ({"add": [(prefix, 7) for prefix in prefixes]}, {"remove": prefixes}):

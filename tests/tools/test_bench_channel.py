@@ -9,14 +9,17 @@ from commands import report_of
 from scout.io.host.process import usable_cores as cores
 from scout.ring.layout import CHANNEL, MEMBER
 from scout.tools.bench import channel as bench_channel
+from scout.tools.bench import crew
 from scout.tools.bench.baselines import compile_c
 from scout.tools.bench.channel import DESCRIPTOR, PACKET, Case, _Bench
 
 SHORTER = 256
 
 
-@pytest.fixture(scope="module")
-def bench() -> _Bench:
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> _Bench:
+    """No measurement is repeated because a replica was preempted: no figure is judged."""
+    monkeypatch.setattr(crew, "_TRIES", 1)
     return _Bench(SHORTER)
 
 
@@ -33,16 +36,17 @@ def test_c_works_on_the_same_records() -> None:
 @pytest.mark.parametrize("load", ["prefilled", pytest.param("streaming", marks=pytest.mark.long)])
 @pytest.mark.parametrize("policy", ["claim", "refcount", "modulo"])
 @pytest.mark.parametrize("name", ["scout", pytest.param("c", marks=pytest.mark.long)])
+@pytest.mark.parametrize("crowd", [(2, 1), *(pytest.param(each, marks=pytest.mark.long) for each in ((1, 1), (2, 2)))])
 def test_all_are_dequeued_and_have_one_primary(
-    bench: _Bench, name: str, policy: str, load: str, entry_bytes: int
+    bench: _Bench, crowd: tuple[int, int], name: str, policy: str, load: str, entry_bytes: int
 ) -> None:
     """`measure` adds up what each replica read, and counts the primaries: it raises if anything is missing."""
     if name not in bench.loops:
         pytest.skip("no C compiler is here")
+    replicas, producers = crowd
     for batch in (32, 1):
-        for replicas, producers in ((1, 1), (2, 1), (2, 2)):
-            rates = bench.measure(Case(name, load, policy, batch, producers, replicas, entry_bytes))
-            assert rates.replica > 0 and rates.total > 0
+        rates = bench.measure(Case(name, load, policy, batch, producers, replicas, entry_bytes))
+        assert rates.replica > 0 and rates.total > 0
 
 
 def test_the_papers_scheme_has_one_primary(bench: _Bench) -> None:

@@ -19,6 +19,11 @@ from scout.tools.bench.prefixes import internet
 ROUTES = 3_000
 
 
+@pytest.fixture(autouse=True)
+def few_lookups(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_fib, "LOOKUPS", 1 << 17)
+
+
 def test_the_table_has_different_routes_with_networks_of_their_lengths() -> None:
     routes = internet(ROUTES, 1)
     assert len(np.unique(routes[["network", "length"]])) == ROUTES
@@ -50,6 +55,7 @@ def test_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert here("bench", "fib", "--rounds", "1", "--routes", str(ROUTES), "--json", str(report)) == 0
     rows = report_of(report, "bench fib")["results"]
     names = {"scout", "dir-24-8"} | ({"c"} if shutil.which("cc") or shutil.which("gcc") else set())
+    names |= {f"{name}-batch" for name in names}
     for load in ("random", "hot"):
         found = {row["name"]: row for row in rows if row.get("load") == load}
         assert set(found) == names

@@ -31,7 +31,9 @@ def test_what_cannot_be_plotted_to_is_refused(tmp_path: Path) -> None:
         check_plot(str(tmp_path / "plot.svg"))
 
 
-@pytest.mark.parametrize("home", ["/proc", "", "/proc/nowhere/home"])
+@pytest.mark.parametrize(
+    "home", ["/proc/nowhere/home", *(pytest.param(each, marks=pytest.mark.long) for each in ("/proc", ""))]
+)
 def test_without_a_home_nothing_is_printed(home: str, tmp_path: Path) -> None:
     program = (
         "from test_plot import *; from scout.tools.drawing.draw import draw; import networkx as nx;"

@@ -17,7 +17,7 @@ import numba
 import numpy as np
 from numba.core import types
 
-from scout.domain_demux import classify, classify_source, demux_functions, grouped
+from scout.domain_demux import demux_functions, find_source, grouped
 from scout.io.batch import BATCH_SIZE
 from scout.io.packet import NO_PATH
 from scout.paths.compiler.context import ENTRY
@@ -75,24 +75,30 @@ class DemuxBench(Bench):
 
     def _repeated(self) -> Any:
         """A native loop that finds the paths of a batch and runs them, as a domain's does."""
-        tables = "demux_ports, demux_kinds, demux_heads, demux_entries, demux_paths, demux_refused"
+        tables = "demux_ports, demux_kinds, demux_heads, demux_entries"
         run = "run(code, (batch, first, last, True, context))"
         lines = [
             "import numpy as np",
             "",
             "from scout.io.access import allow",
+            "from scout.paths.demux.find import forget",
+            "from scout.paths.demux.find import memo as find_memo",
             "from scout.ring.jit import inline",
             "",
             "",
-            *classify_source(self.graph, ["left"], "find_paths"),
+            *find_source(self.graph, ["left"], "find"),
             "",
             "",
             "@entry",
-            f"def repeat(times, packets, all_packets, {tables}, code, context):",
+            f"def repeat(times, packets, all_packets, {tables}, demux_paths, demux_refused, code, context):",
+            "    memo = find_memo()",
             "    for _ in range(times):",
             f"        for start in range(0, packets, {BATCH_SIZE}):",
             f"            batch, count = all_packets[start : start + {BATCH_SIZE}], {BATCH_SIZE}",
-            f"            {classify('find_paths', '0')}",
+            "            forget(memo)",
+            "            for index in range(count):",
+            "                packet = batch[np.uintp(index)]",
+            f"                packet.path = find(packet.port, packet.frame, packet.end, memo, {tables}, 0)",
             *(f"            {line}" for line in grouped({"shape == 0": [run]}, primary=True)),
             "",
         ]

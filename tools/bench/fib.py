@@ -6,6 +6,9 @@ random ones again and again (hot). A generator in the loop makes the addresses (
 baselines are the same lookup in C, in the same memory, and DIR-24-8, which Scout used before: its table is in huge
 pages where the kernel gives them. One core.
 
+All three are measured in two forms: one lookup after another, and in batches of as many as compiled paths look up ahead
+for (`scout.paths.compiler.ahead.GROUP`). A batch asks for the lines of all its addresses first.
+
 Before and after the changes, the next hop of every address of the loads is compared with that of a slow, obviously
 right table (`longest_match`); the baselines have to come to the same sum.
 
@@ -23,10 +26,12 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from scout.paths.compiler.inlining import native
-from scout.paths.protocols.fib import Fib, lookup
+from scout.paths.compiler.ahead import GROUP
+from scout.paths.compiler.inlining import native_helper
+from scout.paths.protocols.fib import Fib, lookup, next_hop_at, place_of
 from scout.paths.protocols.fib.prefixes import network
 from scout.ring.jit import entry, inline
+from scout.ring.local import local
 from scout.ring.segment import address
 from scout.tools.bench.baselines import compile_c, dir_24_8
 from scout.tools.bench.longest_match import longest_matches
@@ -41,9 +46,15 @@ LOOKUPS = 1 << 22
 HOT = 100_000
 CHANGES = 20_000
 BUILDS = 3
+BATCH = "-batch"
+"""What the name of a contender ends with that looks up in batches."""
 
-_HOT = types.int64[::1]
-_lookup, _dir_lookup = native(lookup), native(dir_24_8.lookup)
+_WORDS = types.int64[::1]
+_FIB = (types.int32[::1], types.int64[::1], types.uint8[::1], types.int64)
+_DIR = (types.int32[::1], types.int32[::1])
+_lookup, _place_of, _next_hop_at = native_helper(lookup), native_helper(place_of), native_helper(next_hop_at)
+_dir_lookup, _dir_fetch = native_helper(dir_24_8.lookup), native_helper(dir_24_8.fetch_entry)
+_group = local(GROUP)
 
 
 @inline
@@ -54,36 +65,60 @@ def _next(state: int) -> int:
     return state ^ (state << 5 & 0xFFFFFFFF)
 
 
-@entry(types.int64(types.int32[::1], types.int64[::1], types.uint8[::1], types.int64, _HOT, types.int64))
+@inline
+def _address(state, hot):  # type: ignore[no-untyped-def]
+    """The address that a number stands for: itself, or one of the hot ones."""
+    return hot[state * len(hot) >> 32] if len(hot) > 0 else state
+
+
+@entry(types.int64(*_FIB, _WORDS, types.int64))
 def _lookups(entries, vectors, leaves, root, hot, count):  # type: ignore[no-untyped-def]
     state, total = SEED, 0
     for _ in range(count):
         state = _next(state)
-        address = hot[state * len(hot) >> 32] if len(hot) > 0 else state
-        total += _lookup(entries, vectors, leaves, root, address)
+        total += _lookup(entries, vectors, leaves, root, _address(state, hot))
     return total
 
 
-@entry(
-    types.void(
-        types.int32[::1], types.int64[::1], types.uint8[::1], types.int64, _HOT, types.int64[::1], types.int64[::1]
-    )
-)
+@entry(types.int64(*_FIB, _WORDS, types.int64))
+def _batches(entries, vectors, leaves, root, hot, count):  # type: ignore[no-untyped-def]
+    places, state, total = _group(), SEED, 0
+    for _ in range(0, count, GROUP):
+        for index in range(GROUP):
+            state = _next(state)
+            places[np.uintp(index)] = _place_of(entries, vectors, root, _address(state, hot))
+        for index in range(GROUP):
+            total += _next_hop_at(entries, vectors, leaves, root, places[np.uintp(index)])
+    return total
+
+
+@entry(types.void(*_FIB, _WORDS, _WORDS, _WORDS))
 def _looked_up(entries, vectors, leaves, root, hot, addresses, next_hops):  # type: ignore[no-untyped-def]
     state = SEED
     for index in range(len(addresses)):
         state = _next(state)
-        addresses[index] = hot[state * len(hot) >> 32] if len(hot) > 0 else state
+        addresses[index] = _address(state, hot)
         next_hops[index] = _lookup(entries, vectors, leaves, root, addresses[index])
 
 
-@entry(types.int64(types.int32[::1], types.int32[::1], _HOT, types.int64))
+@entry(types.int64(*_DIR, _WORDS, types.int64))
 def _dir_lookups(table, groups, hot, count):  # type: ignore[no-untyped-def]
     state, total = SEED, 0
     for _ in range(count):
         state = _next(state)
-        address = hot[state * len(hot) >> 32] if len(hot) > 0 else state
-        total += _dir_lookup(table, groups, address)
+        total += _dir_lookup(table, groups, _address(state, hot))
+    return total
+
+
+@entry(types.int64(*_DIR, _WORDS, types.int64))
+def _dir_batches(table, groups, hot, count):  # type: ignore[no-untyped-def]
+    addresses, state, total = _group(), SEED, 0
+    for _ in range(0, count, GROUP):
+        for index in range(GROUP):
+            state = _next(state)
+            addresses[np.uintp(index)] = _dir_fetch(table, _address(state, hot))
+        for index in range(GROUP):
+            total += _dir_lookup(table, groups, addresses[np.uintp(index)])
     return total
 
 
@@ -94,9 +129,24 @@ def _timed(work: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
+def _timed_warm(work: Callable[[], Any]) -> float:
+    """Seconds that something takes when it has just been done: with what it left in the caches, not what others did."""
+    work()
+    return _timed(work)
+
+
 def _fastest(work: Callable[[], Any]) -> float:
     """Seconds that it takes at least."""
     return min(_timed(work) for _ in range(BUILDS))
+
+
+def _ratios(rate: dict[str, float], rates: dict[str, dict[str, float]]) -> dict[str, float]:
+    """The ratios of a median to those of the baselines."""
+    return {
+        f"ratio_to_{name}": rounded(rate["mops_median"] / other["mops_median"])
+        for name, other in rates.items()
+        if not name.startswith("scout")
+    }
 
 
 class _Bench:
@@ -112,14 +162,15 @@ class _Bench:
 
     def contenders(self) -> dict[str, Callable[[NDArray[np.int64]], int]]:
         """Functions that look up addresses, of all or of the hot ones that they are given, and add the next hops up."""
-        found: dict[str, Callable[[NDArray[np.int64]], int]] = {
-            "scout": lambda hot: int(_lookups(*self.fib.arrays, self.fib.version, hot, LOOKUPS)),
-            "dir-24-8": lambda hot: int(_dir_lookups(*self.dir, hot, LOOKUPS)),
-        }
-        if library := compile_c("fib.c", "-shared", "-fPIC"):
-            function = ctypes.CDLL(str(library)).lookups
-            function.restype = ctypes.c_int64
-            found["c"] = lambda hot: int(function(*map(ctypes.c_uint64, self._c_arguments(hot))))
+        found: dict[str, Callable[[NDArray[np.int64]], int]] = {}
+        for form, ours, theirs in (("", _lookups, _dir_lookups), (BATCH, _batches, _dir_batches)):
+            found["scout" + form] = lambda hot, f=ours: int(f(*self.fib.arrays, self.fib.version, hot, LOOKUPS))  # type: ignore[misc]
+            found["dir-24-8" + form] = lambda hot, f=theirs: int(f(*self.dir, hot, LOOKUPS))  # type: ignore[misc]
+        if path := compile_c("fib.c", "-shared", "-fPIC", f"-DGROUP={GROUP}"):
+            library = ctypes.CDLL(str(path))
+            for form, function in (("", library.lookups), (BATCH, library.batches)):
+                function.restype = ctypes.c_int64
+                found["c" + form] = lambda hot, f=function: int(f(*map(ctypes.c_uint64, self._c_arguments(hot))))  # type: ignore[misc]
         return found
 
     def _c_arguments(self, hot: NDArray[np.int64]) -> list[int]:
@@ -146,18 +197,16 @@ class _Bench:
             for name, total in sums.items():
                 if total != sums["scout"]:
                     raise RuntimeError(f"{name} finds other next hops than scout")
-            work = [partial(_timed, partial(contender, hot)) for contender in contenders.values()]
+            work = [partial(_timed_warm, partial(contender, hot)) for contender in contenders.values()]
             seconds = interleaved(work, rounds, f"fib, {load}")
             rates = {
                 name: spread([LOOKUPS / each / 1e6 for each in taken], "mops")
                 for name, taken in zip(contenders, seconds, strict=True)
             }
-            rows += [{"name": name, "load": load, **rate} for name, rate in rates.items()]
-            rows[-len(rates)] |= {
-                f"ratio_to_{name}": rounded(rates["scout"]["mops_median"] / rate["mops_median"])
+            rows += [
+                {"name": name, "load": load, **rate, **(_ratios(rate, rates) if name.startswith("scout") else {})}
                 for name, rate in rates.items()
-                if name != "scout"
-            }
+            ]
         return rows
 
     def structures(self) -> list[dict[str, Any]]:
@@ -197,5 +246,12 @@ def run(rounds: int, routes: int, json_path: str | None) -> None:
         report.show([{key: row.get(key, "") for key in keys} for row in rows])
     if not any(row["name"] == "c" for row in lookups):
         report.say("no C compiler was found, so C is left out")
-    parameters = {"rounds": rounds, "routes": routes, "next_hops": NEXT_HOPS, "hot_addresses": HOT, "cores": 1}
+    parameters = {
+        "rounds": rounds,
+        "routes": routes,
+        "next_hops": NEXT_HOPS,
+        "hot_addresses": HOT,
+        "batch": GROUP,
+        "cores": 1,
+    }
     report.write(parameters, lookups + structures)

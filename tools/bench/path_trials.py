@@ -100,7 +100,7 @@ class Running:
         ScoutError
             If that takes more than 10 seconds.
         """
-        taken, began = drain([self.port]), time.perf_counter_ns()
+        taken, began = drain([self.port], spins=True), time.perf_counter_ns()
         waiting = self.supervisor.memory.paths.queues.waiting
         while waiting():
             if time.perf_counter_ns() - began > _PATIENCE * 1e9:

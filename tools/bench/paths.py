@@ -153,7 +153,7 @@ class _Discard:
         return {"rate": 1e9 / nanoseconds, "ns_per_packet": nanoseconds, "others_lost_percent": lost}
 
     def _running(self, trace: list[bytes]) -> AbstractContextManager[Running]:
-        return running(trace, [GOOD], self._wishes, "round-robin", closed=True, discards=self._discards)
+        return running(trace, [GOOD], self._wishes, "round-robin", closed=True, discards=self._discards, wait="spin")
 
 
 def _missed(router: Running, pps: float, shares: Mapping[Kind, float]) -> dict[str, float]:

@@ -36,7 +36,10 @@ NAP, NAP_FLAT_OUT = 1_000_000, 50_000
 """Nanoseconds that the generator sleeps between bursts, at a rate and flat out. Its core is a replica's too, and one
 sleep takes a virtual machine over 10 µs: with these it uses 2 to 4 % of a core at a rate, and some 15 % flat out."""
 
-_LOOK = 20_000  # nanoseconds between two looks whether a channel is drained
+_LOOK, _LOOK_SPINNING = 20_000, 2_000
+"""Nanoseconds between two looks whether a channel is drained. A sleep takes some 80 µs with the kernel's timer slack,
+so what is short is measured by a process that spins. Each look takes a cache line from the replica."""
+
 _PATIENCE = 10_000_000_000  # nanoseconds that a channel may take to be drained
 _LENGTH = 8  # offset of an entry's length in its header
 EVERYONE = (1 << MOST_REPLICAS) - 1
@@ -79,7 +82,7 @@ class TracePort(MemoryPort):
 
     def settle(self) -> None:
         """Wait until all that was offered is served."""
-        _in_time(_await(self._fed.ring, EVERYONE, 0, np.zeros(2, np.int64)))
+        _in_time(_await(self._fed.ring, EVERYONE, 0, False, np.zeros(2, np.int64)))
 
     def restore(self) -> None:
         """Write the trace again, once all requests are served: a control request takes the place of a frame.
@@ -112,7 +115,7 @@ class TracePort(MemoryPort):
         """
         scratch = np.zeros(2, np.int64)
         if pps > 0:
-            _in_time(_await(self._fed.ring, EVERYONE, 0, scratch))
+            _in_time(_await(self._fed.ring, EVERYONE, 0, False, scratch))
         nap_ns = NAP if pps > 0 else NAP_FLAT_OUT
         figures = _offer(self._fed.ring, pps, int(seconds * 1e9), most, nap_ns, scratch)
         return Offered(*(int(figure) for figure in figures))
@@ -127,7 +130,7 @@ class Offered(NamedTuple):
     stall: int  # nanoseconds for which there was no room, the longest time
 
 
-def drain(ports: Sequence[TracePort], expected: int = 0) -> int:
+def drain(ports: Sequence[TracePort], expected: int = 0, spins: bool = False) -> int:
     """Publish the whole trace of each port at once; nanoseconds until the replicas have released all entries.
 
     Parameters
@@ -136,6 +139,8 @@ def drain(ports: Sequence[TracePort], expected: int = 0) -> int:
         Their channels are empty, or about to be. Nobody else sends to them.
     expected : int
         Nanoseconds that it takes at least; this process sleeps meanwhile.
+    spins : bool
+        True if this process spins instead of sleeping: it has a core that no replica has, and the time is a short one.
 
     Raises
     ------
@@ -145,7 +150,7 @@ def drain(ports: Sequence[TracePort], expected: int = 0) -> int:
     feeds, scratch = np.concatenate([port._fed.ring for port in ports]), np.zeros(2, np.int64)
     _in_time(_prepare(feeds, scratch))
     start = _publish(feeds, scratch)
-    return _in_time(_await(feeds, EVERYONE, expected, scratch)) - start
+    return _in_time(_await(feeds, EVERYONE, expected, spins, scratch)) - start
 
 
 def follow(port: TracePort, replica: int, process: Child, expected: int = 0) -> int:
@@ -166,10 +171,10 @@ def follow(port: TracePort, replica: int, process: Child, expected: int = 0) -> 
     os.kill(process.pid, signal.SIGSTOP)
     try:
         _publish(feeds, scratch)
-        start = _in_time(_await(feeds, EVERYONE & ~(1 << replica), expected, scratch))
+        start = _in_time(_await(feeds, EVERYONE & ~(1 << replica), expected, False, scratch))
     finally:
         os.kill(process.pid, signal.SIGCONT)
-    return _in_time(_await(feeds, EVERYONE, 0, scratch)) - start
+    return _in_time(_await(feeds, EVERYONE, 0, False, scratch)) - start
 
 
 def _in_time(time: int) -> int:
@@ -261,17 +266,22 @@ def _publish(feeds: np.ndarray, scratch: np.ndarray) -> int:
     return start
 
 
-@entry(types.int64(_FEEDS, types.int64, types.int64, _SCRATCH))
-def _await(feeds: np.ndarray, replicas: int, expected: int, scratch: np.ndarray) -> int:
+@entry(types.int64(_FEEDS, types.int64, types.int64, types.boolean, _SCRATCH))
+def _await(feeds: np.ndarray, replicas: int, expected: int, spins: bool, scratch: np.ndarray) -> int:
     """Wait until these replicas have released all that is published; when they had, or 0 if they take too long."""
     start = clock(scratch.ctypes.data)
     if expected:
         nap(scratch.ctypes.data, expected)
     for index in range(len(feeds)):
         while slowest(feeds[index], replicas) < published(feeds[index]):
-            if clock(scratch.ctypes.data) - start > _PATIENCE:
+            looked = clock(scratch.ctypes.data)
+            if looked - start > _PATIENCE:
                 return 0
-            nap(scratch.ctypes.data, _LOOK)
+            if spins:
+                while clock(scratch.ctypes.data) - looked < _LOOK_SPINNING:
+                    pass
+            else:
+                nap(scratch.ctypes.data, _LOOK)
     return clock(scratch.ctypes.data)
 
 

@@ -15,17 +15,15 @@ from scout.paths.protocols.fib.layout import (
     BLOCK_UNITS,
     CHILD,
     EMPTY_ROOT,
-    ESCAPE,
     FIRST_UNIT,
     LEVELS,
+    NODE_UNITS,
     ROOT,
     ROOT_UNITS,
     SLOTS,
-    UNIFORM_BLOCKS,
-    UNIFORM_NODES,
     words_of,
 )
-from scout.paths.protocols.fib.pieces import has_words, read, runs, units_of, write
+from scout.paths.protocols.fib.pieces import has_words, outside, read, runs, units_of, write
 from scout.paths.protocols.fib.tier import Tier
 from scout.ring.segment import LINE, private, shared
 
@@ -33,13 +31,13 @@ __all__ = ["FRAME", "LENGTHS", "Arena", "Memory", "put_back", "retire", "take"]
 
 _LINE = LINE // 8  # units
 
-_SMALLEST_REGION = 2 * BLOCK_UNITS
+_SMALLEST_REGION = BLOCK_UNITS
 """A smaller gap between pieces in use becomes a free piece, others become regions."""
 
-LENGTHS = 32
-"""Lengths of prefixes to a unit: the smallest node has 64 slots in 2 units."""
+LENGTHS = 64 // NODE_UNITS
+"""Lengths of prefixes to a unit: the smallest node has 64 slots."""
 
-_SIZE_BITS = 10  # BLOCK_UNITS, the largest size of a piece, fits
+_SIZE_BITS = 11  # BLOCK_UNITS, the largest size of a piece, fits
 
 STATE = np.dtype(
     [
@@ -84,7 +82,7 @@ class Memory(NamedTuple):
     lengths : uint8[LENGTHS * units]
         For the slots of a piece the lengths of the prefixes that their leaves come from, from LENGTHS * the first unit
         on: by them a change finds the leaves that belong to longer prefixes. 0 where the entry is a child or no route.
-        Uniform pieces have none: the length is that of the slot above.
+        A block has those of its nodes. Uniform blocks have none: the length is that of the slot above.
     stamps : int32[units]
         At the first unit of a piece the transaction that took it.
     retired : int64[units]
@@ -110,22 +108,28 @@ def take(memory: Memory, size: int) -> int:
     if unit > 0:
         memory.free[size] = memory.vectors[unit]
     else:
-        gap = -state.next % _LINE if state.next % _LINE + size > _LINE >= size else 0
-        if gap > 1:
-            put_back(memory, state.next, gap)
-            state.used += gap
-        state.next += gap  # a node of a line's size or less is within one line
-        while state.next + size > state.end:
+        gap = gap_before(state.next, size)
+        while state.next + gap + size > state.end:
             state.next, state.end = memory.regions[2 * state.region], memory.regions[2 * state.region + 1]
             if state.end == 0:
                 state.full = 1
                 return 0
             state.region += 1
+            gap = gap_before(state.next, size)
+        if gap > 0:
+            put_back(memory, state.next, gap)
+            state.used += gap
+            state.next += gap
         unit = state.next
         state.next = unit + size
     memory.stamps[unit] = state.transaction
     state.used += size
     return unit
+
+
+def gap_before(unit: int, size: int) -> int:
+    """Units to be left out, so that a piece of a line's size or less is within one line, and nodes of a block are."""
+    return -unit % _LINE if unit % _LINE + size > _LINE else 0
 
 
 def put_back(memory: Memory, unit: int, size: int) -> int:
@@ -165,8 +169,11 @@ def mark(memory: Memory, marks: Any, root: int) -> int:
             continue
         slot = frame.slot
         frame.slot += 1
-        if level <= BLOCK:
+        if level == ROOT:
             entry = read(memory, level, frame.unit, slot)
+        elif level == BLOCK:
+            node = outside(memory, frame.unit + NODE_UNITS * slot)
+            entry = CHILD | node if node > 0 else 0
         else:
             entry = memory.entries[words_of(memory.vectors, frame.unit) + slot]
         unit = entry & ~CHILD
@@ -220,8 +227,6 @@ class Arena:
             retired=private(units, np.int64),
         )
         self.memory.regions[:2] = FIRST_UNIT, units
-        nodes = vectors[UNIFORM_NODES:UNIFORM_BLOCKS].reshape(ESCAPE, 2)
-        nodes[:, 0], nodes[:, 1] = -1 << 63, np.arange(ESCAPE)  # one run, which ends with the last slot, and its code
         for slot in range(SLOTS[ROOT]):
             write(self.memory, ROOT, EMPTY_ROOT, slot, 0)
 

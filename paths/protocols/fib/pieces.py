@@ -1,7 +1,7 @@
 """The pieces of a FIB as its writer works with them: entries that are leaves or children, whatever the level.
 
 An entry is a leaf, which is a code, or a next hop plus `WIDE`, or a child, `CHILD` | its first unit. Only nodes have
-leaves that are wide.
+leaves that are wide. A node of a block is a child of it, unless it is one leaf.
 """
 
 from typing import TYPE_CHECKING
@@ -12,10 +12,15 @@ from scout.paths.protocols.fib.layout import (
     CHILD,
     EMPTY_ROOT,
     ESCAPE,
+    NODE_CODES,
+    NODE_UNITS,
+    ONE_RUN,
+    OUTSIDE,
+    OUTSIDE_CODES,
     ROOT,
     SLOT_BITS,
+    SLOTS,
     UNIFORM_BLOCKS,
-    UNIFORM_NODES,
     words_of,
 )
 from scout.ring.arithmetic import ones_from
@@ -23,31 +28,36 @@ from scout.ring.arithmetic import ones_from
 if TYPE_CHECKING:
     from scout.paths.protocols.fib.arena import Memory
 
-__all__ = ["has_words", "node_units", "packed", "read", "runs", "units_of", "unpacked", "write"]
+__all__ = ["fits", "has_words", "node_units", "outside", "packed", "read", "runs", "units_of", "unpacked", "write"]
 
 
 def read(memory: "Memory", level: int, unit: int, slot: int) -> int:
     """The entry of a slot: of a root, of a block, or of 64 words that a node was unpacked to."""
     if level == ROOT:
-        block = memory.vectors[unit + slot] + (slot << SLOT_BITS) >> 1
+        block = memory.entries[2 * unit + slot] + (slot << SLOT_BITS)
         return (block - UNIFORM_BLOCKS) // BLOCK_UNITS if block < EMPTY_ROOT else CHILD | block
-    entry = memory.entries[2 * unit + slot]
     if level == BLOCK:
-        node = entry >> 3
-        return node - UNIFORM_NODES >> 1 if node < UNIFORM_BLOCKS else CHILD | node
-    return int(entry)
+        node = unit + NODE_UNITS * slot
+        code = memory.leaves[8 * node + 8]
+        return code if memory.vectors[node] == ONE_RUN and code != ESCAPE else CHILD | node
+    return int(memory.entries[2 * unit + slot])
 
 
 def write(memory: "Memory", level: int, unit: int, slot: int, entry: int) -> int:
-    """Give a slot of such a piece an entry; 0."""
-    below = entry & ~CHILD
+    """Give a slot of such a piece an entry; of a block, a leaf; 0."""
     if level == ROOT:
-        block = below if entry & CHILD else uniform_block(memory, entry)
-        memory.vectors[unit + slot] = 2 * block - (slot << SLOT_BITS)
+        block = entry & ~CHILD if entry & CHILD else uniform_block(memory, entry)
+        memory.entries[2 * unit + slot] = block - (slot << SLOT_BITS)
     elif level == BLOCK:
-        memory.entries[2 * unit + slot] = (below if entry & CHILD else UNIFORM_NODES + 2 * entry) << 3
+        write_uniform(memory, unit + NODE_UNITS * slot, entry)
     else:
         memory.entries[2 * unit + slot] = entry
+    return 0
+
+
+def write_uniform(memory: "Memory", node: int, code: int) -> int:
+    """Make a node of a block one leaf; 0."""
+    memory.vectors[node], memory.leaves[8 * node + 8] = ONE_RUN, code
     return 0
 
 
@@ -55,10 +65,19 @@ def uniform_block(memory: "Memory", code: int) -> int:
     """The unit of the block in which all slots have a code, which is made when it is first needed."""
     unit = UNIFORM_BLOCKS + BLOCK_UNITS * code
     if memory.vectors[unit] == 0:
-        word = UNIFORM_NODES + 2 * code << 3
-        for each in range(unit, unit + BLOCK_UNITS):
-            memory.vectors[each] = word << 32 | word
+        for slot in range(SLOTS[BLOCK]):
+            write_uniform(memory, unit + NODE_UNITS * slot, code)
     return unit
+
+
+def outside(memory: "Memory", node: int) -> int:
+    """The unit of a node of a block outside of it, 0 if there is none."""
+    return memory.entries[2 * node + OUTSIDE] if has_words(memory, node) else 0
+
+
+def fits(count: int, wide: bool) -> bool:
+    """True if a node in a block has room for so many codes, and for its unit outside if it is `wide`."""
+    return count <= (OUTSIDE_CODES if wide else NODE_CODES)
 
 
 def runs(memory: "Memory", unit: int) -> int:
@@ -75,20 +94,21 @@ def has_words(memory: "Memory", unit: int) -> bool:
 
 
 def units_of(memory: "Memory", unit: int) -> int:
-    """The units of a node."""
+    """The units of a node outside."""
     return node_units(runs(memory, unit), has_words(memory, unit))
 
 
 def node_units(count: int, wide: bool) -> int:
-    """The units of a node with `count` entries, and words if it is `wide`."""
-    units = 1 + (count + 7 >> 3)
-    return units + (count + 1 >> 1) if wide else units
+    """The units of a node outside with `count` entries, and words if it is `wide`."""
+    units = 1 + (count + 7 >> 3) + (count + 1 >> 1 if wide else 0)
+    return max(units, NODE_UNITS)  # the lengths of 64 slots belong to it
 
 
-def packed(memory: "Memory", unit: int, slots: int, count: int, wide: bool) -> int:
-    """Write a node to `unit` on, with the entries of `slots`, a piece of 64 words; 0."""
-    for each in range(unit, unit + node_units(count, wide)):
-        memory.vectors[each] = 0
+def packed(memory: "Memory", unit: int, slots: int, words: int) -> int:
+    """Write the bits and codes of a node, with the entries of `slots`, a piece of 64 words, to `unit` on; 0.
+
+    Where a code is not enough, the entry is written to the words from `words` on, unless that is 0.
+    """
     vector, index = 0, 0
     for place in range(64):
         slot = 63 - place
@@ -98,8 +118,8 @@ def packed(memory: "Memory", unit: int, slots: int, count: int, wide: bool) -> i
             index += 1
             is_code = 0 <= entry < ESCAPE
             memory.leaves[8 * unit + 7 + index] = entry if is_code else ESCAPE
-            if not is_code:
-                memory.entries[2 * (unit + 1 + (count + 7 >> 3)) + index - 1] = entry
+            if not is_code and words > 0:
+                memory.entries[words + index - 1] = entry
     memory.vectors[unit] = vector
     return 0
 

@@ -12,6 +12,9 @@ from scout.paths.protocols.fib.layout import (
     HOPS,
     LEVELS,
     NODE,
+    NODE_CODES,
+    NODE_UNITS,
+    OUTSIDE,
     PADDING,
     ROOT,
     SLOT_BITS,
@@ -36,9 +39,9 @@ def next_hops_within(entries: Any, vectors: Any, leaves: Any, root: int, network
         Its length in bits.
     """
     slots = np.arange(SLOTS[ROOT])[slice(*_slots(network, length, ROOT))]
-    blocks = np.unique(vectors[root + slots] + (slots << SLOT_BITS))
+    blocks = np.unique(entries[2 * root + slots] + (slots << SLOT_BITS))
     slots = np.arange(SLOTS[BLOCK])[slice(*_slots(network, length, BLOCK))]
-    units = np.unique(entries[blocks[:, None] + slots]).astype(np.int64) >> 3
+    units = _whole(entries, vectors, leaves, (blocks[:, None] + NODE_UNITS * slots).ravel())
     next_hops, found = entries[2 * root + HOPS : 2 * root + HOPS + CODES], set[int]()
     for level in range(NODE, LEVELS):
         codes, words = _of_nodes(entries, vectors, leaves, units, *_slots(network, length, level))
@@ -58,6 +61,14 @@ def _slots(network: int, length: int, level: int) -> tuple[int, int]:
         return 0, SLOTS[level]
     first = network << PADDING >> STARTS[LEVELS] - end & SLOTS[level] - 1
     return first, first + (1 << max(end - length, 0))
+
+
+def _whole(entries: Any, vectors: Any, leaves: Any, nodes: Any) -> Any:
+    """The units of nodes of blocks, or of these nodes outside of them where there are such."""
+    places = np.arange(NODE_CODES)
+    is_used = places < np.bitwise_count(vectors[nodes].view(np.uint64))[:, None]
+    is_outside = (is_used & (leaves[8 * nodes[:, None] + 8 + places] == ESCAPE)).any(axis=1)
+    return np.where(is_outside, entries[2 * nodes + OUTSIDE], nodes)
 
 
 def _of_nodes(entries: Any, vectors: Any, leaves: Any, units: Any, first: int, end: int) -> tuple[Any, Any]:

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["build", "lookup"]
+from scout.ring.ranges import fetch
+
+__all__ = ["build", "fetch_entry", "lookup"]
 
 _TABLE_BITS = 24
 
@@ -24,6 +26,12 @@ def lookup(table: Any, groups: Any, address: int) -> int:
     if entry < 0:
         entry = int(groups[np.uint32(~entry << 8 | address & 255)])
     return entry - 1
+
+
+def fetch_entry(table: Any, address: int) -> int:
+    """Ask for the line of an address's /24, to be looked up soon; the address."""
+    fetch(table, address >> 8)
+    return address
 
 
 def build(routes: NDArray[Any]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:

@@ -5,7 +5,7 @@
  * Scout's FIB (scout.paths.protocols.fib.layout), TTL and checksum (RFC 1624), adjacency, MAC rewrite. It works on the same batches and tables
  * (scout.io.packet.PACKET, scout.paths.protocols.ipv4.NEXT_HOP, scout.paths.protocols.arp.ADJACENCY).
  *
- * With AHEAD=n the lookups of n packets are done one right after another, as Scout does them: these then wait for memory
+ * With AHEAD=n the lookups of n packets are begun one right after another, as Scout does them: these then wait for memory
  * together.
  */
 #include <stdint.h>
@@ -79,7 +79,7 @@ static inline int one(struct packet *packet, uint64_t mac, uint64_t out_mac, uin
         return TELNET;
 #endif
 #ifdef AHEAD
-    int64_t index = packet->next_hop;
+    int64_t index = packet->next_hop = next_hop_at(entries, vectors, root, packet->next_hop);
 #else
     int64_t index = lookup(entries, vectors, root, load32(ip + 16));
     packet->next_hop = index;
@@ -123,7 +123,7 @@ void path(int64_t runs, struct packet *batch, int64_t count, int64_t *counters, 
         if (i % AHEAD == 0)
             for (int64_t j = i; j < i + AHEAD && j < count; j++)
                 if (batch[j].end - batch[j].frame >= 34)
-                    batch[j].next_hop = lookup(entries, vectors, root, load32(batch[j].frame + 30));
+                    batch[j].next_hop = place_of(entries, vectors, root, load32(batch[j].frame + 30));
 #endif
         int verdict = one(&batch[i], mac, out_mac, root, entries, vectors, next_hops, mtus, adjacencies,
                           suspects, refresh, &counters[STALE]);
