@@ -127,7 +127,8 @@ def neighbour(host: Any, address: str) -> str:
 
 def forget_neighbour(host: Any, address: str) -> None:
     with host.netlink(f"forget {address}") as ip:
-        ip.neigh("del", dst=address, ifindex=ip.link_lookup(ifname="eth0")[0])
+        if any(each.get_attr("NDA_DST") == address for each in ip.get_neighbours()):
+            ip.neigh("del", dst=address, ifindex=ip.link_lookup(ifname="eth0")[0])
 
 
 def processes(run: Any) -> list[int]:
@@ -273,6 +274,7 @@ def test_a_router_file_with_a_port_more_or_less_is_reloaded(run: Any) -> None:
 
 def test_scout_ctl_adds_and_deletes_a_port(run: Any, tmp_path: Path) -> None:
     with ControlSocket(run.supervisor, "three.py", str(tmp_path / "three.sock")) as control:
+        forget_neighbour(run.third, "10.0.2.1")
         options = {"mac": "02:00:00:00:00:53", "promiscuous": True, "coalesce": False}
         ask(control.path, "port add", {"port": "third", "interface": "r2", **options})
         assert run.supervisor.port("third").options.items() >= (options | {"mac": 0x02_00_00_00_00_53}).items()
