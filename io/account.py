@@ -5,13 +5,12 @@ them, and sets the budget before the path has its first packet.
 
 A budget is a share of the domain's time. The account is a leaky bucket, as in `scout.paths.limit`: `due` is the time at
 which all that the path has used is paid for by its share. A path with `due` in the future is over its budget. The times
-are those of the system's clock: an account is the primary's own affair, on which nothing depends that replicas must
-agree on. If the clock is set back, `due` is too: a path owes as much as before.
+are those of `scout.io.stopwatch`: an account is the primary's own affair, on which nothing depends that replicas must
+agree on.
 """
 
 import numpy as np
 
-from scout.io.packet import SECOND
 from scout.ring.jit import Record, inline
 
 __all__ = ["ACCOUNT", "DEFER", "DROP", "DROP_AT_QUEUE", "SAVED", "is_over", "spend"]
@@ -32,27 +31,15 @@ ACCOUNT = np.dtype(
         ("due", "i8"),  # when what was used is paid for; 0 if there is no budget
         ("price", "f8"),  # nanoseconds until one nanosecond is paid for; 0: there is no budget
         ("policy", "i8"),  # DROP, DROP_AT_QUEUE or DEFER
-        ("seen", "i8"),  # the clock when it was looked at last
-        ("spare", "i8"),
+        ("spare", "i8", 2),
     ]
 )
 """A path's account, a cache line; `price` and `policy` are written by the supervisor, the rest by one replica."""
 
 
 @inline
-def _see(account: Record, now: int) -> None:
-    """Follow the clock if it was set back; packets of a batch may be a little behind what was seen last."""
-    if account.seen - now > SECOND:
-        account.due -= account.seen - now
-        account.seen = now
-    account.seen = max(account.seen, now)
-
-
-@inline
 def is_over(account: Record, now: int) -> bool:
     """True if a path is over its budget."""
-    if account.price > 0.0:
-        _see(account, now)
     return account.due > now
 
 
@@ -61,5 +48,4 @@ def spend(account: Record, nanoseconds: int, now: int) -> None:
     """Charge a path for time of the domain."""
     account.busy += nanoseconds
     if account.price > 0.0:
-        _see(account, now)
         account.due = max(account.due, now - SAVED) + int(nanoseconds * account.price)

@@ -139,12 +139,15 @@ def take(queue: Record, head: Record, batch: np.ndarray) -> int:
 
 
 @inline
-def finish(queue: Record, head: Record, account: Record, count: int, began: int, now: int) -> None:
-    """Remove the first `count` packets of a queue, which have been served from `began` until now."""
+def finish(queue: Record, head: Record, account: Record, count: int, began: int, ended: int, now: int) -> None:
+    """Remove the first `count` packets of a queue, which have been served from one moment to another one, which is now.
+
+    The moments are those of `scout.io.stopwatch`, and `now` is the time of day, as that at which packets were queued.
+    """
     for index in range(count):
         arrival = load64(queue.notes + (head.served + index & queue.places - 1) * _NOTE)
         queue.late += now - arrival > head.deadline
-    spend(account, now - began, now)
+    spend(account, ended - began, ended)
     head.served += count
     queue.length -= count
     head.ready = queue.length

@@ -8,13 +8,13 @@ without packets, or with few, does not poll.
 
 import numpy as np
 
-from scout.io.system import clock, epoll_wait, ppoll
+from scout.io.system import clock, epoll_wait, monotonic_clock, ppoll
 from scout.ring.atomics import store64
 from scout.ring.bell import announce_sleep, is_lookout
 from scout.ring.jit import Record, inline
 from scout.ring.wait import SPINS, YIELD, back_off
 
-__all__ = ["NEVER", "WAITER", "now", "rest"]
+__all__ = ["NEVER", "WAITER", "monotonic", "now", "rest"]
 
 WAITER = np.dtype(
     [
@@ -30,6 +30,7 @@ WAITER = np.dtype(
         ("since", "i8"),  # since when it has polled or slept, with nothing between but looks in vain; 0: it has not
         ("busy", "i8"),  # until when it does not poll, as another process has kept its core
         ("woken", "i8"),  # when its last sleep ended; 0: it has not slept since then
+        ("tick", "f8"),  # nanoseconds a tick (`scout.io.stopwatch`)
     ]
 )
 """The state with which a replica waits; private to its process."""
@@ -57,6 +58,12 @@ come to those of a lookout that gets no processor, and return frames to the kern
 def now(waiter: np.ndarray) -> int:
     """Nanoseconds since 1970, the clock of the kernel's time stamps. Never for replicated work."""
     return clock(waiter.ctypes.data + _TIME)
+
+
+@inline
+def monotonic(waiter: np.ndarray) -> int:
+    """Nanoseconds since some moment, never set back."""
+    return monotonic_clock(waiter.ctypes.data + _TIME)
 
 
 @inline

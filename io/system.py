@@ -17,6 +17,7 @@ __all__ = [
     "clock",
     "epoll_wait",
     "error_number",
+    "monotonic_clock",
     "nap",
     "ppoll",
     "read",
@@ -56,13 +57,20 @@ def error_number() -> int:
 MESSAGE, MESSAGE_VECTOR, MESSAGE_VECTORS, VECTOR, VECTORS = 64, 16, 24, 16, 32
 VNET_HEADER = 10  # struct virtio_net_hdr
 
-CLOCK_REALTIME = 0
+CLOCK_REALTIME, CLOCK_MONOTONIC = 0, 1
 
 
 @inline
 def clock(timespec: int) -> int:
     """Nanoseconds since 1970, by the struct timespec at an address."""
     clock_gettime(CLOCK_REALTIME, timespec)
+    return load64(timespec) * 1_000_000_000 + load64(timespec + 8)
+
+
+@inline
+def monotonic_clock(timespec: int) -> int:
+    """Nanoseconds since some moment, never set back, by the struct timespec at an address."""
+    clock_gettime(CLOCK_MONOTONIC, timespec)
     return load64(timespec) * 1_000_000_000 + load64(timespec + 8)
 
 

@@ -37,6 +37,7 @@ __all__ = [
     "store32_release",
     "store64",
     "store64_release",
+    "sum_words",
 ]
 
 _I8, _I32, _I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
@@ -166,6 +167,32 @@ copy = _memory_intrinsic("llvm.memcpy")
 """copy(target, source, bytes): the two may not overlap."""
 move = _memory_intrinsic("llvm.memmove")
 """move(target, source, bytes): the two may overlap."""
+
+
+_WORDS = 64  # of 32 bits, that `sum_words` adds up
+
+
+@intrinsic
+def _sum_words(typingctx, address):  # type: ignore[no-untyped-def]
+    """The sum of the 64 words of 32 bits at an address: LLVM makes no vectors of loads from computed addresses."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        vector = ir.VectorType(_I64, 8)
+        low, half = (ir.Constant(vector, [number] * 8) for number in (0xFFFFFFFF, 32))
+        total = ir.Constant(vector, [0] * 8)
+        for offset in range(0, _WORDS * 4, 64):
+            words = builder.load(_pointer(builder, builder.add(args[0], ir.Constant(_I64, offset)), vector), align=1)
+            total = builder.add(total, builder.add(builder.and_(words, low), builder.lshr(words, half)))
+        name = "llvm.vector.reduce.add.v8i64"
+        function = builder.module.globals.get(name)
+        if function is None:
+            function = ir.Function(builder.module, ir.FunctionType(_I64, [vector]), name)
+        return builder.call(function, [total])
+
+    return types.int64(types.int64), codegen
+
+
+sum_words: Any = _sum_words
 
 
 def _prefetch(writes: int) -> Any:

@@ -135,11 +135,13 @@ def _compare_graphs(running: Sequence[Path], wanted: Sequence[Path]) -> None:
 def _compare_ports(name: str, port: Any, other: Any) -> None:
     """Refuse another port than the one there, but for an `AfPacketPort` whose interface comes or goes."""
     if isinstance(port, AfPacketPort) and isinstance(other, AfPacketPort) and not (port.interface and other.interface):
-        if port.frames != other.frames:
-            raise ScoutError(
-                f"port {name}: its ring keeps frames={port.frames} when an interface comes or goes, and "
-                f"frames={other.frames} is wanted; write frames={port.frames}, or start anew"
-            )
+        for option in ("frames", "longest"):
+            kept, wanted = port.options[option], other.options[option]
+            if kept != wanted:
+                raise ScoutError(
+                    f"port {name}: its ring keeps {option}={kept} when an interface comes or goes, and "
+                    f"{option}={wanted} is wanted; write {option}={kept}, or start anew"
+                )
         if other.bypass and other.interface and not port.interface:
             raise ScoutError(
                 f"port {name}: an interface that comes while packets flow cannot have bypass=True; leave that out, or "

@@ -4,22 +4,20 @@ Packets of one shape go through its code together. So what they take is measured
 their paths by packets. The time of sending a batch is divided by packets that leave. Packets whose paths are not
 accounted for have codes of their own in `PATH.first`, and come to none of this.
 
-A batch is looked through twice for it: as its packets are told apart by shape, which is done without accounts too, they
-are admitted, and their bytes counted; and once it has been sent, their paths are charged for all that it took.
+A packet is admitted, and its size is noted, where it lies in the channel, as its path is found. Once its batch has been
+sent, the batch is looked through, and paths are charged for all that it took.
 """
-
-from collections.abc import Sequence
 
 import numpy as np
 
 from scout.io.account import DROP, is_over, spend
 from scout.io.batch import BATCH_SIZE
-from scout.io.packet import DROPPED
-from scout.paths.demux.find import ACCOUNTED
+from scout.io.stopwatch import moment
+from scout.paths.demux.find import ACCOUNTED, ADMITTED, MOMENT
 from scout.ring.jit import Record, inline
 from scout.ring.local import local
 
-__all__ = ["CHARGED", "NOTED", "admit", "charge", "note_span", "sending", "shape_lines", "spans_room"]
+__all__ = ["BEGUN", "CHARGED", "NOTED", "admit", "charge", "note_span", "sending", "sizes_room", "spans_room"]
 
 _FIRST, _LAST, _TIME, _WORDS = range(4)
 """The words of a span of a batch, packets of one shape that ran together: its first packet, the one behind its last,
@@ -28,44 +26,26 @@ and the nanoseconds that it took."""
 spans_room = local(_WORDS * BATCH_SIZE)
 """Room for the spans of a batch; for compiled code."""
 
+sizes_room = local(BATCH_SIZE)
+"""Room for the bytes of each packet of a batch that is accounted for by its primary."""
+
 
 @inline
-def admit(batch: np.ndarray, first: int, count: int, demux_paths: np.ndarray, accounts: np.ndarray, now: int) -> int:
-    """Count the bytes of packets from `first` on that are of one shape, if their paths are within their budgets; the
-    index behind them.
+def admit(account: Record, size: int, primary: int, memo: np.ndarray, sizes: np.ndarray, waiter: np.ndarray) -> bool:
+    """Note the size of a packet; False if its path is over its budget, so that the packet is to be dropped.
 
-    If packet `first` is over its path's budget, this and those that follow it and are over theirs are dropped. The
-    index behind them is returned with a minus.
+    Only the primary counts bytes and drops. It is `charge` that writes them to the account, once for packets of a path
+    that follow one another.
     """
-    path = batch[np.uintp(first)].path
-    shape, over = demux_paths[np.uintp(path)].first, _is_refused(accounts[np.uintp(path)], now)
-    index = first
-    while index < count:
-        path, begin, size = batch[np.uintp(index)].path, index, 0
-        account = accounts[np.uintp(path)]
-        if demux_paths[np.uintp(path)].first != shape or _is_refused(account, now) != over:
-            break
-        while index < count and batch[np.uintp(index)].path == path:
-            packet = batch[np.uintp(index)]
-            size += packet.end - packet.frame + packet.tail_bytes
-            index += 1
-        if over:
-            _drop(batch, begin, index)
-            account.throttled += index - begin
-        else:
-            account.bytes += size
-    return -index if over else index
-
-
-@inline
-def _drop(batch: np.ndarray, first: int, last: int) -> None:
-    for index in range(first, last):
-        batch[np.uintp(index)].egress = DROPPED
-
-
-@inline
-def _is_refused(account: Record, now: int) -> bool:
-    return account.policy == DROP and is_over(account, now)
+    if primary and account.price > 0.0 and account.policy == DROP:
+        if memo[MOMENT] == 0:
+            memo[MOMENT] = moment(waiter)
+        if is_over(account, memo[MOMENT]):
+            account.throttled += 1
+            return False
+    sizes[np.uintp(memo[ADMITTED])] = size if primary else 0
+    memo[ADMITTED] += 1
+    return True
 
 
 @inline
@@ -78,63 +58,67 @@ def note_span(spans: np.ndarray, number: int, first: int, last: int, nanoseconds
 
 
 @inline
-def charge(batch: np.ndarray, spans: np.ndarray, count: int, accounts: np.ndarray, sending: int, now: int) -> None:
-    """Charge the paths of `count` spans: for the time that each took, and with `sending` for each packet that left."""
+def charge(
+    batch: np.ndarray, spans: np.ndarray, count: int, accounts: np.ndarray, sizes: np.ndarray, sending: int, now: int
+) -> None:
+    """Charge the paths of `count` spans: for the time that each took, and with `sending` for each packet that left.
+
+    `sizes` are those of the packets, the first ones of the spans first.
+    """
+    admitted = 0
     for number in range(count):
         words = np.uintp(_WORDS * number)
         index, last = spans[words + np.uintp(_FIRST)], spans[words + np.uintp(_LAST)]
         time = spans[words + np.uintp(_TIME)]
         each = time // (last - index)
         due = time - each * (last - index)
-        path = batch[np.uintp(index)].path
+        path, size = batch[np.uintp(index)].path, 0
         while index < last:
             packet = batch[np.uintp(index)]
             if packet.path != path:
-                spend(accounts[np.uintp(path)], due, now)
-                path, due = packet.path, 0
+                _spend(accounts[np.uintp(path)], size, due, now)
+                path, size, due = packet.path, 0, 0
             due += each + (sending if packet.egress >= 0 else 0)
+            size += sizes[np.uintp(admitted)]
+            admitted += 1
             index += 1
-        spend(accounts[np.uintp(path)], due, now)
+        _spend(accounts[np.uintp(path)], size, due, now)
 
 
-def shape_lines(scan: Sequence[str], primary: bool) -> list[str]:
-    """The lines that find the packets from `first` on that are of one shape; `scan` does it if no account is kept."""
-    accounted = [
-        f"is_accounted, began = shape >= {ACCOUNTED}, 0",
-        "if is_accounted:",
-        f"    shape -= {ACCOUNTED}",
-        "    began = since if since else now(waiter)",
-    ]
-    if not primary:  # nothing is admitted
-        return [*scan, *accounted]
-    return [
-        *accounted,
-        "    last = admit(batch, first, count, demux_paths, accounts, began)",
-        "    if last < 0:  # these are over their budgets",
-        "        first = -last",
-        "        continue",
-        "else:",
-        *(f"    {line}" for line in scan),
-    ]
+@inline
+def _spend(account: Record, size: int, nanoseconds: int, now: int) -> None:
+    account.bytes += size
+    spend(account, nanoseconds, now)
 
+
+BEGUN = [
+    f"is_accounted, began = shape >= {ACCOUNTED}, 0",
+    "if is_accounted:",
+    f"    shape -= {ACCOUNTED}",
+    "    began = since if since else moment(waiter)",
+]
+"""The lines that begin to measure how long the packets of one shape take, if that is wanted."""
 
 NOTED = [
-    "since = now(waiter) if is_accounted else 0",
+    "since = moment(waiter) if is_accounted else 0",
     "if is_accounted:",
     "    accounted = note_span(spans, accounted, first, last, since - began)",
 ]
 """The lines that note how long the packets of one shape took; `since` is the time at which what follows begins."""
 
-CHARGED = ["if accounted:", "    charge(batch, spans, accounted, accounts, 0, since if since else now(waiter))"]
+CHARGED = [
+    "if accounted:",
+    "    charge(batch, spans, accounted, accounts, sizes, 0, since if since else moment(waiter))",
+]
 """The lines that charge for what a replica does that is not the primary of a batch."""
 
 
 def sending(leave: str, waits: bool) -> list[str]:
     """The lines that send a batch, and charge for that and for all that was done before; `waits`: for its turn."""
     return [
-        f"began = {'now(waiter)' if waits else 'since if since else now(waiter)'} if accounted else 0",
+        f"began = {'moment(waiter)' if waits else 'since if since else moment(waiter)'} if accounted else 0",
         f"leaving = {leave}",
         "if accounted:",
-        "    ended = now(waiter)",
-        "    charge(batch, spans, accounted, accounts, (ended - began) // max(1, leaving), ended)",
+        "    ended = moment(waiter)",
+        "    charge(batch, spans, accounted, accounts, sizes, (ended - began) // max(1, leaving), ended)",
     ]

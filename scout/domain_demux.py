@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from scout.domain_accounts import NOTED, shape_lines
+from scout.domain_accounts import BEGUN, NOTED
 from scout.io.packet import DROPPED, REACH
 from scout.paths.compiler.inlining import native_helper
-from scout.paths.demux.find import DISCARDS, NO_SHAPE, find_again
+from scout.paths.demux.find import ACCOUNTED, DISCARDS, NO_SHAPE, find_again
 from scout.paths.demux.walk import Step, classifiers, key_source, steps
 from scout.paths.model.graph import RouterGraph
 from scout.ring.jit import CHECKED, Record, inline
@@ -21,7 +21,7 @@ __all__ = ["demux_functions", "find_source", "grouped", "look_source", "looking"
 
 _TABLES = "demux_ports, demux_kinds, demux_heads, demux_entries"
 
-_LOOK = f"memo, {_TABLES}, demux_paths, contexts, epoch"
+_LOOK = f"memo, {_TABLES}, demux_paths, accounts, sizes, contexts, waiter, epoch"
 """What a look needs."""
 
 
@@ -68,12 +68,16 @@ def find_source(graph: RouterGraph, ports: Sequence[str], name: str) -> list[str
     ]
 
 
-def look_source(name: str, find: str) -> list[str]:
+def look_source(name: str, find: str, accounts: bool) -> list[str]:
     """The text of the function that looks at packets where they lie (`scout.io.channels.contract`).
 
     It finds their paths by the function `find`. Those of a path that discards are dropped there, and counted by their
-    primary: before anything of them is copied.
+    primary: before anything of them is copied. With `accounts` the primary drops those of paths over their budgets too.
     """
+    admitted = [
+        f"    if demux_paths[np.uintp(path)].first >= {ACCOUNTED}:",
+        "        return admit(accounts[np.uintp(path)], size, primary, memo, sizes, waiter)",
+    ]
     return [
         "@inline",
         f"def {name}(tables, packet, frame, size, primary):",
@@ -81,11 +85,12 @@ def look_source(name: str, find: str) -> list[str]:
         f"    {_LOOK} = tables",
         f"    path = {find}(packet.port, frame, frame + min(size, {REACH}), memo, {_TABLES}, epoch)",
         "    packet.path = path",
-        f"    if demux_paths[np.uintp(path)].first != {DISCARDS}:",
-        "        return True",
-        "    if primary:",
-        "        count_discarded(path, demux_paths[np.uintp(path)].shape, contexts)",
-        "    return False",
+        f"    if demux_paths[np.uintp(path)].first == {DISCARDS}:",
+        "        if primary:",
+        "            count_discarded(path, demux_paths[np.uintp(path)].shape, contexts)",
+        "        return False",
+        *(admitted if accounts else []),
+        "    return True",
     ]
 
 
@@ -103,9 +108,10 @@ def _functions(step: Step | None) -> Any:
 
 
 @inline
-def name_path(packet: Record, demux_paths: np.ndarray) -> None:
-    """Let a control request be like a packet of its path: it comes with the number of that in place of a port."""
+def name_path(packet: Record, demux_paths: np.ndarray, sizes: np.ndarray) -> None:
+    """Let a control request be like a packet of its path, of no bytes: it comes with the path's number as its port."""
     if packet.control:
+        sizes[0] = 0
         packet.path = packet.port
         packet.port = demux_paths[np.uintp(packet.port)].port
 
@@ -121,7 +127,7 @@ def grouped(calls: dict[str, list[str]], primary: bool, accounts: bool = False) 
         "    last += 1",
     ]
     body = ["shape, last = demux_paths[batch[np.uintp(first)].path].first, first + 1"]
-    body += shape_lines(scan, primary) if accounts else scan
+    body += [*scan, *(BEGUN if accounts else [])]
     word = "if"
     for test, call in calls.items():
         body += [f"{word} {test}:", *(f"    {line}" for line in call)]

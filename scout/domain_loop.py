@@ -53,6 +53,7 @@ _MADE_BYTES = 42
 
 
 _DEMUX = [
+    "from scout.domain_accounts import sizes_room",
     "from scout.domain_demux import name_path",
     "from scout.paths.demux.find import forget",
     "from scout.paths.demux.find import memo as find_memo",
@@ -69,7 +70,7 @@ _DELAYS = [
 
 def loop_source(plan: DomainPlan) -> str:
     """The text of the module with the loop."""
-    clocked = plan.path_scheduler or plan.accounts or plan.timers
+    clocked = plan.path_scheduler or plan.timers
     emits = any(channel.emits for channel in plan.channels)
     shapes = ["run_shape", "replay_shape", *(["divert", "resume_shape"] if plan.holds else [])]
     return "\n".join(
@@ -94,6 +95,7 @@ def loop_source(plan: DomainPlan) -> str:
             "from scout.io.packet import NOT_HELD, RECORD",
             *(["from scout.io.path_queue import finish, take"] if plan.path_scheduler else []),
             f"from scout.io.rest import {'NEVER, ' if plan.timers else ''}{'now, ' if clocked else ''}rest",
+            *(["from scout.io.stopwatch import moment"] if plan.path_scheduler or plan.accounts else []),
             f"from scout.ring.bell import {'is_lookout, ' if plan.timers else ''}may_sleep, ring_bell",
             "from scout.ring.jit import callee, inline",
             "from scout.ring.atomics import load64_acquire",
@@ -114,7 +116,7 @@ def loop_source(plan: DomainPlan) -> str:
             "    hold[0].count = hold[0].held = 0  # what a predecessor held is gone with its memory",
             *(["    forget_delayed(hold[0], hold.ctypes.data)"] if plan.delays else []),
             *(["    forget_packets(emissions, -1)  # its successor does the requests again"] if emits else []),
-            *(["    memo = find_memo()"] if plan.demuxes else []),
+            *(["    memo, sizes = find_memo(), sizes_room()"] if plan.demuxes else []),
             *(["    spans = spans_room()"] if plan.accounts else []),
             *(["    empty(queues, queue_heads)", "    received = 0"] if plan.path_scheduler else []),
             *(f"    {line}" for line in begin_timers(plan)),
@@ -194,7 +196,7 @@ def _channel(plan: DomainPlan, index: int) -> list[str]:
     leave = ["if count:", *(f"    {line}" for line in leave)]
     stay = [f"forget_packets(emissions, {index})"] if own.emits and own.is_ordered else []
     others = [*_by_shape(plan, own, False), *(CHARGED if plan.accounts else [])] if own.replicates else []
-    name = ["if count:", "    name_path(batch[0], demux_paths)"] if plan.demuxes else []
+    name = ["if count:", "    name_path(batch[0], demux_paths, sizes)"] if plan.demuxes else []
     return [
         f"# channel {index}",
         *(["forget(memo)"] if plan.demuxes else []),
@@ -243,7 +245,14 @@ def _look_source(plan: DomainPlan, index: int) -> list[str]:
     if not plan.demuxes:
         return []
     find, look = f"channel_{index}_find", f"channel_{index}_look"
-    return ["", "", *find_source(plan.graph, plan.channels[index].ports, find), "", "", *look_source(look, find)]
+    return [
+        "",
+        "",
+        *find_source(plan.graph, plan.channels[index].ports, find),
+        "",
+        "",
+        *look_source(look, find, plan.accounts),
+    ]
 
 
 def _more_of_shapes(plan: DomainPlan) -> list[str]:

@@ -18,6 +18,7 @@ from scout.io.account import DEFER, is_over
 from scout.io.packet import DROPPED, RECORD, TO_QUEUE
 from scout.io.path_queue import put
 from scout.io.rest import now
+from scout.io.stopwatch import moment
 from scout.ring.jit import inline
 from scout.ring.turn import STOP
 
@@ -47,13 +48,13 @@ def queue_up(
 
     With `cut`, those that their paths have led to where they are to be queued; their bytes have been counted.
     """
-    arrival = now(waiter)
+    arrival, current = now(waiter), moment(waiter)
     for index in range(first, last):
         packet = batch[np.uintp(index)]
         if cut and packet.egress != TO_QUEUE:
             continue
         account = accounts[np.uintp(packet.path)]
-        if is_over(account, arrival) and account.policy != DEFER:
+        if account.policy != DEFER and is_over(account, current):
             packet.egress = DROPPED
             account.throttled += 1
             continue
@@ -100,7 +101,9 @@ def queue_call(cut: bool) -> str:
 def serve_queues(plan: DomainPlan, leave: int) -> list[str]:
     """The lines that serve a queue; all that is queued, if the order is `leave`."""
     chosen = "queues[np.uintp(queue)], queue_heads[np.uintp(queue)]"
-    shown = [f"        show({QUEUE_HEADS}, queues, accounts, now(waiter), order == {leave})"] if plan.accounts else []
+    shown = (
+        [f"        show({QUEUE_HEADS}, queues, accounts, moment(waiter), order == {leave})"] if plan.accounts else []
+    )
     return [
         "# queues",
         f"if work == 0 or received >= {MOST_RECEIVED} or order == {leave}:",
@@ -113,12 +116,12 @@ def serve_queues(plan: DomainPlan, leave: int) -> list[str]:
         "        work += 1",
         "        path = np.uintp(queues[np.uintp(queue)].path)",
         f"        count = take({chosen}, resumed)",
-        "        began = now(waiter)",
+        "        began = moment(waiter)",
         "        shape = demux_paths[path].shape",
         f"        {shape_call(plan, 'run_shape', 'resumed, 0, count')}",
         f"        send(resumed, count, hold, -1, {transmits(plan)})",
         f"        {see('resumed')}",
-        f"        finish({chosen}, accounts[path], count, began, now(waiter))",
+        f"        finish({chosen}, accounts[path], count, began, moment(waiter), now(waiter))",
         f"        if order != {leave} or load64_acquire(orders) == {STOP}:",
         "            break",
     ]

@@ -23,6 +23,7 @@ from scout.io.hold import HOLD, new_hold
 from scout.io.latency import BINS, LOOK
 from scout.io.packet import PACKET
 from scout.io.rest import NEVER, WAITER
+from scout.io.stopwatch import nanoseconds_a_tick
 from scout.path_table import PathTable
 from scout.paths.model.change import ORDER
 from scout.paths.model.graph import RouterGraph
@@ -326,6 +327,7 @@ class Memory:
     def _waiter(self, replica: int) -> np.ndarray:
         waiter = private(1, WAITER)
         waiter["strategy"], waiter["replica"] = self._strategy, replica
+        waiter["tick"] = nanoseconds_a_tick()
         waiter["bell"], waiter["watch"], waiter["until"] = self.bell.address, self.bell.watch, NEVER
         return waiter
 

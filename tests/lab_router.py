@@ -39,11 +39,14 @@ class Running:
         await_until(lambda: len(set(self.sums())) == 1)
 
 
-def router_graph(bypass: bool = False) -> RouterGraph:
-    """A router as `harness.two_ports` makes it, with the same name: what it compiles to is the same too."""
+def router_graph(**options: Any) -> RouterGraph:
+    """A router as `harness.two_ports` makes it, with the same name: what it compiles to is the same too.
+
+    `options` are those of its ports.
+    """
     graph = RouterGraph("test")
-    graph.add(Ethernet("left", AfPacketPort("r0", bypass=bypass)))
-    graph.add(Ethernet("right", AfPacketPort("r1", bypass=bypass)))
+    graph.add(Ethernet("left", AfPacketPort("r0", **options)))
+    graph.add(Ethernet("right", AfPacketPort("r1", **options)))
     graph.add(Ip("ip", {"left": "10.0.0.1/24", "right": "10.0.1.1/24"}, {"10.9.0.0/16": "10.0.1.2"}))
     graph.add(Arp("arp"))
     graph.add(Icmp("icmp"))
@@ -67,10 +70,10 @@ def running(
     restarts: int = 3,
     wishes: Iterable[Mapping[str, Any]] = (),
     most_paths: int | None = None,
-    bypass: bool = False,
+    **options: Any,
 ) -> Iterator[Running]:
-    """A router that runs in a lab; `wishes` are attributes of further paths from the left."""
-    graph = router_graph(bypass)
+    """A router that runs in a lab; `wishes` are attributes of further paths from the left, `options` the ports'."""
+    graph = router_graph(**options)
     paths = [graph.create_path(port, order=order) for port in ("left", "right")]
     paths += [graph.create_path("left", order=order, **wish) for wish in wishes]
     reports: list[str] = []

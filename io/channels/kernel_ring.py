@@ -27,15 +27,14 @@ from scout.io.channels.contract import PacketChannel
 from scout.io.channels.kernel_ring_operations import OPERATIONS
 from scout.io.channels.kernel_ring_protocol import CONTROL, MOST_CONTROLS, RING, add_control, settle
 from scout.io.channels.packet_socket import (
-    BLOCK_FRAMES,
     ETH_P_ALL,
-    FRAME_BYTES,
     NO_PROTOCOL,
     SOL_PACKET,
     STATISTICS,
     bind,
     ring_socket,
     set_memberships,
+    slots_for,
 )
 from scout.io.host.socket_filter import NO_FRAMES, attach, detach, of_interfaces
 from scout.io.ports.contract import PortError
@@ -82,8 +81,9 @@ class KernelRing:
         self._kernel = np.zeros(2, np.int64)  # frames that arrived at the socket, and how many of them it dropped
         self._lock = threading.Lock()  # `add_control` and `join` must not run at the same time
         self._shards = 1
-        self._blocks = -(-max(port.frames for port in self._ports.values()) // BLOCK_FRAMES)
-        frames = self._blocks * BLOCK_FRAMES
+        self._slots = slots_for(max(port.longest for port in self._ports.values()))
+        self._blocks = -(-max(port.frames for port in self._ports.values()) // self._slots.together)
+        frames = self._blocks * self._slots.together
         self._socket: socket.socket | None = None
         self._memory: mmap.mmap | None = None
         ring = self._open(frames)
@@ -104,7 +104,7 @@ class KernelRing:
         values = {
             "ring": ring,
             "entries": frames,
-            "stride": FRAME_BYTES,
+            "stride": self._slots.size,
             "words": address(self._words),
             "members": address(self.cursors),
             "marks": address(self._marks),
@@ -127,9 +127,9 @@ class KernelRing:
 
     def _open(self, frames: int) -> int:
         """Make the socket and its ring, which nothing feeds yet; the ring's address."""
-        self._socket = made = ring_socket(self._names, self._blocks)
+        self._socket = made = ring_socket(self._names, self._slots, self._blocks)
         try:
-            self._memory = mmap.mmap(made.fileno(), frames * FRAME_BYTES)
+            self._memory = mmap.mmap(made.fileno(), frames * self._slots.size)
             if self._has_interfaces:
                 self.plug()
         except (OSError, PortError) as error:

@@ -4,22 +4,23 @@ import ctypes
 import os
 import socket
 import struct
-from typing import Any
+from typing import Any, NamedTuple
 
 from scout.io.ports.contract import PortError
+from scout.ring.segment import LINE
 
 __all__ = [
-    "BLOCK_FRAMES",
     "ETH_P_ALL",
-    "FRAME_BYTES",
     "NO_PROTOCOL",
     "SOL_PACKET",
     "STATISTICS",
     "VNET_HEADER_OPTION",
+    "Slots",
     "bind",
     "raw_socket",
     "ring_socket",
     "set_memberships",
+    "slots_for",
 ]
 
 # linux/if_packet.h, linux/if_ether.h
@@ -31,12 +32,29 @@ _TPACKET_V2, _MR_PROMISC, _MR_UNICAST = 1, 1, 3
 NO_PROTOCOL = 0x88B6
 """IEEE 802 local experimental ethertype 2, of a socket that is to get no frames: it cannot be bound to no protocol."""
 
-FRAME_BYTES = 17 * 4096
-"""Bytes of a slot: room for the longest super-frame (64 KiB) and its headers."""
-BLOCK_FRAMES = 15
-"""Frames of which the kernel allocates the memory together: they fill 255 of 256 pages, so no memory is wasted."""
+_FRAME_AT = 80  # bytes of a slot before the frame, at most: struct tpacket2_hdr, struct sockaddr_ll, virtio-net header
+_PAGE, _BLOCK_PAGES = 4096, 256
+
 
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Slots(NamedTuple):
+    """The geometry of a receive ring."""
+
+    size: int
+    """Bytes of a slot, a multiple of a cache line."""
+    together: int
+    """How many slots the kernel allocates together, as a block: they fill whole pages, so no gap is between blocks."""
+
+
+def slots_for(longest: int) -> Slots:
+    """The slots of a ring for frames of up to `longest` bytes."""
+    size = -(-(_FRAME_AT + longest) // LINE) * LINE
+    if size <= _PAGE:
+        return Slots(size, _PAGE // LINE)
+    pages = -(-size // _PAGE)
+    return Slots(pages * _PAGE, _BLOCK_PAGES // pages)  # for super-frames 15 of 17 pages: one of 256 is wasted
 
 
 def raw_socket(interface: str) -> socket.socket:
@@ -70,13 +88,14 @@ def bind(raw: socket.socket, protocol: int, number: int) -> None:
     raw.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
 
-def ring_socket(names: str, blocks: int) -> socket.socket:
-    """A socket with a receive ring of `blocks` times `BLOCK_FRAMES` frames, not bound yet.
+def ring_socket(names: str, slots: Slots, blocks: int) -> socket.socket:
+    """A socket with a receive ring of so many blocks of slots, not bound yet.
 
     Parameters
     ----------
     names : str
         The interfaces that it is for; for messages.
+    slots : Slots
     blocks : int
 
     Raises
@@ -88,13 +107,13 @@ def ring_socket(names: str, blocks: int) -> socket.socket:
     try:
         for option, value in ((_VERSION, _TPACKET_V2), (VNET_HEADER_OPTION, 1), (_IGNORE_OUTGOING, 1)):
             made.setsockopt(SOL_PACKET, option, value)
-        frames = BLOCK_FRAMES * blocks
-        size = struct.pack("4I", BLOCK_FRAMES * FRAME_BYTES, blocks, FRAME_BYTES, frames)
+        frames = slots.together * blocks
+        size = struct.pack("4I", slots.together * slots.size, blocks, slots.size, frames)
         try:
             made.setsockopt(SOL_PACKET, _RX_RING, size)
         except OSError as error:
             raise PortError(
-                f"port {names}: no receive ring of {frames} frames ({frames * FRAME_BYTES >> 20} MiB): "
+                f"port {names}: no receive ring of {frames} frames ({frames * slots.size >> 20} MiB): "
                 f"{error.strerror}; give fewer frames"
             ) from error
     except BaseException:

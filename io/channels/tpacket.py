@@ -79,6 +79,8 @@ def take_frame(
     """Fill a packet's record, at address `record`, from a frame of the ring; False if `look` leaves it out."""
     frame = mac = frame_of(header)
     size, tag = load32(header + _SNAPLEN), 0
+    if load32(header + LENGTH) != size:
+        size = 0  # longer than a slot, so the ring has only its beginning: a path drops an empty frame as too short
     if load32(header + STATUS) & STATUS_VLAN_VALID:
         frame, tag = packet.slot, _VLAN_TAG
         _restore_tag(frame, header, mac, min(size, REACH))

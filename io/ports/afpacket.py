@@ -2,7 +2,7 @@
 
 Packets come by the kernel's receive ring (`scout.io.channels.kernel_ring`). They leave by `scout.io.transmit.queue`;
 each replica has sockets of its own. A packet leaves with the virtio-net header that it came with, so that TCP passes
-with the offloads that veths have by default. The checksum of a short packet may be completed on the way.
+with the offloads that veths have by default. The checksum of a packet may be completed on the way.
 
 A port may have no interface at first: `AfPacketPort()` is a place for one, which `AddPort` gives to a running router,
 and `DeletePort` takes away again. Meanwhile nothing comes, and what is sent there is dropped as tx-down. The place has
@@ -45,7 +45,7 @@ __all__ = ["AfPacketPort"]
 
 SO_SNDBUFFORCE = 32  # asm-generic/socket.h
 ETHERNET_HEADER = 14
-FRAMES = 2048
+FRAMES, LONGEST = 2048, 1 << 16
 SEND_BUFFER = 1 << 24  # bytes
 
 
@@ -63,9 +63,15 @@ class AfPacketPort:
     promiscuous : bool
         True to receive frames to other MAC addresses too (a veth receives them in any case).
     frames : int
-        Frames that the receive ring holds, of 68 KiB each, so that a super-frame fits; rounded up to a multiple of 15.
-        Where a service keeps state, replicas save it every half ring: large tables want more frames. Of ports that
-        share a channel the greatest number counts.
+        Frames that the receive ring holds; rounded up to fill whole blocks of memory. Where a service keeps state,
+        replicas save it every half ring: large tables want more frames. Of ports that share a channel the greatest
+        number counts.
+    longest : int
+        Bytes of the longest frame that the ring has room for, of each frame of the ring, with its Ethernet header: by
+        default 64 KiB, as a super-frame may come. Where none comes (no GRO at the interface, no segmentation offload at
+        a veth's far end), 1514 makes the ring a fortieth as large, and the router faster. A longer frame that comes
+        nevertheless has no bytes for the path, which drops it as too-short. Of ports that share a channel the greatest
+        number counts.
     coalesce : bool
         True to give consecutive packets of one flow to the kernel as one super-frame, if the kernel cuts it for this
         device (`ethtool -k` shows tx-udp-segmentation or tx-tcp-segmentation off): it then sends the same frames in
@@ -100,6 +106,7 @@ class AfPacketPort:
         frames: int = FRAMES,
         coalesce: bool = True,
         bypass: bool = False,
+        longest: int = LONGEST,
     ) -> None:
         if interface is None and mac is not None:
             raise PortError(f"a port without an interface, and MAC address {mac}; give that with the interface")
@@ -107,8 +114,10 @@ class AfPacketPort:
             _check_name(interface)
         if not 64 <= frames <= 1 << 15:
             raise PortError(f"port {interface or ''}: a ring of {frames} frames; give 64 to {1 << 15}")
+        if not 64 <= longest <= LONGEST:
+            raise PortError(f"port {interface or ''}: frames of up to {longest} bytes; give 64 to {LONGEST}")
         self.interface, self.promiscuous, self.frames, self.coalesce = interface or "", promiscuous, frames, coalesce
-        self.bypass = bypass
+        self.bypass, self.longest = bypass, longest
         self.own_mac = None if mac is None else mac_of_port(self.interface, mac)
         self.number = self.mtu = 0
         self.mac = self.own_mac or 0
@@ -126,7 +135,7 @@ class AfPacketPort:
     @property
     def options(self) -> dict[str, Any]:
         """The parameters of the class but the interface, as they are now."""
-        names = ("promiscuous", "frames", "coalesce", "bypass")
+        names = ("promiscuous", "frames", "coalesce", "bypass", "longest")
         return {"mac": self.own_mac, **{name: getattr(self, name) for name in names}}
 
     def open(self, index: int) -> None:

@@ -67,10 +67,10 @@ class Interface:
             names = ", ".join(other for _, other in socket.if_nameindex())
             raise PortError(f"no interface {name} here; there are {names}") from error
         if self.fault() == DOWN:
-            raise PortError(f"port {name}: the interface is down; ip link set {name} up")
+            raise PortError(f"interface {name} is down; ip link set {name} up")
         self.kind = struct.unpack_from("H", hardware)[0]
         if self.kind not in (_ARPHRD_ETHER, _ARPHRD_LOOPBACK):
-            raise PortError(f"port {name}: not an Ethernet interface (type {self.kind})")
+            raise PortError(f"interface {name} is no Ethernet interface (type {self.kind})")
         self.mac = int.from_bytes(hardware[2:8], "big")
 
     def _ask(self, request: int) -> bytes:

@@ -18,10 +18,12 @@ from scout.ring.local import local
 
 __all__ = [
     "ACCOUNTED",
+    "ADMITTED",
     "ALWAYS",
     "DISCARDS",
     "ENTRY",
     "KIND",
+    "MOMENT",
     "NEVER",
     "NO_SHAPE",
     "PATH",
@@ -114,16 +116,18 @@ def find(
     return ports[np.uintp(port)].default
 
 
-memo = local(4)
-"""Room for what `find_again` remembers; for compiled code."""
+memo = local(6)
+"""Room for what is remembered from one packet of a batch to the next; for compiled code."""
 
-_KEY_0, _KEY_1, _FOUND, _AT = range(4)
+_KEY_0, _KEY_1, _FOUND, _AT, MOMENT, ADMITTED = range(6)
+"""The words of a memo: the key of the packet before, its path, its port; and for the accounts of paths a time, 0 if no
+clock was read yet, and how many packets are accounted for."""
 
 
 @inline
 def forget(memo: np.ndarray) -> None:
-    """Remember no packet: where a batch begins, as the epoch may have changed."""
-    memo[_AT] = -1
+    """Remember nothing: where a batch begins, as the epoch may have changed."""
+    memo[_AT], memo[MOMENT], memo[ADMITTED] = -1, 0, 0
 
 
 @inline

@@ -164,6 +164,7 @@ def port_change(load: Any, old: str, new: str) -> list[Any]:
             "port right: its ring keeps frames=2048 .*, and frames=4096 is wanted; write frames=2048, or start anew",
         ),
         ('AfPacketPort("r3", frames=4096)', "AfPacketPort()", "its ring keeps frames=4096 .*; write frames=4096"),
+        ('AfPacketPort("r3", longest=1514)', "AfPacketPort()", "its ring keeps longest=1514 .*; write longest=1514"),
         (
             'MemoryPort("02:00:00:00:00:02", frames=[])',
             'MemoryPort("02:00:00:00:00:02", mtu=900)',

@@ -120,3 +120,17 @@ def test_what_the_kernel_does_there_too_is_said(namespace: Namespace) -> None:
         finally:
             port.close()
             own.close()
+
+
+def test_a_frame_that_is_longer_than_the_ring_has_room_for_is_dropped_and_counted() -> None:
+    """The ring's slots are of another size: shorter frames pass through it for more than a lap, in blocks of 64."""
+    with running(longest=200) as run, run.left.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sent, long = 3000, 5
+        for number in range(sent):
+            sender.sendto(bytes(100), (RIGHT, 9))
+            if number % 600 == 0:
+                sender.sendto(bytes(400), (RIGHT, 9))
+            if number % 100 == 0:
+                run.settle()  # fewer than the ring holds
+        await_until(lambda: run.supervisor.account()["drops"].get("too-short") == long)
+        assert ping(run.left, RIGHT, 1)["received"] == 1

@@ -34,7 +34,7 @@ def take_some(queues, heads, batch):
 
 @entry(types.void(QUEUES, HEADS, ACCOUNTS, types.int64, types.int64, types.int64))
 def finish_some(queues, heads, accounts, count, began, now):
-    finish(queues[0], heads[0], accounts[0], count, began, now)
+    finish(queues[0], heads[0], accounts[0], count, began, now, now)
 
 
 class Queue:

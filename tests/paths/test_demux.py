@@ -70,7 +70,7 @@ class Demux:
             "def find_paths(batch, memo, ports, kinds, heads, entries, paths, epoch):",
             "    packet = batch[0]",
             "    if packet.control:",
-            "        name_path(packet, paths)",
+            "        name_path(packet, paths, memo)",
             "    else:",
             "        frame, end = packet.frame, packet.end",
             "        packet.path = find(packet.port, frame, end, memo, ports, kinds, heads, entries, epoch)",

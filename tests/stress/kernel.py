@@ -10,7 +10,6 @@ import numpy as np
 from scout.io.channels.kernel_ring import KernelRing
 from scout.io.channels.kernel_ring_operations import position, receive, release, snapshot_due
 from scout.io.channels.kernel_ring_protocol import RING, advance_floor, frame_at
-from scout.io.channels.packet_socket import BLOCK_FRAMES, FRAME_BYTES
 from scout.io.channels.tpacket import LENGTH, STATUS, STATUS_USER
 from scout.paths.compiler.native import BATCH
 from scout.ring.arithmetic import multiply
@@ -48,8 +47,8 @@ _FOUND = numba.types.Array(numba.from_dtype(FOUND), 1, "C")
 class SimulatedRing(KernelRing):
     """A ring that `fill` fills."""
 
-    def _open(self) -> int:
-        self._mapped = shared(self._blocks * BLOCK_FRAMES * FRAME_BYTES, np.uint8)
+    def _open(self, frames: int) -> int:
+        self._mapped = shared(frames * self._slots.size, np.uint8)
         return address(self._mapped)
 
 

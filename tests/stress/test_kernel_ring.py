@@ -28,7 +28,7 @@ class Bench:
     """A ring, its kernel and replicas, and what they found; one control request comes for SHARE frames."""
 
     def __init__(self, keeps: bool) -> None:
-        port = SimpleNamespace(frames=FRAMES, interface="simulated", number=1)
+        port = SimpleNamespace(frames=FRAMES, longest=1 << 16, interface="simulated", number=1)
         self.ring = SimulatedRing({0: port}, REPLICAS, keeps)
         self.batch = int(self.ring.ring["batch"][0])
         self.found = shared(MOST, FOUND)

@@ -86,7 +86,7 @@ def test_one_replica_with_a_lock_or_atomics_ends_in_a_state_of_its_own_making(mo
         assert service.states[0].any() and service.states[0].tolist() != reference(256, 5, 3)[0]
 
 
-@pytest.mark.parametrize("mode", [LOCKED, ATOMIC])
+@pytest.mark.parametrize("mode", [ATOMIC, pytest.param(LOCKED, marks=pytest.mark.long)])
 def test_private_work_is_done_once(mode: int) -> None:
     """Each request changes private words of its primary alone; the state is that of all."""
     service = Service(mode, 2, 2, 1)

@@ -43,6 +43,8 @@ FULL_SIZES = ("60", "512", "1514", "imix")
 
 FEW_FLOWS, BURST = 64, 4
 """Up to so many flows send bursts of so many frames: single frames could not be sent faster than Scout passes them."""
+LONGEST, FRAMES = 1514, 1 << 13
+"""Of the receive rings of routers that are flooded: no super-frames come there."""
 WARM_UP = 0.15  # seconds of a flood before it is measured
 HIGHEST = 2e6  # frames a second: more than the generator sends
 TRIAL = 0.3  # seconds of a trial of the search for the loss-free rate
@@ -146,13 +148,16 @@ class _Benchmark:
 
         return interleaved([partial(call, each) for each in contenders], self._rounds, what)
 
-    def _scouts(self, name: str, order: str) -> list[Forwarder]:
+    def _scouts(self, name: str, order: str, **options: Any) -> list[Forwarder]:
         numbers = (1, self._everyone) if self._everyone > 1 else (1,)
-        return [forwarders.scout(self._lab, f"{name}{number}", number, order) for number in numbers]
+        return [forwarders.scout(self._lab, f"{name}{number}", number, order, **options) for number in numbers]
 
     def routers(self, program: str | None) -> list[Forwarder]:
         """All contenders of floods; the first time they are used, Scout's path is compiled."""
-        routers = [*self._scouts("s", "completed"), forwarders.kernel(self._lab, "kernel")]
+        routers = [
+            *self._scouts("s", "completed", longest=LONGEST, frames=FRAMES),
+            forwarders.kernel(self._lab, "kernel"),
+        ]
         if program:
             routers.append(forwarders.c(self._lab, "c", program))
         routers.append(forwarders.python(self._lab, "python"))

@@ -103,14 +103,14 @@ class Forwarder:
         return {"name": self.name, "replicas": self.replicas}
 
 
-def scout(lab: Lab, name: str, replicas: int, order: str) -> Forwarder:
-    """Scout with this many replicas, releasing packets in this order."""
+def scout(lab: Lab, name: str, replicas: int, order: str, **options: Any) -> Forwarder:
+    """Scout with this many replicas, releasing packets in this order; `options` are those of its ports."""
     topology = Topology(lab, name)
 
     def serving() -> AbstractContextManager[Any]:
         graph = RouterGraph("bench_forward")
-        graph.add(Ethernet("left", AfPacketPort("r0", mac=ROUTER_MACS[0])))
-        graph.add(Ethernet("right", AfPacketPort("r1", mac=ROUTER_MACS[1])))
+        graph.add(Ethernet("left", AfPacketPort("r0", mac=ROUTER_MACS[0], **options)))
+        graph.add(Ethernet("right", AfPacketPort("r1", mac=ROUTER_MACS[1], **options)))
         graph.add(Ip("ip", {"left": "10.0.0.1/24", "right": "10.0.1.1/24"}, {FLOODED: NEXT_HOP}))
         arp = Arp("arp")
         for port, address, mac in ((0, SOURCE, MACS[0]), (1, SINK, MACS[3]), (1, NEXT_HOP, NOBODY)):

@@ -1,11 +1,12 @@
 """`scout bench paths`, measure `accounting`: what it costs to account for the paths of packets, on one core.
 
 Packets of 60 bytes are forwarded by paths of one shape, and the port that they leave by drops them: nothing is spent on
-interfaces. They are received together as from a memory port, and as from a busy interface, since the clock is read for
-each batch. The same running router measures with and without accounts in turn: its paths are deleted, and created anew.
-With a budget, which no path exceeds, each packet's path is also asked whether it has been exceeded. Times
-of the same turn, milliseconds apart, are compared, since a virtual machine's core is not always equally fast; the
-median of these ratios counts.
+interfaces. They come at once, as many as the channel holds, and it is measured how long they take: a generator that
+offers them while they are served is slower than the router. They are received together as from a memory port, and as
+from a busy interface, since the clock is read for each batch. The same running router measures with and without
+accounts in turn: its paths are deleted, and created anew. With a budget, which no path exceeds, each packet's path is
+also asked whether it has been exceeded. Times of the same turn, milliseconds apart, are compared, since a virtual
+machine's core is not always equally fast; the median of these ratios counts.
 """
 
 from itertools import product
@@ -16,6 +17,7 @@ from scout.io.ports.fed import BATCH
 from scout.ring.errors import ScoutError
 from scout.tools.bench.path_trials import Running, datagram, running
 from scout.tools.bench.rounds import rounded, spread
+from scout.tools.bench.trace_port import drain
 
 __all__ = ["rows"]
 
@@ -23,7 +25,7 @@ FIRST_PORT = 10_000
 PATHS = (1, 16, 256)
 BATCHES = (BATCH, 128)
 ENTRIES = 4096  # of the channel: what they take stays in the nearer caches
-SECONDS, WARMING = 0.02, 0.005  # that packets are offered as fast as they are served, after some that warm caches
+BURSTS, WARMING = 60, 5  # full channels that come at once, after some that warm caches
 TURNS = 10  # a round; accounts are on and off in turn
 NONE, ACCOUNTS, BUDGETS = "no accounts", "accounts", "accounts and budgets"
 SHARE = 1.0  # of the domain's time, divided among the paths: receiving takes some of it
@@ -50,7 +52,7 @@ def rows(rounds: int) -> list[dict[str, Any]]:
 def _measured(router: Running, count: int, turns: int) -> dict[str, list[float]]:
     """For each variant the nanoseconds a packet takes, one figure for each turn in which no path was throttled.
 
-    A path is over its budget if the domain was kept from its core. Packets that are dropped then take less time.
+    A path gets over its budget if the domain is kept from its core. Packets that are dropped then take less time.
     """
     (udp, *_) = router.supervisor.paths
     variants: dict[str, dict[str, Any]] = {NONE: {}, ACCOUNTS: {"account": True}, BUDGETS: {"cpu": SHARE / count}}
@@ -63,9 +65,8 @@ def _measured(router: Running, count: int, turns: int) -> dict[str, list[float]]
             for path in paths:
                 router.supervisor.create_path(path)
             router.port.restore()
-            router.port.offer(0.0, WARMING)
-            turn[variant] = SECONDS * 1e9 / router.port.offer(0.0, SECONDS).served
-            router.port.settle()
+            bursts = [drain([router.port], spins=True) for _ in range(WARMING + BURSTS)]
+            turn[variant] = median(bursts[WARMING:]) / ENTRIES
             for path in paths:
                 router.supervisor.delete_path(path)
         if _throttled(router) == before:

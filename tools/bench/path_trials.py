@@ -56,9 +56,9 @@ class Kind:
         return {"protocol": "udp", "destination_port": self.ports}
 
 
-def datagram(port: int) -> bytes:
-    """A frame of 60 bytes with a datagram to an L4 port of 10.0.1.2."""
-    udp = struct.pack("!HHHH", 1, port, 26, 0) + bytes(18)
+def datagram(port: int, source: int = 1) -> bytes:
+    """A frame of 60 bytes with a datagram to an L4 port of 10.0.1.2, from one of 10.0.0.2."""
+    udp = struct.pack("!HHHH", source, port, 26, 0) + bytes(18)
     addresses = bytes([10, 0, 0, 2, 10, 0, 1, 2])
     ip = bytearray(struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(udp), 1, 0x4000, 64, 17, 0) + addresses)
     ip[10:12] = struct.pack("!H", checksum(bytes(ip)))

@@ -5,9 +5,10 @@
   for all.
 - `streams`: eight slow streams that send bursts, and a fast one. The earliest deadline first against round robin, by
   the length of the queues. The slow streams have time until their next burst, packets of the fast one have little.
-- `discard`: a flood of packets that are dropped, if a path that discards takes them; if a filter drops them in a path
-  without a queue, which ends there; and if the filter is behind a queue. The time that a core takes for such a packet,
-  and how many of other packets are lost, one of 16, if a full channel of all comes at once.
+- `discard`: a flood of packets that are dropped, if a path that discards takes them, of one flow and of many; if a
+  filter drops them in a path without a queue, which ends there; and if the filter is behind a queue. The time that a
+  core takes for such a packet, and how many of other packets are lost, one of 16, if a full channel of all comes at
+  once.
 - `creation`: how fast paths come and go, and what they cost (`scout.tools.bench.path_creation`).
 - `under-load`: how fast paths come while a router between two interfaces forwards at half its capacity
   (`scout.tools.bench.path_under_load`).
@@ -69,7 +70,9 @@ GOOD = Kind("good", range(5000, 5001), 0.0, 1.0)
 CLOSED_ONLY: Mapping[str, Any] = {"protocol": "udp", "destination_port": CLOSED}
 ONE_OF, PLACES = 16, 1024  # of so many packets one is let through; the places of a queue, as many as these packets need
 BURSTS = 10
-DEMUX, AT_PORT = "discard path", "filter at the port"
+DEMUX, FLOWS, AT_PORT = "discard path", "discard path, packets of many flows", "filter at the port"
+CONNECTION: Mapping[str, Any] = {"protocol": "udp", "source_port": 7, "destination_port": 7}
+"""A path for one flow: so packets of different flows have each to be looked for."""
 BEHIND, FULL = "filter behind a queue that holds the flood", "filter behind a queue that is full"
 SHARED = "filter behind one queue for all"
 
@@ -135,13 +138,16 @@ class _Discard:
         self._wishes: list[Mapping[str, Any]] = [{**GOOD.only, "queue": PLACES}]
         if variant == SHARED:
             self._wishes = [{"protocol": "udp", "queue": PLACES}]
+        elif variant == FLOWS:
+            self._wishes.append(CONNECTION)
         elif variant != DEMUX:
             self._wishes.append({**CLOSED_ONLY, "queue": {AT_PORT: 0, BEHIND: ENTRIES, FULL: PLACES}[variant]})
-        self._discards = [CLOSED_ONLY] if variant == DEMUX else []
+        self._discards = [CLOSED_ONLY] if variant in (DEMUX, FLOWS) else []
 
     def measure(self) -> dict[str, float]:
         flood, good = datagram(CLOSED), datagram(GOOD.ports.start)
-        with self._running([flood] * ENTRIES) as router:
+        sources = range(1, 1 + ENTRIES) if self.variant == FLOWS else [1] * ENTRIES
+        with self._running([datagram(CLOSED, source) for source in sources]) as router:
             router.burst()  # warms caches
             nanoseconds = min(router.burst() for _ in range(BURSTS)) / ENTRIES
         count = ENTRIES // ONE_OF
@@ -233,7 +239,7 @@ def _trials(name: str, alone: float) -> list[Any]:
     if name == "streams":
         return [_Streams(schedule, length) for schedule in SCHEDULES for length in LENGTHS]
     if name == "discard":
-        return [_Discard(variant) for variant in (DEMUX, AT_PORT, BEHIND, FULL, SHARED)]
+        return [_Discard(variant) for variant in (DEMUX, FLOWS, AT_PORT, BEHIND, FULL, SHARED)]
     return []  # the others have no variants that are measured in turn
 
 
