@@ -8,8 +8,9 @@ Packets go on in the order of their times, and those of one time in the order in
 a packet is `due` from then on, whatever the clock says when the replica comes to it.
 
 Packets that different replicas have keep this order too, if they came to their replicas in it (a path with
-`order="channel"`): each replica shows the time of its first packet to the others. While packets come live, no packet
-waits long for another replica, which may not run.
+`order="channel"`): each replica shows the time of its first packet to the others, and lets no packet go before all
+requests up to its own position have left their primaries, which may have such packets too. While packets come live, no
+packet waits long for another replica, which may not run.
 
 While packets come live, time is the clock of the kernel's time stamps. Packets of a recording go on when a later packet
 tells that it is time, and all of them once there are no more packets (`RECORDED`, `LIVE`, `ENDED`).
@@ -34,10 +35,10 @@ __all__ = [
     "PATIENCE",
     "RECORDED",
     "delay",
+    "first_of_others",
     "forget_delayed",
     "free_delayed",
     "new_delays",
-    "others_due",
     "take_due",
 ]
 
@@ -59,7 +60,8 @@ PATIENCE = 2_000_000
 _SLOT = HEADROOM + LONGEST
 _ENTRY, _ARRIVAL, _NUMBER = 24, 8, 16  # bytes of an entry of the heap; offsets of its second and third word
 _PLACE_BITS = 20
-_HOLD_BYTES, _SHOWN = HOLD.itemsize, int((HOLD.fields or {})["shown"][1])  # type: ignore[index]
+_HOLD_BYTES = HOLD.itemsize
+_SHOWN, _SHOWN_ARRIVAL = (int((HOLD.fields or {})[name][1]) for name in ("shown", "shown_arrival"))  # type: ignore[index]
 
 
 def new_delays(holds: np.ndarray, replica: int, most: int = MOST_DELAYED) -> np.ndarray:
@@ -119,7 +121,10 @@ def delay(hold: Record, packet: Record, record: int, here: int) -> None:
     _insert(hold, due, packet.timestamp, hold.put << _PLACE_BITS | place)
     hold.put += 1
     if due < hold.shown:
-        _show(hold, here)
+        # Release, pairs with `first_of_others`. The time first: with the arrival of the packet that was the first
+        # before, it makes no other replica let a packet go too early.
+        store64_release(here + _SHOWN, due)
+        store64_release(here + _SHOWN_ARRIVAL, packet.timestamp)
 
 
 # Order among replicas.
@@ -127,34 +132,43 @@ def delay(hold: Record, packet: Record, record: int, here: int) -> None:
 
 @inline
 def _show(hold: Record, here: int) -> None:
-    # Release, pairs with `others_due`: the packets before this time have left.
+    # The arrival first: with the time before, it stands for packets that have left.
+    store64_release(here + _SHOWN_ARRIVAL, load64(hold.agenda + _ARRIVAL) if hold.pending else 0)
+    # Release, pairs with `first_of_others`: the packets before this time have left.
     store64_release(here + _SHOWN, hold.due)
 
 
 @inline
-def others_due(hold: Record, here: int) -> int:
-    """The time of the first packet that another replica has, and has not let go."""
-    first = NEVER
+def first_of_others(hold: Record, here: int) -> tuple[int, int]:
+    """The first packet that another replica has, and has not let go: its time, and when it was received.
+
+    A packet of this replica with the same time goes before it if it was received earlier than that.
+    """
+    first, received = NEVER, 0
     for replica in range(MOST_REPLICAS):
         other = hold.all + replica * _HOLD_BYTES
-        # Acquire, pairs with `_show`; 0: there was no such replica.
+        # Acquire, pairs with `_show` and `delay`; 0: there was no such replica.
         shown = load64_acquire(other + _SHOWN)
-        if other != here and 0 < shown < first:
+        if other != here and 0 < shown <= first:
+            # Acquire, as above. Of packets received at one time those of the replica with the smaller number go first.
+            arrival = load64_acquire(other + _SHOWN_ARRIVAL) + (other > here)
+            received = min(received, arrival) if shown == first else arrival
             first = shown
-    return first
+    return first, received
 
 
 # Going on.
 
 
 @inline
-def take_due(hold: Record, batch: np.ndarray, now: int) -> int:
+def take_due(hold: Record, batch: np.ndarray, now: int, first: int, received: int) -> int:
     """Put packets whose time has come into `batch`, which needs no slots of its own; how many.
 
-    They keep their places until `free_delayed`, which is called before this is called again.
+    None goes on behind another replica's first packet, which has the time `first` and was received at `received`. They
+    keep their places until `free_delayed`, which is called before this is called again.
     """
     count = 0
-    while count < BATCH_SIZE and hold.pending and _is_due(hold, now):
+    while count < BATCH_SIZE and hold.pending and _is_due(hold, now, first, received):
         place = load64(hold.agenda + _NUMBER) & (1 << _PLACE_BITS) - 1
         copy(batch.ctypes.data + count * RECORD, _record(hold, place), RECORD)
         packet = batch[np.uintp(count)]
@@ -167,9 +181,11 @@ def take_due(hold: Record, batch: np.ndarray, now: int) -> int:
 
 
 @inline
-def _is_due(hold: Record, now: int) -> bool:
+def _is_due(hold: Record, now: int, first: int, received: int) -> bool:
     """True if the first packet goes on; also if time was set back since it came, so that it may not wait for ever."""
-    return now >= hold.due or now < load64(hold.agenda + _ARRIVAL) - _SET_BACK
+    arrival = load64(hold.agenda + _ARRIVAL)
+    comes_first = hold.due < first or (hold.due == first and arrival < received)
+    return (now >= hold.due and comes_first) or now < arrival - _SET_BACK
 
 
 @inline

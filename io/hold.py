@@ -80,13 +80,15 @@ HOLD = np.dtype(
         ("pending", "i8"),  # those of them that are not on their way yet
         ("due", "i8"),  # the time of the first of these, FOREVER if there are none
         ("shown", "i8"),  # the same, but of those that have not left: other replicas read it
+        ("shown_arrival", "i8"),  # when that packet was received; other replicas read it
         ("put", "i8"),  # packets that waited so far
         ("most_delayed", "i8"),  # packets that wait at most
         ("agenda", "i8"),  # address of the memory for them
         ("all", "i8"),  # address of the first replica's record
+        ("spare", "i8", 7),
     ]
 )
-"""The state of the packets that a replica holds, three cache lines; written by it alone.
+"""The state of the packets that a replica holds, four cache lines; written by it alone.
 
 The entries of a bank, in the order in which the packets came, are three int64 each: what the packet waits for; the
 place of its record and its frame in the bank; not 0 if a later packet waits for the same.

@@ -9,7 +9,7 @@ from scout.ring.jit import Record, inline
 from scout.ring.layout import TURN, word
 from scout.ring.wait import relax
 
-__all__ = ["STOP", "await_turn", "has_left", "is_turn", "leave_in_turn", "pass_turn"]
+__all__ = ["STOP", "await_turn", "has_come", "has_left", "is_turn", "leave_in_turn", "pass_turn"]
 
 STOP = 1
 """The value of a replica's order that tells it to stop."""
@@ -36,6 +36,12 @@ def await_turn(channel: Record, here: int, stop: int) -> bool:
             relax(looks)
         looks += 1
     return is_turn(channel, here)
+
+
+@inline
+def has_come(channel: Record, here: int) -> bool:
+    """True if everything before position `here` has left. Acquire, pairs with pass_turn."""
+    return load64_acquire(word(channel, TURN)) >= here
 
 
 @inline

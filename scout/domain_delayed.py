@@ -2,28 +2,38 @@
 
 import numpy as np
 
-from scout.domain_plan import DomainPlan, transmits
+from scout.domain_plan import DomainPlan, ends_of, transmits
 from scout.domain_shapes import shape_call, shape_of
-from scout.io.delay import ENDED, LIVE, PATIENCE, others_due
+from scout.io.delay import ENDED, LIVE, PATIENCE, first_of_others
 from scout.io.rest import NEVER, now
 from scout.ring.atomics import load64_acquire
 from scout.ring.jit import Record, inline
 
-__all__ = ["delayed", "time_of_delays", "wake_for_delays"]
+__all__ = ["delayed", "first_of_delays", "time_of_delays", "wake_for_delays"]
 
 
 @inline
-def time_of_delays(hold: Record, here: int, waiter: np.ndarray, way: int) -> int:
-    """The time of the last packet that may go on now: none goes before one that another replica has.
-
-    `here` is the address of the record `hold`, `way` that of how time passes.
-    """
+def time_of_delays(hold: Record, waiter: np.ndarray, way: int) -> int:
+    """The time, for packets that wait; `way` is the address of how it passes."""
     passes = load64_acquire(way)  # pairs with the supervisor's store; a single word, nothing goes with it
-    others = others_due(hold, here)
     if passes == LIVE:
-        time = now(waiter)
-        return min(time, max(others, time - PATIENCE))
-    return min(others, NEVER if passes == ENDED else hold.now)
+        return now(waiter)
+    return NEVER if passes == ENDED else hold.now
+
+
+@inline
+def first_of_delays(hold: Record, here: int, time: int, way: int, all_left: bool) -> tuple[int, int]:
+    """The packet of another replica that no packet of this one may overtake: its time, and when it was received.
+
+    `here` is the address of the record `hold`. `all_left`, which was found out before, is false if a primary may still
+    come to have such a packet.
+    """
+    first, received = first_of_others(hold, here)
+    if not all_left:
+        first = 0
+    if load64_acquire(way) == LIVE and first < time - PATIENCE:  # as in `time_of_delays`
+        return time - PATIENCE, NEVER
+    return first, received
 
 
 @inline
@@ -34,12 +44,19 @@ def wake_for_delays(hold: Record, way: int) -> int:
 
 def delayed(plan: DomainPlan, way: str) -> list[str]:
     """The lines that let packets go on."""
+    left = [
+        f"has_come(channel_{index}_ring[0], channel_{index}_position({ends_of(index)}))"
+        for index, channel in enumerate(plan.channels)
+        if channel.is_ordered
+    ]
     return [
         "# delayed",
         "if hold[0].pending:",
         "    while True:",
-        f"        time = time_of_delays(hold[0], hold.ctypes.data, waiter, {way})",
-        "        count = take_due(hold[0], resumed, time)",
+        f"        all_left = {' and '.join(left) or 'True'}",
+        f"        time = time_of_delays(hold[0], waiter, {way})",
+        f"        foremost, arrival = first_of_delays(hold[0], hold.ctypes.data, time, {way}, all_left)",
+        "        count = take_due(hold[0], resumed, time, foremost, arrival)",
         "        if count == 0:",
         "            break",
         "        work += 1",

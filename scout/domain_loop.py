@@ -62,8 +62,9 @@ _DEMUX = [
 _EMISSION = ["from scout.domain_emission import begin_packets, forget_packets, last_path, packets_waiting"]
 
 _DELAYS = [
-    "from scout.domain_delayed import time_of_delays, wake_for_delays",
+    "from scout.domain_delayed import first_of_delays, time_of_delays, wake_for_delays",
     "from scout.io.delay import delay, forget_delayed, free_delayed, take_due",
+    "from scout.ring.turn import has_come",
 ]
 
 

@@ -47,8 +47,11 @@ def missing(data):
     return 0xFFFF - total
 
 
-def supervised(left, right, replicas, order="completed", reports=None, known=True, service=None, **options):
-    """A router between two ports; 10.0.1.2, on the right, is known. It compiles to what `harness.two_ports` does."""
+def supervised(left, right, replicas, order="completed", reports=None, known=True, service=None, below=None, **options):
+    """A router between two ports; 10.0.1.2, on the right, is known. It compiles to what `harness.two_ports` does.
+
+    `service` stands on the left, and `below` between it and the port.
+    """
     graph = RouterGraph("test")
     graph.add(Ethernet("left", left))
     graph.add(Ethernet("right", right))
@@ -61,9 +64,8 @@ def supervised(left, right, replicas, order="completed", reports=None, known=Tru
     for port in ("left", "right"):
         graph.connect("icmp", "ip", port)
         graph.connect("ip", "arp", port)
-    if service:
-        graph.add(service)
-        graph.connect("ip", service.name, "left")
+    if services := [graph.add(each).name for each in (service, below) if each]:
+        graph.connect("ip", *services, "left")
     paths = [graph.create_path(port, order=order) for port in ("left", "right")]
     return Supervisor(graph, paths, replicas, report=(reports if reports is not None else []).append, **options)
 

@@ -4,15 +4,21 @@ import os
 import signal
 import time
 
+import numpy as np
 import pytest
+from folding import GATE, linger
 from port_router import LEFT, RIGHT, finished, frames, numbers, supervised
 
 from scout.io.packet import REACH
 from scout.io.ports.memory import MemoryPort
 from scout.paths.changes.values import SetValue
 from scout.paths.compiler.interpreter import emissions, started, walk
+from scout.paths.framework.events import Handler
+from scout.paths.framework.service import Service
+from scout.paths.model.table import Table
 from scout.paths.stages.impair import Impair
 from scout.ring.errors import ScoutError
+from scout.ring.segment import shared
 from scout.testing import await_until
 
 START = 1_700_000_000_000_000_000
@@ -57,6 +63,30 @@ def test_recorded_packets_leave_as_the_plain_run_has_it(replicas):
     assert all(state == states[0] for state in states)
     assert account["drops"] == {"impair-lost": states[0]["lost"][0]}
     assert account["made"] == states[0]["duplicated"][0] > 20
+
+
+def test_no_packet_goes_before_one_that_another_replica_has_not_come_to_yet():
+    """A replica with a late packet goes on past the batch of another one that is stopped."""
+    late = {"reorder": 0.3, "delay": 0.0001, "late": 0.006}
+    sent = [(frame, START + number * 1_000_000) for number, frame in enumerate(frames(8))]
+    wanted = predicted(sent, **late)
+    assert wanted.index(4) < wanted.index(0) < wanted.index(7)
+    gate = Table(shared(1, GATE), "shared")
+    gate.initial["number"] = START
+    lingering = Service("lingering", {}, [Handler(linger, run="primary")], gate=gate)
+    left, right = MemoryPort(LEFT, frames=sent, batch=4), MemoryPort(RIGHT, frames=[])
+    with supervised(left, right, 2, "channel", service=link(**late), below=lingering) as supervisor:
+        cursors, bell = supervisor.channels[0][0].cursors[:2], supervisor.memory.bell
+        await_until(lambda: (cursors["primary"] & cursors["open"]).all())  # each has a batch
+        first, second = (int(each) for each in np.argsort(cursors["head"]))
+        os.kill(supervisor.processes[second].pid, signal.SIGSTOP)
+        supervisor.table(gate, 0)["number"] = -1
+        await_until(lambda: cursors["head"][first] == 8)
+        bell._line[0] = 0
+        await_until(lambda: bell._line[0])  # it has had nothing to do since, and is about to sleep
+        os.kill(supervisor.processes[second].pid, signal.SIGCONT)
+        finished(supervisor)
+    assert numbers(right.sent()) == wanted
 
 
 def live(replicas=1, order="completed", **impairments):

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from numba.core import types
 
 from scout.io.batch import LONGEST, new_batch
-from scout.io.delay import MOST_DELAY, delay, forget_delayed, free_delayed, new_delays, take_due
+from scout.io.delay import MOST_DELAY, delay, first_of_others, forget_delayed, free_delayed, new_delays, take_due
 from scout.io.hold import HOLD
-from scout.io.packet import NOT_HELD, PACKET
+from scout.io.packet import NOT_HELD, PACKET, SECOND
 from scout.io.rest import NEVER
 from scout.ring.jit import entry
+from scout.ring.membership import MOST_REPLICAS
 
 HOLDS = types.Array(numba.from_dtype(HOLD), 1, "C")
 PACKETS = types.Array(numba.from_dtype(PACKET), 1, "C")
@@ -31,7 +32,8 @@ def put(holds, batch):
 
 @entry(types.int64(HOLDS, PACKETS, types.int64))
 def take(holds, batch, now):
-    return take_due(holds[0], batch, now)
+    first, received = first_of_others(holds[0], holds.ctypes.data)
+    return take_due(holds[0], batch, now, first, received)
 
 
 @entry(types.void(HOLDS, types.int64))
@@ -40,11 +42,12 @@ def free(holds, count):
 
 
 class Delays:
-    """Room for a few packets; a packet is its number."""
+    """Room for a few packets of one replica; a packet is its number."""
 
-    def __init__(self, most=4):
-        self.record = np.zeros(1, HOLD)
-        self._memory = new_delays(self.record, 0, most)
+    def __init__(self, most=4, records=None, replica=0):
+        self._records = np.zeros(MOST_REPLICAS, HOLD) if records is None else records
+        self.record = self._records[replica : replica + 1]
+        self._memory = new_delays(self._records, replica, most)
         self._batch, self._slots = new_batch(1)
         self.taken = np.zeros(256, PACKET)
         forget(self.record)
@@ -82,6 +85,29 @@ def test_packets_go_on_at_their_times_and_those_of_one_time_in_the_order_in_whic
     assert delays.due == 20
     assert delays.take(1000) == [2, 0, 4]
     assert (delays.delayed, delays.pending, delays.due) == (0, 0, NEVER)
+
+
+def test_packets_of_one_time_in_two_replicas_go_on_in_the_order_in_which_they_came():
+    records = np.zeros(MOST_REPLICAS, HOLD)
+    one, other = (Delays(records=records, replica=replica) for replica in range(2))
+    for delays, number, timestamp in ((one, 0, 5), (other, 1, 6), (one, 2, 7), (other, 3, 8), (one, 4, 8)):
+        delays.put(number, 30, timestamp)
+    assert other.take(100) == []
+    assert one.take(100) == [0]
+    assert one.take(100) == []
+    assert other.take(100) == [1]
+    assert one.take(100) == [2, 4]  # of packets that came at one time those of the first replica
+    assert other.take(100) == [3]
+
+
+def test_a_packet_waits_for_one_of_another_replica_that_is_due_long_before_it_came():
+    records = np.zeros(MOST_REPLICAS, HOLD)
+    one, other = (Delays(records=records, replica=replica) for replica in range(2))
+    one.put(0, 20)
+    other.put(1, 10 * SECOND + 5, timestamp=10 * SECOND)
+    assert other.take(11 * SECOND) == []
+    assert one.take(11 * SECOND) == [0]
+    assert other.take(11 * SECOND) == [1]
 
 
 def test_a_packet_that_goes_on_has_its_time_and_was_never_held():
