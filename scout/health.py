@@ -20,14 +20,14 @@ class PortHealth:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._down: set[str] = set()
-        self._mtu = {name: plan.port(name).mtu for name in plan.graph.ports}
+        self._mtu = {name: port.mtu for name in plan.graph.ports if (port := plan.port(name)).interface}
 
     def changes(self) -> list[str]:
         """A sentence for each port whose interface went down, came up again, or got another MTU since the last call.
 
         An interface that has lost its carrier counts as down.
 
-        Routers learn a new MTU by `Router.start`, which writes it to memory that all replicas read.
+        Routers learn a new MTU by `Router.learn_ports`, which writes it to memory that all replicas read.
         """
         said = []
         for name in self._plan.graph.ports:
@@ -41,7 +41,7 @@ class PortHealth:
                 self._mtu[name] = port.mtu
                 said.append(f"port {name}: the MTU of interface {port.interface} is {port.mtu} now")
                 for router in self._plan.graph.routers:
-                    router.start(self._plan.graph)
+                    router.learn_ports(self._plan.graph)
             fault = port.fault()
             if fault and name not in self._down:
                 self._down.add(name)

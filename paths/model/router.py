@@ -126,7 +126,10 @@ class Router:
         """Read what is known only now that the ports are open, before the domains are forked."""
 
     def learn_ports(self, graph: "RouterGraph") -> None:
-        """Read the MAC addresses and MTUs of the ports again: one of them has another interface, while replicas run."""
+        """Read the MAC addresses and MTUs of the ports again, into memory that all replicas read.
+
+        A port has got another interface, or its interface another MTU, while replicas run.
+        """
 
     def descriptors(self) -> list[int]:
         """The descriptors of files and sockets that its stages use by their numbers.

@@ -56,8 +56,8 @@ class Changes:
         found = self._service(service)
         return self._have_bound(found, self._mask(found) & ~found.mask(handlers))
 
-    def port_add(self, port: str, interface: str, mac: str | None) -> dict[str, Any]:
-        return self._change(AddPort(port, interface, mac))
+    def port_add(self, port: str, interface: str, mac: str | None, promiscuous: bool, coalesce: bool) -> dict[str, Any]:
+        return self._change(AddPort(port, interface, mac, promiscuous, coalesce))
 
     def port_delete(self, port: str) -> dict[str, Any]:
         return self._change(DeletePort(port))
@@ -117,13 +117,10 @@ class Changes:
             raise ScoutError(f"no setting {setting!r}; there are {', '.join(known) or 'none'}")
         return self._change(SetValue(known[setting], value))
 
-    def show_changes(self) -> dict[str, Any]:
+    def reload(self, dry_run: bool) -> dict[str, Any]:
         _, paths = load_router(self._file)
-        return answer([{"change": each.text} for each in difference(self._supervisor.given_paths, paths)])
-
-    def reload(self) -> dict[str, Any]:
-        _, paths = load_router(self._file)
-        return answer([{"change": each.text} for each in self._supervisor.reload(paths)])
+        found = difference(self._supervisor.given_paths, paths) if dry_run else self._supervisor.reload(paths)
+        return answer([{"change": each.text} for each in found])
 
     def stop(self) -> dict[str, Any]:
         if self._stop is None:

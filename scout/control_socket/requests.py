@@ -29,7 +29,7 @@ class Kind:
     Attributes
     ----------
     word : str
-        What help shows in a value's place.
+        What help shows in a value's place; empty for an option that takes none.
     about : str
         What a value is, for people.
     read : callable
@@ -107,6 +107,12 @@ def _mac(value: Any) -> str:
     return str(value)
 
 
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError
+    return value
+
+
 _GREATEST = 2**31  # of the numbers that have no other bound
 
 
@@ -125,6 +131,7 @@ NAMES = Kind("NAME", "one name or more", _texts, many=True)
 ADDRESS = Kind("ADDRESS", "an IPv4 address, as 10.0.1.2", _address)
 INTERFACE = Kind("ADDRESS/LENGTH", "an IPv4 address with its prefix's length, as 10.0.2.1/24", _interface)
 PREFIX = Kind("PREFIX", "an IPv4 prefix, as 10.9.0.0/16", _prefix)
+FLAG = Kind("", "true or false", _flag, bool)
 MAC = Kind("MAC", "a MAC address, as 02:00:00:00:00:0a", _mac)
 
 _PAGE = (
@@ -247,8 +254,15 @@ REQUESTS: tuple[Request, ...] = (
             Parameter("port", NAME, "a port without an interface, one of `show ports`"),
             Parameter("interface", NAME, "the interface's name"),
             Parameter("mac", MAC, "a MAC address of the router's own; by default the interface's", None),
+            Parameter("promiscuous", FLAG, "whether frames to other MAC addresses are received too", False),
+            Parameter(
+                "coalesce",
+                FLAG,
+                "whether consecutive packets of one flow leave as one super-frame, if the kernel cuts it",
+                True,
+            ),
         ),
-        "third eth3",
+        "third eth3 --promiscuous",
     ),
     Request(
         "port delete",
@@ -315,8 +329,12 @@ REQUESTS: tuple[Request, ...] = (
         ),
         "hops.least 3",
     ),
-    Request("show changes", "what `reload` would change: the router file, as it is now, against the router that runs"),
-    Request("reload", "make the router that runs like its router file, as it is now; what did not change stays"),
+    Request(
+        "reload",
+        "make the router that runs like its router file, as it is now; what did not change stays",
+        (Parameter("dry_run", FLAG, "whether the changes are only shown, and not made", False),),
+        "--dry-run",
+    ),
     Request("stop", "stop the router, as Ctrl-C does"),
 )
 

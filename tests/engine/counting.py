@@ -22,14 +22,14 @@ def report(frame: Any, end: Any, argument: int, reports: Any) -> int:
     return 0
 
 
-def counting_router() -> SimpleNamespace:
+def counting_router(every: int = 100) -> SimpleNamespace:
     """`graph`, `paths`, `port`, and the service `hundreds`, which counts requests and reports every hundredth.
 
-    Its setting `every` is 100 at first.
+    Its setting `every` is 100 at first, unless another value is given.
     """
     reports = Table(np.zeros(1, np.int64), "private")
     handlers = [Handler(count), Handler(report, HUNDRED, run="primary")]
-    bindings: dict[str, Any] = {"reports": reports, "every": Setting(100)}
+    bindings: dict[str, Any] = {"reports": reports, "every": Setting(every)}
     service = Service("hundreds", {"total": np.zeros(1, [("requests", "i8")])}, handlers, "request", **bindings)
     port = MemoryPort("02:00:00:00:00:01")
     graph = RouterGraph("counting")

@@ -206,6 +206,23 @@ def test_stop_calls_what_the_script_says(router: SimpleNamespace, control: Contr
     assert calls == ["stop"]
 
 
+def test_a_reload_shows_its_changes_first_if_that_is_wished(router: SimpleNamespace, tmp_path: Path) -> None:
+    file = tmp_path / "counting_file.py"
+    lines = [
+        "from counting import counting_router",
+        "made = counting_router({})",
+        "graph, paths = made.graph, made.paths",
+    ]
+    with ControlSocket(router.supervisor, str(file), str(tmp_path / "one.sock")) as control:
+        for value in (50, 100):
+            file.write_text("\n".join(lines).format(value))
+            changes = [{"change": f"SetValue Setting({150 - value}) {value}"}]
+            for _ in range(2):
+                assert ask(control.path, "reload", {"dry_run": True})["rows"] == changes
+            assert len(ask(control.path, "reload")["rows"]) == 1
+            assert ask(control.path, "reload", {"dry_run": True})["rows"] == []
+
+
 # What is refused.
 
 
@@ -243,6 +260,11 @@ def test_stop_calls_what_the_script_says(router: SimpleNamespace, control: Contr
         (line(do="route add", prefix="10.9.0.0/16", via="10.0.1.2"), "takes"),
         (line(do="neighbour set", port="left", address="10.0.0", mac="x"), "address is '10.0.0'; give an IPv4 address"),
         (line(do="remove-replica", replica=-1), "replica is -1"),
+        (line(do="reload", dry_run=1), "dry_run is 1; give true or false"),
+        (
+            line(do="port add", port="left", interface="eth3", frames=512),
+            "no parameter 'frames'; it takes port, interface, mac, promiscuous, coalesce",
+        ),
         (line(do="remove-replica", replica=30), "replica 30 does not take part"),
     ],
 )

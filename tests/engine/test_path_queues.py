@@ -243,7 +243,7 @@ def test_a_path_for_all_packets_can_have_a_queue():
     """What ARP learns is learnt at once."""
     router = Queued({}, known=False)
     paths = [router.graph.create_path("left", queue=64), router.paths[1]]
-    with Supervisor(router.graph, paths, 2, report=[].append) as supervisor:
+    with Supervisor(router.graph, paths, 2, most_paths=16, report=[].append) as supervisor:
         assert router.left.send(numbered(7, VOICE))
         await_until(lambda: len(router.right.sent()) == 1)  # the question for the address
         router.right.send(reply("10.0.1.2"))

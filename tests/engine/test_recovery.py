@@ -24,8 +24,8 @@ def spare(monkeypatch):
     made = []
     prepare = Spare.prepare
 
-    def noted(self):
-        prepare(self)
+    def noted(self, replica=None):
+        prepare(self, replica)
         made.append(self)
 
     monkeypatch.setattr(Spare, "prepare", noted)

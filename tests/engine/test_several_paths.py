@@ -121,7 +121,7 @@ def test_a_service_on_one_path_sees_its_packets_alone_and_replicas_agree(killed:
     rest = without(graph.create_path("left"), "counting.receive")
     assert "counting.receive" in voice and "counting.receive" not in rest
     paths = [voice, rest, graph.create_path("right")]
-    with Supervisor(graph, paths, 2, report=[].append) as supervisor:
+    with Supervisor(graph, paths, 2, most_paths=8, report=[].append) as supervisor:
         for turn in range(max(killed, 1)):
             part = len(given) // max(killed, 1)
             if killed:

@@ -127,7 +127,8 @@ def neighbour(host: Any, address: str) -> str:
 
 def forget_neighbour(host: Any, address: str) -> None:
     with host.netlink(f"forget {address}") as ip:
-        ip.neigh("del", dst=address, ifindex=ip.link_lookup(ifname="eth0")[0])
+        if any(each.get_attr("NDA_DST") == address for each in ip.get_neighbours()):
+            ip.neigh("del", dst=address, ifindex=ip.link_lookup(ifname="eth0")[0])
 
 
 def processes(run: Any) -> list[int]:
@@ -273,7 +274,10 @@ def test_a_router_file_with_a_port_more_or_less_is_reloaded(run: Any) -> None:
 
 def test_scout_ctl_adds_and_deletes_a_port(run: Any, tmp_path: Path) -> None:
     with ControlSocket(run.supervisor, "three.py", str(tmp_path / "three.sock")) as control:
-        ask(control.path, "port add", {"port": "third", "interface": "r2"})
+        forget_neighbour(run.third, "10.0.2.1")
+        options = {"mac": "02:00:00:00:00:53", "promiscuous": True, "coalesce": False}
+        ask(control.path, "port add", {"port": "third", "interface": "r2", **options})
+        assert run.supervisor.port("third").options.items() >= (options | {"mac": 0x02_00_00_00_00_53}).items()
         ask(control.path, "address add", {"port": "third", "address": OWN})
         assert ping(run.third, "10.0.2.1", 1)["received"] == 1
         states = {row["port"]: row["state"] for row in ask(control.path, "show ports")["rows"]}
@@ -283,5 +287,6 @@ def test_scout_ctl_adds_and_deletes_a_port(run: Any, tmp_path: Path) -> None:
         assert {row["port"]: row["state"] for row in ask(control.path, "show ports")["rows"]}[
             "third"
         ] == "has no interface"
+        forget_neighbour(run.third, "10.0.2.1")
         with pytest.raises(ScoutError, match="no interface r9 here; there are lo, r0, r1, r2"):
             ask(control.path, "port add", {"port": "third", "interface": "r9"})

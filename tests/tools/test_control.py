@@ -107,6 +107,7 @@ def test_a_running_router_is_seen_steered_and_stopped(running: SimpleNamespace) 
     assert ping(running.left, RIGHT, 3)["received"] == 3
     (router,) = ctl("show", "router")
     assert router["pid"] == running.process.pid and router["file"] == str(Path(LESSON).resolve())
+    assert ctl("reload", "--dry-run") == []
     ports = {row["port"]: row for row in ctl("show", "ports")}
     assert ports["left"]["interface"] == "r0" and ports["left"]["mtu_bytes"] == 1500
     assert ports["left"]["sent"] >= 3 and ports["right"]["sent"] >= 3 and ports["left"]["not_sent"] == 0

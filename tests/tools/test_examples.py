@@ -183,3 +183,12 @@ def test_in_the_thirteenth_lesson_a_spliced_connection_outlives_its_proxy():
     assert copied == "COPY: 200000000 bytes, intact: True"
     assert spliced == "CONNECT: 200000000 bytes, intact: True"
     assert killed == "the proxy was killed meanwhile: True"
+
+
+@pytest.mark.long
+@pytest.mark.needs_namespaces
+def test_in_the_fourteenth_lesson_a_port_comes_and_goes_and_no_packet_is_lost():
+    *visits, replicas, stream = lines_of("14_live_ports.py")
+    assert visits == [f"visit {number}: welcome" for number in (1, 2, 3)]
+    assert replicas == "the same replicas: True"
+    assert stream.startswith("left to right: True; ")

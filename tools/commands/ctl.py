@@ -53,10 +53,13 @@ def _read_by_typer(parameter: Parameter) -> inspect.Parameter:
     """A parameter of a request as one of a command: an argument if it must be given, else an option."""
     python = parameter.kind.python
     kind: Any = list[python] if parameter.kind.many else python  # type: ignore[valid-type]
-    text = f"{parameter.about[0].upper()}{parameter.about[1:]}: {parameter.kind.about}."
+    kinds = f": {parameter.kind.about}" if parameter.kind.word else ""
+    text = f"{parameter.about[0].upper()}{parameter.about[1:]}{kinds}."
     read: dict[str, Any] = {"annotation": Annotated[kind, typer.Argument(metavar=parameter.name.upper(), help=text)]}
     if not parameter.required:
-        option = typer.Option(f"--{parameter.name.replace('_', '-')}", metavar=parameter.kind.word, help=text)
+        name = parameter.name.replace("_", "-")
+        names = f"--{name}/--no-{name}" if parameter.default is True else f"--{name}"
+        option = typer.Option(names, metavar=parameter.kind.word or None, help=text)
         read = {"annotation": Annotated[kind | None, option], "default": None}  # the router knows the default
     return inspect.Parameter(parameter.name, inspect.Parameter.KEYWORD_ONLY, **read)
 
