@@ -44,15 +44,19 @@ class Control:
         """Bind just these handlers of a service; see `Supervisor.bind`."""
         self.send(service, CONTROL_BIND, service.mask(handlers))
 
+    def tell_time(self) -> None:
+        """Tell replicas how time passes, and what time it is."""
+        channels = [channel for channel, _ in self._channels]
+        live = [channel.is_live for channel in channels]
+        at_end = [channel.drained() for channel in channels]
+        self._memory.tick(any(live) and all(a or b for a, b in zip(live, at_end, strict=True)), all(at_end))
+
     def tick(self) -> None:
         """Let time pass while no packets come: for held packets, and by a request for services with timers.
 
         This never waits for room: the caller also replaces dead replicas, for which a full channel may be waiting.
         """
-        channels = [channel for channel, _ in self._channels]
-        live = [channel.is_live for channel in channels]
-        at_end = [channel.drained() for channel in channels]
-        self._memory.tick(any(live) and all(a or b for a, b in zip(live, at_end, strict=True)), all(at_end))
+        self.tell_time()
         ticking = {id(channel) for channel, _ in self._channels if channel.ticks}
         for channel, path, stage in self._controlled():
             if id(channel) in ticking:

@@ -75,6 +75,7 @@ class Watcher:
 
     def start(self) -> None:
         """Start the thread."""
+        self._control.tell_time()  # before packets are sent: replicas would take them for those of a recording
         self._thread.start()
 
     def stop(self) -> None:

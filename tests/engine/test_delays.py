@@ -9,6 +9,7 @@ import pytest
 from folding import GATE, linger
 from port_router import LEFT, RIGHT, finished, frames, numbers, supervised
 
+from scout.control import Control
 from scout.io.packet import REACH
 from scout.io.ports.memory import MemoryPort
 from scout.paths.changes.values import SetValue
@@ -107,6 +108,20 @@ def test_live_packets_leave_no_earlier_than_they_are_due_and_in_their_order():
         account = finished(supervisor)
     assert account == {"received": 300, "out": {"right": 300}, "ended": {}, "drops": {}}
     assert sorted(numbers(right.sent())) == list(range(300))
+
+
+def test_time_passes_by_the_clock_from_the_start(monkeypatch):
+    monkeypatch.setattr(Control, "tick", lambda control: None)  # as if the watcher had no core
+    left, right, _, supervisor = live(delay=30)
+    with supervisor:
+        now, old = frames(2)
+        left.send(now)
+        await_until(lambda: supervisor.memory.delayed([0]) == 1)
+        left.send(old, timestamp=START)  # it came long ago: it leaves at once, alone
+        await_until(right.sent)
+        supervisor.stop()
+        account = supervisor.account()
+    assert account["out"] == {"right": 1} and account["drops"] == {"held-at-stop": 1}
 
 
 def test_settings_change_while_packets_wait():
