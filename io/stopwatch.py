@@ -19,7 +19,7 @@ from numba.extending import intrinsic
 from scout.io.rest import monotonic
 from scout.ring.jit import entry, inline
 
-__all__ = ["moment", "nanoseconds_a_tick"]
+__all__ = ["nanoseconds_a_tick", "stopwatch"]
 
 _SOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
 _MEASURED = 2_000_000  # nanoseconds in which the counter's rate is measured, to some millionths
@@ -40,7 +40,7 @@ _ticks: Any = _counter
 
 
 @inline
-def moment(waiter: np.ndarray) -> int:
+def stopwatch(waiter: np.ndarray) -> int:
     """Nanoseconds since some moment, by a replica's record."""
     if waiter[0].tick > 0.0:
         return int(_ticks() * waiter[0].tick)

@@ -12,7 +12,7 @@ import numpy as np
 
 from scout.io.account import DROP, is_over, spend
 from scout.io.batch import BATCH_SIZE
-from scout.io.stopwatch import moment
+from scout.io.stopwatch import stopwatch
 from scout.paths.demux.find import ACCOUNTED, ADMITTED, MOMENT
 from scout.ring.jit import Record, inline
 from scout.ring.local import local
@@ -39,7 +39,7 @@ def admit(account: Record, size: int, primary: int, memo: np.ndarray, sizes: np.
     """
     if primary and account.price > 0.0 and account.policy == DROP:
         if memo[MOMENT] == 0:
-            memo[MOMENT] = moment(waiter)
+            memo[MOMENT] = stopwatch(waiter)
         if is_over(account, memo[MOMENT]):
             account.throttled += 1
             return False
@@ -95,12 +95,12 @@ BEGUN = [
     f"is_accounted, began = shape >= {ACCOUNTED}, 0",
     "if is_accounted:",
     f"    shape -= {ACCOUNTED}",
-    "    began = since if since else moment(waiter)",
+    "    began = since if since else stopwatch(waiter)",
 ]
 """The lines that begin to measure how long the packets of one shape take, if that is wanted."""
 
 NOTED = [
-    "since = moment(waiter) if is_accounted else 0",
+    "since = stopwatch(waiter) if is_accounted else 0",
     "if is_accounted:",
     "    accounted = note_span(spans, accounted, first, last, since - began)",
 ]
@@ -108,7 +108,7 @@ NOTED = [
 
 CHARGED = [
     "if accounted:",
-    "    charge(batch, spans, accounted, accounts, sizes, 0, since if since else moment(waiter))",
+    "    charge(batch, spans, accounted, accounts, sizes, 0, since if since else stopwatch(waiter))",
 ]
 """The lines that charge for what a replica does that is not the primary of a batch."""
 
@@ -116,9 +116,9 @@ CHARGED = [
 def sending(leave: str, waits: bool) -> list[str]:
     """The lines that send a batch, and charge for that and for all that was done before; `waits`: for its turn."""
     return [
-        f"began = {'moment(waiter)' if waits else 'since if since else moment(waiter)'} if accounted else 0",
+        f"began = {'stopwatch(waiter)' if waits else 'since if since else stopwatch(waiter)'} if accounted else 0",
         f"leaving = {leave}",
         "if accounted:",
-        "    ended = moment(waiter)",
+        "    ended = stopwatch(waiter)",
         "    charge(batch, spans, accounted, accounts, sizes, (ended - began) // max(1, leaving), ended)",
     ]

@@ -95,7 +95,7 @@ def loop_source(plan: DomainPlan) -> str:
             "from scout.io.packet import NOT_HELD, RECORD",
             *(["from scout.io.path_queue import finish, take"] if plan.path_scheduler else []),
             f"from scout.io.rest import {'NEVER, ' if plan.timers else ''}{'now, ' if clocked else ''}rest",
-            *(["from scout.io.stopwatch import moment"] if plan.path_scheduler or plan.accounts else []),
+            *(["from scout.io.stopwatch import stopwatch"] if plan.path_scheduler or plan.accounts else []),
             f"from scout.ring.bell import {'is_lookout, ' if plan.timers else ''}may_sleep, ring_bell",
             "from scout.ring.jit import callee, inline",
             "from scout.ring.atomics import load64_acquire",

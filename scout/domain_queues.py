@@ -18,7 +18,7 @@ from scout.io.account import DEFER, is_over
 from scout.io.packet import DROPPED, RECORD, TO_QUEUE
 from scout.io.path_queue import put
 from scout.io.rest import now
-from scout.io.stopwatch import moment
+from scout.io.stopwatch import stopwatch
 from scout.ring.jit import inline
 from scout.ring.turn import STOP
 
@@ -48,7 +48,7 @@ def queue_up(
 
     With `cut`, those that their paths have led to where they are to be queued; their bytes have been counted.
     """
-    arrival, current = now(waiter), moment(waiter)
+    arrival, current = now(waiter), stopwatch(waiter)
     for index in range(first, last):
         packet = batch[np.uintp(index)]
         if cut and packet.egress != TO_QUEUE:
@@ -102,7 +102,7 @@ def serve_queues(plan: DomainPlan, leave: int) -> list[str]:
     """The lines that serve a queue; all that is queued, if the order is `leave`."""
     chosen = "queues[np.uintp(queue)], queue_heads[np.uintp(queue)]"
     shown = (
-        [f"        show({QUEUE_HEADS}, queues, accounts, moment(waiter), order == {leave})"] if plan.accounts else []
+        [f"        show({QUEUE_HEADS}, queues, accounts, stopwatch(waiter), order == {leave})"] if plan.accounts else []
     )
     return [
         "# queues",
@@ -116,12 +116,12 @@ def serve_queues(plan: DomainPlan, leave: int) -> list[str]:
         "        work += 1",
         "        path = np.uintp(queues[np.uintp(queue)].path)",
         f"        count = take({chosen}, resumed)",
-        "        began = moment(waiter)",
+        "        began = stopwatch(waiter)",
         "        shape = demux_paths[path].shape",
         f"        {shape_call(plan, 'run_shape', 'resumed, 0, count')}",
         f"        send(resumed, count, hold, -1, {transmits(plan)})",
         f"        {see('resumed')}",
-        f"        finish({chosen}, accounts[path], count, began, moment(waiter), now(waiter))",
+        f"        finish({chosen}, accounts[path], count, began, stopwatch(waiter), now(waiter))",
         f"        if order != {leave} or load64_acquire(orders) == {STOP}:",
         "            break",
     ]
