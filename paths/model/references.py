@@ -3,6 +3,7 @@
 import dis
 import sys
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -18,7 +19,7 @@ def references(function: Any) -> dict[str, Any]:
     An attribute of a module is found under its whole name, as in "limits.LONGEST"; defaults under "default 0", "default
     1" and so on.
     """
-    scope = dict(function.__globals__)
+    scope = function.__globals__
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
     closure = {name: cell.cell_contents for name, cell in cells if _is_filled(cell)}
     found = dict(closure)
@@ -69,21 +70,22 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
             yield from _codes(constant)
 
 
-def _chains(code: CodeType) -> Iterator[tuple[str, list[str]]]:
+@lru_cache(1 << 12)  # several analyses of a path go through the same functions
+def _chains(code: CodeType) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """The names that code loads, each with the attributes that it takes of it one after another."""
-    name, attributes = "", []
+    found: list[tuple[str, tuple[str, ...]]] = []
+    name, attributes = "", list[str]()
     for step in dis.get_instructions(code):
         if step.opname in _ATTRIBUTE and name:
             attributes.append(step.argval)
             continue
         if name:
-            yield name, attributes
+            found.append((name, tuple(attributes)))
         name, attributes = (step.argval, []) if step.opname in _GLOBAL else ("", [])
-    if name:
-        yield name, attributes
+    return (*found, (name, tuple(attributes))) if name else tuple(found)
 
 
-def _followed(name: str, value: Any, attributes: list[str]) -> dict[str, Any]:
+def _followed(name: str, value: Any, attributes: tuple[str, ...]) -> dict[str, Any]:
     """A name's value, and the values of the attributes that are taken of modules."""
     found = {name: value}
     for attribute in attributes:
