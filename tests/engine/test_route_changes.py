@@ -148,7 +148,7 @@ def make(supervisor, changes):
 FRAMES = {}
 
 
-@pytest.mark.parametrize("turns", [30, pytest.param(300, marks=pytest.mark.long)])
+@pytest.mark.parametrize("turns", [15, pytest.param(300, marks=pytest.mark.long)])
 def test_random_changes_deaths_and_joins_lead_every_packet_by_its_sequence_number(turns):
     chance = random.Random(4)
     led = Led()
@@ -158,9 +158,9 @@ def test_random_changes_deaths_and_joins_lead_every_packet_by_its_sequence_numbe
             led.change(chance, supervisor)
             if turn % 8 == 3:
                 kill(supervisor, chance.choice(supervisor.taking_part))
-            if turn % 30 == 10:
+            if turn % 15 == 5:
                 supervisor.add_replica()
-            if turn % 30 == 25:
+            if turn % 15 == 12:
                 supervisor.remove_replica(supervisor.taking_part[-1])
         led.end(supervisor)
     led.check_sent()
