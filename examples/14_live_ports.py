@@ -63,14 +63,15 @@ def run():
         supervisor = Supervisor(graph, paths, replicas=2)
         with router.entered():
             supervisor.__enter__()
-        passed, lost, over = 0, False, threading.Event()
+        passed, all_came, over = 0, True, threading.Event()
 
         def stream():
-            nonlocal passed, lost
+            nonlocal passed, all_came
             with udp(left) as sender, udp(right, RIGHT) as receiver:
-                while not over.is_set() and not lost:
+                while not over.is_set() and all_came:
+                    all_came = False  # also if `recv` gives up
                     sender.sendto(str(passed).encode(), (RIGHT, ECHO))
-                    lost = receiver.recv(100) != str(passed).encode()
+                    all_came = receiver.recv(100) == str(passed).encode()
                     passed += 1
 
         streaming = threading.Thread(target=stream)
@@ -89,7 +90,7 @@ def run():
             streaming.join()
             supervisor.stop()
         print(f"the same replicas: {same}")
-        print(f"left to right: {passed > 0 and not lost}; {passed} datagrams meanwhile, all in their order")
+        print(f"left to right: {passed > 0 and all_came}; {passed} datagrams meanwhile, all in their order")
 
 
 if __name__ == "__main__":

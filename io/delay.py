@@ -125,6 +125,8 @@ def delay(hold: Record, packet: Record, record: int, here: int) -> None:
         # before, it makes no other replica let a packet go too early.
         store64_release(here + _SHOWN, due)
         store64_release(here + _SHOWN_ARRIVAL, packet.timestamp)
+    elif due == hold.shown and packet.timestamp < hold.shown_arrival:  # it came by another channel
+        store64_release(here + _SHOWN_ARRIVAL, packet.timestamp)  # release, pairs with `first_of_others`
 
 
 # Order among replicas.
@@ -152,6 +154,10 @@ def first_of_others(hold: Record, here: int) -> tuple[int, int]:
         if other != here and 0 < shown <= first:
             # Acquire, as above. Of packets received at one time those of the replica with the smaller number go first.
             arrival = load64_acquire(other + _SHOWN_ARRIVAL) + (other > here)
+            # Acquire, as above: both words may have changed in between, and then neither says when the packet came.
+            again = load64_acquire(other + _SHOWN)
+            if again != shown or load64_acquire(other + _SHOWN_ARRIVAL) + (other > here) != arrival:
+                shown, arrival = min(shown, again), 0
             received = min(received, arrival) if shown == first else arrival
             first = shown
     return first, received

@@ -36,6 +36,7 @@ __all__ = [
     "open_bank",
     "see_clock",
     "see_request",
+    "see_time",
     "take_back",
 ]
 
@@ -117,6 +118,13 @@ def see_request(hold: Record, packet: Record, clock: int) -> None:
     if packet.control == 0 or packet.timestamp > hold.now:
         hold.now = packet.timestamp
         hold.clock = load64_acquire(clock)  # pairs with the supervisor's store; a single word, nothing goes with it
+
+
+@inline
+def see_time(hold: Record, time: int, clock: int) -> None:
+    """Set the time to that of the newest packet, which may have been dropped where it lay; else as `see_request`."""
+    hold.now = time
+    hold.clock = load64_acquire(clock)  # pairs with the supervisor's store; a single word, nothing goes with it
 
 
 @inline

@@ -1,7 +1,8 @@
 """Domains: a core's private copy of the state, and the compiled loop that serves it.
 
 `compile_domain` compiles the loop (`scout.domain_loop`) for a graph's channels, ports and the features of its paths.
-The loop reads no clock: time is that of the requests.
+The work that replicas do alike reads no clock: its time is that of the requests. Accounts, queues and packets that wait
+read one, and they are the primary's own affair.
 """
 
 from collections.abc import Callable, Sequence

@@ -12,7 +12,7 @@ import numpy as np
 from scout.domain_accounts import BEGUN, NOTED
 from scout.io.packet import DROPPED, REACH
 from scout.paths.compiler.inlining import native_helper
-from scout.paths.demux.find import ACCOUNTED, DISCARDS, NO_SHAPE, find_again
+from scout.paths.demux.find import ACCOUNTED, DISCARDS, NO_SHAPE, SEEN, find_again
 from scout.paths.demux.walk import Step, classifiers, key_source, steps
 from scout.paths.model.graph import RouterGraph
 from scout.ring.jit import CHECKED, Record, inline
@@ -85,6 +85,7 @@ def look_source(name: str, find: str, accounts: bool) -> list[str]:
         f"    {_LOOK} = tables",
         f"    path = {find}(packet.port, frame, frame + min(size, {REACH}), memo, {_TABLES}, epoch)",
         "    packet.path = path",
+        f"    memo[{SEEN}] = packet.timestamp  # also packets that are dropped here tell the time",
         f"    if demux_paths[np.uintp(path)].first == {DISCARDS}:",
         "        if primary:",
         "            count_discarded(path, demux_paths[np.uintp(path)].shape, contexts)",

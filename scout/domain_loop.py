@@ -24,7 +24,7 @@ from scout.domain_shapes import shape_call
 from scout.domain_timers import begin_timers, timers
 from scout.io.packet import CONTROL_CHANGE
 from scout.io.rest import NEVER
-from scout.paths.demux.find import ACCOUNTED, QUEUE_UP
+from scout.paths.demux.find import ACCOUNTED, QUEUE_UP, SEEN
 from scout.ring.turn import STOP
 from scout.ring.wait import SPINS
 from scout.shape_memory import CUTS, KEEPS
@@ -55,9 +55,12 @@ _MADE_BYTES = 42
 _DEMUX = [
     "from scout.domain_accounts import sizes_room",
     "from scout.domain_demux import name_path",
+    "from scout.io.hold import see_time",
     "from scout.paths.demux.find import forget",
     "from scout.paths.demux.find import memo as find_memo",
 ]
+
+_SEE_TIME = [f"if memo[{SEEN}] >= 0:", f"    see_time(hold[0], memo[{SEEN}], orders + {CLOCK})"]
 
 _EMISSION = ["from scout.domain_emission import begin_packets, forget_packets, last_path, packets_waiting"]
 
@@ -204,9 +207,10 @@ def _channel(plan: DomainPlan, index: int) -> list[str]:
         *(["accounted = since = 0"] if plan.accounts else []),
         "if count:",
         f"    see_request(hold[0], batch[count - 1], orders + {CLOCK})",
+        *(_SEE_TIME if plan.demuxes else []),
         f"if {channel}_cursor[0].open:",
         "    work += 1",
-        # Also packets that were dropped where they lay: who has nothing but these still has to give way.
+        # A channel that brings only packets that are dropped where they lie has used its turn, too.
         *([f"    heads[{index}].served += {channel}_cursor[0].count"] if plan.scheduler else []),
         *([f"    received += {channel}_cursor[0].count"] if plan.path_scheduler else []),
         f"    if may_sleep(waiter[0].bell) and {channel}_needs_help({ends}):",

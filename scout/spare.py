@@ -90,9 +90,9 @@ class Spare:
             self.discard()
 
     def _pin(self, replica: int) -> None:
-        """Have the process run on the core of a replica."""
+        """Have the process run on the core of a replica, if it can: it goes there by itself when it begins to serve."""
         assert self.process
-        with suppress(ProcessLookupError):  # it has just died
+        with suppress(OSError):  # it has just died, or the core is not this container's any more
             os.sched_setaffinity(self.process.pid, [self._core(replica)])
 
     def discard(self) -> None:

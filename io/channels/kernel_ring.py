@@ -177,6 +177,7 @@ class KernelRing:
     def unplug(self) -> None:
         """Let the interface of the one port go, by which nothing comes any more."""
         assert self._socket
+        attach(self._socket, NO_FRAMES)  # else frames of that protocol would come, by any interface
         for port in self._ports.values():
             set_memberships(self._socket, port, False)
         bind(self._socket, NO_PROTOCOL, 0)

@@ -175,9 +175,9 @@ def _take(
     word = load64(request + CONTROL)
     packet.control = word >> 16 & 0xFF
     packet.port = word >> 32
+    packet.timestamp = load64(request + TIMESTAMP)
     if packet.control == 0 and not look(tables, packet, frame, size, primary):
         return False
-    packet.timestamp = load64(request + TIMESTAMP)
     store64(record + OFFLOAD, load64(request + OFFLOADS))
     packet.checksum_offset = word & 0xFFFF
     packet.at = word >> 24 & 0xFF

@@ -85,11 +85,11 @@ def take_frame(
         frame, tag = packet.slot, _VLAN_TAG
         _restore_tag(frame, header, mac, min(size, REACH))
     packet.port = port
+    packet.timestamp = received_at(header)
     if not look(tables, packet, frame, size + tag, primary):
         return False
     store64(record + OFFLOAD, load64(mac - VNET_HEADER))
     packet.checksum_offset = load32(mac - 4) >> 16  # csum_offset, the last 16 bits of the virtio-net header
-    packet.timestamp = received_at(header)
     packet.at = 0
     packet.link_broadcast = 0
     packet.held_since = NOT_HELD

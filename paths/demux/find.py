@@ -29,6 +29,7 @@ __all__ = [
     "PATH",
     "PORT",
     "QUEUE_UP",
+    "SEEN",
     "bucket_of",
     "find",
     "find_again",
@@ -116,18 +117,19 @@ def find(
     return ports[np.uintp(port)].default
 
 
-memo = local(6)
+memo = local(7)
 """Room for what is remembered from one packet of a batch to the next; for compiled code."""
 
-_KEY_0, _KEY_1, _FOUND, _AT, MOMENT, ADMITTED = range(6)
+_KEY_0, _KEY_1, _FOUND, _AT, MOMENT, ADMITTED, SEEN = range(7)
 """The words of a memo: the key of the packet before, its path, its port; and for the accounts of paths a time, 0 if no
-clock was read yet, and how many packets are accounted for."""
+clock was read yet, and how many packets are accounted for; and when the newest packet was received, -1 if there was
+none."""
 
 
 @inline
 def forget(memo: np.ndarray) -> None:
     """Remember nothing: where a batch begins, as the epoch may have changed."""
-    memo[_AT], memo[MOMENT], memo[ADMITTED] = -1, 0, 0
+    memo[_AT], memo[MOMENT], memo[ADMITTED], memo[SEEN] = -1, 0, 0, -1
 
 
 @inline

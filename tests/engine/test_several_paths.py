@@ -69,6 +69,19 @@ def test_each_packet_goes_through_its_own_path(order: str) -> None:
     )
 
 
+def test_packets_that_are_discarded_tell_the_time_too() -> None:
+    """As in a recording, where only packets do."""
+    given = [(numbered(second, ports=(1, port)), second * 10**9) for second, port in ((1, 54), (2, 53), (3, 53))]
+    left, right = MemoryPort(LEFT, frames=given), MemoryPort(RIGHT, frames=[])
+    graph = router(left, right)
+    closed = graph.discard_path("left", protocol="udp", destination_port=53)
+    paths = [closed, *(graph.create_path(port, order="channel") for port in ("left", "right"))]
+    with Supervisor(graph, paths, 1) as supervisor:
+        account = finished(supervisor)
+        assert int(supervisor.memory.holds["now"][0]) == 3 * 10**9
+    assert (account["out"], account["drops"]) == ({"right": 1}, {"discarded": 2})
+
+
 def test_packets_that_no_path_takes_are_dropped_and_counted() -> None:
     given = mixed(1_000)
     left, right = MemoryPort(LEFT, frames=given), MemoryPort(RIGHT, frames=[])

@@ -8,7 +8,7 @@ from harness import GATEWAY, HOST, LEFT, RIGHT
 from napt_world import HOSTS, OWN, REMOTES, SECOND, World, error, ipv4_bytes, number_of
 from scapy.all import ICMP, IP, TCP, UDP, Ether, Raw, raw
 
-STEPS = int(float(os.environ.get("SCOUT_STRESS", "1e5"))) // 400
+STEPS = int(float(os.environ.get("SCOUT_STRESS", "2e5"))) // 400
 
 
 class Traffic:
