@@ -22,7 +22,7 @@ __all__ = ["demux_functions", "find_source", "grouped", "look_source", "looking"
 _TABLES = "demux_ports, demux_kinds, demux_heads, demux_entries"
 
 _LOOK = f"memo, {_TABLES}, demux_paths, accounts, sizes, contexts, waiter, epoch"
-"""What a look needs."""
+"""The tables by which a packet's path is found where the packet lies."""
 
 
 def demux_functions(graph: RouterGraph) -> dict[str, Any]:

@@ -66,12 +66,6 @@ class AfPacketPort:
         Frames that the receive ring holds; rounded up to fill whole blocks of memory. Where a service keeps state,
         replicas save it every half ring: large tables want more frames. Of ports that share a channel the greatest
         number counts.
-    longest : int
-        Bytes of the longest frame that the ring has room for, of each frame of the ring, with its Ethernet header: by
-        default 64 KiB, as a super-frame may come. Where none comes (no GRO at the interface, no segmentation offload at
-        a veth's far end), 1514 makes the ring a fortieth as large, and the router faster. A longer frame that comes
-        nevertheless has no bytes for the path, which drops it as too-short. Of ports that share a channel the greatest
-        number counts.
     coalesce : bool
         True to give consecutive packets of one flow to the kernel as one super-frame, if the kernel cuts it for this
         device (`ethtool -k` shows tx-udp-segmentation or tx-tcp-segmentation off): it then sends the same frames in
@@ -81,6 +75,11 @@ class AfPacketPort:
         veth without a queueing discipline and nothing captures its frames (tcpdump switches it off within a second).
         Such frames go past the kernel's filters for outgoing ones (tc, the egress hook of nft). Not if the interface
         comes while packets flow.
+    longest : int
+        Bytes that a slot of the receive ring has for a frame, with its Ethernet header: by default 64 KiB, as a
+        super-frame may come. Where none comes (no GRO at the interface, no segmentation offload at a veth's far end),
+        1514 makes the ring a fortieth as large, and the router faster. A longer frame that comes nevertheless has no
+        bytes for the path, which drops it as too-short. Of ports that share a channel the greatest number counts.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Accounts: what a path owes."""
+"""The accounts of paths, and their debts."""
 
 import numba
 import numpy as np

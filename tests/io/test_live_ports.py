@@ -68,7 +68,7 @@ def echoed(run: Any, count: int = 20) -> bool:
 
 
 def resources(run: Any) -> dict[str, Any]:
-    """What a port may leave behind: descriptors, mappings, interfaces; and the processes, which stay the same."""
+    """The things that a port may leave behind (descriptors, mappings, interfaces), and the processes, which stay."""
     with run.router.entered(), IPRoute() as ip:
         links = sorted(link.get_attr("IFLA_IFNAME") for link in ip.get_links())
     with open("/proc/self/maps") as maps:

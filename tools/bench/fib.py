@@ -47,7 +47,7 @@ HOT = 100_000
 CHANGES = 20_000
 BUILDS = 3
 BATCH = "-batch"
-"""What the name of a contender ends with that looks up in batches."""
+"""The suffix of the names of contenders that look up in batches."""
 
 _WORDS = types.int64[::1]
 _FIB = (types.int32[::1], types.int64[::1], types.uint8[::1], types.int64)

@@ -22,8 +22,8 @@ All slots of a root lead to blocks, so that no branch depends on how short a rou
 wrong. Where all below a slot is alike, it leads to the uniform block of that code, which all versions share. A root's
 word is the block's first unit less 1,024 times the slot, as then the first 18 bits of an address have to be added.
 
-A lookup has two steps, `place_of`, which asks for the line, and `next_hop_at`. Who has several addresses takes the
-first step for all of them, and then the second: so they wait for memory together.
+A lookup has two steps, `place_of`, which asks for the line, and `next_hop_at`. A caller with several addresses takes
+the first step for all of them, and then the second: so they wait for memory together.
 
 The bits are those of Poptrie (Asai and Ohara, "Poptrie: A Compressed Trie with Population Count for Fast and Scalable
 Software IP Routing Table Lookup", SIGCOMM '15) for its leaves, in the other direction. Poptrie has a second vector and
