@@ -239,18 +239,18 @@ def test_a_refused_connection(stack: Any) -> None:
             sock.connect(name)
         with ours(stack) as sock:
             sock.setblocking(False)
-            with pytest.raises(BlockingIOError) as raised:
+            with pytest.raises((BlockingIOError, ConnectionRefusedError)) as raised:
                 sock.connect(name)
-            assert raised.value.errno == errno.EINPROGRESS
-            assert select.select([sock], [], [], 300)[0]
-            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED
+            if raised.value.errno == errno.EINPROGRESS:  # else the answer came before the call looked for one
+                assert select.select([sock], [], [], 300)[0]
+                assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED
             assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
 
 
 def test_a_socket_that_does_not_wait_is_told_when_it_is_connected(stack: Any) -> None:
     with theirs() as listener, ours(stack) as sock:
         sock.setblocking(False)
-        assert sock.connect_ex(listener.getsockname()) == errno.EINPROGRESS
+        assert sock.connect_ex(listener.getsockname()) in (errno.EINPROGRESS, 0)  # 0: the answer came at once
         assert select.select([sock], [], [], 300)[0]
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
         assert sock.connect_ex(listener.getsockname()) == errno.EISCONN
