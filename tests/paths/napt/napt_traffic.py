@@ -124,7 +124,7 @@ def noted(world: World) -> list[tuple[str, bytes, dict[str, int], Any]]:
     def run_and_note(side: str, packet: Any, **fields: int) -> Any:
         data = raw(Ether(dst=LEFT if side == "left" else RIGHT, src=HOST) / packet)
         result = run(side, packet, **fields)
-        taken.append((side, data, {"timestamp": world.now} | fields, result._replace(tables=[])))
+        taken.append((side, data, {"timestamp": world.now} | fields, result))
         return result
 
     world.run = run_and_note  # type: ignore[method-assign]
