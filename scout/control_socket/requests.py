@@ -29,7 +29,7 @@ class Kind:
     Attributes
     ----------
     word : str
-        What help shows in a value's place; empty for an option that takes none.
+        The word for a value in the help; empty for an option that takes none.
     about : str
         What a value is, for people.
     read : callable

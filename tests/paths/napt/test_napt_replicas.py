@@ -79,7 +79,7 @@ def test_two_ports_that_share_a_channel_translate_as_the_plain_run(one_time: Any
         for name in STATE:
             assert (supervisor.table(made.service.tables[name], replica) == expected[name]).all()
     drops = {leaf.split(" drops ")[1] for leaf in world.seen if " drops " in leaf}
-    # What a killed replica had sent, and its successor did again, is counted too.
+    # Packets that a killed replica had sent, and its successor sent again, are counted too.
     assert set(supervisor.account()["drops"]) - {"done-again"} == drops
 
 
