@@ -13,11 +13,11 @@ import numpy as np
 
 from scout.ring.jit import Record, inline
 
-__all__ = ["ACCOUNT", "DEFER", "DROP", "DROP_AT_QUEUE", "SAVED", "is_over", "spend"]
+__all__ = ["ACCOUNT", "DEFER", "DROP", "SAVED", "is_over", "spend"]
 
-DROP, DROP_AT_QUEUE, DEFER = 0, 1, 2
-"""The policies for the packets of a path that is over its budget: they are dropped when they come; they are dropped
-when they would be queued; or they wait in the queue."""
+DROP, DEFER = 0, 1
+"""The policies for the packets of a path that is over its budget: they are dropped, when they come or when they would
+be queued; or they wait in the queue."""
 
 SAVED = 20_000_000
 """Nanoseconds whose share a path may use at once, if it did not use it when it could. A domain that has nothing to do
@@ -30,7 +30,7 @@ ACCOUNT = np.dtype(
         ("throttled", "i8"),  # packets dropped as the path was over its budget
         ("due", "i8"),  # when what was used is paid for; 0 if there is no budget
         ("price", "f8"),  # nanoseconds until one nanosecond is paid for; 0: there is no budget
-        ("policy", "i8"),  # DROP, DROP_AT_QUEUE or DEFER
+        ("policy", "i8"),  # DROP or DEFER
         ("spare", "i8", 2),
     ]
 )

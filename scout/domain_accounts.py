@@ -10,14 +10,25 @@ sent, the batch is looked through, and paths are charged for all that it took.
 
 import numpy as np
 
-from scout.io.account import DROP, is_over, spend
+from scout.io.account import is_over, spend
 from scout.io.batch import BATCH_SIZE
 from scout.io.stopwatch import stopwatch
 from scout.paths.demux.find import ACCOUNTED, ADMITTED, MOMENT
 from scout.ring.jit import Record, inline
 from scout.ring.local import local
 
-__all__ = ["BEGUN", "CHARGED", "NOTED", "admit", "charge", "note_span", "sending", "sizes_room", "spans_room"]
+__all__ = [
+    "BEGUN",
+    "CHARGED",
+    "NOTED",
+    "admit",
+    "charge",
+    "exceeds",
+    "note_span",
+    "sending",
+    "sizes_room",
+    "spans_room",
+]
 
 _FIRST, _LAST, _TIME, _WORDS = range(4)
 """The words of a span of a batch, packets of one shape that ran together: its first packet, the one behind its last,
@@ -31,21 +42,25 @@ sizes_room = local(BATCH_SIZE)
 
 
 @inline
-def admit(account: Record, size: int, primary: int, memo: np.ndarray, sizes: np.ndarray, waiter: np.ndarray) -> bool:
-    """Note the size of a packet; False if its path is over its budget, so that the packet is to be dropped.
+def exceeds(account: Record, memo: np.ndarray, waiter: np.ndarray) -> bool:
+    """True, and counted, if the path of a packet is over its budget, so that the primary is to drop the packet."""
+    if memo[MOMENT] == 0:
+        memo[MOMENT] = stopwatch(waiter)
+    if is_over(account, memo[MOMENT]):
+        account.throttled += 1
+        return True
+    return False
 
-    Only the primary counts bytes and drops. It is `charge` that writes them to the account, once for packets of a path
-    that follow one another.
+
+@inline
+def admit(size: int, memo: np.ndarray, sizes: np.ndarray) -> None:
+    """Note the size of a packet that is accounted for.
+
+    It is `charge` that writes it to the account, once for packets of a path that follow one another.
     """
-    if primary and account.price > 0.0 and account.policy == DROP:
-        if memo[MOMENT] == 0:
-            memo[MOMENT] = stopwatch(waiter)
-        if is_over(account, memo[MOMENT]):
-            account.throttled += 1
-            return False
-    sizes[np.uintp(memo[ADMITTED])] = size if primary else 0
-    memo[ADMITTED] += 1
-    return True
+    number = memo[ADMITTED]
+    sizes[np.uintp(number)] = size
+    memo[ADMITTED] = number + 1
 
 
 @inline
@@ -59,11 +74,18 @@ def note_span(spans: np.ndarray, number: int, first: int, last: int, nanoseconds
 
 @inline
 def charge(
-    batch: np.ndarray, spans: np.ndarray, count: int, accounts: np.ndarray, sizes: np.ndarray, sending: int, now: int
+    batch: np.ndarray,
+    spans: np.ndarray,
+    count: int,
+    accounts: np.ndarray,
+    sizes: np.ndarray,
+    primary: bool,
+    sending: int,
+    now: int,
 ) -> None:
     """Charge the paths of `count` spans: for the time that each took, and with `sending` for each packet that left.
 
-    `sizes` are those of the packets, the first ones of the spans first.
+    Only the primary counts bytes: `sizes` are those of the packets, the first ones of the spans first.
     """
     admitted = 0
     for number in range(count):
@@ -79,7 +101,7 @@ def charge(
                 _spend(accounts[np.uintp(path)], size, due, now)
                 path, size, due = packet.path, 0, 0
             due += each + (sending if packet.egress >= 0 else 0)
-            size += sizes[np.uintp(admitted)]
+            size += sizes[np.uintp(admitted)] if primary else 0
             admitted += 1
             index += 1
         _spend(accounts[np.uintp(path)], size, due, now)
@@ -108,7 +130,7 @@ NOTED = [
 
 CHARGED = [
     "if accounted:",
-    "    charge(batch, spans, accounted, accounts, sizes, 0, since if since else stopwatch(waiter))",
+    "    charge(batch, spans, accounted, accounts, sizes, False, 0, since if since else stopwatch(waiter))",
 ]
 """The lines that charge for what a replica does that is not the primary of a batch."""
 
@@ -120,5 +142,5 @@ def sending(leave: str, waits: bool) -> list[str]:
         f"leaving = {leave}",
         "if accounted:",
         "    ended = stopwatch(waiter)",
-        "    charge(batch, spans, accounted, accounts, sizes, (ended - began) // max(1, leaving), ended)",
+        "    charge(batch, spans, accounted, accounts, sizes, True, (ended - began) // max(1, leaving), ended)",
     ]

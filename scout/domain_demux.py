@@ -12,7 +12,7 @@ import numpy as np
 from scout.domain_accounts import BEGUN, NOTED
 from scout.io.packet import DROPPED, REACH
 from scout.paths.compiler.inlining import native_helper
-from scout.paths.demux.find import ACCOUNTED, DISCARDS, NO_SHAPE, SEEN, find_again
+from scout.paths.demux.find import ACCOUNTED, DISCARDS, LIMITED, NO_SHAPE, SEEN, find_again
 from scout.paths.demux.walk import Step, classifiers, key_source, steps
 from scout.paths.model.graph import RouterGraph
 from scout.ring.jit import CHECKED, Record, inline
@@ -74,9 +74,12 @@ def look_source(name: str, find: str, accounts: bool) -> list[str]:
     It finds their paths by the function `find`. Those of a path that discards are dropped there, and counted by their
     primary: before anything of them is copied. With `accounts` the primary drops those of paths over their budgets too.
     """
+    row = "demux_paths[np.uintp(path)]"
     admitted = [
-        f"    if demux_paths[np.uintp(path)].first >= {ACCOUNTED}:",
-        "        return admit(accounts[np.uintp(path)], size, primary, memo, sizes, waiter)",
+        f"    if {row}.first >= {ACCOUNTED}:",
+        f"        if primary and {row}.queue == {LIMITED} and exceeds(accounts[np.uintp(path)], memo, waiter):",
+        "            return False",
+        "        admit(size, memo, sizes)",
     ]
     return [
         "@inline",
@@ -86,9 +89,9 @@ def look_source(name: str, find: str, accounts: bool) -> list[str]:
         f"    path = {find}(packet.port, frame, frame + min(size, {REACH}), memo, {_TABLES}, epoch)",
         "    packet.path = path",
         f"    memo[{SEEN}] = packet.timestamp  # also packets that are dropped here tell the time",
-        f"    if demux_paths[np.uintp(path)].first == {DISCARDS}:",
+        f"    if {row}.first == {DISCARDS}:",
         "        if primary:",
-        "            count_discarded(path, demux_paths[np.uintp(path)].shape, contexts)",
+        f"            count_discarded(path, {row}.shape, contexts)",
         "        return False",
         *(admitted if accounts else []),
         "    return True",

@@ -82,7 +82,11 @@ def loop_source(plan: DomainPlan) -> str:
             "",
             "import numpy as np",
             "",
-            *(["from scout.domain_accounts import admit, charge, note_span, spans_room"] if plan.accounts else []),
+            *(
+                ["from scout.domain_accounts import admit, charge, exceeds, note_span, spans_room"]
+                if plan.accounts
+                else []
+            ),
             *(_EMISSION if emits else []),
             *(["from scout.domain_held import changes_made"] if plan.holds else []),
             *(["from scout.domain_queues import empty, queue_up, show, waiting"] if plan.path_scheduler else []),

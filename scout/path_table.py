@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from scout.admission import Admission, Grant
-from scout.io.account import ACCOUNT, DEFER, DROP, DROP_AT_QUEUE
+from scout.io.account import ACCOUNT, DEFER, DROP
 from scout.io.packet import NO_PATH
 from scout.path_queues import PathQueues
 from scout.paths.compiler.plan import known_plan
-from scout.paths.demux.find import ACCOUNTED, ALWAYS, DISCARDS, NO_SHAPE, PATH, QUEUE_UP
+from scout.paths.demux.find import ACCOUNTED, ALWAYS, DISCARDS, LIMITED, NO_SHAPE, PATH, QUEUE_UP
 from scout.paths.demux.pattern import patterns, rank
 from scout.paths.demux.table import Clash, DemuxTable, NoRoom
 from scout.paths.demux.walk import fields_of, steps
@@ -226,6 +226,8 @@ class PathTable:
             first = QUEUE_UP
         elif discards(path) and not path.is_accounted:
             first = DISCARDS
+        if path.attributes.cpu and not path.queue:
+            queue = LIMITED
         self.kinds[number] = (shape.number, first, queue, port)
         for accounts in self._accounts.values():
             _set_budget(accounts, path, number)
@@ -308,5 +310,4 @@ def _set_budget(accounts: np.ndarray, path: Path, number: int) -> None:
     if path.is_accounted:
         share = path.attributes.cpu
         accounts["price"][number] = 1 / share if share else 0.0
-        dropping = DROP_AT_QUEUE if path.queue else DROP
-        accounts["policy"][number] = DEFER if path.attributes.over_budget == "defer" else dropping
+        accounts["policy"][number] = DEFER if path.attributes.over_budget == "defer" else DROP

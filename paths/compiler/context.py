@@ -61,7 +61,7 @@ class Room(NamedTuple):
 
     blocks: int = 64
     edges: int = 512
-    counters: int = 512
+    counters: int = 520  # an odd number of cache lines, as `Plan.row`
     parameters: int = 128
     own: int = 64
 

@@ -49,6 +49,7 @@ def emit(plan: Plan, rows: Rows | None = None) -> str:
         "from scout.io.batch import linearise",
         *(["from scout.paths.compiler.ahead import results"] if plan.ahead else []),
         f"from scout.paths.compiler.inlining import native, {'native_helper, ' if plan.ahead else ''}seldom",
+        *(["from scout.ring.atomics import prefetch"] if rows else []),
         f"from scout.ring.jit import callee{', compiled, outline' if plan.aside else ''}",
         "",
         *(_definition(block.name, block.stage.function) for block in blocks),
@@ -197,13 +198,27 @@ class _Function:
         lines = ["packet = batch[np.uintp(index)]", "frame = packet.frame", "end = packet.end", "at = packet.at"]
         if self.rows:
             row = [f"row = packet.path * {self.rows.counters}"] if self.primary else []
-            lines[1:1] = [*row, *(f"{key} = records[packet.path].{key}" for key in self._wanted(self.own))]
+            lines[1:1] = [
+                *self._ask_for_counter(),
+                *row,
+                *(f"{key} = records[packet.path].{key}" for key in self._wanted(self.own)),
+            ]
         if leads_away:
             test = "at != 0 and packet.control == 0" if self._is_controlled else "at != 0"
             lines += _block(f"if {test}:", [*away, "continue"])
         for block in self.blocks:
             lines += _block(f"if at == {block.index}:  # {block.node}", self._stage(block))
         return [*lines, *(away if leads_away else [])]
+
+    def _ask_for_counter(self) -> list[str]:
+        """The lines that ask for the counter of a later packet: those of many paths are not in the nearest cache."""
+        ends = [edge for block in self.blocks for edge in block.edges if edge.main and edge.egress is not None]
+        if self.name != "main_line" or not ends or not self.rows:
+            return []
+        return [
+            f"later = batch[np.uintp(min(index + {GROUP}, last - 1))].path",
+            f"prefetch(counters.ctypes.data + (later * {self.rows.counters} + {ends[0].counter}) * 8)",
+        ]
 
     def _stage(self, block: Block) -> list[str]:
         stage = block.stage

@@ -156,8 +156,11 @@ class Plan:
 
     @property
     def row(self) -> int:
-        """Words of a path's counters in shared memory: whole cache lines, as one core writes them."""
-        return -(-self.counters // _LINE) * _LINE
+        """Words of a path's counters in shared memory: whole cache lines, as one core writes them.
+
+        They are an odd number of lines, or one counter of all paths would share a few sets of the caches.
+        """
+        return (-(-self.counters // _LINE) | 1) * _LINE
 
     @property
     def record(self) -> np.ndarray:

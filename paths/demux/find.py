@@ -11,7 +11,7 @@ at its own position.
 
 import numpy as np
 
-from scout.paths.wire.flow import mix
+from scout.paths.wire.flow import mix_two
 from scout.ring.atomics import load64_acquire
 from scout.ring.jit import inline
 from scout.ring.local import local
@@ -23,6 +23,7 @@ __all__ = [
     "DISCARDS",
     "ENTRY",
     "KIND",
+    "LIMITED",
     "MOMENT",
     "NEVER",
     "NO_SHAPE",
@@ -65,18 +66,26 @@ ENTRY = np.dtype(
 PATH = np.dtype([("shape", "i2"), ("first", "i2"), ("queue", "i2"), ("port", "i2")])
 """For each number of a path: the number of its shape, or `NO_SHAPE`; that of the shape by which demux has packets
 served at once, plus `ACCOUNTED` if what they use is accounted for, or `QUEUE_UP` if it puts them into the path's queue,
-or `DISCARDS` if it drops them where they lie; the index of that queue; and the index of the port at which the path
-begins."""
+or `DISCARDS` if it drops them where they lie; the index of that queue, or `LIMITED` for a path without one, whose
+packets are dropped where they lie while it is over its budget; and the index of the port at which the path begins."""
 
 NO_SHAPE, QUEUE_UP, DISCARDS = -1, -2, -3
+LIMITED = -1
 ACCOUNTED = 1 << 14
 
 _PORT, _KIND, _ENTRY = PORT.itemsize, KIND.itemsize, ENTRY.itemsize  # a record begins with its link
 
 
+_SEED_0, _SEED_1 = -0x0E37_79B9_7F4A_7C15, -0x4B47_D0C3_A5B6_E9D1
+"""What the two words of a key are mixed with. Neither makes 0 of a word: no packet is from an address in 240/4 to one
+that is its own (`scout.paths.protocols.ipv4_demux`), and the highest bit of the second word is never set."""
+
+_KIND_BITS = 48  # of the second word, below the number of its kind
+
+
 def bucket_of(kind: int, word_0: int, word_1: int, buckets: int) -> int:
     """The bucket of a pattern, 0 to `buckets` - 1, which is a power of two. Compiled: `native_bucket_of`."""
-    return mix(mix(word_0) ^ word_1 ^ kind << 48) & buckets - 1
+    return mix_two(word_0 ^ _SEED_0, word_1 ^ kind << _KIND_BITS ^ _SEED_1) & buckets - 1
 
 
 native_bucket_of = inline(bucket_of)
@@ -150,7 +159,7 @@ def find_again(
     """
     row = ports[np.uintp(port)]
     unlike = (word_0 ^ memo[_KEY_0]) & row.mask_0 | (word_1 ^ memo[_KEY_1]) & row.mask_1
-    if unlike == 0 and memo[_AT] == port:
+    if unlike | memo[_AT] ^ port == 0:
         return memo[_FOUND]
     path = find(ports, kinds, heads, entries, port, word_0, word_1, epoch)
     memo[_KEY_0], memo[_KEY_1], memo[_FOUND], memo[_AT] = word_0, word_1, path, port

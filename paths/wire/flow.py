@@ -35,14 +35,14 @@ from scout.paths.wire.ipv4 import (
 )
 from scout.ring.jit import outline
 
-__all__ = ["KNOWN", "Flow", "five_tuple", "flow_hash", "flow_words", "mix", "ports_at", "shard_of"]
+__all__ = ["KNOWN", "Flow", "five_tuple", "flow_hash", "flow_words", "mix", "mix_two", "ports_at", "shard_of"]
 
 KNOWN = 1 << 40
 """A bit that is set in the first word of every flow, so that the word is not 0; protocol and ports are below it."""
 
 _GOLDEN = 0x9E3779B97F4A7C15  # 2 ** 64 over the golden ratio
-_LOW_63 = (1 << 63) - 1
-_I64 = ir.IntType(64)
+_LOW_63, _LOW_64 = (1 << 63) - 1, (1 << 64) - 1
+_I64, _I128 = ir.IntType(64), ir.IntType(128)
 
 
 class Flow(NamedTuple):
@@ -94,6 +94,31 @@ def _mix(typingctx, value):  # type: ignore[no-untyped-def]
 @lowering(mix)
 def _native_mix(value):  # type: ignore[no-untyped-def]
     return lambda value: _mix(value)
+
+
+def mix_two(one: int, other: int) -> int:
+    """A number of 24 bits that depends on all bits of two words: their product of 128 bits, folded, and mixed again.
+
+    Without the last step, words that count up in two fields had up to 5 times as many numbers in common as random
+    words have. If one of the words is 0, so is the number.
+    """
+    product = (one & _LOW_64) * (other & _LOW_64)
+    return ((product ^ product >> 64) * _GOLDEN & _LOW_64) >> 40
+
+
+@intrinsic
+def _mix_two(typingctx, one, other):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        product = builder.mul(*(builder.zext(each, _I128) for each in args))
+        folded = builder.xor(product, builder.lshr(product, _I128(64)))
+        return builder.lshr(builder.mul(builder.trunc(folded, _I64), _I64(_GOLDEN)), _I64(40))
+
+    return types.int64(types.int64, types.int64), codegen
+
+
+@lowering(mix_two)
+def _native_mix_two(one, other):  # type: ignore[no-untyped-def]
+    return lambda one, other: _mix_two(one, other)
 
 
 def has_ports(protocol: int) -> bool:

@@ -18,9 +18,9 @@ from scout.paths.framework.events import Handler
 from scout.paths.framework.service import Service
 from scout.paths.model.graph import RouterGraph
 from scout.paths.stages.requests import End, Requests
-from scout.paths.wire.flow import five_tuple, flow_hash, mix
+from scout.paths.wire.flow import five_tuple, flow_hash, mix, mix_two
 
-SEEN = np.dtype([("hash", "i8"), ("key", "i8"), ("more", "i8")])
+SEEN = np.dtype([("hash", "i8"), ("key", "i8"), ("more", "i8"), ("mixed", "i8")])
 
 
 def look(frame: Any, end: Any, seen: Any) -> int:
@@ -28,6 +28,7 @@ def look(frame: Any, end: Any, seen: Any) -> int:
     key, more = five_tuple(frame, end)
     seen[0].key = key
     seen[0].more = more
+    seen[0].mixed = mix_two(key, more)
     return 0
 
 
@@ -46,7 +47,9 @@ def twin() -> Twin:
 
 def seen_of(twin: Any, data: bytes) -> tuple[int, int, int]:
     twin.both(data[14:])
-    return tuple(int(value) for value in twin.seen[0])  # type: ignore[return-value]
+    *found, mixed = (int(value) for value in twin.seen[0])
+    assert mixed == mix_two(*found[1:])
+    return tuple(found)  # type: ignore[return-value]
 
 
 def swapped(flow: traces.Flow) -> traces.Flow:
@@ -116,3 +119,23 @@ def test_flows_are_spread_evenly() -> None:
 @given(st.integers(-(1 << 63), (1 << 63) - 1))
 def test_mixing_stays_in_63_bits(value: int) -> None:
     assert 0 <= mix(value) < 1 << 63
+
+
+def test_two_words_are_mixed_as_well_as_random_ones_are() -> None:
+    """Keys that count up in one field or in two, in 4,096 buckets: how many pairs of them have a bucket in common."""
+    count, buckets = 2500, 4096
+    for one, other in (
+        (1, 0),
+        (0, 1),
+        (1 << 32, 0),
+        (1 << 32, 1),
+        (1 << 40, 1 << 16),
+        (0, 1 << 16),
+        (1 << 32, 1 << 16),
+    ):
+        for group in (1, 10, 50):
+            keys = [(0x0A000002_0A090007 + index // group * one, 53 + index % group * other) for index in range(count)]
+            keys = list(dict.fromkeys(keys))
+            tally = Tally(mix_two(*key) % buckets for key in keys)
+            pairs = sum(each * (each - 1) // 2 for each in tally.values())
+            assert pairs < 1.5 * len(keys) ** 2 / 2 / buckets + 20, (one, other, group, pairs)

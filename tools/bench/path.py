@@ -67,9 +67,9 @@ def run(rounds: int, brief: bool, json_path: str | None) -> None:
         name: {"name": name, **spread(figure, "ns_per_packet")}
         for name, figure in zip(contenders, figures, strict=True)
     }
-    laps = RUNS * (rounds + 1)
-    done = {name: (bench.packets * laps, bench.forwarded) for name, bench in benches.items()}
-    done |= {name: (BATCH_SIZE * laps, int(each[0])) for name, each in counters.items()}
+    laps = BATCH_SIZE * (rounds + 1)
+    done = {name: (bench.runs * laps, bench.forwarded) for name, bench in benches.items()}
+    done |= {name: (RUNS * laps, int(each[0])) for name, each in counters.items()}
     for name, (expected, forwarded) in done.items():
         if forwarded != expected:
             raise RuntimeError(f"of {expected} packets {name} forwarded {forwarded}")

@@ -36,12 +36,12 @@ RUNS = 200  # batches to a measurement; the frames' TTL lasts for 254
 
 
 class Bench:
-    """A router with filters below IP, its path from "left" compiled, and packets to send through it.
+    """A router with filters below IP, its path from "left" compiled, and a batch of packets to send through it."""
 
-    `packets` are how many, a batch by default.
-    """
+    runs = RUNS
+    """How often the batch goes through it in a measurement."""
 
-    def __init__(self, between: Sequence[Filter] = (), packets: int = BATCH_SIZE) -> None:
+    def __init__(self, between: Sequence[Filter] = ()) -> None:
         random.seed(SEED)
         self.graph = graph = RouterGraph("bench")
         for name, mac in (("left", MAC), ("right", OUT_MAC)):
@@ -64,11 +64,10 @@ class Bench:
         # The next hop's MAC address is our own, so that the frames can go round again.
         neighbours = self.arp.adjacencies.initial
         neighbours["mac"], neighbours["expires"] = MAC, self.arp.lifetime
-        self.packets = packets
-        self.batch, slots = new_batch(packets)
+        self.batch, slots = new_batch()
         self._slots = slots
-        self._frames = slots.reshape(packets, SLOT)[:, HEADROOM : HEADROOM + FRAME_BYTES]
-        self.frames = np.stack([_frame(random.choice(self.targets(networks)), number) for number in range(packets)])
+        self._frames = slots.reshape(BATCH_SIZE, SLOT)[:, HEADROOM : HEADROOM + FRAME_BYTES]
+        self.frames = np.stack([_frame(random.choice(self.targets(networks)), number) for number in range(BATCH_SIZE)])
 
     def create_path(self, networks: Sequence[int]) -> Path:
         """The path that is measured. `networks` are the routed prefixes, the first 24 bits of each."""
@@ -88,11 +87,11 @@ class Bench:
         self.batch["timestamp"] = 1
         start = time.perf_counter_ns()
         work()
-        return (time.perf_counter_ns() - start) / RUNS / self.packets
+        return (time.perf_counter_ns() - start) / RUNS / BATCH_SIZE
 
     def scout(self) -> Callable[[], float]:
         code, place = self.compiled.run.address, self.work.place
-        return lambda: self.measure(lambda: _repeat(RUNS, code, self.batch, self.packets, place))
+        return lambda: self.measure(lambda: _repeat(RUNS, code, self.batch, BATCH_SIZE, place))
 
     @property
     def forwarded(self) -> int:
