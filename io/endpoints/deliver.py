@@ -251,6 +251,15 @@ def _enqueue_segment(transmit: Record, packet: Record, offset: int, size: int) -
         transmit.serial = serial
         transmit.sent += 1
         return
+    if size == 0 and transmit.prior and serial == transmit.serial + 1:
+        length = min(offset, packet.end - header)
+        if load64(transmit.prior - ENTRY) == length:
+            joined = swapped64(load64(transmit.prior + RUN)) + 1
+            copy(transmit.prior, header, length)
+            store64(transmit.prior + RUN, swapped64(joined))
+            transmit.serial = serial
+            transmit.sent += 1
+            return
     request = _enqueue_request(transmit, packet, offset)
     if request:
         store64(request + RUN, swapped64(size))

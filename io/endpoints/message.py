@@ -95,9 +95,11 @@ PLACED, NOT_PLACED, FOLLOWED = 1, 2, 4
 SERIAL = RUN = REMOTE - 12
 """Offset of 8 bytes of a segment, in front of the remote address. In a message they are its serial number, which the
 transport gives: one more than that of the segment before if it follows that one in the same connection, with data that
-begin where those end, and could be part of the same segment; else 2 more at least. Segments of a batch that follow one
-another become one request, a *run*, if the data of each were placed. In the request the 8 bytes say how many bytes of
-data the run has; the headers are those of the first segment, and each but the last has as many bytes of data as it."""
+begin where those end, and could be part of the same segment, or, where both have no data, if it says all that the other
+one says; else 2 more at least. Segments of a batch that follow one another become one request, a *run*, if the data of
+each were placed. In the request the 8 bytes say how many bytes of data the run has; the headers are those of the first
+segment, and each but the last has as many bytes of data as it. Of segments without data the headers are those of the
+last one, and the 8 bytes say how many were before it."""
 
 LONGEST_RUN = LONGEST_DATA - 120
 """Bytes of data in a run at most: they fit behind the longest headers of IP and TCP, so a run can be sent on as one

@@ -121,6 +121,16 @@ def test_of_segments_without_data_all_but_the_last_one_are_followed(bench: Bench
     assert followed == [True, False, False, True, False, False, False, False, False, True, False]
 
 
+def test_segments_without_data_that_follow_one_another_become_one_request(bench: Bench) -> None:
+    for position, serial in [(1, 7), (2, 8), (3, 9), (4, 11), (5, 12), (6, 0), (7, 0)]:
+        bench.segment(b"", position, serial=serial, flushes=False)
+    bench.segment(b"", 8, serial=13)
+    bench.segment(b"", 9, serial=14)  # of another batch
+    found = bench.requests()
+    assert [int.from_bytes(each[8:16]) for each in found] == [3, 5, 6, 7, 8, 9]
+    assert [run(each) for each in found] == [2, 1, 0, 0, 0, 0] and bench.port.transmits["sent"][0] == 9
+
+
 def test_nothing_joins_a_request_of_a_replica_that_died(bench: Bench) -> None:
     bench.segment(pattern(100), 0, serial=7, flushes=False)
     bench.port.leave(0)

@@ -6,6 +6,7 @@ checksums. What the port sends goes to a device in memory (`scout.tools.bench.tc
 
 import ctypes
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numba
@@ -19,10 +20,12 @@ from scout.io.ports.contract import Port, PortOperations
 from scout.io.ports.memory import MemoryPort
 from scout.io.system import clock, nap
 from scout.ring.atomics import load64_acquire, store64
+from scout.ring.bell import ring_bell
 from scout.ring.errors import ScoutError
 from scout.ring.jit import Record, entry, inline
 from scout.ring.layout import HEADER, payload, published, slot_of
 from scout.ring.producer import publish, reserve
+from scout.tools.bench.priority import on_idle_cores
 from scout.tools.bench.tcp_device import TRANSMIT, Device, enqueue, flush
 from scout.tools.bench.tcp_segments import CHECKSUM, HEADERS, SEQUENCE, STAMPS, WINDOW, Segment
 from scout.tools.bench.trace_port import EVERYONE, slowest
@@ -30,7 +33,7 @@ from scout.tools.bench.trace_port import EVERYONE, slowest
 __all__ = ["Replay", "ReplayPort", "run_together"]
 
 _LENGTH, _FRAME = 8, HEADER + REQUEST.size  # offsets in an entry
-_LOOK = 5_000  # nanoseconds between two looks whether a replay is over; that takes some 60 µs
+_LOOK = 20_000  # nanoseconds between two looks whether a replay is over
 _PATIENCE = 60_000_000_000  # nanoseconds that a replay may take
 _QUIET = 1_000_000_000  # nanoseconds in which nothing is left to be served, so nothing more will come of a replay
 _GAP = 10_000_000  # nanoseconds from one look to the next that count at most: the machine may have been asleep
@@ -176,7 +179,7 @@ class Replay:
         published = int(_publish(self._feed, self._count, self._scratch))
         return start if self._begin else published
 
-    def finish(self, replicas: int = EVERYONE, expected: int = 0) -> int:
+    def finish(self, replicas: int = EVERYONE, before: int = 0) -> int:
         """Wait until these replicas have served all requests that the segments became; the time, in nanoseconds.
 
         `requests` says then how many these were.
@@ -185,11 +188,11 @@ class Replay:
         ----------
         replicas : int
             As bits.
-        expected : int
-            Nanoseconds that it takes at least; this process sleeps meanwhile.
+        before : int
+            The time until which this process sleeps, as `now` tells it: the end is not expected earlier.
         """
         words = self._words.ctypes.data, len(self._words), self._words.strides[0], self._wanted
-        end = int(_await(self._feed, self._requests, replicas, expected, *words, self._scratch))
+        end = int(_await(self._feed, self._requests, replicas, before, *words, self._scratch))
         if end == 0:
             raise ScoutError("the replicas do not come to the end of a replay")
         self.requests = published_requests(self._requests) - self._first
@@ -217,8 +220,14 @@ def run_together(replays: Sequence[Replay], expected: int = 0) -> int:
     """
     for replay in replays:
         replay.settle()  # else the window that the application has opened may not be known yet
+    return on_idle_cores(partial(_run, replays, expected))
+
+
+def _run(replays: Sequence[Replay], expected: int) -> int:
     start = min([replay.publish() for replay in replays])
-    return max([replay.finish(expected=0 if index else expected) for index, replay in enumerate(replays)]) - start
+    # A time, and not how long: a replica may have taken this process's core as soon as it was woken.
+    before = start + expected if expected else 0
+    return max([replay.finish(before=before) for replay in replays]) - start
 
 
 def _write(ring: np.ndarray, places: np.ndarray, offset: int, values: np.ndarray, kind: str) -> None:
@@ -290,7 +299,7 @@ def _await(
     feeds: np.ndarray,
     requests: np.ndarray,
     replicas: int,
-    expected: int,
+    before: int,
     words: int,
     count: int,
     stride: int,
@@ -303,8 +312,9 @@ def _await(
     has been left to do for a while.
     """
     feed, following = feeds[0], requests[0]
-    if expected:
-        nap(scratch.ctypes.data, expected)
+    early = before - clock(scratch.ctypes.data)
+    if early > 0:
+        nap(scratch.ctypes.data, early)
     last, waited, quiet = clock(scratch.ctypes.data), 0, 0
     while True:
         is_reached = _is_reached(words, count, stride, wanted)  # before the look at the channels
@@ -314,6 +324,8 @@ def _await(
         last, waited, quiet = now, waited + gap, quiet + gap if is_served else 0
         if is_served and (is_reached or quiet > _QUIET):
             return now
+        # One that sleeps has not seen the last requests of the others. Further segments would wake it now.
+        ring_bell(feed.bell)
         if waited > _PATIENCE:
             return 0
         nap(scratch.ctypes.data, _LOOK)

@@ -57,7 +57,7 @@ shared: what the machine can do."""
 ENTRIES = 1 << 13  # of both channels
 SEGMENTS = ENTRIES // 2  # of a replay: there is room for them wherever the last snapshot was
 ACKNOWLEDGEMENTS = SEGMENTS // 2
-SEALED = SEGMENTS // 4 // (RECORD // SEGMENT) * (RECORD // SEGMENT)  # acknowledgements, in a replay of sealing
+SEALED = 130 * (RECORD // SEGMENT)  # acknowledgements, in a replay of sealing: the data of two fit into a ring
 WARM_UP = 3  # replays that warm caches and tables, and touch all memory of the rings
 LAPS = 7  # of which the fastest counts: it was disturbed least by other processes
 TRIES = 10  # times as many replays are made at most, if some do not go through
@@ -217,7 +217,7 @@ def _fastest(connections: Sequence[Connection], lap: _Lap) -> tuple[float, float
     times: list[int] = []
     made: list[int] = []
     for lap_number in range(WARM_UP + TRIES * LAPS):
-        expected = min(times, default=0) // 2  # a sleep that is too long would count
+        expected = min(times, default=0) * 4 // 5  # a sleep that is too long would count
         replays = [lap.made(each) for each in connections]
         time = run_together(replays, expected)
         whole = [lap.settle(each) for each in connections]

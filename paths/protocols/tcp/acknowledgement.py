@@ -77,10 +77,11 @@ def take_acknowledgement(c: Any, segment: Any, sequence: int, ack: int, now: int
     elif is_duplicate:
         count_duplicate(c)
     judge_probe(c)
-    _control_congestion(c, advances, delivered, now)
+    count = 1 + segment.run if segment.length == 0 else 1
+    _control_congestion(c, advances, delivered, count, now)
 
 
-def _control_congestion(c: Any, advances: bool, delivered: int, now: int) -> None:
+def _control_congestion(c: Any, advances: bool, delivered: int, count: int, now: int) -> None:
     """Leave a recovery that is over; else set the window for what was delivered."""
     if c.recovery != OPEN and c.snd_una >= c.recover:
         leave_recovery(c)
@@ -99,7 +100,7 @@ def _control_congestion(c: Any, advances: bool, delivered: int, now: int) -> Non
             c.cwnd = max(c.cwnd, in_flight(c) + c.mss)
     elif advances:
         c.duplicates = 0
-        grow(c, delivered, now)
+        grow(c, delivered, count, now)
     if delivered and c.settings[CONGESTION] == BBR:
         acknowledge(c, delivered, now)
 

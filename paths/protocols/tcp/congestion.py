@@ -52,12 +52,12 @@ def in_flight(c: Any) -> int:
     return c.pipe if c.sack else max(c.pipe - c.duplicates * c.mss, 0)
 
 
-def grow(c: Any, acked: int, now: int) -> None:
-    """Open the window for bytes that were acknowledged, if it held data back."""
+def grow(c: Any, acked: int, count: int, now: int) -> None:
+    """Open the window for bytes that were acknowledged by so many acknowledgements, if it held data back."""
     if c.limited == 0 or c.recovery == FAST or c.settings[CONGESTION] == BBR:
         return
     if c.cwnd < c.ssthresh:
-        c.cwnd = min(c.cwnd + min(acked, BURST * c.mss), LARGEST)
+        c.cwnd = min(c.cwnd + min(acked, count * BURST * c.mss), LARGEST)
     elif c.settings[CONGESTION] == CUBIC:
         _cubic(c, acked, now)
     else:

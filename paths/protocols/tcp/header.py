@@ -50,7 +50,8 @@ SEGMENT = np.dtype(
         ("window", "i8"),
         ("urgent", "i8"),
         ("length", "i8"),  # bytes of data,
-        ("run", "i8"),  # and with those of the segments behind it that were joined with it
+        ("run", "i8"),  # and with those of the segments behind it that were joined with it; of a segment without data:
+        # how many that it stands for were before it
         ("congested", "i8"),  # 1: the IP header says CE; whoever reads the IP header sets it
         ("mss", "i8"),  # 0: no such option
         ("scale", "i8"),  # -1: no such option

@@ -7,6 +7,9 @@ replica serves a run at once (`scout.paths.protocols.tcp.runs`).
 Segments that follow one another have data, and differ in nothing that the core reads but their sequence numbers: the
 same acknowledgement, window and timestamp, no flag but ACK and PSH (which receivers do not heed), no other option. Of a
 run all segments but the last have the same number of bytes, so that the core can tell them apart again.
+
+Of segments without data one follows if it acknowledges more, and may tell another window: it says all that the one
+before says, which a network may lose as well. The request has the headers of the last one, and how many were before it.
 """
 
 from typing import Any
@@ -24,11 +27,11 @@ RUN = np.dtype(
     [
         ("serial", "i8"),  # number of the last segment
         ("number", "i8"),  # of its socket; -1: nothing may follow it
-        ("next", "i8"),  # the position behind its data
+        ("next", "i8"),  # the position behind its data; without data the sequence number
         ("size", "i8"),  # bytes of data of the first segment,
         ("room", "i8"),  # and how many more the next one may have
         # The fields that are the same in all headers.
-        ("fields", "i8"),  # the data offset, flags and window
+        ("fields", "i8"),  # the data offset, flags and, with data, window
         ("acknowledgement", "i8"),
         ("stamps", "i8"),  # of the timestamp option; 0 without
         ("service", "i8"),  # the IP header's first 2 bytes: its length, and with the traffic class the ECN bits
@@ -43,7 +46,7 @@ _WITH_STAMPS = tcp.HEADER + 12
 
 
 def serial_number(frame: Any, at: int, header: int, size: int, number: int, place: int, run: Any) -> int:
-    """Number a segment with data.
+    """Number a segment.
 
     Parameters
     ----------
@@ -52,13 +55,14 @@ def serial_number(frame: Any, at: int, header: int, size: int, number: int, plac
     at, header, size : int
         Offset of the IP header; bytes of the TCP header; bytes of data.
     number, place : int
-        The socket's number; the position of the data, which may be placed.
+        The socket's number; the position of the data, which may be placed, or without data the sequence number.
     run
         A record of `RUN`, which becomes that of this segment.
     """
     tcp_at = at + header_length(frame, at)
     fields, acknowledgement = load32(frame, tcp_at + tcp.DATA_OFFSET), load32(frame, tcp_at + tcp.ACKNOWLEDGEMENT)
-    fields &= ~(PSH << 16)
+    fields &= ~(PSH << 16) if size else ~0xFFFF
+    ahead = acknowledgement - run.acknowledgement & 0xFFFFFFFF
     service, stamps = load32(frame, at) >> 16, 0
     is_plain = fields >> 16 & 0xFF == ACK and load8(frame, at) == 0x45
     if header == _WITH_STAMPS and load32(frame, tcp_at + tcp.HEADER) == _STAMPS:
@@ -71,11 +75,12 @@ def serial_number(frame: Any, at: int, header: int, size: int, number: int, plac
         and run.next == place
         and size <= run.room
         and run.fields == fields
-        and run.acknowledgement == acknowledgement
+        and (ahead == 0 if size else run.size == 0 and 0 < ahead < 1 << 31)
         and run.stamps == stamps
         and run.service == service
     )
     run.next = place + size
+    run.acknowledgement = acknowledgement
     if follows:
         run.serial += 1
         run.room = size if size == run.size else 0
@@ -85,7 +90,6 @@ def serial_number(frame: Any, at: int, header: int, size: int, number: int, plac
     run.size = size
     run.room = size
     run.fields = fields
-    run.acknowledgement = acknowledgement
     run.stamps = stamps
     run.service = service
     return run.serial

@@ -84,6 +84,8 @@ def receive(
             place = place_of(frame, tcp_at, data, size - data, connections[number & message.ROW], packet.timestamp)
             if place != NOWHERE:
                 serial = serial_number(frame, at, data, size - data, number, place, runs[0])
+        else:
+            serial = serial_number(frame, at, data, 0, number, load32(frame, tcp_at + tcp.SEQUENCE), runs[0])
     elif not is_spliced:
         number = UNKNOWN
         place = mtus[first + packet.port]

@@ -81,6 +81,8 @@ def take_segment(
         return BAD_REQUEST
     if load16(frame, message.NOTE) & message.PLACED:
         segment.run = max(load64(frame, message.RUN), segment.length)
+    elif segment.length == 0:
+        segment.run = load64(frame, message.RUN)
     if load8(frame, at + ipv4.TOS) & CONGESTED == CONGESTED:
         segment.congested = 1
     remote, local = load32(frame, at + ipv4.SOURCE), load32(frame, at + ipv4.DESTINATION)

@@ -173,22 +173,25 @@ class TcpHost:
         return self.serve(bytes(request)) if request else leaf
 
     def deliver_together(self, frames: list[bytes]) -> list[int]:
-        """Receive frames as one batch, and serve the requests that they become; how many data each request has."""
+        """Receive frames as one batch, and serve the requests that they become; what each says of its run (`RUN`)."""
         requests: list[bytearray] = []
-        serial, joins = 0, False
+        serial, joins, is_bare = 0, False, False  # is_bare: the segment before has no data
         for frame in frames:
             _, request = self.receive(frame)
             if not request:
                 continue
-            number, placed = self.serial, request[message.NOTE + 1] & PLACED
+            number, placed, size = self.serial, request[message.NOTE + 1] & PLACED, _number(request, message.RUN)
             if joins and placed and number == serial + 1:
-                run = _number(requests[-1], message.RUN) + _number(request, message.RUN)
+                run = _number(requests[-1], message.RUN) + size
                 requests[-1][message.RUN : message.RUN + 8] = run.to_bytes(8)
+            elif is_bare and not size and number == serial + 1:
+                request[message.RUN : message.RUN + 8] = (_number(requests[-1], message.RUN) + 1).to_bytes(8)
+                requests[-1] = request
             else:
-                if requests and _number(requests[-1], message.RUN) == 0 and request[4:8] == requests[-1][4:8]:
+                if is_bare and request[4:8] == requests[-1][4:8]:
                     requests[-1][message.NOTE + 1] |= FOLLOWED
                 requests.append(request)
-            serial, joins = number, placed
+            serial, joins, is_bare = number, placed, size == 0
         for each in requests:
             self.serve(bytes(each))
         return [_number(each, message.RUN) for each in requests]

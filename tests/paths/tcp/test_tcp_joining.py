@@ -37,7 +37,7 @@ def talk(host: TcpHost) -> Talk:
 
 
 def sizes(host: TcpHost, *frames: bytes) -> list[int]:
-    """The bytes of data of the requests that some frames become."""
+    """The bytes of data of the requests that some frames become; without data how many each stands for besides."""
     host.sent.clear()
     return host.deliver_together(list(frames))
 
@@ -121,15 +121,68 @@ def test_a_run_is_lost_whole_if_its_row_has_another_socket(talk: Talk) -> None:
     assert host.readable(SPARE) == b""
 
 
-def test_acknowledgements_that_come_together_let_one_segment_be_sent(talk: Talk) -> None:
+@pytest.mark.parametrize("joins", [True, False])
+def test_acknowledgements_that_come_together_let_one_segment_be_sent(talk: Talk, joins: bool) -> None:
     """MUST-58."""
     host, ours = talk.host, talk.ours
     host.write(SPARE, 0, stream(40_000))
     under_way = sum(len(each[TCP].payload) for each in host.sent)
-    frames = [talk.segment(0, 0, ack=ours + 1000 * count) for count in range(1, 8)]
-    assert sizes(host, *frames) == [0] * 7
+    stamps = [[] if joins else [("NOP", None), ("NOP", None), ("Timestamp", (count, 9))] for count in range(7)]
+    frames = [talk.segment(0, 0, ack=ours + 1000 * count, options=stamps[count - 1]) for count in range(1, 8)]
+    assert sizes(host, *frames) == ([6] if joins else [0] * 7)
     assert len(host.sent) == 1 and len(host.sent[0][TCP].payload) > 7000
     assert host.sent[0][TCP].seq == ours + under_way and host.sent[0][IP].len > 1500
+    assert connection(host)["snd_una"] - connection(host)["iss"] == 7001
+
+
+def connection(host: TcpHost) -> Any:
+    return host.tcp.connections.initial[SPARE & message.ROW]
+
+
+def test_joined_acknowledgements_open_the_window_as_each_of_them_does(talk: Talk) -> None:
+    """RFC 9406 section 4.2 bounds what one of them does in slow start."""
+    host, ours = talk.host, talk.ours
+    host.write(SPARE, 0, stream(60_000))
+    before = int(connection(host)["cwnd"])
+    host.deliver_together([talk.segment(0, 0, ack=ours + 3000 * count) for count in range(1, 5)])
+    assert connection(host)["cwnd"] == before + 12_000
+
+
+def test_the_window_of_the_last_acknowledgement_counts(talk: Talk) -> None:
+    host, ours = talk.host, talk.ours
+    host.write(SPARE, 0, stream(5000))
+    windows = (9000, 8000, 30_000)
+    frames = [talk.segment(0, 0, ack=ours + 1000 + at, window=window) for at, window in enumerate(windows)]
+    assert sizes(host, *frames) == [2] and connection(host)["snd_wnd"] == 30_000
+
+
+@pytest.mark.parametrize(
+    "difference",
+    [{"ack": 0}, {"ack": -500}, {"flags": "PA"}, {"flags": "EA"}, {"tos": 3}, {"options": STAMPS}, {"first": -1}],
+    ids=str,
+)
+def test_an_acknowledgement_that_says_other_things_is_a_request_of_its_own(
+    talk: Talk, difference: dict[str, Any]
+) -> None:
+    host, ours = talk.host, talk.ours
+    host.write(SPARE, 0, stream(5000))
+    more = dict(difference)
+    first, ahead = more.pop("first", 0), more.pop("ack", 1000)
+    frames = [talk.segment(0, 0, ack=ours + at) for at in (1000, 2000)]
+    frames += [talk.segment(first, 0, ack=ours + 2000 + ahead, **more), talk.segment(0, 0, ack=ours + 4000)]
+    found = sizes(host, *frames)
+    assert found[0] == 1 and len(found) > 1 and sum(found) + len(found) == 4
+
+
+def test_an_acknowledgement_joins_no_data(talk: Talk) -> None:
+    host, ours = talk.host, talk.ours
+    host.write(SPARE, 0, stream(5000))
+    frames = [
+        talk.segment(0, 0, ack=ours + 1000),
+        talk.segment(0, ack=ours + 1000),
+        talk.segment(0, 0, ack=ours + 2000),
+    ]
+    assert sizes(host, *frames) == [0, SIZE, 0] and host.readable(SPARE) == talk.data[:SIZE]
 
 
 def test_the_end_of_a_connection_is_told_though_other_segments_follow(talk: Talk) -> None:

@@ -9,7 +9,7 @@ from scapy.all import ICMP, IP, TCP, Ether, Raw, raw
 from tcp_halves import MODULUS, ask, check_talk, is_spliced, opened, spliced
 from tcp_router import CLIENT, MILLISECOND, SECOND, SPARE, TcpHost
 
-from scout.io.endpoints.message import CLOSE, HEADER, OFFER, READ, SPLICE, WRITE
+from scout.io.endpoints.message import CLOSE, HEADER, OFFER, READ, RUN, SPLICE, WRITE
 from scout.io.endpoints.stream import CLOSED, ESTABLISHED, SPLICED
 from scout.paths.protocols.tcp.serving_sockets import NOW, TIME_WAIT_ONLY
 
@@ -302,6 +302,7 @@ def test_a_segment_that_a_replica_has_placed_before_the_switch_is_sent_on(host: 
         made = host.network.both(raw(Ether(dst=LEFT, src=HOST) / frame), timestamp=host.now)
         connections[:], rows[:] = newer
         request = bytearray(made.data[: HEADER + 40])
+        request[RUN : RUN + 8] = len(data).to_bytes(8)
         if data:
             host.port.ring(SPARE & 0xFFFF, False)[: len(data)] = list(data)
             request[3] = 1
