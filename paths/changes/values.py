@@ -40,4 +40,4 @@ class SetValue(Change):
     @property
     def text(self) -> str:
         """The setting, its value when this change was written, and the new one."""
-        return f"SetValue {self.setting.name or 'a setting'}: {self.was} to {self.value}"
+        return f"SetValue {self.setting.label or 'a setting'}: {self.was} to {self.value}"

@@ -106,8 +106,8 @@ class Filter(Router):
             raise GraphError(f"{name}: a filter without a function; give receive=... or send=...")
         self._check_bindings({function: checked(name, function) for function in functions})
         for parameter, value in bindings.items():
-            if isinstance(value, Setting) and not value.name:
-                value.name = f"{name}.{parameter}"
+            if isinstance(value, Setting) and not value.label:
+                value.label = f"{name}.{parameter}"
         for function in functions:
             check_kinds(f"{name}: {function.__name__}", function, bindings)
         self.functions = {
