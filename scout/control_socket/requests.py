@@ -84,10 +84,10 @@ _TRAFFIC = (
     Parameter("dscp", number(0, 63), "differentiated services code point", None),
 )
 _WISHES = (
+    Parameter("weight", number(1), "the path's share, or its rank", None),
+    Parameter("deadline", FRACTION, "seconds within which a packet is wanted", None),
     Parameter("queue", number(0), "packets that wait in each replica, at most: a power of two", None),
     Parameter("batch", number(1, 256), "packets that leave the queue at a time", None),
-    Parameter("deadline", FRACTION, "seconds within which a packet is wanted", None),
-    Parameter("weight", number(1), "the path's share, or its rank", None),
     Parameter("account", FLAG, "whether bytes and time are counted", None),
     Parameter("cpu", FRACTION, "a share of each domain's time, as 0.25", None),
     Parameter("memory", number(0), "bytes that the queue takes in each replica, at most", None),

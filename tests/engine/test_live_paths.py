@@ -281,11 +281,12 @@ def test_the_control_socket_creates_and_deletes_paths(tmp_path: FilePath, monkey
         assert name not in shown()
         assert {row["port"]: row["received"] for row in ask(control.path, "show ports")["rows"]}["left"] == 2
         wishes = {"account": True, "cpu": 0.25, "weight": 7, "deadline": 0.005, "idle": 60}
-        (row,) = ask(control.path, "path create", {"of": "left", "protocol": "udp", "source_port": 9, **wishes})["rows"]
+        udp = "left, protocol udp"
+        (row,) = ask(control.path, "path create", {"of": udp, "source_port": 9, **wishes})["rows"]
         assert {name: getattr(supervisor.memory.paths.named(row["path"]).attributes, name) for name in wishes} == wishes
         for wrong, words in (({"cpu": True}, "cpu is True"), ({"cpu": 3}, "cpu=3"), ({"queue": 3}, "queue=3")):
             with pytest.raises(ScoutError, match=words):
-                ask(control.path, "path create", {"of": "left", "protocol": "udp", "source_port": 10, **wrong})
+                ask(control.path, "path create", {"of": udp, "source_port": 10, **wrong})
         left.end()
         right.end()
         finished(supervisor)
