@@ -280,7 +280,7 @@ def test_the_control_socket_creates_and_deletes_paths(tmp_path: FilePath, monkey
         assert ask(control.path, "path delete", {"path": name})["rows"][0]["state"] == "is deleted"
         assert name not in shown()
         assert {row["port"]: row["received"] for row in ask(control.path, "show ports")["rows"]}["left"] == 2
-        wishes = {"account": True, "cpu": 0.25, "weight": 7, "deadline": 0.005, "idle": 60}
+        wishes = {"account": True, "weight": 7, "deadline": 0.005, "idle": 60}
         udp = "left, protocol udp"
         (row,) = ask(control.path, "path create", {"of": udp, "source_port": 9, **wishes})["rows"]
         assert {name: getattr(supervisor.memory.paths.named(row["path"]).attributes, name) for name in wishes} == wishes
