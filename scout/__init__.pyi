@@ -89,6 +89,8 @@ from scout.paths.changes.neighbours import (
     ForgetNeighbours as ForgetNeighbours,
     SetNeighbour as SetNeighbour,
 )
+from scout.paths.changes.paths import CreatePath as CreatePath
+from scout.paths.changes.paths import DeletePath as DeletePath
 from scout.paths.changes.ports import AddPort as AddPort
 from scout.paths.changes.ports import DeletePort as DeletePort
 from scout.paths.changes.routes import (

@@ -66,11 +66,9 @@ class LivePaths:
 
     def delete(self, path: Path) -> int:
         """Let a path have no more packets; see `Supervisor.delete_path`."""
-        if path in self._paths and not path.attributes.traffic:
-            raise ScoutError(f"path {path.name!r} takes all packets that no other path takes; it stays")
         return self._changes.amend(partial(self._deletion, path))
 
-    def reload(self, changes: Sequence[Change], gone: Sequence[Path], new: Sequence[Path]) -> int:
+    def together(self, changes: Sequence[Change], gone: Sequence[Path], new: Sequence[Path]) -> int:
         """Make changes, and delete and create paths, all of it together; the epoch.
 
         Raises
@@ -162,6 +160,8 @@ class LivePaths:
         return [self._amendment(undo=undo)]
 
     def _deletion(self, path: Path, epoch: int) -> list[Amendment]:
+        if path in self._paths and not path.attributes.traffic:
+            raise ScoutError(f"path {path.name!r} takes all packets that no other path takes; it stays")
         number = self._paths.number(path)
         self._paths.demux.end(number, epoch)
 

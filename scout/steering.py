@@ -1,6 +1,6 @@
 """What a supervisor can be told while it runs: control requests for services, and changes."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -82,7 +82,7 @@ class Steering:
         Parameters
         ----------
         *changes : Change
-            For example `AddRoute`, `SetNeighbour` and `SetValue`.
+            For example `AddRoute`, `SetNeighbour`, `SetValue` and `CreatePath`.
 
         Returns
         -------
@@ -101,13 +101,18 @@ class Steering:
 
             supervisor.change(DeleteRoute("10.8.0.0/16"), AddRoute("10.9.0.0/16", via="10.0.1.2"))
         """
-        return self._make(changes, self._running.changes.apply)
+        gone = [each.path for each in changes if isinstance(each, DeletePath)]
+        new = [each.path for each in changes if isinstance(each, CreatePath)]
+        others = [each for each in changes if not isinstance(each, CreatePath | DeletePath)]
 
-    def _make(self, changes: Sequence[Change], make: Callable[[Sequence[Change]], int]) -> int:
-        """Make changes by `make`, but those of ports, which are more than an entry in the log; the epoch."""
-        if any(isinstance(each, AddPort | DeletePort) for each in changes):
-            return self._running.live_ports.apply(changes, make)
-        return make(changes)
+        def make(rest: Sequence[Change]) -> int:
+            if gone or new:
+                return self._running.live_paths.together(rest, gone, new)
+            return self._running.changes.apply(rest)
+
+        if any(isinstance(each, AddPort | DeletePort) for each in others):  # more than an entry in the log
+            return self._running.live_ports.apply(others, make)
+        return make(others)
 
     @contextmanager
     def changes(self) -> Iterator[list[Change]]:
@@ -212,8 +217,7 @@ class Steering:
         if changes:
             gone = [each.path for each in changes if isinstance(each, DeletePath)]
             new = [each.path for each in changes if isinstance(each, CreatePath)]
-            others = [each for each in changes if not isinstance(each, CreatePath | DeletePath)]
-            self._make(others, lambda rest: self._running.live_paths.reload(rest, gone, new))
+            self.change(*changes)
             self.given_paths = [*(path for path in self.given_paths if path not in gone), *new]
         return changes
 

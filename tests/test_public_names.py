@@ -23,9 +23,11 @@ Channel              the replicated channel by itself
 ConnectionTracking   a firewall that follows TCP connections
 ControlSocket        a running router seen and steered by other processes
 Counter              packets and bytes, counted in one place
+CreatePath           a change: a path gets its packets
 DdosMitigator        sources above a rate are dropped
 DeleteAddress        a change: the router loses an address
 DeleteNeighbour      a change: ARP asks for a neighbour again
+DeletePath           a change: a path gets no more packets
 DeletePort           a change: a port loses its interface
 DeleteRoute          a change: a prefix loses its route
 Discard              a router that drops all that reaches it

@@ -72,11 +72,18 @@ def run(
     most_paths: Annotated[
         int | None, typer.Option(help="Have room for so many paths, for `scout ctl path create`.", min=1)
     ] = None,
+    path_schedule: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Which path with a queue is served next: by round-robin, priority, weighted, deadline or bottleneck.",
+        ),
+    ] = None,
 ) -> int:
     """Run a router file until it is interrupted, or its inputs are at their end."""
     from scout.tools.commands import run as work
 
-    return work.run(file, replicas, json, not no_control, control, most_paths)
+    return work.run(file, replicas, json, not no_control, control, most_paths, path_schedule)
 
 
 @app.command(epilog="Example: scout draw examples/01_router.py -o router.svg --path left")

@@ -1,7 +1,7 @@
-"""Changes of the paths that a supervisor was given: what `reload` makes of a router file whose paths differ.
+"""Changes of paths: they come and go at one packet, also together with other changes.
 
 Example
-    supervisor.reload(paths)
+    supervisor.change(AddRoute("10.9.0.0/16", via="10.0.1.2"), CreatePath(path), DeletePath(other))
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ __all__ = ["CreatePath", "DeletePath"]
 
 @dataclass(frozen=True)
 class CreatePath(Change):
-    """Create a path; `Supervisor.create_path` does it too.
+    """Create a path, as `Supervisor.create_path` does, which also waits for the room of paths that were deleted.
 
     Parameters
     ----------

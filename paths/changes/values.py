@@ -4,7 +4,7 @@ Example
     supervisor.change(SetValue(most, 576))  # most = Setting(1500), bound to a parameter of a stage
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from scout.paths.model.change import Change
 from scout.paths.model.setting import Setting
@@ -26,9 +26,18 @@ class SetValue(Change):
     --------
     >>> from scout.paths.model.setting import Setting
     >>> most = Setting(1500)
-    >>> SetValue(most, 576).value
-    576
+    >>> SetValue(most, 576).text
+    'SetValue a setting: 1500 to 576'
     """
 
     setting: Setting
     value: int
+    was: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "was", self.setting.value)  # later it is the new value
+
+    @property
+    def text(self) -> str:
+        """The setting, its value when this change was written, and the new one."""
+        return f"SetValue {self.setting.label or 'a setting'}: {self.was} to {self.value}"

@@ -39,6 +39,7 @@ class Setting(Table):
         self.allowed = allowed
         super().__init__(np.array([self.checked(value)], np.int64), "constant")
         self.kind = "setting"
+        self.label = ""  # of the router and the parameter that it was bound to first, as hops.least
 
     def __repr__(self) -> str:
         return f"Setting({self.value})"

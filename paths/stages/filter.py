@@ -20,6 +20,7 @@ from scout.paths.framework.kinds import check_kinds, with_shared_tables
 from scout.paths.model.attributes import Attributes
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.router import GraphError, Router
+from scout.paths.model.setting import Setting
 from scout.paths.model.stage import GATHER, Outcome, Stage, To, Via, parameters_of
 from scout.paths.model.table import Table
 from scout.paths.stages.match import decided, match, pattern_bindings, pattern_of
@@ -104,6 +105,9 @@ class Filter(Router):
         if not functions:
             raise GraphError(f"{name}: a filter without a function; give receive=... or send=...")
         self._check_bindings({function: checked(name, function) for function in functions})
+        for parameter, value in bindings.items():
+            if isinstance(value, Setting) and not value.label:
+                value.label = f"{name}.{parameter}"
         for function in functions:
             check_kinds(f"{name}: {function.__name__}", function, bindings)
         self.functions = {

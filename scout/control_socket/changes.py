@@ -87,14 +87,16 @@ class Changes:
         source_port: int | None,
         dscp: int | None,
         egress: str | None,
+        **wishes: Any,
     ) -> dict[str, Any]:
-        traffic = _traffic(destination, source, protocol, destination_port, source_port, dscp)
+        given = _traffic(destination, source, protocol, destination_port, source_port, dscp)
+        given |= {name: value for name, value in wishes.items() if value is not None}
         other = self._supervisor.memory.paths.named(of)
         if egress is None:
-            path = other.narrowed(**traffic)
+            path = other.narrowed(**given)
         else:
             graph, order = self._supervisor.graph, other.release_order
-            path = graph.create_path(other.source, egress=egress, order=order, **traffic)
+            path = graph.create_path(other.source, egress=egress, order=order, **given)
         return self._path(path, self._supervisor.create_path(path), "has its packets")
 
     def discard_add(self, at: str, **given: Any) -> dict[str, Any]:

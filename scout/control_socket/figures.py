@@ -14,8 +14,8 @@ from typing import Any
 import psutil
 
 from scout.accounts import account_rows
+from scout.control_socket.kinds import MOST_ROWS
 from scout.control_socket.protocol import answer, page
-from scout.control_socket.requests import MOST_ROWS
 from scout.drop_reasons import meaning
 from scout.io.mac import mac_text
 from scout.paths.model.path import Path

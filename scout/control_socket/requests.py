@@ -5,46 +5,27 @@ request is added by one entry here and one method in `scout.control_socket.figur
 """
 
 import difflib
-from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any
 
-from scout.io.mac import mac_number
+from scout.control_socket.kinds import (
+    ADDRESS,
+    FLAG,
+    FRACTION,
+    INTERFACE,
+    MAC,
+    MOST_ROWS,
+    NAME,
+    NAMES,
+    PREFIX,
+    Kind,
+    number,
+)
 from scout.ring.errors import ScoutError
 
-__all__ = ["GROUPS", "MOST_ROWS", "REQUESTS", "Kind", "Parameter", "Request", "checked", "find_request"]
+__all__ = ["GROUPS", "REQUESTS", "Parameter", "Request", "checked", "find_request"]
 
-MOST_ROWS = 1000
-"""Rows of one answer at most: a longer answer would keep the router's other threads waiting while it is encoded."""
-
-_LONGEST_TEXT = 255
 _SHOWN = 40  # characters of a bad value that an error repeats
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A type of parameters.
-
-    Attributes
-    ----------
-    word : str
-        The word for a value in the help; empty for an option that takes none.
-    about : str
-        What a value is, for people.
-    read : callable
-        Gives the value of a JSON value. Raises ValueError or ScoutError if it is none.
-    python : type
-        The type of the JSON value, which a command line converts its text to.
-    many : bool
-        True for a list of such values.
-    """
-
-    word: str
-    about: str
-    read: Callable[[Any], Any]
-    python: type = str
-    many: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,72 +59,16 @@ class Request:
         return self.name.replace(" ", "_").replace("-", "_")
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_TEXT or not value.isprintable():
-        raise ValueError
-    return value
-
-
-def _texts(value: Any) -> list[str]:
-    if not isinstance(value, list) or not 0 < len(value) <= MOST_ROWS:
-        raise ValueError
-    return [_text(each) for each in value]
-
-
-def _address(value: Any) -> IPv4Address:
-    return IPv4Address(_text(value))
-
-
-def _prefix(value: Any) -> IPv4Network:
-    return IPv4Network(_text(value))
-
-
-def _interface(value: Any) -> IPv4Interface:
-    return IPv4Interface(_text(value))
-
-
-def _mac(value: Any) -> str:
-    mac_number(value)
-    return str(value)
-
-
-def _flag(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError
-    return value
-
-
-_GREATEST = 2**31  # of the numbers that have no other bound
-
-
-def _number(least: int, most: int = _GREATEST) -> Kind:
-    def read(value: Any) -> int:
-        if type(value) is not int or not least <= value <= most:  # a bool is an int, and no number of anything
-            raise ValueError
-        return value
-
-    bound = f"{least:,} or more" if most == _GREATEST else f"from {least:,} to {most:,}"
-    return Kind("NUMBER", f"a number, {bound}", read, int)
-
-
-NAME = Kind("NAME", "a name", _text)
-NAMES = Kind("NAME", "one name or more", _texts, many=True)
-ADDRESS = Kind("ADDRESS", "an IPv4 address, as 10.0.1.2", _address)
-INTERFACE = Kind("ADDRESS/LENGTH", "an IPv4 address with its prefix's length, as 10.0.2.1/24", _interface)
-PREFIX = Kind("PREFIX", "an IPv4 prefix, as 10.9.0.0/16", _prefix)
-FLAG = Kind("", "true or false", _flag, bool)
-MAC = Kind("MAC", "a MAC address, as 02:00:00:00:00:0a", _mac)
-
 _PAGE = (
-    Parameter("first", _number(0), "rows before this one are left out", 0),
+    Parameter("first", number(0), "rows before this one are left out", 0),
     Parameter(
         "limit",
-        _number(1, MOST_ROWS),
+        number(1, MOST_ROWS),
         "rows at most; `total` in the answer is how many there are",
         MOST_ROWS,
     ),
 )
-_REPLICA = _number(0)
+_REPLICA = number(0)
 _PREFIX = Parameter("prefix", PREFIX, "of the destinations")
 _VIA = Parameter("via", ADDRESS, "the gateway, on a connected network")
 _PORT = Parameter("port", NAME, "the port where the neighbour is")
@@ -154,9 +79,20 @@ _TRAFFIC = (
     Parameter("destination", PREFIX, "of the packets", None),
     Parameter("source", PREFIX, "of the packets", None),
     Parameter("protocol", NAME, "udp, tcp, icmp, or a number", None),
-    Parameter("destination_port", _number(0, 65535), "L4 port", None),
-    Parameter("source_port", _number(0, 65535), "L4 port", None),
-    Parameter("dscp", _number(0, 63), "differentiated services code point", None),
+    Parameter("destination_port", number(0, 65535), "L4 port", None),
+    Parameter("source_port", number(0, 65535), "L4 port", None),
+    Parameter("dscp", number(0, 63), "differentiated services code point", None),
+)
+_WISHES = (
+    Parameter("weight", number(1), "the path's share, or its rank", None),
+    Parameter("deadline", FRACTION, "seconds within which a packet is wanted", None),
+    Parameter("queue", number(0), "packets that wait in each replica, at most: a power of two", None),
+    Parameter("batch", number(1, 256), "packets that leave the queue at a time", None),
+    Parameter("account", FLAG, "whether bytes and time are counted", None),
+    Parameter("cpu", FRACTION, "a share of each domain's time, as 0.25", None),
+    Parameter("memory", number(0), "bytes that the queue takes in each replica, at most", None),
+    Parameter("over_budget", NAME, "drop or defer: what becomes of packets while the path is over its share", None),
+    Parameter("idle", FRACTION, "seconds without a packet after which the path is deleted", None),
 )
 _SERVICE = Parameter("service", NAME, "the service's name in the router graph")
 _HANDLERS = Parameter("handlers", NAMES, "names of its handlers, which are those of their functions")
@@ -228,11 +164,11 @@ REQUESTS: tuple[Request, ...] = (
         (
             Parameter("source", NAME, "the port where the packets come in"),
             Parameter("host", ADDRESS, "source or destination of the packets", None),
-            Parameter("port", _number(0, 65535), "L4 port, source or destination of the packets", None),
+            Parameter("port", number(0, 65535), "L4 port, source or destination of the packets", None),
             Parameter("proto", NAME, "icmp, tcp, udp or arp", None),
             Parameter("reason", NAME, "only packets that are dropped for this reason", None),
-            Parameter("count", _number(1, 50), "packets at most", 1),
-            Parameter("seconds", _number(1, 20), "how long to wait for them", 5),
+            Parameter("count", number(1, 50), "packets at most", 1),
+            Parameter("seconds", number(1, 20), "how long to wait for them", 5),
         ),
         "left --host 10.0.1.2",
     ),
@@ -296,8 +232,9 @@ REQUESTS: tuple[Request, ...] = (
             Parameter("of", NAME, "the other path, one of `show paths`"),
             *_TRAFFIC,
             Parameter("egress", NAME, "the port that they leave by", None),
+            *_WISHES,
         ),
-        "left --protocol udp --destination-port 53",
+        "left --protocol udp --destination-port 53 --queue 64 --deadline 0.005",
     ),
     Request(
         "discard add",
@@ -325,7 +262,7 @@ REQUESTS: tuple[Request, ...] = (
         "give a setting of a filter or service another value",
         (
             Parameter("setting", NAME, "one of `show settings`, as hops.least"),
-            Parameter("value", _number(-(2**63), 2**63 - 1), "its new value"),
+            Parameter("value", number(-(2**63), 2**63 - 1), "its new value"),
         ),
         "hops.least 3",
     ),

@@ -10,7 +10,7 @@ import lab_router
 import numpy as np
 import psutil
 import pytest
-from demux_frames import takes
+from demux_frames import frame, takes
 from lab_router import caught_up, running
 from port_router import LEFT, RIGHT, finished, kill
 from several import count_one, entered, numbered, numbers, router
@@ -19,6 +19,9 @@ from scout import shapes
 from scout.control_socket.client import ask
 from scout.control_socket.server import ControlSocket
 from scout.io.ports.memory import MemoryPort
+from scout.paths.changes.neighbours import SetNeighbour
+from scout.paths.changes.paths import CreatePath, DeletePath
+from scout.paths.changes.routes import AddRoute, DeleteRoute
 from scout.paths.compiler.native import compile_path
 from scout.paths.framework.events import Handler
 from scout.paths.framework.service import Service
@@ -172,6 +175,30 @@ def test_paths_that_cannot_be_are_refused_and_change_nothing() -> None:
     assert (entered(supervisor, one), entered(supervisor, udp)) == (1, 1)
 
 
+def test_paths_come_and_go_together_with_other_changes() -> None:
+    """A gateway's route and the path for the packets to it change at one packet; of what is refused nothing is done."""
+    left, right, udp, supervisor = started()
+    away = {"source": "10.0.0.2", "destination": "10.9.0.1", "payload": struct.pack("!I", 0)}
+    one, other = udp.narrowed(destination="10.9.0.0/16"), udp.narrowed(destination="10.9.0.0/24")
+    route, neighbour = AddRoute("10.9.0.0/16", via="10.0.1.9"), SetNeighbour("right", "10.0.1.9", "02:00:00:00:00:99")
+    with supervisor:
+        send(left, *[frame(**away)] * 10)
+        with pytest.raises(ScoutError, match="it stays"):
+            supervisor.change(route, CreatePath(one), DeletePath(supervisor.paths[0]))
+        with supervisor.changes() as changes:
+            changes += [CreatePath(one), neighbour, route]
+        send(left, *[frame(**away)] * 20)
+        supervisor.change(DeletePath(one), CreatePath(other), DeleteRoute("10.9.0.0/16"))
+        send(left, *[frame(**away)] * 5)
+        left.end()
+        right.end()
+        account = finished(supervisor)
+    gone = [each for each in right.sent() if each[:6].hex(":") == "02:00:00:00:00:99"]
+    assert len(gone) == account["out"]["right"] == 20
+    assert (entered(supervisor, other), entered(supervisor, udp)) == (5, 10)
+    assert supervisor.paths[2:] == [udp, other]
+
+
 def test_a_path_that_was_there_at_the_start_can_be_deleted_and_created_again() -> None:
     left, right, udp, supervisor = started(replicas=1)
     with supervisor:
@@ -253,6 +280,13 @@ def test_the_control_socket_creates_and_deletes_paths(tmp_path: FilePath, monkey
         assert ask(control.path, "path delete", {"path": name})["rows"][0]["state"] == "is deleted"
         assert name not in shown()
         assert {row["port"]: row["received"] for row in ask(control.path, "show ports")["rows"]}["left"] == 2
+        wishes = {"account": True, "weight": 7, "deadline": 0.005, "idle": 60}
+        udp = "left, protocol udp"
+        (row,) = ask(control.path, "path create", {"of": udp, "source_port": 9, **wishes})["rows"]
+        assert {name: getattr(supervisor.memory.paths.named(row["path"]).attributes, name) for name in wishes} == wishes
+        for wrong, words in (({"cpu": True}, "cpu is True"), ({"cpu": 3}, "cpu=3"), ({"queue": 3}, "queue=3")):
+            with pytest.raises(ScoutError, match=words):
+                ask(control.path, "path create", {"of": udp, "source_port": 10, **wrong})
         left.end()
         right.end()
         finished(supervisor)

@@ -169,18 +169,22 @@ def test_paths_are_created_and_deleted_while_packets_flow(lab: SimpleNamespace, 
     file = tmp_path / "udp.py"
     more = 'paths.append(graph.create_path("left", order="channel", protocol="udp"))'
     file.write_text(f"{Path(LESSON).read_text()}\n{more}\n")
-    process = run(lab.router, "--replicas", "1", "--most-paths", "8", file=str(file))
+    wishes = ("--most-paths", "8", "--path-schedule", "deadline")
+    process = run(lab.router, "--replicas", "1", *wishes, file=str(file))
     try:
         names = {row["path"] for row in ctl("show", "paths")}
         (udp,) = (name for name in names if "udp" in name)
-        (created,) = ctl("path", "create", udp, "--source", "10.0.0.2/32")
+        (created,) = ctl("path", "create", udp, "--source", "10.0.0.2/32", "--account", "--idle", "600.5")
         with lab.left.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
             sender.sendto(b"hello", (RIGHT, 9))
         await_until(lambda: _packets(created["path"]) == 1)
         assert _packets(udp) == 0
+        assert next(row["bytes"] for row in ctl("show", "paths") if row["path"] == created["path"]) > 0
         ctl("path", "delete", created["path"])
         assert {row["path"] for row in ctl("show", "paths")} == names
         assert scout("ctl", "path", "delete", "left").returncode == 2  # it takes all other packets
+        refused = scout("ctl", "path", "create", udp, "--source", "10.0.0.3/32", "--queue", "8")
+        assert refused.returncode == 2 and "channel" in refused.stderr and len(refused.stderr.splitlines()) == 1
     finally:
         process.kill()
         process.wait(PATIENCE)

@@ -28,7 +28,8 @@ from scout.paths.stages.filter import Filter
 from scout.paths.wire.checksum import checksum
 from scout.ring.errors import ScoutError
 from scout.supervisor import Supervisor
-from scout.tools.bench.path_work import FIGURES, meter, rounds_for, spin
+from scout.tools.bench.path_pauses import Machine, Watch, latest, machine, pauses_in
+from scout.tools.bench.path_work import FIGURES, NOTED, PAUSES, meter, rounds_for, work
 from scout.tools.bench.trace_port import TracePort, drain
 
 __all__ = ["CLOSED", "Kind", "Running", "capacity", "datagram", "running", "spread_evenly"]
@@ -36,6 +37,9 @@ __all__ = ["CLOSED", "Kind", "Running", "capacity", "datagram", "running", "spre
 MACS = ("02:00:00:00:00:01", "02:00:00:00:00:02")
 CLOSED = 9
 """The L4 port whose packets the router discards."""
+
+LATEST = 1 << 11
+"""Packets of each kind whose times are noted."""
 
 _PATIENCE = 10.0  # seconds until what is queued has to be served
 _LOOK = 0.002
@@ -79,11 +83,22 @@ class Running:
 
     supervisor: Supervisor
     port: TracePort
+    chain: Table
     meters: dict[str, Table] = field(default_factory=dict)
 
     def figures(self, kind: Kind) -> np.ndarray:
         """Packets of a kind that came to its meter so far, and those that came late: int64[2]."""
         return self.supervisor.table(self.meters[kind.name], 0)[:2].copy()
+
+    def watched(self) -> Watch:
+        """Look from beside for how long the replica has no core."""
+        return Watch(lambda: self.supervisor.processes[0].starved)
+
+    def machine(self, counts: Mapping[Kind, int], watch: Watch) -> Machine:
+        """How the machine behaved while the latest packets were served, so many of each kind."""
+        tables = {kind: self.supervisor.table(self.meters[kind.name], 0) for kind in counts}
+        found = [(latest(tables[kind], count), kind.deadline) for kind, count in counts.items()]
+        return machine(found, np.concatenate([pauses_in(self.supervisor.table(self.chain, 0)), watch.pauses]))
 
     def offer(self, rate: float, seconds: float, kind: Kind) -> tuple[int, np.ndarray]:
         """Offer traffic; all packets offered, and the growth of `figures` until all that was queued has been served."""
@@ -165,13 +180,14 @@ def running(
     filters: list[Filter] = []
     if closed:
         filters.append(Discard("closed", "closed", only={"protocol": "udp", "destination_port": CLOSED}))
-    meters = {}
+    meters, chain = {}, Table(np.zeros(NOTED + 2 * PAUSES, np.int64), "private")
     for kind in kinds:
         if kind.work:
-            chain, rounds = Table(np.ones(1, np.int64), "private"), rounds_for(kind.work * 1e9)
-            filters.append(Filter(f"{kind.name}_work", spin, only=kind.only, chain=chain, rounds=rounds))
-        figures, limit = Table(np.zeros(FIGURES, np.int64), "private"), int(kind.deadline * 1e9)
-        filters.append(Filter(f"{kind.name}_meter", meter, only=kind.only, figures=figures, limit=limit))
+            rounds = rounds_for(kind.work * 1e9)
+            filters.append(Filter(f"{kind.name}_work", work, only=kind.only, chain=chain, rounds=rounds))
+        words, limit = FIGURES + (3 * LATEST if kind.work else 0), int(kind.deadline * 1e9)
+        figures = Table(np.zeros(words, np.int64), "private")
+        filters.append(Filter(f"{kind.name}_meter", meter, only=kind.only, figures=figures, limit=limit, chain=chain))
         meters[kind.name] = figures
     for each in filters:
         graph.add(each)
@@ -183,7 +199,7 @@ def running(
     paths += [graph.discard_path("left", **each) for each in discards]
     paths += [graph.create_path("left"), graph.create_path("right")]
     with Supervisor(graph, paths, 1, usable_cores()[-1:], path_schedule=schedule, **options) as supervisor:
-        yield Running(supervisor, port, meters)
+        yield Running(supervisor, port, chain, meters)
 
 
 def capacity(kind: Kind, entries: int) -> float:

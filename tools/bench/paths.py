@@ -16,8 +16,11 @@
 
 But for `under-load`, the traffic comes from a trace in memory (`scout.tools.bench.trace_port`), so the core spends
 nothing on sending and receiving. A packet's time ends behind the work. A miss is a packet of the stream that came later
-than its deadline, or not at all. `rate` is in packets a second: of the stream, of all streams, and in `discard` of a
-flood that takes a whole core. Figures are medians over the rounds; `misses_max` is that of the worst round.
+than its deadline, or not at all. `late_anyway` are those of the worst round that no scheduler could have had in time
+(`scout.tools.bench.path_pauses`); `longest_pause_ms` is how long the core stood still in that round, `channel_full`
+how many packets of all kinds found no room in the channel. `busy_percent` is the share of the core that the work took.
+`rate` is in packets a second: of the stream, of all streams, and in `discard` of a flood that takes a whole core.
+Figures are medians over the rounds; `misses_max` is that of the worst round.
 
 No generator offers the packets of `discard`: it sleeps between bursts, and at millions of packets a second the frames
 of one burst fill the channel, so that a search for the highest rate would find the length of its sleeps.
@@ -48,6 +51,7 @@ __all__ = ["MEASURES", "run"]
 
 MEASURES = ("flood", "streams", "discard", "creation", "under-load", "accounting")
 ENTRIES = 1 << 14  # of the channel
+FLOOD_ENTRIES = 1 << 15  # as many as come within longer than the stream's deadline: what finds no room would be late
 SECONDS = 1.0  # of an offer
 
 # flood
@@ -84,9 +88,9 @@ class _Flood:
         self.name, self.variant = "flood", ONE_QUEUE if one_queue else BY_PATH
         self.parameters = {"flood_times": TIMES if flood_pps else 0, "flood_pps": round(flood_pps)}
         share = STREAM_PPS / (STREAM_PPS + flood_pps)
-        count = max(1, round(ENTRIES * share))
-        self._trace = spread_evenly(ENTRIES, datagram(STREAM.ports.start), count, datagram(FLOOD.ports.start))
-        self._share, self._pps = count / ENTRIES, STREAM_PPS * ENTRIES / count
+        count = max(1, round(FLOOD_ENTRIES * share))
+        self._trace = spread_evenly(FLOOD_ENTRIES, datagram(STREAM.ports.start), count, datagram(FLOOD.ports.start))
+        self._share, self._pps = count / FLOOD_ENTRIES, STREAM_PPS * FLOOD_ENTRIES / count
         wish = {"queue": 128, "batch": 1}
         if one_queue:
             self._wishes: list[Mapping[str, Any]] = [{"protocol": "udp", **wish, "queue": 256}]
@@ -167,15 +171,26 @@ def _missed(router: Running, pps: float, shares: Mapping[Kind, float]) -> dict[s
     for kind in shares:
         router.offer(pps, SECONDS / 10, kind)  # warms caches
     before = {kind: router.figures(kind) for kind in shares}
-    offered = router.port.offer(pps, SECONDS).packets
-    router.settle()
+    with router.watched() as watch:
+        offer = router.port.offer(pps, SECONDS)
+        router.settle()
     found = {kind: router.figures(kind) - before[kind] for kind in shares}
-    packets = {kind: round(offered * share) for kind, share in shares.items()}
+    machine = router.machine({kind: int(came) for kind, (came, _) in found.items()}, watch)
+    packets = {kind: round(offer.packets * share) for kind, share in shares.items()}
     in_time = {kind: int(came - late) for kind, (came, late) in found.items()}
     rate = sum(int(came) for came, _ in found.values()) / SECONDS
     misses = {kind: max(0, packets[kind] - in_time[kind]) for kind in shares}
     by_kind = {f"misses_{kind.name}": count for kind, count in misses.items()} if len(shares) > 1 else {}
-    return {"packets": sum(packets.values()), "misses": sum(misses.values()), **by_kind, "rate": rate}
+    return {
+        "packets": sum(packets.values()),
+        "misses": sum(misses.values()),
+        "late_anyway": machine.late_anyway,
+        **by_kind,
+        "rate": rate,
+        "busy_percent": 100 * machine.busy,
+        "longest_pause_ms": 1e3 * machine.longest,
+        "channel_full": offer.lost,
+    }
 
 
 def _row(trial: Any, figures: Sequence[Mapping[str, float]]) -> dict[str, Any]:
@@ -186,6 +201,9 @@ def _row(trial: Any, figures: Sequence[Mapping[str, float]]) -> dict[str, Any]:
         row[key] = rounded(median(values))
         if key == "misses":
             row["misses_max"] = max(values)
+    if "misses" in row:  # of the worst round: how many the machine caused, and how
+        worst = max(figures, key=lambda each: each["misses"])
+        row |= {key: rounded(worst[key]) for key in ("late_anyway", "longest_pause_ms", "channel_full")}
     return row
 
 
@@ -252,6 +270,7 @@ def _sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         *(
             f"under a flood, {name}: {row['misses']:.0f} of {row['packets']:.0f} deadlines missed; the rate of the "
             f"stream is {row['rate'] / alone[name]['rate']:.3f} of that without the flood"
+            f"{_of_the_worst(row) if name == BY_PATH else ''}"
             for name, row in floods.items()
         ),
         *(
@@ -273,6 +292,17 @@ def _sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             if row["name"] == "accounting" and row["variant"] != path_accounting.NONE
         ),
     ]
+
+
+def _of_the_worst(row: Mapping[str, Any]) -> str:
+    """What the machine did in the round with the most misses."""
+    if not row["misses_max"]:
+        return ""
+    return (
+        f"; {row['misses_max']:.0f} in the worst round, {row['late_anyway']:.0f} of them because of the machine: the "
+        f"core stood still for up to {row['longest_pause_ms']:.1f} ms, and {row['channel_full']:.0f} packets found the "
+        "channel full"
+    )
 
 
 def _panel(rows: Sequence[Mapping[str, Any]]) -> Panel:

@@ -42,6 +42,7 @@ def run(
     control: bool = True,
     control_path: str | None = None,
     most_paths: int | None = None,
+    path_schedule: str | None = None,
 ) -> int:
     """Run a router file.
 
@@ -58,6 +59,8 @@ def run(
         Where; by default in the user's runtime directory.
     most_paths : int, optional
         Paths that there may be at a time.
+    path_schedule : str, optional
+        Which path with a queue is served next: a name of `scout.ring.schedule`.
 
     Returns
     -------
@@ -68,7 +71,12 @@ def run(
     file = router_file(file)
     graph, paths = load_router(file)
     supervisor = Supervisor(
-        graph, paths, replicas, progress=lambda part: report.note(compiling(part)), most_paths=most_paths
+        graph,
+        paths,
+        replicas,
+        progress=lambda part: report.note(compiling(part)),
+        most_paths=most_paths,
+        path_schedule=path_schedule,
     )
     stopped = threading.Event()
     socket: AbstractContextManager[Any] = nullcontext()
