@@ -15,12 +15,14 @@ from llvmlite.binding import Linkage, parse_bitcode
 from numba.core import types
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder, Flags
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.compiler_machinery import FunctionPass, register_pass
 from numba.core.registry import CPUDispatcher
-from numba.core.typed_passes import NativeLowering, NopythonRewrites, NopythonTypeInference
+from numba.core.typed_passes import AnnotateTypes, NativeLowering, NopythonRewrites, NopythonTypeInference
 from numba.core.untyped_passes import InlineClosureLikes
 
 from scout.ring.compile_time import shorten_compile_time
+from scout.ring.fused_cache import FusedCache, for_compiled_code, key_of, symbol_number
 from scout.ring.integers import check_integers
 from scout.ring.lowering import Lowering
 from scout.ring.stores import keep_stores
@@ -48,7 +50,27 @@ class _Library(JITCodeLibrary):
     """The intermediate code of one function alone: those that it calls are linked where an entry uses it.
 
     Numba would link them here, and so again in each of its callers, and theirs.
+
+    Attributes
+    ----------
+    key : str or None
+        Under which it is cached (`scout.ring.fused_cache`).
     """
+
+    key: str | None = None
+
+    @classmethod
+    def cached(cls, target: Any, name: str, bitcode: bytes, linked: list[Any], key: str) -> Any:
+        """The library of a function from the cache; `linked` are those of the functions that it calls."""
+        made = cls(target.codegen(), name)
+        made._final_module, made._linking_libraries, made.key = parse_bitcode(bitcode), linked, key
+        made._finalized = True
+        return made
+
+    @property
+    def linked(self) -> list[Any]:
+        """The libraries of the functions that it calls."""
+        return self._linking_libraries
 
     def _optimize_functions(self, ll_module: Any) -> None:
         ll_module.data_layout = self._codegen._data_layout  # as the method of the base class does
@@ -58,32 +80,40 @@ class _Library(JITCodeLibrary):
         # Not added to the execution engine, which makes machine code of all that it is given.
         self._finalize_dynamic_globals()
         self._finalized = True
+        if not self.key:
+            return
+        self._contain_numbas()
+        if self.has_dynamic_globals or not all(each.key for each in self.linked):
+            self.key = None
+
+    def _contain_numbas(self) -> None:
+        """Let the module contain what it calls of numba's: other processes have that under other names."""
+        others = [each for each in self._linking_libraries if not isinstance(each, _Library) and each.name != "nrt"]
+        for library in others:
+            self._final_module.link_in(library._get_module_for_linking(), preserve=True)
+        if others:
+            self._finalize_dynamic_globals()
+            for function in self._final_module.functions:
+                if not function.is_declaration and function.linkage == Linkage.linkonce_odr:
+                    function.linkage = "internal"
+        self._linking_libraries = [each for each in self._linking_libraries if isinstance(each, _Library)]
+
+    def complete(self) -> None:
+        """Take it as complete, as numba does when it is linked."""
+        self._ensure_finalized()
 
     def alone(self) -> Any:
         """The module of this function without those that it calls."""
         self._ensure_finalized()
-        for function in self._final_module.functions:
-            if not function.is_declaration and function.linkage == Linkage.external:
-                function.linkage = "linkonce_odr"  # as the method of the base class does, but to a copy
         return self._final_module
 
     def _get_module_for_linking(self) -> Any:
         """The module with all that it calls: for a function that is compiled by numba's own pipeline."""
         if self._shared_module is None:
             self._shared_module = self.alone().clone()
-            for part in _parts(self._linking_libraries):
-                self._shared_module.link_in(part._get_module_for_linking(), preserve=True)
+            _link(self._shared_module, _parts(self._linking_libraries))
+            _make_optional(self._shared_module)
         return self._shared_module
-
-
-class _Part:
-    """A library as the entry that needs it links it: a function of Scout's alone, one of numba's with all it calls."""
-
-    def __init__(self, library: Any) -> None:
-        self._get_module_for_linking = (
-            library.alone if isinstance(library, _Library) else library._get_module_for_linking
-        )
-        self._reload_init = library._reload_init
 
 
 class EntryLibrary(JITCodeLibrary):
@@ -92,8 +122,16 @@ class EntryLibrary(JITCodeLibrary):
     _bitcode: bytes | None = None
 
     def finalize(self) -> None:
-        self._linking_libraries = _parts(self._linking_libraries)
-        super().finalize()
+        self._raise_if_finalized()
+        own = {each.name for each in self._final_module.functions if not each.is_declaration}
+        parts = _parts(self._linking_libraries)
+        for part in parts:
+            self._reload_init.update(part._reload_init)
+        _link(self._final_module, parts)
+        _make_optional(self._final_module, own)
+        self._optimize_final_module()
+        self._final_module.verify()
+        self._finalize_final_module()
 
     def release(self) -> None:
         """Free the intermediate code: it takes many times the memory of the machine code, which every fork maps."""
@@ -133,8 +171,35 @@ def _parts(libraries: Iterable[Any]) -> list[Any]:
         if library not in found:
             found[library] = None
             if isinstance(library, _Library):  # numba's own contain what they call
-                waiting += library._linking_libraries
-    return [_Part(each) for each in found]
+                waiting += library.linked
+    return list(found)
+
+
+_GROUP = 16
+
+
+def _link(module: Any, parts: list[Any]) -> None:
+    """Link these libraries into a module.
+
+    LLVM goes through all types of a module for each other one that it links into it, so parts become groups first.
+    """
+    own = [each for each in parts if isinstance(each, _Library)]
+    for first in range(0, len(own), _GROUP):
+        group, *others = [each.alone().clone() for each in own[first : first + _GROUP]]
+        for each in others:
+            group.link_in(each)
+        module.link_in(group)
+    # Last: LLVM leaves out those that nothing calls that is there already.
+    for each in parts:
+        if not isinstance(each, _Library):
+            module.link_in(each._get_module_for_linking(), preserve=True)
+
+
+def _make_optional(module: Any, kept: Iterable[str] = ()) -> None:
+    """Let all functions but those to be `kept` be left out where they are inlined, and be in several modules."""
+    for function in module.functions:
+        if not function.is_declaration and function.linkage == Linkage.external and function.name not in kept:
+            function.linkage = "linkonce_odr"
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
@@ -155,8 +220,9 @@ class EntryLowering(NativeLowering):
 def pipeline(state: Any, name: str, lowering: Any, *checks: Any) -> Any:
     """Numba's passes with another lowering, and with `checks` after the types are known.
 
-    Numba's rewriting of expressions on whole arrays is left out: Scout's functions make no arrays. So is the inlining
-    of closures where there are none: it goes through the whole function several times.
+    Numba's rewriting of expressions on whole arrays is left out: Scout's functions make no arrays. So are the inlining
+    of closures where there are none, which goes through the whole function several times, and a copy of the function
+    with its types for people to read.
     """
     manager = DefaultPassBuilder.define_nopython_pipeline(state, name)
     for check in checks:
@@ -164,7 +230,8 @@ def pipeline(state: Any, name: str, lowering: Any, *checks: Any) -> Any:
     manager.passes = [
         (lowering if each is NativeLowering else each, why)
         for each, why in manager.passes
-        if each is not NopythonRewrites and (each is not InlineClosureLikes or _has_closures(state.func_id.code))
+        if each not in (NopythonRewrites, AnnotateTypes)
+        and (each is not InlineClosureLikes or _has_closures(state.func_id.code))
     ]
     manager.finalize()
     return manager
@@ -208,13 +275,15 @@ class _Lowering(EntryLowering):
 
     def run_pass(self, state: Any) -> bool:
         state.library = _Library(state.targetctx.codegen(), state.func_id.func_qualname)
+        state.library.key = key = _compiling[-1].key(state.args)
+        if key:
+            for function in (state.func_id, state.func_ir.func_id):
+                function.unique_id = symbol_number(key)
+                function.unique_name = f"{function.func_qualname}${function.unique_id}"
         state.flags.no_compile = True
         super().run_pass(state)
         lowered = state["cr"]
-
-        def entry_point(*arguments: Any) -> Any:
-            raise TypeError(f"{lowered.fndesc.qualname} is for compiled code; from Python call its `py_func`")
-
+        entry_point = for_compiled_code(lowered.fndesc.qualname)
         # Compiled callers find the function under its entry point, which has to be an object of its own.
         state.targetctx.insert_user_function(entry_point, lowered.fndesc, [state.library])
         state["cr"] = lowered._replace(cfunc=entry_point)
@@ -238,7 +307,27 @@ class _Compiler(_CompilerBase):
         return [pipeline(self.state, "fused", _Lowering, _Integers)]
 
 
+_compiling: list["_Dispatcher"] = []
+"""The functions that are being compiled, each called by the one before it; under numba's lock."""
+
+
 class _Dispatcher(CPUDispatcher):
+    def __init__(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> None:
+        super().__init__(function, *arguments, **options)
+        self._cache = FusedCache(self.key, _Library.cached)
+
+    def key(self, arguments: Iterable[Any]) -> str | None:
+        """The name under which it is cached for these types of arguments; None if it is not."""
+        return key_of(self.py_func, self.targetoptions, tuple(arguments))
+
+    def compile(self, signature: Any) -> Any:
+        with global_compiler_lock:
+            _compiling.append(self)
+            try:
+                return super().compile(signature)
+            finally:
+                _compiling.pop()
+
     def get_call_template(self, args: Any, kws: Any) -> Any:
         # Numba would compile the function anew for every constant that it is called with.
         kinds = {name: types.unliteral(kind) for name, kind in kws.items()}

@@ -13,6 +13,8 @@ the usual way, and numba's room for its result and its exception is not cleared 
 from typing import Any
 
 from llvmlite import ir
+from numba.core import ir as numba_ir
+from numba.core import types
 from numba.core.lowering import Lower
 
 __all__ = ["Lowering", "mark_packet"]
@@ -20,6 +22,11 @@ __all__ = ["Lowering", "mark_packet"]
 
 class Lowering(Lower):
     """Numba's lowering of a function, with these changes."""
+
+    def lower_assign(self, kind: Any, statement: Any) -> Any:
+        if isinstance(kind, types.Dispatcher) and isinstance(statement.value, numba_ir.Global | numba_ir.FreeVar):
+            return self.context.get_dummy_value()  # numba would load its address in this process, which nothing needs
+        return super().lower_assign(kind, statement)
 
     def lower_normal_function(self, fndesc: Any) -> None:
         super().lower_normal_function(fndesc)

@@ -1,0 +1,75 @@
+"""The intermediate code of Scout's own functions: a process takes it from another one that compiled them."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numba import from_dtype
+from numba.core import types
+
+from scout.paths.wire.flow import shard_of
+from scout.ring.fused_cache import key_of
+
+PROGRAM = """
+from scout.ring import fused_cache
+load, taken = fused_cache.FusedCache.load_overload, []
+
+def noted(*arguments):
+    found = load(*arguments)
+    taken.append(found is not None)
+    return found
+
+fused_cache.FusedCache.load_overload = noted
+from scout.ring.membership import join
+_ = join.native
+print(len(taken) > 0, any(taken), all(taken))
+"""
+
+
+def test_the_second_process_compiles_no_function_of_scout(tmp_path: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "SCOUT_CHECKED"}  # that is never cached
+    environment["SCOUT_CACHE"] = str(tmp_path / "cache")
+    for found in ("True False False", "True True True"):
+        command = [sys.executable, "-c", PROGRAM]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert (done.stdout.strip(), done.returncode) == (found, 0), done.stderr
+        for folder in tmp_path.glob("cache/*/numba"):
+            shutil.rmtree(folder)  # of the entry, which contains those functions
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scout.ring.fused_cache._IS_CHECKED", False)
+
+
+RECORDS = [types.Array(from_dtype(np.dtype([("a", kind)])), 1, "C") for kind in ("i8", "i4")]
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_key_tells_types_and_options_apart() -> None:
+    known = [((types.int64,), {}), ((types.int32,), {}), ((types.int64,), {"forceinline": True})]
+    known += [((each,), {}) for each in RECORDS] + [((types.UniTuple(types.int64, 2),), {})]
+    keys = [key_of(shard_of, options, arguments) for arguments, options in known]
+    assert None not in keys and len(set(keys)) == len(known)
+    assert keys == [key_of(shard_of, options, arguments) for arguments, options in known]
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_what_depends_on_more_than_its_key_is_not_cached() -> None:
+    def inner(number: int) -> int:
+        return number
+
+    def default(number: int = 1) -> int:
+        return number
+
+    default.__module__, default.__qualname__ = "scout.ring.floors", "default"
+    function: Any
+    for function in (inner, default, test_a_key_tells_types_and_options_apart):
+        assert key_of(function, {}, (types.int64,)) is None
+    assert key_of(shard_of, {}, (types.pyobject,)) is None
+    assert key_of(shard_of, {}, (types.Tuple([types.int64, types.pyobject]),)) is None
