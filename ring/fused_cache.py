@@ -61,7 +61,8 @@ def key_of(function: Callable[..., Any], options: dict[str, Any], arguments: tup
 def _is_known(kind: Any) -> bool:
     """True if a type's name says all about it."""
     if isinstance(kind, types.BaseTuple):
-        return all(map(_is_known, iter(kind)))
+        members: Any = kind
+        return all(map(_is_known, members))
     if isinstance(kind, types.Record):
         return all(_is_known(each) for _, each in kind.members)
     if isinstance(kind, types.Array):  # those in records too
