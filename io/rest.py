@@ -4,17 +4,20 @@ To block is to sleep on the bell. Where packets come one after the other, such a
 a wake-up costs more than the time between them. So a replica whose last sleep was a short one looks for `POLL`
 nanoseconds before it sleeps again, and gives its core to others between two looks. A longer wait ends that: a router
 without packets, or with few, does not poll.
+
+A replica that finds `DENSE` packets at once lets others come for up to `GATHERING` nanoseconds before it looks again,
+so that a batch has many (`gathers` of the channels). Meanwhile arriving packets announce themselves to no one.
 """
 
 import numpy as np
 
 from scout.io.system import clock, epoll_wait, monotonic_clock, ppoll
 from scout.ring.atomics import store64
-from scout.ring.bell import announce_sleep, is_lookout
+from scout.ring.bell import announce_sleep, arm, disarm, is_lookout
 from scout.ring.jit import Record, inline
 from scout.ring.wait import SPINS, YIELD, back_off
 
-__all__ = ["NEVER", "WAITER", "monotonic", "now", "rest"]
+__all__ = ["DENSE", "GATHERING", "NEVER", "WAITER", "gathers_now", "monotonic", "now", "rest", "see_many"]
 
 WAITER = np.dtype(
     [
@@ -30,6 +33,7 @@ WAITER = np.dtype(
         ("since", "i8"),  # since when it has polled or slept, with nothing between but looks in vain; 0: it has not
         ("busy", "i8"),  # until when it does not poll, as another process has kept its core
         ("woken", "i8"),  # when its last sleep ended; 0: it has not slept since then
+        ("many", "i8"),  # when the replica last took many packets at once; 0: it does not wait for as many
         ("tick", "f8"),  # nanoseconds a tick (`scout.io.stopwatch`)
     ]
 )
@@ -47,6 +51,10 @@ LONG, SHARED = 300_000, 100_000_000
 """Nanoseconds without its core after which a replica that polls does not poll for a while, and how long: a wake-up
 takes the core from a process that only computes, but a replica that has yielded waits until that process's time is
 over, some milliseconds."""
+
+DENSE, GATHERING = 16, 50_000
+"""Packets that a replica takes at once after which it lets as many come, and the nanoseconds that it waits for them at
+most."""
 
 _MILLISECOND, _POLLIN = 1_000_000, 1
 _FIRST, _NEXT = 1, 10
@@ -81,6 +89,8 @@ def rest(waiter: np.ndarray, idle: int, until: int) -> int:
     if idle == SPINS and me.polls and _polls(waiter):
         return SPINS - 1
     if (idle - SPINS) & 1 == 0:
+        if is_lookout(me.bell, me.replica):
+            arm(me.bell)
         announce_sleep(me.bell)
         return idle
     longest = _FIRST if idle == SPINS + 1 else _NEXT
@@ -95,6 +105,27 @@ def rest(waiter: np.ndarray, idle: int, until: int) -> int:
     epoll_wait(sleeps_on, waiter.ctypes.data + _EVENT, 1, longest)
     me.woken = now(waiter)
     return idle
+
+
+@inline
+def see_many(waiter: np.ndarray) -> None:
+    """Packets come faster than the replica could sleep: none wakes it, until it announces a sleep again."""
+    me = waiter[0]
+    me.many = now(waiter)
+    if is_lookout(me.bell, me.replica):
+        disarm(me.bell)
+
+
+@inline
+def gathers_now(waiter: np.ndarray) -> bool:
+    """True for `GATHERING` nanoseconds after `see_many`: the replica may let more packets come before it looks."""
+    me = waiter[0]
+    if me.many == 0:
+        return False
+    if 0 <= now(waiter) - me.many < GATHERING:  # less than 0: the clock was set back
+        return True
+    me.many = 0
+    return False
 
 
 @inline

@@ -9,7 +9,10 @@ A replica with nothing to do sleeps in epoll_wait(2), on one of two instances:
   that needs help: it does not keep up, or another one has stayed so far behind that the ring could fill up. A replica
   that brings requests of applications into their channel does not ring: it comes to them itself.
 
-Both are registered once, edge-triggered: an event between a replica's last look and its sleep is kept, and ends the
+While packets come faster than the lookout could sleep it takes the channels from its instance (`disarm`), as the kernel
+otherwise goes through that for each packet; it registers them again before it sleeps (`arm`).
+
+Both are edge-triggered: an event between a replica's last look and its sleep is kept, and ends the
 sleep. Level-triggered, a ring would be readable as long as any replica needs a frame in it, and an eventfd that nobody
 reads would be readable for ever.
 
@@ -30,17 +33,32 @@ import numba
 import numpy as np
 from numba.core import types
 
-from scout.ring.atomics import exchange, fence, load64, load64_acquire, load64_seq
+from scout.ring.atomics import exchange, fence, load64, load64_acquire, load64_seq, store64_release
 from scout.ring.jit import Record, entry, inline
 from scout.ring.layout import GATING, head_of, word
 from scout.ring.segment import LINE, address, shared
 
-__all__ = ["Bell", "announce_sleep", "event_of", "is_lookout", "may_sleep", "must_wake_others", "ring_bell"]
+__all__ = [
+    "Bell",
+    "announce_sleep",
+    "arm",
+    "disarm",
+    "event_of",
+    "is_lookout",
+    "may_sleep",
+    "must_wake_others",
+    "ring_bell",
+]
 
-_SLEEPERS, _LOOKOUT, _EVENT, _ONE = 0, 8, 16, 24
-"""Offsets in the bell's line: not 0 if a replica may sleep; the number of the lookout; the eventfd; the number 1."""
+_SLEEPERS, _LOOKOUT, _EVENT, _ONE, _ARMED, _WATCH, _CHANNELS, _COUNT = range(0, LINE, 8)
+"""Offsets in the bell's line: not 0 if a replica may sleep; the number of the lookout; the eventfd; the number 1; 1 if
+the descriptors of the channels are registered; the epoll instance of the lookout; the address of a struct epoll_event
+and, 16 bytes behind it, of these descriptors, each an int64; and how many they are."""
+
+_ADD, _DELETE = 1, 2  # linux/eventpoll.h
 
 _write: Any = types.ExternalFunction("write", types.int64(types.int32, types.int64, types.int64))
+_epoll_ctl: Any = types.ExternalFunction("epoll_ctl", types.int32(types.int32, types.int32, types.int32, types.int64))
 
 
 @inline
@@ -53,6 +71,32 @@ def announce_sleep(bell: int) -> None:
 def is_lookout(bell: int, replica: int) -> bool:
     """True if arriving packets wake this replica."""
     return load64_acquire(bell + _LOOKOUT) == replica  # pairs with Bell.replace
+
+
+@inline
+def arm(bell: int) -> None:
+    """For the lookout, before `announce_sleep`: from now on arriving packets wake it."""
+    if load64_acquire(bell + _ARMED) == 0:  # pairs with the stores of this lookout or an earlier one
+        _register(bell, _ADD)  # what a dead lookout had registered is refused
+        store64_release(bell + _ARMED, 1)  # after that: if the lookout dies in between the next one does it again
+
+
+@inline
+def disarm(bell: int) -> None:
+    """For the lookout, while packets come faster than it could sleep: the kernel need not announce each of them.
+
+    It takes the kernel a tenth of its time for a packet, on the core that receives.
+    """
+    if load64_acquire(bell + _ARMED):  # as in `arm`
+        store64_release(bell + _ARMED, 0)  # before that: as in `arm`
+        _register(bell, _DELETE)
+
+
+@inline
+def _register(bell: int, operation: int) -> None:
+    event = load64(bell + _CHANNELS)
+    for index in range(load64(bell + _COUNT)):
+        _epoll_ctl(load64(bell + _WATCH), operation, load64(event + 16 + index * 8), event)
 
 
 @inline
@@ -121,8 +165,14 @@ class Bell:
         self.address = address(self._line)
         self._event = os.eventfd(0)
         self._line[_EVENT // 8], self._line[_ONE // 8] = self._event, 1
-        self._watch = self._listening([self._event, *descriptors])
+        channels = list(descriptors)
+        self._watch = self._listening([self._event, *channels])
         self.watch = self._watch.fileno()
+        self._channels = shared(2 + len(channels), np.int64)
+        self._channels[0], self._channels[2:] = select.EPOLLIN | select.EPOLLET, channels
+        line = {_ARMED: 1, _WATCH: self.watch, _CHANNELS: address(self._channels), _COUNT: len(channels)}
+        for offset, value in line.items():
+            self._line[offset // 8] = value
         self.descriptors = [self._event, self.watch]
 
     def listen(self) -> select.epoll:

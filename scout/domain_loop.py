@@ -22,8 +22,8 @@ from scout.domain_queues import queue_call, serve_queues
 from scout.domain_sending import prepare_call, prepare_function, send_function
 from scout.domain_shapes import shape_call
 from scout.domain_timers import begin_timers, timers
-from scout.io.packet import CONTROL_CHANGE
-from scout.io.rest import NEVER
+from scout.io.packet import CONTROL_CHANGE, GSO_NONE
+from scout.io.rest import DENSE, NEVER
 from scout.paths.demux.find import ACCOUNTED, QUEUE_UP, SEEN
 from scout.ring.turn import STOP
 from scout.ring.wait import SPINS
@@ -97,7 +97,7 @@ def loop_source(plan: DomainPlan) -> str:
             "from scout.io.latency import see_latencies",
             "from scout.io.packet import NOT_HELD, RECORD",
             *(["from scout.io.path_queue import finish, take"] if plan.path_scheduler else []),
-            f"from scout.io.rest import {'NEVER, ' if plan.timers else ''}{'now, ' if clocked else ''}rest",
+            f"from scout.io.rest import {'NEVER, ' if plan.timers else ''}{'now, ' if clocked else ''}rest, see_many",
             *(["from scout.io.stopwatch import stopwatch"] if plan.path_scheduler or plan.accounts else []),
             f"from scout.ring.bell import {'is_lookout, ' if plan.timers else ''}may_sleep, ring_bell",
             "from scout.ring.jit import callee, inline",
@@ -203,13 +203,15 @@ def _channel(plan: DomainPlan, index: int) -> list[str]:
     return [
         f"# channel {index}",
         *(["forget(memo)"] if plan.demuxes else []),
-        f"count = {receive}",
+        *_receive(plan, index, receive),
         *(["accounted = since = 0"] if plan.accounts else []),
         "if count:",
         f"    see_request(hold[0], batch[count - 1], orders + {CLOCK})",
         *(_SEE_TIME if plan.demuxes else []),
         f"if {channel}_cursor[0].open:",
         "    work += 1",
+        f"    if count >= {DENSE} and batch[0].gso_type == {GSO_NONE}:",
+        "        see_many(waiter)",
         # A channel that brings only packets that are dropped where they lie has used its turn, too.
         *([f"    heads[{index}].served += {channel}_cursor[0].count"] if plan.scheduler else []),
         *([f"    received += {channel}_cursor[0].count"] if plan.path_scheduler else []),
@@ -241,6 +243,19 @@ def _channel(plan: DomainPlan, index: int) -> list[str]:
             else []
         ),
         f"    {channel}_release({ends}, replica, {own.is_ordered})",
+    ]
+
+
+def _receive(plan: DomainPlan, index: int, receive: str) -> list[str]:
+    """Fill the batch, unless the replica waits for more packets. A channel that the scheduler has chosen is served."""
+    if plan.scheduler:
+        return [f"count = {receive}"]
+    return [
+        f"if channel_{index}_gathers({ends_of(index)}, waiter):",
+        "    count = 0",
+        "    work += 1  # other channels may have packets; no sleep",
+        "else:",
+        f"    count = {receive}",
     ]
 
 

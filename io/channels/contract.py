@@ -37,6 +37,9 @@ class ChannelOperations(NamedTuple):
     """`receive_sharded(ring, cursor, replica, batch, shards, shard_of, look, tables) -> int`: the same for sharded
     flows. The replica is the primary of packets that `shard_of(frame, end, shards)` gives to it, and skips those of
     other replicas."""
+    gathers: Any
+    """`gathers(ring, cursor, waiter) -> bool`: True if a replica that keeps up is to `receive` a little later, when
+    more packets are there. `waiter` is its record of `scout.io.rest`."""
     mark_plain: Any
     """`mark_plain(ring, cursor)`: for the primary of a batch from `receive`: none of its packets leads to replicated
     work. Other replicas then get no packets of it, unless they have received them already."""

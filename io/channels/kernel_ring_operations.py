@@ -10,12 +10,15 @@ import numpy as np
 
 from scout.io.channels.contract import ChannelOperations
 from scout.io.channels.kernel_ring_protocol import (
+    MANY,
     MOST_CONTROLS,
     NOTHING,
     RING,
     advance_floor,
     control_at,
     frame_at,
+    has_control,
+    has_room,
     is_filled,
     next_frame,
     offered,
@@ -25,8 +28,9 @@ from scout.io.channels.kernel_ring_protocol import (
 from scout.io.channels.sharding import SKIPPED, role_for, set_role
 from scout.io.channels.tpacket import frame_end, frame_of, interface_of, received_at, take_frame
 from scout.io.packet import NOT_HELD, OFFLOAD, RECORD
+from scout.io.rest import DENSE, gathers_now
 from scout.ring import layout, turn
-from scout.ring.atomics import load64, store64
+from scout.ring.atomics import load64, pause, store64
 from scout.ring.batch import cut_batch, finish, mark_plain, passes_over
 from scout.ring.bell import must_wake_others
 from scout.ring.claims import NOBODY, claim_at, count_of
@@ -35,9 +39,6 @@ from scout.ring.jit import Record, inline
 
 __all__ = ["OPERATIONS"]
 
-
-BACKLOG = 64
-"""Frames in a batch that show that the replica does not keep up: more frames wait."""
 
 CONTROLS_INTERVAL = MOST_CONTROLS // 2
 """Control requests between two positions at which all replicas save a snapshot; a power of two."""
@@ -64,8 +65,9 @@ def receive(
     if passes_over(ring, cursor):
         return 0
     in_place = not copies and cursor.primary == 0
-    if cursor.primary and count >= BACKLOG:
-        prefetch_frames(ring, cursor.head + count, count)  # as many probably wait behind them
+    if cursor.primary and count >= MANY and is_filled(ring, cursor.head + 2 * count - 1):
+        # The kernel's core has these lines no longer in use: those of frames that it has yet to write it would miss.
+        prefetch_frames(ring, cursor.head + count, count)
     header, taken = frame_at(ring, cursor.head), 0
     for _ in range(count):
         packet, record, port = batch[np.uintp(taken)], batch.ctypes.data + taken * RECORD, _port_of(ring, header)
@@ -143,6 +145,22 @@ def _take_control(ring: Record, cursor: Record, batch: np.ndarray) -> None:
 
 
 @inline
+def gathers(ring: Record, cursor: Record, waiter: np.ndarray) -> bool:
+    """True if the next frames are to wait until there are `MANY`: behind a batch of `DENSE`, for a moment.
+
+    Packets of one flow leave together then. And a replica that takes each frame as soon as it is there slows down the
+    core that writes them: both use the frame's first cache line at the same time. So it looks at the last one of MANY.
+    """
+    here, last = layout.position(cursor), cursor.head + MANY - 1
+    if cursor.count < DENSE or cursor.primary == 0 or cursor.open or cursor.end > here or not gathers_now(waiter):
+        return False
+    if not has_room(ring, last) or is_filled(ring, last) or has_control(ring, cursor) or claim_at(ring, here):
+        return False
+    pause()
+    return True
+
+
+@inline
 def await_turn(ring: Record, cursor: Record, stop: int) -> bool:
     """Wait until the packets of the batch at hand may leave; as `scout.ring.turn.await_turn`."""
     return turn.await_turn(ring, layout.position(cursor), stop)
@@ -162,8 +180,8 @@ def release(ring: Record, cursor: Record, replica: int, ordered: bool) -> None:
 
 @inline
 def needs_help(ring: Record, cursor: Record) -> bool:
-    """True if replicas that sleep are to wake: many frames were there, and more are; or one has stayed far behind."""
-    if cursor.primary and cursor.count >= BACKLOG and is_filled(ring, cursor.head + cursor.count):
+    """True if replicas that sleep are to wake: MANY frames were there and are again, or one has stayed far behind."""
+    if cursor.primary and cursor.count >= MANY and is_filled(ring, cursor.head + cursor.count + MANY - 1):
         return True
     return must_wake_others(ring, cursor)
 
@@ -224,6 +242,7 @@ OPERATIONS = ChannelOperations(
     cursor=layout.MEMBER,
     receive=receive,
     receive_sharded=receive_sharded,
+    gathers=gathers,
     mark_plain=mark_plain,
     passes_over=passes_over,
     await_turn=await_turn,

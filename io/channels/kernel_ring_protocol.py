@@ -61,6 +61,7 @@ from scout.ring.segment import LINE
 __all__ = [
     "BATCH_BYTES",
     "CONTROL",
+    "MANY",
     "MOST_CONTROLS",
     "NOTHING",
     "RING",
@@ -68,6 +69,8 @@ __all__ = [
     "advance_floor",
     "control_at",
     "frame_at",
+    "has_control",
+    "has_room",
     "is_filled",
     "next_frame",
     "offered",
@@ -81,6 +84,10 @@ MOST_CONTROLS = 1024
 
 BATCH_BYTES = 96 << 10
 """Bytes that a primary copies for a batch, about: with the frames in the ring they fit the second-level cache."""
+
+MANY = 64
+"""Frames of a batch that does not show a backlog, at most, and for which a replica that keeps up waits a moment: those
+of a super-frame."""
 
 NOTHING = -1
 
@@ -155,7 +162,7 @@ def open_requests(ring: Record, cursor: Record, replica: int, owner: int) -> int
 @inline
 def offered(ring: Record, cursor: Record) -> int:
     """How many frames a replica at whose position there is no claim could claim; 0 for a control request; NOTHING."""
-    if load64_acquire(word(ring, CONTROLS)) > cursor.controls:  # pairs with add_control
+    if has_control(ring, cursor):
         return 0
     # Acquire, before the status: pairs with the store of RETURNED.
     last = min(cursor.head + ring.batch, load64_acquire(word(ring, RETURNED)) + ring.entries)
@@ -170,16 +177,30 @@ def offered(ring: Record, cursor: Record) -> int:
         frame = next_frame(ring, frame)
         tail += 1
     cursor.tail = max(tail, cursor.tail)
-    return tail - cursor.head if tail > cursor.head else NOTHING
+    count = tail - cursor.head
+    if MANY < count < ring.batch:
+        count = MANY  # of one flow the rest would leave as a short super-frame
+    return count if count > 0 else NOTHING
+
+
+@inline
+def has_control(ring: Record, cursor: Record) -> bool:
+    """True if there is a control request to which the replica has not come."""
+    return load64_acquire(word(ring, CONTROLS)) > cursor.controls  # pairs with add_control
+
+
+@inline
+def has_room(ring: Record, number: int) -> bool:
+    """True if the slot of the frame of this number was returned to the kernel, so that the frame can come."""
+    # Acquire, before the status of the slot: pairs with the store of RETURNED.
+    return number < load64_acquire(word(ring, RETURNED)) + ring.entries
 
 
 @inline
 def is_filled(ring: Record, number: int) -> bool:
     """True if the frame of this number, of which no earlier one is missing, has arrived."""
-    # Acquire, before the status: pairs with the store of RETURNED.
-    if number >= load64_acquire(word(ring, RETURNED)) + ring.entries:
-        return False
-    return load32_acquire(frame_at(ring, number) + STATUS) & STATUS_USER != 0  # pairs with the kernel's release
+    # Acquire: pairs with the kernel's release of the frame.
+    return has_room(ring, number) and load32_acquire(frame_at(ring, number) + STATUS) & STATUS_USER != 0
 
 
 @inline

@@ -191,6 +191,12 @@ def _take(
 
 
 @inline
+def gathers(feed: Record, cursor: Record, waiter: np.ndarray) -> bool:
+    """False: the next packets never wait for more. Whoever inserts them publishes many at once."""
+    return False
+
+
+@inline
 def await_turn(feed: Record, cursor: Record, stop: int) -> bool:
     """Wait until the packets of the batch at hand may leave; as `scout.ring.turn.await_turn`."""
     return turn.await_turn(feed, cursor.head, stop)
@@ -261,6 +267,7 @@ OPERATIONS = ChannelOperations(
     cursor=MEMBER,
     receive=receive,
     receive_sharded=receive_sharded,
+    gathers=gathers,
     mark_plain=mark_plain,
     passes_over=passes_over,
     await_turn=await_turn,

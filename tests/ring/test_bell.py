@@ -1,13 +1,14 @@
 """The bell: whom it wakes, and what it costs."""
 
 import os
+import select
 
 import numba
 import numpy as np
 import pytest
 
 from scout.io.host.process import Child
-from scout.io.rest import NEVER, POLL, WAITER, rest
+from scout.io.rest import GATHERING, NEVER, POLL, WAITER, gathers_now, rest, see_many
 from scout.ring.bell import Bell, announce_sleep, may_sleep, must_wake_others
 from scout.ring.channel import Channel
 from scout.ring.jit import entry
@@ -33,6 +34,16 @@ def sleeps(bell):
 @entry(numba.int64(_WAITERS, numba.int64))
 def rest_after(waiters, looks):
     return rest(waiters, looks, NEVER)
+
+
+@entry(numba.void(_WAITERS))
+def take_many(waiters):
+    see_many(waiters)
+
+
+@entry(numba.boolean(_WAITERS))
+def gathers(waiters):
+    return gathers_now(waiters)
 
 
 @entry(numba.boolean(_CHANNELS, _MEMBERS, numba.int64))
@@ -172,3 +183,52 @@ def test_a_replica_polls_where_packets_come_soon_after_its_work(bell):
         assert rest_after(waiters, SPINS) == SPINS - 1 and not sleeps(bell.address)
         waiters["since"] = 1  # long ago: it was in vain
         assert rest_after(waiters, SPINS) == SPINS and sleeps(bell.address)
+
+
+def waiter_of(bell):
+    waiter = np.zeros(1, WAITER)
+    waiter["strategy"], waiter["bell"], waiter["watch"] = BLOCK, bell.address, bell.watch
+    return waiter
+
+
+def test_packets_that_come_fast_wake_nobody_until_the_lookout_announces_a_sleep(bell, pipe):
+    waiter = waiter_of(bell)
+    watch = select.epoll.fromfd(bell.watch)
+    os.write(pipe[1], b"1")
+    assert [found[0] for found in watch.poll(0)] == [pipe[0]]
+    take_many(waiter)
+    os.write(pipe[1], b"2")
+    assert watch.poll(0) == []
+    rest_after(waiter, SPINS)  # announces a sleep
+    assert [found[0] for found in watch.poll(0)] == [0]  # what came meanwhile counts
+    os.write(pipe[1], b"3")
+    assert len(watch.poll(0)) == 1
+
+
+def test_a_replica_that_is_not_the_lookout_leaves_the_channels_registered(bell, pipe):
+    waiter = waiter_of(bell)
+    waiter["replica"] = 1
+    take_many(waiter)
+    os.write(pipe[1], b"1")
+    assert len(select.epoll.fromfd(bell.watch).poll(0)) == 1
+
+
+def test_a_lookout_registers_channels_that_a_dead_one_had_registered_again(bell, pipe):
+    waiter = waiter_of(bell)
+    take_many(waiter)
+    watch = select.epoll.fromfd(bell.watch)
+    watch.register(pipe[0], select.EPOLLIN | select.EPOLLET)  # it died before it could say so
+    rest_after(waiter, SPINS)
+    os.write(pipe[1], b"1")
+    assert len(watch.poll(0)) == 1
+
+
+def test_more_packets_are_awaited_for_a_moment_only(bell):
+    waiter = waiter_of(bell)
+    assert not gathers(waiter)
+    take_many(waiter)
+    waiter["many"] += 10**12  # the clock was set back
+    assert not gathers(waiter)
+    take_many(waiter)
+    waiter["many"] -= GATHERING
+    assert not gathers(waiter)
