@@ -149,7 +149,7 @@ WRONG: list[tuple[str, Kind, tuple[str, str, str], dict[str, Any]]] = [
     (
         "a control request waits for a frame",
         KernelModel,
-        ("kernel_ring_protocol", "> cursor.controls:  # pairs with add_control", "> cursor.controls + 1:"),
+        ("kernel_ring_protocol", "> cursor.controls  # pairs with add_control", "> cursor.controls + 1"),
         {"requests": 1, **ALONE, "controls": 1, "room": 1},
     ),
 ]
