@@ -126,7 +126,10 @@ class LivePaths:
 
     def _check(self, path: Path) -> None:
         if not self._plan.demuxes:
-            raise ScoutError(f"path {path.name!r}: there is room for no more paths; give the supervisor most_paths=...")
+            raise ScoutError(
+                f"path {path.name!r}: there is room for no more paths; give the supervisor most_paths=... "
+                "(scout run --most-paths)"
+            )
         if path.router_graph is not self._plan.graph:
             raise ScoutError(f"path {path.name!r} belongs to another graph, called {path.router_graph.name!r}")
         if not path.attributes.traffic:

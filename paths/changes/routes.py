@@ -1,4 +1,4 @@
-"""Changes of the routes of an `Ip`.
+"""Changes of the routes of an `Ip`, which prepares and makes them in `scout.paths.protocols.routing`.
 
 Example
     supervisor.change(DeleteRoute("10.8.0.0/16"), AddRoute("10.9.0.0/16", via="10.0.1.2"))

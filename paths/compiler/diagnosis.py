@@ -114,7 +114,7 @@ def reason(error: Exception, function: Any = None) -> str:
         return wrong_call
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     telling = [line for line in lines if not line.startswith(_NOISE)]
-    return textwrap.shorten(telling[0] if telling else f"{type(error).__name__} {text}".strip(), 160)
+    return textwrap.shorten(telling[0] if telling else f"{type(error).__name__} {text}".strip(), 160).rstrip(".")
 
 
 def _wrong_call(text: str, function: Any) -> str:

@@ -1,4 +1,4 @@
-"""The text of a path's native code, written from its plan.
+"""The text of a path's native code, written from its plan; `scout.paths.compiler.native` compiles it.
 
 Functions for the three ways of packets: `main_line` for the primary; `aside`, for one packet that leaves the main line;
 `replicate`, for every replica but the primary. `run` is called with a batch and a context and calls them: one module,

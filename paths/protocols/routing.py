@@ -226,7 +226,10 @@ class Routing:
             )
         if isinstance(change, AddRoute) and there is not None:
             via = IPv4Address(there)
-            raise GraphError(f"{self._name}: {_shown(prefix)} is routed to {via} already; replace that by ReplaceRoute")
+            raise GraphError(
+                f"{self._name}: {_shown(prefix)} is routed to {via} already; replace that by ReplaceRoute "
+                "(scout ctl route replace)"
+            )
         if not isinstance(change, AddRoute) and there is None:
             fix = "leave it out" if isinstance(change, DeleteRoute) else "add it by AddRoute"
             raise GraphError(f"{self._name}: {_shown(prefix)} has no route of its own; {fix}")

@@ -94,4 +94,4 @@ def find(file: str | None = None) -> Path:
         )
         raise ScoutError(which)
     listed = ", ".join(f"{path} ({known[path]['router']}, {known[path]['file']})" for path in matching)
-    raise ScoutError(f"several routers run: {listed}; choose one by its socket")
+    raise ScoutError(f"several routers run: {listed}; choose one by --socket PATH")
