@@ -159,7 +159,7 @@ def test_packets_of_a_dead_replica_are_counted_and_others_do_not_wait_for_them()
         lost = supervisor.memory.delayed([dead])
         killed = supervisor.processes[dead]
         os.kill(killed.pid, signal.SIGKILL)
-        killed.join(600)
+        await_until(lambda: supervisor.processes[dead] is not killed)  # until then they count as held
         assert left.send(next(frames(1)), timestamp=START, timeout=60)  # it came long ago: it leaves at once
         await_until(right.sent)
         supervisor.stop()
