@@ -5,8 +5,9 @@ a wake-up costs more than the time between them. So a replica whose last sleep w
 nanoseconds before it sleeps again, and gives its core to others between two looks. A longer wait ends that: a router
 without packets, or with few, does not poll.
 
-A replica that finds `DENSE` packets at once lets others come for up to `GATHERING` nanoseconds before it looks again,
-so that a batch has many (`gathers` of the channels). Meanwhile arriving packets announce themselves to no one.
+A replica that finds `DENSE` packets at once does not look at their channel again until the batch of a super-frame is
+there, or `GATHERING` nanoseconds have passed since it found them (`gathers` of the channels). Meanwhile arriving
+packets announce themselves to no one.
 """
 
 import numpy as np
@@ -33,7 +34,8 @@ WAITER = np.dtype(
         ("since", "i8"),  # since when it has polled or slept, with nothing between but looks in vain; 0: it has not
         ("busy", "i8"),  # until when it does not poll, as another process has kept its core
         ("woken", "i8"),  # when its last sleep ended; 0: it has not slept since then
-        ("many", "i8"),  # when the replica last took many packets at once; 0: it does not wait for as many
+        ("many", "i8"),  # when the replica last took DENSE packets at once; 0: it does not wait for more
+        ("dense", "i8"),  # the channel that they were in
         ("tick", "f8"),  # nanoseconds a tick (`scout.io.stopwatch`)
     ]
 )
@@ -53,8 +55,8 @@ takes the core from a process that only computes, but a replica that has yielded
 over, some milliseconds."""
 
 DENSE, GATHERING = 16, 50_000
-"""Packets that a replica takes at once after which it lets as many come, and the nanoseconds that it waits for them at
-most."""
+"""Packets that a replica takes at once after which it lets more come, and the nanoseconds from then on until it looks
+again at the latest."""
 
 _MILLISECOND, _POLLIN = 1_000_000, 1
 _FIRST, _NEXT = 1, 10
@@ -108,19 +110,23 @@ def rest(waiter: np.ndarray, idle: int, until: int) -> int:
 
 
 @inline
-def see_many(waiter: np.ndarray) -> None:
+def see_many(waiter: np.ndarray, channel: int) -> None:
     """Packets come faster than the replica could sleep: none wakes it, until it announces a sleep again."""
     me = waiter[0]
-    me.many = now(waiter)
+    me.many, me.dense = now(waiter), channel
     if is_lookout(me.bell, me.replica):
         disarm(me.bell)
 
 
 @inline
-def gathers_now(waiter: np.ndarray) -> bool:
-    """True for `GATHERING` nanoseconds after `see_many`: the replica may let more packets come before it looks."""
+def gathers_now(waiter: np.ndarray, channel: int) -> bool:
+    """True for `GATHERING` nanoseconds after `see_many` of this channel, the last one that had so many.
+
+    The replica may let more packets of the channel come before it looks there. Those of others never wait: another
+    dense channel would begin the time anew, again and again.
+    """
     me = waiter[0]
-    if me.many == 0:
+    if me.many == 0 or me.dense != channel:
         return False
     if 0 <= now(waiter) - me.many < GATHERING:  # less than 0: the clock was set back
         return True

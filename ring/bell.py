@@ -12,9 +12,9 @@ A replica with nothing to do sleeps in epoll_wait(2), on one of two instances:
 While packets come faster than the lookout could sleep it takes the channels from its instance (`disarm`), as the kernel
 otherwise goes through that for each packet; it registers them again before it sleeps (`arm`).
 
-Both are edge-triggered: an event between a replica's last look and its sleep is kept, and ends the
-sleep. Level-triggered, a ring would be readable as long as any replica needs a frame in it, and an eventfd that nobody
-reads would be readable for ever.
+Both are edge-triggered: an event between a replica's last look and its sleep is kept, and ends the sleep.
+Level-triggered, a ring would be readable as long as any replica needs a frame in it, and an eventfd that nobody reads
+would be readable for ever.
 
 A sleeper sets SLEEPERS, looks at its channels once more, and then sleeps. A process that publishes something loads
 SLEEPERS after that. Both are sequentially consistent, so the sleeper finds the publication, or its flag is found. The
@@ -78,7 +78,9 @@ def arm(bell: int) -> None:
     """For the lookout, before `announce_sleep`: from now on arriving packets wake it."""
     if load64_acquire(bell + _ARMED) == 0:  # pairs with the stores of this lookout or an earlier one
         _register(bell, _ADD)  # what a dead lookout had registered is refused
-        store64_release(bell + _ARMED, 1)  # after that: if the lookout dies in between the next one does it again
+        # After that: if the lookout dies in between the next one does it again. If the kernel had no memory, a sleep
+        # lasts up to 10 ms, until packets come fast again.
+        store64_release(bell + _ARMED, 1)
 
 
 @inline
@@ -157,7 +159,7 @@ class Bell:
     watch : int
         The descriptor of the epoll instance with the bell and all channels.
     descriptors : list of int
-        The two that a replica needs: the eventfd, and `watch`.
+        Two that a replica needs: the eventfd, and `watch`. A lookout also needs the channels' own, under their numbers.
     """
 
     def __init__(self, descriptors: Iterable[int]) -> None:

@@ -13,6 +13,7 @@ that are given others, or that contain an address of this process; and with them
 import hashlib
 import os
 import pickle
+import platform
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -53,6 +54,7 @@ def key_of(function: Callable[..., Any], options: dict[str, Any], arguments: tup
         hasattr(function, "outlined"),
         sorted(options.items()),
         sys.version_info[:2],
+        platform.machine(),
     )
     text = f"{name} {marks} {[str(each) for each in arguments]}"
     return hashlib.sha256(text.encode()).hexdigest()[:32]
@@ -143,7 +145,9 @@ def _load(key: str, target: Any, make: Callable[..., Any]) -> Any:
     """The library, descriptor and signature of a cached function, with all that it calls; None if one is missing."""
     try:
         name, bitcode, called, descriptor, signature = pickle.loads(_file(key).read_bytes())
-    except FileNotFoundError:
+    except (
+        Exception
+    ):  # no file, or a damaged one, which unpickling may refuse in any way: it is compiled and written anew
         return None
     if key not in _libraries:
         linked = [_libraries.get(each) or (_load(each, target, make) or (None,))[0] for each in called]

@@ -110,7 +110,7 @@ class Changes:
     def check(self, changes: Sequence[Change]) -> None:
         """Find out whether changes could be made now; errors as of `apply`. Nothing is changed."""
         with self._alone():
-            for amendment in self.prepare(changes):
+            for amendment in reversed(self.prepare(changes)):
                 amendment.undo()
 
     def amend(self, prepare: Callable[[int], Sequence[Amendment]]) -> int:
@@ -154,7 +154,7 @@ class Changes:
                 made = self._write(amendments)
                 self._insert(made, 0)
             except BaseException:
-                for amendment in amendments:
+                for amendment in reversed(amendments):  # one that was prepared later may stand on an earlier one
                     amendment.undo()
                 raise
             self.epoch += 1
@@ -185,7 +185,7 @@ class Changes:
                 prepared.append(self._plan.graph.router(name).prepare(each, self._plan.graph))
             self._check_facts(changes)
         except BaseException:
-            for amendment in prepared:
+            for amendment in reversed(prepared):
                 amendment.undo()
             raise
         return prepared

@@ -215,7 +215,7 @@ def _channel(plan: DomainPlan, index: int) -> list[str]:
         f"if {channel}_cursor[0].open:",
         "    work += 1",
         f"    if count >= {DENSE} and batch[0].gso_type == {GSO_NONE}:",
-        "        see_many(waiter)",
+        f"        see_many(waiter, {index})",
         # A channel that brings only packets that are dropped where they lie has used its turn, too.
         *([f"    heads[{index}].served += {channel}_cursor[0].count"] if plan.scheduler else []),
         *([f"    received += {channel}_cursor[0].count"] if plan.path_scheduler else []),
@@ -255,7 +255,7 @@ def _receive(plan: DomainPlan, index: int, receive: str) -> list[str]:
     if plan.scheduler:
         return [f"count = {receive}"]
     return [
-        f"if channel_{index}_gathers({ends_of(index)}, waiter):",
+        f"if channel_{index}_gathers({ends_of(index)}, waiter, {index}):",
         "    count = 0",
         "    work += 1  # other channels may have packets; no sleep",
         "else:",

@@ -76,6 +76,9 @@ class LivePaths:
         ScoutError
             If something of it cannot be; then nothing is done.
         """
+        for path in gone:
+            if gone.count(path) > 1:
+                raise ScoutError(f"path {path.name!r}: one change deletes it twice; name it once")
         for path in new:
             self._check(path)
 

@@ -38,8 +38,8 @@ class ChannelOperations(NamedTuple):
     flows. The replica is the primary of packets that `shard_of(frame, end, shards)` gives to it, and skips those of
     other replicas."""
     gathers: Any
-    """`gathers(ring, cursor, waiter) -> bool`: True if a replica that keeps up is to `receive` a little later, when
-    more packets are there. `waiter` is its record of `scout.io.rest`."""
+    """`gathers(ring, cursor, waiter, channel) -> bool`: True if a replica that keeps up is to `receive` a little later,
+    when more packets are there. `waiter` is its record of `scout.io.rest`, `channel` the channel's number."""
     mark_plain: Any
     """`mark_plain(ring, cursor)`: for the primary of a batch from `receive`: none of its packets leads to replicated
     work. Other replicas then get no packets of it, unless they have received them already."""

@@ -66,7 +66,8 @@ def receive(
         return 0
     in_place = not copies and cursor.primary == 0
     if cursor.primary and count >= MANY and is_filled(ring, cursor.head + 2 * count - 1):
-        # The kernel's core has these lines no longer in use: those of frames that it has yet to write it would miss.
+        # Only frames that are there: to ask for the line of a frame that the kernel has yet to write takes it away from
+        # the kernel's core.
         prefetch_frames(ring, cursor.head + count, count)
     header, taken = frame_at(ring, cursor.head), 0
     for _ in range(count):
@@ -145,14 +146,16 @@ def _take_control(ring: Record, cursor: Record, batch: np.ndarray) -> None:
 
 
 @inline
-def gathers(ring: Record, cursor: Record, waiter: np.ndarray) -> bool:
+def gathers(ring: Record, cursor: Record, waiter: np.ndarray, channel: int) -> bool:
     """True if the next frames are to wait until there are `MANY`: behind a batch of `DENSE`, for a moment.
 
     Packets of one flow leave together then. And a replica that takes each frame as soon as it is there slows down the
     core that writes them: both use the frame's first cache line at the same time. So it looks at the last one of MANY.
     """
     here, last = layout.position(cursor), cursor.head + MANY - 1
-    if cursor.count < DENSE or cursor.primary == 0 or cursor.open or cursor.end > here or not gathers_now(waiter):
+    if cursor.count < DENSE or cursor.primary == 0 or cursor.open or cursor.end > here:
+        return False
+    if not gathers_now(waiter, channel):
         return False
     if not has_room(ring, last) or is_filled(ring, last) or has_control(ring, cursor) or claim_at(ring, here):
         return False

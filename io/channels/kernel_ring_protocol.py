@@ -86,8 +86,8 @@ BATCH_BYTES = 96 << 10
 """Bytes that a primary copies for a batch, about: with the frames in the ring they fit the second-level cache."""
 
 MANY = 64
-"""Frames of a batch that does not show a backlog, at most, and for which a replica that keeps up waits a moment: those
-of a super-frame."""
+"""The packets of the longest super-frame. A replica that keeps up waits a moment for as many frames, and takes no more
+of them at once."""
 
 NOTHING = -1
 

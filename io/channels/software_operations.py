@@ -191,7 +191,7 @@ def _take(
 
 
 @inline
-def gathers(feed: Record, cursor: Record, waiter: np.ndarray) -> bool:
+def gathers(feed: Record, cursor: Record, waiter: np.ndarray, channel: int) -> bool:
     """False: the next packets never wait for more. Whoever inserts them publishes many at once."""
     return False
 

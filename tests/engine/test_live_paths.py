@@ -1,6 +1,8 @@
 """Paths that are created and deleted while packets flow: at one request, in every replica."""
 
+import os
 import random
+import signal
 import socket
 import struct
 from pathlib import Path as FilePath
@@ -197,6 +199,26 @@ def test_paths_come_and_go_together_with_other_changes() -> None:
     assert len(gone) == account["out"]["right"] == 20
     assert (entered(supervisor, other), entered(supervisor, udp)) == (5, 10)
     assert supervisor.paths[2:] == [udp, other]
+
+
+def test_paths_are_as_they_were_after_a_change_that_found_no_room() -> None:
+    left, _, udp, supervisor = started(replicas=1)
+    one, other = udp.narrowed(destination_port=53), udp.narrowed(destination_port=53)
+    with supervisor:
+        supervisor.create_path(one)
+        with pytest.raises(ScoutError, match="deletes it twice"):
+            supervisor.change(DeletePath(one), DeletePath(one))
+        os.kill(supervisor.processes[0].pid, signal.SIGSTOP)
+        while left.send(numbered(0), timeout=0):
+            pass
+        with pytest.raises(ScoutError, match="full"):
+            supervisor.change(DeletePath(one), CreatePath(other))
+        os.kill(supervisor.processes[0].pid, signal.SIGCONT)
+        caught_up(supervisor)
+        with pytest.raises(ScoutError, match="same"):  # as the first one is still there
+            supervisor.create_path(other)
+        supervisor.delete_path(one)
+        supervisor.create_path(other)
 
 
 def test_a_path_that_was_there_at_the_start_can_be_deleted_and_created_again() -> None:

@@ -14,6 +14,7 @@ from scout.ring.channel import Channel
 from scout.ring.jit import entry
 from scout.ring.layout import CHANNEL, MEMBER
 from scout.ring.wait import BLOCK, SPINS
+from scout.testing import await_until
 
 _WAITERS, _CHANNELS, _MEMBERS = (
     numba.types.Array(numba.from_dtype(each), 1, "C") for each in (WAITER, CHANNEL, MEMBER)
@@ -38,12 +39,12 @@ def rest_after(waiters, looks):
 
 @entry(numba.void(_WAITERS))
 def take_many(waiters):
-    see_many(waiters)
+    see_many(waiters, 1)
 
 
-@entry(numba.boolean(_WAITERS))
-def gathers(waiters):
-    return gathers_now(waiters)
+@entry(numba.boolean(_WAITERS, numba.int64))
+def gathers(waiters, channel):
+    return gathers_now(waiters, channel)
 
 
 @entry(numba.boolean(_CHANNELS, _MEMBERS, numba.int64))
@@ -223,12 +224,23 @@ def test_a_lookout_registers_channels_that_a_dead_one_had_registered_again(bell,
     assert len(watch.poll(0)) == 1
 
 
-def test_more_packets_are_awaited_for_a_moment_only(bell):
+def test_more_packets_of_a_channel_are_awaited_for_a_moment_only(bell):
     waiter = waiter_of(bell)
-    assert not gathers(waiter)
+    assert not gathers(waiter, 1)
     take_many(waiter)
     waiter["many"] += 10**12  # the clock was set back
-    assert not gathers(waiter)
+    assert not gathers(waiter, 1)
     take_many(waiter)
     waiter["many"] -= GATHERING
-    assert not gathers(waiter)
+    assert not gathers(waiter, 1)
+
+
+def test_the_channel_that_had_many_packets_is_awaited_and_no_other(bell):
+    waiter = waiter_of(bell)
+
+    def awaited(channel):
+        take_many(waiter)
+        return gathers(waiter, channel)
+
+    await_until(lambda: awaited(1))  # unless this process stood still between the two
+    assert not awaited(0) and not awaited(2)

@@ -31,15 +31,17 @@ print(len(taken) > 0, any(taken), all(taken))
 """
 
 
-def test_the_second_process_compiles_no_function_of_scout(tmp_path: Path) -> None:
+def test_the_second_process_compiles_no_function_of_scout_unless_files_are_damaged(tmp_path: Path) -> None:
     environment = {key: value for key, value in os.environ.items() if key != "SCOUT_CHECKED"}  # that is never cached
     environment["SCOUT_CACHE"] = str(tmp_path / "cache")
-    for found in ("True False False", "True True True"):
+    for found, damage in (("True False False", b""), ("True True True", b"\x80"), ("True False False", b"")):
         command = [sys.executable, "-c", PROGRAM]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert (done.stdout.strip(), done.returncode) == (found, 0), done.stderr
         for folder in tmp_path.glob("cache/*/numba"):
             shutil.rmtree(folder)  # of the entry, which contains those functions
+        for file in tmp_path.glob("cache/*/fused/*") if damage else ():
+            file.write_bytes(damage)
 
 
 @pytest.fixture
