@@ -306,7 +306,7 @@ def test_between_kernels_nothing_is_lost_or_overtaken_while_new_shapes_come(orde
                     send_some(20)
                     time.sleep(0.01)
                 send_some(200)
-                assert entered(run.supervisor, path) > 200
+                await_until(lambda path=path: entered(run.supervisor, path) >= 200)
                 run.supervisor.delete_path(path)
             while len(came) < number:
                 came.append(*struct.unpack("!I", sink.recv(100)))
