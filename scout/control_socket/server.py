@@ -130,6 +130,8 @@ class ControlSocket:
                 await _write(writer, await self._answer(line))
         except (OSError, TimeoutError):  # it went, or does not take its answer
             pass
+        except asyncio.CancelledError:  # the router ends; asyncio of Python 3.11 would write of a cancelled task
+            pass
         finally:
             self._clients -= 1
             with suppress(OSError):

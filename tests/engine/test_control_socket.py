@@ -209,6 +209,17 @@ def test_stop_calls_what_the_script_says(router: SimpleNamespace, control: Contr
     assert calls == ["stop"]
 
 
+def test_a_socket_closes_without_a_word_while_a_client_waits(
+    router: SimpleNamespace, caplog: pytest.LogCaptureFixture
+) -> None:
+    with ControlSocket(router.supervisor, "other.py") as control:
+        client = Client(control.path)
+        client.send(line(do="show router"))
+        assert client.answer()["rows"]  # so it is served
+    assert client.at_end() and caplog.records == []
+    client.close()
+
+
 def test_a_reload_shows_its_changes_first_if_that_is_wished(router: SimpleNamespace, tmp_path: Path) -> None:
     file = tmp_path / "counting_file.py"
     lines = [
