@@ -55,9 +55,12 @@ class _Library(JITCodeLibrary):
     ----------
     key : str or None
         Under which it is cached (`scout.ring.fused_cache`).
+    symbol : str
+        The function's name in the code of its callers, if it is cached.
     """
 
     key: str | None = None
+    symbol = ""
 
     @classmethod
     def cached(cls, target: Any, name: str, bitcode: bytes, linked: list[Any], key: str) -> Any:

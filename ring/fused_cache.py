@@ -29,8 +29,8 @@ __all__ = ["FusedCache", "for_compiled_code", "key_of", "symbol_number"]
 
 _SYMBOL_BITS = 60
 
-_libraries: dict[str, Any] = {}
-"""What this process has of the cache, by key."""
+_known: dict[str, tuple[Any, Any, Any]] = {}
+"""What this process has loaded or compiled, by key: library, descriptor and signature. Never another version of it."""
 
 _IS_CHECKED = "SCOUT_CHECKED" in os.environ  # then accessors contain addresses of this process
 
@@ -117,9 +117,10 @@ class FusedCache:
         library.complete()  # it may refer to what is not cached
         if not library.key:
             return
-        _libraries[library.key] = library
-        called = [each.key for each in library.linked]
         result.fndesc.typemap = result.fndesc.calltypes = None  # as numba does; they may refer to anything
+        library.symbol = result.fndesc.mangled_name
+        _known[library.key] = library, result.fndesc, result.signature
+        called = [(each.key, each.symbol) for each in library.linked]
         content = dumps((library.name, library.alone().as_bitcode(), called, result.fndesc, result.signature))
         with suppress(OSError):  # another process compiles it anew
             write(_file(library.key), content)
@@ -141,17 +142,28 @@ def _file(key: str) -> Any:
     return cache_folder() / "fused" / key
 
 
-def _load(key: str, target: Any, make: Callable[..., Any]) -> Any:
-    """The library, descriptor and signature of a cached function, with all that it calls; None if one is missing."""
+def _load(key: str, target: Any, make: Callable[..., Any]) -> tuple[Any, Any, Any] | None:
+    """The library, descriptor and signature of a cached function, with all that it calls; None if one is missing.
+
+    Symbols contain numbers that numba gives to types in each process. So processes that compile a function at the same
+    time give it different symbols, and its file has those of the last one. A function that was compiled to call another
+    version is taken as missing too.
+    """
+    if key in _known:
+        return _known[key]
     try:
         name, bitcode, called, descriptor, signature = pickle.loads(_file(key).read_bytes())
     except (
         Exception
     ):  # no file, or a damaged one, which unpickling may refuse in any way: it is compiled and written anew
         return None
-    if key not in _libraries:
-        linked = [_libraries.get(each) or (_load(each, target, make) or (None,))[0] for each in called]
-        if None in linked:
+    linked = []
+    for each, symbol in called:
+        found = _load(each, target, make)
+        if found is None or found[0].symbol != symbol:
             return None
-        _libraries[key] = make(target, name, bitcode, linked, key)
-    return _libraries[key], descriptor, signature
+        linked.append(found[0])
+    library = make(target, name, bitcode, linked, key)
+    library.symbol = descriptor.mangled_name
+    _known[key] = library, descriptor, signature
+    return _known[key]

@@ -44,6 +44,39 @@ def test_the_second_process_compiles_no_function_of_scout_unless_files_are_damag
             file.write_bytes(damage)
 
 
+AFTER_OTHER_TYPES = """
+import sys
+import numpy as np
+from numba import from_dtype
+for number in range(int(sys.argv[1])):  # so Scout's types get other numbers in this process
+    from_dtype(np.dtype([(f"field_{number}", "i8")]))
+from scout.ring.membership import join
+_ = join.native
+"""
+
+
+def test_files_of_processes_that_compiled_at_the_same_time_fit_together_or_are_made_anew(tmp_path: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "SCOUT_CHECKED"}
+
+    def compiled(cache: str, others: int) -> list[Path]:
+        command = [sys.executable, "-c", AFTER_OTHER_TYPES, str(others)]
+        environment["SCOUT_CACHE"] = str(tmp_path / cache)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return sorted(tmp_path.glob(f"{cache}/*/fused/*"))
+
+    one, other = compiled("one", 0), compiled("other", 7)
+    assert [each.name for each in one] == [each.name for each in other]
+    assert any(mine.read_bytes() != theirs.read_bytes() for mine, theirs in zip(one, other, strict=True))
+    for part in range(2):
+        for mine, theirs in list(zip(one, other, strict=True))[part::2]:
+            mine.write_bytes(theirs.read_bytes())
+        for folder in tmp_path.glob("one/*/numba"):
+            shutil.rmtree(folder)
+        compiled("one", 3)  # makes the entry
+        compiled("one", 5)  # loads its machine code
+
+
 @pytest.fixture
 def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scout.ring.fused_cache._IS_CHECKED", False)
