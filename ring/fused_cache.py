@@ -30,7 +30,7 @@ __all__ = ["FusedCache", "for_compiled_code", "key_of", "symbol_number"]
 _SYMBOL_BITS = 60
 
 _known: dict[str, tuple[Any, Any, Any]] = {}
-"""What this process has loaded or compiled, by key: library, descriptor and signature. Never another version of it."""
+"""The functions that this process has loaded or compiled, by key: library, descriptor and signature. Never another version of it."""
 
 _IS_CHECKED = "SCOUT_CHECKED" in os.environ  # then accessors contain addresses of this process
 
@@ -73,7 +73,7 @@ def _is_known(kind: Any) -> bool:
 
 
 def symbol_number(key: str) -> int:
-    """What numba puts into the symbols of a cached function, in place of a number that it counts up."""
+    """The number that numba puts into the symbols of a cached function, in place of one that it counts up."""
     return 1 << _SYMBOL_BITS | int(key, 16) >> (4 * len(key) - _SYMBOL_BITS)
 
 
@@ -130,7 +130,7 @@ class FusedCache:
 
 
 def for_compiled_code(name: str) -> Callable[..., Any]:
-    """What stands for a function in Python: compiled callers find the function by it."""
+    """The object that stands for a function in Python: compiled callers find the function by it."""
 
     def entry_point(*arguments: Any) -> Any:
         raise TypeError(f"{name} is for compiled code; from Python call its `py_func`")

@@ -192,7 +192,7 @@ def _take(
 
 @inline
 def gathers(feed: Record, cursor: Record, waiter: np.ndarray, channel: int) -> bool:
-    """False: the next packets never wait for more. Whoever inserts them publishes many at once."""
+    """False: the next packets never wait for more, as they are inserted many at once."""
     return False
 
 

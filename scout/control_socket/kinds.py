@@ -36,7 +36,7 @@ class Kind:
     word : str
         The word for a value in the help; empty for an option that takes none.
     about : str
-        What a value is, for people.
+        The kind of value, for people.
     read : callable
         Gives the value of a JSON value. Raises ValueError or ScoutError if it is none.
     python : type

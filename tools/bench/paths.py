@@ -295,7 +295,7 @@ def _sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _of_the_worst(row: Mapping[str, Any]) -> str:
-    """What the machine did in the round with the most misses."""
+    """How the machine behaved in the round with the most misses."""
     if not row["misses_max"]:
         return ""
     return (
