@@ -30,7 +30,7 @@ __all__ = ["FusedCache", "for_compiled_code", "key_of", "symbol_number"]
 _SYMBOL_BITS = 60
 
 _known: dict[str, tuple[Any, Any, Any]] = {}
-"""The functions that this process has loaded or compiled, by key: library, descriptor and signature. Never another version of it."""
+"""The functions that this process has loaded or compiled, by key: library, descriptor, signature. One version each."""
 
 _IS_CHECKED = "SCOUT_CHECKED" in os.environ  # then accessors contain addresses of this process
 

@@ -77,8 +77,8 @@ _PORT, _KIND, _ENTRY = PORT.itemsize, KIND.itemsize, ENTRY.itemsize  # a record 
 
 
 _SEED_0, _SEED_1 = -0x0E37_79B9_7F4A_7C15, -0x4B47_D0C3_A5B6_E9D1
-"""Numbers that the two words of a key are mixed with: a product with 0 would lose the other word. Keys that become 0 all the
-same, as of a packet from an address in 240/4, share a bucket, and are compared there like all others."""
+"""Numbers that the two words of a key are mixed with: a product with 0 would lose the other word. Keys that become 0
+all the same, as of a packet from an address in 240/4, share a bucket, and are compared there like all others."""
 
 _KIND_BITS = 48  # of the second word, below the number of its kind
 
