@@ -1,35 +1,38 @@
-"""The builder: one process at a time that compiles while packets flow.
+"""The builder: processes that compile while packets flow.
 
-It is forked for each job, so that it has the functions that were written since the start. It leaves the compiled code
-in the cache. It runs at a low priority, and on cores that no domain is pinned to if there are any.
+Each job has a process, which is forked for it, so that it has the functions that were written since the start. It
+leaves the compiled code in the cache. It runs on cores that no domain is pinned to if there are any.
+
+A job that somebody waits for begins at once, at a program's usual priority, and is done before its process has ended,
+which takes some 10 ms. The others are done one after the other, at a low priority.
 """
 
-import heapq
+import gc
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from itertools import count
+from functools import partial
 from typing import NamedTuple
 
-from scout.io.host.process import Child, Forker, usable_cores
+from scout.io.host.process import Child, Forker, usable_cores, wait_for_any
 from scout.ring.errors import ScoutError
 
 __all__ = ["Builder"]
 
 _NICENESS = 10  # a tenth of a core, if the others have enough to do: nice(2); at 19 a job would take many minutes there
 _GRACE = 3.0  # seconds that a killed process gets to end
+_ENDED = "the router does not run any more"
 
 
 class _Job(NamedTuple):
-    rank: int
-    number: int
     work: Callable[[], None]
     done: Callable[[str], None]
 
 
 class Builder:
-    """Does one job after the other, each in a process of its own.
+    """Does each job in a process of its own.
 
     Parameters
     ----------
@@ -42,33 +45,48 @@ class Builder:
         self._forker = forker
         free = [core for core in usable_cores() if core not in busy]
         self._cores = free or usable_cores()
-        self._jobs: list[_Job] = []  # a heap
-        self._numbers = count()
+        self._jobs: deque[_Job] = deque()
         self._changed = threading.Condition()
-        self._rank = 0  # of the job in work
-        self._process: Child | None = None
+        self._processes: list[Child] = []
         self._closed = False
         self._thread: threading.Thread | None = (
             None  # a thread that was never started would refer to this object for ever
         )
 
-    def submit(self, work: Callable[[], None], done: Callable[[str], None], rank: int = 0) -> None:
-        """Have `work` done in a process, and then call `done` in this one, with a sentence if the work failed.
+    def do(self, work: Callable[[], None]) -> None:
+        """Have `work` done at once, and wait for it.
 
-        `done` is called in the builder's thread. Jobs of a lower rank go first: one that is in work and has a higher
-        rank is ended, and begins anew afterwards.
+        Raises
+        ------
+        ScoutError
+            If it failed, or the run ends.
+        """
+        done = os.eventfd(0, os.EFD_NONBLOCK)
+        try:
+            process = self._start(_begin, partial(_work_and_tell, work, done), keep=(done,))
+            wait_for_any([process], None, done)
+            with suppress(BlockingIOError):
+                os.eventfd_read(done)
+                return
+        finally:
+            os.close(done)
+        if error := self._end_of(process):
+            raise ScoutError(error)
+
+    def submit(self, work: Callable[[], None], done: Callable[[str], None]) -> None:
+        """Have `work` done when its turn has come, and then call `done`, with a sentence if the work failed.
+
+        `done` is called in the builder's thread.
         """
         with self._changed:
             if not self._closed:
                 if self._thread is None:
                     self._thread = threading.Thread(target=self._run, name="scout-builder", daemon=True)
                     self._thread.start()
-                heapq.heappush(self._jobs, _Job(rank, next(self._numbers), work, done))
-                if self._process and self._rank > rank:
-                    self._process.kill()
+                self._jobs.append(_Job(work, done))
                 self._changed.notify()
                 return
-        done("the router does not run any more")
+        done(_ENDED)
 
     @property
     def is_closed(self) -> bool:
@@ -76,51 +94,75 @@ class Builder:
         return self._closed
 
     def close(self) -> None:
-        """End the process that works; jobs that are not done fail."""
+        """End the processes that work; jobs that are not done fail."""
         with self._changed:
             self._closed = True
             self._changed.notify()
-            if self._process:
-                self._process.kill()
+            for process in self._processes:
+                process.kill()
         if self._thread and self._thread is not threading.current_thread():
             self._thread.join(_GRACE)
 
     def _run(self) -> None:
         while job := self._next():
-            if (error := self._do(job)) is not None:
-                job.done(error)
+            job.done(self._do(job.work))
             del job  # or it would live until the next one
 
     def _next(self) -> _Job | None:
         """Wait for a job; None if there will be none."""
         with self._changed:
             self._changed.wait_for(lambda: self._jobs or self._closed)
-            return heapq.heappop(self._jobs) if self._jobs else None
+            return self._jobs.popleft() if self._jobs else None
 
-    def _do(self, job: _Job) -> str | None:
-        """Do a job in a process; a sentence, empty if all went well, or None if it has to begin anew."""
+    def _do(self, work: Callable[[], None]) -> str:
+        """Do a job when its turn has come; a sentence, which is empty if all went well."""
         try:
-            with self._changed:
-                if self._closed:
-                    return "the router does not run any more"
-                self._rank = job.rank
-                self._process = process = self._forker.fork(_work, self._cores, job.work, quiet=True, keep=())
-            process.join()
-        except (ScoutError, OSError) as error:
-            return f"no process can be forked for the builder: {error}"
+            process = self._start(_begin_quietly, work)
+        except ScoutError as error:
+            return str(error)
+        process.join()
+        return self._end_of(process)
+
+    def _start(
+        self, begin: Callable[[Sequence[int]], None], work: Callable[[], None], keep: Sequence[int] = ()
+    ) -> Child:
         with self._changed:
-            self._process = None
-            if process.exitcode and self._jobs and self._jobs[0].rank < job.rank and not self._closed:
-                heapq.heappush(self._jobs, job)  # it was ended for the sake of another one
-                return None
+            if self._closed:
+                raise ScoutError(_ENDED)
+            try:
+                process = self._forker.fork(_work, begin, self._cores, work, quiet=True, keep=keep)
+            except (ScoutError, OSError) as error:
+                raise ScoutError(f"no process can be forked for the builder: {error}") from error
+            self._processes = [each for each in self._processes if each.is_alive()] + [process]
+            return process
+
+    def _end_of(self, process: Child) -> str:
+        """How a process ended: a sentence, which is empty if all went well."""
+        with self._changed:
+            self._processes = [each for each in self._processes if each.is_alive()]
         if process.error:
             return process.error.rstrip().rpartition("\n")[2].partition(": ")[2]
         return f"the builder ended with status {process.exitcode}" if process.exitcode else ""
 
 
-def _work(cores: Sequence[int], work: Callable[[], None]) -> None:
+def _work(begin: Callable[[Sequence[int]], None], cores: Sequence[int], work: Callable[[], None]) -> None:
     """The process."""
+    gc.disable()  # a collection would touch, and so copy, all that the parent has
+    begin(cores)
+    work()
+
+
+def _work_and_tell(work: Callable[[], None], done: int) -> None:
+    work()
+    os.eventfd_write(done, 1)
+
+
+def _begin(cores: Sequence[int]) -> None:
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))  # the parent may have a real-time priority
     with suppress(OSError):
         os.sched_setaffinity(0, cores)
+
+
+def _begin_quietly(cores: Sequence[int]) -> None:
+    _begin(cores)
     os.nice(_NICENESS)
-    work()

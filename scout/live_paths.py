@@ -55,7 +55,7 @@ class LivePaths:
         while True:
             leaving = self._leaving  # before the attempt, at whose end there may be room
             try:
-                return self._changes.amend(partial(self._creation, path))
+                return self._create(partial(self._creation, path))
             except NoRoom:
                 if not leaving or time.monotonic() > deadline:
                     raise
@@ -95,7 +95,7 @@ class LivePaths:
                 raise
             return made
 
-        return self._changes.amend(prepare)
+        return self._create(prepare)
 
     def exchange(self, gone: Sequence[Path], new: Sequence[Path]) -> dict[Path, ScoutError]:
         """Delete and create paths by one change; those for which it cannot be done, with the reason. Waits for no room.
@@ -124,8 +124,16 @@ class LivePaths:
 
         for path in new:
             attempt(self._check, path)
-        self._changes.amend(prepare)
+        self._create(prepare)
         return refused
+
+    def _create(self, prepare: Callable[[int], list[Amendment]]) -> int:
+        """Make a change that may create paths of new shapes, whose code is fused from then on; its epoch."""
+        try:
+            return self._changes.amend(prepare)
+        finally:
+            if self._shapes:
+                self._shapes.fuse()  # now: to fork its process before would delay the change
 
     def _check(self, path: Path) -> None:
         if not self._plan.demuxes:

@@ -8,6 +8,7 @@ code from the same request on.
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -33,10 +34,6 @@ from scout.shapes import Shape
 __all__ = ["LiveShapes"]
 
 _NAP = 0.01  # seconds until a change that found no room is tried again
-
-_AWAITED, _LIKELY, _FUSED = range(3)
-"""Ranks of the builder's jobs: stages that a path waits for; stages that paths are likely to have; fused code, without
-which a path runs too."""
 
 
 class LiveShapes:
@@ -72,7 +69,8 @@ class LiveShapes:
         self._kinds = {id(table): table.kind for table in domain.tables}
         self._routers = {router.name for router in plan.graph.routers}
         self._loaded: dict[str, int] = {}  # addresses of code, by the digests of its units
-        self._admitting = threading.Lock()  # held while stages are compiled, so the builder's thread never takes it
+        self._linked: deque[tuple[Shape, Unit]] = deque()  # shapes whose fused code was not asked for yet
+        self._admitting = threading.Lock()  # held while stages are compiled
         self._loading = threading.Lock()
 
     def prepare(self) -> None:
@@ -84,7 +82,7 @@ class LiveShapes:
         units = [stage_unit(node, stage) for node, stage in self._likely()]
         self._load_found(units, "")
         if missing := [unit for unit in units if unit.found() is None]:
-            self._builder.submit(partial(_build, missing), partial(self._load_found, missing), _LIKELY)
+            self._builder.submit(partial(_build, missing), partial(self._load_found, missing))
 
     def admit(self, path: Path) -> Shape:
         """The shape of a path, which is made if it is new; it waits for stages that are not compiled yet.
@@ -102,9 +100,15 @@ class LiveShapes:
             stages = self._stages(path, plan)
             shape = self._paths.admit(path)
             self._memory.place(shape.number, plan, channel, stages)
-            unit = fused_unit(plan)
-            self._builder.submit(partial(_build, [unit]), partial(self._fused, shape, unit), _FUSED)
+            self._linked.append((shape, fused_unit(plan)))
             return shape
+
+    def fuse(self) -> None:
+        """Have the shapes that were admitted fused in the background; their paths have come, or were refused."""
+        while self._linked:
+            with suppress(IndexError):  # another thread took it
+                shape, unit = self._linked.popleft()
+                self._builder.submit(partial(_build, [unit]), partial(self._fused, shape, unit))
 
     def _likely(self) -> list[tuple[str, Stage]]:
         """The stages that new paths are likely to have: those of the start, and those that routers' rules bring."""
@@ -168,16 +172,7 @@ class LiveShapes:
         missing = {node: unit for node, unit in units.items() if not (unit.digest in self._loaded or unit.found())}
         if missing:
             self._say(f"path {path.name!r} has its packets when its new stages are compiled: {', '.join(missing)}")
-            done, errors = threading.Event(), list[str]()
-
-            def finish(error: str) -> None:
-                errors.append(error)
-                done.set()
-
-            self._builder.submit(partial(_build, list(missing.values())), finish, _AWAITED)
-            done.wait()
-            if errors[0]:
-                raise ScoutError(errors[0])
+            self._builder.do(partial(_build, list(missing.values())))
         return {node: self._load(unit) for node, unit in units.items()}
 
     def _load(self, unit: Unit) -> int:

@@ -216,11 +216,14 @@ class Forker:
             del job, result, function  # or they would live until the next job
 
 
-def wait_for_any(children: Iterable[Child], timeout: float | None) -> None:
-    """Wait until one of the `children` has ended, or `timeout` seconds; return at once if one ended before."""
+def wait_for_any(children: Iterable[Child], timeout: float | None, *descriptors: int) -> None:
+    """Wait until one of the `children` has ended or one of the `descriptors` is readable, or `timeout` seconds.
+
+    It returns at once if that was so before.
+    """
     poll = select.poll()
-    for child in children:
-        poll.register(child.descriptor, select.POLLIN)
+    for descriptor in (*(child.descriptor for child in children), *descriptors):
+        poll.register(descriptor, select.POLLIN)
     poll.poll(None if timeout is None else max(0.0, timeout) * 1000)
 
 

@@ -1,10 +1,11 @@
-"""The builder: jobs that somebody waits for go first, and none is lost."""
+"""The builder: jobs that somebody waits for are done at once, and none is lost."""
 
 import os
 import queue
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,17 @@ from scout.ring.errors import ScoutError
 
 
 @pytest.fixture
-def builder() -> Iterator[Builder]:
-    forker = Forker()
+def forker() -> Iterator[Forker]:
+    made = Forker()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def builder(forker: Forker) -> Iterator[Builder]:
     made = Builder(forker, [])
     yield made
     made.close()
-    forker.close()
 
 
 def nothing() -> None:
@@ -32,22 +38,7 @@ def wait_for(file: Path) -> None:
         time.sleep(0.01)
 
 
-def test_a_job_of_a_lower_rank_goes_first_and_the_one_in_work_begins_anew(builder: Builder, tmp_path: Path) -> None:
-    begun, done = tmp_path / "begun", queue.SimpleQueue()
-
-    def long() -> None:
-        if not begun.exists():
-            begun.touch()
-            signal.pause()
-
-    builder.submit(long, lambda error: done.put(("long", error)), rank=2)
-    wait_for(begun)
-    builder.submit(nothing, lambda error: done.put(("other", error)), rank=2)
-    builder.submit(nothing, lambda error: done.put(("needed", error)), rank=1)
-    assert [done.get(timeout=600) for _ in range(3)] == [("needed", ""), ("long", ""), ("other", "")]
-
-
-def test_a_job_in_work_is_not_ended_for_one_of_its_own_rank_or_a_higher_one(builder: Builder, tmp_path: Path) -> None:
+def test_jobs_are_done_in_their_order_and_one_that_is_waited_for_at_once(builder: Builder, tmp_path: Path) -> None:
     begun, go_on, done = tmp_path / "begun", tmp_path / "go_on", queue.SimpleQueue()
 
     def first() -> None:
@@ -55,11 +46,10 @@ def test_a_job_in_work_is_not_ended_for_one_of_its_own_rank_or_a_higher_one(buil
         wait_for(go_on)
 
     builder.submit(first, lambda error: done.put(("first", error)))
-    wait_for(begun)
-    builder.submit(nothing, lambda error: done.put(("third", error)), rank=1)
     builder.submit(nothing, lambda error: done.put(("second", error)))
-    go_on.touch()
-    assert [done.get(timeout=600) for _ in range(3)] == [("first", ""), ("second", ""), ("third", "")]
+    wait_for(begun)
+    builder.do(go_on.touch)
+    assert [done.get(timeout=600) for _ in range(2)] == [("first", ""), ("second", "")]
 
 
 def test_what_fails_is_told_also_of_a_job_that_another_one_follows(builder: Builder, tmp_path: Path) -> None:
@@ -78,6 +68,8 @@ def test_what_fails_is_told_also_of_a_job_that_another_one_follows(builder: Buil
     builder.submit(failing, done.put)
     go_on.touch()
     assert [done.get(timeout=600) for _ in range(2)] == ["the builder ended with status -9", "no such stage"]
+    with pytest.raises(ScoutError, match="no such stage"):
+        builder.do(failing)
 
 
 def test_jobs_that_are_not_done_at_the_end_fail(builder: Builder, tmp_path: Path) -> None:
@@ -93,3 +85,37 @@ def test_jobs_that_are_not_done_at_the_end_fail(builder: Builder, tmp_path: Path
     builder.close()
     builder.submit(nothing, done.put)
     assert all(done.get(timeout=600) for _ in range(3))
+    with pytest.raises(ScoutError, match="does not run any more"):
+        builder.do(nothing)
+
+
+def test_the_end_of_the_run_ends_a_job_that_is_waited_for(builder: Builder, tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+
+    def long() -> None:
+        begun.touch()
+        signal.pause()
+
+    with ThreadPoolExecutor() as thread:
+        waiting = thread.submit(builder.do, long)
+        wait_for(begun)
+        builder.close()
+        with pytest.raises(ScoutError, match="ended with status -9"):
+            waiting.result(600)
+
+
+def test_jobs_have_no_special_policy_and_those_that_nobody_waits_for_a_low_priority(
+    forker: Forker, builder: Builder, tmp_path: Path
+) -> None:
+    priority, done = tmp_path / "priority", queue.SimpleQueue()
+    niceness = os.nice(0)
+    forker.call(os.sched_setscheduler, 0, os.SCHED_BATCH, os.sched_param(0))
+
+    def look() -> None:
+        priority.write_text(f"{os.sched_getscheduler(0)} {os.nice(0)}")
+
+    builder.do(look)
+    assert priority.read_text() == f"{os.SCHED_OTHER} {niceness}"
+    builder.submit(look, done.put)
+    assert done.get(timeout=600) == ""
+    assert priority.read_text() == f"{os.SCHED_OTHER} {min(niceness + 10, 19)}"

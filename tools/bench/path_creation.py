@@ -3,6 +3,8 @@
 - `created`, `deleted`: the time that a call takes; `in all replicas`: until the replica has come to the change.
 - `first packet`: the time from the call until a packet has been classified to the new path, which is sent after the
   call. The router is idle otherwise.
+- `new shape, first packet`: the same for a path of a new shape, whose stages are compiled; and `new stage, first
+  packet` if one of them was not, so that the call waits until it is.
 - `alive`: with so many paths alive, the time that a packet takes, the paths' packets in turn, and the memory of a path:
   its rows in a replica and in what replicas share, and the growth of the supervisor's own memory.
 
@@ -16,25 +18,30 @@ from typing import Any
 import psutil
 
 from scout.paths.model.path import Path
+from scout.paths.model.stage import Stage
+from scout.paths.model.verdict import drop
 from scout.ring.errors import ScoutError
+from scout.shape_memory import MOST_SHAPES
 from scout.tools.bench.path_trials import Running, datagram, running
 from scout.tools.bench.rounds import percentiles_row, rounded
 from scout.tools.bench.trace_port import drain
 
-__all__ = ["FIRST", "rows"]
+__all__ = ["FIRST", "NEW_SHAPE", "rows"]
 
 FIRST = "first packet"
-TIMES = 300  # creations a round
+NEW_SHAPE, NEW_STAGE = f"new shape, {FIRST}", f"new stage, {FIRST}"
+TIMES, NEW_TIMES = 300, 5  # creations a round: of paths of a known shape, and of a new one
 FIRST_PORT = 10_000
 ALIVE = (1, 100, 10_000)
 DRAINS = 10
 TARGET, ENTRIES = 7, 4096  # of the router whose new paths are awaited: the L4 port of all packets, and of the channel
+DROPPED = drop("never")
 _PATIENCE = 10.0
 
 
 def rows(rounds: int, entries: int) -> list[dict[str, Any]]:
     """Measure; a row for each measure and number of paths."""
-    return [*_times(rounds), *_alive(entries)]
+    return [*_times(rounds), *_new_shapes(rounds), *_alive(entries)]
 
 
 def _times(rounds: int) -> Iterator[dict[str, Any]]:
@@ -61,6 +68,36 @@ def _once(router: Running, path: Path) -> tuple[float, float, float, float]:
     began = time.perf_counter()
     supervisor.delete_path(path)
     return created, reached, first, time.perf_counter() - began
+
+
+def _new_shapes(rounds: int) -> Iterator[dict[str, Any]]:
+    count = min(NEW_TIMES * rounds, MOST_SHAPES // 2)
+    with running([datagram(TARGET)] * ENTRIES, [], [{"protocol": "udp"}], most_paths=1024) as router:
+        path = router.supervisor.paths[0].narrowed(destination_port=TARGET)
+        # Of the first one each shape has the stage once more: it is compiled from then on.
+        stages = [_new_stage() for _ in range(count)]
+        of_new_stages, of_new_shapes = [[each] for each in stages], [stages[:1] * (2 + more) for more in range(count)]
+        for variant, several in ((NEW_STAGE, of_new_stages), (NEW_SHAPE, of_new_shapes)):
+            yield _row(variant, [_once(router, _with(path, each))[2] for each in several])
+
+
+def _new_stage() -> Stage:
+    """A stage that no cache has."""
+    never = 1 + time.time_ns()
+
+    def pass_on(frame: Any, end: Any) -> int:
+        return DROPPED if end - frame == never else 0
+
+    return Stage(pass_on)
+
+
+def _with(path: Path, stages: Sequence[Stage]) -> Path:
+    """A path like another one, which begins with these stages too."""
+    made = path.copy()
+    for number, stage in enumerate(stages):
+        first, second = made.main_line[1:3]
+        made.insert(first, second, f"new{number}", stage)
+    return made.establish()
 
 
 def _until(condition: Callable[[], bool], began: float) -> float:

@@ -2,7 +2,8 @@
 
 Frames of 16 flows pass from one namespace through the router to another. A flood that exceeds the capacity measures it.
 Then the frames come at half that rate, and paths for one flow each are created and deleted. The router itself notes the
-time when the first packet of a path comes to a stage of it, so this has no part of the measurement in it.
+time when the first packet of a path comes to a stage of it, so this has no part of the measurement in it. Then come
+paths of new shapes, whose stages are compiled already; none is fused before its first packet.
 
 The replica has the last core to itself. The generator and the supervisor share the first one with all else that the
 machine does; both have real-time priorities, the supervisor the higher one. So the generator sends nothing while the
@@ -34,7 +35,7 @@ from scout.paths.stages.filter import Filter
 from scout.ring.errors import ScoutError
 from scout.supervisor import Supervisor
 from scout.tools.bench.forwarders import MACS, NEXT_HOP, NOBODY, ROUTER_MACS, SOURCE, Topology
-from scout.tools.bench.path_creation import FIRST
+from scout.tools.bench.path_creation import FIRST, NEW_SHAPE
 from scout.tools.bench.path_work import first_seen
 from scout.tools.bench.rounds import percentiles_row
 from scout.tools.traffic.flood import Flood
@@ -42,7 +43,7 @@ from scout.tools.traffic.flood import Flood
 __all__ = ["rows"]
 
 FLOWS, BURST, FRAME_BYTES = 16, 4, 60
-TIMES = 150  # creations a round
+TIMES, NEW_SHAPES = 150, 12  # creations: in a round, and in all
 MOST_PATHS = 512
 PREFIX = "10.2.0.0/27"  # of the flows, whose hosts are the addresses from 10.2.0.1 on
 WARM_UP, SATURATED, PAUSE = 0.3, 0.5, 0.002  # seconds
@@ -97,18 +98,35 @@ def _measured(topology: Topology, supervisor: Supervisor, wide: Path, seen: Tabl
         capacity = (_arrived(topology) - before) / (time.perf_counter() - began)
     with _flooded(topology, capacity / 2) as flood, _preferred():
         lost, sent = _lost(supervisor), flood.sent
-        found = [_once(supervisor, wide, supervisor.table(seen, 0), number) for number in range(times)]
+        found = [_once(supervisor, _of_a_flow(wide, number), supervisor.table(seen, 0)) for number in range(times)]
+        new = [_once(supervisor, _lengthened(wide, 1 + n), supervisor.table(seen, 0)) for n in range(NEW_SHAPES + 1)]
         lost, sent = _lost(supervisor) - lost, flood.sent - sent
     load = {"capacity_pps": round(capacity), "frames": sent, "lost": lost}
+    measured = dict(zip(("created", FIRST, "deleted"), zip(*found, strict=True), strict=True))
+    measured[NEW_SHAPE] = tuple(first for _, first, _ in new[1:])  # the first one may wait for its stages
     return [
         {"name": "under-load", "variant": variant} | percentiles_row(seconds) | load
-        for variant, seconds in zip(("created", FIRST, "deleted"), zip(*found, strict=True), strict=True)
+        for variant, seconds in measured.items()
     ]
 
 
-def _once(supervisor: Supervisor, wide: Path, seen: np.ndarray, number: int) -> tuple[float, float, float]:
+def _of_a_flow(wide: Path, number: int) -> Path:
+    return wide.narrowed(destination=f"10.2.0.{1 + number % FLOWS}")
+
+
+def _lengthened(wide: Path, count: int) -> Path:
+    """A path of a new shape, whose stages are compiled: one of them comes `count` times more."""
+    path = _of_a_flow(wide, count).copy()
+    stage = next(node for node in path.main_line if node.startswith("first."))
+    after = path.main_line[path.main_line.index(stage) + 1]
+    for number in range(count):
+        path.insert(stage, after, f"again{number}", path.stages[stage])
+        after = path.main_line[path.main_line.index(stage) + 1]
+    return path.establish()
+
+
+def _once(supervisor: Supervisor, path: Path, seen: np.ndarray) -> tuple[float, float, float]:
     """Create a path and delete it: seconds that the call takes, until its first packet, and that deletion takes."""
-    path = wide.narrowed(destination=f"10.2.0.{1 + number % FLOWS}")
     time.sleep(PAUSE)  # the generator makes up for what it did not send
     began = time.time_ns()
     supervisor.create_path(path)
