@@ -103,6 +103,11 @@ class Membership:
         """True if a replica has died."""
         return bool(self._death_counts)
 
+    @property
+    def has_dead(self) -> bool:
+        """True if the process of a replica that takes part has ended."""
+        return not all(self.processes[each].is_alive() for each in self.taking_part)
+
     def living(self) -> list[Child]:
         """The processes that run, of the replicas that take part."""
         return [process for each in self.taking_part if (process := self.processes[each]).is_alive()]

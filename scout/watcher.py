@@ -87,7 +87,7 @@ class Watcher:
 
     def _run(self) -> None:
         tasks = (
-            self._membership.check_processes,
+            self._replace_the_dead,
             self._control.tick,
             self._changes.collect,
             self._check_ports,
@@ -108,6 +108,11 @@ class Watcher:
             )
             self._stopped.wait(_ROUND)
 
+    def _replace_the_dead(self) -> None:
+        # At the end of the run a replica has done everything. A successor would begin at an older state.
+        if not self.finished.is_set():
+            self._membership.check_processes()
+
     def _check_ports(self) -> None:
         if time.monotonic() >= self._next_check:
             self._next_check = time.monotonic() + _PORTS
@@ -125,8 +130,11 @@ class Watcher:
             self._reporter(self.failures[-1])
         elif not self._membership.taking_part:
             self.failures.append("no replica is left; the run is at its end")
-        # Channels first: what was drained from them may be in a queue, or wait.
+        # Channels first: what was drained from them may be in a queue, or wait. A replica that has died meanwhile gets
+        # a successor, which has to do again what came after its snapshot.
         if self.failures or (
-            all(channel.drained() for channel, _ in self._channels) and not self._membership.has_waiting
+            all(channel.drained() for channel, _ in self._channels)
+            and not self._membership.has_waiting
+            and not self._membership.has_dead
         ):
             self.finished.set()

@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import time
 from contextlib import contextmanager, nullcontext
 
 import numpy as np
@@ -12,6 +13,7 @@ from port_router import kill
 
 from scout.io.access import load64
 from scout.io.ports.memory import MemoryPort
+from scout.membership import Membership
 from scout.paths.framework.events import Handler
 from scout.paths.framework.service import Service
 from scout.paths.model.graph import RouterGraph
@@ -173,6 +175,38 @@ def test_a_killed_replica_has_a_successor_that_sees_the_same_order():
     finished = supervisor.table(service.bindings["finished"], 0)["times"][: len(order)]
     assert finished.min() >= 1 and (finished > 1).sum() <= 10 * 32  # done again: at most a batch for each death
     assert sum(row["replayed"] for row in supervisor.replica_figures()) > 0
+
+
+def test_the_run_is_at_its_end_only_when_a_replica_that_died_has_a_successor_that_has_done_all(monkeypatch):
+    inputs = ports(entries=256)
+    graph, service, names = noting(inputs)
+    with Supervisor(graph, [graph.create_path(name) for name in names], 2, report=[].append) as supervisor:
+        order = send(inputs, pattern(1500))
+        idle(supervisor)
+        with monkeypatch.context() as patch:
+            patch.setattr(Membership, "check_processes", lambda membership: None)
+            kill(supervisor, 1)
+            await_until(lambda: not supervisor.processes[1].is_alive())
+            for port in inputs:
+                port.end()
+            assert not supervisor.wait(0.2)
+        assert supervisor.wait(600)
+        check(supervisor, service, order)
+        assert supervisor.replica_figures()[1]["replayed"] > 0
+
+
+def test_a_replica_that_dies_at_the_end_of_the_run_keeps_its_state():
+    inputs = ports(entries=256)
+    graph, service, names = noting(inputs)
+    with Supervisor(graph, [graph.create_path(name) for name in names], 2, report=[].append) as supervisor:
+        order = send(inputs, pattern(1500))
+        ended(supervisor, inputs)
+        process = supervisor.processes[1]
+        kill(supervisor, 1)
+        await_until(lambda: not process.is_alive())
+        time.sleep(0.2)  # the watcher looks at the processes meanwhile
+        assert supervisor.processes[1] is process
+        check(supervisor, service, order)
 
 
 def test_replicas_join_and_leave():
