@@ -149,6 +149,28 @@ def test_one_flow_really_leaves_as_super_frames_and_a_socket_gets_the_datagrams(
         assert supervisor.account()["out"]["right"] == 20
 
 
+def received_by(joins):
+    """20 datagrams that arrive at the far host, and how many packets the router received for them."""
+    with routed() as (left, router, right, supervisor):
+        left.offload("eth0", tx_udp_segmentation=False)  # one super-frame, which the sender's device cuts
+        router.offload("r0", rx_gro=joins, rx_udp_gro_forwarding=joins)
+        _, frame = partial(datagram(0, 2000))
+        with packet_socket(left, "eth0") as sender, packet_socket(right, "eth0", ETH_P_IP) as receiver:
+            sender.send(VNET.pack(1, 5, 42, 100, 34, 6) + frame)
+            messages = [receiver.recv(1 << 17) for _ in range(20)]
+        supervisor.stop()
+        account = supervisor.account()
+        assert not account["drops"]
+    return [(message[:10], message[10:]) for message in messages], account["received"]
+
+
+def test_frames_that_the_kernel_joins_before_the_router_arrive_as_they_were_sent():
+    joined, packets = received_by(True)
+    apart, frames = received_by(False)
+    assert completed(joined) == completed(apart)
+    assert packets < frames == 20
+
+
 def test_a_device_that_takes_super_frames_gets_none():
     sent = datagrams(0, 50, 100)
     arrived = through(sent, True, tx_udp_segmentation=True)

@@ -152,12 +152,15 @@ class _Benchmark:
         numbers = (1, self._everyone) if self._everyone > 1 else (1,)
         return [forwarders.scout(self._lab, f"{name}{number}", number, order, **options) for number in numbers]
 
-    def routers(self, program: str | None) -> list[Forwarder]:
-        """All contenders of floods; the first time they are used, Scout's path is compiled."""
-        routers = [
-            *self._scouts("s", "completed", longest=LONGEST, frames=FRAMES),
-            forwarders.kernel(self._lab, "kernel"),
-        ]
+    def routers(self, program: str | None, gro: bool) -> list[Forwarder]:
+        """All contenders of floods; the first time they are used, Scout's path is compiled.
+
+        With `gro`, super-frames come to Scout and to the kernel.
+        """
+        options: dict[str, int] = {} if gro else {"longest": LONGEST, "frames": FRAMES}
+        routers = [*self._scouts("s", "completed", **options), forwarders.kernel(self._lab, "kernel")]
+        for router in routers if gro else ():
+            router.topology.join_received()
         if program:
             routers.append(forwarders.c(self._lab, "c", program))
         routers.append(forwarders.python(self._lab, "python"))
@@ -256,6 +259,7 @@ def run(
     sizes: Sequence[str] | None,
     measures: Sequence[str] | None,
     full: bool,
+    gro: bool,
     json_path: str | None,
 ) -> None:
     """Measure, print a table for each measure, write the figures.
@@ -274,6 +278,8 @@ def run(
         Out of `MEASURES`; by default all.
     full : bool
         True to search the loss-free rate under every load and not only under the first one.
+    gro : bool
+        True to have the kernel join frames of a flow (GRO) before Scout, or its own forwarding, gets them.
     json_path : str or None
         Where to write the figures.
 
@@ -295,7 +301,7 @@ def run(
     with ExitStack() as stack:
         lab = stack.enter_context(Lab("bench"))
         benchmark = _Benchmark(lab, rounds, seconds, report)
-        routers = benchmark.routers(str(program) if program else None) if wanted != ["tcp"] else []
+        routers = benchmark.routers(str(program) if program else None, gro) if wanted != ["tcp"] else []
         if "flood" in wanted:
             rows += benchmark.floods(routers, loads)
         if "loss-free" in wanted:
@@ -307,5 +313,5 @@ def run(
     if not program:
         report.say("no C compiler was found, so c-afpacket is left out")
     cores = usable_cores()
-    parameters = {"rounds": rounds, "seconds": seconds, "cores": len(cores), "generator_core": cores[0]}
+    parameters = {"rounds": rounds, "seconds": seconds, "cores": len(cores), "generator_core": cores[0], "gro": gro}
     report.write(parameters | {"router_core": cores[-1]} | benchmark.parameters, rows)

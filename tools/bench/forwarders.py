@@ -65,6 +65,10 @@ class Topology:
         self.source.offload("eth0", tx_udp_segmentation=False)
         self.router.offload("r1", tx_udp_segmentation=False)
 
+    def join_received(self) -> None:
+        """Have the router's kernel join the frames of a flow that follow one another before the router gets them."""
+        self.router.offload("r0", rx_gro=True, rx_udp_gro_forwarding=True)
+
 
 class _Pair(Topology):
     """A source and a sink, without a router."""

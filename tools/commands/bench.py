@@ -25,6 +25,9 @@ def forward(
     full: Annotated[
         bool, typer.Option("--full", help="All frame sizes, more and longer rounds, all loss-free rates.")
     ] = False,
+    gro: Annotated[
+        bool, typer.Option("--gro", help="Have the kernel join received frames (GRO), for Scout and for the kernel.")
+    ] = False,
     json: Json = None,
 ) -> None:
     """Forward between namespaces: Scout, the kernel, C on AF_PACKET, plain Python sockets."""
@@ -33,7 +36,7 @@ def forward(
     enter()  # before numpy is imported, which starts threads
     from scout.tools.bench import forward as work
 
-    work.run(rounds, seconds, flows, frame_bytes, measure, full, json)
+    work.run(rounds, seconds, flows, frame_bytes, measure, full, gro, json)
 
 
 @app.command(epilog="Example: scout bench path --json -")
