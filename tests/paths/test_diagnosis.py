@@ -1,5 +1,6 @@
 """A numba error in a stage becomes one line that names the stage, its file and line, and the fix."""
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -98,6 +99,59 @@ def catches(frame: Any, end: Any) -> int:
         return 1 // load8(frame, 8)
     except ZeroDivisionError:
         return 0
+
+
+LOCK = threading.Lock()
+
+
+def locks(frame: Any, end: Any) -> int:
+    kind = load8(frame, 8)
+    with LOCK as held:
+        kind += held
+    return kind
+
+
+def raises_from(frame: Any, end: Any) -> int:
+    kind = load8(frame, 8)
+    if kind:
+        raise ValueError(kind) from None
+    return 0
+
+
+def names_nothing(frame: Any, end: Any) -> int:
+    kind = load8(frame, 8)
+    if kind:
+        no_such_function(kind)  # type: ignore[name-defined]  # noqa: F821
+    return 0
+
+
+def makes_a_list(frame: Any, end: Any) -> int:
+    kind = load8(frame, 8)
+    both = [kind, end]
+    return len(both) - 2
+
+
+def lets_a_helper_lock(frame: Any, end: Any) -> int:
+    return locks(frame, end)
+
+
+@pytest.mark.parametrize(
+    ("function", "culprit", "line", "words"),
+    [
+        (locks, locks, 2, "The 'with (context manager) as (variable):' construct is not supported"),
+        (lets_a_helper_lock, locks, 2, "The 'with (context manager) as (variable):' construct is not supported"),
+        (raises_from, raises_from, 3, "Multiple argument raise is not supported"),
+        (names_nothing, names_nothing, 3, "NameError: name 'no_such_function' is not defined"),
+        (makes_a_list, makes_a_list, 2, "compiled code makes no lists, dicts, sets or strings"),
+    ],
+)
+def test_a_statement_that_numba_refuses_is_named_by_its_own_line(
+    function: Any, culprit: Any, line: int, words: str
+) -> None:
+    with pytest.raises(CompileError) as caught:
+        compile_path(ours("mine", function))
+    place = f"{__file__}:{culprit.__code__.co_firstlineno + line}"
+    assert str(caught.value).startswith(f"{place}: stage mine.receive does not compile: {words}; ")
 
 
 @pytest.mark.parametrize(
