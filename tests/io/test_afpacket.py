@@ -154,5 +154,6 @@ def test_a_frame_that_is_longer_than_the_ring_has_room_for_is_dropped_and_counte
                 sender.sendto(bytes(400), (RIGHT, 9))
             if number % 100 == 0:
                 run.settle()  # fewer than the ring holds
-        await_until(lambda: run.supervisor.account()["drops"].get("too-short") == long)
+        await_until(lambda: run.supervisor.account()["drops"].get("too-long-for-slot") == long)
+        assert "too-short" not in run.supervisor.account()["drops"]
         assert ping(run.left, RIGHT, 1)["received"] == 1
