@@ -108,7 +108,7 @@ class Interface:
     def fault(self) -> str:
         """The reason why the interface carries no packets: `DOWN` or `NO_CARRIER`; empty if it carries them."""
         try:
-            flags = struct.unpack_from("H", self._ask(_SIOCGIFFLAGS))[0] if self.refresh() else 0
+            flags = struct.unpack_from("H", self._ask(_SIOCGIFFLAGS))[0]
         except OSError:
             flags = 0
         if not flags & _IFF_UP:
