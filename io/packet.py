@@ -60,8 +60,12 @@ NO_PATH = (1 << 16) - 1
 NEEDS_CHECKSUM, GSO_NONE = 1, 0
 """Values of `flags` and `gso_type` (linux/virtio_net.h)."""
 
+CUT = 2
+"""`link_broadcast` of a fresh packet without bytes whose frame is longer than a slot of the receive ring."""
+
 NOTES = ("next_hop", "destination", "error", "ethertype", "link_broadcast")
-"""Fields that only stages of protocols use; this package does no more with them than clear them in a fresh packet."""
+"""Fields that only stages of protocols use; this package does no more with them than clear them in a fresh packet, but
+for `CUT`."""
 
 _FIELDS = np.dtype(
     [
@@ -87,7 +91,7 @@ _FIELDS = np.dtype(
         ("checksum_start", "u2"),  # from `origin`
         ("checksum_offset", "u2"),
         ("ethertype", "u2"),  # note for Ethernet: of the frame to send
-        ("link_broadcast", "u1"),  # note of Ethernet: not 0 if it came to a group address of the link
+        ("link_broadcast", "u1"),  # note of Ethernet: not 0 if it came to a group address of the link; `CUT` before it
         ("control", "u1"),  # 0: a packet; else a control request: CONTROL_TICK, CONTROL_BIND, CONTROL_CHANGE
         ("path", "u2"),  # number of its path; demux sets it, where a port has several
     ],

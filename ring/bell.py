@@ -55,7 +55,7 @@ _SLEEPERS, _LOOKOUT, _EVENT, _ONE, _ARMED, _WATCH, _CHANNELS, _COUNT = range(0, 
 the descriptors of the channels are registered; the epoll instance of the lookout; the address of a struct epoll_event
 and, 16 bytes behind it, of these descriptors, each an int64; and how many they are."""
 
-_ADD, _DELETE = 1, 2  # linux/eventpoll.h
+_ADD, _DELETE, _MODIFY = 1, 2, 3  # linux/eventpoll.h
 
 _write: Any = types.ExternalFunction("write", types.int64(types.int32, types.int64, types.int64))
 _epoll_ctl: Any = types.ExternalFunction("epoll_ctl", types.int32(types.int32, types.int32, types.int32, types.int64))
@@ -76,10 +76,10 @@ def is_lookout(bell: int, replica: int) -> bool:
 @inline
 def arm(bell: int) -> None:
     """For the lookout, before `announce_sleep`: from now on arriving packets wake it."""
-    if load64_acquire(bell + _ARMED) == 0:  # pairs with the stores of this lookout or an earlier one
-        _register(bell, _ADD)  # what a dead lookout had registered is refused
-        # After that: if the lookout dies in between the next one does it again. If the kernel had no memory, a sleep
-        # lasts up to 10 ms, until packets come fast again.
+    # Armed after all are registered: if the lookout dies in between the next one does it again. If the kernel has no
+    # memory for one this sleep lasts up to 10 ms, and the lookout tries again before the next one. The load pairs with
+    # the stores of this lookout or an earlier one.
+    if load64_acquire(bell + _ARMED) == 0 and _are_registered(bell):
         store64_release(bell + _ARMED, 1)
 
 
@@ -91,14 +91,21 @@ def disarm(bell: int) -> None:
     """
     if load64_acquire(bell + _ARMED):  # as in `arm`
         store64_release(bell + _ARMED, 0)  # before that: as in `arm`
-        _register(bell, _DELETE)
+        event = load64(bell + _CHANNELS)
+        for index in range(load64(bell + _COUNT)):
+            _epoll_ctl(load64(bell + _WATCH), _DELETE, load64(event + 16 + index * 8), event)
 
 
 @inline
-def _register(bell: int, operation: int) -> None:
-    event = load64(bell + _CHANNELS)
+def _are_registered(bell: int) -> bool:
+    """Register the descriptors of all channels; True if all of them are."""
+    event, missing = load64(bell + _CHANNELS), 0
     for index in range(load64(bell + _COUNT)):
-        _epoll_ctl(load64(bell + _WATCH), operation, load64(event + 16 + index * 8), event)
+        watch, channel = load64(bell + _WATCH), load64(event + 16 + index * 8)
+        # What a dead lookout had registered is refused, and can be modified.
+        if _epoll_ctl(watch, _ADD, channel, event) < 0 and _epoll_ctl(watch, _MODIFY, channel, event) < 0:
+            missing += 1
+    return missing == 0
 
 
 @inline

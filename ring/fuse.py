@@ -278,7 +278,9 @@ class _Lowering(EntryLowering):
 
     def run_pass(self, state: Any) -> bool:
         state.library = _Library(state.targetctx.codegen(), state.func_id.func_qualname)
-        state.library.key = key = _compiling[-1].key(state.args)
+        # One that calls a function that is not cached has a symbol of this process, as that one has: another one of its
+        # name may call another version.
+        state.library.key = key = _compiling[-1].key(state.args) if _calls_cached(state) else None
         if key:
             for function in (state.func_id, state.func_ir.func_id):
                 function.unique_id = symbol_number(key)
@@ -291,6 +293,18 @@ class _Lowering(EntryLowering):
         state.targetctx.insert_user_function(entry_point, lowered.fndesc, [state.library])
         state["cr"] = lowered._replace(cfunc=entry_point)
         return True
+
+
+def _calls_cached(state: Any) -> bool:
+    """True if a function whose types are known calls none of those that `fused` compiled and that are not cached."""
+    for call, signature in state.calltypes.items():
+        kind = state.typemap[call.func.name] if getattr(call, "op", "") == "call" else None
+        dispatcher = kind.dispatcher if isinstance(kind, types.Dispatcher) else None
+        if isinstance(dispatcher, _Dispatcher):
+            called: Any = dispatcher.overloads.get(tuple(signature.args))
+            if called is None or not called.library.key:
+                return False
+    return True
 
 
 @register_pass(mutates_CFG=False, analysis_only=True)

@@ -14,7 +14,7 @@ packet is held that was led by them.
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -26,6 +26,7 @@ from scout.io.packet import CONTROL_CHANGE
 from scout.memory import Memory
 from scout.paths.changes.values import SetValue
 from scout.paths.model.change import Amendment, Change
+from scout.paths.model.path import Path
 from scout.paths.model.setting import Setting
 from scout.plan import Plan
 from scout.ring.errors import ScoutError
@@ -107,10 +108,13 @@ class Changes:
         """Make changes that take effect together; see `Supervisor.change`."""
         return self.amend(lambda epoch: self.prepare(changes))
 
-    def check(self, changes: Sequence[Change]) -> None:
-        """Find out whether changes could be made now; errors as of `apply`. Nothing is changed."""
+    def check(self, changes: Sequence[Change], gone: Collection[Path]) -> None:
+        """Find out whether changes could be made now, and these paths deleted with them; errors as of `apply`.
+
+        Nothing is changed.
+        """
         with self._alone():
-            for amendment in reversed(self.prepare(changes)):
+            for amendment in reversed(self.prepare(changes, gone)):
                 amendment.undo()
 
     def amend(self, prepare: Callable[[int], Sequence[Amendment]]) -> int:
@@ -168,8 +172,11 @@ class Changes:
             self._insert_rest(_ROOM_TIMEOUT)
             return self.epoch
 
-    def prepare(self, changes: Sequence[Change]) -> list[Amendment]:
-        """Have the routers prepare changes that they take; nothing is prepared if one of them refuses."""
+    def prepare(self, changes: Sequence[Change], gone: Collection[Path] = ()) -> list[Amendment]:
+        """Have the routers prepare changes that they take; nothing is prepared if one of them refuses.
+
+        Paths that are `gone` are deleted together with the changes.
+        """
         by_router: dict[str, list[Change]] = {}
         values: dict[Setting, int] = {}
         for change in changes:
@@ -183,18 +190,18 @@ class Changes:
         try:
             for name, each in by_router.items():
                 prepared.append(self._plan.graph.router(name).prepare(each, self._plan.graph))
-            self._check_facts(changes)
+            self._check_facts(changes, gone)
         except BaseException:
             for amendment in reversed(prepared):
                 amendment.undo()
             raise
         return prepared
 
-    def _check_facts(self, changes: Sequence[Change]) -> None:
-        """Refuse what was prepared if the code of a path relies on something that would not hold any more."""
+    def _check_facts(self, changes: Sequence[Change], gone: Collection[Path]) -> None:
+        """Refuse what was prepared if the code of a path that stays relies on what would not hold any more."""
         for fact, paths in self._memory.paths.relying.items():
-            path = next(iter(paths))
-            if any(map(fact.concerns, changes)) and not fact.holds(path):
+            path = next((each for each in paths if each not in gone), None)
+            if path and any(map(fact.concerns, changes)) and not fact.holds(path):
                 raise ScoutError(
                     f"path {path.name!r} relies on a fact that the change would end: {fact}; delete the path first"
                 )

@@ -28,6 +28,7 @@ class Control:
 
     def __init__(self, plan: Plan, channels: Channels, memory: Memory) -> None:
         self._plan, self._channels, self._memory = plan, channels, memory
+        self._timed = self._controlled()  # the channels' paths are those of the start
 
     def send(self, service: Service, kind: int, argument: int = 0) -> None:
         """Tell a service something; see `Supervisor.control`."""
@@ -57,8 +58,10 @@ class Control:
         This never waits for room: the caller also replaces dead replicas, for which a full channel may be waiting.
         """
         self.tell_time()
+        if not self._timed:
+            return
         ticking = {id(channel) for channel, _ in self._channels if channel.ticks}
-        for channel, path, stage in self._controlled():
+        for channel, path, stage in self._timed:
             if id(channel) in ticking:
                 channel.control(self._plan.numbers[path], CONTROL_TICK, stage, 0, self._memory.now(channel), timeout=0)
 

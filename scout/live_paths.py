@@ -12,7 +12,7 @@ before: the first change after that takes the place of the one by which it was d
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
 from scout.changes import Changes
@@ -81,14 +81,15 @@ class LivePaths:
                 raise ScoutError(f"path {path.name!r}: one change deletes it twice; name it once")
         for path in new:
             self._check(path)
+        deleted = frozenset(gone)
 
         def prepare(epoch: int) -> list[Amendment]:
-            made = self._changes.prepare(changes)
+            made = self._changes.prepare(changes, deleted)
             try:
                 for path in gone:
                     made += self._deletion(path, epoch)
                 for path in new:
-                    made += self._creation(path, epoch)
+                    made += self._creation(path, epoch, deleted)
             except BaseException:
                 for each in reversed(made):
                     each.undo()
@@ -157,11 +158,14 @@ class LivePaths:
                 f"path {path.name!r}: others of its shape have order={shape.path.release_order!r}; use that"
             )
 
-    def _creation(self, path: Path, epoch: int) -> list[Amendment]:
+    def _creation(self, path: Path, epoch: int, gone: Collection[Path] = ()) -> list[Amendment]:
+        """Prepare a path's creation, by a change that deletes the paths that are `gone`."""
         if path in self._paths:
             raise ScoutError(f"path {path.name!r} is there already")
-        # Looked at here, where no other change is made meanwhile. A fact that a path relies on already holds.
-        if any(fact not in self._paths.relying and not fact.holds(path) for fact in path.relies_on):
+        # Looked at here, where no other change is made meanwhile. A fact that a path which stays relies on holds.
+        relying = self._paths.relying
+        new = [fact for fact in path.relies_on if all(each in gone for each in relying.get(fact, ()))]
+        if not all(fact.holds(path) for fact in new):
             raise ScoutError(f"path {path.name!r}: routes have changed since it was created; create it anew")
         number = self._paths.add(path, born=epoch)
 

@@ -16,7 +16,7 @@ interface goes.
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
@@ -29,6 +29,7 @@ from scout.membership import Membership
 from scout.memory import Memory
 from scout.paths.changes.ports import AddPort, DeletePort
 from scout.paths.model.change import Change
+from scout.paths.model.path import Path
 from scout.plan import Plan
 from scout.reports import Reporter
 from scout.ring.errors import ScoutError
@@ -70,8 +71,12 @@ class LivePorts:
         self._membership, self._changes, self._forker, self._reporter = membership, changes, forker, reporter
         self._lock = threading.Lock()
 
-    def apply(self, changes: Sequence[Change], make: Callable[[Sequence[Change]], int]) -> int:
+    def apply(
+        self, changes: Sequence[Change], make: Callable[[Sequence[Change]], int], gone: Collection[Path] = ()
+    ) -> int:
         """Make changes of which some are of ports; `make` makes the others, as one change. The epoch.
+
+        The paths that are `gone` are deleted by this change.
 
         Raises
         ------
@@ -83,12 +88,12 @@ class LivePorts:
             deleting = [each for each in changes if isinstance(each, DeletePort)]
             self._check(adding, deleting)
             others = [each for each in changes if not isinstance(each, AddPort | DeletePort)]
-            for gone in deleting:
-                found = (change for router in self._plan.graph.routers for change in router.clearing(gone.port))
+            for each in deleting:
+                found = (change for router in self._plan.graph.routers for change in router.clearing(each.port))
                 others += [change for change in found if change not in others]
             with ExitStack() as undo:
                 self._open(adding, undo)
-                self._changes.check(others)
+                self._changes.check(others, gone)
                 self._prepare(adding, undo)
                 for each in deleting:
                     self._drain(each.port, undo)

@@ -288,7 +288,9 @@ class Memory:
         if self.orders[0, LOOK // 8] != wanted:
             self.orders[:, LOOK // 8] = wanted  # a word of its own: nothing else goes with it
         now = time.monotonic_ns()
-        self.orders[:, WAY // 8] = LIVE if live else ENDED if ended else RECORDED  # likewise
+        way = LIVE if live else ENDED if ended else RECORDED
+        if self.orders[0, WAY // 8] != way:
+            self.orders[:, WAY // 8] = way  # likewise
         if live:
             self.orders[:, CLOCK // 8] += now - self._ticked  # a single word each: nothing else goes with it
         self._ticked = now

@@ -111,7 +111,7 @@ class Steering:
             return self._running.changes.apply(rest)
 
         if any(isinstance(each, AddPort | DeletePort) for each in others):  # more than an entry in the log
-            return self._running.live_ports.apply(others, make)
+            return self._running.live_ports.apply(others, make, frozenset(gone))
         return make(others)
 
     @contextmanager

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from scout.io.batch import TAIL, place_frame
-from scout.io.packet import NOT_HELD, OFFLOAD, REACH
+from scout.io.packet import CUT, NOT_HELD, OFFLOAD, REACH
 from scout.io.system import VNET_HEADER
 from scout.ring.atomics import copy, load32, load64, store32, store64
 from scout.ring.jit import Record, inline
@@ -78,9 +78,9 @@ def take_frame(
 ) -> bool:
     """Fill a packet's record, at address `record`, from a frame of the ring; False if `look` leaves it out."""
     frame = mac = frame_of(header)
-    size, tag = load32(header + _SNAPLEN), 0
+    size, tag, note = load32(header + _SNAPLEN), 0, 0
     if load32(header + LENGTH) != size:
-        size = 0  # longer than a slot, so the ring has only its beginning: a path drops an empty frame as too short
+        size, note = 0, CUT  # longer than a slot: the ring has only its beginning, which no path is given
     if load32(header + STATUS) & STATUS_VLAN_VALID:
         frame, tag = packet.slot, _VLAN_TAG
         _restore_tag(frame, header, mac, min(size, REACH))
@@ -91,7 +91,7 @@ def take_frame(
     store64(record + OFFLOAD, load64(mac - VNET_HEADER))
     packet.checksum_offset = load32(mac - 4) >> 16  # csum_offset, the last 16 bits of the virtio-net header
     packet.at = 0
-    packet.link_broadcast = 0
+    packet.link_broadcast = note
     packet.held_since = NOT_HELD
     packet.control = 0
     if tag:

@@ -79,7 +79,8 @@ class AfPacketPort:
         Bytes that a slot of the receive ring has for a frame, with its Ethernet header: by default 64 KiB, as a
         super-frame may come. Where none comes (no GRO at the interface, no segmentation offload at a veth's far end),
         1514 makes the ring a fortieth as large, and the router faster. A longer frame that comes nevertheless has no
-        bytes for the path, which drops it as too-short. Of ports that share a channel the greatest number counts.
+        bytes for the path, which drops it as too-long-for-slot. Of ports that share a channel the greatest number
+        counts.
 
     Attributes
     ----------

@@ -58,7 +58,7 @@ class Interface:
     """
 
     def __init__(self, asker: socket.socket, name: str) -> None:
-        self._asker, self.name = asker, name
+        self._asker, self.name, self.number = asker, name, 0
         try:
             self.number = struct.unpack_from("i", self._ask(_SIOCGIFINDEX))[0]
             hardware = self._ask(_SIOCGIFHWADDR)
@@ -73,8 +73,25 @@ class Interface:
             raise PortError(f"interface {name} is no Ethernet interface (type {self.kind})")
         self.mac = int.from_bytes(hardware[2:8], "big")
 
-    def _ask(self, request: int) -> bytes:
-        return fcntl.ioctl(self._asker, request, struct.pack("16s24x", self.name.encode()))[16:]
+    def _ask(self, request: int, value: bytes = bytes(16)) -> bytes:
+        """Ask by the interface's name, again if it was renamed meanwhile: the name may be another one's then."""
+        while True:
+            asked = self.name
+            answer: bytes | OSError
+            try:
+                answer = fcntl.ioctl(self._asker, request, struct.pack("16s16s8x", asked.encode(), value))[16:]
+            except OSError as error:
+                answer = error
+            if self.number:
+                self.name = self._present_name()
+            if self.name == asked:
+                if isinstance(answer, OSError):
+                    raise answer
+                return answer
+
+    def _present_name(self) -> str:
+        answer = fcntl.ioctl(self._asker, _SIOCGIFNAME, struct.pack("16xi20x", self.number))
+        return answer[:16].partition(b"\0")[0].decode()
 
     def _mtu(self) -> int:
         return struct.unpack_from("i", self._ask(_SIOCGIFMTU))[0]
@@ -82,8 +99,7 @@ class Interface:
     def refresh(self) -> bool:
         """Ask for the name and the MTU again; False if the interface is gone. Another of its name is not this one."""
         try:
-            answer = fcntl.ioctl(self._asker, _SIOCGIFNAME, struct.pack("16xi20x", self.number))
-            self.name = answer[:16].partition(b"\0")[0].decode()
+            self.name = self._present_name()
             self.mtu = self._mtu()
         except OSError:
             return False
@@ -92,7 +108,7 @@ class Interface:
     def fault(self) -> str:
         """The reason why the interface carries no packets: `DOWN` or `NO_CARRIER`; empty if it carries them."""
         try:
-            flags = struct.unpack_from("H", self._ask(_SIOCGIFFLAGS))[0] if self.refresh() else 0
+            flags = struct.unpack_from("H", self._ask(_SIOCGIFFLAGS))[0]
         except OSError:
             flags = 0
         if not flags & _IFF_UP:
@@ -106,7 +122,7 @@ class Interface:
         """
         answer = (ctypes.c_uint32 * 2)(_ETHTOOL_GLINK, 0)  # struct ethtool_value
         with suppress(OSError):  # it is gone, or its driver does not know
-            fcntl.ioctl(self._asker, _SIOCETHTOOL, struct.pack("16sQ16x", self.name.encode(), ctypes.addressof(answer)))
+            self._ask(_SIOCETHTOOL, struct.pack("Q8x", ctypes.addressof(answer)))
         return bool(answer[1])
 
     def cut_by_kernel(self) -> int:

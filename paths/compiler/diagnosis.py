@@ -4,6 +4,7 @@ import ast
 import inspect
 import re
 import textwrap
+import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path as FilePath
 from types import FunctionType
@@ -11,6 +12,7 @@ from typing import Any
 
 import numba
 from numba.core import types
+from numba.core.ir import Loc
 
 from scout.io.packet import PACKET
 from scout.paths.compiler.inlining import native
@@ -40,7 +42,7 @@ def blame(stages: Mapping[str, Stage], what: str, error: Exception) -> CompileEr
                     f"{place}: stage {node}: write {named[1:-1].replace(':=', '=')} on a line of its own"
                 )
             return CompileError(
-                f"{_culprit(stage, _plain(own))}: stage {node} does not compile: {reason(own, stage.function)}; "
+                f"{_culprit(stage, own)}: stage {node} does not compile: {reason(own, stage.function)}; "
                 "use ints, the accessors and tables, and try it with Path.run as plain Python"
             )
     return CompileError(f"{what} does not compile: {reason(error)}")
@@ -64,12 +66,16 @@ def _calls_named_inside(stage: Stage) -> Iterator[tuple[str, str]]:
 
 def _parts(stage: Stage) -> Iterator[tuple[FunctionType, str, ast.AST]]:
     """The nodes of the text of all functions that users wrote for a stage, each with its file and line."""
-    for function in [each for own in written(stage.function) for each in (own, *everything(own))]:
-        if not isinstance(function, FunctionType) or module_name(function).startswith("scout."):
-            continue
+    for function in _functions(stage):
         code = function.__code__
         for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(code)))):
             yield function, f"{code.co_filename}:{code.co_firstlineno + getattr(node, 'lineno', 1) - 1}", node
+
+
+def _functions(stage: Stage) -> list[FunctionType]:
+    """The functions that users wrote for a stage, each with those that it calls."""
+    found = [each for own in written(stage.function) for each in (own, *everything(own))]
+    return [each for each in found if isinstance(each, FunctionType) and not module_name(each).startswith("scout.")]
 
 
 def _argument_types(stage: Stage) -> tuple[Any, ...]:
@@ -91,14 +97,36 @@ def _argument_types(stage: Stage) -> tuple[Any, ...]:
     return tuple(kinds)
 
 
-def _culprit(stage: Stage, message: str) -> str:
-    """File and line of the stage that numba's message names last."""
-    codes = [function.__code__ for function in written(stage.function)]
-    files = {FilePath(code.co_filename).name: code.co_filename for code in codes}
-    lines = re.findall(r'File "([^"]*)", line (\d+)', message) + re.findall(r"Raised from (\S+) \((\d+)\)", message)
-    named = [(FilePath(file).name, line) for file, line in lines]
-    found = [f"{files[name]}:{line}" for name, line in named if name in files]
-    return found[-1] if found else f"{codes[0].co_filename}:{codes[0].co_firstlineno}"
+def _culprit(stage: Stage, error: Exception) -> str:
+    """File and line of the stage that numba's message names last, or that numba was at."""
+    first = written(stage.function)[0].__code__
+    files = {FilePath(each.__code__.co_filename).name: each.__code__.co_filename for each in _functions(stage)}
+    files[FilePath(first.co_filename).name] = first.co_filename
+    starts = {(each.__code__.co_filename, each.__code__.co_firstlineno) for each in _functions(stage)}
+    message = _plain(error)
+    named: list[tuple[str, Any]] = re.findall(r'File "([^"]*)", line (\d+)', message)
+    named += re.findall(r"Raised from (\S+) \((\d+)\)", message)
+    named += re.findall(r"During: lowering .* at (\S+) \((\d+)\)", message)[:1]
+    found = [(files[FilePath(file).name], int(line)) for file, line in named if FilePath(file).name in files]
+    if not found or found[-1] in starts:  # the line of a `def` says little
+        found += [place for place in _places(error) if place[0] in files.values()][:1]
+    file, line = found[-1] if found else (first.co_filename, first.co_firstlineno)
+    return f"{file}:{line}"
+
+
+def _places(error: Exception) -> Iterator[tuple[str, int]]:
+    """Files and lines of users' code that numba was at when it raised an error, the nearest first.
+
+    Numba refuses some statements before it gives types to a function, in messages without a place.
+    """
+    for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
+        known: dict[str, Any] = frame.f_locals
+        state: Any = known.get("state")
+        if hasattr(state, "get_inst"):  # of numba's walk over the bytecode
+            yield state._bytecode.func_id.filename, state.get_inst().lineno
+        loc = getattr(known.get("inst"), "loc", known.get("loc"))
+        if isinstance(loc, Loc):
+            yield loc.filename, loc.line
 
 
 def _plain(error: Exception) -> str:
@@ -110,6 +138,8 @@ def reason(error: Exception, function: Any = None) -> str:
     if isinstance(error, KeyError):
         return f"no field {error}"
     text = _plain(error).partition(". Raised from ")[0]
+    if "NRT required" in text:
+        return "compiled code makes no lists, dicts, sets or strings"
     if wrong_call := _wrong_call(text, function):
         return wrong_call
     lines = [line.strip() for line in text.splitlines() if line.strip()]

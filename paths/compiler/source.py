@@ -13,6 +13,7 @@ import numba
 from numba.core import types
 
 from scout.io.packet import PACKET
+from scout.paths.compiler.constant_verdicts import check_verdicts
 from scout.paths.compiler.context import ENTRY, NUMBERS, ROOM, Rows, record_type, whole_at, words_at
 from scout.paths.compiler.emit import emit, module_of
 from scout.paths.compiler.fingerprint import fingerprint
@@ -80,7 +81,14 @@ class Source:
 
 
 def path_source(plan: Plan, rows: Rows | None) -> Source:
-    """The source of a path's code; with `rows` it serves any number of paths of its shape."""
+    """The source of a path's code; with `rows` it serves any number of paths of its shape.
+
+    Raises
+    ------
+    CompileError
+        If a stage returns a constant that is no verdict of it.
+    """
+    check_verdicts(plan)
     views: dict[str, _View] = {
         "counters_at": (types.int64[::1], (NUMBERS * ROOM.counters,)),
         "configuration_at": (numba.typeof(plan.configuration), (1,)),

@@ -9,6 +9,8 @@ one. Packets that come down are sent.
 
 Drops
     too-short: the frame ends within its Ethernet or IPv4 header.
+    too-long-for-slot: the frame is longer than a slot of the port's receive ring; give AfPacketPort(..., longest=...) a
+        greater number.
     not-for-us: the frame's destination is the MAC address of another station. A capture taken elsewhere has the address
         of that machine: give it to the port, as PcapPort(..., mac=...).
     unknown-ethertype: the frame carries neither IPv4 nor ARP.
@@ -29,6 +31,7 @@ from ipaddress import IPv4Network
 from typing import Any
 
 from scout.io.access import load16, load64, require, store16, store32, store64
+from scout.io.packet import CUT
 from scout.paths.model.attributes import Attributes
 from scout.paths.model.classifier import DEFAULT_WAY, Classifier
 from scout.paths.model.graph import RouterGraph
@@ -43,13 +46,14 @@ from scout.paths.wire.ethernet import ARP, DESTINATION, ETHERTYPE, GROUP, HEADER
 
 __all__ = ["Ethernet", "classify", "receive", "send"]
 
-TOO_SHORT, NOT_FOR_US, UNKNOWN = drop("too-short"), drop("not-for-us"), drop("unknown-ethertype")
+TOO_SHORT, TOO_LONG = drop("too-short"), drop("too-long-for-slot")
+NOT_FOR_US, UNKNOWN = drop("not-for-us"), drop("unknown-ethertype")
 
 
 def receive(frame: Any, end: Any, packet: Any, mac: int) -> int:
     """Take frames that are sent to our address or to a group; tell IPv4 (0) from ARP (1)."""
     if not require(frame, end, HEADER):
-        return TOO_SHORT
+        return TOO_LONG if packet.link_broadcast == CUT else TOO_SHORT
     destination = load64(frame, DESTINATION) >> 16 & MAC  # one load of 8 bytes costs less than two for 6
     if destination != mac:
         if destination & GROUP == 0:

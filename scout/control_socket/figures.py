@@ -83,7 +83,7 @@ class Figures:
         reasons = ", ".join(f"{reason} {packets:,}" for reason, packets in sorted(drops.items()))
         return figures | {"dropped": sum(drops.values()), "reasons": reasons}
 
-    def show_edges(self, path: str | None) -> dict[str, Any]:
+    def show_edges(self, path: str | None, empty: bool) -> dict[str, Any]:
         found = self._supervisor.flows_by_shape()
         if path is not None:
             named = [each for each in self._supervisor.paths if path in (each.source, each.name)]
@@ -96,6 +96,7 @@ class Figures:
                 {"path": each.name, "from": tail, "to": head, "packets": packets}
                 for each, flows in found
                 for (tail, head), packets in flows.items()
+                if packets or empty
             ]
         )
 
@@ -176,7 +177,7 @@ class Figures:
         parts = {
             "port": self.show_ports(),
             "path": self.show_paths(0, MOST_ROWS),
-            "edge": self.show_edges(None),
+            "edge": self.show_edges(None, empty=True),
             "queue": self.show_queues(),
             "drop": self.show_drops(),
             "channel": self.show_channels(),

@@ -119,7 +119,10 @@ REQUESTS: tuple[Request, ...] = (
     Request(
         "show edges",
         "packets along every edge of the paths, from stage to stage; those of one shape together",
-        (Parameter("path", NAME, "of this path alone, or of the first one from this port", None),),
+        (
+            Parameter("path", NAME, "of this path alone, or of the first one from this port", None),
+            Parameter("empty", FLAG, "whether edges that no packet took are shown too", False),
+        ),
         "--path left",
     ),
     Request("show ports", "the ports: interface, addresses, MTU, state, packets received and sent"),

@@ -7,7 +7,8 @@ from demux_frames import frame
 from port_router import ADDRESSES, HOST, LEFT, RIGHT, finished
 
 from scout.io.ports.memory import MemoryPort
-from scout.paths.changes.routes import AddRoute, ReplaceRoute
+from scout.paths.changes.paths import CreatePath, DeletePath
+from scout.paths.changes.routes import AddRoute, DeleteRoute, ReplaceRoute
 from scout.paths.model.graph import RouterGraph
 from scout.paths.protocols.arp import Arp
 from scout.paths.protocols.ethernet import Ethernet
@@ -113,3 +114,35 @@ def test_a_change_of_routes_that_would_break_a_path_is_refused_and_nothing_chang
         right.end()
         finished(supervisor)
     assert {each[:6] for each in right.sent()} == {bytes.fromhex(HOST.replace(":", ""))}
+
+
+def test_a_path_is_deleted_together_with_the_routes_that_it_relies_on() -> None:
+    left, right = MemoryPort(LEFT), MemoryPort(RIGHT)
+    graph = router(left, right)
+    paths = [graph.create_path("left"), graph.create_path("left", destination="10.9.0.0/16")]
+    one = paths[1]
+    data = frame("10.0.0.129", "10.9.4.1", payload=bytes(20))
+    delete, replace = DeleteRoute("10.9.0.0/16"), ReplaceRoute("10.9.0.0/16", via="10.0.1.3")
+    with Supervisor(graph, paths, 2, most_paths=8) as supervisor:
+        other = one.narrowed(destination="10.9.0.0/17")  # relies on the same fact
+        for refused in (CreatePath(other), CreatePath(paths[0])):
+            with pytest.raises(ScoutError, match=r"routes have changed since|takes all packets"):
+                supervisor.change(DeletePath(one), replace, refused)
+            assert one in supervisor.paths and left.send(data)
+            with pytest.raises(ScoutError, match=r"relies on a fact"):  # as it did before
+                supervisor.change(delete)
+        supervisor.create_path(other)
+        with pytest.raises(ScoutError, match=r"'left, destination 10\.9\.0\.0/17' relies on a fact"):
+            supervisor.change(DeletePath(one), delete)
+        supervisor.change(DeletePath(one), DeletePath(other), delete)
+        assert left.send(data)
+        supervisor.change(AddRoute("10.9.0.0/16", via="10.0.1.2"))
+        anew = graph.create_path("left", destination="10.9.0.0/16")
+        supervisor.create_path(anew)
+        again = graph.create_path("left", destination="10.9.0.0/24")
+        supervisor.change(CreatePath(again), DeletePath(anew), AddRoute("10.9.8.0/24", via="10.0.1.3"))
+        assert left.send(frame("10.0.0.129", "10.9.0.1", payload=bytes(20)))
+        left.end()
+        right.end()
+        finished(supervisor)
+    assert (len(right.sent()), len(left.sent())) == (3, 1)  # one had no route: its sender is told

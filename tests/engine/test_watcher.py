@@ -184,3 +184,15 @@ def test_a_reporter_says_a_message_once_if_it_is_told_to():
     for message in ("a", "b", "a"):
         reporter.once(message)
     assert said == ["a", "b"]
+
+
+def test_a_round_of_the_watcher_does_not_go_through_the_stages_of_all_paths(monkeypatch):
+    """There may be thousands of paths, and 50 rounds a second."""
+    port = source()
+    graph, path = folding(port)
+    with Supervisor(graph, [path], 1) as supervisor:
+        control = supervisor._parts.control
+        with monkeypatch.context() as patched:
+            patched.setattr(control, "_controlled", lambda *_: pytest.fail("it goes through them"))
+            control.tick()
+        finish(supervisor, port)

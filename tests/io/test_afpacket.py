@@ -1,5 +1,6 @@
 """Ports on interfaces that change while the router runs, and on interfaces that others use too."""
 
+import fcntl
 import os
 import signal
 import socket
@@ -15,6 +16,7 @@ from scout.io.host.namespace import Namespace
 from scout.io.host.process import Child
 from scout.io.ports.afpacket import AfPacketPort
 from scout.io.ports.contract import PortError
+from scout.io.ports.interface import DOWN, Interface
 from scout.testing import await_until
 from scout.tools.traffic.peers import ping
 
@@ -43,6 +45,27 @@ def test_a_renamed_interface_is_the_same_one() -> None:
         run.supervisor.remove_replica(1 - joined)
         assert ping(run.left, RIGHT, 1)["received"] == 1
         assert run.reports == []
+
+
+@pytest.mark.parametrize("asked", [0x8913, 0x8921])  # SIOCGIFFLAGS, SIOCGIFMTU
+def test_a_rename_while_the_kernel_is_asked_is_no_fault(
+    namespace: Namespace, monkeypatch: pytest.MonkeyPatch, asked: int
+) -> None:
+    names = iter(["wan0", "wan1"])
+    real = fcntl.ioctl
+
+    def renaming(asker: socket.socket, request: int, value: bytes) -> bytes:
+        if request == asked and (name := next(names, "")):
+            route.link("set", index=found.number, ifname=name)
+        return real(asker, request, value)
+
+    with namespace.entered(), IPRoute() as route, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+        found = Interface(asker, "left")
+        monkeypatch.setattr("scout.io.ports.interface.fcntl.ioctl", renaming)
+        assert found.refresh() and not found.fault()
+        assert found.name == "wan1"
+        route.link("del", index=found.number)
+        assert not found.refresh() and found.fault() == DOWN
 
 
 def test_a_new_mtu_holds_from_then_on() -> None:
@@ -132,5 +155,6 @@ def test_a_frame_that_is_longer_than_the_ring_has_room_for_is_dropped_and_counte
                 sender.sendto(bytes(400), (RIGHT, 9))
             if number % 100 == 0:
                 run.settle()  # fewer than the ring holds
-        await_until(lambda: run.supervisor.account()["drops"].get("too-short") == long)
+        await_until(lambda: run.supervisor.account()["drops"].get("too-long-for-slot") == long)
+        assert "too-short" not in run.supervisor.account()["drops"]
         assert ping(run.left, RIGHT, 1)["received"] == 1

@@ -11,6 +11,7 @@ from scout.io.access import load8, store8
 from scout.paths.compiler import plan
 from scout.paths.compiler.inlining import native
 from scout.paths.compiler.native import compile_path
+from scout.paths.model.verdict import drop
 from scout.paths.services.heavy_hitter import HeavyHitter
 from scout.paths.stages.filter import Filter
 from scout.ring.jit import outline
@@ -35,6 +36,9 @@ def test_a_path_is_analysed_once_however_many_packets_run(monkeypatch: pytest.Mo
     assert analysed == ["left", "right"]
 
 
+NEGATIVE = drop("negative")
+
+
 def stirred(frame: Any, place: int, value: int) -> int:
     for index in range(20):
         value ^= load8(frame, index)
@@ -53,13 +57,13 @@ def outlined(frame: Any, place: int, value: int) -> int:
 def three_copies(frame: Any, end: Any) -> int:
     value = stirred(frame, 0, 1)
     value = stirred(frame, 1, value)
-    return 0 if stirred(frame, 2, value) >= 0 else 1
+    return 0 if stirred(frame, 2, value) >= 0 else NEGATIVE
 
 
 def one_copy(frame: Any, end: Any) -> int:
     value = outlined(frame, 0, 1)
     value = outlined(frame, 1, value)
-    return 0 if outlined(frame, 2, value) >= 0 else 1
+    return 0 if outlined(frame, 2, value) >= 0 else NEGATIVE
 
 
 @pytest.mark.parametrize(("function", "name", "copies"), [(one_copy, "outlined", 1), (three_copies, "stirred", 0)])

@@ -1,5 +1,6 @@
 """A numba error in a stage becomes one line that names the stage, its file and line, and the fix."""
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,9 @@ from scout.io.access import load8
 from scout.paths.compiler.global_state import changed_globals
 from scout.paths.compiler.native import compile_path
 from scout.paths.compiler.plan import CompileError
+from scout.paths.framework.events import HALT, Handler
 from scout.paths.framework.flow_table import claim
+from scout.paths.framework.service import Service
 from scout.paths.framework.state import add_to
 from scout.paths.model.table import Table
 from scout.paths.model.verdict import drop
@@ -98,6 +101,59 @@ def catches(frame: Any, end: Any) -> int:
         return 0
 
 
+LOCK = threading.Lock()
+
+
+def locks(frame: Any, end: Any) -> int:
+    kind = load8(frame, 8)
+    with LOCK as held:
+        kind += held
+    return kind
+
+
+def raises_from(frame: Any, end: Any) -> int:
+    kind = load8(frame, 8)
+    if kind:
+        raise ValueError(kind) from None
+    return 0
+
+
+def names_nothing(frame: Any, end: Any) -> int:
+    kind = load8(frame, 8)
+    if kind:
+        no_such_function(kind)  # type: ignore[name-defined]  # noqa: F821
+    return 0
+
+
+def makes_a_list(frame: Any, end: Any) -> int:
+    kind = load8(frame, 8)
+    both = [kind, end]
+    return len(both) - 2
+
+
+def lets_a_helper_lock(frame: Any, end: Any) -> int:
+    return locks(frame, end)
+
+
+@pytest.mark.parametrize(
+    ("function", "culprit", "line", "words"),
+    [
+        (locks, locks, 2, "The 'with (context manager) as (variable):' construct is not supported"),
+        (lets_a_helper_lock, locks, 2, "The 'with (context manager) as (variable):' construct is not supported"),
+        (raises_from, raises_from, 3, "Multiple argument raise is not supported"),
+        (names_nothing, names_nothing, 3, "NameError: name 'no_such_function' is not defined"),
+        (makes_a_list, makes_a_list, 2, "compiled code makes no lists, dicts, sets or strings"),
+    ],
+)
+def test_a_statement_that_numba_refuses_is_named_by_its_own_line(
+    function: Any, culprit: Any, line: int, words: str
+) -> None:
+    with pytest.raises(CompileError) as caught:
+        compile_path(ours("mine", function))
+    place = f"{__file__}:{culprit.__code__.co_firstlineno + line}"
+    assert str(caught.value).startswith(f"{place}: stage mine.receive does not compile: {words}; ")
+
+
 @pytest.mark.parametrize(
     ("function", "line", "words"),
     [
@@ -183,3 +239,73 @@ def reads_globals(frame: Any, end: Any, seen: Any) -> int:
 
 def test_globals_that_are_only_read_and_tables_pass() -> None:
     assert not list(changed_globals(reads_globals))
+
+
+SEVEN, REFUSED = 7, drop("refused-here")
+
+
+def returns_seven(frame: Any, end: Any) -> int:
+    return 7
+
+
+def returns_a_named_seven(frame: Any, end: Any) -> int:
+    return SEVEN if load8(frame, 8) else 0
+
+
+def returns_the_number_of_a_hold(frame: Any, end: Any) -> int:
+    return -1
+
+
+def returns_the_verdict_of_a_helper(frame: Any, end: Any) -> int:
+    if load8(frame, 8):
+        return 0
+    return returns_seven(frame, end)
+
+
+def returns_a_name_with_one_value(frame: Any, end: Any) -> int:
+    wrong = 2
+    return wrong if load8(frame, 8) else REFUSED
+
+
+@pytest.mark.parametrize(
+    ("function", "culprit", "line", "words"),
+    [
+        (returns_seven, returns_seven, 1, "7"),
+        (returns_a_named_seven, returns_a_named_seven, 1, "SEVEN, which is 7"),
+        (returns_the_number_of_a_hold, returns_the_number_of_a_hold, 1, "-1"),
+        (returns_the_verdict_of_a_helper, returns_seven, 1, "7"),
+        (returns_a_name_with_one_value, returns_a_name_with_one_value, 1, "2"),
+    ],
+)
+def test_a_constant_that_is_no_verdict_is_refused(function: Any, culprit: Any, line: int, words: str) -> None:
+    with pytest.raises(CompileError) as caught:
+        compile_path(ours("mine", function))
+    place = f"{__file__}:{culprit.__code__.co_firstlineno + line}"
+    assert str(caught.value) == (
+        f"{place}: stage mine.receive returns {words}: that is no verdict of the stage; return 0 to go on, "
+        "or a drop(...)"
+    )
+
+
+def halts_at_seven(frame: Any, end: Any) -> int:
+    return 7 if load8(frame, 8) else HALT
+
+
+def test_a_handler_that_returns_a_constant_that_is_no_verdict_is_refused() -> None:
+    path = one_port(Service("s", {}, [Handler(halts_at_seven)])).create_path("left")
+    line = halts_at_seven.__code__.co_firstlineno + 1
+    with pytest.raises(
+        CompileError, match=f"^{__file__}:{line}: stage s.receive returns 7: .* return 0 to go on, HALT"
+    ):
+        compile_path(path)
+
+
+def depends_on_the_way(frame: Any, end: Any) -> int:
+    verdict = 99  # until a byte says which
+    while verdict == 99:
+        verdict = 0 if load8(frame, 8) else REFUSED
+    return verdict
+
+
+def test_a_number_that_never_becomes_the_verdict_passes() -> None:
+    compile_path(ours("mine", depends_on_the_way))

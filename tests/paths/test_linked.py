@@ -126,7 +126,7 @@ LIMIT, SEEN = Setting(200), Table(np.zeros(4, np.int64), "private")
 
 def short(frame: Any, end: Any, packet: Any, limit: int, odd: int, seen: Any) -> int:
     seen[packet.flags & 3] += odd
-    return 0 if load8(frame, 1) < limit else 1
+    return 0 if load8(frame, 1) < limit else odd  # no verdict of the stage: it is counted as unknown in every tier
 
 
 def _filtered() -> Path:

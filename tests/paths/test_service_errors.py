@@ -88,7 +88,7 @@ def no_field(frame: Any, end: Any, log: Any) -> int:
     ("handler", "plain", "native"),
     [
         (fails, "2: stage s.receive: TypeError", "2: .*"),
-        (no_field, "1: .* no field 'nothing'", "0: .* no field 'nothing'"),
+        (no_field, "1: .* no field 'nothing'", "1: .* no field 'nothing'"),
     ],
 )
 def test_what_fails_is_named_with_the_handlers_file_and_line(handler: Any, plain: str, native: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from scout.io.host.process import Child
 from scout.io.rest import GATHERING, NEVER, POLL, WAITER, gathers_now, rest, see_many
-from scout.ring.bell import Bell, announce_sleep, may_sleep, must_wake_others
+from scout.ring.bell import Bell, announce_sleep, arm, disarm, may_sleep, must_wake_others
 from scout.ring.channel import Channel
 from scout.ring.jit import entry
 from scout.ring.layout import CHANNEL, MEMBER
@@ -25,6 +25,16 @@ LONG = 60.0  # seconds; nothing waits for so long unless the test fails
 @entry(numba.void(numba.int64))
 def announce(bell):
     announce_sleep(bell)
+
+
+@entry(numba.void(numba.int64))
+def arms(bell):
+    arm(bell)
+
+
+@entry(numba.void(numba.int64))
+def quiet(bell):
+    disarm(bell)
 
 
 @entry(numba.boolean(numba.int64))
@@ -107,6 +117,32 @@ def test_a_packet_wakes_the_lookout_alone_though_earlier_ones_are_still_there(be
             assert watching.poll(LONG)
             assert not watching.poll(0)  # the pipe is still readable
         assert not own.poll(0)
+
+
+def test_a_channel_that_could_not_be_registered_is_registered_before_the_next_sleep(bell, pipe):
+    watch, kept = os.dup(bell.watch), os.dup(pipe[0])
+    with type(bell.listen()).fromfd(watch) as watching:
+        quiet(bell.address)
+        os.close(pipe[0])  # the kernel refuses it, as it does a good one for which it has no memory
+        arms(bell.address)
+        os.dup2(kept, pipe[0])
+        os.write(pipe[1], b"x")
+        assert not watching.poll(0)
+        arms(bell.address)
+        assert watching.poll(LONG)
+        arms(bell.address)  # once is enough
+        assert not watching.poll(0)
+    os.close(kept)
+
+
+def test_a_channel_that_a_dead_lookout_had_registered_counts_as_registered(bell, pipe):
+    with bell.listen() as own, type(own).fromfd(os.dup(bell.watch)) as watching:
+        quiet(bell.address)
+        watching.register(pipe[0], select.EPOLLIN | select.EPOLLET)
+        arms(bell.address)
+        quiet(bell.address)  # takes it away, as it counts as registered
+        os.write(pipe[1], b"x")
+        assert not watching.poll(0)
 
 
 def test_a_new_lookout_is_woken_though_nobody_has_announced_a_sleep(bell):

@@ -86,6 +86,45 @@ def test_files_of_processes_that_compiled_at_the_same_time_fit_together_or_are_m
         compiled("one", 3)
 
 
+TWO_VERSIONS = """
+import sys
+from types import FunctionType, ModuleType
+from numba.core import types
+from scout.ring.jit import Entry, callee
+
+module = ModuleType("scout.ring.made")  # named as one of Scout's, whose functions are cached
+sys.modules[module.__name__] = module
+
+def caller(number):
+    return inner(number)
+
+def version(more):
+    def inner(number):  # a closure is not cached
+        return number + more
+
+    made = FunctionType(caller.__code__, {"inner": callee(inner)}, "caller")
+    made.__module__ = module.__name__
+    return callee(made)
+
+one, other = version(1), version(10)
+
+def both(number):
+    return one(number) * 100 + other(number)
+
+print(Entry(both, types.int64(types.int64))(1))
+"""
+
+
+def test_two_versions_of_a_function_that_calls_others_which_are_not_cached_are_told_apart(tmp_path: Path) -> None:
+    program = tmp_path / "two_versions.py"
+    program.write_text(TWO_VERSIONS)
+    environment = {key: value for key, value in os.environ.items() if key != "SCOUT_CHECKED"}
+    environment["SCOUT_CACHE"] = str(tmp_path / "cache")
+    done = subprocess.run([sys.executable, str(program)], env=environment, capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.returncode) == ("211", 0), done.stderr
+    assert not list(tmp_path.glob("cache/*/fused/*"))
+
+
 @pytest.fixture
 def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scout.ring.fused_cache._IS_CHECKED", False)

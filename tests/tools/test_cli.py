@@ -57,6 +57,8 @@ def test_help_shows_an_example(command: str, capsys: pytest.CaptureFixture[str])
         (["top", "--interval", "0"], ["--interval"]),
         (["top", "--socket", "nowhere/x.sock"], ["nowhere/x.sock", "no router answers there"]),
         (["ctl", "--socket", "nowhere/x.sock", "show", "router"], ["nowhere/x.sock", "no router answers there"]),
+        (["ctl", "show", "router", "--socket", "nowhere/x.sock"], ["nowhere/x.sock", "no router answers there"]),
+        (["ctl", "stop", "--socket", "nowhere/x.sock"], ["nowhere/x.sock", "no router answers there"]),
         (["ctl", "--socket", "nowhere/x.sock", "show", "rooter"], ["rooter"]),
         (["ctl", "remove-replica", "one"], ["REPLICA"]),
         (["rates", "nosuch0"], ["nosuch0"]),

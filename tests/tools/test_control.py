@@ -107,6 +107,11 @@ def test_a_running_router_is_seen_steered_and_stopped(running: SimpleNamespace) 
     assert ping(running.left, RIGHT, 3)["received"] == 3
     (router,) = ctl("show", "router")
     assert router["pid"] == running.process.pid and router["file"] == str(Path(LESSON).resolve())
+    (again,) = ctl("show", "router", "--socket", str(running.socket))
+    assert again["pid"] == router["pid"]
+    edges = ctl("show", "edges")
+    assert edges and all(row["packets"] for row in edges)
+    assert len(ctl("show", "edges", "--empty")) > len(edges)
     assert ctl("reload", "--dry-run") == []
     ports = {row["port"]: row for row in ctl("show", "ports")}
     assert ports["left"]["interface"] == "r0" and ports["left"]["mtu_bytes"] == 1500

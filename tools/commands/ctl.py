@@ -31,16 +31,17 @@ def _choose(context: typer.Context, socket: Socket = None) -> None:
 def _command(request: Request) -> Callable[..., None]:
     """The function of a sub-command, whose signature says what typer reads from the command line."""
 
-    def work(context: typer.Context, json: str | None, **given: Any) -> None:
+    def work(context: typer.Context, socket: str | None, json: str | None, **given: Any) -> None:
         report = Report(f"ctl {request.name}", json)
         parameters = {name: value for name, value in given.items() if value is not None}
-        answer = ask(context.obj or find(), request.name, parameters)
+        answer = ask(socket or context.obj or find(), request.name, parameters)
         _show(report, answer["rows"], answer["total"])
         report.write(parameters, answer["rows"])
 
     parameters = [
         inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context),
         *map(_read_by_typer, request.parameters),
+        inspect.Parameter("socket", inspect.Parameter.KEYWORD_ONLY, annotation=Socket, default=None),
         inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, annotation=Json, default=None),
     ]
     work.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

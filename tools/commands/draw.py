@@ -54,10 +54,10 @@ def run(
         _draw(graph, paths, chosen, output, {})
         return
     path = socket or find(file)
-    before = ask(path, "show edges")
+    before = ask(path, "show edges", {"empty": True})
     with suppress(KeyboardInterrupt):
         for _ in ticks(every or SPAN, None if every else 1):
-            after = ask(path, "show edges")
+            after = ask(path, "show edges", {"empty": True})
             with _replaced(output) if every else nullcontext(output) as target:
                 _draw(graph, paths, chosen, target, _rates(before, after))
             before = after
