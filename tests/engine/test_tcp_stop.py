@@ -11,6 +11,7 @@ from host_router import OURS, running_host
 from test_tcp import accepted, connected
 
 from scout import Tcp
+from scout.testing import await_until
 
 pytestmark = pytest.mark.needs_namespaces
 
@@ -34,6 +35,7 @@ def test_peers_of_a_router_that_stops_are_told(tap: bool) -> None:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         left.sendall(bytes(500_000))
         left.close()
+        await_until(lambda: opened.stream.readable() == len(b"unread"))
         here = [threads.submit(each.recv, 10) for each in (ours, ours)]
         there = [threads.submit(check_reset, each) for each in (idle, waiting)]
         host.supervisor.stop()
