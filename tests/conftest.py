@@ -87,6 +87,7 @@ def patience() -> Iterator[None]:
         for limit in (
             "scout.membership._LEAVE_GRACE",
             "scout.endpoints.sockets._PATIENCE",
+            "scout.endpoints.sockets._RESETTING",
             "scout.control_socket.changes._PATIENCE",
             "scout.live_ports._PATIENCE",
         ):

@@ -68,12 +68,13 @@ class Registry:
         threading.Thread(target=self._accept, name="scout-registry", daemon=True).start()
 
     def stop(self) -> None:
-        """End all connections; applications find that the stack is gone."""
+        """End all connections: applications find that the stack is gone, and then peers are told by resets."""
         self._table.stop()
         # `shutdown` also where a process that was forked meanwhile has a copy.
         for each in (self._listener, *self._clients):
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
+        self._table.reset()
         self._listener.close()
         remove(self.path, self._inode)
 

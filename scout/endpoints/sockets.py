@@ -32,6 +32,7 @@ _PATIENCE = 5.0  # seconds until every replica must have come to a request
 _DRAIN = 1.0  # seconds for the requests that an application has made before it closes a socket
 _NAP = 2e-4  # seconds between two looks whether it has
 _MOST_SPARES = 64  # that one request opens
+_RESETTING = 2.0  # seconds for the resets of all connections when the router stops
 _STREAMS = (ipv4.TCP,)  # protocols whose sockets have connections
 
 
@@ -216,6 +217,22 @@ class SocketTable:
     def stop(self) -> None:
         """Refuse everything from now on."""
         self._closed = True
+
+    def reset(self) -> None:
+        """Reset all connections, as the router stops, after `stop` (RFC 9293 section 3.10.5).
+
+        It returns when the resets have left, or the replicas have not come to them in time. Spliced connections are not
+        reset: nobody knows at which numbers they are.
+        """
+        deadline = time.monotonic() + _RESETTING
+        with self._lock, suppress(ScoutError):  # the channel stays full: the replicas do not run
+            streams = [each for each in (*self._sockets.values(), *self._leaving.values()) if each.is_stream]
+            for each in streams:
+                self._request(CLOSE, each, NOW, waits=False)
+            while streams and self._port.feed and not self._port.feed.reached(self._port.feed.sent):
+                if time.monotonic() > deadline:
+                    return
+                time.sleep(_NAP)
 
     @contextmanager
     def _changing(self) -> Iterator[None]:

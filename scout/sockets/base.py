@@ -181,6 +181,8 @@ class Socket:
     def _raise_pending(self) -> None:
         if self._error:
             number, self._error = self._error, 0
+            if number == errno.ECONNABORTED:  # a router that stops aborts all connections
+                self._check_stack()
             raise error_of(number)
 
     def _opened(self) -> int:

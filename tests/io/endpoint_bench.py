@@ -9,18 +9,16 @@ from typing import Any
 
 import numba
 import numpy as np
+from leaving import Leaving
 from numba.core import types
 
-from scout.io.batch import new_batch
 from scout.io.channels.software_operations import FRAME
 from scout.io.endpoints.application import EMPTY, submit, take
 from scout.io.endpoints.collect import APPLICATION_FEED, collect
-from scout.io.endpoints.deliver import TRANSMIT, enqueue, flush, prepare
 from scout.io.endpoints.message import DATA, HEADER, HEADER_STRUCT, LONGEST_DATA, REPORT, ROW, SEGMENT, SEND, SERIAL
 from scout.io.endpoints.stream import WORDS
 from scout.io.packet import REACH
 from scout.io.ports.applications import ApplicationPort
-from scout.paths.compiler.native import BATCH
 from scout.ring.jit import entry
 from scout.ring.segment import address
 
@@ -34,15 +32,6 @@ MINE, THEIRS = 1 << 16 | 0, 1 << 16 | 1  # sockets of these two
 @entry(types.void(types.Array(numba.from_dtype(APPLICATION_FEED), 1, "C")))
 def collect_once(feeds: Any) -> None:
     collect(feeds[0], 0)
-
-
-@entry(types.void(types.Array(numba.from_dtype(TRANSMIT), 1, "C"), BATCH, types.boolean, types.boolean))
-def _deliver(transmits: Any, batch: Any, prepares: bool, flushes: bool) -> None:
-    if prepares:
-        prepare(transmits[0], batch[0])
-    enqueue(transmits[0], batch[0], batch.ctypes.data)
-    if flushes:
-        flush(transmits[0])
 
 
 class Bench:
@@ -69,8 +58,7 @@ class Bench:
             self.memory.clear_socket(number & ROW, self.port.tails)
             self.memory.attach(application)
             self.memory.numbers[number & ROW], self.memory.owners[number & ROW] = number, application
-        self._batch, self._slots = new_batch(1)
-        self._rest = np.zeros(1, np.uint8)
+        self._leaving = Leaving()
         self._room = np.zeros(HEADER + LONGEST_DATA, np.uint8)
 
     # The application's side.
@@ -173,12 +161,8 @@ class Bench:
         prepares: bool = False,
     ) -> None:
         """Let a packet leave by the port, whose first `linear` bytes are in the batch's slot and the rest elsewhere."""
-        self._slots[64 : 64 + len(frame[:linear])] = np.frombuffer(frame[:linear], np.uint8)
-        self._rest = np.frombuffer(frame[linear:] or b"\0", np.uint8)
-        self._batch["end"] = self._batch["frame"] + len(frame[:linear])
-        self._batch["tail"], self._batch["tail_bytes"] = address(self._rest), max(0, len(frame) - linear)
         self.port.transmits["number"][replica] = number
-        _deliver(self.port.transmits[replica : replica + 1], self._batch, prepares, flushes)
+        self._leaving.leave(self.port.transmits[replica : replica + 1], frame, linear, prepares, flushes)
 
 
 def _bytes(place: int, size: int) -> bytes:

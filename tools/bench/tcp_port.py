@@ -28,7 +28,7 @@ from scout.ring.producer import publish, reserve
 from scout.tools.bench.priority import on_idle_cores
 from scout.tools.bench.tcp_device import TRANSMIT, Device, enqueue, flush
 from scout.tools.bench.tcp_segments import CHECKSUM, HEADERS, SEQUENCE, STAMPS, WINDOW, Segment
-from scout.tools.bench.trace_port import EVERYONE, slowest
+from scout.tools.bench.trace_port import EVERYONE, foremost, slowest
 
 __all__ = ["Replay", "ReplayPort", "run_together"]
 
@@ -324,8 +324,10 @@ def _await(
         last, waited, quiet = now, waited + gap, quiet + gap if is_served else 0
         if is_served and (is_reached or quiet > _QUIET):
             return now
-        # One that sleeps has not seen the last requests of the others. Further segments would wake it now.
-        ring_bell(feed.bell)
+        # One that sleeps has not seen the last requests of the others. Further segments would wake it now. While
+        # there is work that no replica has done, it has to be woken as in a router: it would share that work.
+        if foremost(feed) >= published(feed) and foremost(following) >= published(following):
+            ring_bell(feed.bell)
         if waited > _PATIENCE:
             return 0
         nap(scratch.ctypes.data, _LOOK)

@@ -29,7 +29,7 @@ from scout.ring.layout import GATING, HEADER, head_of, payload, published, slot_
 from scout.ring.membership import MOST_REPLICAS
 from scout.ring.producer import acquire, publish, release, reserve
 
-__all__ = ["EVERYONE", "Offered", "TracePort", "drain", "follow", "slowest"]
+__all__ = ["EVERYONE", "Offered", "TracePort", "drain", "follow", "foremost", "slowest"]
 
 BURST = 64
 NAP, NAP_FLAT_OUT = 1_000_000, 50_000
@@ -196,6 +196,16 @@ def slowest(feed: Record, replicas: int) -> int:
         if members >> replica & 1:
             slowest = min(slowest, load64_acquire(head_of(feed, replica)))  # pairs with close_batch
     return slowest
+
+
+@inline
+def foremost(feed: Record) -> int:
+    """Requests that at least one replica has released, of those that take part."""
+    foremost, members = 0, load64_acquire(word(feed, GATING))  # pairs with join and leave
+    for replica in range(MOST_REPLICAS):
+        if members >> replica & 1:
+            foremost = max(foremost, load64_acquire(head_of(feed, replica)))  # pairs with close_batch
+    return foremost
 
 
 @inline

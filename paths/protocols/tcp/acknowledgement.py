@@ -7,7 +7,7 @@ the segment.
 from typing import Any
 
 from scout.paths.protocols.tcp.bbr import acknowledge
-from scout.paths.protocols.tcp.congestion import grow, in_flight, leave_recovery, reduce, spread, undo_loss
+from scout.paths.protocols.tcp.congestion import grow, in_flight, leave_recovery, reduce, see_twice, spread, undo_loss
 from scout.paths.protocols.tcp.loss import (
     advance,
     count_duplicate,
@@ -58,6 +58,8 @@ def take_acknowledgement(c: Any, segment: Any, sequence: int, ack: int, now: int
         told_twice = _tells_twice(c, segment, ack)
         if told_twice:
             see_duplicate_sack(c)
+            if c.probe_last == 0:
+                see_twice(c, signed(segment.sacks[0].last - segment.sacks[0].first))
         delivered = _take_sacks(c, segment, ack, now)
     if advances and c.undo:
         _see_whether_spurious(c, segment)
@@ -207,5 +209,6 @@ def _take_echo(c: Any) -> None:
     if c.settings[CONGESTION] != BBR:  # it sends nothing that may be marked
         reduce(c)
         c.cwnd = c.ssthresh
+        c.resent_cwnd = 0
     c.ecn_recover = c.snd_nxt
     c.ecn_reduced = 1

@@ -20,7 +20,9 @@ __all__ = [
     "leave_recovery",
     "reduce",
     "restart",
+    "see_twice",
     "spread",
+    "undo_loss",
 ]
 
 MILLISECOND = 1_000_000
@@ -115,7 +117,11 @@ def enter_recovery(c: Any) -> None:
     c.prr_delivered = 0
     c.prr_out = 0
     c.prr_flight = max(c.snd_nxt - c.snd_una, 1)
+    c.resent = 0
+    c.resent_cwnd = 0
     if c.settings[CONGESTION] != BBR:
+        c.resent_cwnd = c.cwnd
+        c.resent_ssthresh = c.ssthresh
         reduce(c)
         c.cwnd = in_flight(c) + c.mss  # the first lost segment is sent at once
 
@@ -153,10 +159,27 @@ def enter_loss(c: Any) -> None:
             c.bbr.cwnd_before = c.cwnd
         else:
             reduce(c)
+    c.resent_cwnd = 0
     c.recovery = LOSS
     c.recover = c.snd_nxt
     c.cwnd = c.mss
     c.duplicates = 0
+
+
+def see_twice(c: Any, size: int) -> None:
+    """The peer got so many bytes twice: if that is all that was sent again, nothing was lost, but came late.
+
+    Then both windows are as they were before the fast recovery (RFC 4015, by the detection of RFC 3708 section 2).
+    Without it reordering on the way would make the window small again and again.
+    """
+    c.resent -= size
+    if c.resent_cwnd == 0 or c.resent > 0 or c.lost or c.recovery == LOSS:
+        return
+    c.recovery = OPEN
+    c.cwnd = max(c.cwnd, c.resent_cwnd)
+    c.ssthresh = max(c.ssthresh, c.resent_ssthresh)
+    c.resent_cwnd = 0
+    c.cubic_start = 0
 
 
 def undo_loss(c: Any) -> None:

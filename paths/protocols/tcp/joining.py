@@ -10,6 +10,8 @@ run all segments but the last have the same number of bytes, so that the core ca
 
 Of segments without data one follows if it acknowledges more, and may tell another window: it says all that the one
 before says, which a network may lose as well. The request has the headers of the last one, and how many were before it.
+One that acknowledges more than was sent is refused by the connection, so it follows none, whose place it would take.
+What was sent the replica's own copy of the state says: where that is behind, fewer acknowledgements are joined.
 """
 
 from typing import Any
@@ -17,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from scout.io.access import load8, load32, load64
+from scout.paths.protocols.tcp.sequence import MODULUS
 from scout.paths.wire import tcp
 from scout.paths.wire.ipv4 import header_length
 from scout.paths.wire.tcp import ACK, PSH
@@ -44,8 +47,10 @@ _STAMPS = 0x0101080A
 
 _WITH_STAMPS = tcp.HEADER + 12
 
+_HALF = 1 << 31  # of all sequence numbers: a number that is no further behind another one is not ahead of it
 
-def serial_number(frame: Any, at: int, header: int, size: int, number: int, place: int, run: Any) -> int:
+
+def serial_number(frame: Any, at: int, header: int, size: int, number: int, place: int, sent: int, run: Any) -> int:
     """Number a segment.
 
     Parameters
@@ -56,13 +61,15 @@ def serial_number(frame: Any, at: int, header: int, size: int, number: int, plac
         Offset of the IP header; bytes of the TCP header; bytes of data.
     number, place : int
         The socket's number; the position of the data, which may be placed, or without data the sequence number.
+    sent : int
+        The position behind what this end has sent (SND.NXT).
     run
         A record of `RUN`, which becomes that of this segment.
     """
     tcp_at = at + header_length(frame, at)
     fields, acknowledgement = load32(frame, tcp_at + tcp.DATA_OFFSET), load32(frame, tcp_at + tcp.ACKNOWLEDGEMENT)
     fields &= ~(PSH << 16) if size else ~0xFFFF
-    ahead = acknowledgement - run.acknowledgement & 0xFFFFFFFF
+    ahead = acknowledgement - run.acknowledgement & MODULUS
     service, stamps = load32(frame, at) >> 16, 0
     is_plain = fields >> 16 & 0xFF == ACK and load8(frame, at) == 0x45
     if header == _WITH_STAMPS and load32(frame, tcp_at + tcp.HEADER) == _STAMPS:
@@ -75,7 +82,7 @@ def serial_number(frame: Any, at: int, header: int, size: int, number: int, plac
         and run.next == place
         and size <= run.room
         and run.fields == fields
-        and (ahead == 0 if size else run.size == 0 and 0 < ahead < 1 << 31)
+        and (ahead == 0 if size else run.size == 0 and 0 < ahead < _HALF and sent - acknowledgement & MODULUS < _HALF)
         and run.stamps == stamps
         and run.service == service
     )

@@ -80,12 +80,14 @@ def receive(
         if total != 0xFFFF:
             return BAD_CHECKSUM
     if number >= 0 and rows[number & message.ROW].role == CONNECTED:
+        c = connections[number & message.ROW]
         if size > data:
-            place = place_of(frame, tcp_at, data, size - data, connections[number & message.ROW], packet.timestamp)
+            place = place_of(frame, tcp_at, data, size - data, c, packet.timestamp)
             if place != NOWHERE:
-                serial = serial_number(frame, at, data, size - data, number, place, runs[0])
+                serial = serial_number(frame, at, data, size - data, number, place, c.snd_nxt, runs[0])
         else:
-            serial = serial_number(frame, at, data, 0, number, load32(frame, tcp_at + tcp.SEQUENCE), runs[0])
+            begin = load32(frame, tcp_at + tcp.SEQUENCE)
+            serial = serial_number(frame, at, data, 0, number, begin, c.snd_nxt, runs[0])
     elif not is_spliced:
         number = UNKNOWN
         place = mtus[first + packet.port]

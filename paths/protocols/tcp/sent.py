@@ -118,6 +118,7 @@ def mark_resent(c: Any, index: int, now: int) -> None:
     size = each.last - begin_of(c, index)
     _lose_less(c, each, size)
     c.pipe += size
+    c.resent += size
     each.flags = each.flags & ~(LOST | PROBING) | RETRANSMITTED
     each.began = now
     each.sent_at = now

@@ -197,6 +197,9 @@ CONNECTION = np.dtype(
         ("undo_stamp", "i8"),
         ("undo_cwnd", "i8"),
         ("undo_ssthresh", "i8"),
+        ("resent", "i8"),  # bytes sent again in fast recovery, which the peer has not told to have got twice,
+        ("resent_cwnd", "i8"),  # and both windows before it; 0: the recovery is not to be undone
+        ("resent_ssthresh", "i8"),
         ("limited", "i8"),  # 1: the congestion window held data back
         ("cubic_max", "i8"),
         ("cubic_start", "i8"),  # 0: the epoch begins with the next acknowledgement

@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 from harness import HOST, LEFT, NOW, Twin, number
 from host_router import OURS, PEER
+from leaving import Leaving, Requests
 from scapy.all import IP, TCP, Ether, Raw, raw
 
 from scout.io.endpoints import message, stream
 from scout.io.endpoints.message import (
     ACCEPTED,
-    FOLLOWED,
     HEADER,
     HEADER_STRUCT,
     LISTEN,
+    NOT_PLACED,
     OFFER,
     OPENED,
     PLACED,
@@ -104,6 +105,7 @@ class TcpHost:
         self.words: dict[int, list[int]] = {}
         self.works: list[tuple[int, ...]] = []  # on records: the socket, and the words of the message
         self.opened: dict[int, int] = {}
+        self._leaving = Leaving()
 
     def reset(self) -> None:
         """Begin anew."""
@@ -174,27 +176,18 @@ class TcpHost:
 
     def deliver_together(self, frames: list[bytes]) -> list[int]:
         """Receive frames as one batch, and serve the requests that they become; what each says of its run (`RUN`)."""
-        requests: list[bytearray] = []
-        serial, joins, is_bare = 0, False, False  # is_bare: the segment before has no data
+        made = Requests(ROWS)
         for frame in frames:
             _, request = self.receive(frame)
             if not request:
                 continue
-            number, placed, size = self.serial, request[message.NOTE + 1] & PLACED, _number(request, message.RUN)
-            if joins and placed and number == serial + 1:
-                run = _number(requests[-1], message.RUN) + size
-                requests[-1][message.RUN : message.RUN + 8] = run.to_bytes(8)
-            elif is_bare and not size and number == serial + 1:
-                request[message.RUN : message.RUN + 8] = (_number(requests[-1], message.RUN) + 1).to_bytes(8)
-                requests[-1] = request
-            else:
-                if is_bare and request[4:8] == requests[-1][4:8]:
-                    requests[-1][message.NOTE + 1] |= FOLLOWED
-                requests.append(request)
-            serial, joins, is_bare = number, placed, size == 0
-        for each in requests:
-            self.serve(bytes(each))
-        return [_number(each, message.RUN) for each in requests]
+            size, note = _number(request, message.RUN), request[message.NOTE + 1]
+            request[message.NOTE + 1] = note or NOT_PLACED
+            request[message.SERIAL : message.SERIAL + 8] = self.serial.to_bytes(8)
+            self._leaving.leave(made.transmits, bytes(request) + bytes(size), len(request), flushes=False)
+        for each in made:
+            self.serve(each)
+        return [_number(each, message.RUN) for each in made]
 
     def receive(self, frame: bytes, *, placed: bool = True, **fields: int) -> tuple[str, bytearray]:
         """Receive a frame: the leaf that it came to, and the request that it becomes, if it does."""

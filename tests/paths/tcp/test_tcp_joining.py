@@ -174,6 +174,16 @@ def test_an_acknowledgement_that_says_other_things_is_a_request_of_its_own(
     assert found[0] == 1 and len(found) > 1 and sum(found) + len(found) == 4
 
 
+@pytest.mark.parametrize("beyond", [1, 1 << 24, 1 << 30])
+def test_an_acknowledgement_of_more_than_was_sent_takes_the_place_of_none(talk: Talk, beyond: int) -> None:
+    """It is refused (RFC 9293 section 3.10.7.4), and those that were before it are good."""
+    host, ours = talk.host, talk.ours
+    host.write(SPARE, 0, stream(5000))
+    told = (1000, 2000, 5000 + beyond, 5001 + beyond, 3000, 4000)
+    assert sizes(host, *(talk.segment(0, 0, ack=ours + each) for each in told)) == [1, 0, 0, 1]
+    assert connection(host)["snd_una"] - connection(host)["iss"] == 4001
+
+
 def test_an_acknowledgement_joins_no_data(talk: Talk) -> None:
     host, ours = talk.host, talk.ours
     host.write(SPARE, 0, stream(5000))
