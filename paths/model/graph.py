@@ -21,8 +21,15 @@ from scout.paths.model.views import UncachedViews
 __all__ = ["RouterGraph"]
 
 
-_Known = dict[tuple[str, str], list[tuple[str, str]]]
-"""The routers joined to each service of a router, as far as one query has found them."""
+_Pairs = dict[tuple[str, str], list[tuple[str, str]]]
+
+
+class _Known:
+    """The answers that one query has found so far, by a router's name and its service: see `_joined` and `_behind`."""
+
+    def __init__(self) -> None:
+        self.joined: _Pairs = {}
+        self.behind: _Pairs = {}
 
 
 class RouterGraph(UncachedViews, nx.DiGraph):
@@ -136,17 +143,17 @@ class RouterGraph(UncachedViews, nx.DiGraph):
 
         A filter between two routers takes the place of their direct connection.
         """
-        return self._joined(router, service, {})
+        return self._joined(router, service, _Known())
 
     def reached(self, router: str, service: str) -> list[tuple[str, str]]:
         """Like `joined`, but past all filters."""
-        known: _Known = {}
+        known = _Known()
         found = [each for pair in self._joined(router, service, known) for each in (pair, *self._behind(*pair, known))]
         return [(name, other) for name, other in found if other not in self.router(name).through]
 
-    def _joined(self, router: str, service: str, known: "_Known") -> list[tuple[str, str]]:
-        """See `joined`. `known` has the answers that this query has found: without it each filter doubles the work."""
-        if (router, service) not in known:
+    def _joined(self, router: str, service: str, known: _Known) -> list[tuple[str, str]]:
+        """See `joined`. Without the answers that are known each filter would double the work."""
+        if (router, service) not in known.joined:
             below = [
                 (lower, offered)
                 for _, lower, pairs in self.out_edges(router, data="pairs")
@@ -161,18 +168,20 @@ class RouterGraph(UncachedViews, nx.DiGraph):
             ]
             pairs = below if service in self.router(router).requires else above
             replaced = {further for pair in pairs for further in self._behind(*pair, known)}
-            known[router, service] = [pair for pair in pairs if pair not in replaced]
-        return known[router, service]
+            known.joined[router, service] = [pair for pair in pairs if pair not in replaced]
+        return known.joined[router, service]
 
-    def _behind(self, router: str, service: str, known: "_Known") -> list[tuple[str, str]]:
+    def _behind(self, router: str, service: str, known: _Known) -> list[tuple[str, str]]:
         """The routers behind `service` of a filter, with the filters between; empty if `router` is no filter there."""
-        passage = self.router(router).through.get(service)
-        nearest = self._joined(router, passage, known) if passage else []
-        return [each for pair in nearest for each in (pair, *self._behind(*pair, known))]
+        if (router, service) not in known.behind:
+            passage = self.router(router).through.get(service)
+            nearest = self._joined(router, passage, known) if passage else []
+            known.behind[router, service] = [each for pair in nearest for each in (pair, *self._behind(*pair, known))]
+        return known.behind[router, service]
 
     def leads_to(self, router: str, service: str, other: str) -> bool:
         """True if `service` of `router` is router `other`'s, or that of a filter with `other` behind it."""
-        return other == router or other in dict(self._behind(router, service, {}))
+        return other == router or other in dict(self._behind(router, service, _Known()))
 
     def configure(self) -> None:
         """Check the whole graph and let every router build its tables. Called by `create_path`."""
