@@ -1,4 +1,7 @@
-"""The Internet checksum of received packets, which may lie in two pieces: the first bytes, and the tail."""
+"""The Internet checksum of received packets, which may lie in two pieces: the first bytes, and the tail.
+
+`scout.paths.wire.checksum` says where else checksums are computed, and when to use which.
+"""
 
 from typing import Any
 

@@ -11,8 +11,11 @@ The mark of a position is the word of shared memory where a claim that begins th
 than positions: positions that are a multiple of the number of marks apart share a mark, and the lap is the number of
 times that the marks have been passed through. A claim counts only if its lap is that of the position. The lap has 42
 bits and wraps: an old claim would be taken for a new one only after `2 ** 42` laps in which no other claim began at its
-mark. The ring is not filled past the lowest floor, so no new claim overwrites one that a replica may still have to
-follow.
+mark. A replica's floor (`scout.ring.floors`) is the first request that it may still read. The ring is not filled past
+the lowest floor of all replicas, so no new claim overwrites one that a replica may still have to follow.
+
+`scout.ring.election.decide` claims in the software channel, `scout.io.channels.kernel_ring_protocol` in the kernel's
+ring.
 """
 
 from scout.ring.atomics import compare_exchange, load64_acquire, pause, prefetch, store64_release
@@ -33,6 +36,9 @@ __all__ = [
 
 NOBODY = -1
 """The owner of requests that have no single primary: their flows are sharded among the replicas."""
+
+_OWNER_OFFSET = 1 - NOBODY
+"""Added to an owner in a claim, so that NOBODY is 1 there: 0 is a mark that was never claimed."""
 
 _OWNER_BITS, _COUNT_BITS, _LAP_BITS = 6, 14, 42  # 63 with the bit that says plain: claims are never negative
 _PLAIN = _OWNER_BITS + _COUNT_BITS
@@ -65,7 +71,8 @@ def claim_at(channel: Record, position: int) -> int:
 def claim(channel: Record, position: int, owner: int, count: int, yields: bool) -> int:
     """Claim `count` requests from `position` on for `owner`; the claim that holds: this one, or an earlier one.
 
-    With `yields` another replica gets a moment to claim first.
+    With `yields` another replica gets a moment to claim first: `decide` asks for it if this replica was not the primary
+    of its last batch.
     """
     mark, lap = mark_of(channel, position), _lap_of(channel, position)
     found = load64_acquire(mark)  # pairs with another replica's compare_exchange
@@ -76,7 +83,7 @@ def claim(channel: Record, position: int, owner: int, count: int, yields: bool) 
         found = load64_acquire(mark)
     if _holds(found, lap):
         return found
-    mine = lap << _LAP | count << _OWNER_BITS | owner - NOBODY + 1  # never 0
+    mine = lap << _LAP | count << _OWNER_BITS | owner + _OWNER_OFFSET
     # acq_rel: a replica that reads the claim sees the entries that the claimant saw.
     if compare_exchange(mark, found, mine):
         # The claimant is in front and will mostly claim the next batch too: it will write to that mark.
@@ -111,4 +118,4 @@ def count_of(found: int) -> int:
 @inline
 def owner_of(found: int) -> int:
     """The replica that a claim belongs to, or NOBODY."""
-    return (found & (1 << _OWNER_BITS) - 1) + NOBODY - 1
+    return (found & (1 << _OWNER_BITS) - 1) - _OWNER_OFFSET

@@ -76,7 +76,33 @@ def take_frame(
     look: Callable[..., bool],
     tables: Any,
 ) -> bool:
-    """Fill a packet's record, at address `record`, from a frame of the ring; False if `look` leaves it out."""
+    """Fill a packet's record from a frame of the ring.
+
+    Parameters
+    ----------
+    packet : Record
+        The packet's record.
+    record : int
+        Its address.
+    header : int
+        Address of the frame's header in the ring.
+    port : int
+        Index of the port at which the frame arrived.
+    in_place : bool
+        True if the frame may be read where it lies: this replica changes nothing of it, so nothing is copied.
+    primary : int
+        The replica's role: 1 if it is the primary of the packet.
+    look : callable
+        `look(tables, packet, frame, size, primary)`, the demux before anything is copied: False if the packet goes no
+        further.
+    tables
+        The first argument of `look`.
+
+    Returns
+    -------
+    bool
+        False if `look` leaves the packet out; its record is then to be used for the next one.
+    """
     frame = mac = frame_of(header)
     size, tag, note = load32(header + _SNAPLEN), 0, 0
     if load32(header + LENGTH) != size:

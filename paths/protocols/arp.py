@@ -61,7 +61,7 @@ ANSWER, LEARNT_ONLY = 0, 1
 @outline
 def ask(wishes: Any, asked: Any, key: int, source: int, now: int) -> None:
     """Put an ARP request for `key` among the wishes, unless a replica did so less than a second ago."""
-    count = wishes[0].key
+    count = wishes[0].key  # row 0 is no wish: its key is the number of wishes, which begin at row 1
     if count < WISHES - 1 and once(asked, key, now, SECOND):
         wishes[count + 1].key = key
         wishes[count + 1].source = source
@@ -134,7 +134,7 @@ def receive(
     target = load32(frame, arp.TARGET)
     ours, is_near = False, False
     index = first
-    while own[np.uintp(index)].port >= 0:
+    while own[np.uintp(index)].port >= 0:  # the list of addresses ends with a row whose port is negative
         each = own[np.uintp(index)]
         if each.port == packet.port:
             if sender == each.address:

@@ -3,10 +3,18 @@
 A checksum is the complement of the ones' complement sum of 16-bit words. In such a sum 0 and 0xFFFF are the same
 number, but only the sum of nothing but zeros is 0.
 
-Checksums are computed at three levels, because each reads packet bytes in its own way. `sum16` and `add16` of
-`scout.io.access` are the accessors that sum the bytes of a frame in a stage function; they work in the plain run, too.
-This module has the rules of protocols on top of them. `scout.io.transmit.sums` sums over memory addresses, in this
-machine's byte order, when packets leave: it completes the checksums that a device would have completed.
+Checksums are computed in four places, because each reads packet bytes in its own way:
+
+- `sum16` and `add16` of `scout.io.access` are the accessors that sum the bytes of a frame in a stage function. A stage
+  uses them for headers, and for packets that it has as a whole (`payload=True`).
+- `scout.io.packet_sum` sums a received packet in a stage function also where its end lies elsewhere, in the tail. A
+  stage that checks a whole packet uses it, so that nothing need be copied.
+- This module has the rules of protocols on top of the accessors: the pseudo-header, and the update of a checksum when a
+  field changes.
+- `scout.io.transmit.sums` sums over memory addresses, in this machine's byte order, when packets leave: it completes
+  the checksums that a device would have completed. No stage uses it.
+
+The first three work in the plain run, too.
 """
 
 from typing import Any
