@@ -18,7 +18,7 @@ from scout.io.hold import MOST_HELD, MOST_TO_HOLD
 from scout.io.host.process import usable_cores
 from scout.io.packet import NO_PATH
 from scout.io.ports.applications import ApplicationPort
-from scout.io.ports.contract import Port
+from scout.io.ports.contract import Port, PortError
 from scout.paths.demux.pattern import patterns, rank
 from scout.paths.demux.walk import fields_of, steps
 from scout.paths.framework.service import Service
@@ -130,6 +130,13 @@ class Plan:
         """The port that router `name` drives."""
         port: Port = self.graph.router(name).port
         return port
+
+    def open_port(self, index: int, name: str) -> None:
+        """Open the port that router `name` drives; an error says which router that is."""
+        try:
+            self.port(name).open(index)
+        except PortError as error:
+            raise type(error)(f"port {name}: {error}") from error
 
     def index(self, path: Path) -> int:
         """The index of the port that a path begins at."""

@@ -168,7 +168,7 @@ class Supervisor(Steering, PathFigures):
         plan = self.plan
         # Ports first: a missing interface or permission is reported at once, not after the compilation.
         for index, name in enumerate(plan.graph.ports):
-            plan.port(name).open(index)
+            plan.open_port(index, name)
             for warning in plan.port(name).warnings():
                 self._say(f"port {name}: {warning}")
         shapes = Shapes(plan.demuxes, self._progress)

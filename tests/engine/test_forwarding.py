@@ -279,7 +279,7 @@ def test_a_missing_interface_is_named_with_those_that_exist():
         space = lab.namespace("router")
         graph = router_graph()
         paths = [graph.create_path("left")]
-        with space.entered(), pytest.raises(PortError, match="no interface r0 here; there are lo"):
+        with space.entered(), pytest.raises(PortError, match=r"^port left: no interface r0 here; there are lo"):
             Supervisor(graph, paths, 1).__enter__()
 
 
