@@ -192,11 +192,23 @@ class RouterGraph(UncachedViews, nx.DiGraph):
                 if not self.joined(router.name, service):
                     raise GraphError(
                         f"{router.name} requires service {service!r} of type {kind!r} and nothing is connected; "
-                        f"connect({router.name!r}, ...) to a router that provides it"
+                        f"{self._advice(router.name, kind)}"
                     )
         self._configured = True
         for router in self.routers:
             router.configure(self)
+
+    def _advice(self, upper: str, kind: str) -> str:
+        """Which routers a router can be connected to that requires a service of a type."""
+        able = [
+            router.name
+            for router in self.routers
+            if kind in router.provides.values() and not nx.has_path(self, router.name, upper)
+        ]
+        if not able:
+            return f"add a router that provides it, and connect({upper!r}, ...) to it"
+        provide = "provides" if len(able) == 1 else "provide"
+        return f"{' and '.join(able)} {provide} it: connect({upper!r}, {able[0]!r}, ...)"
 
     def create_path(
         self,

@@ -69,7 +69,11 @@ def test_an_unconnected_service_is_named():
     graph.add(Ethernet("left", AfPacketPort("r0")))
     graph.add(Ip("ip", {"left": "10.0.0.1/24"}))
     graph.connect("ip", "left")
-    with pytest.raises(GraphError, match=r"ip requires service 'resolve'.*adjacency"):
+    wanted = r"^ip requires service 'resolve' of type 'adjacency' and nothing is connected; "
+    with pytest.raises(GraphError, match=rf"{wanted}add a router that provides it, and connect\('ip', \.\.\.\) to it$"):
+        graph.create_path("left")
+    graph.add(Arp("arp"))
+    with pytest.raises(GraphError, match=rf"{wanted}arp provides it: connect\('ip', 'arp', \.\.\.\)$"):
         graph.create_path("left")
 
 
