@@ -29,6 +29,9 @@ _NOISE = ("Failed in ", "During:", "File ", "There are", "Overload", "Match:", "
 """Beginnings of lines of numba's messages that say nothing about the cause."""
 
 
+_ADVICE = "use ints, the accessors and tables, and try it with Path.run as plain Python"
+
+
 def blame(stages: Mapping[str, Stage], what: str, error: Exception) -> CompileError:
     """The error of the stage that does not compile by itself; `error` is what numba raised for `what` they make up."""
     for node, stage in stages.items():
@@ -41,11 +44,15 @@ def blame(stages: Mapping[str, Stage], what: str, error: Exception) -> CompileEr
                 return CompileError(
                     f"{place}: stage {node}: write {named[1:-1].replace(':=', '=')} on a line of its own"
                 )
-            return CompileError(
-                f"{_culprit(stage, own)}: stage {node} does not compile: {reason(own, stage.function)}; "
-                "use ints, the accessors and tables, and try it with Path.run as plain Python"
-            )
+            said = reason(own, stage.function)
+            advice = "" if _says_all(own, said) else f"; {_ADVICE}"
+            return CompileError(f"{_culprit(stage, own)}: stage {node} does not compile: {said}{advice}")
     return CompileError(f"{what} does not compile: {reason(error)}")
+
+
+def _says_all(error: Exception, said: str) -> bool:
+    """True if what is said of an error tells the fix, or the function would not run as plain Python either."""
+    return isinstance(error, KeyError) or said.startswith(("NameError: ", "it returns none"))
 
 
 def _drops_made_inside(stage: Stage) -> Iterator[tuple[str, str]]:
@@ -129,6 +136,15 @@ def _places(error: Exception) -> Iterator[tuple[str, int]]:
             yield loc.filename, loc.line
 
 
+def _fields(error: Exception) -> str:
+    """The fields of the record in which numba looked for one that does not exist."""
+    for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
+        for value in frame.f_locals.values():
+            if isinstance(value, types.Record):
+                return f"; there are {', '.join(value.fields)}"
+    return ""
+
+
 def _plain(error: Exception) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", str(error))
 
@@ -136,7 +152,7 @@ def _plain(error: Exception) -> str:
 def reason(error: Exception, function: Any = None) -> str:
     """The sentence of numba's message that says what is wrong; `function` is the stage function that it is about."""
     if isinstance(error, KeyError):
-        return f"no field {error}"
+        return f"no field {error}{_fields(error)}"
     text = _plain(error).partition(". Raised from ")[0]
     if "NRT required" in text:
         return "compiled code makes no lists, dicts, sets or strings"

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import traces
 from harness import one_port
 
 from scout.io.access import load8
@@ -18,6 +19,7 @@ from scout.paths.framework.state import add_to
 from scout.paths.model.table import Table
 from scout.paths.model.verdict import drop
 from scout.paths.stages.filter import Filter
+from scout.ring.errors import ScoutError
 
 
 def ours(name: str, function: Any, **bindings: Any) -> Any:
@@ -151,7 +153,9 @@ def test_a_statement_that_numba_refuses_is_named_by_its_own_line(
     with pytest.raises(CompileError) as caught:
         compile_path(ours("mine", function))
     place = f"{__file__}:{culprit.__code__.co_firstlineno + line}"
-    assert str(caught.value).startswith(f"{place}: stage mine.receive does not compile: {words}; ")
+    advice = "" if words.startswith("NameError") else "; use ints, the accessors and tables, and try it with"
+    assert str(caught.value).startswith(f"{place}: stage mine.receive does not compile: {words}{advice}")
+    assert ("Path.run" in str(caught.value)) == bool(advice)
 
 
 @pytest.mark.parametrize(
@@ -179,6 +183,36 @@ def test_what_numba_refuses_becomes_one_line_that_helps(function: Any, line: int
     first = function.__code__.co_firstlineno
     assert words in said and "stage mine.receive" in said and "\n" not in said
     assert said.startswith((f"{__file__}:{first}:", f"{__file__}:{first + line}:"))
+
+
+def misspells_a_field(frame: Any, end: Any, packet: Any) -> int:
+    packet.destinatoin = 1
+    return 0
+
+
+def misspells_a_field_of_a_table(frame: Any, end: Any, seen: Any) -> int:
+    seen[0].pakets += 1
+    return 0
+
+
+@pytest.mark.parametrize("function", [misspells_a_field, misspells_a_field_of_a_table])
+def test_a_field_that_does_not_exist_is_named_with_those_that_do_as_in_the_plain_run(function: Any) -> None:
+    seen = Table(np.zeros(4, [("packets", "i8"), ("bytes", "i4")]), "private")
+    path = ours("mine", function, **({"seen": seen} if "seen" in function.__code__.co_varnames else {}))
+    with pytest.raises(CompileError) as native:
+        compile_path(path)
+    with pytest.raises(ScoutError) as plain:
+        path.run(traces.frame((0x0A000002, 0x0A090001, traces.UDP, 5, 6), b""))
+    (place, said), (other_place, as_plain) = (str(each.value).split("no field ") for each in (native, plain))
+    assert place.split(": ")[0] == other_place.split(": ")[0]
+    # Numba orders fields by their offsets.
+    assert sorted(said.replace(";", ",").split(", ")) == sorted(as_plain.replace(";", ",").split(", "))
+
+
+@pytest.mark.parametrize("function", [returns_nothing, returns_now_and_then])
+def test_a_missing_return_is_told_with_its_own_fix_alone(function: Any) -> None:
+    with pytest.raises(CompileError, match=r"return 0 to go on, or a drop\(\.\.\.\)$"):
+        compile_path(ours("mine", function))
 
 
 count, counts = 0, np.zeros(4, np.int64)
