@@ -59,4 +59,5 @@ def _meaning(path: Path, step: Step) -> str:
     """What the reason means for which a stage drops the packet; empty if it does not, or nothing says it."""
     router = path.router_graph.router(path.nodes[step.stage]["router"])
     modules = [path.stages[step.stage].function.__module__, type(router).__module__]
-    return meaning(step.outcome, path.router_graph, modules) if step.is_drop else ""
+    found = meaning(step.outcome, path.router_graph, modules) if step.is_drop else ""
+    return f"{found}: {step.verdict}" if step.outcome == "unknown-verdict" else found

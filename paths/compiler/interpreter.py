@@ -44,8 +44,14 @@ def run(path: Path, data: bytes, fields: Mapping[str, int]) -> tuple[str, bytes]
         kind = type(data).__name__
         raise ScoutError(f"path from {path.source}: run is given {kind}; give the bytes of a frame, as bytes(packet)")
     with started(path, data):
-        leaf, frame, _ = walk(path, data, fields)
-    return leaf, bytes(frame)
+        last = _last(path, data, fields)
+    if last.is_unknown:
+        name = reason_of(last.verdict)  # known if the stage has made a drop, which its path has no edge for
+        why = "neither 0, one of its outcomes, nor a drop"
+        if name != "unknown-verdict":
+            why = f"make drop({name!r}) at the top of the module and return it here"
+        return f"{last.leaf} {last.verdict}: {why}", bytes(last.frame)
+    return last.leaf, bytes(last.frame)
 
 
 def emit(path: Path, fields: Mapping[str, int]) -> list[tuple[str, bytes]]:
@@ -119,6 +125,16 @@ class Visit(NamedTuple):
     frame: Frame
     packet: Record
 
+    @property
+    def is_held(self) -> bool:
+        """True if the stage holds the packet."""
+        return self.verdict == HOLD and self.block.stage.holds
+
+    @property
+    def is_unknown(self) -> bool:
+        """True if the verdict leads nowhere: the packet is dropped as `unknown-verdict`."""
+        return self.edge is None and not self.is_held
+
 
 def visits(
     path: Path, frame: Frame, fields: Mapping[str, int], arrays: Mapping[int, np.ndarray] | None = None
@@ -166,9 +182,14 @@ def walk(path: Path, data: bytes, fields: Mapping[str, int]) -> tuple[str, Frame
 
     `visits` lists the errors.
     """
+    last = _last(path, data, fields)
+    return last.leaf, last.frame, last.packet
+
+
+def _last(path: Path, data: bytes, fields: Mapping[str, int]) -> Visit:
     for visit in visits(path, Frame(data, reach=REACH), fields):
         last = visit
-    return last.leaf, last.frame, last.packet
+    return last
 
 
 def try_stage(

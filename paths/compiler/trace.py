@@ -79,6 +79,8 @@ class Step:
         True if the packet is dropped here.
     awaits : str
         The thing that the packet waits for, as right/10.0.1.2 for a neighbour, if it is held here; else empty.
+    verdict : int
+        The number that the stage returned.
     """
 
     stage: str
@@ -93,6 +95,7 @@ class Step:
     header: str
     is_drop: bool
     awaits: str
+    verdict: int
 
 
 class _WatchedBytes(bytearray):
@@ -167,11 +170,7 @@ def _steps(path: Path, data: bytes, arrays: Mapping[int, np.ndarray], fields: Ma
 def _notes_of(visit: Visit) -> dict[str, int]:
     """The notes that the packet's record has now."""
     # The field of a held packet's destination says what the packet waits for.
-    return {name: getattr(visit.packet, name) for name in NOTES if not (_is_held(visit) and name == "destination")}
-
-
-def _is_held(visit: Visit) -> bool:
-    return visit.edge is None and visit.block.stage.holds
+    return {name: getattr(visit.packet, name) for name in NOTES if not (visit.is_held and name == "destination")}
 
 
 def _router(path: Path, visit: Visit) -> Router:
@@ -205,8 +204,9 @@ def _step(path: Path, visit: Visit, before: _State, after: _State) -> Step:
         target=visit.leaf or (edge.target if edge else ""),
         frame=after.data[frame.start :],
         header=_header(after.data, frame.start),
-        is_drop=edge is not None and edge.verdict < 0,
-        awaits=_router(path, visit).awaited(visit.packet.awaited) if _is_held(visit) else "",
+        is_drop=visit.is_unknown or (edge is not None and edge.verdict < 0),
+        awaits=_router(path, visit).awaited(visit.packet.awaited) if visit.is_held else "",
+        verdict=int(visit.verdict),
     )
 
 

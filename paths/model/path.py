@@ -291,7 +291,8 @@ class Path(CountedGraph):
         -------
         tuple of str and bytes
             The leaf that the packet came to (such as "to right", or "left.ipv4 drops bad-version"), and
-            the frame as it was then.
+            the frame as it was then. Of a verdict that leads nowhere the leaf tells the number and the fault, as
+            in "mine.receive unknown-verdict 7: neither 0, one of its outcomes, nor a drop".
         """
         from scout.paths.compiler.interpreter import run
 

@@ -91,8 +91,15 @@ def waiting(frame: Any, end: Any) -> int:
     return HOLD
 
 
+def inner(frame: Any, end: Any) -> int:
+    return drop("inner")
+
+
 def test_names_unknown_verdicts_and_holds() -> None:
-    for function, leaf in ((odd, "mine.receive unknown-verdict"), (waiting, "mine.receive holds")):
+    wrong = "mine.receive unknown-verdict 7: neither 0, one of its outcomes, nor a drop"
+    inside = "make drop('inner') at the top of the module and return it here"
+    made = f"mine.receive unknown-verdict {int(drop('inner'))}: {inside}"
+    for function, leaf in ((odd, wrong), (inner, made), (waiting, "mine.receive holds")):
         graph = two_ports((Filter("mine", function), ("ip", "mine", "left"))).graph
         assert graph.create_path("left").run(udp()) == (leaf, udp()[14:])
 

@@ -37,6 +37,31 @@ def test_brief_prints_one_line_a_frame(capsys: pytest.CaptureFixture[str]) -> No
     assert held.startswith("frame 3: 34 bytes at port left: held at arp.resolve until")
 
 
+COMPUTED = """
+from scout import Filter, load8
+from scout.testing import ipv4_router
+
+
+def five(frame, end):
+    return load8(frame, 0) & 15
+
+
+graph = ipv4_router(Filter("mine", five))
+"""
+
+
+def test_a_verdict_that_leads_nowhere_is_shown_with_its_number(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "computed.py"
+    file.write_text(COMPUTED)
+    assert here("trace", str(file), "--from", "left", "--hex", bytes(FRAME).hex(), "--brief") == 0
+    assert "dropped at mine.receive: unknown-verdict: a stage returned a number that is neither 0, one of its " in (
+        said := capsys.readouterr().out
+    )
+    assert said.rstrip().endswith("nor a drop: 5")
+
+
 def test_a_capture_and_a_scapy_expression(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capture = tmp_path / "in.pcap"
     wrpcap(str(capture), [FRAME] * 3)
