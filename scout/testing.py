@@ -76,6 +76,14 @@ class MemoryRouter:
     replicas : int
         How many domains run; one is enough unless the test is about several.
 
+    Attributes
+    ----------
+    graph : RouterGraph
+    supervisor : Supervisor
+        Has everything else: `supervisor.account()`, `supervisor.change(...)`.
+    reports : list of str
+        The sentences that the supervisor has reported so far, such as the death of a replica with its traceback.
+
     Raises
     ------
     ScoutError

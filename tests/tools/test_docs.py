@@ -1,8 +1,9 @@
 """The code of README.md and docs/*.md runs and prints what the page says; commands, options and files exist.
 
 The `python` blocks of a page are one program: a later block uses the names of the earlier ones. A `text` block that
-follows a `python` block is what the block prints. The `sh` blocks of a page run as one script, as root of network and
-mount namespaces of their own. Code that is indented and not fenced does not run.
+follows a `python` block is what the block prints. A `python` block that begins with a comment `# NAME.py` is a file of
+this name beside the program instead; pytest runs it if it is a test. The `sh` blocks of a page run as one script, as
+root of network and mount namespaces of their own. Code that is indented and not fenced does not run.
 """
 
 import os
@@ -23,6 +24,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCED = re.compile(r"^```(\w+)\n(.*?)^```$\n*(?:^```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)")
+NAMED = re.compile(r"# (\w+\.py)\n")
 MARK = "-- end of a block --"
 SECONDS = 900
 SHORT = {"README"}  # the others take long: each compiles what it shows
@@ -38,10 +40,21 @@ def blocks(page: Path, language: str) -> list[tuple[int, str, str | None]]:
     ]
 
 
+def files(page: Path) -> dict[str, str]:
+    """The page's `python` blocks that are files, by name."""
+    named = [(re.match(NAMED, text), text) for _, text, _ in blocks(page, "python")]
+    return {found[1]: text for found, text in named if found}
+
+
+def statements(page: Path) -> list[tuple[int, str, str | None]]:
+    """The page's other `python` blocks."""
+    return [block for block in blocks(page, "python") if not re.match(NAMED, block[1])]
+
+
 def program(page: Path) -> str:
-    """The page's `python` blocks as one program, each line at the line number that it has in the page."""
+    """The latter as one program, each line at the line number that it has in the page."""
     lines: list[str] = []
-    for before, text, _ in blocks(page, "python"):
+    for before, text, _ in statements(page):
         lines += [""] * (before - len(lines)) + text.splitlines() + [f"print({MARK!r})"]
     return "\n".join(lines) + "\n"
 
@@ -64,10 +77,16 @@ def test_the_python_of_a_page_prints_what_the_page_says(page, tmp_path):
     )
     assert result.returncode == 0, f"{page.name}, by its line numbers: {result.stderr}"
     printed = result.stdout.split(f"{MARK}\n")
-    said = [text for _, _, text in blocks(page, "python")]
-    for (before, _, expected), actual in zip(blocks(page, "python"), printed, strict=False):
+    said = [text for _, _, text in statements(page)]
+    for (before, _, expected), actual in zip(statements(page), printed, strict=False):
         assert expected is None or actual == expected, f"{page.name}: the block at line {before + 1} prints otherwise"
     assert len(printed) == len(said) + 1
+    for name, text in files(page).items():
+        (tmp_path / name).write_text(text)
+    for name in filter(lambda name: name.startswith("test_"), files(page)):
+        command = [sys.executable, "-m", "pytest", "-q", name]
+        result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS, check=False)
+        assert result.returncode == 0, f"{page.name}, {name}: {result.stdout}{result.stderr}"
 
 
 @pytest.mark.needs_namespaces
