@@ -91,7 +91,10 @@ _FIELDS = np.dtype(
         ("checksum_start", "u2"),  # from `origin`
         ("checksum_offset", "u2"),
         ("ethertype", "u2"),  # note for Ethernet: of the frame to send
-        ("link_broadcast", "u1"),  # note of Ethernet: not 0 if it came to a group address of the link; `CUT` before it
+        (
+            "link_broadcast",
+            "u1",
+        ),  # note of Ethernet: 1 if to a group address; before the Ethernet stage it may be `CUT`
         ("control", "u1"),  # 0: a packet; else a control request: CONTROL_TICK, CONTROL_BIND, CONTROL_CHANGE
         ("path", "u2"),  # number of its path; demux sets it, where a port has several
     ],

@@ -102,7 +102,7 @@ def _are_registered(bell: int) -> bool:
     event, missing = load64(bell + _CHANNELS), 0
     for index in range(load64(bell + _COUNT)):
         watch, channel = load64(bell + _WATCH), load64(event + 16 + index * 8)
-        # What a dead lookout had registered is refused, and can be modified.
+        # The kernel refuses to add a descriptor that a dead lookout has registered, but it can be modified.
         if _epoll_ctl(watch, _ADD, channel, event) < 0 and _epoll_ctl(watch, _MODIFY, channel, event) < 0:
             missing += 1
     return missing == 0

@@ -278,8 +278,8 @@ class _Lowering(EntryLowering):
 
     def run_pass(self, state: Any) -> bool:
         state.library = _Library(state.targetctx.codegen(), state.func_id.func_qualname)
-        # One that calls a function that is not cached has a symbol of this process, as that one has: another one of its
-        # name may call another version.
+        # A function that calls an uncached function gets a symbol unique to this process: a function of the same name
+        # may call another version.
         state.library.key = key = _compiling[-1].key(state.args) if _calls_cached(state) else None
         if key:
             for function in (state.func_id, state.func_ir.func_id):

@@ -3,8 +3,8 @@
 Each job has a process, which is forked for it, so that it has the functions that were written since the start. It
 leaves the compiled code in the cache. It runs on cores that no domain is pinned to if there are any.
 
-A job that somebody waits for begins at once, at a program's usual priority, and is done before its process has ended,
-which takes some 10 ms. The others are done one after the other, at a low priority.
+A job that somebody waits for begins at once, at a program's usual priority, and is done before its process has ended.
+The others are done one after the other, at a low priority.
 """
 
 import gc
@@ -98,8 +98,11 @@ class Builder:
         with self._changed:
             self._closed = True
             self._changed.notify()
-            for process in self._processes:
-                process.kill()
+            processes = list(self._processes)
+        for process in processes:
+            process.kill()
+        for process in processes:
+            process.join(_GRACE)
         if self._thread and self._thread is not threading.current_thread():
             self._thread.join(_GRACE)
 
@@ -126,23 +129,26 @@ class Builder:
     def _start(
         self, begin: Callable[[Sequence[int]], None], work: Callable[[], None], keep: Sequence[int] = ()
     ) -> Child:
+        if self._closed:
+            raise ScoutError(_ENDED)
+        try:
+            process = self._forker.fork(_work, begin, self._cores, work, quiet=True, keep=keep)
+        except (ScoutError, OSError) as error:
+            raise ScoutError(f"no process can be forked for the builder: {error}") from error
         with self._changed:
-            if self._closed:
-                raise ScoutError(_ENDED)
-            try:
-                process = self._forker.fork(_work, begin, self._cores, work, quiet=True, keep=keep)
-            except (ScoutError, OSError) as error:
-                raise ScoutError(f"no process can be forked for the builder: {error}") from error
             self._processes = [each for each in self._processes if each.is_alive()] + [process]
-            return process
+            if self._closed:  # meanwhile
+                process.kill()
+        return process
 
     def _end_of(self, process: Child) -> str:
         """How a process ended: a sentence, which is empty if all went well."""
         with self._changed:
             self._processes = [each for each in self._processes if each.is_alive()]
-        if process.error:
-            return process.error.rstrip().rpartition("\n")[2].partition(": ")[2]
-        return f"the builder ended with status {process.exitcode}" if process.exitcode else ""
+        if not process.exitcode:
+            return ""
+        last = process.error.rstrip().rpartition("\n")[2]  # the end of a traceback: an exception's name and message
+        return last.partition(": ")[2] or last or f"the builder ended with status {process.exitcode}"
 
 
 def _work(begin: Callable[[Sequence[int]], None], cores: Sequence[int], work: Callable[[], None]) -> None:

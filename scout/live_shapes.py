@@ -97,10 +97,11 @@ class LiveShapes:
                 return found
             channel = self._check(path)
             plan = lower(path)
+            unit = fused_unit(plan)  # refuses what could not be fused, before anything is done
             stages = self._stages(path, plan)
             shape = self._paths.admit(path)
             self._memory.place(shape.number, plan, channel, stages)
-            self._linked.append((shape, fused_unit(plan)))
+            self._linked.append((shape, unit))
             return shape
 
     def fuse(self) -> None:

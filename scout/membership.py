@@ -89,7 +89,7 @@ class Membership:
         self._death_counts: dict[int, tuple[int, int]] = {}
         self._lock = threading.RLock()
         self._joining = threading.Lock()  # held by one `join` at a time
-        self._stopped = False
+        self._ended = self._stopped = False
 
     # Reading.
 
@@ -127,6 +127,10 @@ class Membership:
                 fork = partial(self._forker.fork, self._serve, replica, quiet=True, keep=self._memory.descriptors())
                 self.processes[replica] = self._forked(fork)
             self._forked(self._spare.prepare)
+
+    def end(self) -> None:
+        """From now on a dead replica gets no successor: all is done, and that one would begin at an older state."""
+        self._ended = True
 
     def stop(self) -> None:
         """Stop all replicas, and kill those that do not stop."""
@@ -309,19 +313,16 @@ class Membership:
             if died:
                 self._count_death(replica)
         owed = [(channel, channel.position(replica)) for channel, _ in self._channels if channel.unfinished(replica)]
-        cannot = ""
         if leaving and not owed:
             return self._retire(replica, process, "it was leaving") if died else self._retire(replica)
-        if died and self._death_counts[replica][1] > self._plan.restarts:
-            cannot = "it got no further"
-        else:
-            try:
-                if not self._succeed(replica):
-                    cannot = "its snapshot cannot be read"
-            except OSError as error:
-                reason = error.strerror or error
-                text = f"replica {replica} waits for a successor: no process can be forked: {reason}"
-                return [text] if self._reporter.is_new(text) else []
+        no_further = died and self._death_counts[replica][1] > self._plan.restarts
+        cannot = "the run is at its end" if self._ended else "it got no further" if no_further else ""
+        try:
+            if not cannot and not self._succeed(replica):
+                cannot = "its snapshot cannot be read"
+        except OSError as error:
+            text = f"replica {replica} waits for a successor: no process can be forked: {error.strerror or error}"
+            return [text] if self._reporter.is_new(text) else []
         if cannot:
             return self._retire(replica, process, cannot)
         if leaving:

@@ -232,7 +232,7 @@ class Supervisor(Steering, PathFigures):
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until there is nothing left to do; False if there still is after `timeout` seconds.
 
-        There is nothing left to do when all input is at its end and dealt with, or when it cannot be: see `failures`.
+        There is nothing left to do when every replica, or its successor, has done all input, or cannot: see `failures`.
         """
         return self._running.watcher.finished.wait(timeout)
 

@@ -87,7 +87,7 @@ class Watcher:
 
     def _run(self) -> None:
         tasks = (
-            self._replace_the_dead,
+            self._membership.check_processes,
             self._control.tick,
             self._changes.collect,
             self._check_ports,
@@ -107,11 +107,6 @@ class Watcher:
                 f"the watcher goes on after an error: {''.join(traceback.format_exception(error)).rstrip()}"
             )
             self._stopped.wait(_ROUND)
-
-    def _replace_the_dead(self) -> None:
-        # At the end of the run a replica has done everything. A successor would begin at an older state.
-        if not self.finished.is_set():
-            self._membership.check_processes()
 
     def _check_ports(self) -> None:
         if time.monotonic() >= self._next_check:
@@ -137,4 +132,5 @@ class Watcher:
             and not self._membership.has_waiting
             and not self._membership.has_dead
         ):
+            self._membership.end()
             self.finished.set()

@@ -1,6 +1,7 @@
 """A network interface as the kernel describes it (netdevice(7)), known by its index: its name may change in use."""
 
 import ctypes
+import errno
 import fcntl
 import socket
 import struct
@@ -28,6 +29,7 @@ _SIOCGIFNAME, _SIOCGIFFLAGS, _SIOCGIFADDR, _SIOCGIFMTU, _SIOCGIFHWADDR, _SIOCGIF
 _ETHTOOL_GLINK = 0xA  # linux/ethtool.h
 _IFF_UP, _IFF_RUNNING = 0x1, 0x40  # linux/if.h; running: the interface is up and has a carrier
 _ARPHRD_ETHER, _ARPHRD_LOOPBACK = 1, 772  # linux/if_arp.h
+_TRIES = 8  # requests that are tried again as the interface was renamed meanwhile, at most
 
 
 class Interface:
@@ -75,9 +77,9 @@ class Interface:
 
     def _ask(self, request: int, value: bytes = bytes(16)) -> bytes:
         """Ask by the interface's name, again if it was renamed meanwhile: the name may be another one's then."""
-        while True:
+        answer: bytes | OSError = b""
+        for _ in range(_TRIES):
             asked = self.name
-            answer: bytes | OSError
             try:
                 answer = fcntl.ioctl(self._asker, request, struct.pack("16s16s8x", asked.encode(), value))[16:]
             except OSError as error:
@@ -85,9 +87,14 @@ class Interface:
             if self.number:
                 self.name = self._present_name()
             if self.name == asked:
-                if isinstance(answer, OSError):
-                    raise answer
-                return answer
+                break
+        else:
+            answer = OSError(
+                errno.EBUSY, f"interface {self.number} was renamed {_TRIES} times while it was asked about"
+            )
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
 
     def _present_name(self) -> str:
         answer = fcntl.ioctl(self._asker, _SIOCGIFNAME, struct.pack("16xi20x", self.number))
@@ -99,7 +106,6 @@ class Interface:
     def refresh(self) -> bool:
         """Ask for the name and the MTU again; False if the interface is gone. Another of its name is not this one."""
         try:
-            self.name = self._present_name()
             self.mtu = self._mtu()
         except OSError:
             return False

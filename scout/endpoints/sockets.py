@@ -222,17 +222,27 @@ class SocketTable:
         """Reset all connections, as the router stops, after `stop` (RFC 9293 section 3.10.5).
 
         It returns when the resets have left, or the replicas have not come to them in time. Spliced connections are not
-        reset: nobody knows at which numbers they are.
+        reset: Scout does not follow their sequence numbers.
         """
         deadline = time.monotonic() + _RESETTING
-        with self._lock, suppress(ScoutError):  # the channel stays full: the replicas do not run
+        with self._lock, suppress(ScoutError):  # the port is closed
             streams = [each for each in (*self._sockets.values(), *self._leaving.values()) if each.is_stream]
             for each in streams:
-                self._request(CLOSE, each, NOW, waits=False)
+                if not self._reset(each, deadline):
+                    return
             while streams and self._port.feed and not self._port.feed.reached(self._port.feed.sent):
                 if time.monotonic() > deadline:
                     return
                 time.sleep(_NAP)
+
+    def _reset(self, socket: _Socket, deadline: float) -> bool:
+        """Have a connection reset; False if there was no room in the channel until the deadline."""
+        while time.monotonic() < deadline:
+            with suppress(Refused):  # the channel is full: the replicas are late, or do not run
+                self._request(CLOSE, socket, NOW, waits=False)
+                return True
+            time.sleep(_NAP)
+        return False
 
     @contextmanager
     def _changing(self) -> Iterator[None]:

@@ -72,6 +72,19 @@ def test_what_fails_is_told_also_of_a_job_that_another_one_follows(builder: Buil
         builder.do(failing)
 
 
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [(MemoryError(), "MemoryError"), (ValueError("one: reason\nand a second line"), "and a second line")],
+)
+def test_an_error_of_any_form_is_told(builder: Builder, error: Exception, words: str) -> None:
+    def failing() -> None:
+        raise error
+
+    with pytest.raises(ScoutError) as caught:
+        builder.do(failing)
+    assert str(caught.value) == words
+
+
 def test_jobs_that_are_not_done_at_the_end_fail(builder: Builder, tmp_path: Path) -> None:
     begun, done = tmp_path / "begun", queue.SimpleQueue()
 

@@ -316,3 +316,22 @@ def test_between_kernels_nothing_is_lost_or_overtaken_while_new_shapes_come(orde
         if order == "channel":
             assert came == sorted(came)
         assert [each for each in run.reports if "when its new stages are compiled" not in each] == []
+
+
+def seven(frame: Any, end: Any) -> int:
+    return 7 if load8(frame, 23) == 1 else 0
+
+
+def test_a_path_that_could_not_be_fused_is_refused_as_often_as_it_is_given() -> None:
+    left, right, supervisor = started(replicas=1)
+    with supervisor:
+        path = new_shape(supervisor).copy()
+        first, second = path.main_line[1:3]
+        path.insert(first, second, "mine", Stage(seven))
+        path.establish()
+        for _ in range(2):
+            with pytest.raises(ScoutError, match="returns 7: that is no verdict"):
+                supervisor.create_path(path)
+        left.end()
+        right.end()
+        assert supervisor.wait(600)

@@ -3,7 +3,6 @@
 import os
 import random
 import signal
-import time
 from contextlib import contextmanager, nullcontext
 
 import numpy as np
@@ -184,12 +183,16 @@ def test_the_run_is_at_its_end_only_when_a_replica_that_died_has_a_successor_tha
         order = send(inputs, pattern(1500))
         idle(supervisor)
         with monkeypatch.context() as patch:
-            patch.setattr(Membership, "check_processes", lambda membership: None)
+            rounds = []
+            # The death is seen, and nothing done about it.
+            patch.setattr(Membership, "_replace_or_retire", lambda *arguments: rounds.append(arguments) or [])
             kill(supervisor, 1)
             await_until(lambda: not supervisor.processes[1].is_alive())
             for port in inputs:
                 port.end()
-            assert not supervisor.wait(0.2)
+            rounds.clear()
+            await_until(lambda: len(rounds) > 2)
+            assert not supervisor.wait(0)
         assert supervisor.wait(600)
         check(supervisor, service, order)
         assert supervisor.replica_figures()[1]["replayed"] > 0
@@ -198,13 +201,15 @@ def test_the_run_is_at_its_end_only_when_a_replica_that_died_has_a_successor_tha
 def test_a_replica_that_dies_at_the_end_of_the_run_keeps_its_state():
     inputs = ports(entries=256)
     graph, service, names = noting(inputs)
-    with Supervisor(graph, [graph.create_path(name) for name in names], 2, report=[].append) as supervisor:
+    said = []
+    with Supervisor(graph, [graph.create_path(name) for name in names], 2, report=said.append) as supervisor:
         order = send(inputs, pattern(1500))
         ended(supervisor, inputs)
         process = supervisor.processes[1]
         kill(supervisor, 1)
         await_until(lambda: not process.is_alive())
-        time.sleep(0.2)  # the watcher looks at the processes meanwhile
+        await_until(lambda: supervisor.taking_part == [0])
+        await_until(lambda: "the run is at its end" in "".join(said))  # told afterwards
         assert supervisor.processes[1] is process
         check(supervisor, service, order)
 

@@ -100,3 +100,39 @@ def test_an_l4_port_is_given_again_when_no_socket_has_it() -> None:
     with pytest.raises(Refused):
         table.bind(APPLICATION, fourth, "", 80)
     assert table.bind(APPLICATION, fourth, "", chosen) == (("0.0.0.0", chosen), None)
+
+
+def opened_streams(port: Port) -> SocketTable:
+    table = SocketTable(port, {TCP: None})  # type: ignore[arg-type]
+    for _ in range(port.sockets):
+        table.open(APPLICATION, TCP)
+    table.stop()
+    return table
+
+
+def test_all_connections_are_reset_though_the_channel_was_full() -> None:
+    port = Port()
+    table = opened_streams(port)
+    port.full = True
+    table.reset()
+    assert len(port.requests) == port.sockets
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_resets_end_in_time_if_the_channel_is_slow(room: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    port, now, tries = Port(), [0.0], []
+    table = opened_streams(port)
+
+    def request(header: bytes, timestamp: int) -> int:
+        tries.append(header)
+        now[0] += 1.0  # as long as a port waits for room
+        return int(room)
+
+    port.request = request  # type: ignore[method-assign]
+    port.sockets = 100
+    table._sockets |= {number: next(iter(table._sockets.values())) for number in range(1000, 1100)}
+    clock = SimpleNamespace(monotonic=lambda: now[0], sleep=lambda _: None, time_ns=lambda: 0)
+    monkeypatch.setattr("scout.endpoints.sockets.time", clock)
+    monkeypatch.setattr("scout.endpoints.sockets._RESETTING", 2.0)
+    table.reset()
+    assert len(tries) <= 3

@@ -68,6 +68,27 @@ def test_a_rename_while_the_kernel_is_asked_is_no_fault(
         assert not found.refresh() and found.fault() == DOWN
 
 
+def test_a_refresh_asks_for_the_name_once_and_an_endless_row_of_renames_ends(
+    namespace: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, asked = fcntl.ioctl, list[int]()
+
+    def noting(asker: socket.socket, request: int, value: bytes) -> bytes:
+        asked.append(request)
+        if renames and request == 0x8921:  # SIOCGIFMTU
+            route.link("set", index=found.number, ifname=f"wan{len(asked)}")
+        return real(asker, request, value)
+
+    with namespace.entered(), IPRoute() as route, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+        found, renames = Interface(asker, "left"), False
+        monkeypatch.setattr("scout.io.ports.interface.fcntl.ioctl", noting)
+        assert found.refresh() and asked == [0x8921, 0x8910]  # and SIOCGIFNAME
+        renames = True
+        assert not found.refresh() and len(asked) < 30
+        renames = False
+        assert found.refresh() and found.name.startswith("wan")
+
+
 def test_a_new_mtu_holds_from_then_on() -> None:
     with running() as run:
         assert ping(run.left, RIGHT, 1)["received"] == 1

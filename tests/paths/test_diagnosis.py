@@ -6,25 +6,17 @@ from typing import Any
 import numpy as np
 import pytest
 import traces
-from harness import one_port
+from refusals import ours, refusal
 
 from scout.io.access import load8
 from scout.paths.compiler.global_state import changed_globals
 from scout.paths.compiler.native import compile_path
 from scout.paths.compiler.plan import CompileError
-from scout.paths.framework.events import HALT, Handler
 from scout.paths.framework.flow_table import claim
-from scout.paths.framework.service import Service
 from scout.paths.framework.state import add_to
 from scout.paths.model.table import Table
 from scout.paths.model.verdict import drop
-from scout.paths.stages.filter import Filter
 from scout.ring.errors import ScoutError
-
-
-def ours(name: str, function: Any, **bindings: Any) -> Any:
-    """The path of a port with one filter behind it, quick to compile."""
-    return one_port(Filter(name, function, **bindings)).create_path("left")
 
 
 def makes_a_drop(frame: Any, end: Any) -> int:
@@ -46,21 +38,13 @@ def names_a_call(frame: Any, end: Any) -> int:
 
 
 def test_a_call_that_gets_a_name_within_an_expression_is_named_with_its_line() -> None:
-    with pytest.raises(CompileError) as caught:
-        compile_path(ours("mine", names_a_call))
-    line = names_a_call.__code__.co_firstlineno + 1
-    assert f"{__file__}:{line}: stage mine.receive: write kind = load8(frame, 0) on a line of its own" in str(
-        caught.value
-    )
+    said = refusal(names_a_call, names_a_call, 1)
+    assert said.startswith(": write kind = load8(frame, 0) on a line of its own")
 
 
 @pytest.mark.parametrize(("function", "culprit"), [(makes_a_drop, makes_a_drop), (lets_a_helper_make_it, verdict_of)])
 def test_a_drop_that_is_made_inside_a_stage_is_named_with_its_line(function: Any, culprit: Any) -> None:
-    with pytest.raises(CompileError) as caught:
-        compile_path(ours("mine", function))
-    line = culprit.__code__.co_firstlineno + 1
-    words = f"{__file__}:{line}: stage mine.receive: make drop('x') at the top of the module"
-    assert str(caught.value).startswith(words)
+    assert refusal(function, culprit, 1).startswith(": make drop('x') at the top of the module")
 
 
 def imports(frame: Any, end: Any) -> int:
@@ -150,12 +134,10 @@ def lets_a_helper_lock(frame: Any, end: Any) -> int:
 def test_a_statement_that_numba_refuses_is_named_by_its_own_line(
     function: Any, culprit: Any, line: int, words: str
 ) -> None:
-    with pytest.raises(CompileError) as caught:
-        compile_path(ours("mine", function))
-    place = f"{__file__}:{culprit.__code__.co_firstlineno + line}"
+    said = refusal(function, culprit, line)
     advice = "" if words.startswith("NameError") else "; use ints, the accessors and tables, and try it with"
-    assert str(caught.value).startswith(f"{place}: stage mine.receive does not compile: {words}{advice}")
-    assert ("Path.run" in str(caught.value)) == bool(advice)
+    assert said.startswith(f" does not compile: {words}{advice}")
+    assert ("Path.run" in said) == bool(advice)
 
 
 @pytest.mark.parametrize(
@@ -257,10 +239,7 @@ def has_a_helper_do_it(frame: Any, end: Any) -> int:
     ],
 )
 def test_a_change_of_a_global_is_refused(function: Any, culprit: Any, line: int, name: str) -> None:
-    with pytest.raises(CompileError) as caught:
-        compile_path(ours("mine", function))
-    place = f"{__file__}:{culprit.__code__.co_firstlineno + line}"
-    assert str(caught.value).startswith(f"{place}: stage mine.receive changes the global {name}; keep what changes in")
+    assert refusal(function, culprit, line).startswith(f" changes the global {name}; keep what changes in")
 
 
 def reads_globals(frame: Any, end: Any, seen: Any) -> int:
@@ -273,73 +252,3 @@ def reads_globals(frame: Any, end: Any, seen: Any) -> int:
 
 def test_globals_that_are_only_read_and_tables_pass() -> None:
     assert not list(changed_globals(reads_globals))
-
-
-SEVEN, REFUSED = 7, drop("refused-here")
-
-
-def returns_seven(frame: Any, end: Any) -> int:
-    return 7
-
-
-def returns_a_named_seven(frame: Any, end: Any) -> int:
-    return SEVEN if load8(frame, 8) else 0
-
-
-def returns_the_number_of_a_hold(frame: Any, end: Any) -> int:
-    return -1
-
-
-def returns_the_verdict_of_a_helper(frame: Any, end: Any) -> int:
-    if load8(frame, 8):
-        return 0
-    return returns_seven(frame, end)
-
-
-def returns_a_name_with_one_value(frame: Any, end: Any) -> int:
-    wrong = 2
-    return wrong if load8(frame, 8) else REFUSED
-
-
-@pytest.mark.parametrize(
-    ("function", "culprit", "line", "words"),
-    [
-        (returns_seven, returns_seven, 1, "7"),
-        (returns_a_named_seven, returns_a_named_seven, 1, "SEVEN, which is 7"),
-        (returns_the_number_of_a_hold, returns_the_number_of_a_hold, 1, "-1"),
-        (returns_the_verdict_of_a_helper, returns_seven, 1, "7"),
-        (returns_a_name_with_one_value, returns_a_name_with_one_value, 1, "2"),
-    ],
-)
-def test_a_constant_that_is_no_verdict_is_refused(function: Any, culprit: Any, line: int, words: str) -> None:
-    with pytest.raises(CompileError) as caught:
-        compile_path(ours("mine", function))
-    place = f"{__file__}:{culprit.__code__.co_firstlineno + line}"
-    assert str(caught.value) == (
-        f"{place}: stage mine.receive returns {words}: that is no verdict of the stage; return 0 to go on, "
-        "or a drop(...)"
-    )
-
-
-def halts_at_seven(frame: Any, end: Any) -> int:
-    return 7 if load8(frame, 8) else HALT
-
-
-def test_a_handler_that_returns_a_constant_that_is_no_verdict_is_refused() -> None:
-    path = one_port(Service("s", {}, [Handler(halts_at_seven)])).create_path("left")
-    line = halts_at_seven.__code__.co_firstlineno + 1
-    with pytest.raises(
-        CompileError, match=f"^{__file__}:{line}: stage s.receive returns 7: .* return 0 to go on, HALT"
-    ):
-        compile_path(path)
-
-
-def depends_on_the_way(frame: Any, end: Any) -> int:
-    verdict = 99  # until a byte says which
-    while verdict == 99:
-        verdict = 0 if load8(frame, 8) else REFUSED
-    return verdict
-
-
-def test_a_number_that_never_becomes_the_verdict_passes() -> None:
-    compile_path(ours("mine", depends_on_the_way))

@@ -60,8 +60,9 @@ def test_a_measure_that_is_not_there_is_named() -> None:
 @pytest.mark.long
 def test_paths_come_while_frames_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(path_under_load, "TIMES", 3)
+    monkeypatch.setattr(path_under_load, "NEW_SHAPES", 2)
     rows = path_under_load.rows(1)
-    assert [row["variant"] for row in rows] == ["created", "first packet", "deleted"]
+    assert [row["variant"] for row in rows] == ["created", "first packet", "deleted", "new shape, first packet"]
     assert all(0 < row["p50_us"] <= row["max_us"] and row["frames"] > 0 <= row["lost"] for row in rows)
 
 

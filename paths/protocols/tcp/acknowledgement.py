@@ -58,8 +58,6 @@ def take_acknowledgement(c: Any, segment: Any, sequence: int, ack: int, now: int
         told_twice = _tells_twice(c, segment, ack)
         if told_twice:
             see_duplicate_sack(c)
-            if c.probe_last == 0:
-                see_twice(c, signed(segment.sacks[0].last - segment.sacks[0].first))
         delivered = _take_sacks(c, segment, ack, now)
     if advances and c.undo:
         _see_whether_spurious(c, segment)
@@ -69,6 +67,9 @@ def take_acknowledgement(c: Any, segment: Any, sequence: int, ack: int, now: int
         see_acknowledged(c)
     if advances or delivered:
         c.rearm = 1
+    if told_twice and c.probe_last == 0:
+        first, last = position(segment.sacks[0].first, c.snd_una), position(segment.sacks[0].last, c.snd_una)
+        see_twice(c, first, last, delivered)
     if c.probe_last:
         probe_answered(c, ack, is_duplicate and segment.sack_count == 0, told_twice)
     _update_window(c, sequence, ack, window, now)
@@ -121,6 +122,8 @@ def _tells_twice(c: Any, segment: Any, ack: int) -> bool:
     """True if the first block is of bytes received twice (RFC 2883 section 4)."""
     first = position(segment.sacks[0].first, c.snd_una)
     last = position(segment.sacks[0].last, c.snd_una)
+    if first >= last:
+        return False
     if last <= ack:
         return True
     if segment.sack_count < 2:

@@ -138,6 +138,7 @@ def control(c: Any, control: int) -> None:
     c.ssthresh = max(c.cwnd, 2 * c.mss)
     c.cubic_max = c.cwnd
     c.cubic_start = 0
+    c.resent_cwnd = 0
 
 
 def see_error(c: Any, error: int) -> None:

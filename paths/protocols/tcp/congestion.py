@@ -9,7 +9,8 @@ fractions. So plain Python and native code agree to the byte.
 from typing import Any
 
 from scout.paths.protocols.tcp.settings import BBR, CONGESTION, CUBIC
-from scout.paths.protocols.tcp.state import FAST, LOSS, OPEN
+from scout.paths.protocols.tcp.state import FAST, LOSS, OPEN, RESENDS
+from scout.ring.jit import outline
 
 __all__ = [
     "enter_loss",
@@ -18,6 +19,7 @@ __all__ = [
     "grow",
     "in_flight",
     "leave_recovery",
+    "note_resent",
     "reduce",
     "restart",
     "see_twice",
@@ -47,6 +49,7 @@ def restart(c: Any) -> None:
         return
     c.cwnd = min(c.cwnd, _initial(c))
     c.cubic_start = 0
+    c.resent_cwnd = 0
 
 
 def in_flight(c: Any) -> int:
@@ -117,11 +120,12 @@ def enter_recovery(c: Any) -> None:
     c.prr_delivered = 0
     c.prr_out = 0
     c.prr_flight = max(c.snd_nxt - c.snd_una, 1)
-    c.resent = 0
+    c.resent_count = 0
     c.resent_cwnd = 0
     if c.settings[CONGESTION] != BBR:
         c.resent_cwnd = c.cwnd
         c.resent_ssthresh = c.ssthresh
+        c.resent_max = c.cubic_max
         reduce(c)
         c.cwnd = in_flight(c) + c.mss  # the first lost segment is sent at once
 
@@ -155,6 +159,7 @@ def enter_loss(c: Any) -> None:
         c.undo = c.timestamps
         c.undo_cwnd = c.cwnd
         c.undo_ssthresh = c.ssthresh
+        c.undo_max = c.cubic_max
         if c.settings[CONGESTION] == BBR:
             c.bbr.cwnd_before = c.cwnd
         else:
@@ -166,20 +171,61 @@ def enter_loss(c: Any) -> None:
     c.duplicates = 0
 
 
-def see_twice(c: Any, size: int) -> None:
-    """The peer got so many bytes twice: if that is all that was sent again, nothing was lost, but came late.
+@outline
+def see_twice(c: Any, first: int, last: int, delivered: int) -> None:
+    """The peer reports (DSACK) that it received the bytes [first, last) twice; so many bytes are newly delivered.
 
-    Then both windows are as they were before the fast recovery (RFC 4015, by the detection of RFC 3708 section 2).
-    Without it reordering on the way would make the window small again and again.
+    If it has received all bytes twice that were sent again in the fast recovery, nothing was lost, but came late: the
+    recovery is undone. Otherwise reordering on the way would make the window small again and again. Each retransmission
+    has to be matched, and a report that matches none means that the network duplicates packets (RFC 3708 section 2):
+    then the recovery stays as it is. As RFC 4015 has it for time-outs, no burst leaves at once, and slow start brings
+    the window back. CUBIC's window before the loss is restored (RFC 9438 section 4.9.2).
     """
-    c.resent -= size
-    if c.resent_cwnd == 0 or c.resent > 0 or c.lost or c.recovery == LOSS:
+    if c.resent_cwnd == 0:
+        return
+    if not _match(c, first, last):
+        c.resent_cwnd = 0
+        return
+    for index in range(c.resent_count):
+        if c.resent[index].first < c.resent[index].last:
+            return
+    if c.lost:
         return
     c.recovery = OPEN
-    c.cwnd = max(c.cwnd, c.resent_cwnd)
-    c.ssthresh = max(c.ssthresh, c.resent_ssthresh)
+    c.cwnd = max(c.cwnd, min(c.resent_cwnd, in_flight(c) + min(delivered, _initial(c))))
+    c.ssthresh = max(c.ssthresh, c.resent_ssthresh, c.resent_cwnd)
+    c.cubic_max = c.resent_max
     c.resent_cwnd = 0
     c.cubic_start = 0
+
+
+def _match(c: Any, first: int, last: int) -> bool:
+    """Take the bytes [first, last) out of those that were sent again; False if they are not among them."""
+    for index in range(c.resent_count):
+        each = c.resent[index]
+        if each.first <= first and last <= each.last:
+            end = each.last
+            if first == each.first:
+                each.first = last
+            else:
+                each.last = first
+                if last < end:
+                    note_resent(c, last, end)
+            return True
+    return False
+
+
+@outline
+def note_resent(c: Any, first: int, last: int) -> None:
+    """The bytes [first, last) are sent again in fast recovery."""
+    if c.resent_count and c.resent[c.resent_count - 1].last == first:
+        c.resent[c.resent_count - 1].last = last
+    elif c.resent_count < RESENDS:
+        c.resent[c.resent_count].first = first
+        c.resent[c.resent_count].last = last
+        c.resent_count += 1
+    else:
+        c.resent_cwnd = 0  # there is no room: the recovery is not undone
 
 
 def undo_loss(c: Any) -> None:
@@ -188,4 +234,5 @@ def undo_loss(c: Any) -> None:
     c.recovery = OPEN
     c.cwnd = c.undo_cwnd
     c.ssthresh = c.undo_ssthresh
+    c.cubic_max = c.undo_max
     c.cubic_start = 0

@@ -29,9 +29,17 @@ def end(c: Any, reason: int) -> None:
 
 
 def abort(c: Any, out: Any, now: int, reason: int = ABORTED) -> None:
-    """End it, and tell the peer by a reset, if the peer has a connection (RFC 9293 section 3.10.5)."""
-    if SYN_RECEIVED <= c.state < TIME_WAIT and c.state != CLOSING and c.state != LAST_ACK and out.count < ROOM:
-        plain_segment(next_action(out, EMIT), RST | ACK, c.snd_nxt, c.rcv_nxt)
+    """End it, and tell the peer by a reset, if the peer has a connection (RFC 9293 section 3.10.5).
+
+    The peer takes a reset only at the next byte that it expects (RFC 5961 section 3.2). That is the first byte which it
+    has not acknowledged if what came behind was lost, or found no room: so there is a second reset there. Nobody may be
+    there any more to answer its challenge.
+    """
+    if SYN_RECEIVED <= c.state < TIME_WAIT and c.state != CLOSING and c.state != LAST_ACK:
+        if out.count < ROOM:
+            plain_segment(next_action(out, EMIT), RST | ACK, c.snd_nxt, c.rcv_nxt)
+        if c.snd_una != c.snd_nxt and c.state != SYN_RECEIVED and out.count < ROOM:
+            plain_segment(next_action(out, EMIT), RST | ACK, c.snd_una, c.rcv_nxt)
     end(c, reason)
 
 

@@ -11,7 +11,7 @@ run all segments but the last have the same number of bytes, so that the core ca
 Of segments without data one follows if it acknowledges more, and may tell another window: it says all that the one
 before says, which a network may lose as well. The request has the headers of the last one, and how many were before it.
 One that acknowledges more than was sent is refused by the connection, so it follows none, whose place it would take.
-What was sent the replica's own copy of the state says: where that is behind, fewer acknowledgements are joined.
+A replica reads from its own copy of the state how much was sent: where the copy is behind, it joins fewer of them.
 """
 
 from typing import Any

@@ -144,10 +144,10 @@ def probe_answered(c: Any, ack: int, was_duplicate: bool, told_twice: bool) -> N
         c.probe_last = 0
     elif ack > c.probe_last:
         c.probe_last = 0
-        if (
-            c.recovery == OPEN
-        ):  # the original was lost, and the probe has made up for it: a congestion event all the same
+        if c.recovery == OPEN:
+            # The original was lost, and the probe has made up for it: a congestion event all the same, not to be undone
             enter_recovery(c)
             leave_recovery(c)
+            c.resent_cwnd = 0
     elif was_duplicate:
         c.probe_last = 0

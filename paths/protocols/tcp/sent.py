@@ -7,7 +7,8 @@ the peer has told by SACK (RFC 2018 section 8), so room for one more can be made
 
 from typing import Any
 
-from scout.paths.protocols.tcp.state import LOST, PROBING, RETRANSMITTED, SACKED, TRANSMISSIONS
+from scout.paths.protocols.tcp.congestion import note_resent
+from scout.paths.protocols.tcp.state import FAST, LOST, PROBING, RETRANSMITTED, SACKED, TRANSMISSIONS
 from scout.ring.jit import outline
 
 __all__ = [
@@ -118,7 +119,8 @@ def mark_resent(c: Any, index: int, now: int) -> None:
     size = each.last - begin_of(c, index)
     _lose_less(c, each, size)
     c.pipe += size
-    c.resent += size
+    if c.resent_cwnd and c.recovery == FAST:
+        note_resent(c, each.last - size, each.last)
     each.flags = each.flags & ~(LOST | PROBING) | RETRANSMITTED
     each.began = now
     each.sent_at = now

@@ -40,6 +40,7 @@ __all__ = [
     "RANGE",
     "REFUSED",
     "REORDER",
+    "RESENDS",
     "RESEND_TIMER",
     "RESET",
     "RETRANSMITTED",
@@ -110,6 +111,9 @@ TRANSMISSIONS = 64
 
 GAPS = 16
 """Ranges of bytes received out of order that are kept."""
+
+RESENDS = 8
+"""Ranges of bytes sent again in a fast recovery that are told apart; a recovery with more of them is not undone."""
 
 RANGE = np.dtype([("first", "i8"), ("last", "i8")])
 """Positions first to last - 1."""
@@ -197,9 +201,12 @@ CONNECTION = np.dtype(
         ("undo_stamp", "i8"),
         ("undo_cwnd", "i8"),
         ("undo_ssthresh", "i8"),
-        ("resent", "i8"),  # bytes sent again in fast recovery, which the peer has not told to have got twice,
-        ("resent_cwnd", "i8"),  # and both windows before it; 0: the recovery is not to be undone
-        ("resent_ssthresh", "i8"),
+        ("undo_max", "i8"),  # `cubic_max` before the time-out
+        ("resent", RANGE, (RESENDS,)),  # sent again in fast recovery, and not reported as received twice
+        ("resent_count", "i8"),  # of them in use; some may be empty
+        ("resent_cwnd", "i8"),  # the congestion window before the fast recovery; 0: the recovery is not to be undone
+        ("resent_ssthresh", "i8"),  # the threshold before it
+        ("resent_max", "i8"),  # `cubic_max` before it
         ("limited", "i8"),  # 1: the congestion window held data back
         ("cubic_max", "i8"),
         ("cubic_start", "i8"),  # 0: the epoch begins with the next acknowledgement

@@ -136,6 +136,7 @@ def _probe_tail(c: Any, out: Any, now: int) -> None:
         newest.flags |= RETRANSMITTED
         newest.sent_at = now
         c.probe_again = 1
+        c.resent_cwnd = 0  # a report of these bytes would not tell whether it is the probe that came twice
         emit(c, out, first, c.snd_nxt, 0, now)
     c.probe_last = c.snd_nxt
     c.rearm = 0

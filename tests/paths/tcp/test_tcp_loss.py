@@ -159,23 +159,3 @@ def test_a_timeout_that_came_too_soon_is_undone(late: bool) -> None:
     if late:
         assert end.c.cwnd >= before[0]
         assert end.c.ssthresh == before[1]
-
-
-@pytest.mark.parametrize("twice", [True, False])
-def test_a_recovery_that_came_too_soon_is_undone(twice: bool) -> None:
-    """RFC 3708 and 4015: the peer tells that it got all twice that was sent again, so nothing was lost."""
-    peer = opened(SACK)
-    end = peer.end
-    end.write(b"x" * 9000, peer.now)
-    peer.answers()
-    peer.now += 5 * MILLISECOND
-    before = end.c.cwnd, end.c.ssthresh
-    again = peer.say("A", 101, 1001, options=[("SAck", (3001, 7001))])
-    assert end.c.recovery == states.FAST and [each.seq for each in again] == [1001, 2001]
-    peer.now += MILLISECOND
-    peer.say("A", 101, 10_001)  # the first copies of both were late
-    assert end.c.recovery == states.OPEN and end.c.cwnd < before[0]
-    peer.say("A", 101, 10_001, options=[("SAck", (1001, 2001))])
-    assert end.c.cwnd < before[0]  # the other one may have been lost
-    peer.say("A", 101, 10_001, options=[("SAck", (2001, 3001))] if twice else [])
-    assert (end.c.cwnd >= before[0]) == twice and (end.c.ssthresh == before[1]) == twice

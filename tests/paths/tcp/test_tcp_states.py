@@ -215,7 +215,8 @@ def test_an_abort_tells_the_peer() -> None:
     peer.end.write(b"x", peer.now)
     peer.answers()
     peer.end.abort(peer.now)
-    assert kinds(peer.answers()) == [("RA", 1002, 101, 0)]
+    # At the next byte that the peer expects, if it got all, and if it got nothing.
+    assert kinds(peer.answers()) == [("RA", 1002, 101, 0), ("RA", 1001, 101, 0)]
     assert (peer.end.state, peer.end.told["reason"]) == ("CLOSED", states.ABORTED)
     assert peer.end.due() == states.FOREVER
 
