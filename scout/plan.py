@@ -136,7 +136,9 @@ class Plan:
         try:
             self.port(name).open(index)
         except PortError as error:
-            raise type(error)(f"port {name}: {error}") from error
+            _, names_it, fault = str(error).partition(f"port {self.port(name).interface}: ")
+            what = f"{self.port(name).interface}: {fault}" if names_it else str(error)
+            raise type(error)(f"port {name}: {what}") from error
 
     def index(self, path: Path) -> int:
         """The index of the port that a path begins at."""

@@ -4,11 +4,12 @@ import json
 import os
 import re
 import signal
+import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from commands import LESSON, MEMORY_ROUTER, PATIENCE, here, scout, start
+from commands import LESSON, MEMORY_ROUTER, PATIENCE, SCOUT, here, scout, start
 
 from scout.control_socket import requests
 from scout.io.host.lab import Lab
@@ -17,6 +18,7 @@ from scout.supervisor import Supervisor
 from scout.tools import options
 from scout.tools.bench import path as bench_path
 from scout.tools.commands import demo
+from scout.tools.traffic.two_hosts import two_hosts
 
 COMMANDS = ["demo", "run", "draw", "rates", "top", "traffic", "doctor"]
 REQUESTS = ["ctl", "ctl show", *(f"ctl {request.name}" for request in requests.REQUESTS)]
@@ -144,6 +146,19 @@ def test_a_missing_interface_is_reported_before_anything_is_compiled(
     assert here("run", str(file), "--replicas", "1") == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "nosuch0" in line or "not permitted" in line
+
+
+@pytest.mark.needs_namespaces
+def test_a_missing_permission_is_reported_before_anything_is_compiled(tmp_path: Path) -> None:
+    without = ["setpriv", "--bounding-set=-net_raw", *SCOUT]
+    environment = os.environ | {"SCOUT_CACHE": str(tmp_path)}
+    with Lab("test") as lab, two_hosts(lab)[1].entered():
+        ended = subprocess.run(
+            [*without, "run", LESSON], capture_output=True, text=True, timeout=PATIENCE, env=environment
+        )
+    assert ended.returncode == 2
+    assert ended.stderr == "scout: port left: r0: raw sockets are not allowed; run as root, or see scout doctor\n"
+    assert not list(tmp_path.rglob("numba"))  # the folder of compiled entries
 
 
 @pytest.mark.parametrize("suffix", ["svg", "png", "dot", "mmd"])
