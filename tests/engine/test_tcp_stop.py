@@ -80,4 +80,4 @@ def test_a_router_stops_though_its_replicas_do_not_run(monkeypatch: pytest.Monke
             for process in host.supervisor.processes.values():
                 os.kill(process.pid, signal.SIGSTOP)
             host.supervisor.stop()
-            assert not any(process.is_alive() for process in host.supervisor.processes.values())
+            await_until(lambda: not any(process.is_alive() for process in host.supervisor.processes.values()))
