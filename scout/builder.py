@@ -164,7 +164,8 @@ def _work_and_tell(work: Callable[[], None], done: int) -> None:
 
 
 def _begin(cores: Sequence[int]) -> None:
-    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))  # the parent may have a real-time priority
+    with suppress(OSError):  # not allowed: then it keeps what its parent has
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))  # the parent may have a real-time priority
     with suppress(OSError):
         os.sched_setaffinity(0, cores)
 
