@@ -8,7 +8,7 @@ whichever replica is its primary, and in a replay too. Where ports have channels
 position for the change.
 
 The old values may be freed after a grace period: when no replica can receive the request again in any channel, and no
-packet is held that was led by them.
+packet that was led by them waits in a path's queue, and then none is held.
 """
 
 import threading
@@ -50,8 +50,10 @@ class _Made:
     release: list[Callable[[], None]]
     numbers: dict[int, int] = field(default_factory=dict)
     """By channel: the number of its control request, once that was inserted."""
+    queued: dict[tuple[int, int], int] = field(default_factory=dict)
+    """The packets that waited in queues when the requests had passed (`PathQueues.backlog`)."""
     held: dict[int, int] = field(default_factory=dict)
-    """By replica that held packets when the requests had passed: its time then, or the earliest one since."""
+    """By replica that held packets when the queues had been served: its time then, or the earliest one since."""
 
 
 class Changes:
@@ -81,7 +83,8 @@ class Changes:
         self._rows = 0  # written to the log so far
         self._sent: deque[_Made] = deque()  # replicas may still have to come to them
         self._unsent: deque[_Made] = deque()  # those of them whose request some channel has had no room for
-        self._passed: deque[_Made] = deque()  # packets may still be held that were led by what was before them
+        self._passed: deque[_Made] = deque()  # packets may still be queued that were led by what was before them,
+        self._served: deque[_Made] = deque()  # or held
         self._closed = False
         self._lock = threading.RLock()
 
@@ -89,12 +92,11 @@ class Changes:
         """Make no more changes, and free all that is old: no replica runs."""
         with self._lock:
             self._closed = True
-            for made in (*self._passed, *self._sent):
+            for made in (*self._served, *self._passed, *self._sent):
                 for release in made.release:
                     release()
-            self._passed.clear()
-            self._sent.clear()
-            self._unsent.clear()
+            for each in (self._served, self._passed, self._sent, self._unsent):
+                each.clear()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -273,10 +275,14 @@ class Changes:
             self._insert_rest(0)
             while self._sent and self._has_passed(self._sent[0]):
                 made = self._sent.popleft()
-                made.held = {replica: self._now(replica) for replica in self.members() if self._holds(replica)}
+                made.queued = self._memory.paths.backlog(self.members())
                 self._passed.append(made)
-            while self._passed and not any(self._may_hold(self._passed[0], each) for each in self.members()):
-                for release in self._passed.popleft().release:
+            while self._passed and not self._waits(self._passed[0]):
+                made = self._passed.popleft()
+                made.held = {replica: self._now(replica) for replica in self.members() if self._holds(replica)}
+                self._served.append(made)
+            while self._served and not any(self._may_hold(self._served[0], each) for each in self.members()):
+                for release in self._served.popleft().release:
                     release()
         finally:
             self._lock.release()
@@ -286,6 +292,12 @@ class Changes:
         return len(made.numbers) == len(self._channels) and all(
             self._channels[index][0].passed(number) for index, number in made.numbers.items()
         )
+
+    def _waits(self, made: _Made) -> bool:
+        """True if a packet may still be in a queue that was there when the requests of a change had passed."""
+        if made.queued:
+            made.queued = self._memory.paths.queues.left_of(made.queued, self.members())
+        return bool(made.queued)
 
     def _may_hold(self, made: _Made, replica: int) -> bool:
         """True if a replica may still hold a packet that it held when the requests of a change had passed."""

@@ -6,9 +6,8 @@ epoch on, so it has its packets from one request on in every replica. Deleting i
 not hold.
 
 The memory of a deleted path is given back in two steps. When no replica can receive the request of the change again,
-and no packet is held, its patterns are taken out of the lists. A replica may be on them even then, in its search. So
-their memory is used again when a later change has passed all replicas. A path with a queue is also served to its end
-before: the first change after that takes the place of the one by which it was deleted.
+its queue has been served, and no packet is held, its patterns are taken out of the lists. A replica may be on them even
+then, in its search. So their memory is used again when a later change has passed all replicas.
 """
 
 import time
@@ -46,7 +45,6 @@ class LivePaths:
         self._plan, self._paths, self._changes, self._shapes = plan, paths, changes, shapes
         self._unlinked: list[int] = []  # numbers of paths whose memory the change after this one gives back
         self._leaving = 0  # deleted paths whose memory was not given back yet
-        self._draining: list[int] = []  # numbers of deleted paths that packets wait for
 
     def create(self, path: Path) -> int:
         """Let a path have its packets; see `Supervisor.create_path`."""
@@ -191,28 +189,22 @@ class LivePaths:
             self._amendment(
                 commit=commit,
                 undo=partial(self._paths.demux.revive, number),
-                release=partial(self._drain, number),
+                release=partial(self._unlink, number),
             )
         ]
 
     def _amendment(self, **calls: Callable[[], None]) -> Amendment:
         """A change that does this, and after which what has been unlinked before it is given back."""
         unlinked, self._unlinked = self._unlinked, []
-        members = self._changes.members()
-        drained = [number for number in self._draining if self._paths.is_drained(number, members)]
-        self._draining = [number for number in self._draining if number not in drained]
 
         def undo() -> None:
             self._unlinked += unlinked
-            self._draining += drained
             calls.get("undo", _nothing)()
 
         def release() -> None:
             for number in unlinked:
                 self._paths.free(number)
             self._leaving -= len(unlinked)
-            for number in drained:
-                self._unlink(number)
             calls.get("release", _nothing)()
 
         return Amendment(commit=calls.get("commit", _nothing), undo=undo, release=release)
@@ -220,13 +212,6 @@ class LivePaths:
     def _unlink(self, number: int) -> None:
         self._paths.unlink(number)
         self._unlinked.append(number)
-
-    def _drain(self, number: int) -> None:
-        """Wait for a path's queues, which no more packets come to; what they had may be held after that."""
-        if self._paths.has_queue(number):
-            self._draining.append(number)
-        else:
-            self._unlink(number)
 
 
 def _nothing() -> None:

@@ -1,7 +1,8 @@
 """The queues of a run's paths, in the memory of its replicas: made with their paths, and removed with them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from heapq import heappop, heappush
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -97,9 +98,24 @@ class PathQueues:
             heappush(self._back, index)
         self._admission.release(grant)
 
-    def is_empty(self, index: int, replicas: Sequence[int]) -> bool:
-        """True if none of these replicas has packets in a queue."""
-        return not self.queues["length"][replicas, index].any()
+    def backlog(self, indices: Collection[int], replicas: Sequence[int]) -> dict[tuple[int, int], int]:
+        """By replica and queue, of those in which packets wait: how many have been served when these have.
+
+        The two words are read while replicas write them: a batch that leaves may be missing in both, so it is added.
+        """
+        found = {}
+        for at in product(replicas, indices):
+            if length := int(self.queues["length"][at]):
+                found[at] = int(self.heads["served"][at]) + length + int(self.queues["batch"][at])
+        return found
+
+    def left_of(self, backlog: dict[tuple[int, int], int], replicas: Collection[int]) -> dict[tuple[int, int], int]:
+        """What is left of a backlog, in those replicas of it that are among these."""
+        return {
+            at: number
+            for at, number in backlog.items()
+            if at[0] in replicas and self.queues["length"][at] and self.heads["served"][at] < number
+        }
 
     def drops(self) -> dict[str, int]:
         """Packets dropped by all queues, by reason."""

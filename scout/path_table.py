@@ -70,6 +70,7 @@ class PathTable:
         admission = Admission(plan.queue_memory)
         self.queues = PathQueues(plan.most_queues, admission, plan.queue_memory)
         self._got: dict[int, tuple[int, Grant]] = {}  # by number
+        self._leading: set[int] = set()  # queues behind stages that led the packets, or of deleted paths
         self._gone = [np.zeros(shape.plan.row, np.int64) for shape in shapes]
         self._counting = threading.Lock()
         for path in plan.numbers:
@@ -222,7 +223,9 @@ class PathTable:
         self._memory.write_record(number, shape.number, known_plan(path))
         queue, _ = self._got[number] = self.queues.add(path, number)
         first = shape.number + ACCOUNTED if path.is_accounted else shape.number
-        if path.queue and not path.early:
+        if path.queue and path.early:
+            self._leading.add(queue)
+        elif path.queue:
             first = QUEUE_UP
         elif discards(path) and not path.is_accounted:
             first = DISCARDS
@@ -267,7 +270,9 @@ class PathTable:
 
     def forget(self, path: Path) -> None:
         """Have a path be one of this run no longer, for people; packets may still be on it."""
-        del self._numbers[path]
+        number = self._numbers.pop(path)
+        if path.queue:
+            self._leading.add(self._got[number][0])
         path.runs_as = None
         for fact in path.relies_on:
             del self.relying[fact][path]
@@ -287,17 +292,17 @@ class PathTable:
                 accounts[number] = np.zeros((), ACCOUNT)
         self.demux.unlink(number)
 
-    def has_queue(self, number: int) -> bool:
-        """True if a path has a queue."""
-        return self._paths[number][0].queue > 0
+    def backlog(self, replicas: Sequence[int]) -> dict[tuple[int, int], int]:
+        """The packets that wait in queues and were led by what holds now, or held once (`PathQueues.backlog`).
 
-    def is_drained(self, number: int, replicas: Sequence[int]) -> bool:
-        """True if no packets wait in a path's queues in these replicas."""
-        return self.queues.is_empty(self._got[number][0], replicas)
+        They wait behind stages that led them, or on paths that were deleted, whose code may rely on what held before.
+        """
+        return self.queues.backlog(self._leading, replicas)
 
     def free(self, number: int) -> None:
         """Give back the rows and the queue of a path; every replica has left the batch in which it was at `unlink`."""
         self.demux.free(number)
+        self._leading.discard(self._got[number][0])
         self.queues.remove(*self._got.pop(number))
         del self._paths[number]
         if number not in self._given:  # a control request may name the number of a path that was there at the start

@@ -21,10 +21,12 @@ from scapy.all import IP, UDP, Ether, Raw, raw
 from scout.io.packet import SECOND
 from scout.io.ports.memory import MemoryPort
 from scout.paths.changes.neighbours import SetNeighbour
+from scout.paths.changes.paths import DeletePath
 from scout.paths.changes.routes import AddRoute, DeleteRoute, ReplaceRoute
 from scout.paths.framework.events import Handler
 from scout.paths.framework.service import Service
 from scout.paths.model.graph import RouterGraph
+from scout.paths.protocols import routing
 from scout.paths.protocols.arp import Arp
 from scout.paths.protocols.ethernet import Ethernet
 from scout.paths.protocols.icmp import Icmp
@@ -36,6 +38,7 @@ from scout.tools.bench.prefixes import NEXT_HOPS, internet
 from scout.tools.traffic.two_hosts import MACS
 
 MOST = 1 << 14
+L4_PORT, GATE_PORT = 14 + 22, 3  # offset of the destination port; the one that opens a gate for others
 CELL = np.dtype([("value", "i8")])
 PREFIXES = [IPv4Network(text) for text in ("11.0.0.0/8", "11.1.0.0/16", "11.1.2.0/24", "11.1.2.64/26", "12.0.0.0/8")]
 GATEWAYS = [f"10.0.1.{last}" for last in range(10, 22)]
@@ -61,7 +64,7 @@ def frame_to(destination):
 class Led:
     """A router between two ports in memory, and the same routes in a slow table."""
 
-    def __init__(self, routes=MappingProxyType({"0.0.0.0/0": DEFAULT}), entries=256):
+    def __init__(self, routes=MappingProxyType({"0.0.0.0/0": DEFAULT}), entries=256, noting=True):
         self.left, self.right = MemoryPort(LEFT, entries=entries), MemoryPort(RIGHT, frames=[])
         self.ip, self.arp = Ip("ip", ADDRESSES, routes), Arp("arp")
         for gateway in set(routes.values()):
@@ -70,12 +73,14 @@ class Led:
         graph = RouterGraph("led")
         for name, port in (("left", self.left), ("right", self.right)):
             graph.add(Ethernet(name, port))
-        for router in (self.ip, self.arp, Icmp("icmp"), Service("noting", state, [Handler(note)], "adjacency")):
+        for router in (self.ip, self.arp, Icmp("icmp")):
             graph.add(router)
         for name in ("left", "right"):
             graph.connect("icmp", "ip", name)
             graph.connect("ip", "arp", name)
-        graph.connect("ip", "noting", "arp")
+        if noting:
+            graph.add(Service("noting", state, [Handler(note)], "adjacency"))
+            graph.connect("ip", "noting", "arp")
         self.graph, self.paths = graph, [graph.create_path("left")]
         self.routes = {IPv4Network("0.0.0.0/0"): DEFAULT}
         self.known = {DEFAULT}
@@ -89,9 +94,10 @@ class Led:
             best = max((each for each in self.routes if address in each), key=lambda each: each.prefixlen)
             self.send_one(address, self.routes[best])
 
-    def send_one(self, address, gateway):
+    def send_one(self, address, gateway, port=2):
         """Send a numbered packet, which is to be led to a gateway."""
         frame = bytearray(FRAMES.setdefault(address, frame_to(str(address))))
+        struct.pack_into("!H", frame, L4_PORT, port)
         frame[UDP_PAYLOAD : UDP_PAYLOAD + 4] = struct.pack("!I", len(self.gateways))
         self.gateways.append(gateway)
         self.hops.append(self.ip.fib.lookup(str(address)))
@@ -183,11 +189,43 @@ def test_what_changes_replaced_is_freed_although_the_time_of_the_packets_was_set
         hold()
         await_until(lambda: supervisor.memory.holds["held"][0] == 1)
         supervisor.change(AddRoute(PREFIXES[0], DEFAULT))
-        await_until(lambda: supervisor._running.changes._passed)
+        await_until(lambda: supervisor._running.changes._served)
         now = itertools.count(next(now) - 10**9 * SECOND, SECOND)
         await_until(lambda: hold() and is_freed())
         led.left.end()
         assert supervisor.wait(600)
+
+
+def behind_a_gate(heads):
+    """The first path's turn, once a packet of the second one waits."""
+    return 0 if heads[0].ready and heads[1].ready else -1
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_the_next_hop_of_packets_that_wait_in_a_queue_is_not_given_to_another_gateway(deleted, monkeypatch):
+    """They were looked up before they were queued, for a service; or their path, deleted, knows the next hop."""
+    monkeypatch.setattr(routing, "ROOM", 2)
+    old, *new = GATEWAYS[:4]
+    led = Led({"0.0.0.0/0": DEFAULT, "11.0.0.0/8": old}, noting=not deleted)
+    wish = {"destination": "11.0.0.0/8"} if deleted else {"protocol": "udp", "destination_port": 2}
+    path = led.graph.create_path("left", queue=64, **wish)
+    gate = led.graph.create_path("left", protocol="udp", destination_port=GATE_PORT, queue=64)
+    options = {"most_paths": 16, "path_schedule": behind_a_gate}
+    with Supervisor(led.graph, [path, gate, *led.paths], 1, report=[].append, **options) as supervisor:
+        for address in (PREFIXES[0][1], PREFIXES[0][2]):
+            led.send_one(address, old)
+        await_until(lambda: supervisor.path_figures(path)["waiting"] == 2)
+        supervisor.change(*[DeletePath(path)] * deleted, ReplaceRoute("11.0.0.0/8", via=new[0]))
+        epoch = supervisor.change(AddRoute("12.0.0.0/8", via=new[1]))
+        await_until(lambda: supervisor.reached(epoch))
+        for _ in range(20):  # the watcher frees what it may every 20 ms
+            with pytest.raises(ScoutError, match="there is room for 0"):
+                supervisor.change(AddRoute("13.0.0.0/8", via=new[2]))
+            time.sleep(0.02)
+        led.send_one(PREFIXES[0][1], DEFAULT, GATE_PORT)
+        make(supervisor, [AddRoute("13.0.0.0/8", via=new[2])])
+    assert numbers(led.right.sent()) == [0, 1]
+    assert {frame[:6] for frame in led.right.sent()} == {mac_of(old)}
 
 
 INTERNET = 1_000_000
