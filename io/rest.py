@@ -22,7 +22,10 @@ from scout.ring.wait import SPINS, YIELD, back_off
 __all__ = [
     "DENSE",
     "GATHERING",
+    "LONG",
     "NEVER",
+    "POLL",
+    "SHARED",
     "WAITER",
     "expects_short_wait",
     "gathers_now",
@@ -74,9 +77,10 @@ again at the latest."""
 
 _MILLISECOND, _POLLIN = 1_000_000, 1
 _HISTORY = 7  # the bits of three waits
-_FIRST, _NEXT = 1, 10
-"""Milliseconds that a replica sleeps at most: after requests, and after a sleep in vain. While packets flow, replicas
-come to those of a lookout that gets no processor, and return frames to the kernel, within the first."""
+_FIRST, _NEXT, _LAST, _SHALLOW = 1, 10, 20, SPINS + 20
+"""Milliseconds that a replica sleeps at most: after requests, after a sleep in vain, and after `_SHALLOW` rounds in
+vain, a tenth of a second. While packets flow, replicas come to those of a lookout that gets no processor, and return
+frames to the kernel, within the first. A sleep takes some 30 µs of a core."""
 
 
 @inline
@@ -92,11 +96,12 @@ def monotonic(waiter: np.ndarray) -> int:
 
 
 @inline
-def rest(waiter: np.ndarray, idle: int, until: int) -> int:
+def rest(waiter: np.ndarray, idle: int, until: int, keeps_packets: bool) -> int:
     """Wait for requests, after `idle` rounds in vain, by the replica's strategy; how many rounds count as in vain.
 
     Before each sleep the replica announces it, and has one more round. It sleeps no longer than `until`, a time of
-    `now`, or `NEVER`; nor, as the lookout, than the time that the record says.
+    `now`, or `NEVER`; nor, as the lookout, than the time that the record says. `keeps_packets`: it has packets that are
+    to be tried again.
     """
     me = waiter[0]
     if idle == 1:
@@ -112,7 +117,7 @@ def rest(waiter: np.ndarray, idle: int, until: int) -> int:
             arm(me.bell)
         announce_sleep(me.bell)
         return idle
-    longest = _FIRST if idle == SPINS + 1 else _NEXT
+    longest = _FIRST if idle == SPINS + 1 else _NEXT if keeps_packets or idle <= _SHALLOW else _LAST
     sleeps_on = me.own
     if is_lookout(me.bell, me.replica):
         sleeps_on, until = me.watch, min(until, me.until)

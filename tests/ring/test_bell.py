@@ -56,7 +56,7 @@ def sleeps(bell):
 
 @entry(numba.int64(_WAITERS, numba.int64))
 def rest_after(waiters, looks):
-    return rest(waiters, looks, NEVER)
+    return rest(waiters, looks, NEVER, False)
 
 
 @entry(numba.void(_WAITERS))
