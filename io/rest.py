@@ -1,9 +1,10 @@
 """How a replica waits for packets and control requests, whatever channels they come by.
 
-To block is to sleep on the bell. Where packets come one after the other, such as questions that wait for our answers,
-a wake-up costs more than the time between them. So a replica whose last sleep was a short one looks for `POLL`
-nanoseconds before it sleeps again, and gives its core to others between two looks. A longer wait ends that: a router
-without packets, or with few, does not poll.
+To block is to sleep on the bell. Where packets come one after the other, such as questions and their answers, a wake-up
+costs more than the time between them. So a replica that expects a short wait looks for `POLL` nanoseconds before it
+sleeps, and gives its core to others between two looks. It expects what came last time after the same three waits, each
+short or long (as branch predictors of processors do): so it polls for an answer, and not for the next question, though
+that comes a second later. It polls only after work: a router without packets sleeps.
 
 A replica that finds `DENSE` packets at once does not look at their channel again until the batch of a super-frame is
 there, or `GATHERING` nanoseconds have passed since it found them (`gathers` of the channels). Meanwhile arriving
@@ -18,7 +19,22 @@ from scout.ring.bell import announce_sleep, arm, disarm, is_lookout
 from scout.ring.jit import Record, inline
 from scout.ring.wait import SPINS, YIELD, back_off
 
-__all__ = ["DENSE", "GATHERING", "NEVER", "WAITER", "gathers_now", "monotonic", "now", "rest", "see_many"]
+__all__ = [
+    "DENSE",
+    "GATHERING",
+    "LONG",
+    "NEVER",
+    "POLL",
+    "SHARED",
+    "WAITER",
+    "expects_short_wait",
+    "gathers_now",
+    "monotonic",
+    "now",
+    "remember_wait",
+    "rest",
+    "see_many",
+]
 
 WAITER = np.dtype(
     [
@@ -30,8 +46,9 @@ WAITER = np.dtype(
         ("event", "i8", 2),  # room for a struct epoll_event
         ("time", "i8", 2),  # a struct timespec
         ("until", "i8"),  # when the replica is to be awake if it is the lookout, nanoseconds since 1970, or `NEVER`
-        ("polls", "i8"),  # 1: it polls before it sleeps
-        ("since", "i8"),  # since when it has polled or slept, with nothing between but looks in vain; 0: it has not
+        ("waits", "i8"),  # its last waits, a bit each, the last one lowest: 1 for a short one
+        ("short", "i8"),  # bit n: 1 if the wait was short that last came after the waits n
+        ("since", "i8"),  # since when it waits, but for a few looks; 0: it does not
         ("busy", "i8"),  # until when it does not poll, as another process has kept its core
         ("woken", "i8"),  # when its last sleep ended; 0: it has not slept since then
         ("many", "i8"),  # when the replica last took DENSE packets at once; 0: it does not wait for more
@@ -59,9 +76,11 @@ DENSE, GATHERING = 16, 50_000
 again at the latest."""
 
 _MILLISECOND, _POLLIN = 1_000_000, 1
-_FIRST, _NEXT = 1, 10
-"""Milliseconds that a replica sleeps at most: after requests, and after a sleep in vain. While packets flow, replicas
-come to those of a lookout that gets no processor, and return frames to the kernel, within the first."""
+_HISTORY = 7  # the bits of three waits
+_FIRST, _NEXT, _LAST, _SHALLOW = 1, 10, 20, SPINS + 20
+"""Milliseconds that a replica sleeps at most: after requests, after a sleep in vain, and after `_SHALLOW` rounds in
+vain, a tenth of a second. While packets flow, replicas come to those of a lookout that gets no processor, and return
+frames to the kernel, within the first. A sleep takes some 30 µs of a core."""
 
 
 @inline
@@ -77,30 +96,31 @@ def monotonic(waiter: np.ndarray) -> int:
 
 
 @inline
-def rest(waiter: np.ndarray, idle: int, until: int) -> int:
+def rest(waiter: np.ndarray, idle: int, until: int, keeps_packets: bool) -> int:
     """Wait for requests, after `idle` rounds in vain, by the replica's strategy; how many rounds count as in vain.
 
     Before each sleep the replica announces it, and has one more round. It sleeps no longer than `until`, a time of
-    `now`, or `NEVER`; nor, as the lookout, than the time that the record says.
+    `now`, or `NEVER`; nor, as the lookout, than the time that the record says. `keeps_packets`: it has packets that are
+    to be tried again.
     """
     me = waiter[0]
     if idle == 1:
         _see_wait(me)
     if back_off(me.strategy, idle):
         return idle
-    if idle == SPINS and me.polls and _polls(waiter):
+    if me.since == 0:
+        me.since = now(waiter)
+    if idle == SPINS and expects_short_wait(me) and _polls(waiter):
         return SPINS - 1
     if (idle - SPINS) & 1 == 0:
         if is_lookout(me.bell, me.replica):
             arm(me.bell)
         announce_sleep(me.bell)
         return idle
-    longest = _FIRST if idle == SPINS + 1 else _NEXT
+    longest = _FIRST if idle == SPINS + 1 else _NEXT if keeps_packets or idle <= _SHALLOW else _LAST
     sleeps_on = me.own
     if is_lookout(me.bell, me.replica):
         sleeps_on, until = me.watch, min(until, me.until)
-    if me.since == 0:
-        me.since = now(waiter)
     if until != NEVER:
         _sleep(waiter, sleeps_on, min(longest * _MILLISECOND, until - now(waiter)))
         longest = 0  # the event that ended the sleep is not to end the next one
@@ -136,18 +156,29 @@ def gathers_now(waiter: np.ndarray, channel: int) -> bool:
 
 @inline
 def _see_wait(me: Record) -> None:
-    """After work that came behind a sleep: would the replica have found it if it had polled?"""
-    if me.woken:
-        me.polls = 1 if me.woken - me.since < POLL else 0
+    """After work that ended a wait: remember whether the replica has found it, or would have found it, by polling."""
+    if me.since:
+        remember_wait(me, 1 if me.woken == 0 or me.woken - me.since < POLL else 0)
     me.since = me.woken = 0
+
+
+@inline
+def remember_wait(me: Record, is_short: int) -> None:
+    """Remember a wait, short (1) or long (0), for the next one that comes after the same waits."""
+    me.short = me.short & ~(1 << me.waits) | is_short << me.waits
+    me.waits = (me.waits << 1 | is_short) & _HISTORY
+
+
+@inline
+def expects_short_wait(me: Record) -> bool:
+    """True if the wait was short that last came after the same waits as this one."""
+    return bool(me.short >> me.waits & 1)
 
 
 @inline
 def _polls(waiter: np.ndarray) -> bool:
     """Give the core to others for a moment, and True; False if the time for that is over."""
     me, moment = waiter[0], now(waiter)
-    if me.since == 0:
-        me.since = moment
     # A time further ahead than it can be is one from before the clock was set back.
     if 0 < me.busy - moment <= SHARED or not 0 <= moment - me.since < POLL:
         return False

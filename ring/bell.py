@@ -77,7 +77,7 @@ def is_lookout(bell: int, replica: int) -> bool:
 def arm(bell: int) -> None:
     """For the lookout, before `announce_sleep`: from now on arriving packets wake it."""
     # Armed after all are registered: if the lookout dies in between the next one does it again. If the kernel has no
-    # memory for one this sleep lasts up to 10 ms, and the lookout tries again before the next one. The load pairs with
+    # memory for one this sleep lasts up to 20 ms, and the lookout tries again before the next one. The load pairs with
     # the stores of this lookout or an earlier one.
     if load64_acquire(bell + _ARMED) == 0 and _are_registered(bell):
         store64_release(bell + _ARMED, 1)

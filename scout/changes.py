@@ -172,6 +172,7 @@ class Changes:
                     setting.value = value
                 amendment.commit()
             self._insert_rest(_ROOM_TIMEOUT)
+            self._memory.ticker.call()  # for `collect`
             return self.epoch
 
     def prepare(self, changes: Sequence[Change], gone: Collection[Path] = ()) -> list[Amendment]:
@@ -266,6 +267,11 @@ class Changes:
         return True
 
     # Freeing.
+
+    @property
+    def are_pending(self) -> bool:
+        """True if a change was made and `collect` has not yet freed what it replaced."""
+        return bool(self._sent or self._passed)
 
     def collect(self) -> None:
         """Free what no replica needs any more; does nothing while a change is made. Never waits."""

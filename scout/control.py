@@ -30,6 +30,11 @@ class Control:
         self._plan, self._channels, self._memory = plan, channels, memory
         self._timed = self._controlled()  # the channels' paths are those of the start
 
+    @property
+    def has_timers(self) -> bool:
+        """True if services have timers, which need ticks."""
+        return bool(self._timed)
+
     def send(self, service: Service, kind: int, argument: int = 0) -> None:
         """Tell a service something; see `Supervisor.control`."""
         found = self._controlled(service)

@@ -146,7 +146,7 @@ def loop_source(plan: DomainPlan) -> str:
             "        if work:",
             "            idle = 0",
             "        else:",
-            f"            idle = rest(waiter, idle + 1, {_wake(plan)})",
+            f"            idle = rest(waiter, idle + 1, {_wake(plan)}, {_keeps_packets(plan)})",
             "",
         ]
     )
@@ -177,6 +177,11 @@ def _at_rest(plan: DomainPlan) -> str:
     idle = [f"channel_{index}_cursor[0].open == 0" for index in range(len(plan.channels))]
     queued = ["waiting(queues) == 0"] if plan.path_scheduler else []
     return " and ".join([*idle, "hold[0].count == 0", *queued, *(["hold[0].delayed == 0"] if plan.delays else [])])
+
+
+def _keeps_packets(plan: DomainPlan) -> str:
+    """True if packets are held or queued, which are tried again when a sleep ends."""
+    return "hold[0].count > 0" + (" or waiting(queues) > 0" if plan.path_scheduler else "")
 
 
 def _wake(plan: DomainPlan) -> str:

@@ -109,8 +109,16 @@ class Membership:
         return not all(self.processes[each].is_alive() for each in self.taking_part)
 
     def living(self) -> list[Child]:
-        """The processes that run, of the replicas that take part."""
-        return [process for each in self.taking_part if (process := self.processes[each]).is_alive()]
+        """The processes that run: those of the replicas that take part, and the spare process."""
+        processes = [*(self.processes[each] for each in self.taking_part), self._spare.process]
+        return [process for process in processes if process and process.is_alive()]
+
+    @property
+    def is_unsettled(self) -> bool:
+        """True if a replica leaves, has no process, or is still to be taken out of a channel, or if no spare waits."""
+        if self._leaving or len(self.living()) <= len(self.taking_part):
+            return True
+        return any(channel.is_member(replica) for replica in self._retired_replicas for channel, _ in self._channels)
 
     # Starting and stopping.
 
@@ -204,6 +212,7 @@ class Membership:
                 for channel in entered:  # no process serves this replica, and the other replicas would wait for it
                     channel.retire(replica, False)
             self._retired_replicas.discard(replica)
+            self._memory.ticker.call()  # so that the watcher waits for the new process too
             return True
 
     def _joinable(self, replica: int) -> list[tuple[PacketChannel, tuple[int, int]]]:
@@ -355,29 +364,15 @@ class Membership:
         for name in self._plan.graph.ports:
             self._plan.port(name).resume(replica)
         self._memory.holds["held"][replica] = 0  # what it held is gone with its memory
-        self._forget_delayed(replica)
-        self._free_locks(replica)
+        self._memory.release(replica)
         self._memory.order(replica, RUN)  # also if it was leaving: first it finishes its predecessor's work
         self.processes[replica] = self._spare.call(replica)
+        self._memory.ticker.call()  # as in `_try_to_join`, if this is not the watcher's thread
         return True
-
-    def _forget_delayed(self, replica: int) -> None:
-        """Forget the packets that waited in a dead replica: other replicas wait until these have left."""
-        hold = self._memory.holds[replica]
-        hold["delayed"] = hold["shown"] = 0
-
-    def _free_locks(self, replica: int) -> None:
-        """Release the locks of shared services that a dead replica holds; the word of a lock names its holder."""
-        for router in self._plan.graph.routers:
-            if router.lock is not None:
-                word = self._memory.table(router.lock, replica)
-                if word[0] == replica + 1:
-                    word[0] = 0
 
     def _retire(self, replica: int, process: Child | None = None, why: str = "") -> list[str]:
         """Remove a replica that gets no successor, so that nothing waits for it; the messages to report if it died."""
-        self._free_locks(replica)
-        self._forget_delayed(replica)
+        self._memory.release(replica)
         self._retired_replicas.add(replica)
         self._leaving.pop(replica, None)
         self._release(replica)

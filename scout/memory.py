@@ -39,6 +39,7 @@ from scout.ring.segment import LINE, address, private, shared
 from scout.ring.snapshot import Snapshots
 from scout.ring.turn import STOP
 from scout.shape_memory import ShapeMemory
+from scout.ticker import Ticker
 
 __all__ = ["Memory"]
 
@@ -97,6 +98,8 @@ class Memory:
         int64[replica, BINS]: packets by their latencies (`scout.io.latency`), of the times in which somebody looked.
     changed : numpy.ndarray
         int64[replica, 8]: in the first word of each row the changes that the replica was the primary of.
+    ticker : Ticker
+        The supervisor's clock.
     snapshots : Snapshots
         The saved states of all replicas.
     """
@@ -139,7 +142,7 @@ class Memory:
             for table in domain.tables
             if table.kind in ("constant", "shared")
         }
-        self._ticked = time.monotonic_ns()
+        self.ticker = Ticker(self.orders)
         self._tables: dict[int, dict[int, np.ndarray]] = {}
         self._waiters: dict[int, np.ndarray] = {}
         self._kept: dict[int, list[Any]] = {}  # arrays that the arguments refer to by address only
@@ -182,6 +185,7 @@ class Memory:
 
     def enlist(self, replica: int) -> None:
         """Make the memory of a replica, and its sending end of every port."""
+        self.ticker.enlist(replica)
         tables = dict(self._common)
         for table in self._domain.tables:
             if id(table) not in tables:
@@ -263,6 +267,16 @@ class Memory:
         """Packets that wait until a time, in these replicas."""
         return int(self.holds["delayed"][replicas].sum())
 
+    def release(self, replica: int) -> None:
+        """Release what a dead replica had: locks of shared services, and packets that waited in it."""
+        for router in self._graph.routers:
+            if router.lock is not None:
+                word = self.table(router.lock, replica)  # names its holder
+                if word[0] == replica + 1:
+                    word[0] = 0
+        hold = self.holds[replica]  # other replicas wait until its packets have left
+        hold["delayed"] = hold["shown"] = 0
+
     def order(self, replica: int, order: int) -> None:
         """Give a replica an order (`scout.domain_loop`), and wake it."""
         if order == RUN:
@@ -276,24 +290,26 @@ class Memory:
         return bool(self.orders[replica, _ENDED])
 
     def look(self, seconds: float) -> None:
-        """Have replicas measure latencies for so long, from the next `tick` on."""
+        """Have replicas measure latencies for so long, from now on."""
         self._look_until = time.monotonic() + seconds
+        self._say_wanted()
 
     def tick(self, live: bool, ended: bool) -> None:
         """Advance the domains' clock by the time since the last call, if packets come live; else it stands still.
 
         `ended` is True if no more packets will come.
         """
+        self._say_wanted()
+        way = LIVE if live else ENDED if ended else RECORDED
+        if self.orders[0, WAY // 8] != way:
+            self.orders[:, WAY // 8] = way  # a word of its own: nothing else goes with it
+        self.ticker.tick()
+
+    def _say_wanted(self) -> None:
+        """Tell replicas whether somebody wants to know latencies."""
         wanted = int(time.monotonic() < self._look_until)
         if self.orders[0, LOOK // 8] != wanted:
             self.orders[:, LOOK // 8] = wanted  # a word of its own: nothing else goes with it
-        now = time.monotonic_ns()
-        way = LIVE if live else ENDED if ended else RECORDED
-        if self.orders[0, WAY // 8] != way:
-            self.orders[:, WAY // 8] = way  # likewise
-        if live:
-            self.orders[:, CLOCK // 8] += now - self._ticked  # a single word each: nothing else goes with it
-        self._ticked = now
 
     def now(self, channel: PacketChannel) -> int:
         """The time of the packets of a channel, nanoseconds since 1970: what its foremost replica takes it to be.

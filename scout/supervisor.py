@@ -196,7 +196,7 @@ class Supervisor(Steering, PathFigures):
         control = Control(plan, self.channels, self.memory)
         # Not a method of this object: a cycle of references would keep the memory of a run that is over.
         poll = partial(_read_counters, self._accounts, self.channels)
-        watcher = Watcher(plan, self.channels, membership, control, changes, self._say, poll)
+        watcher = Watcher(plan, self.channels, membership, control, changes, self.memory.ticker, self._say, poll)
         builder = Builder(self._forker, [plan.core(replica) for replica in range(plan.replicas)])
         live_shapes = None
         if plan.grows:

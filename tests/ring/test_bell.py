@@ -1,14 +1,26 @@
 """The bell: whom it wakes, and what it costs."""
 
+import itertools
 import os
 import select
+from types import SimpleNamespace
 
 import numba
 import numpy as np
 import pytest
 
 from scout.io.host.process import Child
-from scout.io.rest import GATHERING, NEVER, POLL, WAITER, gathers_now, rest, see_many
+from scout.io.rest import (
+    GATHERING,
+    NEVER,
+    POLL,
+    WAITER,
+    expects_short_wait,
+    gathers_now,
+    remember_wait,
+    rest,
+    see_many,
+)
 from scout.ring.bell import Bell, announce_sleep, arm, disarm, may_sleep, must_wake_others
 from scout.ring.channel import Channel
 from scout.ring.jit import entry
@@ -44,7 +56,7 @@ def sleeps(bell):
 
 @entry(numba.int64(_WAITERS, numba.int64))
 def rest_after(waiters, looks):
-    return rest(waiters, looks, NEVER)
+    return rest(waiters, looks, NEVER, False)
 
 
 @entry(numba.void(_WAITERS))
@@ -210,16 +222,43 @@ def test_a_replica_polls_where_packets_come_soon_after_its_work(bell):
         waiters = np.zeros(1, WAITER)
         waiters["strategy"], waiters["bell"], waiters["own"] = BLOCK, bell.address, own.fileno()
         waiters["watch"] = bell.watch
-        for slept, polls in ((POLL - 1, True), (POLL, False)):
-            waiters["since"], waiters["woken"] = 1, 1 + slept
-            assert rest_after(waiters, 1) == 1  # the first round in vain after work that came behind a sleep
-            assert bool(waiters["polls"][0]) == polls and not waiters["since"][0]
+        for slept, is_short in ((POLL - 1, 1), (POLL, 0), (-1, 1)):  # -1: it found work without a sleep
+            waiters["since"], waiters["woken"], waiters["waits"] = 1, 1 + slept, 0
+            assert rest_after(waiters, 1) == 1  # the first round in vain after work that ended a wait
+            assert waiters[["waits", "short", "since"]][0].tolist() == (is_short, is_short, 0)
+        waiters["waits"] = 1  # after a short wait it has not seen one yet
         assert rest_after(waiters, SPINS) == SPINS and sleeps(bell.address)  # it announces its sleep at once
         bell.ring()
-        waiters["polls"] = 1
+        waiters["waits"], waiters["since"] = 0, 0
         assert rest_after(waiters, SPINS) == SPINS - 1 and not sleeps(bell.address)
         waiters["since"] = 1  # long ago: it was in vain
         assert rest_after(waiters, SPINS) == SPINS and sleeps(bell.address)
+
+
+def expected(waits):
+    """What is expected before each of these waits, a character each: S, short, or L, long."""
+    record, found = SimpleNamespace(waits=0, short=0), []
+    for wait in waits:
+        found.append("S" if expects_short_wait.py_func(record) else "L")
+        remember_wait.py_func(record, wait == "S")
+    return "".join(found)
+
+
+@pytest.mark.parametrize("pattern", ["L", "S", "LS", "LSS", "LLS", "LSSS", "LLSS"])
+def test_waits_that_come_in_a_pattern_are_expected_once_it_was_seen(pattern):
+    waits = pattern * 40
+    assert expected(waits)[12:] == waits[12:]
+
+
+def test_a_replica_without_short_waits_never_expects_one():
+    assert "S" not in expected("L" * 100)
+
+
+def test_expected_waits_follow_a_change_of_the_pattern():
+    for before, after in itertools.permutations(["L", "S", "LS", "LSS"], 2):
+        waits = before * 20 + after * 20
+        end = len(before) * 20 + 12
+        assert expected(waits)[end:] == waits[end:], (before, after)
 
 
 def waiter_of(bell):

@@ -122,7 +122,7 @@ _WAITERS = numba.types.Array(numba.from_dtype(WAITER), 1, "C")
 @entry(numba.void(_WAITERS, numba.int64))
 def idle(waiters, looks):
     for look in range(looks):
-        rest(waiters, look, NEVER)
+        rest(waiters, look, NEVER, False)
 
 
 def test_a_replica_that_yields_naps_when_nothing_comes():
