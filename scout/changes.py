@@ -271,7 +271,7 @@ class Changes:
     @property
     def are_pending(self) -> bool:
         """True if a change was made and `collect` has not yet freed what it replaced."""
-        return bool(self._sent or self._passed)
+        return bool(self._sent or self._passed or self._served)
 
     def collect(self) -> None:
         """Free what no replica needs any more; does nothing while a change is made. Never waits."""
