@@ -12,6 +12,12 @@ def test_runs_are_compared_with_those_of_the_same_placement() -> None:
     assert slowest_of_median([*near, 5.0, 1.0, 6.0], handoffs) == 1.0 / 5.0
 
 
+def test_there_may_be_more_than_two_placements() -> None:
+    handoffs = [12.0, 40.0, 170.0] * 3
+    assert slowest_of_median([3.0, 9.0, 5.0, 3.0, 9.0, 5.0, 3.0, 9.0, 5.0], handoffs) == 1.0
+    assert slowest_of_median([3.0, 9.0, 5.0, 3.0, 9.0, 5.0, 3.0, 9.0, 4.0], handoffs) == 0.8
+
+
 def test_a_few_runs_of_a_placement_say_nothing() -> None:
     assert slowest_of_median([1.0, 2.0], [40.0, 40.0]) is None
     assert slowest_of_median([1.0, 2.0, 3.0, 4.0], [40.0, 40.0, 90.0, 90.0]) is None

@@ -1,8 +1,8 @@
 """How far apart the host of a virtual machine has placed two of its cores.
 
-A hypervisor moves virtual cores about, within minutes. Whether two of them share a cache decides how long what one has
-written takes to the other, and so how fast everything is that two cores do with the same data, by a factor of two and
-more. So figures say at which placement they were measured.
+A hypervisor moves virtual cores about, within minutes: to the two threads of one core, to cores that share a cache, or
+to others. That decides how long what one has written takes to the other, and so how fast everything is that both do
+with the same data, by a factor of two and more. So figures say at which placement they were measured.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from scout.tools.bench.crew import Worker, together, undisturbed
 
 __all__ = ["handoff_ns", "slowest_of_median"]
 
-_APART = 2.0  # handoffs that take so many times the least of a run are those of another placement
+_APART = 2.0  # handoffs that take so many times the least ones of a placement are those of another one
 _FEW = 3  # rates of one placement, of which a median says little if they are fewer
 _HANDOFFS = 5_000  # each way
 
@@ -42,11 +42,14 @@ def slowest_of_median(rates: Sequence[float], handoffs: Sequence[float]) -> floa
 
     None if no placement has enough runs.
     """
-    limit = _APART * min(handoffs)
-    near, apart = (
-        [rate for rate, ns in zip(rates, handoffs, strict=True) if (ns > limit) is far] for far in (False, True)
-    )
-    return min((min(each) / median(each) for each in (near, apart) if len(each) >= _FEW), default=None)
+    alike: list[list[float]] = []
+    least = -1.0
+    for ns, rate in sorted(zip(handoffs, rates, strict=True)):
+        if least < 0 or ns > _APART * least:
+            alike.append([])
+            least = ns
+        alike[-1].append(rate)
+    return min((min(each) / median(each) for each in alike if len(each) >= _FEW), default=None)
 
 
 def _begin(word: np.ndarray) -> None:

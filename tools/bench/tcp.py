@@ -116,6 +116,7 @@ class Group:
                     "header_ns": rounded(median(each.header_ns for each in figures)),
                     "follow_ns": rounded(median(each.follow_ns for each in figures)),
                     "requests": round(median(each.requests for each in figures), 3),
+                    **spread([each.handoff_ns for each in figures], "handoff_ns"),
                 }
 
     def sentences(self) -> Iterator[str]:
