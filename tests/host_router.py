@@ -106,6 +106,12 @@ def _link(lab: Lab, ours: Namespace) -> Iterator[Namespace]:
 
 
 @contextmanager
+def _device(_: Lab, ours: Namespace) -> Iterator[Namespace]:
+    ours.address("r0", f"{PEER}/24")
+    yield ours
+
+
+@contextmanager
 def running_host(
     replicas: int,
     tap: bool = False,
@@ -123,7 +129,8 @@ def running_host(
         UDP by default.
     network : callable, optional
         Joins the host to its peer, instead of a link. It is called with the lab and the host's namespace, makes an
-        interface r0 in that namespace, and returns a context with the peer's namespace.
+        interface r0 in that namespace, and returns a context with the peer's namespace. With `tap` the host runs
+        already, and r0 is the device's interface.
     **sizes : int
         Those of the `ApplicationPort`.
     """
@@ -133,7 +140,8 @@ def running_host(
     reports: list[str] = []
     with Lab(f"host{number}") as lab, ExitStack() as stack:
         ours = lab.namespace("ours")
-        peer = ours if tap else stack.enter_context((network or _link)(lab, ours))
+        if not tap:
+            peer = stack.enter_context((network or _link)(lab, ours))
         # The segments of a connection become requests in the order in which they came.
         paths = [graph.create_path("eth0", order="channel" if transport else "completed"), graph.create_path("apps")]
         # Tests kill replicas at such a pace that one may have had no core since the death before.
@@ -141,9 +149,10 @@ def running_host(
         with ours.entered():
             supervisor.__enter__()
         try:
-            if tap:
-                peer.address("r0", f"{PEER}/24")
-            with closing(sockets.attach(name)) as attached:
+            with ExitStack() as ends:  # what uses the device ends before it
+                if tap:
+                    peer = ends.enter_context((network or _device)(lab, ours))
+                attached = ends.enter_context(closing(sockets.attach(name)))
                 yield Host(supervisor, ours, peer, attached, name, reports)
         finally:
             supervisor.stop()

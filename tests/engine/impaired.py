@@ -3,8 +3,8 @@
     python tests/engine/impaired.py --bytes 1000000000 [CASE ...]
 
 It prints for each case and direction how long it took, and how many packets passed. Blocks say where they belong, and
-are compared byte by byte. With `--kernel` this end is the kernel too, to compare; with `--tap` it is on a TAP device,
-without a link.
+are compared byte by byte. With `--tap` the host's port is a TAP device, whose interface is the link's end. With
+`--kernel` this end is the kernel too, to compare.
 """
 
 import argparse
@@ -237,10 +237,17 @@ class Link:
 
 
 @contextmanager
-def linked(case: Case, lab: Lab, ours: Namespace) -> Iterator[tuple[Namespace, Link]]:
-    """The peer's namespace, and the link to it: a router in between."""
-    peer, between = lab.namespace("peer"), lab.namespace("between")
-    lab.veth((ours, "r0"), (between, "r0"), mtu=case.mtu)
+def linked(case: Case, lab: Lab, ours: Namespace, tap: bool = False) -> Iterator[tuple[Namespace, Link]]:
+    """The peer's namespace, and the link to it: a router in between.
+
+    With `tap`, r0 is the interface of the host's TAP device, and the router is in its namespace, which has no address.
+    """
+    peer, between = lab.namespace("peer"), ours if tap else lab.namespace("between")
+    if not tap:
+        lab.veth((ours, "r0"), (between, "r0"), mtu=case.mtu)
+    elif case.mtu:
+        with ours.netlink("set the MTU of r0") as ip:
+            ip.link("set", index=ip.link_lookup(ifname="r0")[0], mtu=case.mtu)
     lab.veth((peer, "eth0"), (between, "r1"), mtu=case.mtu)
     peer.address("eth0", "10.9.0.2/24")
     peer.route("default", via="10.9.0.1")
@@ -257,19 +264,19 @@ def linked(case: Case, lab: Lab, ours: Namespace) -> Iterator[tuple[Namespace, L
 
 
 @contextmanager
-def impaired_host(case: Case, replicas: int = 2) -> Iterator[tuple[Host, Link]]:
-    """A host, and the link to its peer."""
+def impaired_host(case: Case, replicas: int = 2, tap: bool = False) -> Iterator[tuple[Host, Link]]:
+    """A host, whose port may be a TAP device, and the link to its peer."""
     made: list[Link] = []
 
     @contextmanager
     def network(lab: Lab, ours: Namespace) -> Iterator[Namespace]:
-        with linked(case, lab, ours) as (peer, link):
+        with linked(case, lab, ours, tap) as (peer, link):
             made.append(link)
             yield peer
 
     sizes = {} if case.super_frames else {"LARGEST_SEND": 0}
     tcp = Tcp("tcp", congestion=case.congestion, **sizes)
-    with running_host(replicas, False, tcp, network, stream_bytes=case.stream_bytes) as host:
+    with running_host(replicas, tap, tcp, network, stream_bytes=case.stream_bytes) as host:
         yield host, made[0]
 
 
@@ -328,11 +335,6 @@ def main() -> None:
     parser.add_argument("--kernel", action="store_true")
     parser.add_argument("--tap", action="store_true")
     chosen = parser.parse_args()
-    if chosen.tap:
-        with running_host(chosen.replicas, True, Tcp("tcp"), stream_bytes=1 << 20) as host:
-            for sends in _directions(chosen.direction):
-                _show("tap", sends, chosen.bytes, transfer(host, Case(), sends, chosen.bytes))
-        return
     if unknown := set(chosen.cases) - set(CASES):
         parser.error(f"no case {', '.join(unknown)}; use some of: {', '.join(CASES)}")
     for name in chosen.cases or CASES:
@@ -342,7 +344,7 @@ def main() -> None:
                 kernels, link = ends.enter_context(impaired_kernels(case))
                 move: Any = kernels.transfer
             else:
-                host, link = ends.enter_context(impaired_host(case, chosen.replicas))
+                host, link = ends.enter_context(impaired_host(case, chosen.replicas, chosen.tap))
                 move = partial(transfer, host)
             link.become(case)
             for sends in _directions(chosen.direction):

@@ -21,9 +21,9 @@ BYTES, MANY = 1_000_000, 10_000_000
 LIKE_OTHERS = [name for name, case in CASES.items() if replace(case, impairments={}) == Case()]
 
 
-@pytest.fixture(scope="module")
-def impaired() -> Iterator[tuple[Host, Link]]:
-    with impaired_host(Case()) as made:
+@pytest.fixture(scope="module", params=[False, True], ids=["interface", "tap"])
+def impaired(request: pytest.FixtureRequest) -> Iterator[tuple[Host, Link]]:
+    with impaired_host(Case(), tap=request.param) as made:
         yield made
 
 
@@ -45,9 +45,10 @@ def test_transfers_are_intact_over_a_bad_link(impaired: tuple[Host, Link], name:
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("tap", [False, True], ids=["interface", "tap"])
 @pytest.mark.parametrize("name", sorted(set(CASES) - set(LIKE_OTHERS)))
-def test_transfers_are_intact_whatever_the_sizes(name: str) -> None:
-    with impaired_host(CASES[name]) as made:
+def test_transfers_are_intact_whatever_the_sizes(name: str, tap: bool) -> None:
+    with impaired_host(CASES[name], tap=tap) as made:
         check(*made, CASES[name], MANY)
         if largest := CASES[name].largest:
             table = made[0].supervisor.table("tcp.connections")

@@ -16,7 +16,8 @@ round.
 
 *Live*: over a veth pair, with the kernel at the other end, and with the kernel at both ends
 (`scout.tools.bench.tcp_live`). There `speedup` is the rate over that of one replica, and `of_kernel` that over the
-kernel's.
+kernel's. `slowest` is the slowest run as a share of the median, among runs in which the host had the cores placed
+alike, as `handoff_ns` tells: a store's way from one core to another (`scout.tools.bench.placement`).
 
 *Channels*: the requests of a connection that sends, in one channel and in two (`scout.tools.bench.tcp_channels`).
 """
@@ -30,6 +31,7 @@ from typing import Any
 from scout.io.host.lab import Lab
 from scout.io.host.process import usable_cores
 from scout.ring.errors import ScoutError
+from scout.tools.bench.placement import slowest_of_median
 from scout.tools.bench.priority import preferred
 from scout.tools.bench.projection import ideal_speedup
 from scout.tools.bench.rounds import interleaved, rounded, spread
@@ -114,6 +116,7 @@ class Group:
                     "header_ns": rounded(median(each.header_ns for each in figures)),
                     "follow_ns": rounded(median(each.follow_ns for each in figures)),
                     "requests": round(median(each.requests for each in figures), 3),
+                    **spread([each.handoff_ns for each in figures], "handoff_ns"),
                 }
 
     def sentences(self) -> Iterator[str]:
@@ -141,6 +144,7 @@ def _live_rows(hosts: Sequence[LiveHost], figures: Sequence[Sequence[LiveFigures
     for direction in DIRECTIONS:
         for host, own in zip(hosts, figures, strict=True):
             rates, kernels, ones = ([getattr(each, direction) for each in of] for of in (own, kernel, one))
+            handoffs = [each.handoff_ns for each in own]
             yield {
                 **_who(host),
                 "direction": direction,
@@ -151,6 +155,8 @@ def _live_rows(hosts: Sequence[LiveHost], figures: Sequence[Sequence[LiveFigures
                 "speedup": round(median(map(_ratio, rates, ones)), 3) if host.replicas else None,
                 "bound": None,
                 "of_kernel": round(median(map(_ratio, rates, kernels)), 3),
+                "slowest": None if (least := slowest_of_median(rates, handoffs)) is None else round(least, 3),
+                **spread(handoffs, "handoff_ns"),
             }
 
 
@@ -201,7 +207,7 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
     return {
         key.replace("_median", ""): "" if value is None else value
         for key, value in row.items()
-        if key not in ("live", "gbps_min", "gbps_max")
+        if key not in ("live", "gbps_min", "gbps_max", "handoff_ns_min", "handoff_ns_max")
     }
 
 

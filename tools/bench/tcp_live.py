@@ -24,6 +24,7 @@ from scout.io.ports.applications import ApplicationPort
 from scout.paths.protocols.tcp.router import Tcp
 from scout.ring.errors import ScoutError
 from scout.supervisor import Supervisor
+from scout.tools.bench.placement import handoff_ns
 from scout.tools.bench.tcp_application import CHUNK, ECHO, PORT, SINK, SOURCE
 from scout.tools.bench.tcp_replay import host_graph, host_paths
 
@@ -41,6 +42,7 @@ class LiveFigures(NamedTuple):
     send: float  # Gbit/s that it sends
     us_p50: float  # round trips of a request and its response
     us_p99: float
+    handoff_ns: float  # how far apart two cores were (`scout.tools.bench.placement`)
 
 
 @dataclass
@@ -53,7 +55,8 @@ class LiveHost:
 
     def measure(self, seconds: float, trips: int) -> LiveFigures:
         """Measure once: transfers of so many seconds, and so many round trips."""
-        return LiveFigures(self._received(seconds), self._sent(seconds), *self._round_trips(trips))
+        apart = handoff_ns()
+        return LiveFigures(self._received(seconds), self._sent(seconds), *self._round_trips(trips), apart)
 
     @contextmanager
     def _client(self, wanted: bytes) -> Iterator[socket.socket]:

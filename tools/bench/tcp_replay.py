@@ -22,6 +22,7 @@ from scout.paths.protocols.ipv4 import Ip
 from scout.paths.protocols.tcp.router import Tcp
 from scout.ring.errors import ScoutError
 from scout.supervisor import Supervisor
+from scout.tools.bench.placement import handoff_ns
 from scout.tools.bench.tcp_locked import LockedTcp
 from scout.tools.bench.tcp_peer import OURS, PEER, RECORD, SEGMENT, Connection
 from scout.tools.bench.tcp_port import Replay, ReplayPort, run_together
@@ -58,7 +59,9 @@ ENTRIES = 1 << 13  # of both channels
 SEGMENTS = ENTRIES // 2  # of a replay: there is room for them wherever the last snapshot was
 ACKNOWLEDGEMENTS = SEGMENTS // 2
 SEALED = 130 * (RECORD // SEGMENT)  # acknowledgements, in a replay of sealing: the data of two fit into a ring
-WARM_UP = 3  # replays that warm caches and tables, and touch all memory of the rings
+WARM_UP = 20
+"""Replays that do not count. They warm caches and tables; and a replica has a page fault where it touches a page of the
+rings or of a channel for the first time. Each of two replicas comes to half of the pages that are left in a replay."""
 LAPS = 7  # of which the fastest counts: it was disturbed least by other processes
 TRIES = 10  # times as many replays are made at most, if some do not go through
 SENT_AT_ONCE = 2 * SEGMENT  # bytes that an acknowledgement is of: every second segment is acknowledged
@@ -85,6 +88,7 @@ class Direction(NamedTuple):
     header_ns: float  # the same with hardly any data (received), or without the work on them (sent); 0: not measured
     follow_ns: float  # a replica's time for a request of which another is the primary; 0 if there is no other
     requests: float  # requests in the channel of all state for each of these
+    handoff_ns: float = 0.0  # how far apart two cores were (`scout.tools.bench.placement`)
 
 
 Figures = dict[str, Direction]
@@ -140,6 +144,7 @@ class Trial:
     def __init__(self, case: Case) -> None:
         self.case = case
         alone = case.mode in ("sharded", "independent")
+        self._handoff_ns = 0.0
         self._each = 1 if alone else case.replicas
         self._hosts = [_Host(case.mode, case.work == SECURED) for _ in range(case.replicas if alone else 1)]
 
@@ -160,6 +165,7 @@ class Trial:
 
     def measure(self) -> Figures:
         """Measure once."""
+        self._handoff_ns = handoff_ns()
         with self._running() as (connections, supervisors):
             if self.case.work == SECURED:
                 return {
@@ -183,7 +189,8 @@ class Trial:
         following = 0.0
         if self.case.mode == "replicated" and self._each > 1:
             following = _least(_followed(connections[0], supervisor, whole) for _ in range(TRIES * LAPS))
-        return Direction(8 * whole.size * len(connections) / ns, ns, header, following, requests)
+        gbps = 8 * whole.size * len(connections) / ns
+        return Direction(gbps, ns, header, following, requests, self._handoff_ns)
 
     def _bare(self, is_bare: bool) -> None:
         for host in self._hosts:

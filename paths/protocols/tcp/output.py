@@ -98,7 +98,10 @@ def _allowed(c: Any, size: int) -> int:
         c.paced = 1
         return 0
     space = min(space, c.allowance)
-    size = min(size, space, max(c.settings[LARGEST_SEND] // c.mss, 1) * c.mss)
+    most = max(c.settings[LARGEST_SEND] // c.mss, 1) * c.mss
+    if size <= min(space, most):
+        return size  # a device cuts it, so that only its last segment is not a full one
+    size = min(space, most)
     return size // c.mss * c.mss if size > c.mss else size
 
 
@@ -158,8 +161,8 @@ def _next_end(c: Any) -> int:
         # Less than the application has given: full segments, or half of the largest window (MUST-38).
         size = whole if whole or 2 * size < c.max_wnd else size
         return c.snd_nxt + size
-    is_idle = c.snd_una == c.snd_nxt
-    if size > whole and not (is_idle or c.settings[NODELAY] or c.fin or c.snd_up > c.snd_nxt):
+    is_alone = whole == 0 and c.snd_una == c.snd_nxt
+    if size > whole and not (is_alone or c.settings[NODELAY] or c.fin or c.snd_up > c.snd_nxt):
         return c.snd_nxt + whole  # Nagle: wait for an acknowledgement or for more
     return c.snd_nxt + size + (1 if c.fin and usable > size else 0)
 

@@ -249,11 +249,25 @@ def test_timestamps_keep_old_duplicates_out() -> None:
     assert peer.end.told["received"] == 7
 
 
-def test_a_large_send_is_left_to_a_device_to_cut() -> None:
-    peer = opened(LARGEST_SEND=64_000)
+@pytest.mark.parametrize(("nodelay", "sent"), [(0, [9000]), (1, [9500])])
+def test_a_large_send_is_left_to_a_device_to_cut(nodelay: int, sent: list[int]) -> None:
+    """The last segment is a part of it unless the Nagle algorithm keeps it back."""
+    peer = opened(LARGEST_SEND=64_000, NODELAY=nodelay)
+    peer.end.actions.clear()
     peer.end.write(b"x" * 9500, peer.now)
-    peer.end.actions.pop(0)
-    assert [(each["length"], each["segment"]) for each in peer.end.actions[-1:]] == [(9000, 1000)]
+    assert [(each["length"], each["segment"]) for each in peer.end.actions] == [(size, 1000) for size in sent]
+
+
+def test_a_large_send_is_sent_again_with_the_part_that_is_no_full_segment() -> None:
+    peer = opened(LARGEST_SEND=64_000, NODELAY=1)
+    peer.end.write(b"x" * 9500, peer.now)
+    peer.wait(peer.end.due() - peer.now)
+    sent = []
+    for number in (2001, 4001, 6001, 10501):
+        peer.end.actions.clear()
+        peer.say("A", 101, number)
+        sent.append([each["length"] for each in peer.end.actions if each["length"]])
+    assert sent == [[2000], [4000], [2500], []]
 
 
 def test_more_than_one_requests_actions_is_sent_by_a_timer() -> None:
