@@ -142,10 +142,10 @@ def _compare_ports(name: str, port: Any, other: Any) -> None:
                     f"port {name}: its ring keeps {option}={kept} when an interface comes or goes, and "
                     f"{option}={wanted} is wanted; write {option}={kept}, or start anew"
                 )
-        if other.bypass and other.interface and not port.interface:
+        if other.bypass is not None and other.interface and not port.interface:
             raise ScoutError(
-                f"port {name}: an interface that comes while packets flow cannot have bypass=True; leave that out, or "
-                "start anew"
+                f"port {name}: an interface that comes while packets flow cannot have bypass={other.bypass}; leave "
+                "that out, or start anew"
             )
         return
     if repr(port) != repr(other):

@@ -20,7 +20,7 @@ import numba
 import numpy as np
 
 from scout.io.batch import TAIL
-from scout.io.channels.tpacket import LENGTH, STATUS, STATUS_KERNEL, STATUS_USER
+from scout.io.channels.tpacket import APART, LENGTH, PAGE, STATUS, STATUS_KERNEL, STATUS_USER
 from scout.io.packet import REACH
 from scout.ring.atomics import (
     compare_exchange,
@@ -119,6 +119,12 @@ RING = np.dtype(
 
 
 @inline
+def first_line(ring: Record) -> int:
+    """Offset in a slot of the cache line in which the frame begins."""
+    return LINE + (APART if ring.stride >= PAGE else 0)
+
+
+@inline
 def frame_at(ring: Record, number: int) -> int:
     """Address of the slot of the frame after `number` others."""
     return ring.ring + number % ring.entries * ring.stride
@@ -167,12 +173,12 @@ def offered(ring: Record, cursor: Record) -> int:
     # Acquire, before the status: pairs with the store of RETURNED.
     last = min(cursor.head + ring.batch, load64_acquire(word(ring, RETURNED)) + ring.entries)
     tail, room = cursor.head, BATCH_BYTES
-    frame = frame_at(ring, tail)
+    frame, lines = frame_at(ring, tail), first_line(ring)
     # Acquire: pairs with the kernel's release of the frame.
     while tail < last and room > 0 and load32_acquire(frame + STATUS) & STATUS_USER:
         # The frame lies in the lines after its header; the processor's own prefetching does not find the next slot.
-        prefetch_read(frame + LINE)
-        prefetch_read(frame + 2 * LINE)
+        prefetch_read(frame + lines)
+        prefetch_read(frame + lines + LINE)
         room -= min(load32(frame + LENGTH), REACH + TAIL)  # what the primary copies of it, about
         frame = next_frame(ring, frame)
         tail += 1
@@ -210,13 +216,14 @@ def prefetch_frames(ring: Record, first: int, count: int) -> None:
     A replica that is alone will also return them: it asks to be the one that writes.
     """
     frame, alone = frame_at(ring, first), popcount(load64_acquire(word(ring, GATING))) == 1
+    lines = first_line(ring)
     for _ in range(count):
         if alone:
             prefetch(frame)
         else:
             prefetch_read(frame)
-        prefetch_read(frame + LINE)
-        prefetch_read(frame + 2 * LINE)
+        prefetch_read(frame + lines)
+        prefetch_read(frame + lines + LINE)
         frame = next_frame(ring, frame)
 
 

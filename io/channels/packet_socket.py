@@ -6,6 +6,7 @@ import socket
 import struct
 from typing import Any, NamedTuple
 
+from scout.io.channels.tpacket import APART, PAGE
 from scout.io.ports.contract import PortError
 from scout.ring.segment import LINE
 
@@ -25,7 +26,7 @@ __all__ = [
 
 # linux/if_packet.h, linux/if_ether.h
 SOL_PACKET, ETH_P_ALL = 263, 0x0003
-_ADD_MEMBERSHIP, _DROP_MEMBERSHIP, _RX_RING, STATISTICS, _VERSION = 1, 2, 5, 6, 10
+_ADD_MEMBERSHIP, _DROP_MEMBERSHIP, _RX_RING, STATISTICS, _VERSION, _RESERVE = 1, 2, 5, 6, 10, 12
 VNET_HEADER_OPTION, _IGNORE_OUTGOING = 15, 23
 _TPACKET_V2, _MR_PROMISC, _MR_UNICAST = 1, 1, 3
 
@@ -33,7 +34,7 @@ NO_PROTOCOL = 0x88B6
 """IEEE 802 local experimental ethertype 2, of a socket that is to get no frames: it cannot be bound to no protocol."""
 
 _FRAME_AT = 80  # bytes of a slot before the frame, at most: struct tpacket2_hdr, struct sockaddr_ll, virtio-net header
-_PAGE, _BLOCK_PAGES = 4096, 256
+_BLOCK_PAGES = 256
 
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -51,10 +52,10 @@ class Slots(NamedTuple):
 def slots_for(longest: int) -> Slots:
     """The slots of a ring for frames of up to `longest` bytes."""
     size = -(-(_FRAME_AT + longest) // LINE) * LINE
-    if size <= _PAGE:
-        return Slots(size, _PAGE // LINE)
-    pages = -(-size // _PAGE)
-    return Slots(pages * _PAGE, _BLOCK_PAGES // pages)  # for super-frames 15 of 17 pages: one of 256 is wasted
+    if size < PAGE:
+        return Slots(size | LINE, PAGE // LINE)  # an odd number of lines: frames lie at all offsets in their pages
+    pages = -(-(size + APART) // PAGE)
+    return Slots(pages * PAGE, _BLOCK_PAGES // pages)  # for super-frames 15 of 17 pages: one of 256 is wasted
 
 
 def raw_socket(interface: str) -> socket.socket:
@@ -105,7 +106,14 @@ def ring_socket(names: str, slots: Slots, blocks: int) -> socket.socket:
     """
     made = raw_socket(names)
     try:
-        for option, value in ((_VERSION, _TPACKET_V2), (VNET_HEADER_OPTION, 1), (_IGNORE_OUTGOING, 1)):
+        apart = APART if slots.size >= PAGE else 0
+        options = {
+            _VERSION: _TPACKET_V2,
+            VNET_HEADER_OPTION: 1,
+            _IGNORE_OUTGOING: 1,
+            _RESERVE: apart,
+        }
+        for option, value in options.items():
             made.setsockopt(SOL_PACKET, option, value)
         frames = slots.together * blocks
         size = struct.pack("4I", slots.together * slots.size, blocks, slots.size, frames)

@@ -22,7 +22,9 @@ from scout.ring.atomics import copy, load32, load64, store32, store64
 from scout.ring.jit import Record, inline
 
 __all__ = [
+    "APART",
     "LENGTH",
+    "PAGE",
     "STATUS",
     "STATUS_KERNEL",
     "STATUS_USER",
@@ -39,6 +41,14 @@ STATUS, LENGTH = 0, 4
 _SNAPLEN, _MAC, _SECONDS, _NANOSECONDS, _TCI_AND_TPID = 8, 12, 16, 20, 24
 _INTERFACE = 32 + 4  # sll_ifindex of the struct sockaddr_ll behind the header
 _ETH_P_8021Q, _VLAN_AT, _VLAN_TAG = 0x8100, 12, 4
+
+
+PAGE, APART = 4096, 1024
+"""Bytes of a page; and what the kernel leaves free before the frame in slots of whole pages, a number of cache lines.
+
+There all frames would have one offset in their pages, near that of the kernel's own buffers: copies between such
+addresses take longer (docs/performance.md).
+"""
 
 
 @inline

@@ -151,6 +151,17 @@ class Namespace:
         with self.entered():
             switch_offloads(interface, wanted, f"namespace {self.name}: offload of {interface}")
 
+    def gro_max_size(self, interface: str, size: int) -> None:
+        """Let the kernel join received frames (GRO) to at most `size` bytes, without their Ethernet header.
+
+        Raises
+        ------
+        ScoutError
+            If the interface does not take this size.
+        """
+        with self.netlink(f"size of joined frames of {interface}") as ip:
+            ip.link("set", index=self._index(ip, interface), gro_max_size=size)
+
     def link_stats(self, interface: str) -> LinkStats:
         """The kernel's counters of an interface."""
         with self.netlink(f"counters of {interface}") as ip:

@@ -70,11 +70,13 @@ class AfPacketPort:
         True to give consecutive packets of one flow to the kernel as one super-frame, if the kernel cuts it for this
         device (`ethtool -k` shows tx-udp-segmentation or tx-tcp-segmentation off): it then sends the same frames in
         half the time. A device that cuts super-frames itself is never given one.
-    bypass : bool
-        True to send single frames by an AF_XDP socket, for which the kernel takes less time, while the interface is a
-        veth without a queueing discipline and nothing captures its frames (tcpdump switches it off within a second).
-        Such frames go past the kernel's filters for outgoing ones (tc, the egress hook of nft). Not if the interface
-        comes while packets flow.
+    bypass : bool or None
+        By default (None) single frames leave by an AF_XDP socket, for which the kernel takes less time, while nothing
+        is passed by: the interface is a veth without a queueing discipline, nothing captures its frames, and it has no
+        hooks for outgoing frames (filters of tc, BPF programs, chains of nft). The port looks ten times a second, so a
+        filter or tcpdump may miss the frames of the first tenth. Where it cannot find out (as root of a user namespace
+        may not ask for BPF programs) frames leave by AF_PACKET, as always with False. True sends them past hooks too.
+        An interface that comes while packets flow has no such socket.
     longest : int
         Bytes that a slot of the receive ring has for a frame, with its Ethernet header: by default 64 KiB, as a
         super-frame may come. Where none comes (no GRO at the interface, no segmentation offload at a veth's far end),
@@ -105,7 +107,7 @@ class AfPacketPort:
         promiscuous: bool = False,
         frames: int = FRAMES,
         coalesce: bool = True,
-        bypass: bool = False,
+        bypass: bool | None = None,
         longest: int = LONGEST,
     ) -> None:
         if interface is None and mac is not None:
@@ -152,8 +154,9 @@ class AfPacketPort:
         self._lines: list[np.ndarray] = []
         if self.interface:
             self._reserve()
-        if self.interface and self.bypass:
-            self._bypass = Bypass(self.number)
+        if self.interface and self.bypass is not False:
+            with suppress(OSError):  # a system whose kernel cannot be asked
+                self._bypass = Bypass(self.number, past_hooks=self.bypass is True)
             self._chunks = shared((min(len(os.sched_getaffinity(0)), MOST_REPLICAS), CHUNK_BYTES), np.uint8)
 
     def _reserve(self) -> None:
@@ -176,7 +179,7 @@ class AfPacketPort:
             try:
                 self.own_mac = None if mac is None else mac_of_port(interface, mac)
                 self.interface, self.promiscuous, self.coalesce = interface, promiscuous, coalesce
-                self.bypass = False  # its memory is made when the port is opened with an interface
+                self.bypass = None  # not possible: its memory is made when the port is opened with an interface
                 self._reserve()
                 self._attach(self._senders)
                 self.refresh()
@@ -263,6 +266,11 @@ class AfPacketPort:
     def descriptors(self) -> list[int]:
         """The sockets that replicas send by."""
         return [each.fileno() for each in (*self._senders, *(express.socket for express in self._express.values()))]
+
+    @property
+    def way(self) -> str:
+        """The kind of socket by which single frames leave at present: AF_XDP or AF_PACKET."""
+        return "AF_XDP" if any(self.transmits["longest_frame"]) else "AF_PACKET"
 
     @property
     def bypassed(self) -> int:

@@ -1,20 +1,23 @@
 """Whether frames may leave an interface past its queueing discipline (`scout.io.transmit.frames`).
 
 They may on a veth pair, if its discipline queues nothing, as is the default, and if nothing captures frames there.
+Unless the user asks for it, they also may only where no hook for outgoing frames is passed by.
 """
 
 import os
 import socket
 import struct
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
+
+from scout.io.host.netlink import Netlink, attributes
+from scout.io.ports.egress_hooks import EgressHooks
 
 __all__ = ["Bypass"]
 
 # linux/rtnetlink.h, linux/if_link.h
-_GET_LINK, _NEW_LINK, _REQUEST, _QDISC, _LINK_INFO, _INFO_KIND = 18, 16, 1, 6, 18, 1
+_GET_LINK, _NEW_LINK, _QDISC, _LINK_INFO, _INFO_KIND = 18, 16, 6, 18, 1
 _ALL = "0003"  # ETH_P_ALL, as /proc/net/packet has it
-_ANSWER = 1 << 15  # bytes that are enough for the description of one interface
 
 
 class Bypass:
@@ -24,34 +27,43 @@ class Bypass:
     ----------
     number : int
         The kernel's index of the interface.
+    past_hooks : bool
+        True if frames may also pass by hooks for outgoing ones.
+
+    Raises
+    ------
+    OSError
+        If the kernel cannot be asked.
     """
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, past_hooks: bool) -> None:
         self._number = number
         self._own: set[int] = set()  # inodes of this process's sockets that were looked for
-        self._netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
-        # The file stays that of this namespace, whatever thread reads it later.
-        self._packet_sockets = Path("/proc/thread-self/net/packet").open()  # noqa: SIM115 - `close` closes it
+        with ExitStack() as stack:
+            # The file stays that of this namespace, whatever thread reads it later.
+            self._packet_sockets = stack.enter_context(Path("/proc/thread-self/net/packet").open())
+            self._netlink = stack.enter_context(closing(Netlink(socket.NETLINK_ROUTE)))
+            self._hooks = None if past_hooks else stack.enter_context(closing(EgressHooks(number)))
+            self._opened = stack.pop_all()
 
     def allowed(self) -> bool:
-        """True if the interface is a veth without a queue, and no other program captures its frames."""
+        """True if the interface is a veth without a queue, and nothing else is to see its frames on their way out."""
         try:
             kind, discipline = self._link()
-            return kind == "veth" and discipline == "noqueue" and not self._captured()
-        except (OSError, ValueError, struct.error):  # also if the kernel describes it in a way that is not understood
+            plain = kind == "veth" and discipline == "noqueue" and not self._captured()
+            return plain and not (self._hooks and self._hooks.present())
+        except (OSError, ValueError, LookupError, struct.error):  # also if an answer is not understood
             return False
 
     def _link(self) -> tuple[str, str]:
         """The interface's kind and its queueing discipline."""
         about = struct.pack("=BxHiII", socket.AF_UNSPEC, 0, self._number, 0, 0)  # struct ifinfomsg
-        self._netlink.send(struct.pack("=IHHII", 16 + len(about), _GET_LINK, _REQUEST, 0, 0) + about)
-        answer = self._netlink.recv(_ANSWER)
-        size, message = struct.unpack_from("=IH", answer)
+        ((message, answer),) = self._netlink.ask(_GET_LINK, about)
         if message != _NEW_LINK:
             raise ValueError("no description of the interface")
-        attributes = _attributes(answer[32:size])
-        kind = _attributes(attributes.get(_LINK_INFO, b"")).get(_INFO_KIND, b"")
-        return kind.rstrip(b"\0").decode(), attributes.get(_QDISC, b"").rstrip(b"\0").decode()
+        found = attributes(answer[16:])
+        kind = attributes(found.get(_LINK_INFO, b"")).get(_INFO_KIND, b"")
+        return kind.rstrip(b"\0").decode(), found.get(_QDISC, b"").rstrip(b"\0").decode()
 
     def _captured(self) -> bool:
         """True if another process has a packet socket that sees all frames of the interface, as tcpdump has."""
@@ -66,21 +78,11 @@ class Bypass:
         return bool(found - self._own)
 
     def close(self) -> None:
-        """Close the socket and the file."""
+        """Close the sockets and the file."""
         self._netlink.close()
         self._packet_sockets.close()
-
-
-def _attributes(data: bytes) -> dict[int, bytes]:
-    """The attributes of a netlink message by type."""
-    found, at = {}, 0
-    while at + 4 <= len(data):
-        size, kind = struct.unpack_from("=HH", data, at)
-        if size < 4:
-            break
-        found[kind & 0x3FFF] = data[at + 4 : at + size]
-        at += size + 3 & ~3
-    return found
+        if self._hooks:
+            self._hooks.close()
 
 
 def _own_sockets() -> set[int]:

@@ -18,6 +18,7 @@ from scout.control_socket.kinds import MOST_ROWS
 from scout.control_socket.protocol import answer, page
 from scout.drop_reasons import meaning
 from scout.io.mac import mac_text
+from scout.io.ports.afpacket import AfPacketPort
 from scout.paths.model.path import Path
 from scout.ring.errors import ScoutError
 from scout.supervisor import Supervisor
@@ -110,6 +111,7 @@ class Figures:
             row = {"port": name, "interface": port.interface, "mac": mac_text(port.mac), "mtu_bytes": port.mtu}
             row |= {"state": port.fault() or "is up", "received": entered[name]}
             row |= {"sent": left.pop("sent"), "made_here": left.pop("made"), "not_sent": sum(left.values())}
+            row |= {"single_frames_by": port.way if isinstance(port, AfPacketPort) else ""}
             rows.append(row)
         return answer(rows)
 

@@ -125,7 +125,10 @@ REQUESTS: tuple[Request, ...] = (
         ),
         "--path left",
     ),
-    Request("show ports", "the ports: interface, addresses, MTU, state, packets received and sent"),
+    Request(
+        "show ports",
+        "the ports: interface, addresses, MTU, state, packets received and sent, and by which kind of socket",
+    ),
     Request("show channels", "how far each replica is in each channel, and how many requests wait for it"),
     Request(
         "show queues", "the paths with queues: packets that wait, were served, were late, or were dropped, and why"

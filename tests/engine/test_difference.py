@@ -157,7 +157,9 @@ def port_change(load: Any, old: str, new: str) -> list[Any]:
             'AfPacketPort("r0", promiscuous=True)',
             "port right: promiscuous of .* differ; that needs",
         ),
+        ('AfPacketPort("r0")', 'AfPacketPort("r0", bypass=False)', "port right: bypass of .* differ; that needs"),
         ("AfPacketPort()", 'AfPacketPort("r3", bypass=True)', "port right: .* cannot have bypass=True; leave that out"),
+        ("AfPacketPort()", 'AfPacketPort("r3", bypass=False)', "port right: .* cannot have bypass=False; leave that"),
         (
             "AfPacketPort()",
             'AfPacketPort("r3", frames=4096)',

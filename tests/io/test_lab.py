@@ -123,6 +123,16 @@ def test_offload_decides_where_a_udp_super_frame_is_split(pair: tuple[Namespace,
     assert frames_seen() == 1
 
 
+def test_received_frames_are_joined_up_to_a_size(pair: tuple[Namespace, Namespace]) -> None:
+    _, right = pair
+    right.gro_max_size("r0", 16_370)
+    with right.entered():
+        shown = subprocess.run(["ip", "-d", "link", "show", "r0"], capture_output=True, text=True).stdout
+    assert "gro_max_size 16370" in shown
+    with pytest.raises(ScoutError, match="size of joined frames of r0"):
+        right.gro_max_size("r0", 1 << 30)
+
+
 def test_macs_mtu_and_kernel_names(pair: tuple[Namespace, Namespace]) -> None:
     left, right = pair
     with right.entered():

@@ -25,7 +25,20 @@ from scout.paths.protocols.ipv4 import Ip
 from scout.supervisor import Supervisor
 from scout.tools.bench.baselines import python_socket
 
-__all__ = ["FLOODED", "MACS", "SINK", "SOURCE", "Forwarder", "Topology", "c", "direct", "kernel", "python", "scout"]
+__all__ = [
+    "FLOODED",
+    "LONGEST",
+    "MACS",
+    "SINK",
+    "SOURCE",
+    "Forwarder",
+    "Topology",
+    "c",
+    "direct",
+    "kernel",
+    "python",
+    "scout",
+]
 
 MACS = [f"02:00:00:00:00:{number:02x}" for number in range(1, 5)]
 """MAC addresses of the source, of the router's r0 and r1, and of the sink."""
@@ -33,6 +46,9 @@ ROUTER_MACS = ("02:00:00:00:01:01", "02:00:00:00:01:02")
 SOURCE, SINK = "10.0.0.2", "10.0.1.2"
 FLOODED, NEXT_HOP, NOBODY = "10.2.0.0/20", "10.0.1.3", "02:00:00:00:00:ff"
 """The prefix that floods go to, and the next hop that leads there."""
+LONGEST = 1 << 14
+"""Bytes of the longest super-frame that the kernel makes of frames that the router receives: 11 full frames."""
+ETHERNET_HEADER = 14
 WARM_UP = 0.2  # seconds until a program forwards
 
 
@@ -66,8 +82,12 @@ class Topology:
         self.router.offload("r1", tx_udp_segmentation=False)
 
     def join_received(self) -> None:
-        """Have the router's kernel join the frames of a flow that follow one another before the router gets them."""
+        """Have the router's kernel join the frames of a flow that follow one another before the router gets them.
+
+        NICs do so by default, but for UDP only if they are told to.
+        """
         self.router.offload("r0", rx_gro=True, rx_udp_gro_forwarding=True)
+        self.router.gro_max_size("r0", LONGEST - ETHERNET_HEADER)
 
 
 class _Pair(Topology):

@@ -26,8 +26,8 @@ def forward(
         bool, typer.Option("--full", help="All frame sizes, more and longer rounds, all loss-free rates.")
     ] = False,
     gro: Annotated[
-        bool, typer.Option("--gro", help="Have the kernel join received frames (GRO), for Scout and for the kernel.")
-    ] = False,
+        bool, typer.Option(help="The kernel joins received frames, as for a NIC; for Scout and for its own forwarding.")
+    ] = True,
     json: Json = None,
 ) -> None:
     """Forward between namespaces: Scout, the kernel, C on AF_PACKET, plain Python sockets."""
