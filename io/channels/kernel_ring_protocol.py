@@ -121,7 +121,7 @@ RING = np.dtype(
 @inline
 def first_line(ring: Record) -> int:
     """Offset in a slot of the cache line in which the frame begins."""
-    return LINE + (APART if ring.stride >= PAGE else 0)
+    return LINE + (0 if ring.stride % PAGE else APART)
 
 
 @inline

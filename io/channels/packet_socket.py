@@ -35,6 +35,7 @@ NO_PROTOCOL = 0x88B6
 
 _FRAME_AT = 80  # bytes of a slot before the frame, at most: struct tpacket2_hdr, struct sockaddr_ll, virtio-net header
 _BLOCK_PAGES = 256
+_MOST_ODD = _BLOCK_PAGES * LINE  # bytes: of shorter slots PAGE // LINE together fill whole pages, and fit a block
 
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -50,10 +51,13 @@ class Slots(NamedTuple):
 
 
 def slots_for(longest: int) -> Slots:
-    """The slots of a ring for frames of up to `longest` bytes."""
+    """The slots of a ring for frames of up to `longest` bytes.
+
+    Slots of an odd number of lines use all sets of a cache: their frames lie at all offsets in their pages.
+    """
     size = -(-(_FRAME_AT + longest) // LINE) * LINE
-    if size < PAGE:
-        return Slots(size | LINE, PAGE // LINE)  # an odd number of lines: frames lie at all offsets in their pages
+    if size < _MOST_ODD:
+        return Slots(size | LINE, PAGE // LINE)
     pages = -(-(size + APART) // PAGE)
     return Slots(pages * PAGE, _BLOCK_PAGES // pages)  # for super-frames 15 of 17 pages: one of 256 is wasted
 
@@ -106,7 +110,7 @@ def ring_socket(names: str, slots: Slots, blocks: int) -> socket.socket:
     """
     made = raw_socket(names)
     try:
-        apart = APART if slots.size >= PAGE else 0
+        apart = 0 if slots.size % PAGE else APART
         options = {
             _VERSION: _TPACKET_V2,
             VNET_HEADER_OPTION: 1,

@@ -44,7 +44,7 @@ FULL_SIZES = ("60", "512", "1514", "imix")
 FEW_FLOWS, BURST = 64, 8
 """Up to so many flows send bursts of so many frames: single frames, and bursts of 4, could not be sent faster than
 Scout passes them. A burst of each of 16 flows is a batch."""
-SINGLE, FRAMES = 1514, 1 << 13
+SINGLE, FRAMES = 1514, 1 << 12
 """Bytes of the longest frame of a flood; and the slots of Scout's receive rings there."""
 WARM_UP = 0.15  # seconds of a flood before it is measured
 HIGHEST = 2e6  # frames a second: more than the generator sends
