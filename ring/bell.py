@@ -44,6 +44,7 @@ __all__ = [
     "arm",
     "disarm",
     "event_of",
+    "is_armed",
     "is_lookout",
     "may_sleep",
     "must_wake_others",
@@ -81,6 +82,12 @@ def arm(bell: int) -> None:
     # the stores of this lookout or an earlier one.
     if load64_acquire(bell + _ARMED) == 0 and _are_registered(bell):
         store64_release(bell + _ARMED, 1)
+
+
+@inline
+def is_armed(bell: int) -> bool:
+    """For the lookout: True if arriving packets wake it."""
+    return load64_acquire(bell + _ARMED) != 0  # pairs with the stores of this lookout or an earlier one
 
 
 @inline

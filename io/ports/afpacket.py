@@ -22,6 +22,7 @@ Example
 import os
 import socket
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,7 @@ SO_SNDBUFFORCE = 32  # asm-generic/socket.h
 ETHERNET_HEADER = 14
 FRAMES, LONGEST = 2048, 1 << 16
 SEND_BUFFER = 1 << 24  # bytes
+_LOOK = 1.0  # seconds between two looks whether frames may bypass the queueing discipline: one takes some 200 µs
 
 
 class AfPacketPort:
@@ -73,8 +75,8 @@ class AfPacketPort:
     bypass : bool or None
         By default (None) single frames leave by an AF_XDP socket, for which the kernel takes less time, while nothing
         is passed by: the interface is a veth without a queueing discipline, nothing captures its frames, and it has no
-        hooks for outgoing frames (filters of tc, BPF programs, chains of nft). The port looks ten times a second, so a
-        filter or tcpdump may miss the frames of the first tenth. Where it cannot find out (as root of a user namespace
+        hooks for outgoing frames (filters of tc, BPF programs, chains of nft). The port looks once a second, so a
+        filter or tcpdump may miss the frames of the first second. Where it cannot find out (as root of a user namespace
         may not ask for BPF programs) frames leave by AF_PACKET, as always with False. True sends them past hooks too.
         An interface that comes while packets flow has no such socket.
     longest : int
@@ -128,6 +130,7 @@ class AfPacketPort:
         self._reservation: socket.socket | None = None
         self._senders: list[socket.socket] = []
         self._bypass: Bypass | None = None
+        self._may_bypass, self._next_look = False, 0.0
         self._express: dict[int, XdpSocket] = {}
         self._lock = threading.RLock()  # the supervisor's watcher looks at the interface that comes or goes
 
@@ -220,6 +223,7 @@ class AfPacketPort:
             if self._bypass and replica < len(self._chunks) and self._bypass.allowed():
                 with suppress(OSError):  # there are no such sockets, or another one has the interface's queue
                     self._equip_express(replica)
+                self._next_look = 0.0
                 self.refresh()
 
     def _equip_express(self, replica: int) -> None:
@@ -294,9 +298,11 @@ class AfPacketPort:
                 self.transmits["longest"] = self.mtu + ETHERNET_HEADER
                 self.transmits["no_carrier"] = self.fault() == NO_CARRIER
                 if self._express:
-                    allowed = self._bypass is not None and self._bypass.allowed()
-                    longest = VNET_HEADER + min(LONGEST_FRAME, self.mtu + ETHERNET_HEADER) if allowed else 0
-                    self.transmits["longest_frame"][list(self._express)] = longest
+                    if time.monotonic() >= self._next_look:
+                        self._next_look = time.monotonic() + _LOOK
+                        self._may_bypass = self._bypass is not None and self._bypass.allowed()
+                    longest = min(LONGEST_FRAME, self.mtu + ETHERNET_HEADER)
+                    self.transmits["longest_frame"][list(self._express)] = self._may_bypass * (VNET_HEADER + longest)
 
     def warnings(self) -> list[str]:
         """The ways in which the kernel also handles the packets, if the port uses the interface's MAC address."""
