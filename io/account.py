@@ -20,8 +20,8 @@ DROP, DEFER = 0, 1
 be queued; or they wait in the queue."""
 
 SAVED = 20_000_000
-"""Nanoseconds whose share a path may use at once, if it did not use it when it could. A domain that has nothing to do
-sleeps for up to 10 ms, and cannot serve a path meanwhile."""
+"""Nanoseconds whose share a path may use at once, if it did not use it when it could. A domain whose packets all wait
+for their paths' shares sleeps for up to 10 ms, and cannot serve a path meanwhile."""
 
 ACCOUNT = np.dtype(
     [

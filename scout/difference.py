@@ -142,15 +142,18 @@ def _compare_ports(name: str, port: Any, other: Any) -> None:
                     f"port {name}: its ring keeps {option}={kept} when an interface comes or goes, and "
                     f"{option}={wanted} is wanted; write {option}={kept}, or start anew"
                 )
-        if other.bypass is not None and other.interface and not port.interface:
+        if other.bypass and other.interface and not port.interface:
             raise ScoutError(
-                f"port {name}: an interface that comes while packets flow cannot have bypass={other.bypass}; leave "
-                "that out, or start anew"
+                f"port {name}: an interface that comes while packets flow cannot have bypass=True; leave that out, or "
+                "start anew"
             )
         return
     if repr(port) != repr(other):
         raise ScoutError(f"port {name} is {port!r}, and {other!r} is wanted; {_NEW_START}")
-    if differ := [each for each, value in port.options.items() if value != other.options[each]]:
+    wanted = dict(other.options)
+    if isinstance(port, AfPacketPort) and port.came_later and not other.bypass:
+        wanted["bypass"] = port.bypass  # it sends by AF_PACKET, whether or not the file says so
+    if differ := [each for each, value in port.options.items() if value != wanted[each]]:
         raise ScoutError(f"port {name}: {' and '.join(differ)} of {port!r} differ; {_NEW_START}")
 
 

@@ -118,7 +118,8 @@ class Membership:
         """True if a replica leaves, has no process, or is still to be taken out of a channel, or if no spare waits."""
         if self._leaving or len(self.living()) <= len(self.taking_part):
             return True
-        return any(channel.is_member(replica) for replica in self._retired_replicas for channel, _ in self._channels)
+        retired = list(self._retired_replicas)  # other threads change it
+        return any(channel.is_member(replica) for replica in retired for channel, _ in self._channels)
 
     # Starting and stopping.
 

@@ -15,7 +15,7 @@ from scout.domain_loop import CLOCK, WAY
 from scout.io.delay import LIVE
 from scout.io.host.process import Child
 from scout.io.system import monotonic_clock, ppoll
-from scout.ring.atomics import load64, load64_acquire, store64
+from scout.ring.atomics import exchange, load64, store64
 from scout.ring.jit import entry, inline
 from scout.ring.segment import LINE, address, private
 
@@ -40,9 +40,9 @@ def _advance(ticker: int) -> None:
     time = monotonic_clock(ticker + _TIME)
     orders = load64(ticker + _ORDERS)
     if load64(orders + WAY) == LIVE:
+        clock = load64(orders + CLOCK) + time - load64(ticker + _TICKED)
         for row in range(load64(ticker + _ROWS)):
-            clock = orders + row * LINE + CLOCK
-            store64(clock, load64(clock) + time - load64(ticker + _TICKED))
+            store64(orders + row * LINE + CLOCK, clock)  # one clock: a replica that was enlisted meanwhile joins in
     store64(ticker + _TICKED, time)
 
 
@@ -53,9 +53,9 @@ def _tick(ticker: int) -> None:
 
 @entry(types.boolean(numba.int64, numba.int64, numba.int64, numba.int64))
 def _wait(ticker: int, polled: int, count: int, steps: int) -> bool:
-    """Wait for one of the descriptors, advancing the clock after each step; False if all steps have passed.
+    """Wait for one of the descriptors or a call, advancing the clock after each step; False if neither came.
 
-    A signal also ends the wait.
+    A signal also ends the wait. A call that comes behind the last look is there for the next wait.
     """
     for _ in range(steps):
         store64(ticker + _TIME, 0)
@@ -63,7 +63,8 @@ def _wait(ticker: int, polled: int, count: int, steps: int) -> bool:
         if ppoll(polled, count, ticker + _TIME, 0):
             return True
         _advance(ticker)
-        if load64_acquire(ticker + _CALLED):  # pairs with `Ticker.call`
+        # Seq_cst, before the caller looks at what is to be done; pairs with `Ticker.call`.
+        if exchange(ticker + _CALLED, 0):
             return True
     return False
 
@@ -94,7 +95,7 @@ class Ticker:
         _tick(self._address)
 
     def call(self) -> None:
-        """Have `wait` return at the next step: there is something to do."""
+        """Have `wait` return at the next step, or its next call: there is something to do."""
         self._words[_CALLED // 8] = 1  # a plain store, after what is to be done was stored; pairs with `_wait`
 
     def wait(self, children: Iterable[Child], steps: int) -> bool:
@@ -103,6 +104,4 @@ class Ticker:
         For the watcher.
         """
         polled = np.array([child.descriptor | _POLLIN << 32 for child in children], np.int64)  # struct pollfd
-        ended = bool(_wait(self._address, address(polled), len(polled), steps))
-        self._words[_CALLED // 8] = 0  # before the caller looks at what is to be done
-        return ended
+        return bool(_wait(self._address, address(polled), len(polled), steps))

@@ -11,6 +11,7 @@ _REQUEST, _MULTI, _INTERRUPTED, _DUMP = 0x1, 0x2, 0x10, 0x300
 _ERROR, _DONE = 2, 3
 _HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, number, port
 _ANSWER = 1 << 16  # bytes that the kernel sends at once, at most
+_PATIENCE = 1.0  # seconds: the kernel answers before `send` returns, so an answer that is not there then will not come
 
 
 class Netlink:
@@ -29,6 +30,7 @@ class Netlink:
 
     def __init__(self, family: int) -> None:
         self._socket, self._number = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, family), 0
+        self._socket.settimeout(_PATIENCE)
 
     def ask(self, kind: int, body: bytes, dump: bool = False) -> list[tuple[int, bytes]]:
         """Send a message of type `kind`, and return the types and the bodies of those that answer it.
@@ -44,7 +46,7 @@ class Netlink:
         Raises
         ------
         OSError
-            If the kernel answers so, or the objects changed while it listed them.
+            If the kernel answers so or not at all, or the objects changed while it listed them.
         """
         self._number += 1
         flags = _REQUEST | (_DUMP if dump else 0)

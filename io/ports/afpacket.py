@@ -78,7 +78,8 @@ class AfPacketPort:
         hooks for outgoing frames (filters of tc, BPF programs, chains of nft). The port looks once a second, so a
         filter or tcpdump may miss the frames of the first second. Where it cannot find out (as root of a user namespace
         may not ask for BPF programs) frames leave by AF_PACKET, as always with False. True sends them past hooks too.
-        An interface that comes while packets flow has no such socket.
+        An interface that comes while packets flow has no such socket. No other program can use AF_XDP on the
+        interface's first queue meanwhile.
     longest : int
         Bytes that a slot of the receive ring has for a frame, with its Ethernet header: by default 64 KiB, as a
         super-frame may come. Where none comes (no GRO at the interface, no segmentation offload at a veth's far end),
@@ -96,6 +97,8 @@ class AfPacketPort:
         The router's MAC address here, 48 bits; valid once open.
     mtu : int
         Bytes of the longest IP packet that the interface takes at present; valid once open.
+    came_later : bool
+        True if the interface came when the port was open.
     transmits : numpy.ndarray
         A `TRANSMIT` for each possible replica, shared with the compiled loops.
     """
@@ -121,7 +124,7 @@ class AfPacketPort:
         if not 64 <= longest <= LONGEST:
             raise PortError(f"port {interface or ''}: frames of up to {longest} bytes; give 64 to {LONGEST}")
         self.interface, self.promiscuous, self.frames, self.coalesce = interface or "", promiscuous, frames, coalesce
-        self.bypass, self.longest = bypass, longest
+        self.bypass, self.longest, self.came_later = bypass, longest, False
         self.own_mac = None if mac is None else mac_of_port(self.interface, mac)
         self.number = self.mtu = 0
         self.mac = self.own_mac or 0
@@ -182,7 +185,7 @@ class AfPacketPort:
             try:
                 self.own_mac = None if mac is None else mac_of_port(interface, mac)
                 self.interface, self.promiscuous, self.coalesce = interface, promiscuous, coalesce
-                self.bypass = None  # not possible: its memory is made when the port is opened with an interface
+                self.came_later, self.bypass = True, False  # its memory is made when it is opened with an interface
                 self._reserve()
                 self._attach(self._senders)
                 self.refresh()
@@ -220,7 +223,7 @@ class AfPacketPort:
             self._equip(replica)
             if self.interface:
                 self._attach(self._senders[-2:])
-            if self._bypass and replica < len(self._chunks) and self._bypass.allowed():
+            if self._bypass and replica < len(self._chunks) and self._bypass.possible():
                 with suppress(OSError):  # there are no such sockets, or another one has the interface's queue
                     self._equip_express(replica)
                 self._next_look = 0.0

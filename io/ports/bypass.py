@@ -55,6 +55,19 @@ class Bypass:
         except (OSError, ValueError, LookupError, struct.error):  # also if an answer is not understood
             return False
 
+    def possible(self) -> bool:
+        """True if frames may be allowed to at some time: on a veth whose hooks the kernel tells about."""
+        try:
+            if self._link()[0] != "veth":
+                return False
+            if self._hooks:
+                self._hooks.present()
+        except (PermissionError, ValueError, LookupError, struct.error):
+            return False
+        except OSError:  # for the moment
+            pass
+        return True
+
     def _link(self) -> tuple[str, str]:
         """The interface's kind and its queueing discipline."""
         about = struct.pack("=BxHiII", socket.AF_UNSPEC, 0, self._number, 0, 0)  # struct ifinfomsg

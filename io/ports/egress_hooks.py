@@ -16,7 +16,8 @@ __all__ = ["EgressHooks"]
 _GET_FILTER, _EGRESS = 46, 0xFFFF_FFF3
 
 # linux/bpf.h
-_SYSCALLS = {"x86_64": 321}  # the number of bpf(2)
+_SYSCALLS = {"x86_64": 321, "aarch64": 280}  # the numbers of bpf(2)
+_FIRST = (6, 6)  # the first version of the kernel that has tcx: an earlier one does not know the question
 _QUERY, _TCX_EGRESS = 16, 47
 _ATTRIBUTES, _COUNT = 64, 24  # bytes of the attributes that say what is asked and answered; offset of `prog_cnt`
 _ROOM = 256  # bytes, also for a kernel that knows more attributes
@@ -82,11 +83,8 @@ class EgressHooks:
         query = ctypes.create_string_buffer(struct.pack("=II", self._number, _TCX_EGRESS), _ROOM)
         if _libc.syscall(call, _QUERY, query, _ATTRIBUTES):
             error = ctypes.get_errno()
-            if error in (
-                errno.ENOSYS,
-                errno.EINVAL,
-                errno.ENOENT,
-            ):  # a kernel without BPF, or tcx; nothing was attached
+            # Nothing was attached; a kernel without BPF; or one without tcx.
+            if error in (errno.ENOENT, errno.ENOSYS) or (error == errno.EINVAL and _version() < _FIRST):
                 return False
             raise OSError(error, os.strerror(error))
         return bool(struct.unpack_from("=I", query, _COUNT)[0])
@@ -110,6 +108,11 @@ class EgressHooks:
     def close(self) -> None:
         """Close the sockets."""
         self._opened.close()
+
+
+def _version() -> tuple[int, ...]:
+    """The first two numbers of the kernel's version."""
+    return tuple(int(each) for each in platform.release().split("-")[0].split(".")[:2])
 
 
 def _namespace() -> tuple[int, int]:

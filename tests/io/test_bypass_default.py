@@ -11,9 +11,12 @@ import pytest
 from egress_hooks import nft_chain, run_tc, tcx_program
 from lab_router import RIGHT, Running, running
 
+from scout.io.host.lab import Lab
+from scout.io.ports.afpacket import AfPacketPort
 from scout.io.ports.bypass import Bypass
 from scout.testing import await_until
 from scout.tools.traffic.peers import ping
+from scout.tools.traffic.two_hosts import two_hosts
 
 pytestmark = pytest.mark.needs_namespaces
 
@@ -137,6 +140,22 @@ def test_a_thread_in_another_namespace_does_not_ask_for_programs_there(run: Runn
             assert asked.allowed()
     finally:
         asked.close()
+
+
+def test_a_queue_at_the_start_does_not_decide_for_the_whole_run(run: Running) -> None:
+    """The fixture has shown that there are AF_XDP sockets."""
+    with Lab("later") as lab:
+        _, router, _ = two_hosts(lab)
+        with router.entered():
+            port = AfPacketPort("r1")
+            with HOOKS["queue"]():
+                port.open(1)
+                port.enlist(0)
+                assert port.way == "AF_PACKET"
+            try:
+                await_until(lambda: port.refresh() or port.way == "AF_XDP")
+            finally:
+                port.close()
 
 
 @pytest.mark.skipif(not shutil.which("tcpdump"), reason="there is no tcpdump")
