@@ -4,6 +4,8 @@ The rule is that of replicas (`scout.io.rest`). Between two looks the thread giv
 of its process may run all the time.
 """
 
+import threading
+
 import numba
 import numpy as np
 
@@ -13,7 +15,7 @@ from scout.ring.atomics import store64
 from scout.ring.jit import entry
 from scout.ring.wait import SPINS, YIELD, back_off
 
-__all__ = ["WAITS", "begin_wait", "end_wait", "new_waits"]
+__all__ = ["WAITS", "Waits", "begin_wait", "end_wait", "new_waits"]
 
 WAITS = np.dtype(
     [
@@ -25,7 +27,7 @@ WAITS = np.dtype(
         ("time", "i8", 2),  # and for a struct timespec
     ]
 )
-"""The waits of an application at one socket."""
+"""The waits of one thread of an application at one socket. Compiled code works on it without the GIL."""
 
 _POLLED, _TIME = (WAITS.fields[name][1] for name in ("polled", "time"))  # type: ignore[index]
 _POLLIN = 1
@@ -35,6 +37,20 @@ _WAITS = numba.types.Array(numba.from_dtype(WAITS), 1, "C")
 def new_waits() -> np.ndarray:
     """`WAITS`[1]: no waits so far."""
     return np.zeros(1, WAITS)
+
+
+class Waits(threading.local):
+    """The waits at one socket, where several threads may wait at the same time: a reader and a writer, say.
+
+    Attributes
+    ----------
+    mine : numpy.ndarray
+        The `WAITS`[1] of the calling thread, which no other thread gets; private memory, also of a process that was
+        forked.
+    """
+
+    def __init__(self) -> None:  # in each thread when it first waits, and in the one that opens the socket
+        self.mine = new_waits()
 
 
 @entry(numba.boolean(_WAITS, numba.int64))

@@ -17,7 +17,7 @@ import numpy as np
 
 from scout.endpoints.stack import Stack
 from scout.io.endpoints.message import HEADER, HEADER_STRUCT
-from scout.io.endpoints.waiting import begin_wait, end_wait, new_waits
+from scout.io.endpoints.waiting import Waits, begin_wait, end_wait
 from scout.ring.segment import address
 from scout.sockets.errors import error_of
 
@@ -58,7 +58,7 @@ class Socket:
         self._area = stack.mapped(offset, stack.socket_bytes)
         self._out = bytearray(HEADER + request_bytes)
         self._out_address = address(np.frombuffer(self._out, np.uint8))
-        self._waits = new_waits()
+        self._waits = Waits()
         self._receiving, self._sending = threading.Lock(), threading.Lock()
         self._local: Name = ("0.0.0.0", 0)
         self._remote: Name | None = None
@@ -160,11 +160,12 @@ class Socket:
         if left is not None and left <= 0:
             self._check_stack()
             raise self._late()
-        if begin_wait(self._waits, self._opened() and self._bell):
+        waits = self._waits.mine
+        if begin_wait(waits, self._opened() and self._bell):
             return
         if self._poll(None if left is None else left * 1000):
             self._check_stack()
-        end_wait(self._waits)
+        end_wait(waits)
 
     def _poll(self, milliseconds: float | None) -> bool:
         """Wait until the eventfd is readable; False if nothing else has happened, such as the end of the router."""
