@@ -110,7 +110,7 @@ class PathQueues:
         return found
 
     def left_of(self, backlog: dict[tuple[int, int], int], replicas: Collection[int]) -> dict[tuple[int, int], int]:
-        """What is left of a backlog, in those replicas of it that are among these."""
+        """The rest of a backlog, in those replicas of it that are among these."""
         return {
             at: number
             for at, number in backlog.items()

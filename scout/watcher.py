@@ -73,7 +73,7 @@ class Watcher:
     ) -> None:
         self._plan, self._channels, self._membership, self._control = plan, channels, membership, control
         self._changes, self._ticker, self._reporter, self._poll = changes, ticker, reporter, poll
-        # What the kernel brings has no end, and no process that could die.
+        # Packets that the kernel brings have no end, and no process that could die.
         self._may_end = any(channel.descriptor is None for channel, _ in channels)
         self._health = PortHealth(plan)
         self._next_check = self._next_counters = 0.0

@@ -39,7 +39,7 @@ class Netlink:
         ----------
         kind : int
         body : bytes
-            What follows the message's header.
+            The bytes behind the message's header.
         dump : bool
             True to ask for all objects of a kind.
 
