@@ -76,7 +76,7 @@ HOOKS: dict[str, Callable[[], AbstractContextManager[None]]] = {
     "queue": lambda: _tc("qdisc add dev r1 root tbf rate 1mbit burst 1540 latency 1s"),
 }
 PASSED = {"tc-chain", "tcx-pass", "nft-accept", "queue"}
-"""Those that let frames pass."""
+"""The hooks under which pings are still answered."""
 
 
 @pytest.mark.parametrize("name", HOOKS)

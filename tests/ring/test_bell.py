@@ -236,7 +236,7 @@ def test_a_replica_polls_where_packets_come_soon_after_its_work(bell):
 
 
 def expected(waits):
-    """What is expected before each of these waits, a character each: S, short, or L, long."""
+    """The predictions before each of these waits, a character each: S, short, or L, long."""
     record, found = SimpleNamespace(waits=0, short=0), []
     for wait in waits:
         found.append("S" if expects_short_wait.py_func(record) else "L")
