@@ -31,7 +31,7 @@ import numpy as np
 
 from scout.io.channels.kernel_ring import KernelRing
 from scout.io.channels.packet_socket import SOL_PACKET, VNET_HEADER_OPTION, bind, raw_socket
-from scout.io.ports.bypass import Bypass
+from scout.io.ports.bypass import UNKNOWN, Bypass
 from scout.io.ports.contract import Port, PortError, PortOperations, mac_of_port
 from scout.io.ports.interface import DOWN, NO_CARRIER, NO_INTERFACE, Interface
 from scout.io.ports.reservation import reserve
@@ -133,7 +133,7 @@ class AfPacketPort:
         self._reservation: socket.socket | None = None
         self._senders: list[socket.socket] = []
         self._bypass: Bypass | None = None
-        self._may_bypass, self._next_look = False, 0.0
+        self._hindrance, self._next_look = "", 0.0
         self._express: dict[int, XdpSocket] = {}
         self._lock = threading.RLock()  # the supervisor's watcher looks at the interface that comes or goes
 
@@ -161,8 +161,10 @@ class AfPacketPort:
         if self.interface:
             self._reserve()
         if self.interface and self.bypass is not False:
-            with suppress(OSError):  # a system whose kernel cannot be asked
+            try:
                 self._bypass = Bypass(self.number, past_hooks=self.bypass is True)
+            except OSError:  # a system whose kernel cannot be asked
+                self._hindrance = UNKNOWN
             self._chunks = shared((min(len(os.sched_getaffinity(0)), MOST_REPLICAS), CHUNK_BYTES), np.uint8)
 
     def _reserve(self) -> None:
@@ -223,11 +225,15 @@ class AfPacketPort:
             self._equip(replica)
             if self.interface:
                 self._attach(self._senders[-2:])
-            if self._bypass and replica < len(self._chunks) and self._bypass.possible():
-                with suppress(OSError):  # there are no such sockets, or another one has the interface's queue
-                    self._equip_express(replica)
-                self._next_look = 0.0
-                self.refresh()
+            if self._bypass and replica < len(self._chunks):
+                self._hindrance = self._bypass.hindrance()
+                if self._bypass.possible():
+                    try:
+                        self._equip_express(replica)
+                    except OSError as error:  # there are no such sockets, or another one has the interface's queue
+                        self._hindrance = f"no AF_XDP socket: {error.strerror}"
+                    self._next_look = 0.0
+                    self.refresh()
 
     def _equip_express(self, replica: int) -> None:
         """Give a replica that is not forked yet an AF_XDP socket: of more replicas than cores the last have none."""
@@ -280,6 +286,13 @@ class AfPacketPort:
         return "AF_XDP" if any(self.transmits["longest_frame"]) else "AF_PACKET"
 
     @property
+    def hindrance(self) -> str:
+        """Why single frames do not leave by AF_XDP at present; empty if they do."""
+        if self.bypass is False:
+            return "the interface came later" if self.came_later else "bypass=False"
+        return self._hindrance
+
+    @property
     def bypassed(self) -> int:
         """How many frames left past the queueing discipline."""
         return sum(express.taken for express in self._express.values())
@@ -303,9 +316,9 @@ class AfPacketPort:
                 if self._express:
                     if time.monotonic() >= self._next_look:
                         self._next_look = time.monotonic() + _LOOK
-                        self._may_bypass = self._bypass is not None and self._bypass.allowed()
-                    longest = min(LONGEST_FRAME, self.mtu + ETHERNET_HEADER)
-                    self.transmits["longest_frame"][list(self._express)] = self._may_bypass * (VNET_HEADER + longest)
+                        self._hindrance = self._bypass.hindrance() if self._bypass else UNKNOWN
+                    longest = 0 if self._hindrance else VNET_HEADER + min(LONGEST_FRAME, self.mtu + ETHERNET_HEADER)
+                    self.transmits["longest_frame"][list(self._express)] = longest
 
     def warnings(self) -> list[str]:
         """The ways in which the kernel also handles the packets, if the port uses the interface's MAC address."""

@@ -13,7 +13,9 @@ from pathlib import Path
 from scout.io.host.netlink import Netlink, attributes
 from scout.io.ports.egress_hooks import EgressHooks
 
-__all__ = ["Bypass"]
+__all__ = ["UNKNOWN", "Bypass"]
+
+UNKNOWN = "the kernel does not tell"
 
 # linux/rtnetlink.h, linux/if_link.h
 _GET_LINK, _NEW_LINK, _QDISC, _LINK_INFO, _INFO_KIND = 18, 16, 6, 18, 1
@@ -46,14 +48,19 @@ class Bypass:
             self._hooks = None if past_hooks else stack.enter_context(closing(EgressHooks(number)))
             self._opened = stack.pop_all()
 
-    def allowed(self) -> bool:
-        """True if the interface is a veth without a queue, and nothing else is to see its frames on their way out."""
+    def hindrance(self) -> str:
+        """Why frames may not: no veth, a queue, or another that is to see them on their way out; empty if they may."""
         try:
             kind, discipline = self._link()
-            plain = kind == "veth" and discipline == "noqueue" and not self._captured()
-            return plain and not (self._hooks and self._hooks.present())
+            if kind != "veth":
+                return "the interface is no veth"
+            if discipline != "noqueue":
+                return f"the queueing discipline {discipline}"
+            if self._captured():
+                return "another program captures"
+            return self._hooks.found() if self._hooks else ""
         except (OSError, ValueError, LookupError, struct.error):  # also if an answer is not understood
-            return False
+            return UNKNOWN
 
     def possible(self) -> bool:
         """True if frames may be allowed to at some time: on a veth whose hooks the kernel tells about."""
@@ -61,7 +68,7 @@ class Bypass:
             if self._link()[0] != "veth":
                 return False
             if self._hooks:
-                self._hooks.present()
+                self._hooks.found()
         except (PermissionError, ValueError, LookupError, struct.error):
             return False
         except OSError:  # for the moment

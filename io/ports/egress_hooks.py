@@ -56,8 +56,8 @@ class EgressHooks:
                     raise
             self._opened = stack.pop_all()
 
-    def present(self) -> bool:
-        """True if a hook may see, change or drop the frames that leave the interface.
+    def found(self) -> str:
+        """The kind of hook that may see, change or drop the frames that leave the interface; empty if there is none.
 
         Raises
         ------
@@ -65,7 +65,11 @@ class EgressHooks:
             If the kernel does not tell, or its answer is not understood. Only root of the whole machine may ask for
             BPF programs: not root of a user namespace.
         """
-        return self._filters() or self._programs() or self._chains()
+        if self._filters():
+            return "a filter of tc"
+        if self._programs():
+            return "a BPF program"
+        return "a chain of nft" if self._chains() else ""
 
     def _filters(self) -> bool:
         about = struct.pack("=BxxxiIII", socket.AF_UNSPEC, self._number, 0, _EGRESS, 0)  # struct tcmsg

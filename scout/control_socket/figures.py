@@ -111,7 +111,8 @@ class Figures:
             row = {"port": name, "interface": port.interface, "mac": mac_text(port.mac), "mtu_bytes": port.mtu}
             row |= {"state": port.fault() or "is up", "received": entered[name]}
             row |= {"sent": left.pop("sent"), "made_here": left.pop("made"), "not_sent": sum(left.values())}
-            row |= {"single_frames_by": port.way if isinstance(port, AfPacketPort) else ""}
+            way, because = (port.way, port.hindrance) if isinstance(port, AfPacketPort) else ("", "")
+            row |= {"single_frames_by": way, "because": because}
             rows.append(row)
         return answer(rows)
 

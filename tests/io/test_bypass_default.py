@@ -13,7 +13,7 @@ from lab_router import RIGHT, Running, running
 
 from scout.io.host.lab import Lab
 from scout.io.ports.afpacket import AfPacketPort
-from scout.io.ports.bypass import Bypass
+from scout.io.ports.bypass import UNKNOWN, Bypass
 from scout.testing import await_until
 from scout.tools.traffic.peers import ping
 from scout.tools.traffic.two_hosts import two_hosts
@@ -75,6 +75,7 @@ HOOKS: dict[str, Callable[[], AbstractContextManager[None]]] = {
     "nft-accept": lambda: nft_chain("r1", 1, 1),
     "queue": lambda: _tc("qdisc add dev r1 root tbf rate 1mbit burst 1540 latency 1s"),
 }
+REASONS = {"tc": "filter of tc", "tcx": "BPF program", "nft": "chain of nft", "queue": "queueing discipline tbf"}
 PASSED = {"tc-chain", "tcx-pass", "nft-accept", "queue"}
 """The hooks under which pings are still answered."""
 
@@ -84,6 +85,7 @@ def test_hooks_for_outgoing_frames_are_not_passed_by(run: Running, name: str) ->
     port = _port(run)
     with run.router.entered(), HOOKS[name]():
         await_until(lambda: port.way == "AF_PACKET")
+        assert REASONS[name.split("-")[0]] in port.hindrance
         before = port.bypassed
         if name in PASSED:
             await_until(lambda: _answered(run))
@@ -91,6 +93,7 @@ def test_hooks_for_outgoing_frames_are_not_passed_by(run: Running, name: str) ->
             assert not _answered(run)
         assert port.bypassed == before
     await_until(lambda: port.way == "AF_XDP")
+    assert port.hindrance == ""
     before = port.bypassed
     await_until(lambda: _answered(run))
     assert port.bypassed > before
@@ -109,10 +112,10 @@ def test_hooks_for_frames_that_come_change_nothing(run: Running, name: str) -> N
         asked = Bypass(socket.if_nametoindex("r1"), past_hooks=False)
         try:
             with OTHERS[name]():
-                assert asked.allowed()
+                assert asked.hindrance() == ""
             with HOOKS["tc"]():
-                assert not asked.allowed()
-            assert asked.allowed()
+                assert asked.hindrance()
+            assert asked.hindrance() == ""
         finally:
             asked.close()
 
@@ -122,9 +125,9 @@ def test_another_interface_may_have_filters(run: Running) -> None:
         asked = [Bypass(socket.if_nametoindex(name), past_hooks=False) for name in ("r0", "r1")]
         try:
             with HOOKS["tc"]():
-                assert [each.allowed() for each in asked] == [True, False]
+                assert [each.hindrance() for each in asked] == ["", "a filter of tc"]
             with HOOKS["tcx"]():
-                assert [each.allowed() for each in asked] == [True, False]
+                assert [each.hindrance() for each in asked] == ["", "a BPF program"]
         finally:
             for each in asked:
                 each.close()
@@ -135,9 +138,9 @@ def test_a_thread_in_another_namespace_does_not_ask_for_programs_there(run: Runn
         asked = Bypass(socket.if_nametoindex("r1"), past_hooks=False)
     try:
         with run.left.entered():
-            assert not asked.allowed()
+            assert asked.hindrance() == UNKNOWN
         with run.router.entered():
-            assert asked.allowed()
+            assert asked.hindrance() == ""
     finally:
         asked.close()
 
@@ -167,7 +170,7 @@ def test_tcpdump_sees_what_leaves(run: Running) -> None:
         assert dump.stdout and dump.stderr
         while "listening" not in dump.stderr.readline():
             assert dump.poll() is None
-        await_until(lambda: _port(run).way == "AF_PACKET")
+        await_until(lambda: _port(run).hindrance == "another program captures")
         await_until(lambda: _answered(run))
         assert "ICMP echo request" in dump.stdout.readline()
     finally:
