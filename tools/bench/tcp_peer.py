@@ -31,7 +31,7 @@ SEGMENT = 1448
 """Bytes of data in a full segment: an MTU of 1500, and timestamps."""
 
 WINDOW, SCALE = 1 << 20, 14  # of the peer: bytes that the router may have under way, and the shift of its window field
-SECURED_WINDOW = 1 << 24  # likewise, of a secured stream: those of two replays
+SECURED_WINDOW = 1 << 23  # likewise, of a secured stream: those of two replays
 RECORD = 11 * SEGMENT
 """Bytes of a sealed record, the length and the tag among them: a whole number of segments."""
 

@@ -58,7 +58,7 @@ shared: what the machine can do."""
 ENTRIES = 1 << 14  # of both channels
 SEGMENTS = ENTRIES // 2  # of a replay: there is room for them wherever the last snapshot was
 ACKNOWLEDGEMENTS = SEGMENTS // 2
-SEALED = 260 * (RECORD // SEGMENT)  # acknowledgements, in a replay of sealing: the data of two fit into a ring
+SEALED = 130 * (RECORD // SEGMENT)  # acknowledgements, in a replay of sealing: the data of two fit into a ring
 WARM_UP = 20
 """Replays that do not count. They warm caches and tables; and a replica has a page fault where it touches a page of the
 rings or of a channel for the first time. Each of two replicas comes to half of the pages that are left in a replay."""
