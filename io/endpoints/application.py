@@ -31,7 +31,7 @@ from scout.ring.atomics import (
 )
 from scout.ring.jit import entry, inline
 
-__all__ = ["EMPTY", "settle", "submit", "take"]
+__all__ = ["EMPTY", "add", "settle", "submit", "take"]
 
 EMPTY = -1
 """The value of `take` if no message waits."""
@@ -54,13 +54,25 @@ def submit(area: int, request_bytes: int, bell: int, header: int, data: int, siz
     bell : int
         The eventfd that wakes replicas.
     """
+    if not add(area, request_bytes, header, data, size):
+        return 0
+    # seq_cst: a replica that silenced the doorbell before this exchange loads TAIL after it, or the bell wakes it.
+    if exchange(area + DOORBELL, 1) == 0:
+        store64(area + ONE, 1)
+        write(bell, area + ONE, 8)
+    return 1
+
+
+@inline
+def add(area: int, request_bytes: int, header: int, data: int, size: int) -> bool:
+    """Write a request to the ring of requests; False if there is no room. The doorbell is to be rung behind it."""
     tail = load64(area + TAIL)  # our own last store
     wanted = entry_bytes(HEADER + size)
     at = tail & (request_bytes - 1)
     skipped = request_bytes - at if at + wanted > request_bytes else 0
     # Acquire, pairs with the store in `scout.io.endpoints.collect`: what is overwritten now was copied.
     if tail + skipped + wanted - load64_acquire(area + HEAD) > request_bytes:
-        return 0
+        return False
     if skipped:
         store64(area + RINGS + at, SKIP)
         tail, at = tail + skipped, 0
@@ -70,11 +82,7 @@ def submit(area: int, request_bytes: int, bell: int, header: int, data: int, siz
     copy(place + ENTRY, header, HEADER)
     copy(place + ENTRY + HEADER, data, size)
     store64_release(area + TAIL, tail + wanted)  # pairs with the load of a replica: the request is whole
-    # seq_cst: a replica that silenced the doorbell before this exchange loads TAIL after it, or the bell wakes it.
-    if exchange(area + DOORBELL, 1) == 0:
-        store64(area + ONE, 1)
-        write(bell, area + ONE, 8)
-    return 1
+    return True
 
 
 @entry(_i8(_i8, _i8, _i8, _i8, _i8))

@@ -86,9 +86,9 @@ def fast_sentences(of: Group) -> list[str]:
 
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(ScoutError, match="--measure rate"):
-        tcp.run(1, 0.1, ["rate"], [], None, None)
+        tcp.run(1, 0.1, ["rate"], [], True, None, None)
     with pytest.raises(ScoutError, match="--work none"):
-        tcp.run(1, 0.1, [], ["none"], None, None)
+        tcp.run(1, 0.1, [], ["none"], True, None, None)
 
 
 @pytest.mark.long
@@ -143,9 +143,10 @@ def test_a_segment_that_is_lost_is_sent_again(work: str) -> None:
 
 @pytest.mark.long
 @pytest.mark.needs_namespaces
-def test_rows_and_plot(tmp_path: Path) -> None:
+@pytest.mark.parametrize("offloads", ["--offloads", "--no-offloads"])
+def test_rows_and_plot(offloads: str, tmp_path: Path) -> None:
     report, picture = tmp_path / "tcp.json", tmp_path / "tcp.svg"
-    arguments = ["--measure", "live", "--rounds", "1", "--seconds", "0.05"]
+    arguments = ["--measure", "live", "--rounds", "1", "--seconds", "0.05", offloads]
     scout("bench", "tcp", *arguments, "--json", str(report), "--plot", str(picture))
     rows = report_of(report, "bench tcp")["results"]
     assert {row["name"] for row in rows} == {"kernel", "scout"}

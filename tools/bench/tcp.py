@@ -17,7 +17,8 @@ round.
 *Live*: over a veth pair, with the kernel at the other end, and with the kernel at both ends
 (`scout.tools.bench.tcp_live`). There `speedup` is the rate over that of one replica, and `of_kernel` that over the
 kernel's. `slowest` is the slowest run as a share of the median, among runs in which the host had the cores placed
-alike, as `handoff_ns` tells: a store's way from one core to another (`scout.tools.bench.placement`).
+alike, as `handoff_ns` tells: a store's way from one core to another (`scout.tools.bench.placement`). With
+`--no-offloads` each segment is a packet of its own, with its checksum, at both ends of all links.
 
 *Channels*: the requests of a connection that sends, in one channel and in two (`scout.tools.bench.tcp_channels`).
 """
@@ -216,6 +217,7 @@ def run(
     seconds: float,
     measures: Sequence[str],
     works: Sequence[str],
+    offloads: bool,
     picture: str | None,
     json_path: str | None,
 ) -> None:
@@ -229,6 +231,8 @@ def run(
         How long a live transfer lasts.
     measures, works : sequence of str
         Names out of `MEASURES` and `WORKS`; empty for all.
+    offloads : bool
+        Whether live links have segmentation, receive and checksum offload.
     picture : str or None
         Where to plot the rates, as SVG and PNG.
     json_path : str or None
@@ -253,7 +257,7 @@ def run(
         report.show([_shown(row) for row in shown])
         rows += shown
     if not measures or "live" in measures:
-        hosts, figures = _live(rounds, seconds, sorted({1, cores}))
+        hosts, figures = _live(rounds, seconds, offloads, sorted({1, cores}))
         rates, trips = list(_live_rows(hosts, figures)), list(_trip_rows(hosts, figures))
         report.show([_shown(row) for row in rates])
         report.show([_shown(row) for row in trips])
@@ -262,6 +266,7 @@ def run(
         files = plot(picture, f"One TCP connection on {cores} cores", _panels(rows))
         report.say(f"plotted: {files[0]}, {files[1]}")
     parameters = {"rounds": rounds, "seconds": seconds, "cores": cores, "segments": SEGMENTS, "laps": LAPS}
+    parameters["offloads"] = offloads
     report.write(parameters, rows)
 
 
@@ -273,8 +278,10 @@ def _replayed(works: Sequence[str], rounds: int, cores: int) -> list[Group]:
     return [Group({case: own for case, own in measured.items() if case.work == work}) for work in works]
 
 
-def _live(rounds: int, seconds: float, replicas: list[int]) -> tuple[list[LiveHost], list[list[LiveFigures]]]:
+def _live(
+    rounds: int, seconds: float, offloads: bool, replicas: list[int]
+) -> tuple[list[LiveHost], list[list[LiveFigures]]]:
     with ExitStack() as stack:
-        hosts = contenders(stack, stack.enter_context(Lab("bench")), replicas)
+        hosts = contenders(stack, stack.enter_context(Lab("bench")), replicas, offloads)
         measures = [partial(host.measure, seconds, TRIPS) for host in hosts]
         return hosts, interleaved(measures, rounds, "live")

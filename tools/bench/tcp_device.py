@@ -1,24 +1,26 @@
 """The device of the port for replays of TCP: transmit rings in memory.
 
 It copies each packet to the transmit ring of its replica, cuts it into segments, and computes the checksums that were
-left to it: that is the per-byte work of sending. `bare` leaves out the work on bytes of data.
+left to it: that is the per-byte work of sending. `bare` leaves out the work on bytes of data. It notes when a replica
+has sent last.
 """
 
 import numpy as np
 
 from scout.io.byte_order import swapped16, swapped32
 from scout.io.packet import NEEDS_CHECKSUM
+from scout.io.system import clock
 from scout.io.transmit.sums import complete, updated
 from scout.ring.atomics import copy, load32, store32
 from scout.ring.jit import Record, inline
 from scout.ring.membership import MOST_REPLICAS
-from scout.ring.segment import address, shared
+from scout.ring.segment import LINE, address, shared
 from scout.tools.bench.tcp_segments import CHECKSUM, HEADERS, IP_CHECKSUM, LENGTH, PREFIX, SEQUENCE
 
 __all__ = ["TRANSMIT", "Device", "enqueue", "flush"]
 
 _HALF = 1 << 31
-_RING = 1 << 20  # bytes of a transmit ring
+_RING = 1 << 18  # bytes of a transmit ring; behind it is room for a struct timespec
 
 TRANSMIT = np.dtype(
     [
@@ -30,7 +32,8 @@ TRANSMIT = np.dtype(
         ("bare", "i8"),  # 1: only headers are copied, and no checksum is computed
         ("made", "i8"),  # as of any port
         ("number", "i8"),
-        ("spare", "i8", 8),
+        ("moment", "i8"),  # when the replica had sent what its last batch had to send: nanoseconds since 1970
+        ("spare", "i8", 7),
     ]
 )
 """The sending side of a replica."""
@@ -88,7 +91,8 @@ def _write_numbers(frame: int, head: int, size: int, at: int, whole: int) -> Non
 
 @inline
 def flush(transmit: Record) -> None:
-    """Do nothing: frames have left when they are in the ring."""
+    """Note the time; the domain flushes all ports behind each batch. Frames have left when they are in the ring."""
+    transmit.moment = clock(transmit.ring + _RING)
 
 
 class Device:
@@ -101,7 +105,7 @@ class Device:
 
     def enlist(self, replica: int) -> None:
         """Prepare the sending side of one more replica."""
-        self._rings.append(shared(_RING, np.uint8))
+        self._rings.append(shared(_RING + LINE, np.uint8))
         self.transmits["ring"][replica] = address(self._rings[-1])
 
     def resume(self, replica: int) -> None:

@@ -32,6 +32,9 @@ __all__ = ["LiveFigures", "LiveHost", "contenders"]
 
 QUESTION = 32  # bytes of a request, and of its response
 PATIENCE = 30.0  # seconds
+OFFLOADS = ("tx_tcp_segmentation", "tx_generic_segmentation", "tx_checksum_ip_generic", "rx_gro")
+"""Those of a veth device that join, cut or leave checksums out."""
+
 WARM_UP = 0.1  # seconds of a transfer that are not counted: the congestion window grows
 
 
@@ -108,14 +111,17 @@ class LiveHost:
         return float(low), float(high)
 
 
-def contenders(stack: ExitStack, lab: Lab, replicas: list[int]) -> list[LiveHost]:
+def contenders(stack: ExitStack, lab: Lab, replicas: list[int], offloads: bool) -> list[LiveHost]:
     """The kernel, and Scout with so many replicas, all of them running until `stack` ends."""
-    return [_started(stack, lab, index, count) for index, count in enumerate([0, *replicas])]
+    return [_started(stack, lab, index, count, offloads) for index, count in enumerate([0, *replicas])]
 
 
-def _started(stack: ExitStack, lab: Lab, index: int, replicas: int) -> LiveHost:
+def _started(stack: ExitStack, lab: Lab, index: int, replicas: int, offloads: bool) -> LiveHost:
     peer, own = lab.namespace(f"peer{index}"), lab.namespace(f"own{index}")
     lab.veth((peer, "eth0"), (own, "eth0"))
+    for end in (peer, own):
+        if not offloads:
+            end.offload("eth0", **dict.fromkeys(OFFLOADS, False))
     peer.address("eth0", f"10.0.{index}.2/24")
     host = LiveHost(replicas, peer, f"10.0.{index}.1")
     kind = "kernel"

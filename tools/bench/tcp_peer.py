@@ -13,11 +13,11 @@ import numpy as np
 
 from scout import sockets
 from scout.io.endpoints.ciphers import LENGTH, OVERHEAD, SENDING, crypt, new_contexts
-from scout.io.endpoints.message import WRITE
+from scout.io.endpoints.message import HEADER_STRUCT, WRITE
 from scout.io.endpoints.stream import OPENED
 from scout.paths.wire.tcp import ACK, SYN
 from scout.ring.errors import ScoutError
-from scout.tools.bench.tcp_port import Replay, ReplayPort
+from scout.tools.bench.tcp_port import LocalRequest, Replay, ReplayPort
 from scout.tools.bench.tcp_segments import PREFIX, Segment
 
 __all__ = ["OURS", "PEER", "RECORD", "SEGMENT", "Connection"]
@@ -36,7 +36,7 @@ RECORD = 11 * SEGMENT
 """Bytes of a sealed record, the length and the tag among them: a whole number of segments."""
 
 KEY, IV = bytes(range(16)), bytes(range(12))
-_RING = 1 << 23  # bytes of the room for records of a replay
+_RING = 1 << 24  # bytes of the room for records of a replay
 _READ = 1 << 20  # bytes of one call
 _PAUSE = 0.005  # seconds of a round trip outside of replays: long, so that no probe is sent before the next replay
 _PATIENCE = 10.0  # seconds
@@ -165,9 +165,14 @@ class Connection:
         stream, reached = self._socket.stream, self._port.transmits["reached"]
         self._write(stream.written + count * size, tells=False)
         told = stream.written
-        return self._acknowledgements(
-            count, size, None, reached, self._theirs + told, lambda: self._socket._tell(WRITE, told)
-        )
+        return self._acknowledgements(count, size, None, reached, self._theirs + told, self._write_request(told))
+
+    def _write_request(self, position: int) -> LocalRequest:
+        """The request by which the application tells that it has written up to a position."""
+        of = self._socket
+        header = HEADER_STRUCT.pack(WRITE, of.proto, 0, of._opened(), 0, 0, 0, 0, 0)
+        message = np.frombuffer(header + position.to_bytes(8), np.uint8)
+        return LocalRequest(self._stack._here, self._stack._request_bytes, message)
 
     def _fill(self, size: int) -> None:
         """Have so many bytes under way."""

@@ -55,7 +55,7 @@ MODES = ("replicated", "sharded", "locked", "independent")
 replicas share one state under a lock; each core has a stack, a connection and a replay of its own, so nothing is
 shared: what the machine can do."""
 
-ENTRIES = 1 << 13  # of both channels
+ENTRIES = 1 << 14  # of both channels
 SEGMENTS = ENTRIES // 2  # of a replay: there is room for them wherever the last snapshot was
 ACKNOWLEDGEMENTS = SEGMENTS // 2
 SEALED = 130 * (RECORD // SEGMENT)  # acknowledgements, in a replay of sealing: the data of two fit into a ring
@@ -65,7 +65,7 @@ rings or of a channel for the first time. Each of two replicas comes to half of 
 LAPS = 7  # of which the fastest counts: it was disturbed least by other processes
 TRIES = 10  # times as many replays are made at most, if some do not go through
 SENT_AT_ONCE = 2 * SEGMENT  # bytes that an acknowledgement is of: every second segment is acknowledged
-STREAM = 1 << 23  # bytes of each ring of the socket: the data of a replay fit
+STREAM = 1 << 24  # bytes of each ring of the socket: the data of a replay fit
 LEAST = 8  # bytes of data in segments that are all header work
 
 _numbers = count()

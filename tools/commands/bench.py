@@ -103,6 +103,9 @@ def tcp(
     seconds: Annotated[float, typer.Option(help="How long a live transfer lasts.", min=0.01)] = 0.5,
     measure: Annotated[list[str] | None, typer.Option(help="replay, channels or live; all by default.")] = None,
     work: Annotated[list[str] | None, typer.Option(help="Per-byte work of replays; all by default.")] = None,
+    offloads: Annotated[
+        bool, typer.Option(help="Segmentation, receive and checksum offload of live links, at both ends.")
+    ] = True,
     plot: Plot = None,
     json: Json = None,
 ) -> None:
@@ -112,7 +115,7 @@ def tcp(
     enter()  # before numpy is imported, which starts threads
     from scout.tools.bench import tcp as bench
 
-    bench.run(rounds, seconds, measure or [], work or [], plot, json)
+    bench.run(rounds, seconds, measure or [], work or [], offloads, plot, json)
 
 
 @app.command(epilog="Example: scout bench services --service heavy_hitter --work aes-gcm --json -")
