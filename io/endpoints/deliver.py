@@ -101,7 +101,7 @@ TRANSMIT = np.dtype(
 TOUCHED = BATCH_SIZE
 
 _WRITING = int((TRANSMIT.fields or {})["writing"][1])  # type: ignore[index]
-_POSITION = LOCAL - 12
+_POSITION = LOCAL
 """Offset in a segment's header of the position of its data, in the place of the local address."""
 
 _PHASE = 8 * REPORTED.index(PHASE)

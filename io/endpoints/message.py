@@ -4,7 +4,7 @@
 | kind | protocol | note | socket | local address | remote address | local port | remote port | number, extent | data
 
 A *local request* goes from an application to the stack, a *message* from the stack to one socket. Numbers are in
-network order. Addresses take 16 bytes, so that IPv6 needs no other header; of an IPv4 address the last 4 count. A
+network order. Addresses take 16 bytes, of either family: those of an IPv4 address are 12 zeros and its 4. A
 socket's number has its row in the low 16 bits, and above it how often the row was given to a socket.
 
 `number`, of a request: the low 32 bits of its position in the channel, which differ for requests that are in progress.
@@ -29,6 +29,7 @@ __all__ = [
     "FOLLOWED",
     "HEADER",
     "HEADER_STRUCT",
+    "HEADER_STRUCT_6",
     "KIND",
     "LISTEN",
     "LOCAL",
@@ -61,13 +62,15 @@ __all__ = [
     "WRITE",
 ]
 
-KIND, PROTOCOL, NOTE, SOCKET, LOCAL_PORT, REMOTE_PORT, NUMBER = 0, 1, 2, 4, 40, 42, 44
-LOCAL, REMOTE = 8 + 12, 24 + 12  # of IPv4 addresses
+KIND, PROTOCOL, NOTE, SOCKET, LOCAL, REMOTE, LOCAL_PORT, REMOTE_PORT, NUMBER = 0, 1, 2, 4, 8, 24, 40, 42, 44
 EXTENT_OFFSET, EXTENT_SIZE = NUMBER, NUMBER + 2
 HEADER = 48
 
 HEADER_STRUCT = struct.Struct("!BBHI12xI12xIHHI")
 """A whole header with IPv4 addresses: kind, protocol, note, socket, local and remote address, both ports, number."""
+
+HEADER_STRUCT_6 = struct.Struct("!BBHI16s16sHHI")
+"""The same with IPv6 addresses, as bytes."""
 
 LONGEST_DATA = 65535
 """Bytes of data that a request or a message can have."""
@@ -92,14 +95,14 @@ PLACED, NOT_PLACED, FOLLOWED = 1, 2, 4
 """Bits of the note of a segment: its data are in the receive ring of the socket; they are not, or there are none
 (neither is set until it was tried); it has no data, and another segment of the same socket follows in the batch."""
 
-SERIAL = RUN = REMOTE - 12
-"""Offset of 8 bytes of a segment, in front of the remote address. In a message they are its serial number, which the
-transport gives: one more than that of the segment before if it follows that one in the same connection, with data that
-begin where those end, and could be part of the same segment, or, where both have no data, if it says all that the other
-one says; else 2 more at least. Segments of a batch that follow one another become one request, a *run*, if the data of
-each were placed. In the request the 8 bytes say how many bytes of data the run has; the headers are those of the first
-segment, and each but the last has as many bytes of data as it. Of segments without data the headers are those of the
-last one, and the 8 bytes say how many were before it."""
+SERIAL = RUN = REMOTE
+"""Offset of 8 bytes of a segment, the first ones of the remote address field. In a message they are its serial number,
+which the transport gives: one more than that of the segment before if it follows that one in the same connection, with
+data that begin where those end, and could be part of the same segment, or, where both have no data, if it says all that
+the other one says; else 2 more at least. Segments of a batch that follow one another become one request, a *run*, if
+the data of each were placed. In the request the 8 bytes say how many bytes of data the run has; the headers are those
+of the first segment, and each but the last has as many bytes of data as it. Of segments without data the headers are
+those of the last one, and the 8 bytes say how many were before it."""
 
 LONGEST_RUN = LONGEST_DATA - 120
 """Bytes of data in a run at most: they fit behind the longest headers of IP and TCP, so a run can be sent on as one

@@ -6,15 +6,18 @@ longest. Both are counted in the service's `counts`.
 Time is the packets' (`packet.timestamp`); nothing here reads a clock.
 
 A key is two words, `key` > 0 and `more` != 0. A flow of IPv4 is such a key (`scout.paths.wire.flow.five_tuple`), and
-`Flow.from_five_tuple` makes a `Flow` of it. A flow of IPv6 takes five words (`flow_words`): a table of such flows needs
-a wider key, which no service has before Scout forwards IPv6. A new row is all zeros but for its key and `used`.
+`Flow.from_five_tuple` makes a `Flow` of it. A flow of IPv6 takes five words (`flow_words`): in a table that is made for
+such keys `more` is a tuple of four words. The compiled code for a table is that of its kind of keys alone. A new row is
+all zeros but for its key and `used`.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numba import types
 
+from scout.io.access import lowering
 from scout.paths.framework.state import add_to, clear, exchange_in, load_from
 from scout.paths.model.router import GraphError
 from scout.paths.wire.flow import mix
@@ -31,10 +34,12 @@ REFUSE, EVICT = 0, 1
 FOREVER = 1 << 62
 """A lifetime, in nanoseconds: rows never expire."""
 
+WIDE = 4  # words of `more` in a wide key
+
 REMOVED = -1  # the key of a removed row: not 0, so that a search goes on to the rows behind it
 
 
-def new_table(capacity: int, fields: Sequence[tuple[str, str]]) -> np.ndarray:
+def new_table(capacity: int, fields: Sequence[tuple[str, str]], wide: bool = False) -> np.ndarray:
     """An empty table.
 
     Parameters
@@ -44,6 +49,8 @@ def new_table(capacity: int, fields: Sequence[tuple[str, str]]) -> np.ndarray:
     fields : sequence of (name, type)
         The fields of a row, such as ("bytes", "i8"), beside `key`, `more` and `used` (when it was last placed,
         nanoseconds).
+    wide : bool
+        True for keys of five words. `claim` takes no such table.
 
     Returns
     -------
@@ -57,7 +64,53 @@ def new_table(capacity: int, fields: Sequence[tuple[str, str]]) -> np.ndarray:
     """
     if capacity < PROBES or capacity & (capacity - 1):
         raise ScoutError(f"a table of {capacity} rows; give a power of two, {PROBES} or more")
-    return np.zeros(capacity, np.dtype([("key", "i8"), ("more", "i8"), ("used", "i8"), *fields], align=True))
+    more = ("more", "i8", (WIDE,)) if wide else ("more", "i8")
+    return np.zeros(capacity, np.dtype([("key", "i8"), more, ("used", "i8"), *fields], align=True))
+
+
+def more_of(row: Any) -> Any:
+    """The rest of the key of a row: a word, or a tuple of four."""
+    more = row.more
+    return more if isinstance(more, int) else (more[0], more[1], more[2], more[3])
+
+
+@lowering(more_of)
+def _native_more_of(row):  # type: ignore[no-untyped-def]
+    if is_wide(row):
+        return lambda row: (row.more[0], row.more[1], row.more[2], row.more[3])
+    return lambda row: row.more
+
+
+def put_more(row: Any, more: Any) -> None:
+    """Write the rest of the key of a row."""
+    if isinstance(more, tuple):
+        for index, word in enumerate(more):
+            row.more[index] = word
+    else:
+        row.more = more
+
+
+@lowering(put_more)
+def _native_put_more(row, more):  # type: ignore[no-untyped-def]
+    if is_wide(row):
+
+        def put(row, more):  # type: ignore[no-untyped-def]
+            row.more[0] = more[0]
+            row.more[1] = more[1]
+            row.more[2] = more[2]
+            row.more[3] = more[3]
+
+        return put
+
+    def put_word(row, more):  # type: ignore[no-untyped-def]
+        row.more = more
+
+    return put_word
+
+
+def is_wide(row: Any) -> bool:
+    """True if rows of a numba type have keys of five words."""
+    return isinstance(row.fields["more"].type, types.NestedArray)
 
 
 def put(table: np.ndarray, key: int, more: int, **fields: int) -> int:
@@ -84,20 +137,20 @@ def rows(table: np.ndarray) -> np.ndarray:
     return table[table["key"] > 0].copy()
 
 
-def find(table: Any, key: int, more: int, now: int, lifetime: int) -> int:
+def find(table: Any, key: int, more: Any, now: int, lifetime: int) -> int:
     """Index of the row of a key; -1 if it has none, or if it was not placed for `lifetime` nanoseconds (expired)."""
     start = mix(key ^ mix(more)) & len(table) - 1
     for probe in range(PROBES):
         index = start + probe & len(table) - 1
         row = table[index]
-        if row.key == key and row.more == more:
+        if row.key == key and more_of(row) == more:
             return index if now - row.used < lifetime else -1
         if row.key == 0:
             return -1  # this row was never taken, so no key that was placed is behind it
     return -1
 
 
-def place(table: Any, counts: Any, key: int, more: int, now: int, lifetime: int, policy: int) -> int:
+def place(table: Any, counts: Any, key: int, more: Any, now: int, lifetime: int, policy: int) -> int:
     """Index of the row of a key, a new row if it has none; -1 if the table is full and `policy` is `REFUSE`.
 
     The row's `used` is then `now`. A row that has expired counts as free.
@@ -108,7 +161,7 @@ def place(table: Any, counts: Any, key: int, more: int, now: int, lifetime: int,
         index = start + probe & len(table) - 1
         row = table[index]
         expired = now - row.used >= lifetime
-        if row.key == key and row.more == more:
+        if row.key == key and more_of(row) == more:
             if expired:
                 free = index
                 break
@@ -129,7 +182,7 @@ def place(table: Any, counts: Any, key: int, more: int, now: int, lifetime: int,
     clear(table, free)
     row = table[free]
     row.key = key
-    row.more = more
+    put_more(row, more)
     row.used = now
     return free
 

@@ -66,6 +66,7 @@ from scout.paths.protocols.next_hop import (
 from scout.paths.protocols.own_addresses import OwnAddresses
 from scout.paths.protocols.routing import Routing, parsed_routes
 from scout.paths.wire import ipv4, tcp, udp
+from scout.paths.wire.address import IPV4
 from scout.paths.wire.checksum import pseudo_header_sum
 from scout.paths.wire.icmp import (
     FRAGMENTATION_NEEDED,
@@ -258,6 +259,7 @@ class Ip(Router):
     >>> ip = Ip("ip", {"left": "10.0.0.1/24", "right": "10.0.1.1/24"}, {"0.0.0.0/0": "10.0.1.2"})
     """
 
+    family = IPV4
     requires = {"net": "ipv4", "resolve": "adjacency"}
     provides = {"messages": "icmp", "errors": "icmp-error", "transports": "transport"}
     one_way = {"net": "receive", "resolve": "send"}

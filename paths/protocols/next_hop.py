@@ -2,7 +2,20 @@
 
 import numpy as np
 
-__all__ = ["BROADCAST", "CONNECTED", "GATEWAY", "KIND_NAMES", "LOCAL", "MARTIAN", "MULTICAST", "NEXT_HOP", "UNUSED"]
+from scout.paths.wire.address import ADDRESS
+
+__all__ = [
+    "BROADCAST",
+    "CONNECTED",
+    "GATEWAY",
+    "KIND_NAMES",
+    "LOCAL",
+    "MARTIAN",
+    "MULTICAST",
+    "NEXT_HOP",
+    "NEXT_HOP_6",
+    "UNUSED",
+]
 
 GATEWAY, CONNECTED, LOCAL, MARTIAN, MULTICAST, BROADCAST, UNUSED = range(7)
 KIND_NAMES = ("gateway", "connected", "local", "martian", "multicast", "broadcast", "unused")
@@ -19,3 +32,15 @@ NEXT_HOP = np.dtype(
     ]
 )
 """The next hop of a route. Addresses are numbers in host order."""
+
+NEXT_HOP_6 = np.dtype(
+    [
+        ("kind", "i8"),
+        ("port", "i8"),
+        ("address", ADDRESS),
+        ("slot", "i8"),
+        ("source", ADDRESS),
+        ("spare", "i8", 1),
+    ]
+)
+"""The same of IPv6, in as many bytes."""

@@ -1,5 +1,7 @@
 """Sockets as transports know them: a row for each, and the table that finds the socket of a packet.
 
+Addresses are of the family of the transport (`scout.paths.protocols.family`).
+
 A socket is found by the router's address and L4 port, and those of the other end, where it is connected to one; else by
 the router's address and L4 port; else by the L4 port alone, if it is bound to all addresses. The tables are replicated:
 every replica changes them at the same local request.
@@ -10,19 +12,26 @@ from typing import Any
 
 import numpy as np
 
-from scout.io.access import load16, load32, store32, store64
+from scout.io.access import load16, load32, load64, store32, store64
 from scout.io.endpoints import message
 from scout.paths.framework.flow_table import FOREVER, REFUSE, find, new_table, place, remove
+from scout.paths.protocols.family import key_of
 from scout.paths.wire import icmp
+from scout.paths.wire.address import ADDRESS, ANY, IPV6, Words, address_in, put_address
+from scout.ring.jit import outline
 
 __all__ = [
     "COUNTS",
     "SOCKET",
     "bind",
+    "binding_of",
     "bound_socket",
     "error_number",
+    "local_of",
+    "name_socket",
+    "new_binding",
     "new_bindings",
-    "socket_key",
+    "remote_of",
     "socket_of",
     "write_message",
 ]
@@ -30,9 +39,9 @@ __all__ = [
 SOCKET = np.dtype(
     [
         ("number", "i8"),  # of the socket of this row, plus 1; 0 if none is bound
-        ("local", "i8"),  # addresses and L4 ports; 0 is any
+        ("local", ADDRESS),  # addresses and L4 ports; 0 is any
         ("local_port", "i8"),
-        ("remote", "i8"),
+        ("remote", ADDRESS),
         ("remote_port", "i8"),
     ]
 )
@@ -40,31 +49,49 @@ SOCKET = np.dtype(
 COUNTS = np.dtype([("refused", "i8"), ("evicted", "i8")])
 """The counters of `place` of flow tables."""
 
-_WORD = 1 << 62  # in both words of a key, so that neither is 0
 _OPEN = 4  # rows of the table of bindings for each socket: it stays sparse, so that no socket is refused
 
 
-def new_bindings(sockets: int) -> np.ndarray:
-    """An empty table of bindings for so many sockets."""
-    return new_table(max(64, 1 << (_OPEN * sockets - 1).bit_length()), [("number", "i8")])
+def new_bindings(sockets: int, family: int) -> np.ndarray:
+    """An empty table of bindings of a family for so many sockets."""
+    return new_table(max(64, 1 << (_OPEN * sockets - 1).bit_length()), [("number", "i8")], family == IPV6)
 
 
-def socket_key(address: int, port: int) -> int:
-    """One word of the key of a binding: an address and an L4 port; 0 is any."""
-    return _WORD | address << 16 | port
-
-
-def bound_socket(bindings: Any, local: int, local_port: int, remote: int, remote_port: int) -> int:
+def bound_socket(bindings: Any, local: Words, local_port: int, remote: Words, remote_port: int) -> int:
     """The number of the socket that a packet is for; -1 if there is none."""
-    here, there = socket_key(local, local_port), socket_key(remote, remote_port)
-    row = find(bindings, here, there, 0, FOREVER)
+    key, more = key_of(bindings, local, local_port, remote, remote_port)
+    row = find(bindings, key, more, 0, FOREVER)
     if row < 0:
-        row = find(bindings, here, _WORD, 0, FOREVER)
-    if row < 0:
-        row = find(bindings, socket_key(0, local_port), there, 0, FOREVER)
-    if row < 0:
-        row = find(bindings, socket_key(0, local_port), _WORD, 0, FOREVER)
+        row = wider_binding(bindings, local, local_port, remote, remote_port)
     return bindings[row].number if row >= 0 else -1
+
+
+@outline
+def wider_binding(bindings: Any, local: Words, local_port: int, remote: Words, remote_port: int) -> int:
+    """The index of the binding that a packet is for where none names both of its ends."""
+    key, more = key_of(bindings, local, local_port, ANY, 0)
+    row = find(bindings, key, more, 0, FOREVER)
+    if row < 0:
+        key, more = key_of(bindings, ANY, local_port, remote, remote_port)
+        row = find(bindings, key, more, 0, FOREVER)
+    if row < 0:
+        key, more = key_of(bindings, ANY, local_port, ANY, 0)
+        row = find(bindings, key, more, 0, FOREVER)
+    return row
+
+
+def binding_of(bindings: Any, socket: Any) -> int:
+    """The index of the binding that has the names of a socket's row; -1 if there is none."""
+    local, remote = address_in(socket.local), address_in(socket.remote)
+    key, more = key_of(bindings, local, socket.local_port, remote, socket.remote_port)
+    return find(bindings, key, more, 0, FOREVER)
+
+
+def new_binding(bindings: Any, counts: Any, socket: Any) -> int:
+    """The index of a new binding with the names of a socket's row; -1 if there is no room."""
+    local, remote = address_in(socket.local), address_in(socket.remote)
+    key, more = key_of(bindings, local, socket.local_port, remote, socket.remote_port)
+    return place(bindings, counts, key, more, 0, FOREVER, REFUSE)
 
 
 def socket_of(frame: Any, sockets: Any) -> int:
@@ -82,19 +109,14 @@ def bind(frame: Any, sockets: Any, bindings: Any, counts: Any, opens: bool) -> i
         return -1
     socket = sockets[row]
     if socket.number != 0:
-        here, there = socket_key(socket.local, socket.local_port), socket_key(socket.remote, socket.remote_port)
-        old = find(bindings, here, there, 0, FOREVER)
+        old = binding_of(bindings, socket)
         if old >= 0:
             remove(bindings, old)
         socket.number = 0
     if not opens:
         return row
-    socket.local = load32(frame, message.LOCAL)
-    socket.local_port = load16(frame, message.LOCAL_PORT)
-    socket.remote = load32(frame, message.REMOTE)
-    socket.remote_port = load16(frame, message.REMOTE_PORT)
-    here, there = socket_key(socket.local, socket.local_port), socket_key(socket.remote, socket.remote_port)
-    new = place(bindings, counts, here, there, 0, FOREVER, REFUSE)
+    name_socket(frame, socket)
+    new = new_binding(bindings, counts, socket)
     if new < 0:
         return -1
     bindings[new].number = number
@@ -102,8 +124,26 @@ def bind(frame: Any, sockets: Any, bindings: Any, counts: Any, opens: bool) -> i
     return row
 
 
+def local_of(frame: Any) -> Words:
+    """The local address in a request."""
+    return load64(frame, message.LOCAL), load64(frame, message.LOCAL + 8)
+
+
+def remote_of(frame: Any) -> Words:
+    """The remote address in a request."""
+    return load64(frame, message.REMOTE), load64(frame, message.REMOTE + 8)
+
+
+def name_socket(frame: Any, socket: Any) -> None:
+    """Give the row of a socket the addresses and L4 ports in a request."""
+    put_address(socket.local, local_of(frame))
+    socket.local_port = load16(frame, message.LOCAL_PORT)
+    put_address(socket.remote, remote_of(frame))
+    socket.remote_port = load16(frame, message.REMOTE_PORT)
+
+
 def write_message(
-    frame: Any, kind: int, protocol: int, note: int, number: int, local: int, remote: int, ports: int, extent: int
+    frame: Any, kind: int, protocol: int, note: int, number: int, local: Words, remote: Words, ports: int, extent: int
 ) -> None:
     """Write the header of a message at the frame's beginning.
 
@@ -111,11 +151,10 @@ def write_message(
     """
     store32(frame, message.KIND, kind << 24 | protocol << 16 | note)
     store32(frame, message.SOCKET, number)
-    for address in (message.LOCAL, message.REMOTE):  # what stands before an IPv4 address is zeros
-        store64(frame, address - 12, 0)
-        store32(frame, address - 4, 0)
-    store32(frame, message.LOCAL, local)
-    store32(frame, message.REMOTE, remote)
+    store64(frame, message.LOCAL, local[0])
+    store64(frame, message.LOCAL + 8, local[1])
+    store64(frame, message.REMOTE, remote[0])
+    store64(frame, message.REMOTE + 8, remote[1])
     store32(frame, message.LOCAL_PORT, ports)
     store32(frame, message.EXTENT_OFFSET, extent)
 

@@ -4,6 +4,8 @@ Usage: Udp(name)
 Requires: transport (`Ip`), icmp-transport (`Icmp`).
 Provides: socket (`Applications`).
 
+Its address family is that of the router below (`scout.paths.protocols.family`).
+
 A datagram goes to the socket that is bound to its destination, or is answered with port unreachable. The socket table
 is replicated state: every replica changes it at the same local request. All else is done by the primary alone:
 checksums, headers, and the copy of the data. ICMP errors about datagrams of a socket are told to it.
@@ -14,7 +16,8 @@ or completed when a short packet leaves.
 
 Drops
     udp-bad-length: a datagram whose length is wrong.
-    udp-bad-checksum: a datagram whose checksum is wrong (RFC 1122 section 4.1.3.4).
+    udp-bad-checksum: a datagram whose checksum is wrong (RFC 1122 section 4.1.3.4), or over IPv6 missing (RFC 8200
+        section 8.1).
     udp-group: a datagram that came to a group address of the link; no error may answer it.
     udp-no-socket: an ICMP error about a datagram of a socket that is closed.
     udp-not-bound: a local request of a socket that has no address.
@@ -28,7 +31,7 @@ from typing import Any
 
 import numpy as np
 
-from scout.io.access import add16, length, load8, load16, load32, require, store16, store32
+from scout.io.access import add16, length, load8, load16, require, store16, store32
 from scout.io.endpoints import message
 from scout.io.endpoints.message import BIND, CLOSE, DATA, ERROR, FAILED, SEND
 from scout.io.packet import NEEDS_CHECKSUM
@@ -39,7 +42,7 @@ from scout.paths.model.router import GraphError, Router
 from scout.paths.model.stage import Exit, Outcome, Stage, To, Via
 from scout.paths.model.table import Table
 from scout.paths.model.verdict import drop
-from scout.paths.protocols.fib import lookup as find
+from scout.paths.protocols.family import family_of, hop_of, source_at
 from scout.paths.protocols.next_hop import BROADCAST, CONNECTED, MULTICAST
 from scout.paths.protocols.sockets import (
     COUNTS,
@@ -48,12 +51,14 @@ from scout.paths.protocols.sockets import (
     bound_socket,
     error_number,
     new_bindings,
+    remote_of,
     socket_of,
     write_message,
 )
-from scout.paths.wire import icmp, ipv4, udp
-from scout.paths.wire.checksum import pseudo_header_sum
+from scout.paths.wire import icmp, ip, ipv4, udp
+from scout.paths.wire.address import IPV4, IPV6, address_in, is_any
 from scout.paths.wire.icmp import PORT_UNREACHABLE, quoted
+from scout.paths.wire.ip import destination_of, header_of, least_header, payload_of, pseudo_sum, source_of, write_header
 from scout.paths.wire.ipv4 import header_length
 
 __all__ = ["Udp", "change", "notice", "receive", "request", "send"]
@@ -70,8 +75,9 @@ ACCEPTED, UNREACHABLE = 0, 1
 def receive(frame: Any, end: Any, packet: Any, bindings: Any) -> int:
     """Find the socket that a datagram is for, and make a message of it (`ACCEPTED`); `UNREACHABLE` if there is none."""
     at = message.HEADER  # of the packet, behind the room for the message's header
-    header = header_length(frame, at)
-    size = load16(frame, at + ipv4.TOTAL_LENGTH) - header
+    family = family_of(bindings)
+    header = header_of(frame, at, family)
+    size = payload_of(frame, at, header, family)
     udp_at = at + header
     if size < udp.HEADER or not require(frame, end, udp_at + udp.HEADER):
         return BAD_LENGTH
@@ -80,12 +86,12 @@ def receive(frame: Any, end: Any, packet: Any, bindings: Any) -> int:
         return BAD_LENGTH
     if packet.link_broadcast:
         return GROUP
-    # There is none, or the sender left it to a device that the packet has not passed.
-    if load16(frame, udp_at + udp.CHECKSUM) != 0 and packet.flags & NEEDS_CHECKSUM == 0:
-        total = add16(pseudo_header_sum(frame, at, ipv4.UDP, told), packet_sum16(frame, packet, udp_at, told))
-        if total != 0xFFFF:
+    # The sender may have left it to a device that the packet has not passed. Over IPv4 there may be none.
+    if packet.flags & NEEDS_CHECKSUM == 0 and (family == IPV6 or load16(frame, udp_at + udp.CHECKSUM) != 0):
+        total = add16(pseudo_sum(frame, at, ipv4.UDP, told, family), packet_sum16(frame, packet, udp_at, told))
+        if total != 0xFFFF or load16(frame, udp_at + udp.CHECKSUM) == 0:
             return BAD_CHECKSUM
-    remote, local = load32(frame, at + ipv4.SOURCE), load32(frame, at + ipv4.DESTINATION)
+    remote, local = source_of(frame, at, family), destination_of(frame, at, family)
     remote_port, local_port = load16(frame, udp_at + udp.SOURCE), load16(frame, udp_at + udp.DESTINATION)
     number = bound_socket(bindings, local, local_port, remote, remote_port)
     if number < 0:
@@ -98,12 +104,12 @@ def receive(frame: Any, end: Any, packet: Any, bindings: Any) -> int:
 
 
 def notice(frame: Any, end: Any, packet: Any, bindings: Any) -> int:
-    """Tell the socket that an ICMP error is about."""
+    """Tell the socket that an ICMP error is about, over IPv4."""
     kind_at = message.HEADER + header_length(frame, message.HEADER)
     quote, udp_at = quoted(frame, end, kind_at, udp.DESTINATION + 2)
     if udp_at < 0:
         return NO_SOCKET
-    local, remote = load32(frame, quote + ipv4.SOURCE), load32(frame, quote + ipv4.DESTINATION)
+    local, remote = source_of(frame, quote, IPV4), destination_of(frame, quote, IPV4)
     local_port, remote_port = load16(frame, udp_at + udp.SOURCE), load16(frame, udp_at + udp.DESTINATION)
     number = bound_socket(bindings, local, local_port, remote, remote_port)
     if number < 0:
@@ -128,8 +134,8 @@ def change(frame: Any, end: Any, sockets: Any, bindings: Any, counts: Any) -> in
 
 SENT, NOT_SENT = 0, 1
 """Outcomes of `send`."""
-IP_AT = message.HEADER - ipv4.HEADER - udp.HEADER
-"""Offset in a request of the IP header that `send` writes."""
+FRAGMENT_HEADER = 8
+"""Bytes that IPv6 puts into each fragment (RFC 8200 section 4.5)."""
 
 
 def send(
@@ -151,34 +157,35 @@ def send(
         return NOT_BOUND
     socket = sockets[row]
     size = length(frame, end, packet) - message.HEADER + udp.HEADER
-    remote, remote_port = load32(frame, message.REMOTE), load16(frame, message.REMOTE_PORT)
+    remote, remote_port = remote_of(frame), load16(frame, message.REMOTE_PORT)
     if remote_port == 0:
-        remote, remote_port = socket.remote, socket.remote_port
-    hop = find(entries, vectors, leaves, root, remote)
+        remote, remote_port = address_in(socket.remote), socket.remote_port
+    hop = hop_of(entries, vectors, leaves, root, remote)
     segment, identification = load16(frame, message.NOTE), load16(frame, message.NUMBER + 2)
-    failed = refusal(next_hops[hop].kind if hop >= 0 else -1, remote_port, size)
+    family = family_of(next_hops)
+    header = least_header(family)
+    failed = refusal(next_hops[hop].kind if hop >= 0 else -1, remote_port, header + size)
     if failed:
         ports = socket.local_port << 16 | remote_port
-        write_message(frame, FAILED, ipv4.UDP, failed, socket.number - 1, socket.local, remote, ports, 0)
+        write_message(frame, FAILED, ipv4.UDP, failed, socket.number - 1, address_in(socket.local), remote, ports, 0)
         return NOT_SENT
-    local = socket.local if socket.local != 0 else next_hops[hop].source
+    local = address_in(socket.local)
+    if is_any(local):
+        local = source_at(next_hops[hop])
     mtu = mtus[first + next_hops[hop].port]
-    ip, udp_at = IP_AT, IP_AT + ipv4.HEADER
-    store32(frame, ip + ipv4.VERSION_IHL, 0x45 << 24 | ipv4.HEADER + size)
-    store32(frame, ip + ipv4.IDENTIFICATION, identification << 16)
-    store32(frame, ip + ipv4.TTL, TTL << 24 | ipv4.UDP << 16)
-    store32(frame, ip + ipv4.SOURCE, local)
-    store32(frame, ip + ipv4.DESTINATION, remote)
+    udp_at = message.HEADER - udp.HEADER
+    at = udp_at - header
+    write_header(frame, at, ipv4.UDP, size, local, remote, 0, TTL, identification << 16, family)
     store32(frame, udp_at + udp.SOURCE, socket.local_port << 16 | remote_port)
     store16(frame, udp_at + udp.LENGTH, size)
-    store16(frame, udp_at + udp.CHECKSUM, pseudo_header_sum(frame, ip, ipv4.UDP, size))
+    store16(frame, udp_at + udp.CHECKSUM, pseudo_sum(frame, at, ipv4.UDP, size, family))
     packet.flags = NEEDS_CHECKSUM
     packet.checksum_start = udp_at
     packet.checksum_offset = udp.CHECKSUM
     if segment != 0 and size > udp.HEADER + segment:
         cut(packet, GSO_SEGMENTS, segment)
-    elif ipv4.HEADER + size > mtu:
-        cut(packet, GSO_FRAGMENTS, mtu - ipv4.HEADER & ~7)
+    elif header + size > mtu:
+        cut(packet, GSO_FRAGMENTS, mtu - header - (FRAGMENT_HEADER if family == IPV6 else 0) & ~7)
     return SENT
 
 
@@ -190,10 +197,10 @@ def cut(packet: Any, kind: int, size: int) -> None:
 
 
 def refusal(kind: int, remote_port: int, size: int) -> int:
-    """The reason (errno) why a datagram of `size` bytes cannot be sent to a next hop of this kind, or 0."""
+    """The reason (errno) why a packet of `size` bytes cannot be sent to a next hop of this kind, or 0."""
     if remote_port == 0:
         return errno.EDESTADDRREQ
-    if ipv4.HEADER + size > ipv4.LONGEST:
+    if size > ip.LONGEST:
         return errno.EMSGSIZE
     if kind in (BROADCAST, MULTICAST):
         return errno.EACCES
@@ -229,8 +236,13 @@ class Udp(Router):
             raise GraphError(f"{self.name} has no sockets above; connect Applications(...) to it")
         self.ip: Any = graph.router(below[0][0])
         rows = graph.router(above[0][0]).port.sockets
-        self.sockets, self.bindings = Table(np.zeros(rows, SOCKET)), Table(new_bindings(rows))
+        self.sockets, self.bindings = Table(np.zeros(rows, SOCKET)), Table(new_bindings(rows, self.family))
         self.counts = Table(np.zeros(1, COUNTS))
+
+    @property
+    def family(self) -> int:
+        """The address family: that of the router below."""
+        return int(self.ip.family)
 
     def arrive(self, service: str, below: bool) -> str:
         return {"net": "in", "icmp": "notice"}.get(service, "request")
@@ -249,5 +261,6 @@ class Udp(Router):
             return Stage(
                 change, (Outcome("changed", Exit()),), {"sockets": self.sockets, "counts": self.counts} | bindings
             )
-        sent = Outcome("sent", Via("net"), IP_AT)
+        at = message.HEADER - udp.HEADER - least_header(self.family)
+        sent = Outcome("sent", Via("net"), at)
         return Stage(send, (sent, Outcome("not sent", Via("sockets"))), {"sockets": self.sockets} | self.ip.sending)

@@ -74,10 +74,12 @@ class Flow(NamedTuple):
         return cls(source, destination, key >> 32 & 0xFF, key >> 16 & 0xFFFF, key & 0xFFFF)
 
 
-def mix(value: int) -> int:
-    """A number of 63 bits that depends on all bits of `value` (Fibonacci hashing, folded)."""
+def mix(value: Any) -> int:
+    """A number of 63 bits that depends on all bits of a word, or of a tuple of four (Fibonacci hashing, folded)."""
+    if isinstance(value, tuple):
+        return mix(value[0] ^ mix(value[1] ^ mix(value[2] ^ mix(value[3]))))
     product = (value ^ value >> 32) * _GOLDEN & _LOW_63
-    return product ^ product >> 31
+    return int(product ^ product >> 31)
 
 
 @intrinsic
@@ -93,7 +95,12 @@ def _mix(typingctx, value):  # type: ignore[no-untyped-def]
 
 @lowering(mix)
 def _native_mix(value):  # type: ignore[no-untyped-def]
+    if isinstance(value, types.BaseTuple):
+        return lambda value: _mix(value[0] ^ _mix(value[1] ^ _mix(value[2] ^ _mix(value[3]))))
     return lambda value: _mix(value)
+
+
+mix.assigns = ()  # type: ignore[attr-defined]  # also where it is given what was made of a table
 
 
 def mix_two(one: int, other: int) -> int:

@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from scout.io.access import load8, load32, load64
+from scout.io.access import load32, load64
 from scout.paths.protocols.tcp.sequence import MODULUS
 from scout.paths.wire import tcp
-from scout.paths.wire.ipv4 import header_length
+from scout.paths.wire.ip import first_fields, has_options, header_of
 from scout.paths.wire.tcp import ACK, PSH
 
 __all__ = ["RUN", "serial_number"]
@@ -37,7 +37,7 @@ RUN = np.dtype(
         ("fields", "i8"),  # the data offset, flags and, with data, window
         ("acknowledgement", "i8"),
         ("stamps", "i8"),  # of the timestamp option; 0 without
-        ("service", "i8"),  # the IP header's first 2 bytes: its length, and with the traffic class the ECN bits
+        ("service", "i8"),  # `scout.paths.wire.ip.first_fields`: with the traffic class the ECN bits
     ]
 )
 """The last segment of a replica, and the run that it is part of; private to the replica."""
@@ -50,7 +50,9 @@ _WITH_STAMPS = tcp.HEADER + 12
 _HALF = 1 << 31  # of all sequence numbers: a number that is no further behind another one is not ahead of it
 
 
-def serial_number(frame: Any, at: int, header: int, size: int, number: int, place: int, sent: int, run: Any) -> int:
+def serial_number(
+    frame: Any, at: int, header: int, size: int, number: int, place: int, sent: int, run: Any, family: int
+) -> int:
     """Number a segment.
 
     Parameters
@@ -65,13 +67,14 @@ def serial_number(frame: Any, at: int, header: int, size: int, number: int, plac
         The position behind what this end has sent (SND.NXT).
     run
         A record of `RUN`, which becomes that of this segment.
+    family : int
     """
-    tcp_at = at + header_length(frame, at)
+    tcp_at = at + header_of(frame, at, family)
     fields, acknowledgement = load32(frame, tcp_at + tcp.DATA_OFFSET), load32(frame, tcp_at + tcp.ACKNOWLEDGEMENT)
     fields &= ~(PSH << 16) if size else ~0xFFFF
     ahead = acknowledgement - run.acknowledgement & MODULUS
-    service, stamps = load32(frame, at) >> 16, 0
-    is_plain = fields >> 16 & 0xFF == ACK and load8(frame, at) == 0x45
+    service, stamps = first_fields(frame, at, family), 0
+    is_plain = fields >> 16 & 0xFF == ACK and not has_options(service, family)
     if header == _WITH_STAMPS and load32(frame, tcp_at + tcp.HEADER) == _STAMPS:
         stamps = load64(frame, tcp_at + tcp.HEADER + 4)
     elif header != tcp.HEADER:

@@ -13,6 +13,7 @@ from scout.paths.protocols.tcp import actions
 from scout.paths.protocols.tcp.header import MOST_SACKS
 from scout.paths.protocols.tcp.sequence import MODULUS
 from scout.paths.protocols.tcp.state import CLOSED, ESTABLISHED, FINISHED, NONE, RANGE
+from scout.paths.wire.address import ADDRESS, copy_address
 from scout.paths.wire.tcp import ACK, FIN, PSH
 
 __all__ = ["ACCEPTED", "ENTRIES", "ENTRY", "OPENED", "RECORDS", "REPORT", "SEGMENT", "next_entry", "post"]
@@ -32,8 +33,8 @@ ENTRY = np.dtype(
     [
         ("kind", "i8"),
         ("number", "i8"),  # of the socket that a message goes to, or one of whose rings has the data
-        ("local", "i8"),
-        ("remote", "i8"),
+        ("local", ADDRESS),
+        ("remote", ADDRESS),
         ("ports", "i8"),  # the local one << 16 | the remote one
         ("traffic", "i8"),
         # SEGMENT: the fields of `scout.paths.protocols.tcp.actions.ACTION`, by which `write_header` writes the header.
@@ -144,8 +145,8 @@ def _new_segment(outbox: Any, waiting: Any, sent: Any, action: Any, host: Any) -
     entry.kind = SEGMENT
     entry.received = 0
     entry.number = host.number
-    entry.local = host.local
-    entry.remote = host.remote
+    copy_address(entry.local, host.local)
+    copy_address(entry.remote, host.remote)
     entry.ports = host.ports
     entry.traffic = host.traffic
     entry.flags = action.flags
@@ -240,7 +241,7 @@ def _post_accepted(outbox: Any, waiting: Any, sent: Any, host: Any) -> None:
     entry = outbox[place]
     entry.kind = ACCEPTED
     entry.number = host.listener - 1
-    entry.local = host.local
-    entry.remote = host.remote
+    copy_address(entry.local, host.local)
+    copy_address(entry.remote, host.remote)
     entry.ports = host.ports
     entry.words[0] = host.number

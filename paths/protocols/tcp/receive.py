@@ -12,6 +12,7 @@ from scout.io.endpoints.message import NOTICE, SEGMENT
 from scout.io.packet import NEEDS_CHECKSUM
 from scout.io.packet_sum import packet_sum16
 from scout.paths.model.verdict import drop
+from scout.paths.protocols.family import family_of
 from scout.paths.protocols.sockets import bound_socket, error_number, write_message
 from scout.paths.protocols.tcp.arrival import is_current
 from scout.paths.protocols.tcp.header import read_timestamp
@@ -23,8 +24,9 @@ from scout.paths.protocols.tcp.serving_segments import POSITION, UNKNOWN
 from scout.paths.protocols.tcp.splice import NO_NEWS, news
 from scout.paths.protocols.tcp.state import FIN_WAIT_2, SYN_RECEIVED
 from scout.paths.wire import icmp, ipv4, tcp
-from scout.paths.wire.checksum import pseudo_header_sum
+from scout.paths.wire.address import IPV4
 from scout.paths.wire.icmp import quoted
+from scout.paths.wire.ip import destination_of, header_of, payload_of, pseudo_sum, source_of
 from scout.paths.wire.ipv4 import header_length
 from scout.paths.wire.tcp import ACK, SYN, tcp_header_length
 from scout.ring.jit import outline
@@ -55,8 +57,9 @@ def receive(
 ) -> int:
     """Verify a segment, and make a message of it that becomes a request; one of a spliced connection passes (1)."""
     at = message.HEADER  # of the packet, behind the room for the message's header
-    header = header_length(frame, at)
-    size, tcp_at = load16(frame, at + ipv4.TOTAL_LENGTH) - header, at + header
+    family = family_of(bindings)
+    header = header_of(frame, at, family)
+    size, tcp_at = payload_of(frame, at, header, family), at + header
     if size < tcp.HEADER or not require(frame, end, tcp_at + tcp.HEADER):
         return BAD_HEADER
     data = tcp_header_length(frame, tcp_at)
@@ -64,7 +67,7 @@ def receive(
         return BAD_HEADER
     if packet.link_broadcast:
         return GROUP  # RFC 9293 section 3.9.2.3, MUST-57
-    remote, local = load32(frame, at + ipv4.SOURCE), load32(frame, at + ipv4.DESTINATION)
+    remote, local = source_of(frame, at, family), destination_of(frame, at, family)
     remote_port, local_port = load16(frame, tcp_at + tcp.SOURCE), load16(frame, tcp_at + tcp.DESTINATION)
     number, place, serial = bound_socket(bindings, local, local_port, remote, remote_port), NOWHERE, 0
     is_spliced = number >= 0 and rows[number & message.ROW].role == SPLICED
@@ -76,7 +79,7 @@ def receive(
             store32(frame, message.SOCKET, number)
             return PASSES
     if packet.flags & NEEDS_CHECKSUM == 0:  # else the sender left it to a device that the packet has not passed
-        total = add16(pseudo_header_sum(frame, at, ipv4.TCP, size), packet_sum16(frame, packet, tcp_at, size))
+        total = add16(pseudo_sum(frame, at, ipv4.TCP, size, family), packet_sum16(frame, packet, tcp_at, size))
         if total != 0xFFFF:
             return BAD_CHECKSUM
     if number >= 0 and rows[number & message.ROW].role == CONNECTED:
@@ -84,10 +87,10 @@ def receive(
         if size > data:
             place = place_of(frame, tcp_at, data, size - data, c, packet.timestamp)
             if place != NOWHERE:
-                serial = serial_number(frame, at, data, size - data, number, place, c.snd_nxt, runs[0])
+                serial = serial_number(frame, at, data, size - data, number, place, c.snd_nxt, runs[0], family)
         else:
             begin = load32(frame, tcp_at + tcp.SEQUENCE)
-            serial = serial_number(frame, at, data, 0, number, begin, c.snd_nxt, runs[0])
+            serial = serial_number(frame, at, data, 0, number, begin, c.snd_nxt, runs[0], family)
     elif not is_spliced:
         number = UNKNOWN
         place = mtus[first + packet.port]
@@ -122,12 +125,12 @@ def place_of(frame: Any, at: int, header: int, size: int, c: Any, now: int) -> i
 
 
 def notice(frame: Any, end: Any) -> int:
-    """Make a request of an ICMP error about a segment."""
+    """Make a request of an ICMP error about a segment over IPv4."""
     kind_at = message.HEADER + header_length(frame, message.HEADER)
     quote, tcp_at = quoted(frame, end, kind_at, tcp.SEQUENCE + 4)
     if tcp_at < 0:
         return NO_CONNECTION
-    local, remote = load32(frame, quote + ipv4.SOURCE), load32(frame, quote + ipv4.DESTINATION)
+    local, remote = source_of(frame, quote, IPV4), destination_of(frame, quote, IPV4)
     ports, sequence = load32(frame, tcp_at + tcp.SOURCE), load32(frame, tcp_at + tcp.SEQUENCE)
     mtu = load32(frame, kind_at + icmp.REST) & 0xFFFF
     note = error_number(load8(frame, kind_at + icmp.TYPE), load8(frame, kind_at + icmp.CODE))

@@ -4,6 +4,8 @@ Usage: Tcp(name, ttl, congestion, **settings)
 Requires: transport (`Ip`), icmp-transport (`Icmp`).
 Provides: socket (`Applications`).
 
+Its address family is that of the router below (`scout.paths.protocols.family`).
+
 All that changes a connection is a request in the channel of the `ApplicationPort`: calls of applications, timers, and
 the headers of segments. Every replica serves all of them and so has all connections. The primary of a received packet
 does the work on its bytes before its header becomes a request; the primary of a request sends what it makes necessary.
@@ -53,7 +55,9 @@ from scout.paths.protocols.tcp.serving import serve
 from scout.paths.protocols.tcp.settings import (
     CONGESTION,
     CONTROLS,
+    DEFAULT_SEGMENT,
     LARGEST_SEGMENT,
+    LARGEST_SEND,
     RECEIVE_BUFFER,
     SEND_BUFFER,
     settings,
@@ -61,14 +65,18 @@ from scout.paths.protocols.tcp.settings import (
 from scout.paths.protocols.tcp.splice import splice
 from scout.paths.protocols.tcp.state import CONNECTION, FOREVER
 from scout.paths.protocols.tcp.transmit import transmit
-from scout.paths.wire import ipv4
+from scout.paths.wire import ip, ipv4, ipv6
+from scout.paths.wire.address import IPV6
 
 __all__ = ["Tcp"]
 
-LONGEST_SEND = ipv4.LONGEST - ipv4.HEADER - 60
-"""Bytes of data in one packet that a device cuts into segments: as many as fit behind the longest header."""
+LONGEST_SEND = ip.LONGEST - ipv4.HEADER - 60
+"""Bytes of data in one packet that a device cuts into segments: as many as fit behind the longest header of IPv4."""
 
 LONGEST_SEGMENT = LONGEST_SEND
+
+DEFAULT_SEGMENT_6 = 1220
+"""Bytes of data that a peer takes which does not say, over IPv6 (RFC 9293 MUST-15)."""
 
 
 class Tcp(Router):
@@ -116,7 +124,7 @@ class Tcp(Router):
             raise GraphError(f"{name}: ttl={ttl}; give 1 to 255")
         if congestion not in CONTROLS:
             raise GraphError(f"{name}: congestion={congestion!r}; give one of {', '.join(CONTROLS)}")
-        self._ttl = ttl
+        self._ttl, self._chosen = ttl, chosen
         self._settings = settings(
             **{
                 "LARGEST_SEND": LONGEST_SEND,
@@ -136,11 +144,11 @@ class Tcp(Router):
         rows = np.zeros(self._port.sockets, ROW)
         rows["due"] = rows["work_due"] = FOREVER
         host = np.zeros(1, HOST)
-        host["settings"] = self._settings
+        host["settings"] = self._settings_of(self.family)
         host["settings"][0, [RECEIVE_BUFFER, SEND_BUFFER]] = self._port.stream_bytes
-        host["most"], host["secret"] = self._settings[LARGEST_SEGMENT], new_secret()
+        host["most"], host["secret"] = host["settings"][0, LARGEST_SEGMENT], new_secret()
         self.hosts, self.rows = Table(host), Table(rows)
-        self.bindings = Table(new_bindings(len(rows)))
+        self.bindings = Table(new_bindings(len(rows), self.family))
         self.connections = Table(np.zeros(len(rows), CONNECTION), counts="changes")
         self.secured = Table(np.zeros(len(rows), SECURED), counts="changes")
         self.deadline = Table(new_deadlines(len(rows)))
@@ -148,6 +156,21 @@ class Tcp(Router):
         self.runs = Table(np.zeros(1, RUN), "private")
         self.outbox = Table(np.zeros(ENTRIES, ENTRY), "private")
         self.waiting, self.sent = (Table(np.zeros(1, np.int64), "private") for _ in range(2))
+
+    @property
+    def family(self) -> int:
+        """The address family: that of the router below."""
+        return int(self.ip.family)
+
+    def _settings_of(self, family: int) -> np.ndarray:
+        """The settings of new connections of a family."""
+        values = self._settings.copy()
+        if family == IPV6:
+            longest = LONGEST_SEND - (ipv6.HEADER - ipv4.HEADER)
+            values[[LARGEST_SEND, LARGEST_SEGMENT]] = np.minimum(values[[LARGEST_SEND, LARGEST_SEGMENT]], longest)
+            if "DEFAULT_SEGMENT" not in self._chosen:
+                values[DEFAULT_SEGMENT] = DEFAULT_SEGMENT_6
+        return values
 
     def _first_ring(self) -> int:
         """Address of the send ring of the first socket."""
@@ -166,7 +189,7 @@ class Tcp(Router):
             return Stage(receive, outcomes, state | sizes | {"fins": self.fins, "runs": self.runs}, push=message.HEADER)
         if key == "splice":
             passed = Outcome("segment", Via("net"), pull=message.HEADER)
-            return Stage(splice, (passed,), {"rows": self.rows, "fins": self.fins})
+            return Stage(splice, (passed,), {"rows": self.rows, "fins": self.fins, "bindings": self.bindings})
         if key == "notice":
             return Stage(notice, (Outcome("request", Via("sockets")),), push=message.HEADER)
         box: dict[str, Any] = {"outbox": self.outbox, "waiting": self.waiting, "sent": self.sent}

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from scout.io.access import load16, load32
+from scout.io.access import load32
 from scout.io.endpoints import message
-from scout.paths.framework.flow_table import FOREVER, REFUSE, find, place, remove
-from scout.paths.protocols.sockets import COUNTS, SOCKET, socket_key
+from scout.paths.framework.flow_table import remove
+from scout.paths.protocols.sockets import COUNTS, SOCKET, binding_of, name_socket, new_binding
 from scout.paths.protocols.tcp.actions import OUT
 from scout.paths.protocols.tcp.header import SEGMENT
 from scout.paths.protocols.tcp.requests import REQUEST
@@ -19,8 +19,9 @@ from scout.paths.protocols.tcp.secret import SECRET
 from scout.paths.protocols.tcp.settings import LARGEST_SEGMENT, SETTINGS
 from scout.paths.protocols.tcp.state import FOREVER as NEVER
 from scout.paths.wire import ipv4
-from scout.paths.wire.address import MAPPED
+from scout.paths.wire.address import ADDRESS, IPV6, MAPPED, Words, address_in, put_address
 from scout.paths.wire.flow import KNOWN
+from scout.paths.wire.ip import largest_segment
 
 __all__ = [
     "CONNECTED",
@@ -117,8 +118,8 @@ HOST = np.dtype(
         # The work that it leaves to its primary.
         ("out", OUT),
         ("number", "i8"),  # of the socket that the actions are about, -1 if they are about none,
-        ("local", "i8"),  # and both ends of its connection
-        ("remote", "i8"),
+        ("local", ADDRESS),  # and both ends of its connection
+        ("remote", ADDRESS),
         ("ports", "i8"),
         ("traffic", "i8"),
         ("listener", "i8"),  # number, plus 1, of the socket that is told of the connection; 0: none
@@ -140,8 +141,6 @@ HOST = np.dtype(
 
 COOKIE_LIFE = 120_000_000_000
 """Nanoseconds after a listener's last cookie in which an acknowledgement may open a connection."""
-
-IP_AND_TCP = 40  # bytes of both headers without options
 
 
 STEP = 1_000_000_000
@@ -207,10 +206,7 @@ def name_row(frame: Any, rows: Any) -> int:
         socket.partner = 0
         socket.secured = 0
         socket.work_due = NEVER
-    socket.local = load32(frame, message.LOCAL)
-    socket.local_port = load16(frame, message.LOCAL_PORT)
-    socket.remote = load32(frame, message.REMOTE)
-    socket.remote_port = load16(frame, message.REMOTE_PORT)
+    name_socket(frame, socket)
     return row
 
 
@@ -220,11 +216,10 @@ def bind_row(rows: Any, bindings: Any, counts: Any, row: int) -> int:
     The result is the row itself if there is no room.
     """
     socket = rows[row]
-    here, there = socket_key(socket.local, socket.local_port), socket_key(socket.remote, socket.remote_port)
-    other = find(bindings, here, there, 0, FOREVER)
+    other = binding_of(bindings, socket)
     if other >= 0:
         return bindings[other].number & message.ROW
-    new = place(bindings, counts, here, there, 0, FOREVER, REFUSE)
+    new = new_binding(bindings, counts, socket)
     if new < 0:
         return row
     bindings[new].number = socket.number - 1
@@ -234,19 +229,18 @@ def bind_row(rows: Any, bindings: Any, counts: Any, row: int) -> int:
 def unbind_row(rows: Any, bindings: Any, row: int) -> None:
     """Let no segment find a row any more."""
     socket = rows[row]
-    here, there = socket_key(socket.local, socket.local_port), socket_key(socket.remote, socket.remote_port)
-    index = find(bindings, here, there, 0, FOREVER)
+    index = binding_of(bindings, socket)
     if index >= 0 and bindings[index].number == socket.number - 1:
         remove(bindings, index)
 
 
-def begin(host: Any, number: int, local: int, remote: int, ports: int) -> None:
+def begin(host: Any, number: int, local: Words, remote: Words, ports: int) -> None:
     """Begin with a request about a socket, or about none; `ports` is the local one << 16 | the remote one."""
     host.out.count = 0
     host.request.more = 0
     host.number = number
-    host.local = local
-    host.remote = remote
+    put_address(host.local, local)
+    put_address(host.remote, remote)
     host.ports = ports
     host.traffic = 0
     host.listener = 0
@@ -264,7 +258,7 @@ def begin(host: Any, number: int, local: int, remote: int, ports: int) -> None:
 def begin_with(host: Any, socket: Any) -> None:
     """Begin with a request about the socket of a row."""
     ports = socket.local_port << 16 | socket.remote_port
-    begin(host, socket.number - 1, socket.local, socket.remote, ports)
+    begin(host, socket.number - 1, address_in(socket.local), address_in(socket.remote), ports)
     host.traffic = socket.traffic
     if socket.role == CONNECTED:
         host.source = socket.partner
@@ -273,11 +267,13 @@ def begin_with(host: Any, socket: Any) -> None:
     host.secured = socket.secured
 
 
-def flow_of(local: int, remote: int, ports: int) -> tuple[int, int, int, int, int]:
-    """The words (`scout.paths.wire.flow.flow_words`) of what this end sends between two IPv4 addresses."""
-    return KNOWN | ipv4.TCP << 32 | ports, 0, MAPPED | local, 0, MAPPED | remote
+def flow_of(host: Any, family: int) -> tuple[int, int, int, int, int]:
+    """The words (`scout.paths.wire.flow.flow_words`) of what this end sends to the other end at hand."""
+    mapped = 0 if family == IPV6 else MAPPED
+    local, remote = host.local, host.remote
+    return KNOWN | ipv4.TCP << 32 | host.ports, local.high, mapped | local.low, remote.high, mapped | remote.low
 
 
-def choose_segment(host: Any, mtu: int) -> None:
+def choose_segment(host: Any, mtu: int, family: int) -> None:
     """Let the settings of the next new connection suit a port of this MTU."""
-    host.settings[LARGEST_SEGMENT] = max(min(host.most, mtu - IP_AND_TCP), 1)
+    host.settings[LARGEST_SEGMENT] = max(min(host.most, largest_segment(mtu, family)), 1)

@@ -55,6 +55,7 @@ from scout.paths.protocols.tcp.settings import (
 )
 from scout.paths.protocols.tcp.settled import ask
 from scout.paths.protocols.tcp.splicing import drive, join
+from scout.paths.wire.address import ANY
 from scout.ring.jit import outline
 
 __all__ = ["serve"]
@@ -88,7 +89,7 @@ def serve(
     if kind == EXPIRE:
         expire(now, primary, host, rows, bindings, connections, deadlines, secured, outbox, waiting, sent)
         return 0
-    begin(host, -1, 0, 0, 0)
+    begin(host, -1, ANY, ANY, 0)
     if kind == SEGMENT:
         verdict = take_segment(frame, end, now, host, rows, bindings, connections, deadlines)
     elif kind > message.CONTROL_KINDS:

@@ -8,11 +8,12 @@ the stream has them. Else the segment is served as if its data were lost on the 
 import errno
 from typing import Any
 
-from scout.io.access import load8, load16, load32, load64, require
+from scout.io.access import load16, load32, load64, require
 from scout.io.endpoints import message
 from scout.paths.framework.flow_table import FOREVER, find
 from scout.paths.model.verdict import drop
-from scout.paths.protocols.sockets import bound_socket, socket_key
+from scout.paths.protocols.family import family_of, key_of
+from scout.paths.protocols.sockets import bound_socket, local_of, remote_of
 from scout.paths.protocols.tcp import requests
 from scout.paths.protocols.tcp.actions import refuse
 from scout.paths.protocols.tcp.arrival import ANEW
@@ -39,8 +40,9 @@ from scout.paths.protocols.tcp.sequence import position
 from scout.paths.protocols.tcp.settled import ask, settle
 from scout.paths.protocols.tcp.spares import end_opening, first_spare, is_crowded, rest, take_spare
 from scout.paths.protocols.tcp.state import SYN_RECEIVED
-from scout.paths.wire import ipv4, tcp
-from scout.paths.wire.ipv4 import header_length
+from scout.paths.wire import ipv6, tcp
+from scout.paths.wire.address import IPV6, copy_address
+from scout.paths.wire.ip import destination_of, header_of, largest_segment, payload_of, source_of, traffic_of
 from scout.paths.wire.tcp import ACK, RST, SYN
 from scout.ring.jit import outline
 
@@ -48,7 +50,7 @@ __all__ = ["POSITION", "UNKNOWN", "take_notice", "take_segment"]
 
 BAD_REQUEST, NO_CONNECTION, NO_SPARE = drop("bad-request"), drop("tcp-no-connection"), drop("tcp-no-spare")
 
-POSITION = message.LOCAL - 12
+POSITION = message.LOCAL
 """Offset in a SEGMENT request of the position of its data; of a segment for no connection, the MTU of its port."""
 
 UNKNOWN = 0xFFFFFFFF
@@ -65,9 +67,7 @@ CONGESTED = 3
 """The ECN bits of an IP header (RFC 3168 section 5)."""
 
 LEAST_MTU = 552
-"""Bytes below which an ICMP error that says nothing better does not bring the MTU of a path."""
-
-IP_AND_TCP = 40
+"""Bytes below which an ICMP error that says nothing better does not bring the MTU of a path over IPv4."""
 
 
 def take_segment(
@@ -75,17 +75,18 @@ def take_segment(
 ) -> int:
     """Take a segment (`SEGMENT`)."""
     at, segment = message.HEADER, host.segment
-    header = header_length(frame, at)
-    tcp_at, size = at + header, load16(frame, at + ipv4.TOTAL_LENGTH) - header
+    family = family_of(bindings)
+    header = header_of(frame, at, family)
+    tcp_at, size = at + header, payload_of(frame, at, header, family)
     if read_header(frame, end, tcp_at, size, segment) == 0:
         return BAD_REQUEST
     if load16(frame, message.NOTE) & message.PLACED:
         segment.run = max(load64(frame, message.RUN), segment.length)
     elif segment.length == 0:
         segment.run = load64(frame, message.RUN)
-    if load8(frame, at + ipv4.TOS) & CONGESTED == CONGESTED:
+    if traffic_of(frame, at, family) & CONGESTED == CONGESTED:
         segment.congested = 1
-    remote, local = load32(frame, at + ipv4.SOURCE), load32(frame, at + ipv4.DESTINATION)
+    remote, local = source_of(frame, at, family), destination_of(frame, at, family)
     remote_port, local_port = load16(frame, tcp_at + tcp.SOURCE), load16(frame, tcp_at + tcp.DESTINATION)
     number = bound_socket(bindings, local, local_port, remote, remote_port)
     ports, ended = local_port << 16 | remote_port, 0
@@ -151,8 +152,8 @@ def take_opening(
         return NO_CONNECTION
     drop_data(segment)
     if mtu:
-        choose_segment(host, mtu)
-    flow = flow_of(host.local, host.remote, host.ports)
+        choose_segment(host, mtu, family_of(bindings))
+    flow = flow_of(host, family_of(bindings))
     is_starved = first_spare(rows, listener, now) < 0
     if is_starved and now - rows[listener].starved < PATIENCE:
         return NO_SPARE
@@ -179,9 +180,9 @@ def open_row(listener: int, now: int, host: Any, rows: Any, bindings: Any) -> in
     if row < 0:
         return -1
     socket = rows[row]
-    socket.local = host.local
+    copy_address(socket.local, host.local)
     socket.local_port = host.ports >> 16
-    socket.remote = host.remote
+    copy_address(socket.remote, host.remote)
     socket.remote_port = host.ports & 0xFFFF
     if bind_row(rows, bindings, host.counts, row) >= 0:
         end_opening(rows, row)
@@ -199,8 +200,8 @@ def take_cookie(
     row, segment = first_spare(rows, listener, now), host.segment
     drop_data(segment)
     if mtu:
-        choose_segment(host, mtu)
-    flow = flow_of(host.local, host.remote, host.ports)
+        choose_segment(host, mtu, family_of(bindings))
+    flow = flow_of(host, family_of(bindings))
     if not open_by_cookie(connections, row, host.secret, flow, segment, host.settings, host.out, now):
         return False
     if open_row(listener, now, host, rows, bindings) != row:
@@ -217,15 +218,15 @@ def take_notice(
     """Take an ICMP error (`NOTICE`), if the segment that it quotes is under way (RFC 5927 section 4.1)."""
     if not require(frame, end, message.HEADER + 8):
         return BAD_REQUEST
-    here = socket_key(load32(frame, message.LOCAL), load16(frame, message.LOCAL_PORT))
-    there = socket_key(load32(frame, message.REMOTE), load16(frame, message.REMOTE_PORT))
-    index = find(bindings, here, there, 0, FOREVER)
+    local_port, remote_port = load16(frame, message.LOCAL_PORT), load16(frame, message.REMOTE_PORT)
+    key, more = key_of(bindings, local_of(frame), local_port, remote_of(frame), remote_port)
+    index = find(bindings, key, more, 0, FOREVER)
     if index < 0:
         return NO_CONNECTION
     row = bindings[index].number & message.ROW
     socket, c = rows[row], connections[row]
     if socket.role == SPLICED:
-        return take_notice_of_spliced(frame, rows[partner_of(rows, row)].splice)
+        return take_notice_of_spliced(frame, rows[partner_of(rows, row)].splice, family_of(bindings))
     if socket.role != CONNECTED:
         return NO_CONNECTION
     quoted = position(load32(frame, message.HEADER), c.snd_una)
@@ -234,7 +235,7 @@ def take_notice(
     error, mtu = load16(frame, message.NOTE), load32(frame, message.HEADER + 4)
     begin_with(host, socket)
     if error == errno.EMSGSIZE:
-        largest = largest_of(mtu)
+        largest = largest_of(mtu, family_of(bindings))
         ask(requests.PATH_MTU, largest, quoted, row, now, host, rows, bindings, connections, deadlines)
     else:
         socket.errors += 1
@@ -243,18 +244,18 @@ def take_notice(
     return 0
 
 
-def take_notice_of_spliced(frame: Any, splice: Any) -> int:
+def take_notice_of_spliced(frame: Any, splice: Any, family: int) -> int:
     """Take an ICMP error about a segment that was passed on: if it was too long, the device cuts them from now on.
 
     `splice` is that of the peer that has sent it. Errors of other kinds end nothing, and nobody is told.
     """
     if load16(frame, message.NOTE) != errno.EMSGSIZE:
         return NO_CONNECTION
-    largest = largest_of(load32(frame, message.HEADER + 4)) - (TIMESTAMP_BYTES if splice.stamped else 0)
+    largest = largest_of(load32(frame, message.HEADER + 4), family) - (TIMESTAMP_BYTES if splice.stamped else 0)
     splice.segment = min(splice.segment, largest)
     return PLACED
 
 
-def largest_of(mtu: int) -> int:
+def largest_of(mtu: int, family: int) -> int:
     """The bytes of data and options in a segment for a path whose MTU an ICMP error has told."""
-    return max(mtu, LEAST_MTU) - IP_AND_TCP
+    return largest_segment(max(mtu, ipv6.LEAST_MTU if family == IPV6 else LEAST_MTU), family)

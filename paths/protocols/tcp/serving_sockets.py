@@ -6,6 +6,7 @@ from typing import Any
 from scout.io.access import load16, load32, require
 from scout.io.endpoints import message
 from scout.paths.model.verdict import drop
+from scout.paths.protocols.family import family_of
 from scout.paths.protocols.tcp import requests
 from scout.paths.protocols.tcp.passing import is_over
 from scout.paths.protocols.tcp.rows import (
@@ -30,6 +31,7 @@ from scout.paths.protocols.tcp.settled import ask
 from scout.paths.protocols.tcp.spares import begin_listening, end_opening, listens, offer, withdraw
 from scout.paths.protocols.tcp.splicing import end_pair
 from scout.paths.protocols.tcp.state import TIME_WAIT
+from scout.paths.wire.address import ANY
 
 __all__ = ["GRACEFUL", "NOW", "TIME_WAIT_ONLY", "close", "connect", "listen", "offer_spare"]
 
@@ -86,8 +88,9 @@ def connect(frame: Any, now: int, host: Any, rows: Any, bindings: Any, connectio
         fail(host, errno.EADDRINUSE if other != row else errno.ENOBUFS)
         return 0
     socket.role = CONNECTED
-    choose_segment(host, load16(frame, message.NOTE))
-    flow = flow_of(socket.local, socket.remote, host.ports)
+    family = family_of(bindings)
+    choose_segment(host, load16(frame, message.NOTE), family)
+    flow = flow_of(host, family)
     iss, offset = initial_number(host.secret, flow, now), timestamp_offset(host.secret, flow)
     ask(requests.CONNECT, iss, offset, row, now, host, rows, bindings, connections, deadlines)
     return 0
@@ -115,7 +118,7 @@ def close(
     if note == TIME_WAIT_ONLY and (row < 0 or connections[row].state != TIME_WAIT):
         return 0
     if row < 0:  # no request was about it before
-        begin(host, load32(frame, message.SOCKET), 0, 0, 0)
+        begin(host, load32(frame, message.SOCKET), ANY, ANY, 0)
         host.closed = 1
         return 0
     socket = rows[row]

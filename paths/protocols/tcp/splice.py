@@ -13,21 +13,32 @@ from scout.io.packet import GSO_NONE, NEEDS_CHECKSUM
 from scout.io.packet_sum import packet_sum16
 from scout.paths.limit import exchange_word, load_word
 from scout.paths.model.verdict import drop
+from scout.paths.protocols.family import family_of
 from scout.paths.protocols.tcp.header import END, NOP, SACK, TIMESTAMP
 from scout.paths.protocols.tcp.passing import NOWHERE
 from scout.paths.protocols.tcp.splicing import LARGEST_WINDOW
 from scout.paths.wire import ipv4, tcp
-from scout.paths.wire.checksum import adjust, delta, pseudo_header_sum
-from scout.paths.wire.ipv4 import header_length
+from scout.paths.wire.address import address_in
+from scout.paths.wire.checksum import adjust
+from scout.paths.wire.ip import (
+    gso_tcp,
+    header_of,
+    hop_limit_of,
+    payload_of,
+    pseudo_sum,
+    put_hop_limit,
+    put_traffic,
+    rewrite_addresses,
+    traffic_of,
+)
 from scout.paths.wire.tcp import ACK, CWR, ECE, FIN, RST, SYN, tcp_header_length
 from scout.ring.jit import outline
 
-__all__ = ["GSO_TCP", "NO_NEWS", "news", "splice"]
+__all__ = ["NO_NEWS", "news", "splice"]
 
 EXPIRED, CONGESTED, BAD_CHECKSUM = drop("ttl-expired"), drop("tcp-congested"), drop("tcp-bad-checksum")
 
-GSO_TCP = 1  # VIRTIO_NET_HDR_GSO_TCPV4, linux/virtio_net.h
-ECN_BITS = 3  # of the TOS; both are set in a packet that a router has marked (RFC 3168 section 5)
+ECN_BITS = 3  # of the traffic class; both are set in a packet that a router has marked (RFC 3168 section 5)
 TIMESTAMP_BYTES = 12  # with the padding that comes with it
 
 SIGN_OF_LIFE = 1_000_000_000
@@ -74,35 +85,33 @@ def splice(
     packet: Any,
     rows: Any,
     fins: Any,
+    bindings: Any,
 ) -> int:
-    """Rewrite a segment for the other connection's peer."""
+    """Rewrite a segment for the other connection's peer; the bindings tell the family."""
     at, row = message.HEADER, load32(frame, message.SOCKET) & message.ROW
     socket, other = rows[row], rows[rows[row].partner - 1 & message.ROW]
-    s, t = socket.splice, other.splice
-    ttl, tos = load8(frame, at + ipv4.TTL), load8(frame, at + ipv4.TOS)
+    s, t, family = socket.splice, other.splice, family_of(bindings)
+    ttl, tos = hop_limit_of(frame, at, family), traffic_of(frame, at, family)
     if ttl <= 1:
         return EXPIRED
     if s.ecn == 0 and tos & ECN_BITS:
         if tos & ECN_BITS == ECN_BITS:
             return CONGESTED  # the other end would not tell the sender; a loss does (RFC 6040 section 4.2)
-        store8(frame, at + ipv4.TOS, tos & ~ECN_BITS)
-    header = header_length(frame, at)
+        put_traffic(frame, at, tos & ~ECN_BITS, family)
+    header = header_of(frame, at, family)
     tcp_at = at + header
-    size, data = load16(frame, at + ipv4.TOTAL_LENGTH) - header, tcp_header_length(frame, tcp_at)
+    size, data = payload_of(frame, at, header, family), tcp_header_length(frame, tcp_at)
     if load8(frame, tcp_at + tcp.FLAGS) & FIN:
         exchange_word(fins, row, load_word(fins, row), socket.number)
     longest = s.segment - (data - tcp.HEADER - (TIMESTAMP_BYTES if s.stamped else 0))
     cuts = size - data > longest and (packet.gso_type == GSO_NONE or packet.gso_size > longest)
     if cuts and packet.flags & NEEDS_CHECKSUM == 0:
-        total = add16(pseudo_header_sum(frame, at, ipv4.TCP, size), packet_sum16(frame, packet, tcp_at, size))
+        total = add16(pseudo_sum(frame, at, ipv4.TCP, size, family), packet_sum16(frame, packet, tcp_at, size))
         if total != 0xFFFF:
             return BAD_CHECKSUM  # the device is to write new ones
     before = sum16(frame, tcp_at, data)
-    store8(frame, at + ipv4.TTL, ttl - 1)
-    addresses = delta(load32(frame, at + ipv4.SOURCE), other.local)
-    addresses = add16(addresses, delta(load32(frame, at + ipv4.DESTINATION), other.remote))
-    store32(frame, at + ipv4.SOURCE, other.local)
-    store32(frame, at + ipv4.DESTINATION, other.remote)
+    put_hop_limit(frame, at, ttl - 1, family)
+    addresses = rewrite_addresses(frame, at, address_in(other.local), address_in(other.remote), family)
     rewrite_header(frame, tcp_at, data, other, s, t)
     checksum = load16(frame, tcp_at + tcp.CHECKSUM)
     if packet.flags & NEEDS_CHECKSUM:
@@ -111,7 +120,7 @@ def splice(
         grown = add16(sum16(frame, tcp_at, data), before ^ 0xFFFF)
         store16(frame, tcp_at + tcp.CHECKSUM, adjust(checksum, add16(grown, addresses)))
     if cuts:
-        cut(frame, packet, at, tcp_at, data, size, longest)
+        cut(frame, packet, at, tcp_at, data, size, longest, family)
     return 0
 
 
@@ -156,14 +165,14 @@ def rewrite_options(frame: Any, place: int, stop: int, acknowledges: int, s: Any
 
 
 @outline
-def cut(frame: Any, packet: Any, at: int, tcp_at: int, header: int, size: int, longest: int) -> None:
+def cut(frame: Any, packet: Any, at: int, tcp_at: int, header: int, size: int, longest: int, family: int) -> None:
     """Have the device cut the segment, since it is longer than the other peer takes."""
     if packet.flags & NEEDS_CHECKSUM == 0:
-        store16(frame, tcp_at + tcp.CHECKSUM, pseudo_header_sum(frame, at, ipv4.TCP, size))
+        store16(frame, tcp_at + tcp.CHECKSUM, pseudo_sum(frame, at, ipv4.TCP, size, family))
         packet.flags = NEEDS_CHECKSUM
         packet.checksum_start = from_origin(frame, packet) + tcp_at
         packet.checksum_offset = tcp.CHECKSUM
-    packet.gso_type = GSO_TCP
+    packet.gso_type = gso_tcp(family)
     packet.gso_size = longest
     packet.header_bytes = packet.checksum_start + header
 

@@ -48,7 +48,7 @@ SOCKET_BYTES = stream.WORDS + stream.RINGS * RING
 
 
 def address(text: str) -> int:
-    return int.from_bytes(bytes(map(int, text.split("."))))
+    return int.from_bytes(bytes(map(int, text.split(".")))) if text else 0
 
 
 def _number(request: bytes, at: int) -> int:
@@ -78,21 +78,14 @@ class Port(ApplicationPort):
 class TcpHost:
     """The host, one of its applications, and its peer; `native` runs every packet natively too, and compares."""
 
+    layer: Any = IP
+    header, ours, peer = HEADER_STRUCT, OURS, PEER
+
     def __init__(self, native: bool = False, **chosen: int) -> None:
         graph = RouterGraph("host")
-        graph.add(Ethernet("eth0", SimpleNamespace(mac=number(LEFT), mtu=1500)))  # type: ignore[arg-type]
-        graph.add(Ip("ip", {"eth0": f"{OURS}/24"}, {"10.9.0.0/16": PEER}))
-        arp = graph.add(Arp("arp"))
-        graph.add(Icmp("icmp"))
-        self.tcp = graph.add(Tcp("tcp", **chosen))
+        self.tcp: Any = Tcp("tcp", **chosen)
         self.port = Port()
-        graph.add(Applications("apps", self.port))
-        graph.connect("icmp", "ip", "eth0")
-        graph.connect("ip", "arp", "eth0")
-        graph.connect("apps", "tcp", "ip")
-        graph.connect("tcp", "icmp")
-        graph.configure()
-        arp.pin(0, PEER, HOST)
+        self._stand(graph)
         for router in graph.routers:
             router.start(graph)
         self.graph = graph
@@ -106,6 +99,24 @@ class TcpHost:
         self.works: list[tuple[int, ...]] = []  # on records: the socket, and the words of the message
         self.opened: dict[int, int] = {}
         self._leaving = Leaving()
+
+    def _stand(self, graph: RouterGraph) -> None:
+        """Let TCP stand on the routers of the family, and applications on it; configure the graph."""
+        graph.add(Ethernet("eth0", SimpleNamespace(mac=number(LEFT), mtu=1500)))  # type: ignore[arg-type]
+        graph.add(Ip("ip", {"eth0": f"{OURS}/24"}, {"10.9.0.0/16": PEER}))
+        arp: Any = graph.add(Arp("arp"))
+        for router in (Icmp("icmp"), self.tcp, Applications("apps", self.port)):
+            graph.add(router)
+        graph.connect("icmp", "ip", "eth0")
+        graph.connect("ip", "arp", "eth0")
+        graph.connect("apps", "tcp", "ip")
+        graph.connect("tcp", "icmp")
+        graph.configure()
+        arp.pin(0, PEER, HOST)
+
+    def address(self, text: str) -> Any:
+        """An address as `header` has it."""
+        return address(text)
 
     def reset(self) -> None:
         """Begin anew."""
@@ -122,11 +133,11 @@ class TcpHost:
     # The engine.
 
     def request(
-        self, kind: int, socket: int, local: Any = ("0.0.0.0", 0), remote: Any = ("0.0.0.0", 0), data=b"", note=0
+        self, kind: int, socket: int, local: Any = ("", 0), remote: Any = ("", 0), data: bytes = b"", note: int = 0
     ) -> str:
         """Make a local request; the leaf that it came to."""
-        names = address(local[0]), address(remote[0]), local[1], remote[1]
-        return self.serve(HEADER_STRUCT.pack(kind, TCP_PROTOCOL, note, socket, *names, 7) + data)
+        names = self.address(local[0]), self.address(remote[0]), local[1], remote[1]
+        return self.serve(self.header.pack(kind, TCP_PROTOCOL, note, socket, *names, 7) + data)
 
     def serve(self, request: bytes) -> str:
         leaf = self.local.both(request, timestamp=self.now).leaf
@@ -140,7 +151,7 @@ class TcpHost:
             self.sent.append(self._finished(made))
             return
         assert made.leaf == "to apps", made.leaf
-        kind, protocol, _, socket, _, remote, _, remote_port, _ = HEADER_STRUCT.unpack_from(made.data)
+        kind, protocol, _, socket, _, remote, _, remote_port, _ = self.header.unpack_from(made.data)
         data = made.data[HEADER:]
         assert protocol == TCP_PROTOCOL
         if kind == REPORT:
@@ -157,11 +168,12 @@ class TcpHost:
 
     def _finished(self, made: Any) -> Any:
         """A frame that leaves, with the checksum that the device completes."""
-        packet = Ether(made.data)[IP]
-        assert packet.proto == TCP_PROTOCOL and packet.chksum == IP(raw(packet.copy())).chksum
+        packet = Ether(made.data)[self.layer]
+        if self.layer is IP:
+            assert packet.proto == TCP_PROTOCOL and packet.chksum == IP(raw(packet.copy())).chksum
         partial = packet[TCP].chksum
         del packet[TCP].chksum
-        again = IP(raw(packet))
+        again = self.layer(raw(packet))
         if made.fields["flags"] == 1:
             assert partial != again[TCP].chksum or not bytes(again[TCP].payload)
         else:
@@ -196,11 +208,11 @@ class TcpHost:
             self.sent.append(self._finished(result))
         if result.leaf != "to apps":
             return result.leaf, bytearray()
-        kind, _, _, socket, *_, extent = HEADER_STRUCT.unpack_from(result.data)
+        kind, _, _, socket, *_, extent = self.header.unpack_from(result.data)
         at, size = extent >> 16, extent & 0xFFFF
         request = bytearray(result.data[:at])
         self.serial = _number(request, message.SERIAL)
-        place = int.from_bytes(request[message.LOCAL - 12 : message.LOCAL - 4], signed=True)
+        place = int.from_bytes(request[message.LOCAL : message.LOCAL + 8], signed=True)
         if kind == SEGMENT and size and place >= 0 and socket != 0xFFFFFFFF and placed:
             ring = self.port.ring(socket & message.ROW, False)
             for index, byte in enumerate(result.data[at : at + size]):
@@ -251,7 +263,7 @@ class TcpHost:
             window=more.pop("window", 65535),
             options=options,
         )
-        packet = IP(src=more.pop("source", PEER), dst=OURS, **more) / segment / Raw(data)
+        packet = self.layer(src=more.pop("source", self.peer), dst=self.ours, **more) / segment / Raw(data)
         return raw(Ether(dst=LEFT, src=HOST) / packet)
 
     def wait(self, time: int) -> list[Any]:
@@ -270,7 +282,7 @@ class TcpHost:
 
 def listen(host: TcpHost, *spares: int) -> None:
     """Have the host listen, with these spare sockets."""
-    assert host.request(LISTEN, LISTENER, (OURS, 80)) == "served"
+    assert host.request(LISTEN, LISTENER, (host.ours, 80)) == "served"
     for each in spares:
         assert host.request(OFFER, each, data=LISTENER.to_bytes(4)) == "served"
 
