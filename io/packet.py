@@ -15,6 +15,7 @@ __all__ = [
     "DROPPED",
     "EVERYONES",
     "GSO_NONE",
+    "GSO_UDP_L4",
     "HEADROOM",
     "HELD",
     "NEEDS_CHECKSUM",
@@ -57,7 +58,7 @@ CONTROL_TICK, CONTROL_BIND, CONTROL_CHANGE = 1, 2, 3
 NO_PATH = (1 << 16) - 1
 """The value of `path` for a packet that is for none; paths have the numbers below."""
 
-NEEDS_CHECKSUM, GSO_NONE = 1, 0
+NEEDS_CHECKSUM, GSO_NONE, GSO_UDP_L4 = 1, 0, 5
 """Values of `flags` and `gso_type` (linux/virtio_net.h)."""
 
 CUT = 2

@@ -6,13 +6,14 @@ sleeps, and gives its core to others between two looks. It expects what came las
 short or long (as branch predictors of processors do): so it polls for an answer, and not for the next question, though
 that comes a second later. It polls only after work: a router without packets sleeps.
 
-A replica that finds `DENSE` packets at once does not look at their channel again until the batch of a super-frame is
-there, or `GATHERING` nanoseconds have passed since it found them (`gathers` of the channels). Meanwhile arriving
-packets announce themselves to no one.
+A replica that finds `DENSE` packets at once (`are_many`) does not look at their channel again until the batch of a
+super-frame is there, or `GATHERING` nanoseconds have passed since it found them (`gathers` of the channels). Meanwhile
+arriving packets announce themselves to no one.
 """
 
 import numpy as np
 
+from scout.io.packet import GSO_NONE, GSO_UDP_L4
 from scout.io.system import clock, epoll_wait, monotonic_clock, ppoll
 from scout.ring.atomics import store64
 from scout.ring.bell import announce_sleep, arm, disarm, is_armed, is_lookout
@@ -27,6 +28,7 @@ __all__ = [
     "POLL",
     "SHARED",
     "WAITER",
+    "are_many",
     "expects_short_wait",
     "gathers_now",
     "monotonic",
@@ -130,6 +132,27 @@ def rest(waiter: np.ndarray, idle: int, until: int, keeps_packets: bool) -> int:
     epoll_wait(sleeps_on, waiter.ctypes.data + _EVENT, 1, longest)
     me.woken = now(waiter)
     return idle
+
+
+@inline
+def are_many(batch: np.ndarray, count: int) -> bool:
+    """True if the `count` frames of a batch are DENSE packets or more, and the first ones are no super-frames of TCP.
+
+    A super-frame of UDP, which the kernel has joined, counts as the packets that it stands for, about: its headers are
+    not looked at. The packets of a TCP connection do not wait for more, as its sender waits for acknowledgements.
+    """
+    packets = 0
+    for index in range(count):
+        packet = batch[index]
+        if packet.gso_type == GSO_NONE:
+            packets += 1
+        elif packet.gso_type == GSO_UDP_L4 and packet.gso_size:
+            packets += (packet.end - packet.frame + packet.tail_bytes) // packet.gso_size
+        else:
+            return False
+        if packets >= DENSE:
+            return True
+    return False
 
 
 @inline

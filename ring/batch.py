@@ -53,10 +53,12 @@ def open_up_to(channel: Record, member: Record, replica: int, owner: int, most: 
     if channel.laps and not _begin(channel, replica):
         return -1
     end = member.end
-    if end <= head:
-        count = min(member.tail - head, to_boundary(channel, head), most)
-        end = decide(channel, member, replica, owner, head, count)
-    return take(member, head, min(end, member.tail) - head)
+    if end > head:
+        count = min(end, member.tail) - head
+    else:
+        count = min(member.tail - head, most, to_boundary(channel, head))
+        count = decide(channel, member, replica, owner, head, count)
+    return take(member, head, count)
 
 
 @inline
@@ -125,23 +127,37 @@ def entry_at(channel: Record, member: Record, index: int) -> int:
 @inline
 def finish(channel: Record, member: Record, replica: int) -> None:
     """Count the batch at hand as done, and move past it. The floor stays."""
+    _count(member)
+    if member.role & CONTROL:
+        member.controls += 1
+    else:
+        _move(channel, replica, member.head + member.count)
+
+
+@inline
+def _count(member: Record) -> None:
+    """Count the requests of the batch at hand, which is done."""
     member.open = 0
     member.seen += member.count
     if member.primary:
         member.claimed += member.count
-    if member.role & CONTROL:
-        member.controls += 1
-    else:
-        # Before the floor: a successor must not find a floor beyond the head. Release, pairs with `lag` and others that
-        # look from outside.
-        store64_release(head_of(channel, replica), member.head + member.count)
+
+
+@inline
+def _move(channel: Record, replica: int, head: int) -> None:
+    """Store a replica's new head. Before its floor: a successor must not find a floor beyond the head."""
+    store64_release(head_of(channel, replica), head)  # pairs with `lag` and others that look from outside
 
 
 @inline
 def close_batch(channel: Record, member: Record, replica: int) -> None:
-    """Release the requests of the batch at hand; their memory may not be read after."""
-    finish(channel, member, replica)
-    head = member.head
+    """Release the requests of the batch at hand; their memory may not be read after.
+
+    Of a software channel, whose control requests are entries.
+    """
+    _count(member)
+    head = member.head + member.count
+    _move(channel, replica, head)
     if channel.keeps == 0:
         # Release, pairs with the producer's load in `scout.ring.floors`: the entries were read before.
         store64_release(floor_of(channel, replica), head)

@@ -69,7 +69,10 @@ def claim_at(channel: Record, position: int) -> int:
 
 @inline
 def claim(channel: Record, position: int, owner: int, count: int, yields: bool) -> int:
-    """Claim `count` requests from `position` on for `owner`; the claim that holds: this one, or an earlier one.
+    """Claim `count` requests from `position` on for `owner`; 0 if this claim holds, else the earlier one that does.
+
+    So a claimant continues with the count that it has. Every next position depends on the count: to decode it from the
+    claim takes a tenth of the time of a batch of one request.
 
     With `yields` another replica gets a moment to claim first: `decide` asks for it if this replica was not the primary
     of its last batch.
@@ -89,7 +92,7 @@ def claim(channel: Record, position: int, owner: int, count: int, yields: bool) 
         # The claimant is in front and will mostly claim the next batch too: it will write to that mark.
         if channel.mark_stride <= SHORT:
             prefetch(mark_of(channel, position + count))
-        return mine
+        return 0
     return load64_acquire(mark)  # pairs with the compare_exchange that won
 
 

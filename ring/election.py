@@ -28,11 +28,14 @@ PRIMARY, CONTROL = 1, 2
 def decide(channel: Record, member: Record, replica: int, owner: int, here: int, count: int) -> int:
     """Decide who is primary of the next requests, which begin at position `here`, up to `count` of them.
 
-    Sets `member.role` and `member.end`, and returns the latter. `owner` is the replica itself, or NOBODY if flows are
-    sharded.
+    Sets `member.role` and `member.end`, and returns how many published requests there are up to the latter. `owner` is
+    the replica itself, or NOBODY if flows are sharded.
     """
     if channel.policy == CLAIM:
-        return follow(channel, member, replica, here, claim(channel, here, owner, count, member.primary == 0))
+        found = claim(channel, here, owner, count, member.primary == 0)
+        if found:
+            return follow(channel, member, replica, here, owner_of(found), count_of(found))
+        return _note(channel, member, replica, here, PRIMARY if owner == replica else 0, count)
     first = here & ~(channel.group - 1)
     end = first + channel.group
     if here < member.until:
@@ -43,22 +46,30 @@ def decide(channel: Record, member: Record, replica: int, owner: int, here: int,
     else:
         member.role = in_turn(load64(mark_of(channel, first)), replica, first // channel.group)
     store64_release(end_of(channel, replica), end)  # after the role: a successor that finds the end uses the role
-    return end
+    return min(end, member.tail) - here
 
 
 @inline
-def follow(channel: Record, member: Record, replica: int, here: int, found: int) -> int:
-    """Note what `found`, the claim at position `here`, says: the role and the end, which is returned."""
-    role, count = 1 if owner_of(found) == replica else 0, count_of(found)
+def follow(channel: Record, member: Record, replica: int, here: int, owner: int, count: int) -> int:
+    """Note the claim at position `here`, of `owner` and with this count: the role, and the end.
+
+    Returns how many requests it is of.
+    """
+    role = PRIMARY if owner == replica else 0
     if count == 0:
-        role |= CONTROL
-        count = 1
-    elif member.head + count > member.tail:
+        return _note(channel, member, replica, here, role | CONTROL, 1)
+    if member.head + count > member.tail:
         member.tail = member.head + count  # the claimant has seen that these are filled
+    return _note(channel, member, replica, here, role, count)
+
+
+@inline
+def _note(channel: Record, member: Record, replica: int, here: int, role: int, count: int) -> int:
+    """Note the role for the `count` requests from position `here` on, and where they end. Returns `count`."""
     member.role = role
     # Release, after the role: a successor that finds the end uses the role.
     store64_release(end_of(channel, replica), here + count)
-    return here + count
+    return count
 
 
 @inline

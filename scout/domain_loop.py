@@ -22,8 +22,8 @@ from scout.domain_queues import queue_call, serve_queues
 from scout.domain_sending import prepare_call, prepare_function, send_function
 from scout.domain_shapes import shape_call
 from scout.domain_timers import begin_timers, timers
-from scout.io.packet import CONTROL_CHANGE, GSO_NONE
-from scout.io.rest import DENSE, NEVER
+from scout.io.packet import CONTROL_CHANGE
+from scout.io.rest import NEVER
 from scout.paths.demux.find import ACCOUNTED, QUEUE_UP, SEEN
 from scout.ring.turn import STOP
 from scout.ring.wait import SPINS
@@ -101,7 +101,8 @@ def loop_source(plan: DomainPlan) -> str:
             "from scout.io.latency import see_latencies",
             "from scout.io.packet import NOT_HELD, RECORD",
             *(["from scout.io.path_queue import finish, take"] if plan.path_scheduler else []),
-            f"from scout.io.rest import {'NEVER, ' if plan.timers else ''}{'now, ' if clocked else ''}rest, see_many",
+            f"from scout.io.rest import {'NEVER, ' if plan.timers else ''}are_many, "
+            f"{'now, ' if clocked else ''}rest, see_many",
             *(["from scout.io.stopwatch import stopwatch"] if plan.path_scheduler or plan.accounts else []),
             f"from scout.ring.bell import {'is_lookout, ' if plan.timers else ''}may_sleep, ring_bell",
             "from scout.ring.jit import callee, inline",
@@ -219,7 +220,7 @@ def _channel(plan: DomainPlan, index: int) -> list[str]:
         *(_SEE_TIME if plan.demuxes else []),
         f"if {channel}_cursor[0].open:",
         "    work += 1",
-        f"    if count >= {DENSE} and batch[0].gso_type == {GSO_NONE}:",
+        "    if are_many(batch, count):",
         f"        see_many(waiter, {index})",
         # A channel that brings only packets that are dropped where they lie has used its turn, too.
         *([f"    heads[{index}].served += {channel}_cursor[0].count"] if plan.scheduler else []),

@@ -28,7 +28,7 @@ from scout.io.channels.kernel_ring_protocol import (
 from scout.io.channels.sharding import SKIPPED, role_for, set_role
 from scout.io.channels.tpacket import frame_end, frame_of, interface_of, received_at, take_frame
 from scout.io.packet import NOT_HELD, OFFLOAD, RECORD
-from scout.io.rest import DENSE, gathers_now
+from scout.io.rest import gathers_now
 from scout.ring import layout, turn
 from scout.ring.atomics import load64, pause, store64
 from scout.ring.batch import cut_batch, finish, mark_plain, passes_over
@@ -147,13 +147,13 @@ def _take_control(ring: Record, cursor: Record, batch: np.ndarray) -> None:
 
 @inline
 def gathers(ring: Record, cursor: Record, waiter: np.ndarray, channel: int) -> bool:
-    """True if the next frames are to wait until there are `MANY`: behind a batch of `DENSE`, for a moment.
+    """True if the next frames are to wait until there are `MANY`: behind a batch of `DENSE` packets, for a moment.
 
     Packets of one flow leave together then. And a replica that takes each frame as soon as it is there slows down the
     core that writes them: both use the frame's first cache line at the same time. So it looks at the last one of MANY.
     """
     here, last = layout.position(cursor), cursor.head + MANY - 1
-    if cursor.count < DENSE or cursor.primary == 0 or cursor.open or cursor.end > here:
+    if cursor.primary == 0 or cursor.open or cursor.end > here:
         return False
     if not gathers_now(waiter, channel):
         return False

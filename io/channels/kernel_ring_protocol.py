@@ -40,7 +40,7 @@ from scout.ring.atomics import (
 )
 from scout.ring.batch import take, to_boundary
 from scout.ring.bell import ring_bell
-from scout.ring.claims import claim, claim_at
+from scout.ring.claims import claim, claim_at, count_of, owner_of
 from scout.ring.election import follow
 from scout.ring.floors import lowest_floor, refresh_limit
 from scout.ring.jit import Record, entry, inline
@@ -153,16 +153,19 @@ def open_requests(ring: Record, cursor: Record, replica: int, owner: int) -> int
     Returns how many, 0 if nothing waits. `owner` is the replica itself, or NOBODY if flows are sharded.
     """
     here = position(cursor)
-    end = cursor.end
-    if end <= here:
+    count = cursor.end - here
+    if count <= 0:
         found = claim_at(ring, here)
         if found == 0:
             count = offered(ring, cursor)
             if count == NOTHING:
                 return 0
-            found = claim(ring, here, owner, min(count, to_boundary(ring, here)), False)
-        end = follow(ring, cursor, replica, here, found)
-    return take(cursor, here, end - here)
+            count = min(count, to_boundary(ring, here))
+            found = claim(ring, here, owner, count, False)
+        if found:
+            owner, count = owner_of(found), count_of(found)
+        count = follow(ring, cursor, replica, here, owner, count)
+    return take(cursor, here, count)
 
 
 @inline

@@ -69,7 +69,7 @@ WRONG: list[tuple[str, Kind, tuple[str, str, str], dict[str, Any]]] = [
     (
         "a successor does not know the claims of its predecessor",
         SoftwareModel,
-        ("election", "1 if owner_of(found) == replica else 0", "0"),
+        ("election", "role = PRIMARY if owner == replica else 0", "role = 0"),
         {"requests": 1, "deaths": 1},
     ),
     (

@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 
 from scout.io.host.process import Child
+from scout.io.packet import GSO_NONE, GSO_UDP_L4, PACKET
 from scout.io.rest import (
+    DENSE,
     GATHERING,
     NEVER,
     POLL,
     WAITER,
+    are_many,
     expects_short_wait,
     gathers_now,
     remember_wait,
@@ -28,9 +31,10 @@ from scout.ring.layout import CHANNEL, MEMBER
 from scout.ring.wait import BLOCK, SPINS
 from scout.testing import await_until
 
-_WAITERS, _CHANNELS, _MEMBERS = (
-    numba.types.Array(numba.from_dtype(each), 1, "C") for each in (WAITER, CHANNEL, MEMBER)
+_WAITERS, _CHANNELS, _MEMBERS, _BATCHES = (
+    numba.types.Array(numba.from_dtype(each), 1, "C") for each in (WAITER, CHANNEL, MEMBER, PACKET)
 )
+GSO_TCPV4 = 1  # linux/virtio_net.h
 LONG = 60.0  # seconds; nothing waits for so long unless the test fails
 
 
@@ -62,6 +66,11 @@ def rest_after(waiters, looks):
 @entry(numba.void(_WAITERS))
 def take_many(waiters):
     see_many(waiters, 1)
+
+
+@entry(numba.boolean(_BATCHES, numba.int64))
+def is_dense(batch, count):
+    return are_many(batch, count)
 
 
 @entry(numba.boolean(_WAITERS, numba.int64))
@@ -297,6 +306,25 @@ def test_a_lookout_registers_channels_that_a_dead_one_had_registered_again(bell,
     rest_after(waiter, SPINS)
     os.write(pipe[1], b"1")
     assert len(watch.poll(0)) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "segments", "frames", "expected"),
+    [
+        (GSO_NONE, 1, DENSE - 1, False),
+        (GSO_NONE, 1, DENSE, True),
+        (GSO_UDP_L4, 4, DENSE // 4 - 1, False),
+        (GSO_UDP_L4, 4, DENSE // 4, True),
+        (GSO_UDP_L4, DENSE, 1, True),
+        (GSO_TCPV4, DENSE, DENSE, False),
+    ],
+)
+def test_the_packets_of_super_frames_of_udp_count(kind, segments, frames, expected):
+    batch = np.zeros(DENSE, PACKET)
+    size = 1_000
+    batch["gso_type"], batch["gso_size"] = kind, size if segments > 1 else 0
+    batch["end"], batch["tail_bytes"] = 100, 42 + segments * size - 100
+    assert is_dense(batch, frames) == expected
 
 
 def test_more_packets_of_a_channel_are_awaited_for_a_moment_only(bell):

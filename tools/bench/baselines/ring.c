@@ -51,8 +51,12 @@ static inline int64_t claim(const struct channel *channel, struct member *member
     int64_t found = __atomic_load_n(mark, __ATOMIC_ACQUIRE);
     if (found >> (OWNER_BITS + COUNT_BITS) != lap || !found) {
         int64_t mine = (lap << COUNT_BITS | most) << OWNER_BITS | (replica + 2);
-        if (__atomic_compare_exchange_n(mark, &found, mine, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
-            found = mine;
+        if (__atomic_compare_exchange_n(mark, &found, mine, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+            /* The end must not depend on the result of the exchange: the next exchange would wait for it. */
+            member->role = 1;
+            __atomic_store_n(&member->end, head + most, __ATOMIC_RELEASE);
+            return head + most;
+        }
     }
     member->role = (found & ((1 << OWNER_BITS) - 1)) == replica + 2;
     int64_t end = head + (found >> OWNER_BITS & ((1 << COUNT_BITS) - 1));
