@@ -27,6 +27,7 @@ Name = tuple[str, int]
 """An address and an L4 port."""
 
 _NAP = 5e-5  # seconds between two looks whether there is room for a request
+_PAUSE = 1e-3  # seconds between two waits of one call
 
 
 class Socket:
@@ -154,8 +155,14 @@ class Socket:
         """Until when a call that begins now may wait."""
         return None if self._timeout is None else time.monotonic() + self._timeout
 
-    def _wait(self, deadline: float | None) -> None:
-        """Wait until the eventfd is readable."""
+    def _wait(self, deadline: float | None, again: bool = False) -> None:
+        """Wait until the eventfd is readable; after a pause if that has ended a wait of the same call already.
+
+        The eventfd may be readable for something else than what the call wants: a call that waits for room would take a
+        whole core as long as data waits that nobody reads.
+        """
+        if again:
+            time.sleep(_PAUSE)
         left = None if deadline is None else deadline - time.monotonic()
         if left is not None and left <= 0:
             self._check_stack()

@@ -10,6 +10,7 @@ from typing import Any
 
 from scout.endpoints.stack import Stack
 from scout.io.endpoints import message
+from scout.io.endpoints.application_stream import CONNECT, READ
 from scout.io.endpoints.message import ABORT, HEADER, OPTION, SHUTDOWN, WRITE
 from scout.io.endpoints.records import SECURING_WORDS
 from scout.io.endpoints.stream import ESTABLISHED, OPENING
@@ -20,7 +21,6 @@ from scout.sockets.base import Name, Socket, opened
 from scout.sockets.byte_stream import ByteStream
 from scout.sockets.errors import error_of, refuse_flags
 from scout.sockets.listener import Listener
-from scout.sockets.readiness import Readiness
 from scout.sockets.securing import Securing
 
 __all__ = ["StreamSocket"]
@@ -35,7 +35,7 @@ _REASONS = {
 """The errors of connections that have ended; for any other reason ECONNABORTED."""
 
 
-class StreamSocket(Readiness, Securing, Socket):
+class StreamSocket(Securing, Socket):
     """A TCP socket of a router.
 
     Its descriptor is readable as long as data, the end of the peer's stream, an error or a connection to accept waits;
@@ -62,16 +62,14 @@ class StreamSocket(Readiness, Securing, Socket):
     """As Python's `socket.makefile`."""
 
     def __init__(self, stack: Stack, place: tuple[int, int, int] | None = None) -> None:
-        Readiness.__init__(self)
-        place = place or opened(stack, IPPROTO_TCP)
-        Socket.__init__(self, stack, SOCK_STREAM, IPPROTO_TCP, *place, 8 * SECURING_WORDS)
+        super().__init__(stack, SOCK_STREAM, IPPROTO_TCP, *(place or opened(stack, IPPROTO_TCP)), 8 * SECURING_WORDS)
         self.stream: ByteStream = ByteStream(self._area, stack.stream_offset, stack.stream_bytes, self._bell)
         self._telling = threading.Lock()
         self._listener: Listener | None = None
         self._from: Listener | None = None  # the one that it was accepted from
         self._connecting = False
         self._shut_read = self._shut_write = self._was_told = False
-        self.aborts = False
+        self._watches_data, self.aborts = True, False
         self.is_spliced = False  # True if the stack has it (`scout.sockets.splice`): `close` does not end it then
         self._settings: dict[int, int] = {}  # those that were chosen
         self._io_refs, self._closed = 0, False  # as Python's sockets, for `makefile`
@@ -105,9 +103,7 @@ class StreamSocket(Readiness, Securing, Socket):
         try:
             self.connect(name)
         except OSError as error:
-            if error.errno is None:  # of a time limit
-                return errno.EAGAIN
-            return error.errno
+            return error.errno or errno.EAGAIN  # that of a time limit has none
         return 0
 
     def is_connecting(self) -> bool:
@@ -241,15 +237,15 @@ class StreamSocket(Readiness, Securing, Socket):
                 self._raise_end()
                 return 0
             self._tell_read()
-            with self._awaiting_data():
-                self._wait(deadline)
+            self._settle()
+            self._wait(deadline)
         return 0
 
     def _read(self, count: int, copy: Callable[[], Any]) -> Any:
         """Read bytes; tell the stack if it is time, and be readable no longer than bytes wait."""
         data = copy()
         self._tell_read()
-        if self._awaits_room or self.stream.readable() == 0:
+        if self.stream.readable() == 0:
             self._settle()
         return data
 
@@ -298,7 +294,7 @@ class StreamSocket(Readiness, Securing, Socket):
 
     def _await_room(self, wants: bool) -> int:
         """Wait for room; for how many bytes there is."""
-        deadline = self._deadline()
+        deadline, again = self._deadline(), False
         while wants:
             self._connected()
             if self._shut_write:
@@ -311,11 +307,26 @@ class StreamSocket(Readiness, Securing, Socket):
                 if self.stream.awaits_room:
                     self._await_part(False)
                 return room
-            with self._awaiting_room():
-                self._wait(deadline)
+            self._await_part(True)
+            self._wait(deadline, again)
+            again = True
         return 0
 
-    # What others want to know of the connection.
+    def _await_part(self, waits: bool) -> None:
+        """Let the descriptor be readable when a part of the full send ring is free again, or not any more."""
+        self.stream.await_room(waits)
+        self._settle()
+
+    # Waiting.
+
+    def watch_data(self, watches: bool) -> None:
+        """Let the descriptor be readable as long as data or the end waits, or only for other reasons."""
+        self._watches_data = watches
+        self._settle()
+
+    def _settle(self) -> None:
+        """Let the descriptor be readable as long as something waits."""
+        self.stream.settle((READ if self._watches_data else 0) | (CONNECT if self._connecting else 0))
 
     def _connected(self) -> None:
         """Raise an error if there is no connection."""
@@ -375,9 +386,7 @@ class StreamSocket(Readiness, Securing, Socket):
     def _end(self) -> None:
         if self._bell >= 0 and self._remote and not self.is_spliced:
             with suppress(OSError):  # the router has ended
-                if self._receiving.acquire(blocking=False):  # else another thread reads, and tells of it
-                    self._tell_read(1)  # unread bytes would have the peer see a reset
-                    self._receiving.release()
+                self._tell_read(1)  # unread bytes would have the peer see a reset
                 if self.aborts:
                     self._tell(ABORT)
                 elif not self.stream.closed():

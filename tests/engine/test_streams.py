@@ -4,6 +4,7 @@ import errno
 import hashlib
 import random
 import select
+import selectors
 import socket
 import threading
 import time
@@ -255,6 +256,49 @@ def test_a_socket_that_does_not_wait_is_told_when_it_is_connected(stack: Any) ->
             assert select.select([sock], [], [], 300)[0]
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
         assert sock.connect_ex(listener.getsockname()) == errno.EISCONN
+
+
+def test_readiness(pair: Any) -> None:
+    sock, peer = pair
+    with selectors.DefaultSelector() as selector:
+        selector.register(sock, selectors.EVENT_READ)
+        assert not selector.select(0)
+        peer.sendall(b"twelve bytes")
+        for _ in range(3):  # as long as data waits
+            assert selector.select(300)
+            assert len(sock.recv(4)) == 4
+        assert not selector.select(0)
+        sock.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            sock.recv(10)
+        sock.settimeout(0.01)
+        with pytest.raises(TimeoutError):
+            sock.recv(10)
+        peer.close()
+        assert selector.select(300) and sock.recv(10) == b""
+        assert selector.select(0)  # the end stays
+
+
+def test_a_full_ring_is_told_and_its_room_too(pair: Any) -> None:
+    sock, peer = pair
+    sock.setblocking(False)
+    sent = sock.send(bytes(100_000))  # a part
+    assert sent == RING
+    full = False
+    while not full:
+        try:
+            sent += sock.send(bytes(100_000))
+        except BlockingIOError:
+            full = not select.select([sock], [], [], 0)[0]  # else there has been room since, as the peer took more
+    got = 0
+    while not select.select([sock], [], [], 0)[0]:
+        if got < sent:  # else all has come, and the wake-up is under way
+            got += len(peer.recv(100_000))
+    more = sock.send(b"x" * RING)
+    assert more > 0
+    assert not select.select([sock], [], [], 0)[0]  # it does not wait for room any more
+    while got < sent + more:
+        got += len(peer.recv(100_000))
 
 
 def test_bytes_are_read_and_written_where_they_are(pair: Any) -> None:
