@@ -3,6 +3,10 @@
 The application (`tcp_application.py`) is the same Python program on Scout's sockets and on the kernel's, in a process
 of its own; its client are this process's sockets, which are the kernel's. Each contender has a veth pair of its own.
 Nothing is pinned but Scout's replicas: peer, stack and application share the cores.
+
+Scout receives frames to a MAC address of its own: with the interface's address the kernel would also look for a route
+of each frame, in the sender's time. Without offloads each segment is a frame, and no frame is longer than the link's
+MTU says, so the port has a ring of many short slots: while one replica has no core, frames wait there for it.
 """
 
 import os
@@ -34,6 +38,12 @@ QUESTION = 32  # bytes of a request, and of its response
 PATIENCE = 30.0  # seconds
 OFFLOADS = ("tx_tcp_segmentation", "tx_generic_segmentation", "tx_checksum_ip_generic", "rx_gro")
 """Those of a veth device that join, cut or leave checksums out."""
+
+MAC = "02:00:00:00:01:01"
+"""The MAC address of Scout's port."""
+
+LONGEST, FRAMES = 1514, 8192
+"""Bytes of a slot of the port's receive ring, and how many there are, where links have no offloads."""
 
 WARM_UP = 0.1  # seconds of a transfer that are not counted: the congestion window grows
 
@@ -127,7 +137,10 @@ def _started(stack: ExitStack, lab: Lab, index: int, replicas: int, offloads: bo
     kind = "kernel"
     if replicas:
         kind = f"bench-tcp-{os.getpid()}-{replicas}"
-        graph = host_graph("bench_tcp_live", AfPacketPort("eth0"), host.address, Tcp("tcp"), ApplicationPort(kind))
+        port = AfPacketPort("eth0", mac=MAC)
+        if not offloads:
+            port = AfPacketPort("eth0", mac=MAC, longest=LONGEST, frames=FRAMES)
+        graph = host_graph("bench_tcp_live", port, host.address, Tcp("tcp"), ApplicationPort(kind))
         supervisor = Supervisor(graph, host_paths(graph), replicas)
         stack.callback(supervisor.stop)
         with own.entered():
