@@ -156,9 +156,16 @@ def are_many(batch: np.ndarray, count: int) -> bool:
 
 
 @inline
-def see_many(waiter: np.ndarray, channel: int) -> None:
-    """Packets come faster than the replica could sleep: none wakes it, until it announces a sleep again."""
+def see_many(waiter: np.ndarray, channel: int, many: bool) -> None:
+    """After a batch of a channel: many packets come faster than the replica could sleep.
+
+    None wakes it then, until it announces a sleep again. Behind fewer it waits for no more of that channel.
+    """
     me = waiter[0]
+    if not many:
+        if me.dense == channel:
+            me.many = 0
+        return
     me.many, me.dense = now(waiter), channel
     if is_lookout(me.bell, me.replica):
         disarm(me.bell)

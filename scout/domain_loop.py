@@ -220,8 +220,7 @@ def _channel(plan: DomainPlan, index: int) -> list[str]:
         *(_SEE_TIME if plan.demuxes else []),
         f"if {channel}_cursor[0].open:",
         "    work += 1",
-        "    if are_many(batch, count):",
-        f"        see_many(waiter, {index})",
+        f"    see_many(waiter, {index}, are_many(batch, count))",
         # A channel that brings only packets that are dropped where they lie has used its turn, too.
         *([f"    heads[{index}].served += {channel}_cursor[0].count"] if plan.scheduler else []),
         *([f"    received += {channel}_cursor[0].count"] if plan.path_scheduler else []),

@@ -34,7 +34,7 @@ MTU = {"left": 1500, "right": 1400}
 
 PUSHED = HEADROOM * 3 // 4  # room enough for what a stage has put before a packet that it then drops
 
-_SAME_FIELDS = (*NOTES, "flags", "gso_type")
+_SAME_FIELDS = (*NOTES, "flags", "gso_type", "gso_size")
 
 
 def number(mac: str) -> int:

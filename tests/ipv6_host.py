@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from scout.io.access import load8, load16, load48, load64, require, store16, store48
+from scout.io.access import length, load8, load16, load48, load64, require, store16, store48
 from scout.paths.model.attributes import Attributes
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.router import Router
@@ -25,6 +25,7 @@ from scout.paths.wire.address import IPV6, words_of
 OURS, PEER, NET = "2001:db8::1", "2001:db8::2", "2001:db8::/64"
 
 NOT_FOR_US, NO_ERROR, NO_TRANSPORT = drop("not-for-us"), drop("no-icmpv6"), drop("no-transport")
+BAD_LENGTH = drop("ipv6-bad-length")
 
 
 def receive(frame: Any, end: Any, packet: Any, mac: int, high: int, low: int, protocol: int) -> int:
@@ -32,6 +33,8 @@ def receive(frame: Any, end: Any, packet: Any, mac: int, high: int, low: int, pr
     ip = ethernet.HEADER
     if not require(frame, end, ip + ipv6.HEADER) or load16(frame, ethernet.ETHERTYPE) != ethernet.IPV6:
         return NOT_FOR_US
+    if length(frame, end, packet) - ip - ipv6.HEADER < load16(frame, ip + ipv6.PAYLOAD_LENGTH):
+        return BAD_LENGTH
     if load48(frame, ethernet.DESTINATION) != mac or load64(frame, ip + ipv6.DESTINATION) != high:
         return NOT_FOR_US
     if load64(frame, ip + ipv6.DESTINATION + 8) != low:

@@ -133,7 +133,7 @@ class AfPacketPort:
         self._reservation: socket.socket | None = None
         self._senders: list[socket.socket] = []
         self._bypass: Bypass | None = None
-        self._hindrance, self._next_look = "", 0.0
+        self._hindrance, self._no_socket, self._next_look = "", "", 0.0
         self._express: dict[int, XdpSocket] = {}
         self._lock = threading.RLock()  # the supervisor's watcher looks at the interface that comes or goes
 
@@ -164,7 +164,7 @@ class AfPacketPort:
             try:
                 self._bypass = Bypass(self.number, past_hooks=self.bypass is True)
             except OSError:  # a system whose kernel cannot be asked
-                self._hindrance = UNKNOWN
+                self._no_socket = UNKNOWN
             self._chunks = shared((min(len(os.sched_getaffinity(0)), MOST_REPLICAS), CHUNK_BYTES), np.uint8)
 
     def _reserve(self) -> None:
@@ -225,15 +225,13 @@ class AfPacketPort:
             self._equip(replica)
             if self.interface:
                 self._attach(self._senders[-2:])
-            if self._bypass and replica < len(self._chunks):
-                self._hindrance = self._bypass.hindrance()
-                if self._bypass.possible():
-                    try:
-                        self._equip_express(replica)
-                    except OSError as error:  # there are no such sockets, or another one has the interface's queue
-                        self._hindrance = f"no AF_XDP socket: {error.strerror}"
-                    self._next_look = 0.0
-                    self.refresh()
+            if self._bypass and replica < len(self._chunks) and self._bypass.possible():
+                try:
+                    self._equip_express(replica)
+                except OSError as error:  # there are no such sockets, or another one has the interface's queue
+                    self._no_socket = f"no AF_XDP socket: {error.strerror}"
+                self._next_look = 0.0
+                self.refresh()
 
     def _equip_express(self, replica: int) -> None:
         """Give a replica that is not forked yet an AF_XDP socket: of more replicas than cores the last have none."""
@@ -288,9 +286,11 @@ class AfPacketPort:
     @property
     def hindrance(self) -> str:
         """Why single frames do not leave by AF_XDP at present; empty if they do."""
+        if not self.interface:
+            return NO_INTERFACE
         if self.bypass is False:
             return "the interface came later" if self.came_later else "bypass=False"
-        return self._hindrance
+        return self._hindrance or ("" if self._express else self._no_socket)
 
     @property
     def bypassed(self) -> int:
@@ -313,10 +313,10 @@ class AfPacketPort:
                 # kernel, or sends or drops one more batch.
                 self.transmits["longest"] = self.mtu + ETHERNET_HEADER
                 self.transmits["no_carrier"] = self.fault() == NO_CARRIER
+                if self._bypass and time.monotonic() >= self._next_look:
+                    self._next_look = time.monotonic() + _LOOK
+                    self._hindrance = self._bypass.hindrance()
                 if self._express:
-                    if time.monotonic() >= self._next_look:
-                        self._next_look = time.monotonic() + _LOOK
-                        self._hindrance = self._bypass.hindrance() if self._bypass else UNKNOWN
                     longest = 0 if self._hindrance else VNET_HEADER + min(LONGEST_FRAME, self.mtu + ETHERNET_HEADER)
                     self.transmits["longest_frame"][list(self._express)] = longest
 

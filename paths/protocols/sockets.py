@@ -15,7 +15,7 @@ import numpy as np
 from scout.io.access import load16, load32, load64, store32, store64
 from scout.io.endpoints import message
 from scout.paths.framework.flow_table import FOREVER, REFUSE, find, new_table, place, remove
-from scout.paths.protocols.family import key_of
+from scout.paths.protocols.family import family_of, key_of
 from scout.paths.wire import icmp
 from scout.paths.wire.address import ADDRESS, ANY, IPV6, Words, address_in, put_address
 from scout.ring.jit import outline
@@ -115,7 +115,7 @@ def bind(frame: Any, sockets: Any, bindings: Any, counts: Any, opens: bool) -> i
         socket.number = 0
     if not opens:
         return row
-    name_socket(frame, socket)
+    name_socket(frame, socket, family_of(bindings))
     new = new_binding(bindings, counts, socket)
     if new < 0:
         return -1
@@ -124,21 +124,28 @@ def bind(frame: Any, sockets: Any, bindings: Any, counts: Any, opens: bool) -> i
     return row
 
 
-def local_of(frame: Any) -> Words:
+def local_of(frame: Any, family: int) -> Words:
     """The local address in a request."""
-    return load64(frame, message.LOCAL), load64(frame, message.LOCAL + 8)
+    return _address_at(frame, message.LOCAL, family)
 
 
-def remote_of(frame: Any) -> Words:
+def remote_of(frame: Any, family: int) -> Words:
     """The remote address in a request."""
-    return load64(frame, message.REMOTE), load64(frame, message.REMOTE + 8)
+    return _address_at(frame, message.REMOTE, family)
 
 
-def name_socket(frame: Any, socket: Any) -> None:
+def _address_at(frame: Any, at: int, family: int) -> Words:
+    """An address that an application may have written: of IPv4 the last four bytes count, whatever the others are."""
+    if family == IPV6:
+        return load64(frame, at), load64(frame, at + 8)
+    return 0, load32(frame, at + 12)
+
+
+def name_socket(frame: Any, socket: Any, family: int) -> None:
     """Give the row of a socket the addresses and L4 ports in a request."""
-    put_address(socket.local, local_of(frame))
+    put_address(socket.local, local_of(frame, family))
     socket.local_port = load16(frame, message.LOCAL_PORT)
-    put_address(socket.remote, remote_of(frame))
+    put_address(socket.remote, remote_of(frame, family))
     socket.remote_port = load16(frame, message.REMOTE_PORT)
 
 

@@ -157,12 +157,12 @@ def send(
         return NOT_BOUND
     socket = sockets[row]
     size = length(frame, end, packet) - message.HEADER + udp.HEADER
-    remote, remote_port = remote_of(frame), load16(frame, message.REMOTE_PORT)
+    family = family_of(next_hops)
+    remote, remote_port = remote_of(frame, family), load16(frame, message.REMOTE_PORT)
     if remote_port == 0:
         remote, remote_port = address_in(socket.remote), socket.remote_port
     hop = hop_of(entries, vectors, leaves, root, remote)
     segment, identification = load16(frame, message.NOTE), load16(frame, message.NUMBER + 2)
-    family = family_of(next_hops)
     header = least_header(family)
     failed = refusal(next_hops[hop].kind if hop >= 0 else -1, remote_port, header + size)
     if failed:

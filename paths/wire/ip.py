@@ -4,7 +4,8 @@ Every function takes the family, `IPV4` or `IPV6`, of the header at `at`. A fami
 (`scout.paths.protocols.family`), so that compiled code has the instructions for one of them alone. Addresses are two
 words (`scout.paths.wire.address`).
 
-The transport's header has to follow: an IPv6 packet with extension headers is the business of the router below.
+The router below has dropped packets that are shorter than their header says. The transport's header has to follow: an
+IPv6 packet with extension headers is the business of the router below too.
 """
 
 from typing import Any

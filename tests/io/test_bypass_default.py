@@ -13,6 +13,7 @@ from lab_router import RIGHT, Running, running
 
 from scout.io.host.lab import Lab
 from scout.io.ports.afpacket import AfPacketPort
+from scout.io.ports.interface import NO_INTERFACE
 from scout.io.ports.bypass import UNKNOWN, Bypass
 from scout.testing import await_until
 from scout.tools.traffic.peers import ping
@@ -143,6 +144,10 @@ def test_a_thread_in_another_namespace_does_not_ask_for_programs_there(run: Runn
             assert asked.hindrance() == ""
     finally:
         asked.close()
+
+
+def test_a_port_without_an_interface_says_so() -> None:
+    assert AfPacketPort().hindrance == NO_INTERFACE
 
 
 def test_a_queue_at_the_start_does_not_decide_for_the_whole_run(run: Running) -> None:

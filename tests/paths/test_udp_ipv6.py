@@ -103,6 +103,13 @@ def test_a_wrong_length_is_refused(made, told: int) -> None:
     assert made.network.both(frame(b"hello", len=told)).leaf == "udp.in drops udp-bad-length"
 
 
+@pytest.mark.parametrize("flags", [0, NEEDS_CHECKSUM])
+def test_a_packet_that_is_shorter_than_it_says_is_dropped_below(made, flags: int) -> None:
+    short = bytearray(frame(b"hello", len=500))
+    short[18:20] = (500).to_bytes(2)  # the payload's length
+    assert made.network.both(bytes(short), flags=flags).leaf == "eth0.in drops ipv6-bad-length"
+
+
 def finished(result) -> IPv6:
     """A datagram that leaves, with the checksum that the device completes."""
     assert result.leaf == "to eth0" and result.fields["flags"] == NEEDS_CHECKSUM
@@ -145,9 +152,9 @@ def test_a_socket_without_an_address_sends_from_that_of_the_route(made) -> None:
 
 def test_a_long_datagram_is_cut_into_fragments_with_their_header(made) -> None:
     result = tell(made, SEND, SOCKET, remote=(PEER, 2000), data=bytes(3000))
-    assert (result.leaf, result.fields["gso_type"]) == ("to eth0", 3)
+    assert (result.leaf, result.fields["gso_type"], result.fields["gso_size"]) == ("to eth0", 3, 1448)
     result = tell(made, SEND, SOCKET, remote=(PEER, 2000), data=bytes(3000), note=500)
-    assert (result.leaf, result.fields["gso_type"]) == ("to eth0", 5)
+    assert (result.leaf, result.fields["gso_type"], result.fields["gso_size"]) == ("to eth0", 5, 500)
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,12 @@ def rest_after(waiters, looks):
 
 @entry(numba.void(_WAITERS))
 def take_many(waiters):
-    see_many(waiters, 1)
+    see_many(waiters, 1, True)
+
+
+@entry(numba.void(_WAITERS, numba.int64))
+def take_few(waiters, channel):
+    see_many(waiters, channel, False)
 
 
 @entry(numba.boolean(_BATCHES, numba.int64))
@@ -347,3 +352,13 @@ def test_the_channel_that_had_many_packets_is_awaited_and_no_other(bell):
 
     await_until(lambda: awaited(1))  # unless this process stood still between the two
     assert not awaited(0) and not awaited(2)
+
+
+def test_behind_few_packets_of_the_channel_that_had_many_no_more_are_awaited(bell):
+    waiter = waiter_of(bell)
+    take_many(waiter)
+    seen = int(waiter["many"][0])
+    take_few(waiter, 2)
+    assert waiter["many"][0] == seen
+    take_few(waiter, 1)
+    assert waiter["many"][0] == 0

@@ -186,7 +186,7 @@ def partner_of(rows: Any, row: int) -> int:
     return other if rows[other].partner == rows[row].number else -1
 
 
-def name_row(frame: Any, rows: Any) -> int:
+def name_row(frame: Any, rows: Any, family: int) -> int:
     """Give the socket of a request of the registry the addresses and L4 ports there; its row, -1 if there is none.
 
     A row that had a socket of another number begins anew.
@@ -206,7 +206,7 @@ def name_row(frame: Any, rows: Any) -> int:
         socket.partner = 0
         socket.secured = 0
         socket.work_due = NEVER
-    name_socket(frame, socket)
+    name_socket(frame, socket, family)
     return row
 
 

@@ -132,7 +132,7 @@ def control(
     if kind == LISTEN:
         return listen(frame, now, host, rows, bindings)
     if kind == OFFER:
-        return offer_spare(frame, end, rows)
+        return offer_spare(frame, end, rows, bindings)
     if kind == CONNECT:
         return connect(frame, now, host, rows, bindings, connections, deadlines)
     if kind == CLOSE:

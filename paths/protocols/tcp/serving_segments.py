@@ -219,14 +219,15 @@ def take_notice(
     if not require(frame, end, message.HEADER + 8):
         return BAD_REQUEST
     local_port, remote_port = load16(frame, message.LOCAL_PORT), load16(frame, message.REMOTE_PORT)
-    key, more = key_of(bindings, local_of(frame), local_port, remote_of(frame), remote_port)
+    family = family_of(bindings)
+    key, more = key_of(bindings, local_of(frame, family), local_port, remote_of(frame, family), remote_port)
     index = find(bindings, key, more, 0, FOREVER)
     if index < 0:
         return NO_CONNECTION
     row = bindings[index].number & message.ROW
     socket, c = rows[row], connections[row]
     if socket.role == SPLICED:
-        return take_notice_of_spliced(frame, rows[partner_of(rows, row)].splice, family_of(bindings))
+        return take_notice_of_spliced(frame, rows[partner_of(rows, row)].splice, family)
     if socket.role != CONNECTED:
         return NO_CONNECTION
     quoted = position(load32(frame, message.HEADER), c.snd_una)
@@ -235,7 +236,7 @@ def take_notice(
     error, mtu = load16(frame, message.NOTE), load32(frame, message.HEADER + 4)
     begin_with(host, socket)
     if error == errno.EMSGSIZE:
-        largest = largest_of(mtu, family_of(bindings))
+        largest = largest_of(mtu, family)
         ask(requests.PATH_MTU, largest, quoted, row, now, host, rows, bindings, connections, deadlines)
     else:
         socket.errors += 1

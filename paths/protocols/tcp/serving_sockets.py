@@ -43,7 +43,7 @@ GRACEFUL, NOW, TIME_WAIT_ONLY = range(3)
 
 def listen(frame: Any, now: int, host: Any, rows: Any, bindings: Any) -> int:
     """Let a socket take connections (`LISTEN`)."""
-    row = name_row(frame, rows)
+    row = name_row(frame, rows, family_of(bindings))
     if row < 0 or rows[row].role != UNUSED:
         return BAD_REQUEST
     socket = rows[row]
@@ -55,7 +55,7 @@ def listen(frame: Any, now: int, host: Any, rows: Any, bindings: Any) -> int:
     return 0
 
 
-def offer_spare(frame: Any, end: Any, rows: Any) -> int:
+def offer_spare(frame: Any, end: Any, rows: Any, bindings: Any) -> int:
     """Let a socket be a spare one of a listener (`OFFER`), whose number is in the data."""
     if not require(frame, end, message.HEADER + 4):
         return BAD_REQUEST
@@ -63,7 +63,7 @@ def offer_spare(frame: Any, end: Any, rows: Any) -> int:
     listener = number & message.ROW
     if not listens(rows, number + 1):
         return BAD_REQUEST
-    row = name_row(frame, rows)
+    row = name_row(frame, rows, family_of(bindings))
     if row < 0 or rows[row].role != UNUSED:
         return BAD_REQUEST
     offer(rows, listener, row)
@@ -72,7 +72,7 @@ def offer_spare(frame: Any, end: Any, rows: Any) -> int:
 
 def connect(frame: Any, now: int, host: Any, rows: Any, bindings: Any, connections: Any, deadlines: Any) -> int:
     """Open a connection (`CONNECT`): the note is the MTU of the port that the route leads to."""
-    row = name_row(frame, rows)
+    row = name_row(frame, rows, family_of(bindings))
     if row < 0 or rows[row].role != UNUSED:
         return BAD_REQUEST
     socket = rows[row]
