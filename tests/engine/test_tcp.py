@@ -95,6 +95,32 @@ def test_an_echo(host: Host, opened: Any) -> None:
         assert theirs.recv(100) == b"HELLO"
 
 
+def test_a_connection_goes_on_after_both_windows_were_full(host: Host) -> None:
+    """The peer, an echo, reads no more as nobody reads what it sends; both ends have sent probes meanwhile."""
+    ours, theirs = connected(host, 7002)
+    total, got = 20_000_000, 0
+
+    def echo() -> None:
+        while data := theirs.recv(1 << 16):
+            theirs.sendall(data)
+
+    def is_full() -> bool:
+        table = host.supervisor.table("tcp.connections")
+        is_probed = bool(np.any(table["snd_nxt"] > table["snd_una"] + table["snd_wnd"]))
+        return ours.stream.readable() > host.stack.stream_bytes - (1 << 12) and is_probed
+
+    def read() -> None:
+        nonlocal got
+        await_until(is_full)
+        while got < total:
+            got += len(ours.recv(1 << 20))
+        ours.shutdown(socket.SHUT_WR)
+
+    with ours, theirs:
+        together(echo, lambda: ours.sendall(bytes(total)), read)
+    assert got == total
+
+
 def test_a_connection_is_controlled_by_bbr(host: Host) -> None:
     ours, theirs = connected(host, 7090)
     with ours, theirs:

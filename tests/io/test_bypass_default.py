@@ -13,8 +13,8 @@ from lab_router import RIGHT, Running, running
 
 from scout.io.host.lab import Lab
 from scout.io.ports.afpacket import AfPacketPort
-from scout.io.ports.interface import NO_INTERFACE
 from scout.io.ports.bypass import UNKNOWN, Bypass
+from scout.io.ports.interface import NO_INTERFACE
 from scout.testing import await_until
 from scout.tools.traffic.peers import ping
 from scout.tools.traffic.two_hosts import two_hosts

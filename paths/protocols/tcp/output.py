@@ -232,9 +232,14 @@ def _complete(c: Any, action: Any, is_syn: bool) -> None:
 
 @outline
 def emit_acknowledgement(c: Any, out: Any, now: int) -> None:
-    """Send an acknowledgement without data, with what was received out of order."""
+    """Send an acknowledgement without data, with what was received out of order.
+
+    Its number lies in the peer's window, if bytes were sent beyond that: to probe it, or before it shrank. A peer, such
+    as Linux, takes nothing of a segment beyond its window, and two ends with full windows would wait for each other.
+    """
     action = next_action(out, EMIT)
-    plain_segment(action, ACK, c.snd_nxt, c.rcv_nxt)
+    edge = c.snd_una + c.snd_wnd if c.state >= ESTABLISHED else c.snd_nxt
+    plain_segment(action, ACK, min(c.snd_nxt, edge), c.rcv_nxt)
     _add_timestamp(c, action, now)
     _complete(c, action, False)
     if c.timeout_due:

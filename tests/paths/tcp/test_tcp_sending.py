@@ -87,6 +87,19 @@ def test_a_closed_window_is_probed_for_ever() -> None:
     assert sizes(peer.say("A", 101, 1001, window=4000)) == [1, 1000]  # and Nagle holds the rest back
 
 
+def test_acknowledgements_lie_in_the_window_of_a_peer_that_is_probed() -> None:
+    """Else such a peer takes neither the acknowledgement nor the window of it (RFC 9293 section 3.10.7.4)."""
+    peer = opened(window=0)
+    peer.end.write(b"x" * 100, peer.now)
+    assert sizes(peer.after_timer()) == [1]
+    peer.say("A", 101, 1001, bytes(1000), window=0)
+    (answer,) = peer.say("A", 1101, 1001, bytes(1000), window=0)
+    assert (answer.seq, answer.ack, len(answer.payload)) == (1001, 2101, 0)
+    peer.say("A", 2101, 1002, bytes(1000), window=0)  # it has taken the byte
+    (answer,) = peer.say("A", 3101, 1002, bytes(1000), window=0)
+    assert (answer.seq, answer.ack, len(answer.payload)) == (1002, 4101, 0)
+
+
 def test_a_closed_window_does_not_keep_a_connection_that_nobody_uses() -> None:
     """The application has closed; the peer answers, but takes nothing for as long as the user timeout."""
     peer = opened(window=0)
