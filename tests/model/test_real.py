@@ -171,9 +171,8 @@ WRONG_LONG: list[tuple[str, Kind, tuple[str, str, str], dict[str, Any]]] = [
         SoftwareModel,
         (
             "batch",
-            "    finish(channel, member, replica)\n    head = member.head\n",
-            "    head = member.head + member.count\n    store64_release(floor_of(channel, replica), head)\n"
-            "    finish(channel, member, replica)\n",
+            "    _move(channel, replica, head)\n",
+            "    store64_release(floor_of(channel, replica), head)\n    _move(channel, replica, head)\n",
         ),
         {"requests": 2, "entries": 1, "deaths": 1},
     ),
