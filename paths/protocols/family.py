@@ -1,8 +1,8 @@
 """The address family as a parameter of transports: it is a part of the types of their tables.
 
 A transport has the family of the router that it stands on (`Ip.family`). Keys of bindings and next hops are wider for
-IPv6, so the types of these tables differ. Where a function depends on the family, its code is chosen by that type when it
-is compiled: a transport over IPv4 has no instruction for IPv6, and the text of both is the same.
+IPv6, so the types of these tables differ. Where a function depends on the family, its code is chosen by that type
+when it is compiled: a transport over IPv4 has no instruction for IPv6, and the text of both is the same.
 """
 
 from typing import Any
