@@ -9,7 +9,7 @@ from harness import HOST, LEFT, NOW, Twin, number
 from host_router import OURS, PEER, host_graph
 from scapy.all import ICMP, IP, UDP, Ether, IPerror, IPOption_LSRR, IPOption_NOP, Raw, UDPerror, fragment, raw
 
-from scout.io.endpoints.message import BIND, CLOSE, DATA, ERROR, FAILED, HEADER, HEADER_STRUCT, SEND
+from scout.io.endpoints.message import BIND, CLOSE, DATA, ERROR, FAILED, HEADER, HEADER_STRUCT, LOCAL, REMOTE, SEND
 from scout.io.packet import NEEDS_CHECKSUM
 from scout.paths.model.router import GraphError
 from scout.paths.protocols.applications import Applications
@@ -44,11 +44,12 @@ def bound(made: SimpleNamespace) -> None:
     tell(made, BIND, OTHER, (OURS, 53), (PEER, 99))
 
 
-def tell(made, kind, socket, local=("0.0.0.0", 0), remote=("0.0.0.0", 0), data=b"", note=0):
-    """Make a local request; the result."""
+def tell(made, kind, socket, local=("0.0.0.0", 0), remote=("0.0.0.0", 0), data=b"", note=0, before=bytes(12)):
+    """Make a local request, whose addresses have these 12 bytes before them; the result."""
     names = address(local[0]), address(remote[0]), local[1], remote[1]
-    header = HEADER_STRUCT.pack(kind, UDP_PROTOCOL, note, socket, *names, 7)
-    return made.local.both(header + data)
+    header = bytearray(HEADER_STRUCT.pack(kind, UDP_PROTOCOL, note, socket, *names, 7))
+    header[LOCAL : LOCAL + 12] = header[REMOTE : REMOTE + 12] = before
+    return made.local.both(bytes(header) + data)
 
 
 def datagram(data: bytes, source=1000, port=53, **fields) -> IP:
@@ -183,6 +184,17 @@ def test_a_long_datagram_is_cut_by_the_device(made) -> None:
 def test_a_request_that_cannot_be_met_is_told(made, remote, size: int, expected: int) -> None:
     kind, note, socket, *_ = message(tell(made, SEND, SOCKET, remote=remote, data=bytes(size)))
     assert (kind, note, socket) == (FAILED, expected, SOCKET)
+
+
+@pytest.mark.parametrize("words", ["ff" * 12, "00000000 00000000 00000001", "00000000 00000000 7f000000"])
+def test_an_application_may_write_anything_before_an_address(made, words: str) -> None:
+    """Of IPv4 four bytes are the address; as a part of it the others would lead the search for a route astray."""
+    before = bytes.fromhex(words)
+    tell(made, BIND, SOCKET, (OURS, 53), before=before)
+    sent = tell(made, SEND, SOCKET, remote=(PEER, 2000), data=b"hello", before=before)
+    assert sent.leaf == "to eth0" and Ether(sent.data)[IP].dst == PEER
+    failed = tell(made, SEND, SOCKET, remote=("192.0.2.1", 2000), data=b"hello", before=before)
+    assert failed.leaf == "to apps" and failed.data[0] == FAILED
 
 
 def test_bad_requests_are_refused(made) -> None:
