@@ -15,6 +15,9 @@ __all__ = [
     "DROPPED",
     "EVERYONES",
     "GSO_NONE",
+    "GSO_TCPV4",
+    "GSO_TCPV6",
+    "GSO_UDP",
     "GSO_UDP_L4",
     "HEADROOM",
     "HELD",
@@ -58,8 +61,12 @@ CONTROL_TICK, CONTROL_BIND, CONTROL_CHANGE = 1, 2, 3
 NO_PATH = (1 << 16) - 1
 """The value of `path` for a packet that is for none; paths have the numbers below."""
 
-NEEDS_CHECKSUM, GSO_NONE, GSO_UDP_L4 = 1, 0, 5
-"""Values of `flags` and `gso_type` (linux/virtio_net.h)."""
+NEEDS_CHECKSUM = 1
+"""A bit of `flags` (VIRTIO_NET_HDR_F_NEEDS_CSUM of linux/virtio_net.h)."""
+
+GSO_NONE, GSO_TCPV4, GSO_UDP, GSO_TCPV6, GSO_UDP_L4 = 0, 1, 3, 4, 5
+"""Values of `gso_type` (VIRTIO_NET_HDR_GSO_… of linux/virtio_net.h): a device cuts a super-frame of kind `GSO_UDP` into
+fragments of one datagram, of `GSO_UDP_L4` into datagrams."""
 
 CUT = 2
 """`link_broadcast` of a fresh packet without bytes whose frame is longer than a slot of the receive ring."""

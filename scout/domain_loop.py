@@ -22,7 +22,7 @@ from scout.domain_queues import queue_call, serve_queues
 from scout.domain_sending import prepare_call, prepare_function, send_function
 from scout.domain_shapes import shape_call
 from scout.domain_timers import begin_timers, timers
-from scout.io.packet import CONTROL_CHANGE
+from scout.io.packet import CONTROL_CHANGE, GSO_NONE
 from scout.io.rest import NEVER
 from scout.paths.demux.find import ACCOUNTED, QUEUE_UP, SEEN
 from scout.ring.turn import STOP
@@ -388,7 +388,7 @@ def _make(plan: DomainPlan) -> list[str]:
         "    packet.timestamp = hold[0].now",
         "    packet.held_since = NOT_HELD",
         "    packet.flags = 0",
-        "    packet.gso_type = 0",
+        f"    packet.gso_type = {GSO_NONE}",
         "    packet.tail_bytes = 0",
         "    packet.origin = packet.frame = packet.slot",
         f"    packet.end = packet.slot + {_MADE_BYTES}",

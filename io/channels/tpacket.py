@@ -24,6 +24,7 @@ from scout.ring.jit import Record, inline
 __all__ = [
     "APART",
     "LENGTH",
+    "MAC",
     "PAGE",
     "STATUS",
     "STATUS_KERNEL",
@@ -36,9 +37,10 @@ __all__ = [
 ]
 
 STATUS_KERNEL, STATUS_USER, STATUS_VLAN_VALID, STATUS_VLAN_TPID_VALID = 0, 1, 1 << 4, 1 << 6
-STATUS, LENGTH = 0, 4
-"""Offsets in struct tpacket2_hdr: who may write to the slot, and the frame's length on the wire, never 0."""
-_SNAPLEN, _MAC, _SECONDS, _NANOSECONDS, _TCI_AND_TPID = 8, 12, 16, 20, 24
+STATUS, LENGTH, MAC = 0, 4, 12
+"""Offsets in struct tpacket2_hdr: who may write to the slot; the frame's length on the wire, never 0; and where in the
+slot the frame begins, 16 bits."""
+_SNAPLEN, _SECONDS, _NANOSECONDS, _TCI_AND_TPID = 8, 16, 20, 24
 _INTERFACE = 32 + 4  # sll_ifindex of the struct sockaddr_ll behind the header
 _ETH_P_8021Q, _VLAN_AT, _VLAN_TAG = 0x8100, 12, 4
 
@@ -54,7 +56,7 @@ addresses take longer (docs/performance.md).
 @inline
 def frame_of(header: int) -> int:
     """Address of the frame's first byte."""
-    return header + (load32(header + _MAC) & 0xFFFF)
+    return header + (load32(header + MAC) & 0xFFFF)
 
 
 @inline

@@ -6,22 +6,19 @@ numpy starts threads when it is imported.
 
 import ctypes
 import errno
-import fcntl
 import os
 import socket
 import stat
-import struct
 from pathlib import Path
 
+from scout.io.host.interface_flags import bring_up
 from scout.ring.errors import ScoutError
 
 __all__ = ["enter", "needed"]
 
 CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWNET = 0x00020000, 0x10000000, 0x40000000  # linux/sched.h
 MS_NOSUID, MS_NODEV, MS_BIND, MS_REC = 0x2, 0x4, 0x1000, 0x4000  # linux/mount.h
-SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 0x1  # linux/sockios.h, linux/if.h
 CAPABILITIES = 1 << 12 | 1 << 13 | 1 << 21  # linux/capability.h: NET_ADMIN, NET_RAW, SYS_ADMIN
-IFREQ = "16sH14x"  # struct ifreq with ifr_flags
 
 # Where iproute2 and pyroute2 keep named namespaces; /var/run is a link to /run nearly everywhere.
 RUN = "/var/run"
@@ -91,8 +88,7 @@ def _mount(source: str, target: str, kind: str, flags: int, data: str = "") -> N
 
 def _raise_loopback() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        _, flags = struct.unpack(IFREQ, fcntl.ioctl(sock, SIOCGIFFLAGS, struct.pack(IFREQ, b"lo", 0)))
-        fcntl.ioctl(sock, SIOCSIFFLAGS, struct.pack(IFREQ, b"lo", flags | IFF_UP))
+        bring_up(sock, "lo")
 
 
 def _make_private_netns_directory() -> None:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from ipaddress import IPv4Address
 from pathlib import Path
 
+from scout.io.host.interface_flags import IFF_RUNNING, IFF_UP, SIOCGIFFLAGS
 from scout.io.ports.contract import PortError
 from scout.io.transmit.segment_rules import TCP, UDP
 
@@ -17,9 +18,8 @@ __all__ = ["DOWN", "NO_CARRIER", "NO_INTERFACE", "Interface"]
 DOWN, NO_CARRIER, NO_INTERFACE = "is down or gone", "has no carrier", "has no interface"
 
 # linux/sockios.h
-_SIOCGIFNAME, _SIOCGIFFLAGS, _SIOCGIFADDR, _SIOCGIFMTU, _SIOCGIFHWADDR, _SIOCGIFINDEX, _SIOCETHTOOL = (
+_SIOCGIFNAME, _SIOCGIFADDR, _SIOCGIFMTU, _SIOCGIFHWADDR, _SIOCGIFINDEX, _SIOCETHTOOL = (
     0x8910,
-    0x8913,
     0x8915,
     0x8921,
     0x8927,
@@ -27,7 +27,6 @@ _SIOCGIFNAME, _SIOCGIFFLAGS, _SIOCGIFADDR, _SIOCGIFMTU, _SIOCGIFHWADDR, _SIOCGIF
     0x8946,
 )
 _ETHTOOL_GLINK = 0xA  # linux/ethtool.h
-_IFF_UP, _IFF_RUNNING = 0x1, 0x40  # linux/if.h; running: the interface is up and has a carrier
 _ARPHRD_ETHER, _ARPHRD_LOOPBACK = 1, 772  # linux/if_arp.h
 _TRIES = 8  # requests that are tried again as the interface was renamed meanwhile, at most
 
@@ -114,12 +113,12 @@ class Interface:
     def fault(self) -> str:
         """The reason why the interface carries no packets: `DOWN` or `NO_CARRIER`; empty if it carries them."""
         try:
-            flags = struct.unpack_from("H", self._ask(_SIOCGIFFLAGS))[0]
+            flags = struct.unpack_from("H", self._ask(SIOCGIFFLAGS))[0]
         except OSError:
             flags = 0
-        if not flags & _IFF_UP:
+        if not flags & IFF_UP:
             return DOWN
-        return "" if flags & _IFF_RUNNING or self._has_carrier() else NO_CARRIER
+        return "" if flags & IFF_RUNNING or self._has_carrier() else NO_CARRIER
 
     def _has_carrier(self) -> bool:
         """True if the interface has a carrier now.

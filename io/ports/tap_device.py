@@ -24,6 +24,7 @@ import numpy as np
 from scout.io.batch import LONGEST
 from scout.io.channels.packet_socket import raw_socket
 from scout.io.channels.tap_device import TapFeed
+from scout.io.host.interface_flags import bring_up
 from scout.io.ports.collected import BATCH, ENTRIES, CollectedPort
 from scout.io.ports.contract import Port, PortError, PortOperations, mac_of_port
 from scout.io.ports.interface import DOWN, Interface
@@ -38,7 +39,6 @@ _TUNSETIFF, _TUNSETOFFLOAD = 0x400454CA, 0x400454D0
 _IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR = 0x2, 0x1000, 0x4000
 _CHECKSUMS, _TCP4 = 0x1, 0x2  # TUN_F_CSUM, TUN_F_TSO4
 
-_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1  # linux/sockios.h, linux/if.h
 _MAC = "02:00:00:00:00:01"
 
 
@@ -96,7 +96,7 @@ class TapPort(CollectedPort):
             fcntl.ioctl(self.file, _TUNSETIFF, struct.pack("16sH22x", self.interface.encode(), flags))
             fcntl.ioctl(self.file, _TUNSETOFFLOAD, _CHECKSUMS | _TCP4)
             self._asker = raw_socket(self.interface)
-            self._raise()
+            bring_up(self._asker, self.interface)
         except OSError as error:
             self.close()
             raise PortError(
@@ -108,13 +108,6 @@ class TapPort(CollectedPort):
         self.transmits, self._vectors = shared(MOST_REPLICAS, TRANSMIT), shared((MOST_REPLICAS, 4), np.int64)
         self.transmits["file"], self.transmits["number"] = self.file, -1
         self.transmits["vectors"] = address(self._vectors) + np.arange(MOST_REPLICAS) * self._vectors.strides[0]
-
-    def _raise(self) -> None:
-        """Bring the interface up."""
-        assert self._asker
-        name = self.interface.encode()
-        (flags,) = struct.unpack_from("16xH", fcntl.ioctl(self._asker, _SIOCGIFFLAGS, struct.pack("16sH22x", name, 0)))
-        fcntl.ioctl(self._asker, _SIOCSIFFLAGS, struct.pack("16sH22x", name, flags | _IFF_UP))
 
     def channel(self, ports: Mapping[int, Any], replicas: int, keeps: bool) -> TapFeed:
         """Make the channel by which frames come.

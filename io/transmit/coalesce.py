@@ -12,7 +12,7 @@ options) ends all super-frames.
 
 from scout.io.batch import BATCH_SIZE
 from scout.io.byte_order import swapped16
-from scout.io.packet import REACH
+from scout.io.packet import GSO_TCPV4, GSO_UDP_L4, REACH
 from scout.io.system import MESSAGE, MESSAGE_VECTOR, MESSAGE_VECTORS, VECTOR, VECTORS, VNET_HEADER
 from scout.io.transmit.segment_rules import (
     FLAGS,
@@ -45,7 +45,6 @@ __all__ = ["GATHERED", "SEGMENTS", "gather", "next_of"]
 SEGMENTS = 64
 """Packets of a super-frame at most (UDP_MAX_SEGMENTS of older kernels)."""
 
-_GSO_TCPV4, _GSO_UDP_L4 = 1, 5  # linux/virtio_net.h
 _LONGEST = 0xFFFF  # bytes of an IP packet
 
 # A run, for each packet of the batch: the packets of the super-frame that begins with it. _COUNT is 0 for a packet that
@@ -199,7 +198,7 @@ def _write_headers(transmit: Record, first: int, last: int, headers: int, size: 
     """Write the headers of a super-frame, which is an IP packet of `total` bytes, to `room`."""
     frame = frame_of(transmit.vectors + first * VECTORS)
     copy(room, frame - VNET_HEADER, VNET_HEADER + headers)
-    kind = _GSO_UDP_L4 if headers == UDP_END else _GSO_TCPV4
+    kind = GSO_UDP_L4 if headers == UDP_END else GSO_TCPV4
     store64(room, PARTIAL | kind << 8 | headers << 16 | size << 32)
     made = room + VNET_HEADER
     before = headers - IP + size

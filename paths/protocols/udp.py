@@ -34,7 +34,7 @@ import numpy as np
 from scout.io.access import add16, length, load8, load16, require, store16, store32
 from scout.io.endpoints import message
 from scout.io.endpoints.message import BIND, CLOSE, DATA, ERROR, FAILED, SEND
-from scout.io.packet import NEEDS_CHECKSUM
+from scout.io.packet import GSO_UDP, GSO_UDP_L4, NEEDS_CHECKSUM
 from scout.io.packet_sum import packet_sum16
 from scout.paths.model.attributes import Attributes
 from scout.paths.model.graph import RouterGraph
@@ -67,7 +67,6 @@ BAD_LENGTH, BAD_CHECKSUM, GROUP = drop("udp-bad-length"), drop("udp-bad-checksum
 NO_SOCKET, NOT_BOUND, BAD_REQUEST = drop("udp-no-socket"), drop("udp-not-bound"), drop("bad-request")
 
 TTL = 64
-GSO_FRAGMENTS, GSO_SEGMENTS = 3, 5  # VIRTIO_NET_HDR_GSO_UDP and VIRTIO_NET_HDR_GSO_UDP_L4, linux/virtio_net.h
 ACCEPTED, UNREACHABLE = 0, 1
 """Outcomes of `receive`."""
 
@@ -97,7 +96,7 @@ def receive(frame: Any, end: Any, packet: Any, bindings: Any) -> int:
     if number < 0:
         packet.error = PORT_UNREACHABLE
         return UNREACHABLE
-    segment = packet.gso_size if packet.gso_type == GSO_SEGMENTS else 0
+    segment = packet.gso_size if packet.gso_type == GSO_UDP_L4 else 0
     ports, extent = local_port << 16 | remote_port, (udp_at + udp.HEADER) << 16 | told - udp.HEADER
     write_message(frame, DATA, ipv4.UDP, segment, number, local, remote, ports, extent)
     return ACCEPTED
@@ -183,9 +182,9 @@ def send(
     packet.checksum_start = udp_at
     packet.checksum_offset = udp.CHECKSUM
     if segment != 0 and size > udp.HEADER + segment:
-        cut(packet, GSO_SEGMENTS, segment)
+        cut(packet, GSO_UDP_L4, segment)
     elif header + size > mtu:
-        cut(packet, GSO_FRAGMENTS, mtu - header - (FRAGMENT_HEADER if family == IPV6 else 0) & ~7)
+        cut(packet, GSO_UDP, mtu - header - (FRAGMENT_HEADER if family == IPV6 else 0) & ~7)
     return SENT
 
 

@@ -11,6 +11,7 @@ IPv6 packet with extension headers is the business of the router below too.
 from typing import Any
 
 from scout.io.access import add16, load8, load16, load32, load64, store8, store32, store64, sum16
+from scout.io.packet import GSO_TCPV4, GSO_TCPV6
 from scout.paths.wire import ipv4, ipv6, tcp
 from scout.paths.wire.address import IPV6, Words
 from scout.paths.wire.checksum import delta, pseudo_header_sum
@@ -38,8 +39,6 @@ __all__ = [
 
 LONGEST = ipv4.LONGEST
 """Bytes of the longest packet that Scout makes; one of IPv6 could be longer by its header."""
-
-GSO_TCP = (1, 4)  # VIRTIO_NET_HDR_GSO_TCPV4 and VIRTIO_NET_HDR_GSO_TCPV6, linux/virtio_net.h
 
 
 def least_header(family: int) -> int:
@@ -180,5 +179,5 @@ def rewrite_addresses(frame: Any, at: int, local: Words, remote: Words, family: 
 
 
 def gso_tcp(family: int) -> int:
-    """The kind of segmentation offload of TCP (linux/virtio_net.h)."""
-    return GSO_TCP[1] if family == IPV6 else GSO_TCP[0]
+    """The kind of segmentation offload of TCP (`gso_type`)."""
+    return GSO_TCPV6 if family == IPV6 else GSO_TCPV4

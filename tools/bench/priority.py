@@ -1,6 +1,5 @@
 """The priority of a benchmark's processes: other programs then take little of their cores, and it takes none itself."""
 
-import ctypes
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,12 +7,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
+from scout.tools.traffic.generator import sleep_exactly
+
 __all__ = ["come_first", "on_idle_cores", "preferred"]
 
 Result = TypeVar("Result")
-
-_libc = ctypes.CDLL(None)
-_PR_SET_TIMERSLACK = 29  # linux/prctl.h
 
 _HIGHEST = -20  # sched(7)
 _SESSION = Path("/proc/self/autogroup")  # "/autogroup-15970 nice 0"; empty in a cgroup that has its own share
@@ -59,4 +57,4 @@ def on_idle_cores(function: Callable[[], Result]) -> Result:
 def _come_last() -> None:
     with suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    _libc.prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)
+    sleep_exactly()

@@ -10,9 +10,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from scout.io.channels.packet_socket import ETH_P_ALL, Slots, ring_socket
+from scout.io.channels.tpacket import MAC, STATUS_USER
 from scout.io.host import sandbox
 from scout.io.host.lab import Lab
 from scout.io.host.namespace import Namespace
+from scout.io.packet import NEEDS_CHECKSUM
+from scout.io.system import VNET_HEADER
 from scout.tools.probes.probe import Shortfall
 
 __all__ = ["af_packet", "latency", "packet_ring", "user_namespaces", "veth", "veth_offloads"]
@@ -20,14 +24,8 @@ __all__ = ["af_packet", "latency", "packet_ring", "user_namespaces", "veth", "ve
 NOBODY = 65534
 PR_SET_DUMPABLE = 4  # linux/prctl.h
 
-# linux/if_packet.h
-SOL_PACKET, PACKET_RX_RING, PACKET_VERSION, PACKET_VNET_HDR, PACKET_IGNORE_OUTGOING = 263, 5, 10, 15, 23
-TPACKET_V2, ETH_P_ALL = 1, 0x0003
-TP_STATUS_USER = 1
-FRAME_MAC = 12  # offset of tp_mac in struct tpacket2_hdr
 ETHERNET_HEADER = 14
-VNET_HDR_BYTES, VNET_HDR_F_NEEDS_CSUM = 10, 1  # linux/virtio_net.h
-FRAME_BYTES, FRAMES = 2048, 64
+SLOTS = Slots(2048, 64)  # of the receive ring
 LONE_PACKETS, LONE_INTERVAL = 100, 0.003  # how many packets are sent, seconds between two
 LATENCY_OK_US = 1000
 
@@ -83,22 +81,18 @@ class _Ring:
     """A TPACKET_V2 receive ring, as Scout's."""
 
     def __init__(self, interface: str) -> None:
-        self.sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-        for option, value in ((PACKET_VERSION, TPACKET_V2), (PACKET_VNET_HDR, 1), (PACKET_IGNORE_OUTGOING, 1)):
-            self.sock.setsockopt(SOL_PACKET, option, value)
-        geometry = struct.pack("4I", FRAME_BYTES * FRAMES, 1, FRAME_BYTES, FRAMES)
-        self.sock.setsockopt(SOL_PACKET, PACKET_RX_RING, geometry)
-        self.memory = mmap.mmap(self.sock.fileno(), FRAME_BYTES * FRAMES)
+        self.sock = ring_socket(interface, SLOTS, 1)
+        self.memory = mmap.mmap(self.sock.fileno(), SLOTS.size * SLOTS.together)
         self.sock.bind((interface, ETH_P_ALL))
         self._slot = 0
 
     def next_frame(self) -> int:
         """Wait for a frame and give the offset of its slot."""
-        slot = self._slot * FRAME_BYTES
-        while not self._word(slot) & TP_STATUS_USER:
+        slot = self._slot * SLOTS.size
+        while not self._word(slot) & STATUS_USER:
             if not select.select([self.sock], [], [], 1)[0]:
                 raise TimeoutError("no frame came within a second")
-        self._slot = (self._slot + 1) % FRAMES
+        self._slot = (self._slot + 1) % SLOTS.together
         return slot
 
     def release(self, slot: int) -> None:
@@ -115,9 +109,9 @@ def packet_ring() -> str:
         ring = _Ring("b")
         sender.sendto(b"hello", ("10.0.0.2", 9))
         slot = ring.next_frame()
-        (mac,) = struct.unpack_from("H", ring.memory, slot + FRAME_MAC)
-        flags = ring.memory[slot + mac - VNET_HDR_BYTES]
-    if not flags & VNET_HDR_F_NEEDS_CSUM:
+        (mac,) = struct.unpack_from("H", ring.memory, slot + MAC)
+        flags = ring.memory[slot + mac - VNET_HEADER]
+    if not flags & NEEDS_CHECKSUM:
         raise OSError("it does not say that a checksum is left to do")
     return "a UDP packet came with its offload header"
 
@@ -160,7 +154,7 @@ def _send_lone_packets(sender: socket.socket) -> None:
 
 
 def _sent_at(ring: _Ring, slot: int) -> int:
-    (mac,) = struct.unpack_from("H", ring.memory, slot + FRAME_MAC)
+    (mac,) = struct.unpack_from("H", ring.memory, slot + MAC)
     return int(struct.unpack_from("q", ring.memory, slot + mac + ETHERNET_HEADER)[0])
 
 

@@ -21,6 +21,7 @@ from ipaddress import IPv4Address, IPv4Network
 import numba
 import numpy as np
 
+from scout.io.packet import GSO_UDP_L4, NEEDS_CHECKSUM
 from scout.io.system import MESSAGE, MESSAGE_VECTOR, MESSAGE_VECTORS, VECTOR, VNET_HEADER
 from scout.io.transmit.xdp_socket import CHUNK, RING, SLOTS, START, XdpSocket, chunk_header, flush, room, submit
 from scout.ring.atomics import load32, store32, store64
@@ -52,8 +53,6 @@ MOST_FLOWS = 60_000
 FIRST_PORT, PORT = 1024, 4001  # source port of the first flow, destination port of all
 SEGMENTS = 64  # of a super-frame: the most that older kernels take
 LONGEST_PACKET = 65_000  # bytes of an IP packet, a little less than the maximum
-
-NEEDS_CSUM, GSO_UDP_L4 = 1, 5  # linux/virtio_net.h
 
 _STREAM = np.dtype(
     [
@@ -141,7 +140,7 @@ class Flood(Generator):
         self._stride = -(-longest // CHUNK) * CHUNK
         self._memory = private(SLOTS * CHUNK if self._segments == 1 else BATCH * self._stride, np.uint8)
         gso = (GSO_UDP_L4, HEADERS, payload) if self._segments > 1 else (0, 0, 0)
-        offload = struct.pack("<BBHHHH", NEEDS_CSUM, *gso, ETHERNET + IP, CHECKSUM)
+        offload = struct.pack("<BBHHHH", NEEDS_CHECKSUM, *gso, ETHERNET + IP, CHECKSUM)
         head = chunk_header(ETHERNET + IP, CHECKSUM)[:-VNET_HEADER] + offload
         head += macs + b"\x08\x00" + bytes(12) + source
         for start in range(0, len(self._memory), self._stride):

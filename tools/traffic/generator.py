@@ -12,12 +12,13 @@ from contextlib import AbstractContextManager
 
 import numpy as np
 
+from scout.io.channels.packet_socket import SOL_PACKET, VNET_HEADER_OPTION, raw_socket
 from scout.io.ports.contract import PortError
 from scout.io.system import MESSAGE, sendmmsg
 from scout.ring.jit import inline
 from scout.ring.segment import shared
 
-__all__ = ["BATCH", "REFUSED", "SENT", "Generator", "packet_socket", "transmit"]
+__all__ = ["BATCH", "REFUSED", "SENT", "Generator", "packet_socket", "sleep_exactly", "transmit"]
 
 BATCH = 64
 """Messages of one system call."""
@@ -25,8 +26,7 @@ INTERVAL = 1e-4  # seconds between two sends at a rate: what is due by then leav
 LONGEST_LAG = 0.01  # seconds: a generator that was held up for longer does not catch up with all of it
 CHUNK = 256  # messages between two looks at the clock when sending flat out
 
-SOL_PACKET, PACKET_VNET_HDR = 263, 15  # linux/if_packet.h
-PR_SET_TIMERSLACK = 29  # linux/prctl.h
+_PR_SET_TIMERSLACK = 29  # linux/prctl.h
 
 SENT, REFUSED, STOPPED, WORDS = 0, 1, 2, 3
 """Indices of a generator's words: frames sent and refused, whether it shall stop; and how many words there are."""
@@ -117,8 +117,7 @@ class Generator(ABC):
         """
         if core is not None:
             os.sched_setaffinity(0, [core])
-        # A sleep ends late by the timer slack, usually 50 µs.
-        _libc.prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0)
+        sleep_exactly()
         with self.attached(interface):
             self._send_until(time.monotonic() + seconds, pps, frames)
 
@@ -141,6 +140,11 @@ class Generator(ABC):
                 time.sleep(pause)
 
 
+def sleep_exactly() -> None:
+    """Have the sleeps of this thread end when they should, not up to 50 µs late (timer slack)."""
+    _libc.prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)
+
+
 def packet_socket(interface: str) -> socket.socket:
     """An AF_PACKET socket that sends messages with a virtio-net header through an interface, and receives nothing.
 
@@ -149,12 +153,9 @@ def packet_socket(interface: str) -> socket.socket:
     PortError
         If there is no such interface, or raw sockets are not allowed.
     """
+    sender = raw_socket(interface)
     try:
-        sender = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-    except PermissionError as error:
-        raise PortError(f"interface {interface}: raw sockets are not allowed; run as root") from error
-    try:
-        sender.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
+        sender.setsockopt(SOL_PACKET, VNET_HEADER_OPTION, 1)
         sender.bind((interface, 0))
     except OSError as error:
         sender.close()

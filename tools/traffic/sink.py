@@ -14,6 +14,7 @@ import numba
 import numpy as np
 
 from scout.io.channels.tpacket import LENGTH, STATUS, STATUS_KERNEL, STATUS_USER, frame_of
+from scout.io.packet import GSO_UDP_L4
 from scout.io.ports.afpacket import AfPacketPort
 from scout.io.system import VNET_HEADER
 from scout.ring.atomics import load32, load32_acquire, load64, store32_release
@@ -28,7 +29,6 @@ WINDOW = 1024
 _WORDS = WINDOW // 64
 _FRAMES = 4096  # of the receive ring
 _NAP = 5e-4  # seconds between looks when there is nothing: to be woken by each frame would slow the generator down
-_GSO_UDP_L4 = 5  # linux/virtio_net.h
 _ETHERTYPE_AND_VERSION, _PROTOCOL, _IPV4, _UDP = 12, 23, 0x45_0008, 17
 
 FLOWS = np.dtype(
@@ -99,7 +99,7 @@ def _note_frame(header: int, flows: np.ndarray, words: np.ndarray) -> None:
         return
     offload = load64(frame - VNET_HEADER)
     piece = size - HEADERS
-    if offload >> 8 & 0xFF == _GSO_UDP_L4:
+    if offload >> 8 & 0xFF == GSO_UDP_L4:
         piece = offload >> 32 & 0xFFFF
     while label + LABEL <= frame + size:
         number = load32(label + FLOW)
