@@ -6,7 +6,7 @@ all replicas have a boundary there.
 """
 
 from scout.ring.atomics import compare_exchange, load64_acquire, prefetch_read, store64_release
-from scout.ring.claims import SHORT, claim_at, count_of, is_plain, note_plain
+from scout.ring.claims import claim_at, count_of, is_plain, note_plain
 from scout.ring.election import CONTROL, PRIMARY, decide
 from scout.ring.floors import BUSY, IDLE
 from scout.ring.jit import Record, inline
@@ -117,10 +117,13 @@ def cut_batch(member: Record, count: int) -> None:
 
 @inline
 def entry_at(channel: Record, member: Record, index: int) -> int:
-    """Address of the entry at `index` of the batch at hand. Prefetches a later one, where entries are short."""
+    """Address of the entry at `index` of the batch at hand. Prefetches the first line of a later one.
+
+    That is worth it for long entries too: the processor prefetches the lines that follow one another by itself, but not
+    past the end of a page.
+    """
     number = member.head + index
-    if channel.stride <= SHORT:
-        prefetch_read(slot_of(channel, min(number + _AHEAD, member.tail - 1)))
+    prefetch_read(slot_of(channel, min(number + _AHEAD, member.tail - 1)))
     return slot_of(channel, number)
 
 

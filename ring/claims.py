@@ -25,7 +25,6 @@ from scout.ring.layout import mark_of
 __all__ = [
     "LONGEST_BATCH",
     "NOBODY",
-    "SHORT",
     "claim",
     "claim_at",
     "count_of",
@@ -45,8 +44,7 @@ _PLAIN = _OWNER_BITS + _COUNT_BITS
 _LAP = _PLAIN + 1  # the lap begins at this bit
 LONGEST_BATCH = (1 << _COUNT_BITS) - 1
 
-SHORT = 256
-"""Entries of up to this many bytes, and their marks, are prefetched. The processor prefetches longer ones by itself."""
+_NEAR = 256  # marks that are more bytes apart are not prefetched: there it gains nothing
 
 
 @inline
@@ -90,7 +88,7 @@ def claim(channel: Record, position: int, owner: int, count: int, yields: bool) 
     # acq_rel: a replica that reads the claim sees the entries that the claimant saw.
     if compare_exchange(mark, found, mine):
         # The claimant is in front and will mostly claim the next batch too: it will write to that mark.
-        if channel.mark_stride <= SHORT:
+        if channel.mark_stride <= _NEAR:
             prefetch(mark_of(channel, position + count))
         return 0
     return load64_acquire(mark)  # pairs with the compare_exchange that won
