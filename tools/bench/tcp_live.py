@@ -9,7 +9,9 @@ some milliseconds with nothing under way.
 
 Scout receives frames to a MAC address of its own: with the interface's address the kernel would also look for a route
 of each frame, in the sender's time. Without offloads each segment is a frame, and no frame is longer than the link's
-MTU says, so the port has a ring of many short slots: while one replica has no core, frames wait there for it.
+MTU says, so the port has a ring of many short slots: while one replica has no core, frames wait there for it. With them
+the streams have 4 MiB each, as much as the kernel lets its own buffers grow to: a shorter window closes again and again
+while the application or a replica waits for its core. Without them a window of that many segments fills the ring.
 """
 
 import os
@@ -47,6 +49,9 @@ MAC = "02:00:00:00:01:01"
 
 LONGEST, FRAMES = 1514, 8192
 """Bytes of a slot of the port's receive ring, and how many there are, where links have no offloads."""
+
+STREAM = 1 << 22
+"""Bytes of each ring of a stream where links have offloads."""
 
 WARM_UP = 0.1  # seconds of a transfer that are not counted: the congestion window grows
 
@@ -152,10 +157,11 @@ def _started(stack: ExitStack, lab: Lab, index: int, replicas: int, offloads: bo
     kind = "kernel"
     if replicas:
         kind = f"bench-tcp-{os.getpid()}-{replicas}"
-        port = AfPacketPort("eth0", mac=MAC)
-        if not offloads:
-            port = AfPacketPort("eth0", mac=MAC, longest=LONGEST, frames=FRAMES)
-        graph = host_graph("bench_tcp_live", port, host.address, Tcp("tcp"), ApplicationPort(kind))
+        if offloads:
+            port, apps = AfPacketPort("eth0", mac=MAC), ApplicationPort(kind, stream_bytes=STREAM)
+        else:
+            port, apps = AfPacketPort("eth0", mac=MAC, longest=LONGEST, frames=FRAMES), ApplicationPort(kind)
+        graph = host_graph("bench_tcp_live", port, host.address, Tcp("tcp"), apps)
         supervisor = Supervisor(graph, host_paths(graph), replicas)
         stack.callback(supervisor.stop)
         with own.entered():
