@@ -1,5 +1,7 @@
 """`scout bench tcp`: its segments, its bounds, and a small run of the real thing; no figure is judged."""
 
+import socket
+from contextlib import ExitStack
 from pathlib import Path
 
 import numba
@@ -12,6 +14,7 @@ from scapy.layers.l2 import Ether
 
 from scout.io.channels.software import CALLER
 from scout.io.endpoints.collect import APPLICATION_FEED
+from scout.io.host.lab import Lab
 from scout.io.host.process import usable_cores
 from scout.ring.errors import ScoutError
 from scout.ring.jit import entry
@@ -19,6 +22,8 @@ from scout.ring.producer import acquire, release
 from scout.testing import await_until
 from scout.tools.bench import tcp, tcp_replay
 from scout.tools.bench.tcp import Group
+from scout.tools.bench.tcp_application import CONTROL, ECHO, listening
+from scout.tools.bench.tcp_live import contenders
 from scout.tools.bench.tcp_replay import Case, Direction, Figures, Trial
 from scout.tools.bench.tcp_segments import HEADERS, Segment
 
@@ -139,6 +144,15 @@ def test_a_segment_that_is_lost_is_sent_again(work: str) -> None:
             let_go(apps.feed.ring)
             replay.finish()
             assert not connection.read()
+
+
+@pytest.mark.needs_namespaces
+def test_all_kernel_senders_have_the_congestion_control_of_scouts() -> None:
+    with ExitStack() as stack, Lab("control") as lab:
+        (host,) = contenders(stack, lab, [], offloads=True)
+        with host.client(ECHO) as client, lab.namespace("other").entered(), listening("kernel", "") as listener:
+            for each in (client, listener):
+                assert each.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0") == CONTROL
 
 
 @pytest.mark.long

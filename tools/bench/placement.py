@@ -18,7 +18,7 @@ from scout.ring.jit import entry
 from scout.ring.segment import LINE, address, shared
 from scout.tools.bench.crew import Worker, together, undisturbed
 
-__all__ = ["handoff_ns", "slowest_of_median"]
+__all__ = ["handoff_ns", "has_moved", "slowest_of_median"]
 
 _APART = 2.0  # handoffs that take so many times the least ones of a placement are those of another one
 _FEW = 3  # rates of one placement, of which a median says little if they are fewer
@@ -37,14 +37,29 @@ def handoff_ns() -> float:
     return max(each.ns for each in undisturbed(lambda: together(workers))) / (2 * _HANDOFFS)
 
 
-def slowest_of_median(rates: Sequence[float], handoffs: Sequence[float]) -> float | None:
+def has_moved(handoffs: tuple[float, float]) -> bool:
+    """True if the placement was another one behind a run than before it, by what `handoff_ns` was then."""
+    return max(handoffs) > _APART * min(handoffs)
+
+
+def slowest_of_median(rates: Sequence[float], handoffs: Sequence[tuple[float, float]]) -> float | None:
     """The slowest run as a share of the median, among those of the same placement; the least of the placements.
 
-    None if no placement has enough runs.
+    Parameters
+    ----------
+    rates : sequence of float
+    handoffs : sequence of tuple
+        For each run what `handoff_ns` was before it and behind it. Runs in which the placement changed are left out.
+
+    Returns
+    -------
+    float or None
+        None if no placement has enough runs.
     """
     alike: list[list[float]] = []
     least = -1.0
-    for ns, rate in sorted(zip(handoffs, rates, strict=True)):
+    kept = [(max(pair), rate) for pair, rate in zip(handoffs, rates, strict=True) if not has_moved(pair)]
+    for ns, rate in sorted(kept):
         if least < 0 or ns > _APART * least:
             alike.append([])
             least = ns

@@ -17,7 +17,8 @@ round.
 *Live*: over a veth pair, with the kernel at the other end, and with the kernel at both ends
 (`scout.tools.bench.tcp_live`). There `speedup` is the rate over that of one replica, and `of_kernel` that over the
 kernel's. `slowest` is the slowest run as a share of the median, among runs in which the host had the cores placed
-alike, as `handoff_ns` tells: a store's way from one core to another (`scout.tools.bench.placement`). With
+alike, as `handoff_ns` tells: a store's way from one core to another (`scout.tools.bench.placement`). It is measured
+before and behind each transfer; transfers in which it changed are counted as `moved`, and not compared. With
 `--no-offloads` each segment is a packet of its own, with its checksum, at both ends of all links.
 
 *Channels*: the requests of a connection that sends, in one channel and in two (`scout.tools.bench.tcp_channels`).
@@ -32,7 +33,7 @@ from typing import Any
 from scout.io.host.lab import Lab
 from scout.io.host.process import usable_cores
 from scout.ring.errors import ScoutError
-from scout.tools.bench.placement import slowest_of_median
+from scout.tools.bench.placement import has_moved, slowest_of_median
 from scout.tools.bench.priority import preferred
 from scout.tools.bench.projection import ideal_speedup
 from scout.tools.bench.rounds import interleaved, rounded, spread
@@ -145,7 +146,7 @@ def _live_rows(hosts: Sequence[LiveHost], figures: Sequence[Sequence[LiveFigures
     for direction in DIRECTIONS:
         for host, own in zip(hosts, figures, strict=True):
             rates, kernels, ones = ([getattr(each, direction) for each in of] for of in (own, kernel, one))
-            handoffs = [each.handoff_ns for each in own]
+            handoffs = [each.around(direction) for each in own]
             yield {
                 **_who(host),
                 "direction": direction,
@@ -157,7 +158,8 @@ def _live_rows(hosts: Sequence[LiveHost], figures: Sequence[Sequence[LiveFigures
                 "bound": None,
                 "of_kernel": round(median(map(_ratio, rates, kernels)), 3),
                 "slowest": None if (least := slowest_of_median(rates, handoffs)) is None else round(least, 3),
-                **spread(handoffs, "handoff_ns"),
+                "moved": sum(map(has_moved, handoffs)),
+                **spread([before for before, _ in handoffs], "handoff_ns"),
             }
 
 

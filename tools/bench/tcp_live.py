@@ -2,11 +2,16 @@
 
 The application (`tcp_application.py`) is the same Python program on Scout's sockets and on the kernel's, in a process
 of its own; its client are this process's sockets, which are the kernel's. Each contender has a veth pair of its own.
-Nothing is pinned but Scout's replicas: peer, stack and application share the cores.
+Nothing is pinned but Scout's replicas: peer, stack and application share the cores. All senders control congestion by
+the same rule, CUBIC. The host's default may be BBR, which sends at a rate that it has measured over the last ten round
+trips: here these are half a millisecond, and a rate measured while the receiver's window was closed makes it pause for
+some milliseconds with nothing under way.
 
 Scout receives frames to a MAC address of its own: with the interface's address the kernel would also look for a route
 of each frame, in the sender's time. Without offloads each segment is a frame, and no frame is longer than the link's
-MTU says, so the port has a ring of many short slots: while one replica has no core, frames wait there for it.
+MTU says, so the port has a ring of many short slots: while one replica has no core, frames wait there for it. With them
+the streams have 4 MiB each, as much as the kernel lets its own buffers grow to: a shorter window closes again and again
+while the application or a replica waits for its core. Without them a window of that many segments fills the ring.
 """
 
 import os
@@ -29,7 +34,7 @@ from scout.paths.protocols.tcp.router import Tcp
 from scout.ring.errors import ScoutError
 from scout.supervisor import Supervisor
 from scout.tools.bench.placement import handoff_ns
-from scout.tools.bench.tcp_application import CHUNK, ECHO, PORT, SINK, SOURCE
+from scout.tools.bench.tcp_application import CHUNK, CONTROL, ECHO, PORT, SINK, SOURCE
 from scout.tools.bench.tcp_replay import host_graph, host_paths
 
 __all__ = ["LiveFigures", "LiveHost", "contenders"]
@@ -45,6 +50,9 @@ MAC = "02:00:00:00:01:01"
 LONGEST, FRAMES = 1514, 8192
 """Bytes of a slot of the port's receive ring, and how many there are, where links have no offloads."""
 
+STREAM = 1 << 22
+"""Bytes of each ring of a stream where links have offloads."""
+
 WARM_UP = 0.1  # seconds of a transfer that are not counted: the congestion window grows
 
 
@@ -55,7 +63,13 @@ class LiveFigures(NamedTuple):
     send: float  # Gbit/s that it sends
     us_p50: float  # round trips of a request and its response
     us_p99: float
-    handoff_ns: float  # how far apart two cores were (`scout.tools.bench.placement`)
+    handoffs_ns: tuple[float, float, float]
+    """How far apart two cores were (`scout.tools.bench.placement`): before receiving, behind it, and behind sending."""
+
+    def around(self, direction: str) -> tuple[float, float]:
+        """How far apart they were before and behind the transfer in a direction."""
+        before, between, behind = self.handoffs_ns
+        return (before, between) if direction == "receive" else (between, behind)
 
 
 @dataclass
@@ -68,15 +82,21 @@ class LiveHost:
 
     def measure(self, seconds: float, trips: int) -> LiveFigures:
         """Measure once: transfers of so many seconds, and so many round trips."""
-        apart = handoff_ns()
-        return LiveFigures(self._received(seconds), self._sent(seconds), *self._round_trips(trips), apart)
+        before = handoff_ns()
+        received = self._received(seconds)
+        between = handoff_ns()
+        sent = self._sent(seconds)
+        behind = handoff_ns()
+        return LiveFigures(received, sent, *self._round_trips(trips), (before, between, behind))
 
     @contextmanager
-    def _client(self, wanted: bytes) -> Iterator[socket.socket]:
+    def client(self, wanted: bytes) -> Iterator[socket.socket]:
+        """A connection to the application, which is told what is wanted."""
         with self.peer.entered():
             made = socket.socket()
         with made:
             made.settimeout(PATIENCE)
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, CONTROL)
             made.connect((self.address, PORT))
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             made.sendall(wanted)
@@ -84,7 +104,7 @@ class LiveHost:
 
     def _received(self, seconds: float) -> float:
         data, total = memoryview(bytes(CHUNK)), 0
-        with self._client(SINK) as client:
+        with self.client(SINK) as client:
             end = time.perf_counter() + WARM_UP
             while time.perf_counter() < end:
                 client.sendall(data)
@@ -98,7 +118,7 @@ class LiveHost:
 
     def _sent(self, seconds: float) -> float:
         buffer, total = memoryview(bytearray(CHUNK)), 0
-        with self._client(SOURCE) as client:
+        with self.client(SOURCE) as client:
             end = time.perf_counter() + WARM_UP
             while time.perf_counter() < end:
                 client.recv_into(buffer)
@@ -109,7 +129,7 @@ class LiveHost:
 
     def _round_trips(self, trips: int) -> tuple[float, float]:
         times, question = [], bytes(QUESTION)
-        with self._client(ECHO) as client:
+        with self.client(ECHO) as client:
             for _ in range(trips):
                 start = time.perf_counter_ns()
                 client.sendall(question)
@@ -137,10 +157,11 @@ def _started(stack: ExitStack, lab: Lab, index: int, replicas: int, offloads: bo
     kind = "kernel"
     if replicas:
         kind = f"bench-tcp-{os.getpid()}-{replicas}"
-        port = AfPacketPort("eth0", mac=MAC)
-        if not offloads:
-            port = AfPacketPort("eth0", mac=MAC, longest=LONGEST, frames=FRAMES)
-        graph = host_graph("bench_tcp_live", port, host.address, Tcp("tcp"), ApplicationPort(kind))
+        if offloads:
+            port, apps = AfPacketPort("eth0", mac=MAC), ApplicationPort(kind, stream_bytes=STREAM)
+        else:
+            port, apps = AfPacketPort("eth0", mac=MAC, longest=LONGEST, frames=FRAMES), ApplicationPort(kind)
+        graph = host_graph("bench_tcp_live", port, host.address, Tcp("tcp"), apps)
         supervisor = Supervisor(graph, host_paths(graph), replicas)
         stack.callback(supervisor.stop)
         with own.entered():
