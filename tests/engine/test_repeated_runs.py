@@ -71,6 +71,12 @@ def test_many_runs_in_memory() -> None:
     check_growth(memory_run, 2, 6, mib=16)
 
 
+@pytest.mark.long
+@pytest.mark.usefixtures("no_collector")
+def test_fifty_more_runs_in_memory() -> None:
+    check_growth(memory_run, 2, 52, mib=16)
+
+
 @pytest.mark.usefixtures("no_collector")
 def test_the_memory_of_a_run_goes_with_its_supervisor() -> None:
     supervisor = memory_run()
