@@ -53,7 +53,7 @@ def walks(path, frame, moment):
             yield leaf, bytes(data), packet
 
 
-@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("replicas", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_recorded_packets_leave_as_the_plain_run_has_it(replicas):
     sent = [(frame, START + number * 1_000_000) for number, frame in enumerate(frames(500))]
     left, right = MemoryPort(LEFT, frames=sent), MemoryPort(RIGHT, frames=[])

@@ -50,7 +50,7 @@ def test_explanation_and_picture_show_where_they_begin():
     assert path.main_line == ["maker.in"] and path.replicated == {"maker.in"}
 
 
-@pytest.mark.parametrize("order", ["channel", "completed"])
+@pytest.mark.parametrize("order", ["channel", pytest.param("completed", marks=pytest.mark.long)])
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_every_packet_is_made_once(order, replicas):
     graph, port, out = emitting()

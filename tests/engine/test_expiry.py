@@ -76,7 +76,7 @@ def states(supervisor):
     return [supervisor.table("ticking.state", replica).tolist()[0] for replica in supervisor.taking_part]
 
 
-@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("replicas", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_requests_come_when_the_router_wants_them(replicas):
     port, path = ticking("expiry")
     with Supervisor(path.router_graph, [path], replicas) as supervisor:

@@ -201,7 +201,7 @@ def behind_a_gate(heads):
     return 0 if heads[0].ready and heads[1].ready else -1
 
 
-@pytest.mark.parametrize("deleted", [False, True])
+@pytest.mark.parametrize("deleted", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_the_next_hop_of_packets_that_wait_in_a_queue_is_not_given_to_another_gateway(deleted, monkeypatch):
     """They were looked up before they were queued, for a service; or their path, deleted, knows the next hop."""
     monkeypatch.setattr(routing, "ROOM", 2)

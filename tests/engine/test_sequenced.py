@@ -231,7 +231,9 @@ def test_replicas_join_and_leave():
     assert supervisor.account()["ended"] == {"done": len(order)}
 
 
-@pytest.mark.parametrize("orders", [("channel", "channel"), ("completed", "channel")])
+@pytest.mark.parametrize(
+    "orders", [("completed", "channel"), pytest.param(("channel", "channel"), marks=pytest.mark.long)]
+)
 def test_requests_of_all_ports_leave_in_the_order_of_the_channel(orders):
     """Also if one path alone was to have it; and once, though replicas die in between."""
     inputs, out = ports(entries=256), MemoryPort("02:00:00:00:00:09", frames=[])

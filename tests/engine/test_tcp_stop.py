@@ -24,7 +24,7 @@ def check_reset(sock: socket.socket) -> None:
         raise AssertionError("the stream has ended as if it were whole")
 
 
-@pytest.mark.parametrize("tap", [False, True], ids=["link", "tap"])
+@pytest.mark.parametrize("tap", [False, pytest.param(True, marks=pytest.mark.long)], ids=["link", "tap"])
 def test_peers_of_a_router_that_stops_are_told(tap: bool) -> None:
     with running_host(2, tap, Tcp("tcp")) as host, ThreadPoolExecutor(4) as threads:
         ours, idle = accepted(host, 7401)
