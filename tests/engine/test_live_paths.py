@@ -374,7 +374,7 @@ def test_between_kernels_nothing_is_lost_or_overtaken_while_paths_come_and_go(or
                 came += struct.unpack("!I", sink.recv(100))
         run.settle()
         run.supervisor.stop()
-        assert sorted(came) == list(range(count))
+        assert sorted(came) == list(range(COUNT))
         if order == "channel":
             assert came == sorted(came)
         assert run.supervisor.account()["out"]["right"] >= COUNT

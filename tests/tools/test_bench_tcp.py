@@ -22,10 +22,11 @@ from scout.ring.producer import acquire, release
 from scout.testing import await_until
 from scout.tools.bench import tcp, tcp_replay
 from scout.tools.bench.tcp import Group
-from scout.tools.bench.tcp_application import CONTROL, ECHO, listening
+from scout.tools.bench.tcp_application import ECHO, listening
 from scout.tools.bench.tcp_live import contenders
 from scout.tools.bench.tcp_replay import Case, Direction, Figures, Trial
 from scout.tools.bench.tcp_segments import HEADERS, Segment
+from scout.tools.traffic.peers import CONTROL
 
 OPTIONS = b"\1\1\x08\x0a" + (7).to_bytes(4) + (9).to_bytes(4)
 
@@ -152,7 +153,7 @@ def test_all_kernel_senders_have_the_congestion_control_of_scouts() -> None:
         (host,) = contenders(stack, lab, [], offloads=True)
         with host.client(ECHO) as client, lab.namespace("other").entered(), listening("kernel", "") as listener:
             for each in (client, listener):
-                assert each.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0") == CONTROL
+                assert each.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0").decode() == CONTROL
 
 
 @pytest.mark.long

@@ -13,15 +13,14 @@ import threading
 from contextlib import suppress
 from typing import Any
 
-__all__ = ["CHUNK", "CONTROL", "ECHO", "PORT", "SINK", "SOURCE"]
+from scout.tools.traffic.peers import CONTROL
+
+__all__ = ["CHUNK", "ECHO", "PORT", "SINK", "SOURCE"]
 
 PORT = 7
 ECHO, SINK, SOURCE = b"e", b"r", b"s"
 CHUNK = 1 << 18
 """Bytes of one call."""
-
-CONTROL = b"cubic"
-"""The congestion control of all senders, Scout's default."""
 
 
 def listening(kind: str, address: str) -> Any:
@@ -34,7 +33,9 @@ def listening(kind: str, address: str) -> Any:
         sockets.attach(kind)
         made = sockets.socket(sockets.AF_INET, sockets.SOCK_STREAM)
     made.setsockopt(kernel.SOL_SOCKET, kernel.SO_REUSEADDR, 1)
-    made.setsockopt(kernel.IPPROTO_TCP, kernel.TCP_CONGESTION, CONTROL)  # connections that it accepts have it too
+    made.setsockopt(
+        kernel.IPPROTO_TCP, kernel.TCP_CONGESTION, CONTROL.encode()
+    )  # connections that it accepts have it too
     made.bind((address, PORT))
     made.listen(4)
     return made

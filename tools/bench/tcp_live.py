@@ -34,8 +34,9 @@ from scout.paths.protocols.tcp.router import Tcp
 from scout.ring.errors import ScoutError
 from scout.supervisor import Supervisor
 from scout.tools.bench.placement import handoff_ns
-from scout.tools.bench.tcp_application import CHUNK, CONTROL, ECHO, PORT, SINK, SOURCE
+from scout.tools.bench.tcp_application import CHUNK, ECHO, PORT, SINK, SOURCE
 from scout.tools.bench.tcp_replay import host_graph, host_paths
+from scout.tools.traffic.peers import CONTROL
 
 __all__ = ["LiveFigures", "LiveHost", "contenders"]
 
@@ -96,7 +97,7 @@ class LiveHost:
             made = socket.socket()
         with made:
             made.settimeout(PATIENCE)
-            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, CONTROL)
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, CONTROL.encode())
             made.connect((self.address, PORT))
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             made.sendall(wanted)

@@ -15,7 +15,7 @@ from scout.io.host.namespace import Namespace
 from scout.paths.wire.checksum import checksum
 from scout.ring.errors import ScoutError
 
-__all__ = ["ANSWER_SECONDS", "TCP_PEERS", "ping", "round_trips", "tcp_goodput", "tcp_transfer"]
+__all__ = ["ANSWER_SECONDS", "CONTROL", "TCP_PEERS", "ping", "round_trips", "tcp_goodput", "tcp_transfer"]
 
 CHUNK = 1 << 20
 PORT = 5001
@@ -23,6 +23,12 @@ SO_TIMESTAMPNS = 35  # asm-generic/socket.h; the control message has the same nu
 TIMESPEC = struct.Struct("qq")
 ANSWER_SECONDS = 2.0
 """Time after which an echo request counts as lost."""
+
+CONTROL = "cubic"
+"""The congestion control of the kernel's sockets that send: the kernel's own default, which the host may have changed.
+
+BBR paces what it sends by the rate of its last round trips, which are shorter here than one of its pauses.
+"""
 
 TCP_PEERS = "iperf3" if shutil.which("iperf3") else "python"
 """The program whose processes are the ends of the connections of `tcp_goodput`."""
@@ -163,7 +169,8 @@ def _iperf3(client: Namespace, server: Namespace, address: str, connections: int
             while (line := lines.readline()) and "listening" not in line:
                 pass
             time_and_number = ["--time", str(max(1, round(seconds))), "--parallel", str(connections)]
-            sending = client.run(_execute, ["iperf3", "--client", address, "--json", *time_and_number], answered)
+            command = ["iperf3", "--client", address, "--json", "--congestion", CONTROL, *time_and_number]
+            sending = client.run(_execute, command, answered)
             os.close(answered)
             result = json.loads(output.read() or "{}")
         sending.join()
@@ -202,6 +209,7 @@ def _python(client: Namespace, server: Namespace, address: str, connections: int
 def _pour(address: str, seconds: float) -> None:
     pattern = _pattern()
     with socket.create_connection((address, PORT)) as sock:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, CONTROL.encode())
         end = time.perf_counter() + seconds
         while time.perf_counter() < end:
             sock.sendall(pattern)
