@@ -20,7 +20,6 @@ from scout.io.channels.kernel_ring_protocol import (
     has_control,
     has_room,
     is_filled,
-    keeps_its_place,
     next_frame,
     offered,
     open_requests,
@@ -185,10 +184,7 @@ def release(ring: Record, cursor: Record, replica: int, ordered: bool) -> None:
 @inline
 def needs_help(ring: Record, cursor: Record) -> bool:
     """True if replicas that sleep are to wake: MANY frames were there and are again, or one has stayed far behind."""
-    behind = cursor.head + cursor.count
-    many = cursor.primary != 0 and cursor.count >= MANY and is_filled(ring, behind + MANY - 1)
-    # Of super-frames another replica would claim none before these have left.
-    if many and not keeps_its_place(ring, behind, layout.position(cursor) + cursor.count):
+    if cursor.primary and cursor.count >= MANY and is_filled(ring, cursor.head + cursor.count + MANY - 1):
         return True
     return must_wake_others(ring, cursor)
 

@@ -50,7 +50,6 @@ from scout.ring.layout import (
     GATING,
     LOCK,
     RETURNED,
-    TURN,
     controls_floor_of,
     floor_of,
     position,
@@ -62,7 +61,6 @@ from scout.ring.segment import LINE
 __all__ = [
     "BATCH_BYTES",
     "CONTROL",
-    "LONG",
     "MANY",
     "MOST_CONTROLS",
     "NOTHING",
@@ -74,7 +72,6 @@ __all__ = [
     "has_control",
     "has_room",
     "is_filled",
-    "keeps_its_place",
     "next_frame",
     "offered",
     "open_requests",
@@ -91,10 +88,6 @@ BATCH_BYTES = 96 << 10
 MANY = 64
 """The packets of the longest super-frame. A replica that keeps up waits a moment for as many frames, and takes no more
 of them at once."""
-
-LONG = 4096
-"""Bytes of a frame above which it is a super-frame: a primary copies little of it, and the kernel takes 10 to 30 µs to
-send it."""
 
 NOTHING = -1
 
@@ -180,8 +173,6 @@ def offered(ring: Record, cursor: Record) -> int:
     """How many frames a replica at whose position there is no claim could claim; 0 for a control request; NOTHING."""
     if has_control(ring, cursor):
         return 0
-    if keeps_its_place(ring, cursor.head, position(cursor)):
-        return NOTHING
     # Acquire, before the status: pairs with the store of RETURNED.
     last = min(cursor.head + ring.batch, load64_acquire(word(ring, RETURNED)) + ring.entries)
     tail, room = cursor.head, BATCH_BYTES
@@ -199,17 +190,6 @@ def offered(ring: Record, cursor: Record) -> int:
     if MANY < count < ring.batch:
         count = MANY  # of one flow the rest would leave as a short super-frame
     return count if count > 0 else NOTHING
-
-
-@inline
-def keeps_its_place(ring: Record, number: int, here: int) -> bool:
-    """True if frame `number`, at position `here`, is a super-frame behind packets that have not left, in channel order.
-
-    It is left to the replica that sends these: to send it takes long, and all else that a primary does for it next to
-    no time. Another primary would wait for its turn, and keep the first one waiting whenever it has no core.
-    """
-    turn = load64_acquire(word(ring, TURN))  # pairs with pass_turn; it stays 0 where packets leave in any order
-    return 0 < turn < here and is_filled(ring, number) and load32(frame_at(ring, number) + LENGTH) > LONG
 
 
 @inline

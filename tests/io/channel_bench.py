@@ -200,12 +200,12 @@ def _by_records(folder: Path) -> Callable[["Bench", int, int], None]:
     return bring
 
 
-def _by_interface(sender: socket.socket, more: int) -> Callable[[Bench, int, int], None]:
+def _by_interface(sender: socket.socket) -> Callable[[Bench, int, int], None]:
     def bring(bench: Bench, first: int, count: int) -> None:
         if first == 0:
             bench.channel.feed()
         for number in range(first, first + count):
-            sender.send(frame(number) + bytes(more))
+            sender.send(frame(number))
         end = time.monotonic() + 600
         while sum(bench.channel.counters().values()) < first + count:  # the kernel's softirq may run later
             assert time.monotonic() < end
@@ -263,8 +263,8 @@ def _pcap(folder: Path, numbers: range) -> PcapPort:
     return PcapPort(file, mac=MAC, entries=ENTRIES, batch=MOST)
 
 
-def opened(kind: str, folder: Path, stack: ExitStack, replicas: int, keeps: bool, more: int = 0) -> Bench:
-    """A bench of a kind of channel (`KINDS`), which `stack` closes; frames of an interface have `more` bytes."""
+def opened(kind: str, folder: Path, stack: ExitStack, replicas: int, keeps: bool) -> Bench:
+    """A bench of a kind of channel (`KINDS`), which `stack` closes."""
     if kind == "memory":
         bench = Bench(MemoryPort(MAC, entries=ENTRIES, batch=MOST), _by_caller, keeps, replicas)
     elif kind == "pcap":
@@ -286,12 +286,12 @@ def opened(kind: str, folder: Path, stack: ExitStack, replicas: int, keeps: bool
     else:
         lab = stack.enter_context(Lab("channel"))
         router, host = lab.namespace("router"), lab.namespace("host")
-        lab.veth((router, "left"), (host, "eth0"), mtu=9000)
+        lab.veth((router, "left"), (host, "eth0"))
         with host.entered():
             wire = stack.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))
             wire.bind(("eth0", 0))
         with router.entered():
-            bench = Bench(AfPacketPort("left", mac=MAC, frames=ENTRIES), _by_interface(wire, more), keeps, replicas)
+            bench = Bench(AfPacketPort("left", mac=MAC, frames=ENTRIES), _by_interface(wire), keeps, replicas)
     stack.callback(bench.port.close)
     stack.callback(bench.channel.close)
     return bench
