@@ -20,13 +20,12 @@ from scout.ring.errors import ScoutError
 from scout.ring.jit import entry
 from scout.ring.producer import acquire, release
 from scout.testing import await_until
-from scout.tools.bench import tcp, tcp_replay
+from scout.tools.bench import tcp, tcp_application, tcp_live, tcp_replay
 from scout.tools.bench.tcp import Group
 from scout.tools.bench.tcp_application import ECHO, listening
 from scout.tools.bench.tcp_live import contenders
 from scout.tools.bench.tcp_replay import Case, Direction, Figures, Trial
 from scout.tools.bench.tcp_segments import HEADERS, Segment
-from scout.tools.traffic.peers import CONTROL
 
 OPTIONS = b"\1\1\x08\x0a" + (7).to_bytes(4) + (9).to_bytes(4)
 
@@ -148,12 +147,14 @@ def test_a_segment_that_is_lost_is_sent_again(work: str) -> None:
 
 
 @pytest.mark.needs_namespaces
-def test_all_kernel_senders_have_the_congestion_control_of_scouts() -> None:
+def test_both_ends_on_the_kernel_have_the_congestion_control_of_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (tcp_live, tcp_application):
+        monkeypatch.setattr(module, "CONTROL", "reno")  # no host's default
     with ExitStack() as stack, Lab("control") as lab:
         (host,) = contenders(stack, lab, [], offloads=True)
         with host.client(ECHO) as client, lab.namespace("other").entered(), listening("kernel", "") as listener:
             for each in (client, listener):
-                assert each.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0").decode() == CONTROL
+                assert each.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0") == b"reno"
 
 
 @pytest.mark.long

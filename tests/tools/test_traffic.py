@@ -1,10 +1,11 @@
 """The generator sends what it says, and the sink accounts for every frame."""
 
 import json
+import shutil
 import socket
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from scout.io.host.namespace import Namespace
 from scout.io.mac import mac_number
 from scout.ring.errors import ScoutError
 from scout.tools.traffic import flood as flood_module
+from scout.tools.traffic import peers
 from scout.tools.traffic.flood import HEADERS, IMIX, MAGIC, MOST_FLOWS, Flood
 from scout.tools.traffic.replay import Replay
 from scout.tools.traffic.sink import WINDOW, Sink, account, new_flows
@@ -236,3 +238,19 @@ def test_bad_usage_in_a_namespace(arguments: list[str], words: list[str], capsys
 def test_a_flood_that_cannot_be(arguments: tuple[int, str, str, int, int]) -> None:
     with pytest.raises(ScoutError):
         Flood(*arguments)
+
+
+@pytest.mark.needs_namespaces
+@pytest.mark.parametrize("program", ["python", "iperf3"])
+def test_the_ends_of_tcp_set_their_congestion_control(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if program == "iperf3" and not shutil.which(program):
+        pytest.skip("missing: iperf3")
+    with Lab("control") as lab:
+        left, right = lab.namespace("left"), lab.namespace("right")
+        lab.veth((left, "eth0"), (right, "eth0"))
+        left.address("eth0", f"{SOURCE}/24")
+        right.address("eth0", f"{SINK}/24")
+        assert peers.tcp_goodput(left, right, SINK, 1, 0.1, program) > 0
+        monkeypatch.setattr(peers, "CONTROL", "none")  # that is none's name, so the sender cannot set it
+        with suppress(ScoutError):
+            assert peers.tcp_goodput(left, right, SINK, 1, 0.1, program) == 0

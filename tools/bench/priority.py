@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
-from scout.tools.traffic.generator import sleep_exactly
+from scout.tools.sleeping import end_sleeps_on_time
 
 __all__ = ["come_first", "on_idle_cores", "preferred"]
 
@@ -57,4 +57,4 @@ def on_idle_cores(function: Callable[[], Result]) -> Result:
 def _come_last() -> None:
     with suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    sleep_exactly()
+    end_sleeps_on_time()

@@ -18,7 +18,7 @@ round.
 (`scout.tools.bench.tcp_live`). There `speedup` is the rate over that of one replica, and `of_kernel` that over the
 kernel's. `slowest` is the slowest run as a share of the median, among runs in which the host had the cores placed
 alike, as `handoff_ns` tells: a store's way from one core to another (`scout.tools.bench.placement`). It is measured
-before and behind each transfer; transfers in which it changed are counted as `moved`, and not compared. With
+before and behind each transfer; transfers in which it changed are counted as `moved`, and left out of `slowest`. With
 `--no-offloads` each segment is a packet of its own, with its checksum, at both ends of all links.
 
 *Channels*: the requests of a connection that sends, in one channel and in two (`scout.tools.bench.tcp_channels`).

@@ -10,8 +10,8 @@ some milliseconds with nothing under way.
 Scout receives frames to a MAC address of its own: with the interface's address the kernel would also look for a route
 of each frame, in the sender's time. Without offloads each segment is a frame, and no frame is longer than the link's
 MTU says, so the port has a ring of many short slots: while one replica has no core, frames wait there for it. With them
-the streams have 4 MiB each, as much as the kernel lets its own buffers grow to: a shorter window closes again and again
-while the application or a replica waits for its core. Without them a window of that many segments fills the ring.
+the streams have 4 MiB each, as much as the kernel lets its own send buffers grow to: a shorter window closes again and
+again while the application or a replica waits for its core. Without them a window of that many segments fills the ring.
 """
 
 import os

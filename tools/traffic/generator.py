@@ -3,7 +3,6 @@
 A message is what the kernel takes at once: a frame, or a super-frame of several.
 """
 
-import ctypes
 import os
 import socket
 import time
@@ -17,8 +16,9 @@ from scout.io.ports.contract import PortError
 from scout.io.system import MESSAGE, sendmmsg
 from scout.ring.jit import inline
 from scout.ring.segment import shared
+from scout.tools.sleeping import end_sleeps_on_time
 
-__all__ = ["BATCH", "REFUSED", "SENT", "Generator", "packet_socket", "sleep_exactly", "transmit"]
+__all__ = ["BATCH", "REFUSED", "SENT", "Generator", "packet_socket", "transmit"]
 
 BATCH = 64
 """Messages of one system call."""
@@ -26,12 +26,9 @@ INTERVAL = 1e-4  # seconds between two sends at a rate: what is due by then leav
 LONGEST_LAG = 0.01  # seconds: a generator that was held up for longer does not catch up with all of it
 CHUNK = 256  # messages between two looks at the clock when sending flat out
 
-_PR_SET_TIMERSLACK = 29  # linux/prctl.h
 
 SENT, REFUSED, STOPPED, WORDS = 0, 1, 2, 3
 """Indices of a generator's words: frames sent and refused, whether it shall stop; and how many words there are."""
-
-_libc = ctypes.CDLL(None)
 
 
 @inline
@@ -117,7 +114,7 @@ class Generator(ABC):
         """
         if core is not None:
             os.sched_setaffinity(0, [core])
-        sleep_exactly()
+        end_sleeps_on_time()
         with self.attached(interface):
             self._send_until(time.monotonic() + seconds, pps, frames)
 
@@ -138,11 +135,6 @@ class Generator(ABC):
                 pause = max(due, now + INTERVAL) - time.monotonic()
             if pause > 0:
                 time.sleep(pause)
-
-
-def sleep_exactly() -> None:
-    """Have the sleeps of this thread end when they should, not up to 50 µs late (timer slack)."""
-    _libc.prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)
 
 
 def packet_socket(interface: str) -> socket.socket:
