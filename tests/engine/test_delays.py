@@ -110,6 +110,7 @@ def test_live_packets_leave_no_earlier_than_they_are_due_and_in_their_order():
     assert sorted(numbers(right.sent())) == list(range(300))
 
 
+@pytest.mark.long
 def test_time_passes_by_the_clock_from_the_start(monkeypatch):
     monkeypatch.setattr(Control, "tick", lambda control: None)  # as if the watcher had no core
     left, right, _, supervisor = live(delay=30)

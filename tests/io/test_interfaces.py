@@ -100,6 +100,7 @@ def _all_dealt(run: Any) -> bool:
     return bool(dealt == account["received"])
 
 
+@pytest.mark.long
 def test_two_interfaces_have_one_order_in_every_replica() -> None:
     with noting(2) as run:
         assert ping(run.left, RIGHT, 3)["received"] == ping(run.right, LEFT, 3)["received"] == 3

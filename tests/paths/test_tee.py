@@ -138,7 +138,8 @@ def test_replicas_write_to_one_file(teed: SimpleNamespace) -> None:
     assert len(written) == sum(map(len, frames.values()))
 
 
-@pytest.mark.parametrize("replicas", [pytest.param(1, marks=pytest.mark.long), 2])
+@pytest.mark.long
+@pytest.mark.parametrize("replicas", [1, 2])
 def test_each_packet_is_seen_once_however_many_replicas(replicas: int, tmp_path: Path) -> None:
     said = bytes(Ether(src=HOST, dst=LEFT) / ARP(hwsrc=HOST, psrc="10.0.0.2", pdst="10.0.0.1"))
     sent = [frame(UDP(), body=number.to_bytes(4, "big")) for number in range(2000)]

@@ -63,6 +63,7 @@ assert not wakes.native(np.zeros(1, CHANNEL), np.zeros(1, MEMBER))
 """
 
 
+@pytest.mark.long
 def test_files_of_processes_that_compiled_at_the_same_time_fit_together_or_are_made_anew(tmp_path: Path) -> None:
     environment = {key: value for key, value in os.environ.items() if key != "SCOUT_CHECKED"}
     program = tmp_path / "after_other_types.py"
