@@ -4,8 +4,10 @@ An `inline` function melts into its callers; it is never cached on its own. An `
 compiled for one signature when it is first called, and cached on disk (`scout.ring.cache`).
 """
 
+import atexit
 import gc
 import os
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import update_wrapper
@@ -130,6 +132,20 @@ class Entry:
     def _numba_type_(self) -> Any:
         """The type that numba asks for when compiled code calls this function."""
         return numba.typeof(self.native)
+
+
+def _end_compilation() -> None:
+    """Wait for what a thread compiles, and let nothing be compiled any more.
+
+    A process that ends goes through the finalizers of all objects, and numba makes one for each function.
+    """
+    with suppress(KeyboardInterrupt):
+        global_compiler_lock.acquire()
+
+
+# Python goes through them in an exit handler, which it makes with the first; the handler made last runs first.
+weakref.finalize(Entry, int)
+atexit.register(_end_compilation)
 
 
 def _released(native: Any) -> Any:

@@ -41,3 +41,29 @@ def test_a_process_that_may_open_no_file_compiles_later() -> None:
 
 def test_what_needs_a_library_that_may_not_be_loaded_is_not_compiled_ahead() -> None:
     assert crypt.function not in [each.function for each in jit._declared]
+
+
+ENDS = """
+import threading, weakref
+from scout.ring import jit
+
+kept = [type("Each", (), {})() for _ in range(150_000)]
+many = [weakref.finalize(each, int) for each in kept]  # it takes the process some time to go through them at its end
+begun = threading.Event()
+
+def compiling(entry):
+    begun.set()
+    for _ in range(150_000):
+        kept.append(type(kept[0])())
+        weakref.finalize(kept[-1], int)  # as numba makes them
+
+jit.Entry._compiled = compiling
+jit._released = lambda native: native
+threading.Thread(target=lambda: jit.Entry(compiling, None).native, daemon=True).start()
+begun.wait()
+"""
+
+
+def test_a_process_that_ends_waits_for_what_a_thread_compiles() -> None:
+    ended = subprocess.run([sys.executable, "-c", ENDS], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
