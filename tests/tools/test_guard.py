@@ -80,7 +80,7 @@ def test_characters_that_a_terminal_does_not_know_are_replaced(encoding: dict[st
     assert result.returncode in (0, 1) and "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
 def test_a_signal_ends_a_running_router_with_its_account(number: signal.Signals, endless_router: str) -> None:
     with start("run", endless_router, "--replicas", "1") as process:
         assert process.stderr
@@ -93,37 +93,6 @@ def test_a_signal_ends_a_running_router_with_its_account(number: signal.Signals,
     assert process.returncode == 0, errors
     assert output.startswith("received") and errors == ""
     assert not [child for child in children if Path(f"/proc/{child}").exists()]
-
-
-def test_a_hangup_reloads_the_router_file(tmp_path: Path) -> None:
-    file = tmp_path / "memory_router.py"
-    endless = MEMORY_ROUTER.replace(", frames=[bytes(60)] * 3", "")
-    file.write_text(endless)
-    with start("run", str(file), "--replicas", "1", "--no-control", start_new_session=True) as process:
-        assert process.stderr
-
-        def said(word: str) -> str:
-            assert process.stderr
-            while word not in (line := process.stderr.readline()):
-                assert line, "it ended"
-            return line
-
-        said("ready")
-        for text, answer in (
-            (endless.replace('"10.0.0.1/24"', '["10.0.0.1/24", "10.0.2.1/24"]'), f"scout: reloaded {file}: AddAddress"),
-            (endless.replace("left", "right"), "scout: not reloaded, and nothing has changed: "),
-            (endless + "(", f"scout: not reloaded, and nothing has changed: {file}:13: "),
-            (endless, f"scout: reloaded {file}: DeleteAddress"),
-        ):
-            file.write_text(text)
-            process.send_signal(signal.SIGHUP)
-            line = said("reloaded")
-            if not line.startswith(answer):
-                process.kill()  # leaving the block waits for its end
-            assert line.startswith(answer)
-        process.terminate()
-        output, errors = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0 and output.startswith("received") and errors == ""
 
 
 @pytest.mark.long
