@@ -2,7 +2,9 @@
 
 Each direction of a connection is a side, which knows what that end has sent and acknowledged. A middle box sees a
 segment before the end that it is for, and does not know whether the end takes it. So it changes a connection only for
-segments that the end must take, and lets pass those that the end answers with a reset or a challenge.
+segments that the end must take, and lets pass those that the end answers with a reset or a challenge. An answer to
+a SYN that has not come by is none of them: if that SYN was an old duplicate that came another way (figure 8), the
+opener's SYN comes again, is challenged, and the opener resets the challenge.
 
 Numbers are compared modulo 2^32 (RFC 9293 section 3.4).
 """
@@ -155,7 +157,8 @@ def follow(
     -------
     int
         1 if it changed the connection, or could have; 0 if the other end will answer it with a reset or a challenge,
-        or drop it; -1 if it has a number that the other end cannot have sent, or is out of every window.
+        or drop it; -1 if it has a number that the other end cannot have sent, is out of every window, or answers a
+        SYN that has not come by.
     """
     mine, other = sides[first + side], sides[first + 1 - side]
     if flags & (SYN | ACK) == SYN | ACK and takes_offer(other, acknowledged):
@@ -186,7 +189,7 @@ def follow(
         if state > SYN_RECEIVED:
             return 0  # a late copy
         if unanswered and flags & ACK and not answers_syn(other, acknowledged):
-            return 0  # it answers an old duplicate of a SYN: the opener resets it (section 3.5, figure 8)
+            return -1  # it answers a SYN that has not come by
     elif unanswered:
         return 0  # the other end has a connection that the opener has lost: the opener resets it (section 3.5.1)
     if other.flags & HAS_ACKED and (sequence - other.ack + LARGEST_WINDOW) & MODULUS > 2 * LARGEST_WINDOW:

@@ -49,10 +49,11 @@ FIGURES: dict[str, list[tuple[str, str]]] = {
         ("A SA 100 301", "SYN_RECEIVED"),
         ("B SA 300 101", "ESTABLISHED"),
     ],
-    "8, old duplicate SYN; it came another way": [
-        ("A S 100", "SYN_SENT"),
-        ("B SA 300 91", "SYN_SENT"),
+    "8, old duplicate SYN; it came another way, and what B answered is dropped": [
+        ("A S 100", "SYN_SENT"),  # again: B challenges it (section 3.10.7.4)
+        ("B A 301 91", "SYN_SENT"),
         ("A R 91", "SYN_SENT"),
+        ("A S 100", "SYN_SENT"),
         ("B SA 400 101", "SYN_RECEIVED"),
         ("A A 101 401", "ESTABLISHED"),
     ],
@@ -184,6 +185,15 @@ def test_segments_that_belong_to_no_connection_are_dropped_and_change_nothing(ma
     assert (made.service.tables["sides"].initial == sides).all()
     (connection,) = made.service.read(NOW + SECOND)
     assert connection == ("ESTABLISHED", A, B, NOW)
+
+
+def test_an_answer_to_a_syn_that_has_not_come_by_is_dropped(made: SimpleNamespace) -> None:
+    made.twin.reset()
+    assert made.twin.both(segment("A", "S", 100_000), timestamp=NOW).leaf == "end"
+    for acknowledged in (50_000, 100_000, 100_002, 150_000):
+        leaf = made.twin.both(segment("B", "SA", 7_000, acknowledged), timestamp=NOW + SECOND).leaf
+        assert leaf == "tracking.receive drops tcp-out-of-window"
+        assert made.service.read(NOW + SECOND) == [("SYN_SENT", A, B, NOW)]
 
 
 @pytest.mark.parametrize(
