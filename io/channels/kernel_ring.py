@@ -4,8 +4,17 @@ All replicas map the socket's TPACKET_V2 ring and read its frames (`scout.io.cha
 that is bound to no interface receives from all interfaces of the namespace; a filter in the kernel passes only frames
 of the channel's ports.
 
-The interface of a port that has the ring alone can come and go while replicas run (`plug`, `unplug`). Without one the
-socket is bound to none, and the channel brings control requests alone. The socket and its ring stay, so replicas have
+All replicas map it, so one frame is copied once for all of them. In the order of a run:
+
+- the constructor makes the socket and its ring, and `plug` has the interfaces take frames for the MAC addresses wanted;
+- `feed` binds the socket: frames come from now on. In two steps, for a change of ports: `prepare` does what may fail,
+  `admit` lets the frames in;
+- `quiesce` stops them, with none left on the way, and `resume_receiving` undoes it;
+- `is_drained` says when replicas have served what is in the ring; `unplug` then lets the interface go;
+- `close` gives all back.
+
+The interface of a port that has the ring alone can come and go while replicas run. Without one the socket is bound to
+none, and the channel brings control requests alone. The socket and its ring stay, so replicas have
 them from the start: to make a ring while they run would take a core from them, as the kernel clears its memory at one
 stretch.
 """
@@ -82,6 +91,7 @@ class KernelRing:
         self._lock = threading.Lock()  # `add_control` and `join` must not run at the same time
         self._shards = 1
         self._slots = slots_for(max(port.longest for port in self._ports.values()))
+        # In blocks, by which the kernel allocates the ring's memory.
         self._blocks = -(-max(port.frames for port in self._ports.values()) // self._slots.together)
         frames = self._blocks * self._slots.together
         self._socket: socket.socket | None = None

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from scout.io.channels.contract import ChannelOperations
+from scout.io.channels.kernel_ring_frame import frame_end, frame_of, interface_of, received_at, take_frame
 from scout.io.channels.kernel_ring_protocol import (
     MANY,
     MOST_CONTROLS,
@@ -26,7 +27,6 @@ from scout.io.channels.kernel_ring_protocol import (
     prefetch_frames,
 )
 from scout.io.channels.sharding import SKIPPED, role_for, set_role
-from scout.io.channels.tpacket import frame_end, frame_of, interface_of, received_at, take_frame
 from scout.io.packet import NOT_HELD, OFFLOAD, RECORD
 from scout.io.rest import gathers_now
 from scout.ring import layout, turn

@@ -13,14 +13,14 @@ channel (`scout.ring`); their words and marks lie beside the ring. This module i
 - A control request is not in the ring. The claim at a position says whether frames or one control request come there
   (a count of 0): so all replicas have it at the same position, also when no frames come.
 
-`scout.io.channels.tpacket` has the layout of a frame in its slot.
+`scout.io.channels.kernel_ring_frame` has the layout of a frame in its slot.
 """
 
 import numba
 import numpy as np
 
 from scout.io.batch import TAIL
-from scout.io.channels.tpacket import APART, LENGTH, PAGE, STATUS, STATUS_KERNEL, STATUS_USER
+from scout.io.channels.kernel_ring_frame import APART, LENGTH, PAGE, STATUS, STATUS_KERNEL, STATUS_USER
 from scout.io.packet import REACH
 from scout.ring.atomics import (
     compare_exchange,

@@ -6,7 +6,7 @@ import socket
 import struct
 from typing import Any, NamedTuple
 
-from scout.io.channels.tpacket import APART, PAGE
+from scout.io.channels.kernel_ring_frame import APART, PAGE
 from scout.io.ports.contract import PortError
 from scout.ring.segment import LINE
 

@@ -9,7 +9,7 @@ import pytest
 from numba.core import types
 
 from scout.io.batch import new_batch
-from scout.io.channels.tpacket import STATUS_USER, STATUS_VLAN_TPID_VALID, STATUS_VLAN_VALID, take_frame
+from scout.io.channels.kernel_ring_frame import STATUS_USER, STATUS_VLAN_TPID_VALID, STATUS_VLAN_VALID, take_frame
 from scout.io.packet import REACH
 from scout.paths.compiler.native import BATCH
 from scout.ring.atomics import load32

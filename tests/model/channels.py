@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from model.real import Again, Patch, Process, RealModel
-from scout.io.channels.tpacket import LENGTH, STATUS, STATUS_USER
+from scout.io.channels.kernel_ring_frame import LENGTH, STATUS, STATUS_USER
 from scout.ring.election import CONTROL
 from scout.ring.layout import CONTROLS, GATING, MEMBERS, RETURNED
 

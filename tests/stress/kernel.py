@@ -8,10 +8,10 @@ import numba
 import numpy as np
 
 from scout.io.channels.kernel_ring import KernelRing
+from scout.io.channels.kernel_ring_frame import LENGTH, STATUS, STATUS_USER
 from scout.io.channels.kernel_ring_operations import position, receive, release, snapshot_due
 from scout.io.channels.kernel_ring_protocol import RING, advance_floor, frame_at
 from scout.io.channels.look import take_all
-from scout.io.channels.tpacket import LENGTH, STATUS, STATUS_USER
 from scout.paths.compiler.native import BATCH
 from scout.ring.arithmetic import multiply
 from scout.ring.atomics import load32_acquire, load64, load64_acquire, store32, store32_release, store64

@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from scout.io.channels.kernel_ring_frame import MAC, STATUS_USER
 from scout.io.channels.packet_socket import ETH_P_ALL, Slots, ring_socket
-from scout.io.channels.tpacket import MAC, STATUS_USER
 from scout.io.host import sandbox
 from scout.io.host.lab import Lab
 from scout.io.host.namespace import Namespace

@@ -13,7 +13,7 @@ from typing import Self
 import numba
 import numpy as np
 
-from scout.io.channels.tpacket import LENGTH, STATUS, STATUS_KERNEL, STATUS_USER, frame_of
+from scout.io.channels.kernel_ring_frame import LENGTH, STATUS, STATUS_KERNEL, STATUS_USER, frame_of
 from scout.io.packet import GSO_UDP_L4
 from scout.io.ports.afpacket import AfPacketPort
 from scout.io.system import VNET_HEADER

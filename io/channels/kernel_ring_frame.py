@@ -1,6 +1,7 @@
 """The layout of a frame in a TPACKET_V2 receive ring (linux/if_packet.h), and how a packet's record is filled from it.
 
-The ring itself, and its socket, is in `scout.io.channels.kernel_ring`; the order of frames, and when they may be read
+docs/architecture.md tells why the ring is not one of blocks (TPACKET_V3). The ring itself, and its socket, is in
+`scout.io.channels.kernel_ring`; the order of frames, and when they may be read
 and returned, in `scout.io.channels.kernel_ring_protocol`; the operations of a domain's loop in
 `scout.io.channels.kernel_ring_operations`.
 
@@ -115,7 +116,8 @@ def take_frame(
     bool
         False if `look` leaves the packet out; its record is then to be used for the next one.
     """
-    frame = mac = frame_of(header)
+    mac = frame_of(header)  # in the ring; `frame` moves to the packet's slot if the tag has to be put back
+    frame = mac
     size, tag, note = load32(header + _SNAPLEN), 0, 0
     if load32(header + LENGTH) != size:
         size, note = 0, CUT  # longer than a slot: the ring has only its beginning, which no path is given
@@ -129,7 +131,7 @@ def take_frame(
     store64(record + OFFLOAD, load64(mac - VNET_HEADER))
     packet.checksum_offset = load32(mac - 4) >> 16  # csum_offset, the last 16 bits of the virtio-net header
     packet.at = 0
-    packet.link_broadcast = note
+    packet.link_broadcast = note  # 0 or CUT, until the stage of the link notes more there
     packet.held_since = NOT_HELD
     packet.control = 0
     if tag:
