@@ -6,6 +6,7 @@ from typing import Any
 from scout.drop_reasons import meaning
 from scout.paths.compiler.trace import Step
 from scout.paths.model.path import Path
+from scout.paths.model.references import written
 
 __all__ = ["trace_rows"]
 
@@ -58,6 +59,6 @@ def _row(path: Path, step: Step) -> dict[str, Any]:
 def _meaning(path: Path, step: Step) -> str:
     """What the reason means for which a stage drops the packet; empty if it does not, or nothing says it."""
     router = path.router_graph.router(path.nodes[step.stage]["router"])
-    modules = [path.stages[step.stage].function.__module__, type(router).__module__]
+    modules = [*(each.__module__ for each in written(path.stages[step.stage].function)), type(router).__module__]
     found = meaning(step.outcome, path.router_graph, modules) if step.is_drop else ""
     return f"{found}: {step.verdict}" if step.outcome == "unknown-verdict" else found

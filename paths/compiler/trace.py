@@ -15,6 +15,7 @@ from scout.io.packet import HEADROOM, NOTES, REACH
 from scout.paths.compiler.interpreter import Visit, emissions, started, visits
 from scout.paths.compiler.plan import at
 from scout.paths.model.path import Path
+from scout.paths.model.references import written
 from scout.paths.model.router import Router
 from scout.paths.model.stage import Stage
 from scout.paths.wire import ethernet, ipv4
@@ -195,7 +196,7 @@ def _step(path: Path, visit: Visit, before: _State, after: _State) -> Step:
     read = list(frame.data.read)  # type: ignore[attr-defined]
     return Step(
         stage=block.node,
-        function=at(block.stage.function),
+        function=", ".join(map(at, written(block.stage.function))),
         reads=_reads(_fields(before.data, visit), read),
         changes=_changes(visit, before.data, after.data),
         notes=_notes(before.notes, after.notes),

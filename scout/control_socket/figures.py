@@ -20,6 +20,7 @@ from scout.drop_reasons import meaning
 from scout.io.mac import mac_text
 from scout.io.ports.afpacket import AfPacketPort
 from scout.paths.model.path import Path
+from scout.paths.model.references import written
 from scout.ring.errors import ScoutError
 from scout.supervisor import Supervisor
 
@@ -192,7 +193,7 @@ class Figures:
     def _modules(self, path: Path, stage: str) -> set[str]:
         """The modules whose docstrings may say why a stage drops packets."""
         router = self._supervisor.graph.router(path.nodes[stage]["router"])
-        return {type(router).__module__, path.nodes[stage]["stage"].function.__module__}
+        return {type(router).__module__, *(each.__module__ for each in written(path.nodes[stage]["stage"].function))}
 
 
 def _entered(path: Path, flows: dict[tuple[str, str], int]) -> int:
