@@ -14,6 +14,7 @@ from scout.io.mac import mac_text
 from scout.io.ports.memory import MemoryPort
 from scout.paths.model.graph import RouterGraph
 from scout.paths.model.path import Path
+from scout.paths.model.router import GraphError
 from scout.paths.protocols.arp import Arp
 from scout.paths.protocols.ethernet import Ethernet
 from scout.paths.protocols.icmp import Icmp
@@ -38,7 +39,14 @@ def ipv4_router(service: Filter | None = None) -> RouterGraph:
     ----------
     service : Service or Filter, optional
         Stands between `Ip` and both ports, for packets that come in.
+
+    Raises
+    ------
+    GraphError
+        If it is something else.
     """
+    if service is not None and not isinstance(service, Filter):
+        raise GraphError(f"ipv4_router of a {type(service).__name__}: give a stage, as Filter('name', function)")
     graph = RouterGraph("testing")
     for name, mac in ROUTER.items():
         graph.add(Ethernet(name, MemoryPort(mac)))
@@ -87,7 +95,8 @@ class MemoryRouter:
     Raises
     ------
     ScoutError
-        If the paths cannot run together; on entering, if a path does not compile.
+        If this is no router graph, or the paths cannot run together; on entering, if a path does not compile; before
+        that, if something is asked for that only a router at work has.
 
     Examples
     --------
@@ -105,6 +114,8 @@ class MemoryRouter:
     """
 
     def __init__(self, graph: RouterGraph, paths: Sequence[Path] | None = None, replicas: int = 1) -> None:
+        if not isinstance(graph, RouterGraph):
+            raise GraphError(f"MemoryRouter of a {type(graph).__name__}: give a router graph, as ipv4_router(stage)")
         for index, name in enumerate(graph.ports):
             port = graph.router(name).port
             if not (isinstance(port, MemoryPort) and port.is_live):
@@ -112,10 +123,12 @@ class MemoryRouter:
         chosen = [graph.create_path(name, order="channel") for name in graph.ports] if paths is None else paths
         self.graph = graph
         self.reports: list[str] = []
+        self._has_started = False
         self.supervisor = Supervisor(graph, chosen, replicas, report=self.reports.append)
 
     def __enter__(self) -> Self:
         self.supervisor.__enter__()
+        self._has_started = True
         return self
 
     def __exit__(self, kind: object, exception: BaseException | None, trace: object) -> None:
@@ -165,6 +178,8 @@ class MemoryRouter:
 
         Packets may still be held.
         """
+        if not self._has_started:
+            raise ScoutError("the router has not started; use it inside `with MemoryRouter(graph) as router:`")
         channels = [channel for channel, _ in self.supervisor.channels]
         await_until(
             lambda: (

@@ -139,8 +139,8 @@ class Service(Filter):
         sequenced: bool = False,
         **bindings: int | Table | Callable[[], int],
     ) -> None:
+        check_service(name, state, handlers, bindings, mode, atomic)
         self.mode, self.sequenced, self.handlers = mode, sequenced, tuple(handlers)
-        check_service(name, state, self.handlers, bindings, mode, atomic)
         if payload not in (True, False, "primary"):
             raise GraphError(f"{name}: payload={payload!r}; use True, False or 'primary'")
         if payload == "primary" and all(each.run != "primary" for each in handlers):

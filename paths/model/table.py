@@ -33,7 +33,7 @@ class Table:
     Raises
     ------
     ScoutError
-        If there is no such kind, or rows cannot count their changes so.
+        If `initial` is no array, there is no such kind, or rows cannot count their changes so.
     """
 
     def __init__(
@@ -41,6 +41,8 @@ class Table:
     ) -> None:
         if kind not in KINDS:
             raise ScoutError(f"table of kind {kind!r}: use replicated, private, shared or constant")
+        if not isinstance(initial, np.ndarray):
+            raise ScoutError(f"table of {initial!r}: give a numpy array")
         fields: Any = initial.dtype.fields or {}
         if counts and (kind != "replicated" or initial.itemsize % 8 or fields.get(counts, "")[:1] != (np.dtype("i8"),)):
             raise ScoutError(

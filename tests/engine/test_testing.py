@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scapy.all import ICMP, IP, TCP, UDP, Ether
 
-from scout import AfPacketPort, End, Filter, Handler, MemoryPort, PcapPort, Requests, RouterGraph, Service, drop
+from scout import AfPacketPort, End, Filter, Handler, MemoryPort, PcapPort, Requests, RouterGraph, Service, Table, drop
 from scout.io.mac import mac_text
 from scout.loader import load_router
 from scout.ring.errors import ScoutError
@@ -62,6 +62,21 @@ def test_what_cannot_be_sent_is_said():
         with pytest.raises(ScoutError, match="no port 'up'; there are left, right"):
             router.send("up", bytes(60))
         assert router.drops() == {"too-long": 1}
+
+
+@pytest.mark.parametrize(
+    ("ask", "words"),
+    [
+        (lambda: MemoryRouter(Filter("refusing", refuse)), r"MemoryRouter of a Filter: .* ipv4_router\(stage\)"),
+        (lambda: ipv4_router(refuse), r"ipv4_router of a function: .* Filter\('name', function\)"),
+        (lambda: MemoryRouter(ipv4_router()).drops(), r"has not started; use it inside `with MemoryRouter"),
+        (lambda: MemoryRouter(ipv4_router()).send("left", bytes(60)), "is not open; use it inside `with"),
+        (lambda: Table([1]), r"table of \[1\]: give a numpy array"),
+    ],
+)
+def test_a_wrong_use_is_told_with_the_right_one(ask, words):
+    with pytest.raises(ScoutError, match=words):
+        ask()
 
 
 @pytest.mark.long
