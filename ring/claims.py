@@ -1,7 +1,8 @@
 """Claims: a replica becomes the primary of the next requests by one compare-exchange on their mark.
 
 A claim is one word, `lap | plain | count | owner`: `count` requests from the mark's position on belong to one owner. In
-the kernel's ring a count of 0 stands for one control request (`scout.io.channels.kernel_ring_protocol`). All replicas
+the kernel's ring a count of 0 stands for one control request, which is no packet but tells the domains something, such
+as the time (`scout.io.channels.kernel_ring_protocol`). All replicas
 begin at the same position, and each continues where a claim ends, so all follow the same chain of claims. The chain
 fixes the batches, their primaries, and the order of control requests among the entries. The primary needs one atomic
 instruction for a batch, the other replicas none. A primary that finds that its requests concern no other replica notes
@@ -49,7 +50,7 @@ _NEAR = 256  # marks that are more bytes apart are not prefetched: there it gain
 
 @inline
 def _lap_of(channel: Record, position: int) -> int:
-    return position >> channel.lap_bits & (1 << _LAP_BITS) - 1
+    return (position >> channel.lap_bits) & ((1 << _LAP_BITS) - 1)
 
 
 @inline
@@ -69,8 +70,8 @@ def claim_at(channel: Record, position: int) -> int:
 def claim(channel: Record, position: int, owner: int, count: int, yields: bool) -> int:
     """Claim `count` requests from `position` on for `owner`; 0 if this claim holds, else the earlier one that does.
 
-    So a claimant continues with the count that it has. Every next position depends on the count: to decode it from the
-    claim takes a tenth of the time of a batch of one request.
+    The caller's own claim is not returned: its count, on which every next position depends, would have to be decoded,
+    which takes a tenth of the time of a batch of one request, and the caller has it.
 
     With `yields` another replica gets a moment to claim first: `decide` asks for it if this replica was not the primary
     of its last batch.
@@ -84,39 +85,41 @@ def claim(channel: Record, position: int, owner: int, count: int, yields: bool) 
         found = load64_acquire(mark)
     if _holds(found, lap):
         return found
-    mine = lap << _LAP | count << _OWNER_BITS | owner + _OWNER_OFFSET
+    mine = (lap << _LAP) | (count << _OWNER_BITS) | (owner + _OWNER_OFFSET)
     # acq_rel: a replica that reads the claim sees the entries that the claimant saw.
     if compare_exchange(mark, found, mine):
         # The claimant is in front and will mostly claim the next batch too: it will write to that mark.
         if channel.mark_stride <= _NEAR:
             prefetch(mark_of(channel, position + count))
         return 0
-    return load64_acquire(mark)  # pairs with the compare_exchange that won
+    # Another replica's compare_exchange has won, with which this load pairs. Its claim is of this position and lap: no
+    # later one is made at this mark before all replicas have passed it, this one included.
+    return load64_acquire(mark)
 
 
 @inline
 def note_plain(channel: Record, position: int) -> None:
     """Note in the claim at `position`, which is the caller's, that only the primary has to look at these requests.
 
-    No other replica writes to the mark before the owner has released the claim.
+    No other replica writes to the mark before the owner has closed the batch (`scout.ring.batch.close_batch`).
     """
     mark = mark_of(channel, position)
-    store64_release(mark, load64_acquire(mark) | 1 << _PLAIN)  # pairs with `claim_at`
+    store64_release(mark, load64_acquire(mark) | (1 << _PLAIN))  # pairs with `claim_at`
 
 
 @inline
 def is_plain(found: int) -> bool:
     """True if only the primary has to look at the requests of a claim, as far as it has found out."""
-    return found >> _PLAIN & 1 == 1
+    return (found >> _PLAIN) & 1 == 1
 
 
 @inline
 def count_of(found: int) -> int:
     """How many entries a claim covers; 0 if it is of a control request."""
-    return found >> _OWNER_BITS & LONGEST_BATCH
+    return (found >> _OWNER_BITS) & LONGEST_BATCH
 
 
 @inline
 def owner_of(found: int) -> int:
     """The replica that a claim belongs to, or NOBODY."""
-    return (found & (1 << _OWNER_BITS) - 1) - _OWNER_OFFSET
+    return (found & ((1 << _OWNER_BITS) - 1)) - _OWNER_OFFSET

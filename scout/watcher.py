@@ -1,6 +1,7 @@
 """The watcher: a thread that notices deaths at once and looks after everything else every 20 ms, if there is anything.
 
-It waits for the processes of replicas; what a death leads to is in `Membership.check_processes`. Rounds are 20 ms apart
+It waits for the processes of replicas: the descriptor of a process (pidfd_open(2)) is readable once that has ended,
+and `Ticker.wait` polls them all. What a death leads to is in `Membership.check_processes`. Rounds are 20 ms apart
 while something needs them: timers that need ticks, packets that other processes bring, a change that replicas have not
 passed yet, or a replica that leaves. Otherwise the clock alone advances as often (`scout.ticker`), and only the
 interfaces of ports are looked at between two rounds: on a core that is idle otherwise a round takes some 200 µs.
@@ -109,10 +110,11 @@ class Watcher:
                     self._attempt(task)
 
     def _await(self) -> None:
-        """Wait until something is to be done, and look at the interfaces meanwhile."""
+        """Wait until something is to be done or a process has ended, and look at the interfaces meanwhile."""
         needed = self._may_end or self._control.has_timers or self._changes.are_pending or self._membership.is_unsettled
         living, least = self._membership.living(), time.monotonic() + _REST
-        while not self._ticker.wait(living, 1 if needed else _STEPS) and not needed and time.monotonic() < least:
+        steps = 1 if needed else _STEPS
+        while not self._ticker.wait(living, steps) and not needed and time.monotonic() < least:
             self._check_ports()
 
     def _attempt(self, task: Callable[[], None]) -> None:

@@ -82,7 +82,7 @@ def resolve(
     """Find the MAC address of the next hop; hold the packet while it is asked for."""
     hop = next_hops[np.uintp(packet.next_hop)]  # unsigned indices have no code that counts from an array's end
     index = hop.slot
-    if index < 0:
+    if index < 0:  # no gateway, which would have a row of its own: the destination is a neighbour itself
         index = find(adjacencies, awaited(frame, hop))
     if index >= 0:
         adjacency = adjacencies[np.uintp(index)]
@@ -120,6 +120,9 @@ def receive(
     primary: bool,
 ) -> int:
     """Learn the sender's address; write the reply over the message if it asks for one of ours.
+
+    `own` is the table of the router's addresses; this port's list of them begins at row `first`. `changes` counts what
+    was learnt: the domain then tries again to send the packets that it holds.
 
     Returns ANSWER for a request that is to be answered, LEARNT_ONLY for any other good message, else a drop.
     """
@@ -175,7 +178,7 @@ def request(frame: Any, end: Any, packet: Any, wishes: Any, macs: Any) -> int:
     store48(frame, ethernet.DESTINATION, ethernet.BROADCAST)
     store48(frame, ethernet.SOURCE, mac)
     store16(frame, ethernet.ETHERTYPE, ethernet.ARP)
-    write_arp(frame, ethernet.HEADER, arp.REQUEST, mac, wishes[count].source, 0, key)
+    write_arp(frame, ethernet.HEADER, arp.REQUEST, mac, wishes[count].source, 0, key & 0xFFFFFFFF)
     packet.egress = port
     return 1
 
@@ -217,6 +220,8 @@ class Arp(Router):
         self.asked = Table(np.zeros(2 * capacity, np.int64), "shared")
         self._neighbours = Neighbours(name, self.adjacencies)
         self._pins: list[tuple[str, str, str]] = []  # of ports by name, until the graph is complete
+
+    # Hooks of `Router` (`scout.paths.model.router`), which tells when each is called.
 
     def configure(self, graph: RouterGraph) -> None:
         # In shared memory: a port may get another interface while replicas run.

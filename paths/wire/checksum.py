@@ -37,7 +37,7 @@ def checksum(data: bytes) -> int:
 
 
 def pseudo_header_sum(frame: Any, at: int, protocol: int, size: int) -> int:
-    """Ones' complement sum of the pseudo-header that the checksums of TCP and UDP cover (RFC 9293 section 3.1).
+    """Ones' complement sum of the IPv4 pseudo-header that the checksums of TCP and UDP cover (RFC 9293 section 3.1).
 
     Parameters
     ----------
@@ -48,6 +48,7 @@ def pseudo_header_sum(frame: Any, at: int, protocol: int, size: int) -> int:
         The protocol's number, and the bytes of its header and data.
     """
     total = load32(frame, at + SOURCE) + load32(frame, at + DESTINATION) + protocol + size
+    # The sum has up to 34 bits. A fold adds the bits above the 16th: what is left has 19 bits, then 17, then 16.
     total = (total & 0xFFFF) + (total >> 16)
     total = (total & 0xFFFF) + (total >> 16)
     return (total & 0xFFFF) + (total >> 16)
@@ -58,6 +59,7 @@ def delta(before: int, after: int) -> int:
 
     Deltas of several fields are added with `add16`.
     """
+    # Of four words, so 18 bits: the first fold leaves 17 of them, the second one 16.
     total = (~before >> 16 & 0xFFFF) + (~before & 0xFFFF) + (after >> 16) + (after & 0xFFFF)
     total = (total & 0xFFFF) + (total >> 16)
     return (total & 0xFFFF) + (total >> 16)

@@ -1,4 +1,8 @@
-"""`scout run`: a router file at work until it is interrupted, or its inputs are at their end."""
+"""`scout run`: a router file at work until it is interrupted, or its inputs are at their end.
+
+It loads the file, plans what is to run (`Supervisor`), opens the control socket, opens the ports, compiles the paths
+and starts the replicas (all of it on entering the supervisor), waits, stops everything, and shows the account.
+"""
 
 import threading
 from contextlib import AbstractContextManager, nullcontext
@@ -74,7 +78,7 @@ def run(
     socket: AbstractContextManager[Any] = nullcontext()
     if control:
         socket = ControlSocket(supervisor, file, control_path, stop=stopped.set)
-    with socket, supervisor:
+    with socket, supervisor:  # the socket first: another router at its place is told before anything is compiled
         try:
             ports = ", ".join(f"{name} ({supervisor.port(name)!r})" for name in graph.ports)
             report.note(f"ready: {graph.name} on {ports}, {supervisor.replicas} replicas; Ctrl-C stops it")
