@@ -2,11 +2,11 @@
 
 A claim is one word, `lap | plain | count | owner`: `count` requests from the mark's position on belong to one owner. In
 the kernel's ring a count of 0 stands for one control request, which is no packet but tells the domains something, such
-as the time (`scout.io.channels.kernel_ring_protocol`). All replicas
-begin at the same position, and each continues where a claim ends, so all follow the same chain of claims. The chain
-fixes the batches, their primaries, and the order of control requests among the entries. The primary needs one atomic
-instruction for a batch, the other replicas none. A primary that finds that its requests concern no other replica notes
-so in the claim (`plain`): a replica that comes later passes over all of them by one look.
+as the time (`scout.io.channels.kernel_ring_protocol`). All replicas begin at the same position, and each continues
+where a claim ends, so all follow the same chain of claims. The chain fixes the batches, their primaries, and the order
+of control requests among the entries. The primary needs one atomic instruction for a batch, the other replicas none. A
+primary that finds that its requests concern no other replica notes so in the claim (`plain`): a replica that comes
+later passes over all of them by one look.
 
 The mark of a position is the word of shared memory where a claim that begins there is written. There are fewer marks
 than positions: positions that are a multiple of the number of marks apart share a mark, and the lap is the number of

@@ -4,7 +4,7 @@ All replicas map the socket's TPACKET_V2 ring and read its frames (`scout.io.cha
 that is bound to no interface receives from all interfaces of the namespace; a filter in the kernel passes only frames
 of the channel's ports.
 
-All replicas map it, so one frame is copied once for all of them. In the order of a run:
+Its methods, in the order of a run:
 
 - the constructor makes the socket and its ring, and `plug` has the interfaces take frames for the MAC addresses wanted;
 - `feed` binds the socket: frames come from now on. In two steps, for a change of ports: `prepare` does what may fail,
@@ -14,9 +14,8 @@ All replicas map it, so one frame is copied once for all of them. In the order o
 - `close` gives all back.
 
 The interface of a port that has the ring alone can come and go while replicas run. Without one the socket is bound to
-none, and the channel brings control requests alone. The socket and its ring stay, so replicas have
-them from the start: to make a ring while they run would take a core from them, as the kernel clears its memory at one
-stretch.
+none, and the channel brings control requests alone. The socket and its ring stay, so replicas have them from the start:
+to make a ring while they run would take a core from them, as the kernel clears its memory at one stretch.
 """
 
 import ctypes
