@@ -57,13 +57,13 @@ WRONG: list[tuple[str, Kind, tuple[str, str, str], dict[str, Any]]] = [
     (
         "a claim is taken for plain that is not",
         SoftwareModel,
-        ("claims", "found >> _PLAIN & 1 == 1", "found != 0"),
+        ("claims", "(found >> _PLAIN) & 1 == 1", "found != 0"),
         {"requests": 2},
     ),
     (
         "to mark a claim as plain changes its owner",
         SoftwareModel,
-        ("claims", "load64_acquire(mark) | 1 << _PLAIN", "load64_acquire(mark) + 1 | 1 << _PLAIN"),
+        ("claims", "load64_acquire(mark) | (1 << _PLAIN)", "load64_acquire(mark) + 1 | (1 << _PLAIN)"),
         {"requests": 1, "deaths": 1},
     ),
     (
