@@ -91,6 +91,7 @@ def offender(sock):
     return socket.inet_ntoa(data[_OFFENDER : _OFFENDER + 4])
 
 
+@pytest.mark.long
 @pytest.mark.needs_namespaces
 def test_a_kernel_pings_a_new_address_until_it_is_deleted():
     with running(2) as run:

@@ -125,6 +125,7 @@ def test_time_passes_by_the_clock_from_the_start(monkeypatch):
     assert account["out"] == {"right": 1} and account["drops"] == {"held-at-stop": 1}
 
 
+@pytest.mark.long
 def test_settings_change_while_packets_wait():
     left, right, router, supervisor = live(delay=30)
     with supervisor:

@@ -88,6 +88,7 @@ def test_the_path_of_the_test_is_short() -> None:
     assert not [node for node in stages if node.startswith("telnet.")]
 
 
+@pytest.mark.long
 def test_a_change_of_routes_that_would_break_a_path_is_refused_and_nothing_changes() -> None:
     left, right = MemoryPort(LEFT), MemoryPort(RIGHT)
     graph = router(left, right)
@@ -116,6 +117,7 @@ def test_a_change_of_routes_that_would_break_a_path_is_refused_and_nothing_chang
     assert {each[:6] for each in right.sent()} == {bytes.fromhex(HOST.replace(":", ""))}
 
 
+@pytest.mark.long
 def test_a_path_is_deleted_together_with_the_routes_that_it_relies_on() -> None:
     left, right = MemoryPort(LEFT), MemoryPort(RIGHT)
     graph = router(left, right)

@@ -145,7 +145,8 @@ def test_killed_replicas_have_successors_and_no_packet_is_lost(order, replicas):
         assert got == sorted(got)
 
 
-@pytest.mark.parametrize(("count", "kills"), [(20_000, 4), pytest.param(50_000, 10, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize(("count", "kills"), [(20_000, 4), (50_000, 10)])
 def test_a_killed_shard_sends_a_batch_again_at_most(count, kills):
     batch = 32
     left, right = MemoryPort(LEFT, batch=batch), MemoryPort(RIGHT, frames=[])

@@ -228,8 +228,9 @@ def test_without_a_c_compiler_standard_output_holds_the_report_alone(
     assert "no C compiler" in errors
 
 
+@pytest.mark.long
 @pytest.mark.needs_namespaces
-@pytest.mark.parametrize("replicas", [1, pytest.param(2, marks=pytest.mark.long)])
+@pytest.mark.parametrize("replicas", [1, 2])
 def test_demo(replicas: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert demo.run(0.5, replicas, "-", str(tmp_path / "demo.svg")) == 0
     report = json.loads(capsys.readouterr().out)
