@@ -196,15 +196,18 @@ def black_hole(frame: Any, end: Any, packet: Any, largest: int) -> int:
     return TOO_LONG if size > largest else 0
 
 
-def link_graph(largest: int = 0) -> tuple[RouterGraph, list[Impair]]:
+def link_graph(
+    largest: int = 0, left: str = f"{PEER}/24", routes: dict[str, str] | None = None
+) -> tuple[RouterGraph, list[Impair]]:
     """The router between host and peer: what comes by either interface is impaired.
 
-    `largest`: bytes of the longest packets of the host's that are not dropped; 0 drops none.
+    `largest`: bytes of the longest packets of the host's that are not dropped; 0 drops none. `left`: its address on the
+    host's side; `routes`: those beside its networks.
     """
     graph = RouterGraph("link")
     graph.add(Ethernet("left", AfPacketPort("r0")))
     graph.add(Ethernet("right", AfPacketPort("r1")))
-    graph.add(Ip("ip", {"left": f"{PEER}/24", "right": "10.9.0.1/24"}))
+    graph.add(Ip("ip", {"left": left, "right": "10.9.0.1/24"}, routes or {}))
     graph.add(Arp("arp"))
     graph.add(Icmp("icmp"))
     links = [graph.add(Impair(name, seed=seed)) for seed, name in enumerate(("out", "in"))]
