@@ -93,7 +93,7 @@ def claim(channel: Record, position: int, owner: int, count: int, yields: bool) 
             prefetch(mark_of(channel, position + count))
         return 0
     # Another replica's compare_exchange has won, with which this load pairs. Its claim is of this position and lap: no
-    # later one is made at this mark before all replicas have passed it, this one included.
+    # later one is made at this mark before this replica, which is at work, has passed it.
     return load64_acquire(mark)
 
 
@@ -101,7 +101,7 @@ def claim(channel: Record, position: int, owner: int, count: int, yields: bool) 
 def note_plain(channel: Record, position: int) -> None:
     """Note in the claim at `position`, which is the caller's, that only the primary has to look at these requests.
 
-    No other replica writes to the mark before the owner has closed the batch (`scout.ring.batch.close_batch`).
+    No other replica writes to the mark before the owner's floor has passed it.
     """
     mark = mark_of(channel, position)
     store64_release(mark, load64_acquire(mark) | (1 << _PLAIN))  # pairs with `claim_at`

@@ -6,7 +6,8 @@ of the channel's ports.
 
 Its methods, in the order of a run:
 
-- the constructor makes the socket and its ring, and `plug` has the interfaces take frames for the MAC addresses wanted;
+- the constructor makes the socket and its ring; `plug`, which it calls if there are interfaces, has these take frames
+  for the MAC addresses wanted;
 - `feed` binds the socket: frames come from now on. In two steps, for a change of ports: `prepare` does what may fail,
   `admit` lets the frames in;
 - `quiesce` stops them, with none left on the way, and `resume_receiving` undoes it;

@@ -1,8 +1,8 @@
 """The layout of a frame in a TPACKET_V2 receive ring (linux/if_packet.h), and how a packet's record is filled from it.
 
 docs/architecture.md tells why the ring is not one of blocks (TPACKET_V3). The ring itself, and its socket, is in
-`scout.io.channels.kernel_ring`; the order of frames, and when they may be read
-and returned, in `scout.io.channels.kernel_ring_protocol`; the operations of a domain's loop in
+`scout.io.channels.kernel_ring`; the order of frames, and when they may be read and returned, in
+`scout.io.channels.kernel_ring_protocol`; the operations of a domain's loop in
 `scout.io.channels.kernel_ring_operations`.
 
 A frame lies in a slot: `struct tpacket2_hdr`, `struct sockaddr_ll`, the virtio-net header, the Ethernet frame. The

@@ -4,19 +4,19 @@ Functions for the three ways of packets: `main_line` for the primary; `aside`, f
 `replicate`, for every replica but the primary. `run` is called with a batch and a context and calls them: one module,
 so that they share what is compiled for them.
 
-Each stage is a block: its test, its call, and a line for each verdict, which says at which block the packet goes on
-(`at`). An edge always leads to a later block, so one pass through all blocks leads a packet to its end:
+Each stage is a block: its test, its call, and a branch for each verdict, by which the packet leaves, or goes on at
+another block (`at`). An edge always leads to a later block, so one pass through all blocks leads a packet to its end:
 
-    if at == 0:  # ethernet.receive
-        verdict = left_receive(frame, end, ...)
+    if at == 0:  # left.in
+        verdict = left_in(frame, end, ...)
         if verdict == 0:  # ipv4
             frame += 14
             at = 1
         else: ...
-    if at == 1:  # ip.receive
+    if at == 1:  # left.ipv4
         ...
 
-A packet that comes back to the path, as one that was held, begins at the block that its record names (`packet.at`).
+A packet's record says at which block it begins (`packet.at`): a new one at 0, one that was held where it was held.
 
 Terms
     pull: the bytes of header that an outcome takes off the packet's beginning (`Edge.pull`).

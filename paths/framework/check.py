@@ -51,7 +51,7 @@ def check_service(
         raise GraphError(f"{name}: mode {mode!r}; use {', '.join(MODES)}")
     if mode == "atomic" and not atomic:
         raise GraphError(f"{name}: its handlers are not written for mode 'atomic'; use replicated, sharded or locked")
-    if isinstance(handlers, Handler) or not all(isinstance(each, Handler) for each in handlers):
+    if not isinstance(handlers, Sequence) or not all(isinstance(each, Handler) for each in handlers):
         raise GraphError(f"{name}: handlers={handlers!r}; give a list of handlers, as [Handler(function)]")
     if not 1 <= len(handlers) <= MOST_HANDLERS:
         raise GraphError(f"{name}: {len(handlers)} handlers; give 1 to {MOST_HANDLERS}")

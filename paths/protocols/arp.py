@@ -82,7 +82,7 @@ def resolve(
     """Find the MAC address of the next hop; hold the packet while it is asked for."""
     hop = next_hops[np.uintp(packet.next_hop)]  # unsigned indices have no code that counts from an array's end
     index = hop.slot
-    if index < 0:  # no gateway, which would have a row of its own: the destination is a neighbour itself
+    if index < 0:  # a neighbour itself, or the gateway of a route that was added while the router runs
         index = find(adjacencies, awaited(frame, hop))
     if index >= 0:
         adjacency = adjacencies[np.uintp(index)]

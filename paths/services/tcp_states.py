@@ -2,9 +2,10 @@
 
 Each direction of a connection is a side, which knows what that end has sent and acknowledged. A middle box sees a
 segment before the end that it is for, and does not know whether the end takes it. So it changes a connection only for
-segments that the end must take, and lets pass those that the end answers with a reset or a challenge. An answer to
-a SYN that has not come by is none of them: if that SYN was an old duplicate that came another way (figure 8), the
-opener's SYN comes again, is challenged, and the opener resets the challenge.
+segments that the end must take, and lets pass those that the end answers with a reset or a challenge. An answer to a
+SYN that has not come by is none of them. If that SYN was an old duplicate which came another way (figure 8), the
+opener's SYN comes again, a second later or so: it returns the other end to LISTEN, or is challenged, and the opener
+resets the challenge (section 3.10.7.4).
 
 Numbers are compared modulo 2^32 (RFC 9293 section 3.4).
 """
@@ -60,7 +61,7 @@ SIDE = np.dtype(
         ("next", "i8"),  # the number after the last that it has sent
         ("fin", "i8"),  # the number after its FIN
         ("ack", "i8"),  # the last number that it has acknowledged
-        # Of a SYN with another number, sent within a connection: the number after the SYN, and after its data.
+        # Of a SYN with another number, sent later: the number after the SYN, and after its data.
         ("offered", "i8"),
         ("offered_next", "i8"),
     ]
@@ -103,8 +104,17 @@ def answers_syn(side: Any, acknowledged: int) -> bool:
     return reached(acknowledged, side.start) and reached(side.next, acknowledged)
 
 
+def offer(side: Any, sequence: int, after: int) -> None:
+    """Note a SYN with another number than the side's first; a copy of it may come without its data (RFC 7413)."""
+    start = (sequence + 1) & MODULUS
+    if side.flags & OFFERS == 0 or side.offered != start or reached(after, side.offered_next):
+        side.offered_next = after
+    side.offered = start
+    side.flags |= OFFERS
+
+
 def takes_offer(side: Any, acknowledged: int) -> bool:
-    """True if an acknowledgement is of the SYN that a side has sent within a connection."""
+    """True if an acknowledgement is of the SYN with another number that a side has sent."""
     if side.flags & OFFERS == 0:
         return False
     return reached(acknowledged, side.offered) and reached(side.offered_next, acknowledged)
@@ -179,12 +189,15 @@ def follow(
     if flags & SYN:
         if mine.flags & SENT_SYN and (sequence + 1) & MODULUS != mine.start:
             if flags & ACK:
-                return 0
+                # The other end's SYN may be answered anew, with another number (a SYN cookie, a reboot): which of them
+                # has arrived is known by what acknowledges it.
+                if mine.flags & SYN_ACKED or not answers_syn(other, acknowledged):
+                    return 0
+                offer(mine, sequence, last)
+                return 1
             # An old duplicate; or this end has lost the connection and opens another one (section 3.5.1). That is so
             # if the other end answers with a SYN.
-            mine.flags |= OFFERS
-            mine.offered = (sequence + 1) & MODULUS
-            mine.offered_next = last
+            offer(mine, sequence, last)
             return 1 if state == SYN_SENT else 0
         if state > SYN_RECEIVED:
             return 0  # a late copy
@@ -192,6 +205,10 @@ def follow(
             return -1  # it answers a SYN that has not come by
     elif unanswered:
         return 0  # the other end has a connection that the opener has lost: the opener resets it (section 3.5.1)
+    elif flags & ACK and other.flags & SYN_ACKED == 0 and takes_offer(other, acknowledged):
+        other.start = other.offered
+        other.next = other.offered_next
+        other.flags &= ~OFFERS
     if other.flags & HAS_ACKED and (sequence - other.ack + LARGEST_WINDOW) & MODULUS > 2 * LARGEST_WINDOW:
         return -1
     if flags & ACK:
@@ -205,7 +222,7 @@ def follow(
         if mine.flags & HAS_ACKED == 0 or reached(acknowledged, mine.ack):
             mine.ack = acknowledged
         mine.flags |= HAS_ACKED
-    if flags & SYN:
+    if flags & SYN and mine.flags & SENT_SYN == 0:
         mine.flags |= SENT_SYN
         mine.start = (sequence + 1) & MODULUS
         mine.next = last

@@ -48,7 +48,7 @@ def pseudo_header_sum(frame: Any, at: int, protocol: int, size: int) -> int:
         The protocol's number, and the bytes of its header and data.
     """
     total = load32(frame, at + SOURCE) + load32(frame, at + DESTINATION) + protocol + size
-    # The sum has up to 34 bits. A fold adds the bits above the 16th: what is left has 19 bits, then 17, then 16.
+    # The sum has up to 34 bits. A fold adds the bits above the 16th: what is left has 18 bits, then 17, then 16.
     total = (total & 0xFFFF) + (total >> 16)
     total = (total & 0xFFFF) + (total >> 16)
     return (total & 0xFFFF) + (total >> 16)

@@ -93,13 +93,13 @@ def shares(host: Host, sender: Namespace, ours: int, kernels: Sequence[str], sec
                 sock.sendall(data)
 
     def receive(number: int, sock: socket.socket) -> None:
-        while not is_over.is_set() and (got := len(sock.recv(1 << 16))):
+        while got := len(sock.recv(1 << 16)):  # 0 when the main thread has shut it down
             received[number] += got
 
     with ExitStack() as stack:
         with host.peer.entered():
             listener = stack.enter_context(socket.create_server((BEHIND, PORT)))
-        threads = []
+        threads, receivers = [], []
         for number in range(len(received)):
             if number < ours:
                 end: Any = host.our_stream()
@@ -110,7 +110,7 @@ def shares(host: Host, sender: Namespace, ours: int, kernels: Sequence[str], sec
             stack.enter_context(end).connect((BEHIND, PORT))
             theirs, (address, _) = listener.accept()
             assert address == (OURS if number < ours else SENDER)
-            stack.enter_context(theirs)
+            receivers.append(stack.enter_context(theirs))
             threads += [
                 threading.Thread(target=send, args=(end,)),
                 threading.Thread(target=receive, args=(number, theirs)),
@@ -122,6 +122,8 @@ def shares(host: Host, sender: Namespace, ours: int, kernels: Sequence[str], sec
         time.sleep(seconds)
         after = list(received)
         is_over.set()
+        for receiver in receivers:
+            receiver.shutdown(socket.SHUT_RD)
         for thread in threads[1::2]:
             thread.join()
     for thread in threads:

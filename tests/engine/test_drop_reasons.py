@@ -67,7 +67,10 @@ def test_a_trace_tells_the_meaning_and_the_function_that_people_wrote(make: Any)
     assert last["function"].startswith("test_drop_reasons.py:") and last["function"].endswith("refuse")
 
 
-def test_a_running_router_looks_for_meanings_in_the_module_of_the_handlers() -> None:
-    router = MemoryRouter(ipv4_router(serving()))
-    figures = Figures(router.supervisor, __file__)
-    assert __name__ in figures._modules(router.graph.create_path("left"), "refusing.receive")
+@pytest.mark.long
+def test_a_running_router_tells_the_meaning_of_a_services_reason() -> None:
+    with MemoryRouter(ipv4_router(serving())) as router:
+        router.send("left", FRAME)
+        assert router.drops() == {"of-this-test": 1}
+        (row,) = Figures(router.supervisor, __file__).show_drops()["rows"]
+        assert (row["reason"], row["meaning"]) == ("of-this-test", MEANS)

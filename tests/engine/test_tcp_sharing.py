@@ -13,9 +13,9 @@ def test_the_index_is_that_of_jain() -> None:
 
 
 def test_two_connections_and_one_of_the_kernels_share_a_bottleneck() -> None:
-    """The index is mostly 0.98 and more; one in which one of three had four times as much as each of the others is 2/3.
+    """The index was 0.98 to 1.00 in four runs, and 0.89 in one of two of three connections of the kernel.
 
-    Of two runs of three kernels' connections one had 0.89.
+    It is 0.48 where two of the kernel's with CUBIC are beside one with BBR, and so with ours.
     """
     with sharing_host(replicas=2, congestion="cubic") as (host, sender):
-        assert fairness(shares(host, sender, ours=2, kernels=["cubic"], seconds=15.0)) >= 0.8
+        assert fairness(shares(host, sender, ours=2, kernels=["cubic"], seconds=15.0)) >= 0.75

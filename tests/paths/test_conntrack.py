@@ -49,14 +49,6 @@ FIGURES: dict[str, list[tuple[str, str]]] = {
         ("A SA 100 301", "SYN_RECEIVED"),
         ("B SA 300 101", "ESTABLISHED"),
     ],
-    "8, old duplicate SYN; it came another way, and what B answered is dropped": [
-        ("A S 100", "SYN_SENT"),  # again: B challenges it (section 3.10.7.4)
-        ("B A 301 91", "SYN_SENT"),
-        ("A R 91", "SYN_SENT"),
-        ("A S 100", "SYN_SENT"),
-        ("B SA 400 101", "SYN_RECEIVED"),
-        ("A A 101 401", "ESTABLISHED"),
-    ],
     "8, old duplicate SYN; it comes by before": [
         ("A S 90", "SYN_SENT"),
         ("A S 100", "SYN_SENT"),
@@ -147,12 +139,54 @@ REBOOTS = {
 }
 
 
+ANSWERS = {
+    "B answers anew with another number, and A has the first answer": [
+        ("A S 100", "SYN_SENT"),
+        ("B SA 300 101", "SYN_RECEIVED"),
+        ("A S 100", "SYN_RECEIVED"),
+        ("B SA 700 101", "SYN_RECEIVED"),
+        ("A A 101 301", "ESTABLISHED"),
+        ("B A 301 101 10", "ESTABLISHED"),
+        ("A A 101 311 10", "ESTABLISHED"),
+    ],
+    "B answers anew with another number, and A has this answer": [
+        ("A S 100", "SYN_SENT"),
+        ("B SA 300 101", "SYN_RECEIVED"),
+        ("A S 100", "SYN_RECEIVED"),
+        ("B SA 700 101", "SYN_RECEIVED"),
+        ("A A 101 701", "ESTABLISHED"),
+        ("B A 701 101 10", "ESTABLISHED"),
+        ("A A 101 711 10", "ESTABLISHED"),
+    ],
+    "a SYN comes again without its data, of which the answer is": [
+        ("A S 100 0 100", "SYN_SENT"),
+        ("A S 100", "SYN_SENT"),
+        ("B SA 300 201", "SYN_RECEIVED"),
+        ("A A 201 301", "ESTABLISHED"),
+    ],
+    "the answer is lost, and the SYN comes again without its data": [
+        ("A S 100 0 100", "SYN_SENT"),
+        ("B SA 300 201", "SYN_RECEIVED"),
+        ("A S 100", "SYN_RECEIVED"),
+        ("B SA 300 201", "SYN_RECEIVED"),
+        ("A A 201 301", "ESTABLISHED"),
+    ],
+    "a later SYN comes again without its data": [
+        ("A S 90", "SYN_SENT"),
+        ("A S 100 0 100", "SYN_SENT"),
+        ("A S 100", "SYN_SENT"),
+        ("B SA 300 201", "SYN_RECEIVED"),
+        ("A A 201 301", "ESTABLISHED"),
+    ],
+}
+
+
 @pytest.mark.parametrize("modulus", [0, (1 << 32) - 250])
-@pytest.mark.parametrize("name", [*FIGURES, *REBOOTS])
+@pytest.mark.parametrize("name", [*FIGURES, *REBOOTS, *ANSWERS])
 def test_the_figures_of_the_rfc_pass(made: SimpleNamespace, name: str, modulus: int) -> None:
     """Also with numbers that wrap."""
     made.twin.reset()
-    for step, (text, state) in enumerate((FIGURES | REBOOTS)[name]):
+    for step, (text, state) in enumerate((FIGURES | REBOOTS | ANSWERS)[name]):
         end, flags, *numbers = text.split()
         sequence, ack, size = (*map(int, numbers), 0, 0)[:3]
         sequence, ack = (sequence + modulus) % (1 << 32), (ack + modulus) % (1 << 32) if ack else 0
@@ -194,6 +228,12 @@ def test_an_answer_to_a_syn_that_has_not_come_by_is_dropped(made: SimpleNamespac
         leaf = made.twin.both(segment("B", "SA", 7_000, acknowledged), timestamp=NOW + SECOND).leaf
         assert leaf == "tracking.receive drops tcp-out-of-window"
         assert made.service.read(NOW + SECOND) == [("SYN_SENT", A, B, NOW)]
+    # The end that has answered another SYN challenges this one, and the opener resets it.
+    for step in [("A", "S", 100_000), ("B", "A", 7_001, 50_000), ("A", "R", 50_000), ("A", "S", 100_000)]:
+        assert made.twin.both(segment(*step), timestamp=NOW + 2 * SECOND).leaf == "end"
+    for step in [("B", "SA", 8_000, 100_001), ("A", "A", 100_001, 8_001)]:
+        assert made.twin.both(segment(*step), timestamp=NOW + 2 * SECOND).leaf == "end"
+    assert [each.state for each in made.service.read(NOW + 2 * SECOND)] == ["ESTABLISHED"]
 
 
 @pytest.mark.parametrize(

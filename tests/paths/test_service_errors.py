@@ -54,6 +54,7 @@ STATE = {"log": np.zeros(64, WORD)}
         (lambda: Service("s", STATE, [Handler(second)], mode="atomic"), "s: its handlers are not written for .*atomic"),
         (lambda: Service("s", STATE, []), "s: 0 handlers; give 1 to 62"),
         (lambda: Service("s", STATE, [second]), r"s: handlers=\[<function second .*; give a list .*, as \[Handler"),  # type: ignore[list-item]
+        (lambda: Service("s", STATE, second), "s: handlers=<function second .*; give a list"),  # type: ignore[arg-type]
         (lambda: Service("s", STATE, Handler(second)), "s: handlers=Handler.*; give a list"),  # type: ignore[arg-type]
         (lambda: Service("s", STATE, [Handler(second)] * 63), "s: 63 handlers"),
         (lambda: Service("s", {"packet": STATE["log"]}, [Handler(second)]), "s: 'packet' cannot be the name"),

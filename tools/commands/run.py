@@ -1,7 +1,7 @@
 """`scout run`: a router file at work until it is interrupted, or its inputs are at their end.
 
-It loads the file, plans what is to run (`Supervisor`), opens the control socket, opens the ports, compiles the paths
-and starts the replicas (all of it on entering the supervisor), waits, stops everything, and shows the account.
+It loads the file, plans what is to run (`Supervisor`) and opens the control socket. Entering the supervisor opens the
+ports, compiles the paths and starts the replicas. Then it waits, stops everything, and shows the account.
 """
 
 import threading
@@ -78,7 +78,7 @@ def run(
     socket: AbstractContextManager[Any] = nullcontext()
     if control:
         socket = ControlSocket(supervisor, file, control_path, stop=stopped.set)
-    with socket, supervisor:  # the socket first: another router at its place is told before anything is compiled
+    with socket, supervisor:  # the socket first: a place that is taken is refused before anything is compiled
         try:
             ports = ", ".join(f"{name} ({supervisor.port(name)!r})" for name in graph.ports)
             report.note(f"ready: {graph.name} on {ports}, {supervisor.replicas} replicas; Ctrl-C stops it")
