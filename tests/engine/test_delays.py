@@ -66,6 +66,7 @@ def test_recorded_packets_leave_as_the_plain_run_has_it(replicas):
     assert account["made"] == states[0]["duplicated"][0] > 20
 
 
+@pytest.mark.long
 def test_no_packet_goes_before_one_that_another_replica_has_not_come_to_yet():
     """A replica with a late packet goes on past the batch of another one that is stopped."""
     late = {"reorder": 0.3, "delay": 0.0001, "late": 0.006}

@@ -200,6 +200,7 @@ def counting():
     return Service("counting", {"seen": np.zeros(1, np.int64)}, [Handler(count_one)], "ipv4")
 
 
+@pytest.mark.long
 def test_every_replica_does_its_work_at_the_packets_position_and_the_rest_waits():
     """The second queue never has its turn, the first one has room for eight packets."""
     router = Queued({VOICE: {"queue": 8}, BULK: {"queue": 64}}, counting())
@@ -224,6 +225,7 @@ def first_alone(heads):
     return 0 if heads[0].ready else -1
 
 
+@pytest.mark.long
 def test_replicas_that_die_with_queues_behind_replicated_work_have_equal_states():
     """Whatever becomes of the packets that wait: one queue is never served."""
     router = Queued({VOICE: {"queue": 64}, BULK: {"queue": 64}}, counting())

@@ -201,6 +201,7 @@ def behind_a_gate(heads):
     return 0 if heads[0].ready and heads[1].ready else -1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("deleted", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_the_next_hop_of_packets_that_wait_in_a_queue_is_not_given_to_another_gateway(deleted, monkeypatch):
     """They were looked up before they were queued, for a service; or their path, deleted, knows the next hop."""
@@ -301,7 +302,8 @@ class Receiver(threading.Thread):
 
 
 @pytest.mark.needs_namespaces
-@pytest.mark.parametrize("order", ["channel", pytest.param("completed", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("order", ["channel", "completed"])
 def test_between_kernels_every_change_is_one_switch_and_no_packet_is_lost(order):
     """Each change leads to a new gateway, so that the gateways of the packets tell the changes before them."""
     count, gateways = 3000, [f"10.0.1.{last}" for last in range(10, 160)]

@@ -200,6 +200,7 @@ def _packets(path: str) -> int:
     return next(int(row["packets"]) for row in ctl("show", "paths") if row["path"] == path)
 
 
+@pytest.mark.long
 @pytest.mark.needs_namespaces
 def test_top_and_draw_show_the_rates_of_a_running_router(shared: SimpleNamespace, tmp_path: Path) -> None:
     assert ping(shared.left, RIGHT, 3)["received"] == 3
