@@ -1,10 +1,10 @@
 """The watcher: a thread that notices deaths at once and looks after everything else every 20 ms, if there is anything.
 
-It waits for the processes of replicas: the descriptor of a process (pidfd_open(2)) is readable once that has ended,
-and `Ticker.wait` polls them all. What a death leads to is in `Membership.check_processes`. Rounds are 20 ms apart
-while something needs them: timers that need ticks, packets that other processes bring, a change that replicas have not
-passed yet, or a replica that leaves. Otherwise the clock alone advances as often (`scout.ticker`), and only the
-interfaces of ports are looked at between two rounds: on a core that is idle otherwise a round takes some 200 µs.
+It waits for the processes of replicas: the descriptor of a process (pidfd_open(2)) is readable once that has ended, and
+`Ticker.wait` polls them all. `Membership.check_processes` deals with a death. Rounds are 20 ms apart while something
+needs them: timers that need ticks, packets that other processes bring, a change that replicas have not passed yet, or a
+replica that leaves. Otherwise the clock alone advances as often (`scout.ticker`), and only the interfaces of ports are
+looked at between two rounds: on a core that is idle otherwise a round takes some 200 µs.
 
 Nothing that it does waits for another process, and no error ends it: an error in one of its tasks is reported once,
 and the task is tried again at the next round.

@@ -1,4 +1,4 @@
-"""What drop reasons mean: as the module says that drops, as the graph makes them, or nothing.
+"""The meanings of drop reasons: from the docstring of a module that drops, from the graph, or none.
 
 Drops
     of-this-test: the docstring of the module with the stage's function says so.
